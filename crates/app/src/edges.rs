@@ -66,8 +66,8 @@ pub(crate) fn revoked(
     digest: [u8; 32],
     at: Timestamp,
 ) -> Result<EdgeKey> {
-    let body = serde_json::to_vec(&Book::default())
-        .map_err(|error| Error::Internal(error.to_string()))?;
+    let body =
+        serde_json::to_vec(&Book::default()).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(EdgeKey {
         id,
         device,
@@ -115,8 +115,7 @@ impl App {
     }
 
     async fn save_edge(&self, context: &OpContext, key: &mut EdgeKey, book: &Book) -> Result<()> {
-        key.body =
-            serde_json::to_vec(book).map_err(|error| Error::Internal(error.to_string()))?;
+        key.body = serde_json::to_vec(book).map_err(|error| Error::Internal(error.to_string()))?;
         let tx = self.0.store.begin(context).await?;
         tx.edge_key_update(key).await?;
         tx.commit().await?;
@@ -302,9 +301,7 @@ impl App {
                         {
                             return Ok(true);
                         }
-                        Record::Unreadable(
-                            Unreadable::KeyRevoked | Unreadable::KeyUnavailable,
-                        ) => {
+                        Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
                             let detail = "the key of this tenant's log cannot be used now";
                             return Err(Error::Unavailable(detail.to_owned()));
                         }

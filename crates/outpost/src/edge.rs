@@ -237,10 +237,8 @@ impl Edge {
             Arc::clone(&clock),
             config.disk_bytes_max,
         ));
-        let limits = IngestLimits {
-            connections_max: EDGE_CONNECTIONS_MAX,
-            ..IngestLimits::default()
-        };
+        let limits =
+            IngestLimits { connections_max: EDGE_CONNECTIONS_MAX, ..IngestLimits::default() };
         let broker = Broker::new(BrokerParts {
             login: front.clone(),
             sink: front.clone(),

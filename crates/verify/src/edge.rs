@@ -324,6 +324,45 @@ mod tests {
         }
     }
 
+    /// The example of `docs/reference/edge.md`.
+    const EXAMPLE: &str = concat!(
+        "010101010101010101010101010101010101ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b9242",
+        "1eea691446d22c000000000000000100000000000000000000000000000000000000000000000000000000",
+        "00000000000000000000000400000000000000040000000000000001000647484620400000064748462040",
+        "0000064748463ec480fffffffffffc2f7000000000000000000000000000000000052e28c5c5b9138766ed",
+        "429a0836e3d33574835781b40b255e6b0b271c9052f7be7f60945683174c8845b2f1c3af3c8202435acb0e",
+        "95ea713ed5a1b960f7ac5adcc716ada1aaebd84c240b44c5f594065cbae51166ab12cd1db02017cf227802",
+    );
+
+    #[test]
+    fn the_documented_example_is_what_is_signed() {
+        let content = concat!(
+            r#"{"device":"pump","received_at_us":1767225600000001,"#,
+            r#""readings":[["t",1767225600000000,21.5,"good"]]}"#,
+            "\n"
+        );
+        let at = Timestamp::from_micros(1_767_225_600_000_000);
+        let example = EdgeFields {
+            counter: 1,
+            previous: Digest::ZERO,
+            first_position: 4,
+            last_position: 4,
+            entries: 1,
+            events_from: at,
+            events_to: at,
+            made_at: Timestamp::from_micros(1_767_225_602_000_000),
+            clock_offset_us: Some(-250_000),
+            content: sha256(content.as_bytes()),
+            ..fields()
+        };
+        let statement = sign(&example).unwrap();
+        assert_eq!(hex::encode(statement.as_bytes()), EXAMPLE);
+        assert_eq!(
+            statement.hash().to_string(),
+            "d119cb4b2e0a7111cc86f9da59dc22d4723762a6a07f9435bfcf7a0990010f0a"
+        );
+    }
+
     #[test]
     fn every_bit_is_covered() {
         let statement = sign(&fields()).unwrap();

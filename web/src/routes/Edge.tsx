@@ -97,7 +97,9 @@ function Keys({ device }: { device: Device }) {
 }
 
 function ranges(all: EdgeKey['missing']): string {
-  return all.map(({ first, last }) => (first === last ? `${first}` : `${first}–${last}`)).join(', ')
+  const one = ({ first, last }: EdgeKey['missing'][number]) =>
+    first === last ? `${first}` : `${first}–${last}`
+  return all.map(one).join(', ')
 }
 
 function KeyFacts({ edgeKey: key }: { edgeKey: EdgeKey }) {

@@ -18,9 +18,9 @@ const WAITING_HEADER: &str = "veritwin-edge-waiting";
 
 /// The statement with its length in front, and the content behind it.
 fn split(body: &[u8]) -> Result<(Bytes, Bytes), Problem> {
-    let parts = body.split_first_chunk::<2>().and_then(|(length, rest)| {
-        rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-    });
+    let parts = body
+        .split_first_chunk::<2>()
+        .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
     let (statement, content) = parts.ok_or_else(|| {
         let detail = "the body ends before the statement does: expected its length in two bytes, \
                       the statement, and the content";

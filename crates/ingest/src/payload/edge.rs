@@ -124,11 +124,7 @@ fn parse_line(
     Ok(EdgeLine { device, received_at, content })
 }
 
-fn member(
-    cursor: &mut Cursor<'_>,
-    name: &str,
-    expected: &'static str,
-) -> Result<(), PayloadError> {
+fn member(cursor: &mut Cursor<'_>, name: &str, expected: &'static str) -> Result<(), PayloadError> {
     let at = cursor.position;
     if cursor.string(expected)? != name {
         return Err(PayloadError::new(at, format!("expected {expected}")));
@@ -213,8 +209,8 @@ fn reading(
     let position = cursor.position;
     let name = cursor.string("a quality in double quotes")?;
     let quality = (0..=2).filter_map(Quality::from_u8).find(|one| one.as_str() == name);
-    let quality = quality
-        .ok_or_else(|| PayloadError::new(position, "expected good, uncertain or bad"))?;
+    let quality =
+        quality.ok_or_else(|| PayloadError::new(position, "expected good, uncertain or bad"))?;
     cursor.expect(b']', "']'")?;
     Ok(Reading { key, at, value, quality })
 }

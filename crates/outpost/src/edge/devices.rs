@@ -77,9 +77,8 @@ impl Devices {
         let digest = hex::encode(token::digest(shown));
         let known = self.known.read();
         let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
-        let is_its = |one: &&LocalDevice| {
-            constant_time_eq(one.token_sha256.as_bytes(), digest.as_bytes())
-        };
+        let is_its =
+            |one: &&LocalDevice| constant_time_eq(one.token_sha256.as_bytes(), digest.as_bytes());
         devices.find(is_its).cloned()
     }
 

@@ -171,8 +171,7 @@ impl Sink for Front {
         for (index, entry) in entries.into_iter().enumerate() {
             // Nobody would know of a message to others after a restart: it is not taken at all.
             if matches!(entry, SinkEntry::Relay { .. }) {
-                let limit =
-                    LimitExceeded { name: "edge_relayed_messages_max", max: 0, actual: 1 };
+                let limit = LimitExceeded { name: "edge_relayed_messages_max", max: 0, actual: 1 };
                 refused.push(EntryRefused { index, limit });
             }
             kept.extend(entry_of(self.tenant, entry));

@@ -95,8 +95,7 @@ impl Journal {
             EdgeKind::Batch => self.last_batch = Some(statement),
             EdgeKind::DiskFull { first, last } => {
                 let is_given_up = |one: &EdgeStatement| {
-                    (first..=last).contains(&one.counter())
-                        && one.fields().kind == EdgeKind::Batch
+                    (first..=last).contains(&one.counter()) && one.fields().kind == EdgeKind::Batch
                 };
                 self.unsent.retain(|one| !is_given_up(one));
                 self.given_up += last - first + 1;

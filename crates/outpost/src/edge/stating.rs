@@ -107,8 +107,8 @@ impl Stating {
         room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let wait = due.saturating_sub(self.clock.monotonic());
-            let waits_for_age = open.entries > 0
-                && self.journal.lock().waiting_count() < STATEMENTS_WAITING_MAX;
+            let waits_for_age =
+                open.entries > 0 && self.journal.lock().waiting_count() < STATEMENTS_WAITING_MAX;
             let committed = tokio::select! {
                 next = consumer.next() => next?,
                 () = tokio::time::sleep(wait), if waits_for_age => {
@@ -239,8 +239,12 @@ impl Stating {
             let to = fields.iter().map(|one| one.events_to).max();
             let events = from.zip(to).unwrap_or((first.events_from, last.events_to));
             let range = (first.first_position, last.last_position, entries);
-            tracing::warn!(first = first.counter, last = last.counter, entries,
-                "the edge's disk is full: its oldest batches are given up");
+            tracing::warn!(
+                first = first.counter,
+                last = last.counter,
+                entries,
+                "the edge's disk is full: its oldest batches are given up"
+            );
             self.sign(kind, range, events, Digest::ZERO)?;
             self.cut()?;
             // Files go whole: with none gone nothing is won by giving up more.

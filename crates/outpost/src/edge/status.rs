@@ -112,7 +112,8 @@ impl Condition {
 pub(super) fn write(directory: &Path, status: &EdgeStatus) -> Result<(), EdgeError> {
     // Written every second and of no use after a crash: the disk is not waited for.
     let (path, temporary) = (directory.join(FILE), directory.join("status.tmp"));
-    let bytes = serde_json::to_vec(status).map_err(|error| EdgeError::Damaged(error.to_string()))?;
+    let bytes =
+        serde_json::to_vec(status).map_err(|error| EdgeError::Damaged(error.to_string()))?;
     let written = std::fs::write(&temporary, bytes);
     let written = written.and_then(|()| std::fs::rename(&temporary, &path));
     written.map_err(EdgeError::io(path.display()))

@@ -33,11 +33,7 @@ const DETAIL_CHARS_MAX: usize = 300;
 #[derive(Debug)]
 pub(super) enum Sent {
     /// The platform has it; go on after the pause.
-    Taken {
-        pause: Duration,
-        refused: u64,
-        clock_offset_us: Option<i64>,
-    },
+    Taken { pause: Duration, refused: u64, clock_offset_us: Option<i64> },
     /// Not now: again after a pause, the platform's own if it named one.
     Later { detail: String, pause: Option<Duration> },
     /// The platform will not take it as things stand: somebody has to do something.
@@ -141,12 +137,7 @@ impl Uploader {
     }
 
     /// Sends one batch and says what became of it.
-    pub(super) async fn send(
-        &mut self,
-        statement: &[u8],
-        content: &str,
-        waiting: u64,
-    ) -> Sent {
+    pub(super) async fn send(&mut self, statement: &[u8], content: &str, waiting: u64) -> Sent {
         match self.try_send(statement, content, waiting).await {
             Ok(sent) => sent,
             Err(detail) => {
@@ -264,16 +255,14 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let kept = br#"{"outcome":"kept","last_counter":4,"refused":1,"wait_ms":5,"now_us":107}"#;
-        let Sent::Taken { pause, refused, clock_offset_us } =
-            read(StatusCode::OK, None, kept, 100)
+        let Sent::Taken { pause, refused, clock_offset_us } = read(StatusCode::OK, None, kept, 100)
         else {
             panic!("taken");
         };
         assert_eq!((pause, refused, clock_offset_us), (Duration::from_millis(5), 1, Some(7)));
         let fork = br#"{"outcome":"fork","last_counter":4}"#;
-        let is_refused = |status, body: &[u8]| {
-            matches!(read(status, None, body, 0), Sent::Refused(_))
-        };
+        let is_refused =
+            |status, body: &[u8]| matches!(read(status, None, body, 0), Sent::Refused(_));
         assert!(is_refused(StatusCode::CONFLICT, fork));
         assert!(is_refused(StatusCode::FORBIDDEN, br#"{"detail":"not registered"}"#));
         for status in [429, 500, 503, 507] {

@@ -432,9 +432,8 @@ fn list_gaps(log: &Path, json: bool) -> anyhow::Result<ExitCode> {
         print(&show::gaps_text(&report));
     }
     let is_missing = |edge: &EdgeReport| edge.has_missing();
-    let is_whole = report.gaps.is_empty()
-        && report.unreadable == 0
-        && !report.edges.iter().any(is_missing);
+    let is_whole =
+        report.gaps.is_empty() && report.unreadable == 0 && !report.edges.iter().any(is_missing);
     Ok(exit(if report.edges.iter().any(EdgeReport::is_contradicted) {
         ExitClass::Tampered
     } else if is_whole {

@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use veritwin_domain::{DeviceId, Timestamp};
 use veritwin_keys::{SecretKey, SigningKey};
-use veritwin_verify::{
-    Digest, EDGE_STATEMENT_BYTES, EdgeFields, EdgeKind, EdgeStatement, sha256,
-};
+use veritwin_verify::{Digest, EDGE_STATEMENT_BYTES, EdgeFields, EdgeKind, EdgeStatement, sha256};
 
 use crate::harness::{Platform, wait_for};
 use crate::http::{Answer, client_tls, connect};

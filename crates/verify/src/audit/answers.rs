@@ -6,9 +6,9 @@ use crate::edge_gaps::EdgeGaps;
 use crate::payloads::payload_name;
 use crate::report::{ExitClass, Finding, FindingKind, Report};
 use crate::{
-    Act, Checkpoint, Digest, EdgeReport, Leaf, ProofError, SignedCheckpoint, Source, TILE_BYTES_MAX,
-    TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path, decode_bundle,
-    inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
+    Act, Checkpoint, Digest, EdgeReport, Leaf, ProofError, SignedCheckpoint, Source,
+    TILE_BYTES_MAX, TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path,
+    decode_bundle, inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
 };
 
 /// Most bundles read in search of a statement.
