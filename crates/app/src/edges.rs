@@ -201,9 +201,10 @@ impl App {
             counter = statement.counter(), "an edge contradicts what it stated before");
         metrics::counter!("veritwin_edge_forks_total").increment(1);
         // One that follows nothing has no place in the sequence.
-        if book.forks == 0 && statement.counter() <= book.last {
+        if !book.fork_stated && statement.counter() <= book.last {
             let entry = self.edge_entry(sender, statement);
             self.submit(sender.tenant, vec![Submission::Edge(entry)]).await?;
+            book.fork_stated = true;
         }
         book.forks = book.forks.saturating_add(1);
         Ok(())
@@ -273,6 +274,10 @@ impl App {
         book: &mut Book,
     ) -> Result<()> {
         let Some(position) = key.pending_position else { return Ok(()) };
+        // What a failed write left on the disk is known after the next start only.
+        if self.0.log.is_poisoned() {
+            return Err(Error::Unavailable("the log is closed for writing".to_owned()));
+        }
         if let Some(statement) = book.pending()
             && self.is_in_log((context.tenant, key.device), position, statement).await?
         {

@@ -27,6 +27,8 @@ pub(super) struct Book {
     pub(super) batches: u64,
     pub(super) entries: u64,
     pub(super) forks: u64,
+    /// The ledger has one of them.
+    pub(super) fork_stated: bool,
     pub(super) waiting: Option<u64>,
     pub(super) seen_at_us: Option<i64>,
     pub(super) clock_offset_us: Option<i64>,

@@ -227,8 +227,8 @@ fn read(status: StatusCode, pause: Option<Duration>, body: &[u8], middle_us: i64
 /// The pause after so many failures in a row: doubled each time up to the most, and half of it by
 /// chance, so that edges do not come back all at once.
 pub(super) fn back_off(failures: u32, chance: u64) -> Duration {
-    const MOST: Duration = Duration::from_secs(60);
-    let whole = Duration::from_secs(1 << failures.min(6)).min(MOST);
+    const MOST: Duration = Duration::from_secs(30);
+    let whole = Duration::from_secs(1 << failures.min(5)).min(MOST);
     let half = whole / 2;
     let millis = u64::try_from(half.as_millis()).unwrap_or(0).max(1);
     half + Duration::from_millis(chance % millis)
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound() {
-        for (failures, least, most) in [(0, 500, 1_000), (3, 4_000, 8_000), (40, 30_000, 60_000)] {
+        for (failures, least, most) in [(0, 500, 1_000), (3, 4_000, 8_000), (40, 15_000, 30_000)] {
             for chance in [0, 1, 999_999_999] {
                 let pause = back_off(failures, chance).as_millis();
                 assert!((least..=most).contains(&pause), "{failures}: {pause}");

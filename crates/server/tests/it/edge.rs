@@ -44,7 +44,7 @@ fn free_port() -> u16 {
 /// A platform that keeps its port.
 fn platform() -> Platform {
     let port = free_port().to_string();
-    crate::guard::start(&[("VERITWIN__HTTP__PORT", &port)])
+    crate::guard::start(&[("VERITWIN__HTTP__PORT", port.as_str())])
 }
 
 /// An edge as a process of its own.
