@@ -6,6 +6,7 @@ mod alerting;
 mod calls;
 mod devices;
 mod dump;
+mod edge_keys;
 mod isolation;
 mod platform;
 mod postgres;
