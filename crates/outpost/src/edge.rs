@@ -226,7 +226,7 @@ impl Edge {
         let place = Place::open(&config, &clock, &rng)?;
         let acceptor = place.acceptor()?;
         let ca = config.platform_ca.as_deref();
-        let uploader = Uploader::new((&config.platform, ca), token, Arc::clone(&clock))?;
+        let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
         let devices = Arc::new(Devices::open(&place.directory)?);
         let log = open_log(&config, &place, &clock, &rng).await?;
         let journal = Journal::open(&place.directory)?;
@@ -408,11 +408,22 @@ async fn upload_all(
         let sent = uploader.send(statement.as_bytes(), &content, waiting).await;
         let pause = match sent {
             Sent::Taken { pause, refused, clock_offset_us } => {
-                failures = 0;
-                stating.journal.lock().note_sent(counter)?;
                 *stating.clock_offset_us.lock() = clock_offset_us;
-                condition.taken(stating.clock.now(), refused);
-                pause
+                let noted = stating.journal.lock().note_sent(counter);
+                match noted {
+                    Ok(()) => {
+                        failures = 0;
+                        condition.taken(stating.clock.now(), refused);
+                        pause
+                    }
+                    // It goes out again, and is known there.
+                    Err(error) => {
+                        tracing::warn!(%error, counter, "what was taken is not noted");
+                        condition.later(error.to_string());
+                        failures = failures.saturating_add(1);
+                        back_off(failures, rng.next_u64())
+                    }
+                }
             }
             Sent::Later { detail, pause } => {
                 tracing::debug!(detail, counter, "the platform does not take a batch now");
@@ -430,7 +441,7 @@ async fn upload_all(
         *stating.on_its_way.lock() = None;
         let cutting = Arc::clone(stating);
         let cut = tokio::task::spawn_blocking(move || cutting.cut()).await;
-        cut.map_err(|error| EdgeError::Damaged(error.to_string()))??;
+        cut.map_err(|error| EdgeError::Damaged(error.to_string()))?;
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }

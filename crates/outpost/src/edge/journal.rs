@@ -120,16 +120,14 @@ impl Journal {
 
     /// Makes a statement durable.
     pub(super) fn append(&mut self, statement: EdgeStatement) -> Result<(), EdgeError> {
-        let written = self
-            .file
-            .write_all(statement.as_bytes())
-            .and_then(|()| self.file.sync_data())
-            .map_err(EdgeError::io(self.path.display()));
-        if let Err(error) = written {
+        if let Err(error) = self.file.write_all(statement.as_bytes()) {
             // Nothing of it may stay: the next one would stand behind half a statement.
-            self.file.set_len(self.file_bytes).map_err(EdgeError::io(self.path.display()))?;
-            return Err(error);
+            let cut = self.file.set_len(self.file_bytes);
+            cut.map_err(|error| damaged(&self.path, &error))?;
+            return Err(EdgeError::io(self.path.display())(error));
         }
+        // What a failed synchronisation left is known after the next start only.
+        self.file.sync_data().map_err(|error| damaged(&self.path, &error))?;
         self.file_bytes += EDGE_STATEMENT_BYTES as u64;
         self.take(statement);
         Ok(())

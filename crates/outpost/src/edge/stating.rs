@@ -20,6 +20,8 @@ use super::{EdgeError, WhenFull};
 const STATEMENTS_WAITING_MAX: usize = 50_000;
 /// While nothing comes in, because nothing fits, it is looked for room this often.
 const ROOM_INTERVAL: Duration = Duration::from_millis(500);
+/// When a statement is written again for which there was no place.
+const STATED_AGAIN: Duration = Duration::from_secs(1);
 /// Of what waits, this part is given up at once when the disk is full.
 const GIVEN_UP_PART: usize = 8;
 
@@ -112,7 +114,7 @@ impl Stating {
             let committed = tokio::select! {
                 next = consumer.next() => next?,
                 () = tokio::time::sleep(wait), if waits_for_age => {
-                    self.state(std::mem::take(&mut open))?;
+                    self.state(&mut open).await?;
                     continue;
                 }
                 _ = room.tick() => {
@@ -125,23 +127,32 @@ impl Stating {
                 let Some((line, from, to)) = line_of(entry, &self.devices)? else { continue };
                 let is_full = open.content.len() + line.len() > self.batch_bytes_max;
                 if is_full && open.entries > 0 {
-                    self.state(std::mem::take(&mut open))?;
+                    self.state(&mut open).await?;
                 }
                 if open.entries == 0 {
                     due = self.clock.monotonic() + self.batch_age;
                 }
-                open.add(position, (&line, from, to));
+                open.add(position, (line.as_str(), from, to));
             }
             self.make_room()?;
         }
     }
 
-    /// Signs a batch and makes its statement durable.
-    fn state(&self, open: Open) -> Result<(), EdgeError> {
-        let Some((first, events)) = open.first.zip(open.events) else { return Ok(()) };
-        let content = sha256(open.content.as_bytes());
-        let range = (first, open.last, open.entries);
-        self.sign(EdgeKind::Batch, range, events, content)
+    /// Signs a batch and makes its statement durable; while the disk has no place for it, again
+    /// and again.
+    async fn state(&self, open: &mut Open) -> Result<(), EdgeError> {
+        let Open { content, first, last, entries, events } = std::mem::take(open);
+        let Some((first, events)) = first.zip(events) else { return Ok(()) };
+        let (content, range) = (sha256(content.as_bytes()), (first, last, entries));
+        loop {
+            match self.sign(EdgeKind::Batch, range, events, content) {
+                Err(error @ EdgeError::Io { .. }) => {
+                    tracing::warn!(%error, "a batch cannot be stated now");
+                    tokio::time::sleep(STATED_AGAIN).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     fn sign(
@@ -203,14 +214,23 @@ impl Stating {
         }
     }
 
-    /// Cuts the log where everything was taken or given up.
-    pub(super) fn cut(&self) -> Result<(), EdgeError> {
+    /// Cuts the log where everything was taken or given up. What fails is tried again with the next
+    /// batch.
+    pub(super) fn cut(&self) {
         let position = self.journal.lock().needed_from();
-        let truncation = self.log.truncate_before(position)?;
-        if !truncation.deks_unused.is_empty() {
-            self.keys.destroy(&truncation.deks_unused, DestructionMethod::KeyDestroyed)?;
+        let unused = match self.log.truncate_before(position) {
+            Ok(truncation) => truncation.deks_unused,
+            Err(error) => {
+                tracing::warn!(%error, "the edge's log was not cut");
+                return;
+            }
+        };
+        if unused.is_empty() {
+            return;
         }
-        Ok(())
+        if let Err(error) = self.keys.destroy(&unused, DestructionMethod::KeyDestroyed) {
+            tracing::warn!(%error, "keys of cut log files were not destroyed");
+        }
     }
 
     /// Gives up the oldest batches while the log is larger than it may be, and says so in a
@@ -245,8 +265,14 @@ impl Stating {
                 entries,
                 "the edge's disk is full: its oldest batches are given up"
             );
-            self.sign(kind, range, events, Digest::ZERO)?;
-            self.cut()?;
+            match self.sign(kind, range, events, Digest::ZERO) {
+                Err(error @ EdgeError::Io { .. }) => {
+                    tracing::warn!(%error, "nothing can be given up now");
+                    break;
+                }
+                stated => stated?,
+            }
+            self.cut();
             // Files go whole: with none gone nothing is won by giving up more.
             if self.log.size_bytes() >= before {
                 break;

@@ -59,7 +59,7 @@ pub(super) async fn take(
         credential: session.credential,
     };
     let EdgeBatch { statement, content, waiting } = batch;
-    let offered = live.app().edge_offer(sender, (&statement, &content), waiting).await;
+    let offered = live.app().edge_offer(sender, (&statement[..], &content[..]), waiting).await;
     let turn = match offered.map_err(submit_error)? {
         EdgeOffer::Answered(said) => {
             return Ok(EdgeAnswer {
