@@ -68,7 +68,6 @@ impl Front {
         if actual <= self.disk_bytes_max {
             return Ok(());
         }
-        metrics::counter!("veritwin_edge_refused_full_total").increment(1);
         Err(SubmitError::Busy {
             detail: "the edge keeps as much as it may".to_owned(),
             limit: Some("edge_disk_bytes_max"),
