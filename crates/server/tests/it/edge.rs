@@ -251,6 +251,36 @@ fn what_was_given_up_is_said_and_seen() {
     assert!(text.done().contains("given up by the edge, its disk was full"));
 }
 
+#[test]
+fn a_full_edge_refuses_and_loses_nothing() {
+    let mut platform = platform();
+    let tenant = platform.tenant();
+    let site = gateway(&tenant, "refuses");
+    let mut edge = Edge::new(&platform, &site, "disk_bytes_max = 16777216\n");
+    register(&tenant, &site, &edge.key);
+    let token = edge.device(&platform, "camera");
+    platform.kill();
+    edge.start(&platform);
+    let mut client = edge.mqtt(&token);
+    let reading = json!({"note": "wide open door ".repeat(4_000)}).to_string();
+    let mut publish = || client.publish(TELEMETRY, reading.as_bytes()).0;
+    let mut taken = 0;
+    let refused = wait_for("the disk to be full", || match publish() {
+        0 => {
+            taken += 1;
+            None
+        }
+        code => Some(code),
+    });
+    assert_eq!((refused, publish()), (0x97, 0x97), "until there is room");
+    assert_eq!(edge.status(&platform)["given_up_batches"], 0);
+    platform.start_again();
+    edge.drained(&platform, taken, (&tenant, &site));
+    wait_for("room", || (publish() == 0).then_some(()));
+    let (code, found) = gaps(&platform, &tenant, "refuses");
+    assert_eq!((code, &found["edges"][0]["never_submitted"]), (0, &json!([])), "{found}");
+}
+
 /// Batches as an edge would make them, and as it never would.
 struct Maker {
     signing: SigningKey,
