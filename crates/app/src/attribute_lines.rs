@@ -98,6 +98,7 @@ pub(crate) fn only_device(submissions: &[Submission]) -> Option<DeviceId> {
         Submission::ClientAttributes { device, .. } | Submission::Refusal { device, .. } => *device,
         Submission::Relay { message, .. } => message.device,
         Submission::Note(note) => note.device,
+        Submission::Edge(edge) => edge.device,
     });
     let first = devices.next()?;
     devices.all(|device| device == first).then_some(first)

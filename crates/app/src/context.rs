@@ -107,6 +107,8 @@ pub enum Submission {
     },
     /// What became of a client's session.
     Note(SessionNote),
+    /// The statement of an edge, about what is submitted together with it.
+    Edge(veritwin_log::EdgeEntry),
 }
 
 /// Where a message or a note of a submission stands in the log: its place among the submissions,

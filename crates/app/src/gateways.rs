@@ -24,7 +24,7 @@ pub const GATEWAY_NAMES_MAX: usize = 1_024;
 const DEVICES_MADE: Rate = Rate::new(10, 1_024);
 
 const NOT_ITS_OWN: &str = "a device with this name is not behind this gateway";
-const NO_GATEWAY: &str = "this device is no gateway";
+pub(crate) const NO_GATEWAY: &str = "this device is no gateway";
 
 /// A device that a gateway names.
 #[derive(Debug, Clone, PartialEq, Eq)]

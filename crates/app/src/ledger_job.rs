@@ -3,6 +3,8 @@
 //! a crash neither doubles nor skips. While the archive is away nothing is read ahead; a tenant
 //! that alone cannot be sealed is held by itself and comes back on a lane of its own.
 
+mod edge;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -268,6 +270,9 @@ impl LedgerJob {
             &entry.record
         {
             return Err(key_withdrawn());
+        }
+        if let Record::Edge(edge) = &entry.record {
+            return self.seal_edge(tenant, position, edge).await;
         }
         let Some((record, events_from, events_to)) = record(position, entry) else {
             return Ok(());

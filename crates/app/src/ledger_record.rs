@@ -120,8 +120,9 @@ pub(crate) fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Time
             record.detail = format!("QoS {qos}, {bytes} bytes{retained}");
             (message.received_at, message.received_at)
         }
-        // Where a client's session stands is no evidence of anything.
-        Record::Note(_) | Record::Unreadable(_) => return None,
+        // Where a client's session stands is no evidence of anything; an edge's statement has a
+        // leaf of its own.
+        Record::Note(_) | Record::Edge(_) | Record::Unreadable(_) => return None,
     };
     Some((record, from, to))
 }

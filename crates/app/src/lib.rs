@@ -39,6 +39,7 @@ mod device_profiles;
 mod devices;
 mod directory;
 mod domains;
+mod edges;
 mod error;
 mod explain;
 mod factors;
@@ -159,6 +160,7 @@ pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
 pub use decoders::DecoderCounts;
+pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};

@@ -52,8 +52,17 @@ impl App {
             return true;
         }
         let positions = self.consumer_positions();
-        let slowest = positions.iter().min_by_key(|(_, position)| *position);
-        let Some((consumer, position)) = slowest.copied() else { return true };
+        // Asked after the others: what an edge begins meanwhile is behind them.
+        let edges = match self.edges_position().await {
+            Ok(edges) => edges,
+            Err(error) => {
+                tracing::debug!(%error, "the log is not cut: how far edges need it is not known");
+                return false;
+            }
+        };
+        let positions = positions.into_iter().chain([("edges", edges)]);
+        let slowest = positions.min_by_key(|(_, position)| *position);
+        let Some((consumer, position)) = slowest else { return true };
         let segments = self.0.engine.persisted_position();
         if let Some(waited) = cut.note(position < segments, self.clock().monotonic()) {
             let jobs = &self.0.jobs;

@@ -133,6 +133,7 @@ pub(crate) struct Inner {
     pub(crate) connections: crate::connections::Connections,
     pub(crate) attribute_lines: crate::attribute_lines::AttributeLines,
     pub(crate) call_lines: crate::calls::CallLines,
+    pub(crate) edge_lines: crate::edges::EdgeLines,
     pub(crate) retained: crate::retained::RetainedBook,
     /// Where in the log the sessions of clients begin, once a broker has asked.
     pub(crate) sessions_from: Mutex<Option<u64>>,
@@ -355,6 +356,7 @@ impl App {
             connections: crate::connections::Connections::default(),
             attribute_lines: crate::attribute_lines::AttributeLines::default(),
             call_lines: crate::calls::CallLines::default(),
+            edge_lines: crate::edges::EdgeLines::default(),
             retained: crate::retained::RetainedBook::default(),
             sessions_from: Mutex::default(),
             security: Security::new(rng.as_ref()),

@@ -114,6 +114,7 @@ fn decide(
                 decided.place(index);
                 decided.push(tenant, Record::Note(note));
             }
+            Submission::Edge(edge) => decided.push(tenant, Record::Edge(edge)),
             Submission::ClientAttributes {
                 device,
                 credential,

@@ -138,6 +138,8 @@ define_ids! {
     DeviceId;
     /// A profile of devices: how their payloads are decoded.
     DeviceProfileId;
+    /// A key that a store-and-forward edge signs its batches with.
+    EdgeKeyId;
     /// One evidence record of a promise check.
     EvidenceId;
     /// A grant of a role over a part of a tenant.

@@ -26,8 +26,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
-    CustomRoleId, DeviceId, DeviceProfileId, EvidenceId, FactorId, FileId, GrantId, GroupId,
-    HoldId, IdError,
+    CustomRoleId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, FileId, GrantId,
+    GroupId, HoldId, IdError,
     IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RuleId,
     SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, UserId,
     WorkspaceId,

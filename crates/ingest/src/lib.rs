@@ -30,7 +30,7 @@ pub use link::{
 };
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, Chunk, ChunkRequest, ClientRpc,
-    CloseReason, Credential, DeviceSession, Downlink, EntryRefused, Origin, PackageKind, PeerInfo,
+    CloseReason, Credential, DeviceSession, Downlink, EdgeAnswer, EdgeBatch, EntryRefused, Origin, PackageKind, PeerInfo,
     Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SeenMessage, SinkEntry, Transport,
     Writer, WriterSession,
 };

@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use veritwin_domain::{
     ClientCertificate, CredentialId, DeviceBatch, DeviceId, Key, LimitExceeded, OpContext,
     PackageId, RelayMessage, Secret, SessionNote, TenantId, Timestamp, Value,
@@ -432,6 +434,34 @@ pub struct Chunk {
     pub package: PackageId,
     /// Its bytes; none beyond the end.
     pub bytes: Vec<u8>,
+}
+
+/// A batch of a store-and-forward edge, as it came.
+#[derive(Debug, Clone)]
+pub struct EdgeBatch {
+    /// The statement that the edge signed.
+    pub statement: Bytes,
+    /// What it is about: see [`parse_edge_content`](crate::payload::parse_edge_content).
+    pub content: Bytes,
+    /// How many entries wait at the edge behind it.
+    pub waiting: Option<u64>,
+}
+
+/// What an edge is answered.
+#[derive(Debug, Clone)]
+pub struct EdgeAnswer {
+    /// Whether it is durable, now or before: the edge need not keep it any longer.
+    pub is_taken: bool,
+    /// What became of it, in one word.
+    pub outcome: &'static str,
+    /// Counter of the last batch that was taken.
+    pub last_counter: u64,
+    /// How many of its lines were refused, each by itself.
+    pub refused: u64,
+    /// How long the edge waits before the next one.
+    pub wait: Duration,
+    /// The platform's time.
+    pub now: Timestamp,
 }
 
 /// Why the platform ends a device's connection.

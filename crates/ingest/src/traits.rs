@@ -13,8 +13,8 @@ use crate::arrivals::Arrivals;
 use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ChildName, Chunk, ChunkRequest, ClientRpc, Credential,
-    DeviceSession, EntryRefused, Origin, PeerInfo, Placed, Refusal, RpcReply, SeenMessage,
-    SinkEntry, Writer,
+    DeviceSession, EdgeAnswer, EdgeBatch, EntryRefused, Origin, PeerInfo, Placed, Refusal,
+    RpcReply, SeenMessage, SinkEntry, Writer,
     WriterSession,
 };
 use crate::sparkplug::NO_CREDENTIAL;
@@ -287,6 +287,16 @@ pub trait Sink: Send + Sync {
         _request: ChunkRequest,
     ) -> Result<Chunk, SubmitError> {
         Err(SubmitError::NotFound("no package is assigned to this device".to_owned()))
+    }
+
+    /// A batch that an edge has signed. `Ok` with [`EdgeAnswer::is_taken`] means durable, once,
+    /// however often it comes.
+    async fn edge_batch(
+        &self,
+        _session: &Arc<DeviceSession>,
+        _batch: EdgeBatch,
+    ) -> Result<EdgeAnswer, SubmitError> {
+        Err(SubmitError::NotFound("no edge hands over batches here".to_owned()))
     }
 
     /// A device's answer to a call of the application.

@@ -240,7 +240,8 @@ impl BatchBuilder {
     }
 }
 
-/// Signs a leaf without records: [`Act::Shred`], [`Act::Retention`] or [`Act::SubmitterKey`].
+/// Signs a leaf without records: [`Act::Shred`], [`Act::Retention`], [`Act::SubmitterKey`] or
+/// [`Act::Edge`].
 pub fn seal_statement(
     act: Act,
     previous: Option<&LeafReference>,
@@ -257,7 +258,7 @@ pub fn seal_statement(
         Act::Retention { minimum_index, .. } if minimum_index % 256 != 0 => {
             return Err(BuildError::Statement("the minimum index is not a multiple of 256"));
         }
-        Act::Shred { .. } | Act::Retention { .. } | Act::SubmitterKey { .. } => {}
+        Act::Shred { .. } | Act::Retention { .. } | Act::SubmitterKey { .. } | Act::Edge(_) => {}
     }
     let parts = Parts {
         act,

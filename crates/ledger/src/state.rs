@@ -83,7 +83,7 @@ impl Head {
             Act::Shred { to, .. } => to,
             Act::Retention { minimum_index, .. } => minimum_index,
             Act::Reseal { index, .. } => index + 1,
-            Act::Batch | Act::Evidence | Act::SubmitterKey { .. } => 0,
+            Act::Batch | Act::Evidence | Act::SubmitterKey { .. } | Act::Edge(_) => 0,
         };
         if reaches > self.size() {
             return Err(LedgerError::invalid("the leaf speaks of leaves that do not exist yet"));

@@ -11,7 +11,7 @@ use veritwin_domain::{
 };
 
 use crate::record::{
-    AttributeScope, Attributes, Entry, Record, Refusal, SessionEvent, SessionEventKind,
+    AttributeScope, Attributes, EdgeEntry, Entry, Record, Refusal, SessionEvent, SessionEventKind,
 };
 
 /// Longest reason of a refusal, in bytes.
@@ -27,6 +27,7 @@ const KIND_SESSION: u8 = 3;
 const KIND_REFUSAL: u8 = 4;
 const KIND_RELAY: u8 = 5;
 const KIND_NOTE: u8 = 6;
+const KIND_EDGE: u8 = 7;
 
 // A relayed message has one byte of QoS and two flags.
 const QOS_MASK: u8 = 0b0000_0011;
@@ -95,6 +96,14 @@ pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) -> Result<(), String> {
             out.extend_from_slice(note.device.as_bytes());
             put_unsigned(out, note.body.len() as u64);
             out.extend_from_slice(&note.body);
+        }
+        Record::Edge(edge) => {
+            out.push(KIND_EDGE);
+            out.extend_from_slice(edge.device.as_bytes());
+            out.extend_from_slice(edge.credential.as_bytes());
+            put_signed(out, edge.received_at.as_micros());
+            put_unsigned(out, edge.statement.len() as u64);
+            out.extend_from_slice(&edge.statement);
         }
         Record::Unreadable(_) => return Err("unreadable entries are read, never appended".into()),
     }
@@ -265,6 +274,7 @@ impl Decoder {
             KIND_REFUSAL => Record::Refusal(self.refusal(&mut input)?),
             KIND_RELAY => Record::Relay(Arc::new(relay(tenant, &mut input)?)),
             KIND_NOTE => Record::Note(note(tenant, &mut input)?),
+            KIND_EDGE => Record::Edge(edge(&mut input)?),
             _ => return None,
         };
         input.0.is_empty().then_some(record)
@@ -389,6 +399,14 @@ fn note(tenant: TenantId, input: &mut Input<'_>) -> Option<SessionNote> {
     let device = DeviceId::from_bytes(input.array()?);
     let bytes = input.count()?;
     Some(SessionNote { tenant, device, body: input.bytes(bytes)?.into() })
+}
+
+fn edge(input: &mut Input<'_>) -> Option<EdgeEntry> {
+    let device = DeviceId::from_bytes(input.array()?);
+    let credential = CredentialId::from_bytes(input.array()?);
+    let received_at = input.time()?;
+    let bytes = input.count()?;
+    Some(EdgeEntry { device, credential, received_at, statement: input.bytes(bytes)?.into() })
 }
 
 fn session(input: &mut Input<'_>) -> Option<SessionEvent> {

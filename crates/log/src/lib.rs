@@ -24,7 +24,7 @@ pub use files::{LogCheck, Truncation};
 pub use log::FileLog;
 pub use reader::LogReader;
 pub use record::{
-    AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, Entry, Record, Refusal,
-    SessionEvent, SessionEventKind, Unreadable,
+    AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, EdgeEntry, Entry, Record,
+    Refusal, SessionEvent, SessionEventKind, Unreadable,
 };
 pub use storage::{DiskStorage, LogWrite, Storage};

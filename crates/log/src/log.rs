@@ -242,6 +242,7 @@ fn memory_bytes(entry: &Entry) -> usize {
         Record::Attributes(attributes) => attributes.entries.len(),
         Record::Relay(message) => return ENTRY_MEMORY_BYTES + message.content_bytes(),
         Record::Note(note) => return ENTRY_MEMORY_BYTES + note.body.len(),
+        Record::Edge(edge) => return ENTRY_MEMORY_BYTES + edge.statement.len(),
         Record::Session(_) | Record::Refusal(_) | Record::Unreadable(_) => 0,
     };
     ENTRY_MEMORY_BYTES + items * size_of::<Reading>()

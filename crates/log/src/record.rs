@@ -37,6 +37,8 @@ pub enum Record {
     Relay(Arc<RelayMessage>),
     /// What became of a client's session; its tenant has to be the entry's.
     Note(SessionNote),
+    /// A store-and-forward edge stated a batch. Its entries are the ones before it.
+    Edge(EdgeEntry),
     /// Read back only, never appended: the entry is there, but its key is not.
     Unreadable(Unreadable),
 }
@@ -102,6 +104,19 @@ pub struct Refusal {
     pub key: Option<Key>,
     /// Why: the name of the rule, at most 256 bytes, never content.
     pub reason: Arc<str>,
+}
+
+/// The statement of an edge, as the edge signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeEntry {
+    /// The gateway device that is the edge.
+    pub device: DeviceId,
+    /// The credential that sent it.
+    pub credential: CredentialId,
+    /// When the platform received it.
+    pub received_at: Timestamp,
+    /// Its bytes.
+    pub statement: Arc<[u8]>,
 }
 
 /// Why an entry cannot be read.

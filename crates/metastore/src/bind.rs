@@ -5,10 +5,10 @@ use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
-    Declaration, DeviceId, DeviceProfileId, EvidenceId, FactorId, GrantId, GroupId, HoldId,
-    IncidentId, LinkId,
-    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId,
-    StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    Declaration, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, GrantId, GroupId,
+    HoldId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role,
+    RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId,
+    Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId DeviceId
-    DeviceProfileId EvidenceId FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId
+    DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId
     PackageId PlanId ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId
     SupportGrantId TenantId TicketId UserId WorkspaceId
 }

@@ -2,3 +2,4 @@
 //! and storage. None of them trusts the platform more than its protocol says.
 
 pub mod archive;
+pub mod edge;

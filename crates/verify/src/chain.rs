@@ -44,7 +44,7 @@ impl Statements {
                 Ok(())
             }
             Act::Shred { .. } | Act::Reseal { .. } => Err("too many statements to follow"),
-            Act::Batch | Act::Evidence | Act::SubmitterKey { .. } => Ok(()),
+            Act::Batch | Act::Evidence | Act::SubmitterKey { .. } | Act::Edge(_) => Ok(()),
         }
     }
 

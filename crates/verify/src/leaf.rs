@@ -6,7 +6,7 @@ use std::fmt;
 use veritwin_domain::{BatchId, Timestamp};
 
 use crate::note::ed25519_verifies;
-use crate::{Digest, leaf_hash};
+use crate::{Digest, EDGE_STATEMENT_BYTES, EdgeStatement, leaf_hash};
 
 /// The version written and the only one read.
 pub const LEAF_VERSION: u8 = 1;
@@ -90,6 +90,7 @@ impl ShredReason {
 
 /// What a leaf does to the log besides adding records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "an act is copied, and stands in one leaf only")]
 pub enum Act {
     /// Records of the platform: readings, activity, alerts.
     Batch,
@@ -125,6 +126,9 @@ pub enum Act {
         /// The new public key.
         next: [u8; 32],
     },
+    /// A store-and-forward edge has stated a batch or a gap. Whose key signed it, and whether it
+    /// verifies, is for whoever reads it to look at: [`crate::gaps`] does.
+    Edge(EdgeStatement),
 }
 
 /// The kinds of [`Act`], as numbered in the format.
@@ -143,6 +147,8 @@ pub enum LeafKind {
     Retention = 5,
     /// [`Act::SubmitterKey`].
     SubmitterKey = 6,
+    /// [`Act::Edge`].
+    Edge = 7,
 }
 
 impl LeafKind {
@@ -155,6 +161,7 @@ impl LeafKind {
             Self::Shred => "shred",
             Self::Retention => "retention",
             Self::SubmitterKey => "submitter_key",
+            Self::Edge => "edge",
         }
     }
 }
@@ -215,6 +222,7 @@ impl Leaf {
             Act::Shred { .. } => LeafKind::Shred,
             Act::Retention { .. } => LeafKind::Retention,
             Act::SubmitterKey { .. } => LeafKind::SubmitterKey,
+            Act::Edge(_) => LeafKind::Edge,
         }
     }
 
@@ -395,6 +403,7 @@ fn encode_act(act: &Act, out: &mut Vec<u8>) {
             out.push(reason.byte());
         }
         Act::SubmitterKey { next } => out.extend_from_slice(next),
+        Act::Edge(statement) => out.extend_from_slice(statement.as_bytes()),
     }
 }
 
@@ -405,10 +414,15 @@ fn decode_act(kind: u8, bytes: &[u8]) -> Result<Act, LeafError> {
         4 => 17,
         5 => 9,
         6 => 32,
+        7 => EDGE_STATEMENT_BYTES,
         other => return Err(LeafError::Kind(other)),
     };
     if bytes.len() != expected {
         return Err(LeafError::Field { field: "act", problem: "wrong length for its kind" });
+    }
+    if kind == 7 {
+        let problem = |_| LeafError::Field { field: "edge statement", problem: "malformed" };
+        return EdgeStatement::decode(bytes).map(Act::Edge).map_err(problem);
     }
     let mut fields = Fields(bytes);
     Ok(match kind {

@@ -7,6 +7,8 @@ mod bundle;
 mod chain;
 mod checkpoint;
 mod digest;
+mod edge;
+mod edge_gaps;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod leaf;
@@ -30,6 +32,10 @@ pub use bundle::{
 };
 pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError, SignedCheckpoint};
 pub use digest::{Digest, DigestError, sha256};
+pub use edge::{
+    EDGE_STATEMENT_BYTES, EDGE_STATEMENT_VERSION, EdgeError, EdgeFields, EdgeKind, EdgeStatement,
+};
+pub use edge_gaps::{EDGES_MAX, EdgeReport};
 pub use leaf::{
     Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
     ShredReason,

@@ -127,6 +127,15 @@ export function credentialsQuery(id: string) {
   })
 }
 
+/** The keys that a gateway signs its batches with, and what came of them. */
+export function edgeKeysQuery(id: string) {
+  return queryOptions({
+    queryKey: ['devices', 'one', id, 'edge-keys'],
+    queryFn: () => body(client.GET('/v1/devices/{id}/edge-keys', { params: { path: { id } } })),
+    refetchInterval: 30_000,
+  })
+}
+
 /** The last messages of a device that were refused where the protocol cannot tell it. */
 export function refusalsQuery(id: string) {
   return queryOptions({

@@ -41,6 +41,7 @@ export type DeviceProfile = Answer<Schemas['DeviceProfileBody']>
 export type DeviceProfileSettings = Answer<Schemas['DeviceProfileFields']>
 export type DeviceProfileVersion = Answer<Schemas['DeviceProfileVersionBody']>
 export type DevicePatch = Schemas['UpdateBody']
+export type EdgeKey = Answer<Schemas['EdgeKeyBody']>
 export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { position: Point3 | null }
 export type Explanation = Answer<Schemas['ExplanationBody']>
 export type ImportResult = Answer<Schemas['ImportedBody']>

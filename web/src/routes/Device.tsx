@@ -31,6 +31,7 @@ import { declarationLabel } from './declaration'
 import { DeviceClaimPart } from './DeviceClaim'
 import { Credentials } from './DeviceCredentials'
 import { DeviceStreams } from './DeviceStreams'
+import { Edge } from './Edge'
 import { Gateway } from './Gateway'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
@@ -131,6 +132,7 @@ function Loaded({ device }: { device: Device }) {
         <SparkplugHost device={device} />
       </div>
       <DeviceClaimPart device={device} />
+      <Edge device={device} />
       <Sparkplug device={device} />
       <Refusals device={device} />
       <Allowed to="device.delete" on={thing}>

@@ -152,6 +152,8 @@ function kindLabel(kind: string): string {
       return i18n.t('Batch of readings')
     case 'evidence':
       return i18n.t('Evidence')
+    case 'edge':
+      return i18n.t('Statement of an edge')
     default:
       return kind
   }

@@ -5,6 +5,7 @@ mod assurance;
 mod calls;
 mod device_profiles;
 mod devices;
+mod edges;
 mod ledger;
 mod networks;
 mod page;
@@ -36,6 +37,7 @@ pub use devices::{
     CredentialView, DeviceChange, DeviceFilter, DeviceInput, DevicePage, DeviceView, GatewayChange,
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
+pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};

@@ -1,11 +1,13 @@
 //! What lets devices in by themselves, for the checks that ask for others' things: an authority
 //! that is nobody's and a profile whose secret nobody knows. A profile of devices that is off. What
-//! is sent to devices: a call that was withdrawn and a package of nothing.
+//! is sent to devices: a call that was withdrawn, a package of nothing and a key of an edge that was
+//! revoked.
 
 use std::collections::BTreeMap;
 
 use veritwin_domain::{
-    AuthorityId, CallId, DeviceId, DeviceProfileId, OpContext, PackageId, ProvisionProfileId,
+    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, OpContext, PackageId,
+    ProvisionProfileId,
 };
 use veritwin_metastore::{
     DeviceAuthority, DeviceProfile, Package, PackageKind, Page, ProvisionProfile,
@@ -14,6 +16,7 @@ use veritwin_metastore::{
 use crate::authorities::{Landing, StoredAuthority};
 use crate::calls::withdrawn;
 use crate::device_profiles::StoredDeviceProfile;
+use crate::edges::revoked;
 use crate::model::{DeviceProfileInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::{App, Result};
@@ -60,7 +63,7 @@ impl App {
         Ok(())
     }
 
-    /// Finds or makes a call and a package.
+    /// Finds or makes a call, a key of an edge and a package.
     pub(super) async fn probe_sent(
         &self,
         context: &OpContext,
@@ -76,6 +79,14 @@ impl App {
                 id
             }
         };
+        let edge_key = match tx.edge_keys(device).await?.first() {
+            Some(known) => known.id,
+            None => {
+                let id = EdgeKeyId::generate(context.at, self.rng());
+                tx.edge_key_create(&revoked(id, device, self.random_digest(), context.at)?).await?;
+                id
+            }
+        };
         let package = match tx.packages().await?.first() {
             Some(known) => known.id,
             None => {
@@ -86,6 +97,7 @@ impl App {
         };
         tx.commit().await?;
         things.insert("call", call.to_string());
+        things.insert("edge_key", edge_key.to_string());
         things.insert("package", package.to_string());
         Ok(())
     }

@@ -163,6 +163,7 @@ async fn the_isolation_fixture_is_made_once() {
         "device",
         "device_authority",
         "device_profile",
+        "edge_key",
         "grant",
         "group",
         "hold",

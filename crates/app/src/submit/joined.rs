@@ -71,7 +71,9 @@ impl<T> Queue<T> {
 pub(super) fn is_of_messages(submissions: &[Submission]) -> bool {
     submissions.iter().all(|one| match one {
         Submission::Relay { .. } | Submission::Refusal { .. } | Submission::Note(_) => true,
-        Submission::Readings(_) | Submission::ClientAttributes { .. } => false,
+        Submission::Readings(_) | Submission::ClientAttributes { .. } | Submission::Edge(_) => {
+            false
+        }
     })
 }
 

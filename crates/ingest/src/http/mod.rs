@@ -3,6 +3,7 @@
 
 mod body;
 mod device;
+mod edge;
 mod package;
 mod poll;
 mod problem;
@@ -47,8 +48,8 @@ struct Api {
     tenant_polls: Shared<TenantId, Semaphore>,
 }
 
-/// The routes `/api/v1/...` and `/v1/telemetry/write`. The server may put a [`PeerInfo`] into the
-/// request's extensions; without it the peer has no address.
+/// The routes `/api/v1/...`, `/v1/telemetry/write` and `/v1/edge/batches`. The server may put a
+/// [`PeerInfo`] into the request's extensions; without it the peer has no address.
 pub fn router(parts: HttpParts) -> Router {
     let body_bytes_max = parts.limits.body_bytes_max;
     let polls = Arc::new(Semaphore::new(LONG_POLLS_MAX));
@@ -71,6 +72,7 @@ pub fn router(parts: HttpParts) -> Router {
     router
         .route("/api/v1/provision", post(device::provision))
         .route("/v1/telemetry/write", post(write::write))
+        .route("/v1/edge/batches", post(edge::batch))
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .with_state(api)
 }

@@ -3,6 +3,7 @@
 
 mod cursor;
 mod device;
+mod edge;
 mod encode;
 mod gateway;
 mod keys;
@@ -15,6 +16,7 @@ use veritwin_domain::{LimitExceeded, Rule, Screening, Value};
 pub(crate) use cursor::{Cursor, Number, check_json};
 pub(crate) use device::{asked, key_list};
 pub use device::{parse_attributes, parse_attributes_request, parse_client_rpc, parse_json_text};
+pub use edge::{EDGE_LINES_MAX, EdgeContent, EdgeLine, parse_edge_content, push_edge_line};
 pub use encode::{attributes_json, changes_json, deleted_json, entries_json, rpc_json};
 pub(crate) use encode::{
     child_deleted_json, child_entries_json, child_error_json, child_gone_json, child_rpc_json,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use veritwin_domain::{CredentialId, DeviceId, Key, RelayMessage, SessionNote, Value};
 use veritwin_log::{
-    AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, Entry, FileLog, LogError,
-    Record, Refusal, SessionEvent, SessionEventKind,
+    AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, EdgeEntry, Entry,
+    FileLog, LogError, Record, Refusal, SessionEvent, SessionEventKind,
 };
 
 use crate::support::{Fixture, START, entry, number, numbers, tenant};
@@ -67,6 +67,12 @@ async fn every_kind_of_record_comes_back() {
             retain: true,
         })),
         Record::Note(SessionNote { tenant: tenant(1), device, body: b"\x00on"[..].into() }),
+        Record::Edge(EdgeEntry {
+            device,
+            credential,
+            received_at: START,
+            statement: b"\x01\x01"[..].into(),
+        }),
     ];
     let entries = records.map(|record| Entry { tenant: tenant(1), record }).to_vec();
     log.append(entries.clone()).await.unwrap();

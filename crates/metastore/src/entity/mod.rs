@@ -15,6 +15,7 @@ mod contact;
 mod credentials;
 mod device_profiles;
 mod devices;
+mod edge_keys;
 mod evidence;
 mod factors;
 mod grants;
@@ -62,6 +63,7 @@ pub use credentials::{
 };
 pub use device_profiles::{DeviceProfile, DeviceProfileVersion};
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
+pub use edge_keys::EdgeKey;
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};
 pub use grants::{Grant, GrantRole, GrantScope, Holder, StoredRole};

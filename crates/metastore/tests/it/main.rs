@@ -9,6 +9,7 @@ mod device_profiles;
 mod connections;
 mod devices;
 mod dump;
+mod edge_keys;
 mod isolation;
 mod platform;
 mod postgres;

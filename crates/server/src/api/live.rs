@@ -6,6 +6,7 @@ mod caps;
 mod connections;
 mod decoding;
 mod devices;
+mod edge;
 mod ends;
 mod entries;
 mod following;

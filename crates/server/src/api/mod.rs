@@ -20,6 +20,7 @@ mod device_profiles;
 mod device_rpc;
 mod devices;
 mod docs;
+mod edge_keys;
 mod holds;
 mod identity_providers;
 mod incidents;
@@ -127,6 +128,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(simulation::routes())
         .merge(device_rpc::routes())
         .merge(device_profiles::routes())
+        .merge(edge_keys::routes())
         .merge(packages::routes())
         .merge(provisioning::routes())
         .merge(claims::routes())

@@ -13,9 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use veritwin_domain::TenantId;
 use veritwin_verify::{
-    CHECKPOINT_BYTES_MAX, DirectorySource, ExitClass, Finding, KnownCheckpoint, PROOF_BYTES_MAX,
-    Policy, SignatureCheck, Source, TlogProof, VerifierKey, VerifyOptions, consistency, gaps,
-    proof, verify_log,
+    CHECKPOINT_BYTES_MAX, DirectorySource, EdgeReport, ExitClass, Finding, KnownCheckpoint,
+    PROOF_BYTES_MAX, Policy, SignatureCheck, Source, TlogProof, VerifierKey, VerifyOptions,
+    consistency, gaps, proof, verify_log,
 };
 
 use super::commands::block_on;
@@ -110,7 +110,8 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_name = "FILE")]
         old: PathBuf,
     },
-    /// Lists record sequences that are missing between entries; verifies nothing else.
+    /// Lists record sequences that are missing between entries, and which batches of
+    /// store-and-forward edges were given up, never submitted or stated twice.
     #[command(after_help = "Example: veritwin ledger gaps ./export")]
     Gaps {
         /// The folder of an exported log.
@@ -430,8 +431,16 @@ fn list_gaps(log: &Path, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print(&show::gaps_text(&report));
     }
-    let is_whole = report.gaps.is_empty() && report.unreadable == 0;
-    Ok(exit(if is_whole { ExitClass::Verified } else { ExitClass::Missing }))
+    let is_missing = |edge: &EdgeReport| edge.has_missing();
+    let is_whole =
+        report.gaps.is_empty() && report.unreadable == 0 && !report.edges.iter().any(is_missing);
+    Ok(exit(if report.edges.iter().any(EdgeReport::is_contradicted) {
+        ExitClass::Tampered
+    } else if is_whole {
+        ExitClass::Verified
+    } else {
+        ExitClass::Missing
+    }))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod bench_platform;
 mod commands;
 mod demo;
 mod doctor;
+mod edge;
 mod ledger;
 mod operations;
 mod replay;
@@ -71,6 +72,12 @@ enum Command {
         after_help = "Example: veritwin archive serve --config /etc/veritwin/archive.toml"
     )]
     Archive(ArchiveCommand),
+    /// A store-and-forward gateway on another site.
+    #[command(
+        subcommand,
+        after_help = "Example: veritwin edge run --config /etc/veritwin/edge.toml"
+    )]
+    Edge(edge::EdgeCommand),
     /// Administrators.
     #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
@@ -253,6 +260,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
+        Command::Edge(command) => edge::run(command),
         Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
             commands::admin_link(&place, tenant, platform, support)
         }

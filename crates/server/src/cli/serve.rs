@@ -25,7 +25,7 @@ pub(crate) enum Mode {
 }
 
 /// Threads that serve connections.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("veritwin")
@@ -33,7 +33,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-fn prepare(log_json: bool) -> anyhow::Result<()> {
+pub(super) fn prepare(log_json: bool) -> anyhow::Result<()> {
     process::forbid_core_dumps()?;
     process::start_logs(log_json);
     process::raise_open_files();

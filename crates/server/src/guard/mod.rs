@@ -140,7 +140,7 @@ impl Guard {
 }
 
 fn is_of_devices(path: &str) -> bool {
-    path.starts_with("/api/v1/") || path == "/v1/telemetry/write"
+    path.starts_with("/api/v1/") || matches!(path, "/v1/telemetry/write" | "/v1/edge/batches")
 }
 
 /// The rates that hold for whoever is known, as configured.

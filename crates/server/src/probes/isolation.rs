@@ -56,8 +56,8 @@ struct Operations {
 
 /// The kind of thing that a parameter of a path names.
 fn kind(path: &str, parameter: &str) -> Option<&'static str> {
-    let named =
-        ["call", "credential", "device", "host"].into_iter().find(|name| *name == parameter);
+    let named = ["call", "credential", "device", "edge_key", "host"];
+    let named = named.into_iter().find(|name| *name == parameter);
     if named.is_some() || parameter != "id" {
         return named;
     }
@@ -134,6 +134,7 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         "invitations" => json!({"email": "probe@customer.invalid"}),
         "hosts" => json!({"hosts": []}),
         "domains" => json!({"domains": []}),
+        "edge-keys" => json!({"public_key": "0".repeat(64)}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         "notes" | "close" => json!({"text": "probe"}),
         "commands" => json!({"metric": "probe", "value": 1}),

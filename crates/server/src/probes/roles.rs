@@ -58,7 +58,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
     const JSON: &str = "application/json";
     let mut uri =
         endpoint.path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
-    for name in ["{id}", "{credential}", "{device}", "{call}"] {
+    for name in ["{id}", "{credential}", "{device}", "{call}", "{edge_key}"] {
         uri = uri.replace(name, never);
     }
     uri = uri.replace("{host}", "nowhere.invalid");
@@ -99,6 +99,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/device-authorities/code") => json!({"certificate": ""}),
         (_, "/v1/device-authorities/{id}") => json!({"name": ""}),
         (_, "/v1/devices") => json!({"name": ""}),
+        (_, "/v1/devices/{id}/edge-keys") => json!({"public_key": ""}),
         (_, "/v1/devices/{id}/sparkplug/commands") => json!({"metric": "probe", "value": 1}),
         (_, "/v1/devices/{id}/rpc") => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
         (_, "/v1/grants") => json!({"user_id": never, "role": "viewer"}),

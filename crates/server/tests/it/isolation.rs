@@ -71,6 +71,7 @@ struct Owned {
     device: String,
     credential: String,
     call: String,
+    edge_key: String,
     package: String,
     twin: String,
     rule: String,
@@ -205,6 +206,10 @@ impl Owned {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
         let device = tenant.device("theirs");
         let credentials = tenant.get(&format!("/v1/devices/{}/credentials", device.id)).expect(200);
+        let path = format!("/v1/devices/{}", device.id);
+        tenant.patch(&path, &json!({"is_gateway": true})).expect(200);
+        let edge_key = json!({"public_key": "ab".repeat(32)});
+        let edge_key = tenant.post(&format!("{path}/edge-keys"), &edge_key).expect(201);
         let call = json!({"method": "m", "persistent": true});
         let call = tenant.post(&format!("/v1/devices/{}/rpc", device.id), &call).expect(200);
         let package = tenant
@@ -232,6 +237,7 @@ impl Owned {
             device: device.id,
             credential: text(&credentials["items"][0]["id"]),
             call: text(&call["call"]["id"]),
+            edge_key: text(&edge_key["id"]),
             package: text(&package["id"]),
             twin: text(&twin["twin"]["id"]),
             rule: text(&rule["id"]),
@@ -250,6 +256,7 @@ impl Owned {
             device: other(&self.device),
             credential: other(&self.credential),
             call: other(&self.call),
+            edge_key: other(&self.edge_key),
             package: other(&self.package),
             twin: other(&self.twin),
             rule: other(&self.rule),
@@ -268,6 +275,7 @@ impl Owned {
             device: self.device.clone(),
             credential: self.credential.clone(),
             call: self.call.clone(),
+            edge_key: self.edge_key.clone(),
             package: self.package.clone(),
             twin: self.twin.clone(),
             rule: self.rule.clone(),
@@ -312,6 +320,7 @@ impl Owned {
             credential["last_used_at"] = Value::Null;
         }
         state.push(credentials);
+        state.push(self.tenant.get(&format!("{device}/edge-keys")).expect(200));
         state.push(self.tenant.get(&format!("{device}/attributes")).expect(200));
         let keys = self.tenant.get("/v1/api-keys").expect(200);
         state.push(json!(keys["items"].as_array().unwrap().len()));
@@ -323,6 +332,7 @@ struct Ids {
     device: String,
     credential: String,
     call: String,
+    edge_key: String,
     package: String,
     twin: String,
     rule: String,
@@ -369,6 +379,7 @@ impl Ids {
             .replace("{id}", id)
             .replace("{credential}", &self.credential)
             .replace("{call}", &self.call)
+            .replace("{edge_key}", &self.edge_key)
             .replace("{device}", &self.device);
         (!filled.contains('{')).then_some(filled)
     }
@@ -398,6 +409,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         }
         ("PATCH", "/v1/devices/{id}/credentials/{credential}") => {
             request.json(&json!({"disabled": true}))
+        }
+        ("POST", "/v1/devices/{id}/edge-keys") => {
+            request.json(&json!({"public_key": "0".repeat(64)}))
         }
         ("PATCH", "/v1/devices/{id}") => request.json(&json!({"name": "mine now"})),
         ("PATCH", "/v1/devices/{id}/attributes") => request.json(&json!({"shared": {"x": 1}})),
@@ -546,6 +560,10 @@ fn another_tenants_ids_are_ids_that_never_were() {
     let none = Value::Null;
     pair(&|ids| {
         let path = format!("/v1/devices/{}/credentials/{}", own.id, ids.credential);
+        ("DELETE", path, none.clone())
+    });
+    pair(&|ids| {
+        let path = format!("/v1/devices/{}/edge-keys/{}", own.id, ids.edge_key);
         ("DELETE", path, none.clone())
     });
     pair(&|ids| ("PUT", format!("/v1/twins/{own_twin}/bindings/{}", ids.device), json!({})));

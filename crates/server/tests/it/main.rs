@@ -27,6 +27,7 @@ mod device_credentials;
 mod device_profiles;
 mod device_provisioning;
 mod faults;
+mod edge;
 mod floods;
 mod gateways;
 mod guard;

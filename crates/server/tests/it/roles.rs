@@ -52,7 +52,7 @@ const NEVER: &str = "00000000-0000-7000-8000-000000000000";
 /// A path to nothing.
 fn filled(path: &str) -> String {
     let path = path.replace("{index}", "0").replace("/v1/promises/{id}", "/v1/promises/none");
-    let ids = ["{id}", "{credential}", "{device}", "{call}"];
+    let ids = ["{id}", "{credential}", "{device}", "{call}", "{edge_key}"];
     let path = ids.iter().fold(path, |path, name| path.replace(name, NEVER));
     path.replace("{host}", "nowhere.invalid")
 }
@@ -134,6 +134,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/alerts/acknowledge") => request(method, &filled).json(&json!({"ids": [NEVER]})),
         (_, "/v1/devices/{id}/sparkplug/commands") => {
             request(method, &filled).json(&json!({"metric": "m", "value": 1}))
+        }
+        (_, "/v1/devices/{id}/edge-keys") => {
+            request(method, &filled).json(&json!({"public_key": ""}))
         }
         (_, "/v1/devices/{id}/rpc") => {
             let call = json!({"method": "m", "params": {}, "timeout_ms": 100});

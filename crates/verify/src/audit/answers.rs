@@ -2,12 +2,13 @@
 //! earlier checkpoint, gaps in the record sequence.
 
 use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
+use crate::edge_gaps::EdgeGaps;
 use crate::payloads::payload_name;
 use crate::report::{ExitClass, Finding, FindingKind, Report};
 use crate::{
-    Act, Checkpoint, Digest, Leaf, ProofError, SignedCheckpoint, Source, TILE_BYTES_MAX,
-    TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path, decode_bundle,
-    inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
+    Act, Checkpoint, Digest, EdgeReport, Leaf, ProofError, SignedCheckpoint, Source,
+    TILE_BYTES_MAX, TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path,
+    decode_bundle, inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
 };
 
 /// Most bundles read in search of a statement.
@@ -238,9 +239,12 @@ pub struct GapReport {
     pub unreadable: u64,
     /// Last sequence in the log.
     pub last_sequence: u64,
+    /// What store-and-forward edges stated, one after the other.
+    pub edges: Vec<EdgeReport>,
 }
 
-/// Lists gaps of the record sequence; verifies nothing else.
+/// Lists gaps of the record sequence, and what is missing of what edges stated. Of signatures only
+/// the edges' own are verified.
 pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
     let bytes = source
         .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
@@ -253,6 +257,7 @@ pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
         .checkpoint
         .size;
     let mut report = GapReport::default();
+    let mut edges = EdgeGaps::default();
     let mut missing = 0;
     for index in 0..size.div_ceil(256) {
         let Some(path) = TilePath::in_tree(TileKind::Entries, index, size) else { break };
@@ -271,6 +276,9 @@ pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
                 continue;
             };
             report.leaves += 1;
+            if let Act::Edge(statement) = &leaf.act {
+                edges.note(statement);
+            }
             let wanted = report.last_sequence + 1;
             if leaf.first_sequence > wanted {
                 if report.gaps.len() < GAPS_MAX {
@@ -283,5 +291,7 @@ pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
             report.last_sequence = report.last_sequence.max(leaf.last_sequence());
         }
     }
+    report.truncated |= edges.is_truncated();
+    report.edges = edges.reports(report.unreadable == 0);
     Ok(report)
 }

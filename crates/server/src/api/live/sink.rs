@@ -12,11 +12,12 @@ use veritwin_domain::{
 use veritwin_ingest::mqtt::{RETAINED_PAGE_BYTES_MAX, RETAINED_PAGE_MESSAGES_MAX, topic_matches};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, DeviceLink,
-    DeviceSession, EntryRefused, Objection, Origin, PackageKind, Placed, Refusal, RpcReply,
-    SeenMessage, Sink, SinkEntry, SubmitError,
+    DeviceSession, EdgeAnswer, EdgeBatch, EntryRefused, Objection, Origin, PackageKind, Placed,
+    Refusal, RpcReply, SeenMessage, Sink, SinkEntry, SubmitError,
 };
 
 use super::devices::LiveState;
+use super::edge;
 use super::ends::Attached;
 use super::entries::{submission_of, submit_error, view_of};
 
@@ -159,6 +160,14 @@ impl Sink for LiveState {
             bytes_max: RETAINED_PAGE_BYTES_MAX,
         };
         self.app.retained(session.tenant, &matches, page).await.map_err(submit_error)
+    }
+
+    async fn edge_batch(
+        &self,
+        session: &Arc<DeviceSession>,
+        batch: EdgeBatch,
+    ) -> Result<EdgeAnswer, SubmitError> {
+        edge::take(self, session, batch).await
     }
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use veritwin_verify::{Act, ExitClass, Finding, GapReport, KeyTrust, Leaf, Report, VerifyOptions};
+use veritwin_verify::{
+    Act, EdgeReport, ExitClass, Finding, GapReport, KeyTrust, Leaf, Report, VerifyOptions,
+};
 
 /// Gaps shown one by one to people.
 const GAPS_SHOWN_MAX: usize = 100;
@@ -190,6 +192,7 @@ pub(super) fn leaf_text(leaf: &Leaf) -> String {
         Act::Shred { .. } => "a lawful destruction",
         Act::Retention { .. } => "the end of a retention time",
         Act::SubmitterKey { .. } => "a change of the submitter's key",
+        Act::Edge(_) => "a statement of an edge",
     };
     let mut out = format!("{} ({what}), batch {}", leaf.kind().as_str(), leaf.batch);
     if leaf.count > 0 {
@@ -218,7 +221,58 @@ pub(super) fn gaps_json(report: &GapReport) -> Value {
             "first": gap.first,
             "last": gap.last,
         })).collect::<Vec<_>>(),
+        "edges": report.edges.iter().map(edge_json).collect::<Vec<_>>(),
     })
+}
+
+fn edge_json(edge: &EdgeReport) -> Value {
+    let ranges = |all: &[(u64, u64)]| {
+        let ranges = all.iter().map(|(first, last)| json!({"first": first, "last": last}));
+        ranges.collect::<Vec<_>>()
+    };
+    json!({
+        "edge": edge.edge,
+        "key": hex::encode(edge.key),
+        "first": edge.first,
+        "last": edge.last,
+        "statements": edge.statements,
+        "entries": edge.entries,
+        "given_up": ranges(&edge.given_up),
+        "never_submitted": ranges(&edge.missing),
+        "repeated": edge.repeated,
+        "forks": edge.forks,
+        "breaks": edge.breaks,
+        "unsigned": edge.unsigned,
+    })
+}
+
+fn edge_text(out: &mut String, edge: &EdgeReport) {
+    let key = hex::encode(edge.key);
+    let _ = writeln!(
+        out,
+        "edge {} (key {}): batches {}-{}, {} statements, {} entries",
+        edge.edge,
+        key.get(..16).unwrap_or_default(),
+        edge.first,
+        edge.last,
+        edge.statements,
+        edge.entries
+    );
+    for (first, last) in edge.given_up.iter().take(GAPS_SHOWN_MAX) {
+        let _ = writeln!(out, "  {first}-{last}: given up by the edge, its disk was full");
+    }
+    for (first, last) in edge.missing.iter().take(GAPS_SHOWN_MAX) {
+        let _ = writeln!(out, "  {first}-{last}: never submitted");
+    }
+    for counter in edge.forks.iter().take(GAPS_SHOWN_MAX) {
+        let _ = writeln!(out, "  {counter}: stated once more with another content");
+    }
+    for counter in edge.breaks.iter().take(GAPS_SHOWN_MAX) {
+        let _ = writeln!(out, "  {counter}: does not follow the statement before it");
+    }
+    if edge.unsigned > 0 {
+        let _ = writeln!(out, "  {} statements are not by this key", edge.unsigned);
+    }
 }
 
 /// Gaps for people.
@@ -237,6 +291,9 @@ pub(super) fn gaps_text(report: &GapReport) -> String {
     }
     if report.unreadable > 0 {
         let _ = writeln!(out, "{} leaves could not be read", report.unreadable);
+    }
+    for edge in &report.edges {
+        edge_text(&mut out, edge);
     }
     let _ = write!(
         out,

@@ -1,0 +1,475 @@
+//! The store-and-forward edge as a program: a gateway on another site with its own directory, root
+//! key and certificate. Devices are answered when its own log has what they sent; signed batches
+//! with gapless counters go to the platform as soon as it can be reached, days later if need be.
+
+mod devices;
+mod front;
+mod journal;
+mod place;
+mod stating;
+mod status;
+mod upload;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use veritwin_domain::{Clock, DeviceId, IngestLimits, Rng, Secret};
+use veritwin_ingest::mqtt::{Broker, BrokerParts};
+use veritwin_ingest::{CloseReason, PeerInfo, Transport};
+use veritwin_keys::KeyError;
+use veritwin_log::{FileLog, LogConfig, LogError};
+
+pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
+pub use status::EdgeStatus;
+
+use devices::Devices;
+use front::Front;
+use journal::Journal;
+use place::Place;
+use stating::Stating;
+use status::Condition;
+use upload::{Sent, Uploader, back_off};
+
+/// Most local connections at once.
+pub const EDGE_CONNECTIONS_MAX: usize = 1_000;
+/// The least that an edge may keep on its disk, in bytes.
+pub const EDGE_DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// The largest batch that can be asked for, in bytes: with one line more it has to fit into a
+/// request.
+pub const EDGE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait before accepting again when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Longest wait for connections at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Files of the log are so small that enough of them can go when there is no room.
+const LOG_FILES: u64 = 32;
+/// Memory for what is not durable yet, in bytes.
+const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often a refused batch is tried again: somebody may have registered the key.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+const RUN_FILE: &str = "run.json";
+
+/// Why an edge cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// Something is configured that cannot be.
+    #[error("{0}")]
+    Configuration(String),
+    /// Its keys.
+    #[error("edge keys: {0}")]
+    Key(#[from] KeyError),
+    /// Its log.
+    #[error("edge log: {0}")]
+    Log(#[from] LogError),
+    /// A certificate, or TLS itself.
+    #[error("edge certificate: {0}")]
+    Certificate(String),
+    /// What is stored does not fit together.
+    #[error("{0}")]
+    Damaged(String),
+    /// A file or the listening address.
+    #[error("{what}: {source}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl EdgeError {
+    fn io(what: impl ToString) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.to_string();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// What becomes of new readings while there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// They are refused; devices keep them and try again.
+    Refuse,
+    /// The oldest batches are given up, and a signed statement says which.
+    DropOldest,
+}
+
+/// How to run an edge.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// Its own directory.
+    pub directory: PathBuf,
+    /// Its own root key file, outside the directory.
+    pub root_key: PathBuf,
+    /// Where local devices come in.
+    pub listen: SocketAddr,
+    /// Names and addresses for its certificate.
+    pub names: Vec<String>,
+    /// The platform, `https://HOST[:PORT]`.
+    pub platform: String,
+    /// The platform's certificate authority (PEM); none: the public ones.
+    pub platform_ca: Option<PathBuf>,
+    /// The gateway device that it is on the platform.
+    pub gateway: DeviceId,
+    /// Most bytes of its log.
+    pub disk_bytes_max: u64,
+    /// What becomes of new readings then.
+    pub when_full: WhenFull,
+    /// A batch is closed when its oldest entry is this old.
+    pub batch_age: Duration,
+    /// A batch is closed before it is larger than this.
+    pub batch_bytes_max: usize,
+}
+
+impl EdgeConfig {
+    fn check(&self) -> Result<(), EdgeError> {
+        let refuse = |detail: String| Err(EdgeError::Configuration(detail));
+        if self.disk_bytes_max < EDGE_DISK_BYTES_MIN {
+            return refuse(format!("disk_bytes_max: at least {EDGE_DISK_BYTES_MIN}"));
+        }
+        if self.batch_bytes_max == 0 || self.batch_bytes_max > EDGE_BATCH_BYTES_MAX {
+            return refuse(format!("batch_bytes_max: 1 to {EDGE_BATCH_BYTES_MAX}"));
+        }
+        if self.root_key.starts_with(&self.directory) {
+            return refuse("root_key: has to lie outside the directory".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Makes an edge, or finds the one that is there; answers its public key in hexadecimal.
+pub fn init(
+    config: &EdgeConfig,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<String, EdgeError> {
+    config.check()?;
+    place::init(config, clock, rng).map(|identity| identity.public_key)
+}
+
+/// The public key of an edge, in hexadecimal.
+pub fn public_key(config: &EdgeConfig) -> Result<String, EdgeError> {
+    place::identity(config).map(|identity| identity.public_key)
+}
+
+/// Lets a device in under this name; answers its token, which is shown once.
+pub fn add_device(
+    config: &EdgeConfig,
+    name: &str,
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) -> Result<Secret<String>, EdgeError> {
+    place::identity(config)?;
+    devices::add(&config.directory, name, clock, rng)
+}
+
+/// Lets a device in no more; its connections end within a second.
+pub fn remove_device(config: &EdgeConfig, name: &str, clock: &dyn Clock) -> Result<(), EdgeError> {
+    place::identity(config)?;
+    devices::remove(&config.directory, name, clock.now())
+}
+
+/// The devices of an edge, removed ones included.
+pub fn local_devices(config: &EdgeConfig) -> Result<Vec<LocalDevice>, EdgeError> {
+    place::identity(config)?;
+    devices::list(&config.directory)
+}
+
+/// How an edge last said it is; none before it ran.
+pub fn status(directory: &Path) -> Result<Option<EdgeStatus>, EdgeError> {
+    status::read(directory)
+}
+
+/// The certificate that local devices have to trust (PEM).
+pub fn certificate_path(config: &EdgeConfig) -> PathBuf {
+    config.directory.join(place::CERTIFICATE_FILE)
+}
+
+/// An edge that listens.
+pub struct Edge {
+    directory: PathBuf,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    address: SocketAddr,
+    broker: Arc<Broker>,
+    front: Arc<Front>,
+    stating: Arc<Stating>,
+    uploader: Uploader,
+    condition: Arc<Condition>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Edge({})", self.address)
+    }
+}
+
+impl Edge {
+    /// Opens what `init` made, and binds the address. `token` lets the edge in at the platform.
+    pub async fn bind(
+        config: EdgeConfig,
+        token: Secret<String>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Result<Self, EdgeError> {
+        config.check()?;
+        let place = Place::open(&config, &clock, &rng)?;
+        let acceptor = place.acceptor()?;
+        let ca = config.platform_ca.as_deref();
+        let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
+        let devices = Arc::new(Devices::open(&place.directory)?);
+        let log = open_log(&config, &place, &clock, &rng).await?;
+        let journal = Journal::open(&place.directory)?;
+        let Place { directory, identity, keys, signing } = place;
+        let front = Arc::new(Front::new(
+            identity.tenant,
+            (Arc::clone(&devices), log.clone()),
+            Arc::clone(&clock),
+            config.disk_bytes_max,
+        ));
+        let limits =
+            IngestLimits { connections_max: EDGE_CONNECTIONS_MAX, ..IngestLimits::default() };
+        let broker = Broker::new(BrokerParts {
+            login: front.clone(),
+            sink: front.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            limits,
+        });
+        let stating = Arc::new(Stating {
+            gateway: identity.gateway,
+            log,
+            devices,
+            keys,
+            signing,
+            clock: Arc::clone(&clock),
+            journal: Mutex::new(journal),
+            on_its_way: Mutex::default(),
+            clock_offset_us: Mutex::default(),
+            stated: Notify::new(),
+            batch_bytes_max: config.batch_bytes_max,
+            batch_age: config.batch_age,
+            disk_bytes_max: config.disk_bytes_max,
+            when_full: config.when_full,
+        });
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener.map_err(EdgeError::io(config.listen))?;
+        let address = listener.local_addr().map_err(EdgeError::io(config.listen))?;
+        let condition = Arc::new(Condition::default());
+        Ok(Self {
+            directory,
+            listener,
+            acceptor,
+            address,
+            broker,
+            front,
+            stating,
+            uploader,
+            condition,
+            clock,
+            rng,
+        })
+    }
+
+    /// Where local devices come in.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is done or something fails that only a start can mend; then what
+    /// was read is made durable.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
+        place::write_json(
+            &self.directory.join(RUN_FILE),
+            &serde_json::json!({
+                "mqtts": self.address.to_string(),
+                "ca": self.directory.join(place::CERTIFICATE_FILE),
+                "pid": std::process::id(),
+            }),
+        )?;
+        let Self { directory, listener, acceptor, broker, front, stating, uploader, .. } = self;
+        let (condition, clock, rng) = (self.condition, self.clock, self.rng);
+        let mut connections = JoinSet::new();
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = stating.run() => ended,
+            ended = upload_all(&stating, uploader, &condition, rng.as_ref()) => ended,
+            ended = keep_house(&directory, (&*front, &*stating), &condition, &*clock) => ended,
+            () = accept_all(listener, acceptor, &broker, &mut connections) => Ok(()),
+        };
+        broker.close_all(CloseReason::ShuttingDown);
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            while connections.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            connections.shutdown().await;
+        }
+        let log = stating.log.clone();
+        if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+            tracing::warn!("the edge's log was not closed");
+        }
+        let said = condition.status(&front, &stating, clock.as_ref());
+        status::write(&directory, &EdgeStatus { running: false, ..said })?;
+        let run_file = directory.join(RUN_FILE);
+        std::fs::remove_file(&run_file).map_err(EdgeError::io(run_file.display()))?;
+        ended
+    }
+}
+
+async fn open_log(
+    config: &EdgeConfig,
+    place: &Place,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<FileLog, EdgeError> {
+    let directory = config.directory.join("log");
+    let (clock, rng) = (Arc::clone(clock), Arc::clone(rng));
+    let log = LogConfig {
+        file_bytes_max: (config.disk_bytes_max / LOG_FILES).min(128 * 1024 * 1024),
+        queue_bytes_max: QUEUE_BYTES_MAX,
+        append_bytes_max: QUEUE_BYTES_MAX,
+        recent_bytes_max: QUEUE_BYTES_MAX,
+        ..LogConfig::new(directory, place.keys.clone(), clock, rng)
+    };
+    let opened = tokio::task::spawn_blocking(move || FileLog::open(log, Vec::new())).await;
+    let opened = opened.map_err(|error| EdgeError::Damaged(error.to_string()))?;
+    Ok(opened?)
+}
+
+/// Accepts connections of local devices, for ever.
+async fn accept_all(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    broker: &Arc<Broker>,
+    connections: &mut JoinSet<()>,
+) {
+    let room = Arc::new(Semaphore::new(EDGE_CONNECTIONS_MAX));
+    loop {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the edge cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (acceptor, broker) = (acceptor.clone(), Arc::clone(broker));
+        connections.spawn(async move {
+            // A connection that cannot be set up so is slower, no more.
+            let _set = stream.set_nodelay(true);
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+            if let Ok(Ok(stream)) = handshake.await {
+                broker.serve(stream, PeerInfo::new(Some(peer), Transport::Mqtt5)).await;
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Sends what is stated, in its order, for ever.
+async fn upload_all(
+    stating: &Arc<Stating>,
+    mut uploader: Uploader,
+    condition: &Condition,
+    rng: &dyn Rng,
+) -> Result<(), EdgeError> {
+    let mut failures = 0u32;
+    loop {
+        let front = stating.journal.lock().front();
+        let Some(statement) = front else {
+            stating.stated.notified().await;
+            continue;
+        };
+        let counter = statement.counter();
+        *stating.on_its_way.lock() = Some(counter);
+        // It may have been given up before it was on its way.
+        if stating.journal.lock().front() != Some(statement) {
+            *stating.on_its_way.lock() = None;
+            continue;
+        }
+        let reading = Arc::clone(stating);
+        let content = tokio::task::spawn_blocking(move || reading.content(&statement)).await;
+        let content = content.map_err(|error| EdgeError::Damaged(error.to_string()))??;
+        let (_, waiting) = stating.journal.lock().waiting();
+        let waiting = waiting.saturating_sub(statement.fields().entries);
+        let sent = uploader.send(statement.as_bytes(), &content, waiting).await;
+        let pause = match sent {
+            Sent::Taken { pause, refused, clock_offset_us } => {
+                *stating.clock_offset_us.lock() = clock_offset_us;
+                let noted = stating.journal.lock().note_sent(counter);
+                match noted {
+                    Ok(()) => {
+                        failures = 0;
+                        condition.taken(stating.clock.now(), refused);
+                        pause
+                    }
+                    // It goes out again, and is known there.
+                    Err(error) => {
+                        tracing::warn!(%error, counter, "what was taken is not noted");
+                        condition.later(error.to_string());
+                        failures = failures.saturating_add(1);
+                        back_off(failures, rng.next_u64())
+                    }
+                }
+            }
+            Sent::Later { detail, pause } => {
+                tracing::debug!(detail, counter, "the platform does not take a batch now");
+                condition.later(detail);
+                let own = back_off(failures, rng.next_u64());
+                failures = failures.saturating_add(1);
+                pause.map_or(own, |pause| pause.max(own))
+            }
+            Sent::Refused(detail) => {
+                tracing::warn!(detail, counter, "the platform refuses a batch");
+                condition.refused(detail);
+                REFUSED_AGAIN + back_off(0, rng.next_u64())
+            }
+        };
+        *stating.on_its_way.lock() = None;
+        let cutting = Arc::clone(stating);
+        let cut = tokio::task::spawn_blocking(move || cutting.cut()).await;
+        cut.map_err(|error| EdgeError::Damaged(error.to_string()))?;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Says how the edge is, and looks whether devices were added or removed, for ever.
+async fn keep_house(
+    directory: &Path,
+    (front, stating): (&Front, &Stating),
+    condition: &Condition,
+    clock: &dyn Clock,
+) -> Result<(), EdgeError> {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match front.devices.refresh() {
+            Ok(true) => front.close_removed(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the list of devices is not read again"),
+        }
+        if let Err(error) = status::write(directory, &condition.status(front, stating, clock)) {
+            tracing::warn!(%error, "how the edge is, is not written down");
+        }
+        if stating.log.is_poisoned() {
+            let detail = "a write failed: nothing is taken before the next start";
+            return Err(EdgeError::Damaged(detail.to_owned()));
+        }
+    }
+}

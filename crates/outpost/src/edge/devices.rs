@@ -1,0 +1,179 @@
+//! The devices that the edge lets in: name and digest of the token. A device is never forgotten,
+//! since what it sent is named by it; one that was removed is let in no more.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use veritwin_domain::{Clock, DeviceId, Rng, Secret, Timestamp};
+use veritwin_keys::{constant_time_eq, token};
+
+use super::{EdgeError, place};
+
+/// Most devices of an edge, removed ones included.
+pub const EDGE_DEVICES_MAX: usize = 10_000;
+/// Longest name of a device behind an edge, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+const FILE: &str = "devices.json";
+const TOKEN_PREFIX: &str = "vte";
+
+/// A local device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalDevice {
+    /// Its id inside the edge.
+    pub id: DeviceId,
+    /// Its name, which it has on the platform too.
+    pub name: String,
+    /// SHA-256 of its token, in hexadecimal.
+    token_sha256: String,
+    /// When it was added, in microseconds.
+    pub added_at_us: i64,
+    /// Since when it is let in no more, in microseconds.
+    pub removed_at_us: Option<i64>,
+}
+
+/// Which state of the file was read: a file that is written anew is another one.
+type Seen = Option<(SystemTime, u64)>;
+
+/// The local devices, as the file said when it was last read.
+pub(super) struct Devices {
+    path: PathBuf,
+    known: RwLock<(Seen, Vec<LocalDevice>)>,
+}
+
+fn load(path: &Path) -> Result<Vec<LocalDevice>, EdgeError> {
+    Ok(place::read_json(path)?.unwrap_or_default())
+}
+
+fn changed_at(path: &Path) -> Seen {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.ino()))
+}
+
+impl Devices {
+    pub(super) fn open(directory: &Path) -> Result<Self, EdgeError> {
+        let path = directory.join(FILE);
+        let changed = changed_at(&path);
+        let known = RwLock::new((changed, load(&path)?));
+        Ok(Self { path, known })
+    }
+
+    /// Reads the file again if it is another one now; whether it was.
+    pub(super) fn refresh(&self) -> Result<bool, EdgeError> {
+        let changed = changed_at(&self.path);
+        if self.known.read().0 == changed {
+            return Ok(false);
+        }
+        let devices = load(&self.path)?;
+        *self.known.write() = (changed, devices);
+        Ok(true)
+    }
+
+    /// The device with this token.
+    pub(super) fn by_token(&self, shown: &str) -> Option<LocalDevice> {
+        let digest = hex::encode(token::digest(shown));
+        let known = self.known.read();
+        let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
+        let is_its =
+            |one: &&LocalDevice| constant_time_eq(one.token_sha256.as_bytes(), digest.as_bytes());
+        devices.find(is_its).cloned()
+    }
+
+    /// The name of a device, also of one that was removed.
+    pub(super) fn name(&self, id: DeviceId) -> Option<String> {
+        let known = self.known.read();
+        known.1.iter().find(|one| one.id == id).map(|one| one.name.clone())
+    }
+
+    /// Whether a device is let in.
+    pub(super) fn is_let_in(&self, id: DeviceId) -> bool {
+        let known = self.known.read();
+        known.1.iter().any(|one| one.id == id && one.removed_at_us.is_none())
+    }
+}
+
+/// The devices of the edge in this directory.
+pub(super) fn list(directory: &Path) -> Result<Vec<LocalDevice>, EdgeError> {
+    load(&directory.join(FILE))
+}
+
+/// Adds a device and answers its token, which is shown once. A name whose device was removed, or
+/// lost its token, gets a new token and stays the same device.
+pub(super) fn add(
+    directory: &Path,
+    name: &str,
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) -> Result<Secret<String>, EdgeError> {
+    let refuse = |detail: String| Err(EdgeError::Configuration(detail));
+    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
+        return refuse(format!("a device's name needs 1 to {NAME_BYTES_MAX} bytes of text"));
+    }
+    let path = directory.join(FILE);
+    let mut devices = load(&path)?;
+    let made = token::generate(rng, TOKEN_PREFIX);
+    let token_sha256 = hex::encode(token::digest(made.expose()));
+    match devices.iter_mut().find(|one| one.name == name) {
+        Some(known) => {
+            known.token_sha256 = token_sha256;
+            known.removed_at_us = None;
+        }
+        None if devices.len() >= EDGE_DEVICES_MAX => {
+            return refuse(format!("an edge has at most {EDGE_DEVICES_MAX} devices"));
+        }
+        None => devices.push(LocalDevice {
+            id: DeviceId::generate(clock.now(), rng),
+            name: name.to_owned(),
+            token_sha256,
+            added_at_us: clock.now().as_micros(),
+            removed_at_us: None,
+        }),
+    }
+    place::write_json(&path, &devices)?;
+    Ok(made)
+}
+
+/// Lets a device in no more.
+pub(super) fn remove(directory: &Path, name: &str, now: Timestamp) -> Result<(), EdgeError> {
+    let path = directory.join(FILE);
+    let mut devices = load(&path)?;
+    let known = devices.iter_mut().find(|one| one.name == name && one.removed_at_us.is_none());
+    let Some(known) = known else {
+        let detail = "the edge lets in no device of this name".to_owned();
+        return Err(EdgeError::Configuration(detail));
+    };
+    known.removed_at_us = Some(now.as_micros());
+    place::write_json(&path, &devices)
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::ManualClock;
+    use veritwin_keys::SystemRng;
+
+    use super::*;
+
+    #[test]
+    fn a_device_comes_in_with_its_token_until_it_is_removed() {
+        let place = tempfile::tempdir().expect("folder");
+        let clock = ManualClock::new(Timestamp::from_micros(5));
+        let devices = Devices::open(place.path()).expect("opened");
+        let token = add(place.path(), "pump", &clock, &SystemRng).expect("added");
+        assert!(devices.refresh().expect("read"));
+        let pump = devices.by_token(token.expose()).expect("let in");
+        assert!(devices.by_token("vte_other").is_none());
+        remove(place.path(), "pump", clock.now()).expect("removed");
+        assert!(remove(place.path(), "pump", clock.now()).is_err());
+        let later = Devices::open(place.path()).expect("opened");
+        assert!(later.by_token(token.expose()).is_none() && !later.is_let_in(pump.id));
+        assert_eq!(later.name(pump.id).as_deref(), Some("pump"));
+        add(place.path(), "pump", &clock, &SystemRng).expect("again");
+        assert_eq!(list(place.path()).expect("read").len(), 1, "the same device");
+        for bad in ["", " ", "a\nb", &"n".repeat(257)] {
+            assert!(add(place.path(), bad, &clock, &SystemRng).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The local side: which devices come in, and what becomes durable in the edge's own log. What is
+//! acknowledged here is never lost here; what there is no room for is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, TenantId, Value};
+use veritwin_ingest::{
+    Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
+    DeviceSession, EntryRefused, Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry,
+    SubmitError, Writer, WriterSession,
+};
+use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record, Refusal};
+
+use super::devices::Devices;
+
+/// When a device tries again that found no room.
+const FULL_AGAIN: Duration = Duration::from_secs(30);
+/// About what an entry takes in the log beside its readings, in bytes.
+const ENTRY_BYTES: u64 = 128;
+/// About what a reading takes at most beside its value, in bytes.
+const READING_BYTES: u64 = 32;
+/// Longest reason in a record of the log, in bytes.
+const REASON_BYTES_MAX: usize = 256;
+
+/// Lets local devices in and keeps what they send.
+pub(super) struct Front {
+    pub(super) tenant: TenantId,
+    pub(super) devices: Arc<Devices>,
+    pub(super) log: FileLog,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) disk_bytes_max: u64,
+    arrivals: Arrivals,
+    attached: Mutex<Vec<(DeviceId, DeviceLink)>>,
+}
+
+impl Front {
+    pub(super) fn new(
+        tenant: TenantId,
+        (devices, log): (Arc<Devices>, FileLog),
+        clock: Arc<dyn Clock>,
+        disk_bytes_max: u64,
+    ) -> Self {
+        let (arrivals, attached) = (Arrivals::default(), Mutex::default());
+        Self { tenant, devices, log, clock, disk_bytes_max, arrivals, attached }
+    }
+
+    /// Ends the connections of devices that are let in no more.
+    pub(super) fn close_removed(&self) {
+        for (device, link) in self.attached.lock().iter() {
+            if !self.devices.is_let_in(*device) {
+                link.close(CloseReason::Revoked);
+            }
+        }
+    }
+
+    /// How many devices are connected.
+    pub(super) fn connected(&self) -> usize {
+        self.attached.lock().len()
+    }
+
+    /// Whether so many bytes more fit; the bound otherwise.
+    fn room_for(&self, bytes: u64) -> Result<(), SubmitError> {
+        let queued = self.log.queued_bytes() as u64;
+        let actual = self.log.size_bytes().saturating_add(queued).saturating_add(bytes);
+        if actual <= self.disk_bytes_max {
+            return Ok(());
+        }
+        Err(SubmitError::Busy {
+            detail: "the edge keeps as much as it may".to_owned(),
+            limit: Some("edge_disk_bytes_max"),
+            retry_after: FULL_AGAIN,
+        })
+    }
+}
+
+fn log_error(error: &LogError) -> SubmitError {
+    SubmitError::Unavailable(error.to_string())
+}
+
+/// About what an entry takes in the log, in bytes.
+fn bytes_of(entry: &Entry) -> u64 {
+    let values: Vec<&Value> = match &entry.record {
+        Record::Readings(batch) => batch.readings.iter().map(|one| &one.value).collect(),
+        Record::Attributes(all) => {
+            all.entries.iter().filter_map(|(_, value)| value.as_ref()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let texts = values.iter().map(|value| match value {
+        Value::Text(text) | Value::Json(text) => text.len() as u64,
+        _ => 0,
+    });
+    ENTRY_BYTES + values.len() as u64 * READING_BYTES + texts.sum::<u64>()
+}
+
+/// What goes into the log; none for what an edge does not keep.
+fn entry_of(tenant: TenantId, entry: SinkEntry) -> Option<Entry> {
+    let record = match entry {
+        SinkEntry::Readings(batch) => Record::Readings(batch),
+        SinkEntry::Attributes(update) => Record::Attributes(veritwin_log::Attributes {
+            device: update.device,
+            scope: AttributeScope::Client,
+            received_at: update.received_at,
+            entries: update.entries.into_iter().map(|(key, value)| (key, Some(value))).collect(),
+        }),
+        SinkEntry::Refusal(refusal) => {
+            let mut reason = format!("{}: {}", refusal.reason.as_str(), refusal.detail);
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+            Record::Refusal(Refusal {
+                device: refusal.device,
+                credential: refusal.credential,
+                at: refusal.received_at,
+                key: None,
+                reason: reason.into(),
+            })
+        }
+        SinkEntry::Relay { .. } | SinkEntry::Note(_) => return None,
+    };
+    Some(Entry { tenant, record })
+}
+
+#[async_trait]
+impl Login for Front {
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        peer: &PeerInfo,
+    ) -> Result<Arc<DeviceSession>, LoginError> {
+        let Credential::Token(token) = credential else { return Err(LoginError::Unknown) };
+        let found = self.devices.by_token(token.expose()).ok_or(LoginError::Unknown)?;
+        let credential = CredentialId::from_bytes(*found.id.as_bytes());
+        let mut session = DeviceSession::new(self.tenant, found.id, credential);
+        session.name = Some(Secret::new(found.name));
+        session.address = peer.address.map(|address| address.ip().to_canonical());
+        Ok(Arc::new(session))
+    }
+
+    async fn authenticate_writer(
+        &self,
+        _token: Secret<String>,
+        _peer: &PeerInfo,
+    ) -> Result<Writer, LoginError> {
+        Err(LoginError::Denied("an edge takes no bulk writes".to_owned()))
+    }
+
+    async fn devices_by_name(
+        &self,
+        _writer: &WriterSession,
+        _names: &[String],
+    ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
+        Err(LoginError::Denied("an edge takes no bulk writes".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Sink for Front {
+    fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    async fn submit(
+        &self,
+        _origin: Origin<'_>,
+        entries: Vec<SinkEntry>,
+    ) -> Result<Vec<EntryRefused>, SubmitError> {
+        let (mut kept, mut refused) = (Vec::with_capacity(entries.len()), Vec::new());
+        for (index, entry) in entries.into_iter().enumerate() {
+            // Nobody would know of a message to others after a restart: it is not taken at all.
+            if matches!(entry, SinkEntry::Relay { .. }) {
+                let limit = LimitExceeded { name: "edge_relayed_messages_max", max: 0, actual: 1 };
+                refused.push(EntryRefused { index, limit });
+            }
+            kept.extend(entry_of(self.tenant, entry));
+        }
+        if !kept.is_empty() {
+            self.room_for(kept.iter().map(bytes_of).sum())?;
+            self.log.append(kept).await.map_err(|error| log_error(&error))?;
+        }
+        Ok(refused)
+    }
+
+    async fn attributes(
+        &self,
+        _session: &DeviceSession,
+        _request: AttributesRequest,
+    ) -> Result<Attributes, SubmitError> {
+        Err(SubmitError::NotFound("an edge does not know a device's attributes".to_owned()))
+    }
+
+    async fn rpc_reply(
+        &self,
+        _session: &DeviceSession,
+        _reply: RpcReply,
+    ) -> Result<(), SubmitError> {
+        Err(SubmitError::NotFound("no open call has this number".to_owned()))
+    }
+
+    async fn rpc_call(
+        &self,
+        _session: &DeviceSession,
+        call: ClientRpc,
+    ) -> Result<String, SubmitError> {
+        match call.method.as_str() {
+            "getCurrentTime" => Ok(self.clock.now().as_millis().to_string()),
+            _ => Err(SubmitError::NotFound("an edge answers getCurrentTime only".to_owned())),
+        }
+    }
+
+    async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
+        self.attached.lock().push((session.device, link));
+    }
+
+    async fn detach(&self, _session: &Arc<DeviceSession>, link: &DeviceLink) {
+        self.attached.lock().retain(|(_, one)| one.id() != link.id());
+    }
+}

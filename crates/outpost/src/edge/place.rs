@@ -1,0 +1,210 @@
+//! The edge's own directory: who it is, its keys, its certificate and its files. What is made here
+//! is made once, by `init`; a run never makes another identity in place of a lost one.
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsAcceptor;
+use veritwin_domain::{Clock, DeviceId, Rng, TenantId};
+use veritwin_keys::{
+    Aad, DataClass, DekScope, KeyService, PlatformFile, SigningKey, open_value, seal_value,
+    sealed_dek_id,
+};
+
+use super::{EdgeConfig, EdgeError};
+
+pub(super) const CERTIFICATE_FILE: &str = "certificate.pem";
+const CERTIFICATE_KEY_FILE: &str = "certificate.key.sealed";
+const IDENTITY_FILE: &str = "edge.json";
+const SIGNING_KEY_FILE: &str = "edge.key.sealed";
+const SIGNING_AAD: &[u8] = b"veritwin edge signing key v1";
+const CERTIFICATE_AAD: &[u8] = b"veritwin edge certificate key v1";
+
+/// Who the edge is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    v: u8,
+    /// Under which its own log is sealed; nobody else knows it.
+    pub(super) tenant: TenantId,
+    /// The device that it is on the platform.
+    pub(super) gateway: DeviceId,
+    /// Its public key, in hexadecimal.
+    pub(super) public_key: String,
+}
+
+/// An opened directory.
+pub(super) struct Place {
+    pub(super) directory: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) keys: KeyService,
+    pub(super) signing: SigningKey,
+}
+
+/// Writes a file whole, for its owner only: synced under another name, then renamed.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EdgeError> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(parent) => std::fs::File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(EdgeError::io(path.display()))
+}
+
+/// Reads a JSON file; none when it is not there.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EdgeError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(EdgeError::io(path.display())(error)),
+    };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|error| EdgeError::Damaged(format!("{}: {error}", path.display())))
+}
+
+/// Writes a JSON file whole.
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EdgeError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| EdgeError::Damaged(error.to_string()))?;
+    write(path, &bytes)
+}
+
+/// Makes directory, keys and certificate, and answers the public key. An edge that is there already
+/// stays as it is.
+pub(super) fn init(
+    config: &EdgeConfig,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<Identity, EdgeError> {
+    let directory = &config.directory;
+    if let Some(known) = read_json::<Identity>(&directory.join(IDENTITY_FILE))? {
+        return checked(known, config);
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(directory).map_err(EdgeError::io(directory.display()))?;
+    let root = PlatformFile::open_or_create(&config.root_key, Arc::clone(rng))?;
+    let keys = open_keys(Box::new(root), directory, clock, rng)?;
+    let tenant = TenantId::generate(clock.now(), rng.as_ref());
+    keys.create_tenant(tenant)?;
+    let dek = keys.dek(&DekScope::platform(DataClass::Ledger))?;
+    let signing = SigningKey::generate(rng.as_ref());
+    let aad = Aad::new(None, DataClass::Ledger, SIGNING_AAD);
+    write(&directory.join(SIGNING_KEY_FILE), &signing.seal(&dek, aad)?)?;
+    make_certificate(config, &keys)?;
+    let identity = Identity {
+        v: 1,
+        tenant,
+        gateway: config.gateway,
+        public_key: hex::encode(signing.public_bytes()),
+    };
+    // The last file: without it there is no edge yet.
+    write_json(&directory.join(IDENTITY_FILE), &identity)?;
+    Ok(identity)
+}
+
+fn checked(identity: Identity, config: &EdgeConfig) -> Result<Identity, EdgeError> {
+    if identity.gateway == config.gateway {
+        return Ok(identity);
+    }
+    Err(EdgeError::Configuration(format!(
+        "{} is the edge of gateway {}, not of {}: another edge needs a directory of its own",
+        config.directory.display(),
+        identity.gateway,
+        config.gateway
+    )))
+}
+
+fn open_keys(
+    root: Box<PlatformFile>,
+    directory: &Path,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<KeyService, EdgeError> {
+    let keyring = directory.join("keyring");
+    Ok(KeyService::open(root, &keyring, Arc::clone(clock), Arc::clone(rng))?)
+}
+
+impl Place {
+    /// Opens what `init` has made.
+    pub(super) fn open(
+        config: &EdgeConfig,
+        clock: &Arc<dyn Clock>,
+        rng: &Arc<dyn Rng>,
+    ) -> Result<Self, EdgeError> {
+        let directory = config.directory.clone();
+        let identity = identity(config)?;
+        let root = PlatformFile::open(&config.root_key, Arc::clone(rng))?;
+        let keys = open_keys(Box::new(root), &directory, clock, rng)?;
+        let path = directory.join(SIGNING_KEY_FILE);
+        let sealed = std::fs::read(&path).map_err(EdgeError::io(path.display()))?;
+        let dek = keys.dek_by_id(sealed_dek_id(&sealed)?)?;
+        let aad = Aad::new(None, DataClass::Ledger, SIGNING_AAD);
+        let signing = SigningKey::from_sealed(&dek, aad, &sealed)?;
+        Ok(Self { directory, identity, keys, signing })
+    }
+
+    /// TLS for local devices.
+    pub(super) fn acceptor(&self) -> Result<TlsAcceptor, EdgeError> {
+        let bad = |error: &dyn std::fmt::Display| EdgeError::Certificate(error.to_string());
+        let path = self.directory.join(CERTIFICATE_FILE);
+        let pem = std::fs::read(&path).map_err(EdgeError::io(path.display()))?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let chain = chain.map_err(|error| bad(&error))?;
+        let path = self.directory.join(CERTIFICATE_KEY_FILE);
+        let sealed = std::fs::read(&path).map_err(EdgeError::io(path.display()))?;
+        let dek = self.keys.dek_by_id(sealed_dek_id(&sealed)?)?;
+        let key = open_value(&dek, Aad::new(None, DataClass::Archive, CERTIFICATE_AAD), &sealed)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| bad(&error))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| bad(&error))?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// Who the edge in the configured directory is.
+pub(super) fn identity(config: &EdgeConfig) -> Result<Identity, EdgeError> {
+    let path = config.directory.join(IDENTITY_FILE);
+    let found = read_json::<Identity>(&path)?.ok_or_else(|| {
+        EdgeError::Configuration(format!(
+            "there is no edge in {}: make it with veritwin edge init",
+            config.directory.display()
+        ))
+    })?;
+    checked(found, config)
+}
+
+/// A self-signed certificate for local devices, its key sealed.
+fn make_certificate(config: &EdgeConfig, keys: &KeyService) -> Result<(), EdgeError> {
+    let bad = |error: rcgen::Error| EdgeError::Certificate(error.to_string());
+    let mut params = CertificateParams::new(config.names.clone()).map_err(bad)?;
+    params.distinguished_name.push(DnType::CommonName, "Veritwin edge");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().map_err(bad)?;
+    let certificate = params.self_signed(&key).map_err(bad)?;
+    let dek = keys.dek(&DekScope::platform(DataClass::Archive))?;
+    let aad = Aad::new(None, DataClass::Archive, CERTIFICATE_AAD);
+    let sealed = seal_value(&dek, aad, key.serialized_der())?;
+    write(&config.directory.join(CERTIFICATE_KEY_FILE), &sealed)?;
+    write(&config.directory.join(CERTIFICATE_FILE), certificate.pem().as_bytes())
+}
