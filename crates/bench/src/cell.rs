@@ -137,7 +137,9 @@ impl Cell {
             Self::Publish { is_plain, .. }
             | Self::FanOut { is_plain, .. }
             | Self::Retained { is_plain, .. } => is_plain,
-            Self::Usual { .. } | Self::Idle { .. } | Self::Storm { .. } | Self::Soak { .. } => false,
+            Self::Usual { .. } | Self::Idle { .. } | Self::Storm { .. } | Self::Soak { .. } => {
+                false
+            }
         }
     }
 

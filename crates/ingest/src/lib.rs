@@ -30,9 +30,9 @@ pub use link::{
 };
 pub use model::{
     Attributes, AttributesRequest, AttributesUpdate, ChildName, Chunk, ChunkRequest, ClientRpc,
-    CloseReason, Credential, DeviceSession, Downlink, EdgeAnswer, EdgeBatch, EntryRefused, Origin, PackageKind, PeerInfo,
-    Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest, SeenMessage, SinkEntry, Transport,
-    Writer, WriterSession,
+    CloseReason, Credential, DeviceSession, Downlink, EdgeAnswer, EdgeBatch, EntryRefused, Origin,
+    PackageKind, PeerInfo, Place, Placed, Refusal, RefusalReason, RpcReply, RpcRequest,
+    SeenMessage, SinkEntry, Transport, Writer, WriterSession,
 };
 pub use provision::PROVISION_BYTES_MAX;
 pub use traits::{Login, LoginError, Objection, Sink, SubmitError};

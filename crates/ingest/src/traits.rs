@@ -14,8 +14,7 @@ use crate::link::DeviceLink;
 use crate::model::{
     Attributes, AttributesRequest, ChildName, Chunk, ChunkRequest, ClientRpc, Credential,
     DeviceSession, EdgeAnswer, EdgeBatch, EntryRefused, Origin, PeerInfo, Placed, Refusal,
-    RpcReply, SeenMessage, SinkEntry, Writer,
-    WriterSession,
+    RpcReply, SeenMessage, SinkEntry, Writer, WriterSession,
 };
 use crate::sparkplug::NO_CREDENTIAL;
 

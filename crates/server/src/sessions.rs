@@ -79,7 +79,9 @@ async fn is_of_host(app: &App, will: &WaitingWill) -> bool {
         Ok(Err(error)) => {
             tracing::warn!(%tenant, %device, %error, "whether a will is of a Sparkplug host");
         }
-        Err(_) => tracing::warn!(%tenant, %device, "whether a will is of a Sparkplug host, in time"),
+        Err(_) => {
+            tracing::warn!(%tenant, %device, "whether a will is of a Sparkplug host, in time")
+        }
     }
     false
 }
