@@ -116,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn one_tenants_payloads_do_not_hold_anothers() {
         let work = Arc::new(DecodeWork::default());
-        let (open, gate) = mpsc::channel::<()>();
+        let (open, gate) = channel::<()>();
         let (began, begun) = oneshot::channel();
         let busy = tokio::spawn({
             let work = Arc::clone(&work);

@@ -370,7 +370,7 @@ mod tests {
         let null = serde_json::Value::Null;
         check(b"{\"zz\":\"\xff\",\"note\":\"4111111111111111\"}", "byte 7".into(), null.clone());
         check(b"\xfe", "byte 0".into(), null.clone());
-        let deep = "[".repeat(200) + &"]".repeat(200);
+        let deep = ["[".repeat(200), "]".repeat(200)].concat();
         let body = format!(r#"{{"zz":{deep},"note":"4111111111111111"}}"#);
         check(body.as_bytes(), null, "json_nesting_max".into());
     }

@@ -315,7 +315,7 @@ fn doors(sample: &Sample, device: &str) -> Vec<Door> {
         by_person("profile", Method::PATCH, "/v1/account", JSON, json!({key: text}).to_string()),
     ];
     let patch = |name, body| by_person(name, Method::PATCH, &attributes, JSON, body);
-    let deep = "[".repeat(TOO_DEEP) + &"]".repeat(TOO_DEEP);
+    let deep = ["[".repeat(TOO_DEEP), "]".repeat(TOO_DEEP)].concat();
     let mut not_utf8 = patch("body that is not UTF-8", String::new());
     not_utf8.body = [&br#"{"zz":""#[..], &[0xff], br#"","server":"#].concat();
     not_utf8.body.extend_from_slice(format!("{plain}}}").as_bytes());
