@@ -26,8 +26,9 @@ pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, Si
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, CredentialId, CustomRoleId,
     DeviceId, EvidenceId, FactorId, FileId, GrantId, GroupId, HoldId, IdError, IncidentId, LinkId,
-    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RuleId, SessionId, SiteId,
-    StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
+    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,
+    RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
+    SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

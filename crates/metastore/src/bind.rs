@@ -6,8 +6,9 @@ use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CredentialId, CustomRoleId, Declaration,
     DeviceId, EvidenceId, FactorId, GrantId, GroupId, HoldId, IncidentId, LinkId, LogId, MessageId,
-    PackageId, PlanId, ProvisionProfileId, Role, RuleId, SessionId, SiteId, StreamActId,
-    StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId,
+    RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId,
+    Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -47,8 +48,8 @@ macro_rules! ids {
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId CredentialId CustomRoleId DeviceId EvidenceId
     FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId PackageId PlanId
-    ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId
-    TicketId UserId WorkspaceId
+    ProvisionProfileId RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId
+    StreamActId StreamRuleId SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -19,6 +19,7 @@ mod v22;
 mod v23;
 mod v24;
 mod v25;
+mod v27;
 mod v3;
 mod v4;
 mod v6;
@@ -212,6 +213,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 23, tables: &[], added: v23::ADDED },
     Migration { version: 24, tables: v24::TABLES, added: v24::ADDED },
     Migration { version: 25, tables: v25::TABLES, added: v25::ADDED },
+    Migration { version: 27, tables: v27::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have
