@@ -25,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("access", &["keys"]),
     ("governance", &[]),
     ("ingest", &[]),
+    ("script", &[]),
     ("metastore", &["keys", "twin", "alerting", "access", "governance"]),
     ("outbound", &["keys", "ledger", "access"]),
     (
@@ -41,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "governance",
             "keys",
             "outbound",
+            "script",
         ],
     ),
     ("outpost", &["ingest", "log", "ledger", "verify", "keys"]),
