@@ -6,6 +6,7 @@ mod client;
 mod ranges;
 mod target;
 mod turns;
+mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,6 +20,9 @@ pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use turns::{
     BRANCH_CALLS_MAX, CALLS_MAX, Caller, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX,
     TENANT_CALLS_WAITING_MAX,
+};
+pub use webhook::{
+    WEBHOOK_REPLY_BYTES_MAX, WEBHOOK_TIMEOUT, Webhook, WebhookReply, webhook_secret,
 };
 
 use crate::register::NotRegistered;

@@ -11,6 +11,7 @@ mod partners;
 mod people;
 mod providers;
 mod provisioning;
+mod routes;
 mod security;
 mod streams;
 mod telemetry;
@@ -50,6 +51,10 @@ pub use providers::{
 pub use provisioning::{
     AuthorityInput, AuthorityView, LandingInput, ProfileChange, ProfileInput, ProfileView,
     ProvisionAnswer, ProvisionCredential, ProvisionRequest, ProvisionStrategy,
+};
+pub use routes::{
+    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteMatch,
+    RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

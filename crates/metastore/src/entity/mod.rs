@@ -77,7 +77,7 @@ pub use provisioning::{FoundProfile, ProvisionProfile, ProvisionedDevice};
 pub use restored::EndedAccess;
 pub use retained::RetainedMessage;
 pub use route_messages::{
-    RouteFailure, RouteMessage, RouteMessageState, RouteParkedFilter, RouteRoom,
+    RouteFailure, RouteMessage, RouteMessageState, RouteParked, RouteParkedFilter, RouteRoom,
 };
 pub use routes::{RouteDestination, RouteLane, RouteRule, RouteSettled};
 pub use rules::Rule;

@@ -1,6 +1,8 @@
 //! Messages on their way to places outside, in the order in which they stood in the log, and those
 //! that were parked.
 
+use std::collections::BTreeMap;
+
 use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::Expr;
 use veritwin_domain::{DeviceId, RouteDestinationId, RouteMessageId, RouteRuleId, Timestamp};
@@ -72,6 +74,29 @@ pub struct RouteMessage {
 
 opaque_debug!(RouteMessage { id, rule, destination, state });
 
+/// A parked message, without what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteParked {
+    /// Its id.
+    pub id: RouteMessageId,
+    /// By which rule.
+    pub rule: RouteRuleId,
+    /// Where to.
+    pub destination: RouteDestinationId,
+    /// Of which device.
+    pub device: DeviceId,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Why it was parked.
+    pub reason: Option<RouteFailure>,
+    /// What the other side answered.
+    pub status: Option<u64>,
+    /// When it was taken up.
+    pub created_at: Timestamp,
+    /// Since when it is parked.
+    pub parked_at: Timestamp,
+}
+
 /// What messages of a state weigh together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RouteRoom {
@@ -108,8 +133,49 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<RouteMessage> {
     })
 }
 
+/// Only these columns: bodies are large, and are left where they are.
+fn columns(select: Select, names: [&'static str; 9]) -> Select {
+    let [first, rest @ ..] = names;
+    let select = select.only(Expr::col(first), first);
+    rest.into_iter().fold(select, |select, name| select.also(Expr::col(name), name))
+}
+
+const HEAD: [&str; 9] = [
+    "id",
+    "rule_id",
+    "destination_id",
+    "device_id",
+    "bytes",
+    "reason",
+    "status",
+    "created_at",
+    "updated_at",
+];
+
+fn load_head(row: &Row) -> Result<RouteParked> {
+    Ok(RouteParked {
+        id: row.get("id")?,
+        rule: row.get("rule_id")?,
+        destination: row.get("destination_id")?,
+        device: row.get("device_id")?,
+        bytes: row.get("bytes")?,
+        reason: row.maybe("reason")?,
+        status: row.maybe("status")?,
+        created_at: row.get("created_at")?,
+        parked_at: row.get("updated_at")?,
+    })
+}
+
 /// Lanes, by rule and place, and how many of their messages were taken.
 type Evicted = Vec<((RouteRuleId, RouteDestinationId), u64)>;
+
+fn by_lane(heads: &[RouteParked]) -> Evicted {
+    let mut lanes = BTreeMap::new();
+    for head in heads {
+        *lanes.entry((head.rule, head.destination)).or_insert(0u64) += 1;
+    }
+    lanes.into_iter().collect()
+}
 
 impl TenantTx {
     /// Writes a new message.
@@ -212,14 +278,13 @@ impl TenantTx {
         &self,
         filter: RouteParkedFilter,
         page: &Page,
-    ) -> Result<Listed<RouteMessage>> {
+    ) -> Result<Listed<RouteParked>> {
         let mut select = self.parked(filter).descending("id").limit(page.rows() + 1);
         if let Some(cursor) = &page.after {
             select = select.filter(below("id", cursor.id()?));
         }
-        let vault = self.vault();
-        let rows = self.core.all(select).await?;
-        let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
+        let rows = self.core.all(columns(select, HEAD)).await?;
+        let items = rows.iter().map(load_head).collect::<Result<Vec<_>>>()?;
         Ok(Listed::cut(items, page, |one| Cursor::by_id(one.id.as_bytes())))
     }
 
@@ -230,17 +295,33 @@ impl TenantTx {
         load(&self.core.one(select).await?, &self.vault())
     }
 
-    /// Puts a parked message back into its lane.
+    /// Puts parked messages back into their lanes, the oldest first, at most `rows_max`; answers
+    /// the lanes.
     #[boxed]
-    pub async fn route_message_unpark(&self, id: RouteMessageId) -> Result<()> {
+    pub async fn route_messages_unpark(
+        &self,
+        filter: RouteParkedFilter,
+        one: Option<RouteMessageId>,
+        rows_max: u64,
+    ) -> Result<Vec<((RouteRuleId, RouteDestinationId), u64)>> {
+        let mut select = self.parked(filter).ascending("position").ascending("part");
+        if let Some(id) = one {
+            select = select.eq("id", id);
+        }
+        let rows = self.core.all(columns(select.limit(rows_max), HEAD)).await?;
+        let heads = rows.iter().map(load_head).collect::<Result<Vec<_>>>()?;
+        if heads.is_empty() {
+            return Ok(Evicted::new());
+        }
         let update = self
             .update(TABLE)
             .set("state", RouteMessageState::Waiting)
             .set("reason", None::<String>)
             .set("status", None::<u64>)
             .set("updated_at", self.core.at)
-            .eq("id", id);
-        self.core.update(update).await.map(drop)
+            .filter(one_of("id", heads.iter().map(|head| head.id)));
+        self.core.update(update).await?;
+        Ok(by_lane(&heads))
     }
 
     /// Takes the oldest messages of a state until what is over its bounds is gone, at most
@@ -251,27 +332,24 @@ impl TenantTx {
         state: RouteMessageState,
         over: RouteRoom,
         rows_max: u64,
-    ) -> Result<Evicted> {
+    ) -> Result<Vec<((RouteRuleId, RouteDestinationId), u64)>> {
         let select = self.select(TABLE).eq("state", state).ascending("position");
-        let rows = self.core.all(select.ascending("part").limit(rows_max)).await?;
-        let (mut ids, mut freed) = (Vec::<RouteMessageId>::new(), RouteRoom::default());
-        let mut evicted = Evicted::new();
-        for row in &rows {
+        let select = columns(select.ascending("part").limit(rows_max), HEAD);
+        let mut freed = RouteRoom::default();
+        let mut taken = Vec::new();
+        for row in &self.core.all(select).await? {
             if freed.messages >= over.messages && freed.bytes >= over.bytes {
                 break;
             }
+            let head = load_head(row)?;
             freed.messages += 1;
-            freed.bytes += row.get::<u64>("bytes")?;
-            ids.push(row.get("id")?);
-            let lane = (row.get("rule_id")?, row.get("destination_id")?);
-            match evicted.iter_mut().find(|(known, _)| *known == lane) {
-                Some((_, count)) => *count += 1,
-                None => evicted.push((lane, 1)),
-            }
+            freed.bytes += head.bytes;
+            taken.push(head);
         }
-        if ids.is_empty() {
-            return Ok(evicted);
+        if taken.is_empty() {
+            return Ok(Evicted::new());
         }
+        let ids = taken.iter().map(|head| head.id);
         match state {
             RouteMessageState::Waiting => {
                 let update = self
@@ -286,7 +364,7 @@ impl TenantTx {
                 self.core.delete(self.delete(TABLE).filter(one_of("id", ids))).await?;
             }
         }
-        Ok(evicted)
+        Ok(by_lane(&taken))
     }
 }
 

@@ -118,9 +118,10 @@ async fn what_is_over_the_bounds_is_parked_and_what_is_parked_comes_back() {
         assert_eq!(gone, [(lane, 2)]);
         let all = RouteParkedFilter::default();
         let parked = tx.route_messages_parked(all, &Page::whole()).await.expect("listed").items;
-        let seen: Vec<_> = parked.iter().map(|one| (one.position, one.reason)).collect();
-        assert_eq!(seen, [(2, Some(RouteFailure::Full)), (1, Some(RouteFailure::Full))]);
-        tx.route_message_unpark(parked[1].id).await.expect("back");
+        let seen: Vec<_> = parked.iter().map(|one| (one.bytes, one.reason)).collect();
+        assert_eq!(seen, [(10, Some(RouteFailure::Full)); 2]);
+        let back = tx.route_messages_unpark(all, Some(parked[1].id), 9).await.expect("back");
+        assert_eq!(back, [(lane, 1)]);
         let head = tx.route_message_head(lane.0, lane.1).await.expect("read").expect("one");
         assert_eq!(head.position, 1, "it goes before what came later");
         let gone = tx.route_messages_evict(RouteMessageState::Parked, over, 9).await;
