@@ -53,7 +53,7 @@ impl StoredRule {
         serde_json::from_slice(&one.body).map_err(damaged)
     }
 
-    fn bytes(&self) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }

@@ -53,7 +53,7 @@ impl StoredDestination {
         serde_json::from_slice(&one.body).map_err(damaged)
     }
 
-    fn bytes(&self) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }
@@ -150,7 +150,7 @@ impl App {
         self.check_url(&input.url).map(drop)
     }
 
-    fn route_secret(&self) -> Vec<u8> {
+    pub(crate) fn route_secret(&self) -> Vec<u8> {
         let mut secret = vec![0; SECRET_BYTES];
         self.rng().fill(&mut secret);
         secret

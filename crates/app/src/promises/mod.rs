@@ -9,6 +9,7 @@ mod fixture;
 mod moved;
 mod newcomers;
 mod nobody;
+mod outside;
 mod partners;
 mod passwords;
 mod probe;

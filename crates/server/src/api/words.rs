@@ -82,6 +82,14 @@ pub(super) fn strategy() -> Object {
     one_of(&["create_new", "pre_provisioned"])
 }
 
+pub(super) fn route_kind() -> Object {
+    one_of(&["webhook"])
+}
+
+pub(super) fn route_failure() -> Object {
+    one_of(&["unreachable", "failing", "refused", "redirect", "not_allowed", "full"])
+}
+
 pub(super) fn quality() -> Object {
     one_of(&["good", "uncertain", "bad"])
 }

@@ -34,13 +34,15 @@ const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 7] = [
+const NO_TENANT_ID: [(&str, &str); 9] = [
     ("/v1/certificates/{host}", "a host name that is not the caller's is none, see certificates"),
     ("/v1/certificates/{host}/acme", "the same"),
     ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/plans/{id}/expiring", "the same"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
+    ("/v1/route-messages/{id}", "parked after a minute of tries: the platform's own check has one"),
+    ("/v1/route-messages/{id}/replay", "the same"),
     ("/v1/support-desk/break-glass/{id}/approve", "only the platform's own staff may ask"),
 ];
 
@@ -93,6 +95,16 @@ struct Access {
     stream_act: String,
     authority: String,
     profile: String,
+    route_destination: String,
+    route_rule: String,
+}
+
+/// A place outside that is switched off.
+fn place_outside() -> Value {
+    json!({
+        "name": "p", "kind": "webhook", "recipient": "r", "purpose": "p",
+        "url": "https://hooks.example/", "instructed": true, "enabled": false,
+    })
 }
 
 impl Access {
@@ -111,7 +123,23 @@ impl Access {
         let profile = json!({"name": "p", "strategy": "create_new", "devices_max": 1});
         let profile = tenant.post("/v1/provision-profiles", &profile).expect(201);
         let profile = id(profile["profile"].clone());
-        Self { role, group, workspace, grant, stream_rule, stream_act, authority, profile }
+        let place = tenant.post("/v1/route-destinations", &place_outside()).expect(201);
+        let route_destination = id(place["destination"].clone());
+        let matches = json!({"kind": "messages", "topic": "t"});
+        let rule = json!({"name": "r", "matches": matches, "destination_ids": [route_destination]});
+        let route_rule = id(tenant.post("/v1/route-rules", &rule).expect(201));
+        Self {
+            role,
+            group,
+            workspace,
+            grant,
+            stream_rule,
+            stream_act,
+            authority,
+            profile,
+            route_destination,
+            route_rule,
+        }
     }
 
     fn absent(&self) -> Self {
@@ -124,6 +152,8 @@ impl Access {
             stream_act: other(&self.stream_act),
             authority: other(&self.authority),
             profile: other(&self.profile),
+            route_destination: other(&self.route_destination),
+            route_rule: other(&self.route_rule),
         }
     }
 }
@@ -340,6 +370,8 @@ impl Ids {
             "grants" => &self.access.grant,
             "device-authorities" => &self.access.authority,
             "provision-profiles" => &self.access.profile,
+            "route-destinations" => &self.access.route_destination,
+            "route-rules" => &self.access.route_rule,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
@@ -372,6 +404,10 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
             request.header("x-source-sha256", &"0".repeat(64)).body("model/gltf-binary", EMPTY_GLB)
         }
         ("PUT", "/v1/twins/{id}/bindings/{device}") => request.json(&json!({})),
+        ("PUT", "/v1/route-destinations/{id}") => request.json(&place_outside()),
+        ("PUT", "/v1/route-rules/{id}") => request.json(&json!({
+            "name": "r", "matches": {"kind": "messages", "topic": "t"}, "destination_ids": [],
+        })),
         ("PUT", "/v1/device-authorities/{id}") | ("PATCH", "/v1/provision-profiles/{id}") => {
             request.json(&json!({"name": "x"}))
         }
