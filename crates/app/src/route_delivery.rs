@@ -36,7 +36,7 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// How long a message is tried.
 const ROUTE_MESSAGE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How often one that the other side does not want is tried.
-const REFUSED_TRIES_MAX: u64 = 4;
+const REFUSED_TRIES_MAX: u64 = 3;
 
 /// What is under way.
 #[derive(Debug, Default)]

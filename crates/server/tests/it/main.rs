@@ -56,6 +56,7 @@ mod refused;
 mod relay;
 mod rights;
 mod roles;
+mod routes;
 mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
@@ -67,4 +68,5 @@ mod streams;
 mod tails;
 mod tenant;
 mod tls;
+mod webhooks;
 mod websocket;
