@@ -229,9 +229,9 @@ impl App {
         if_version: Option<i64>,
     ) -> Result<RouteDestinationView> {
         let resource = self.authorize_all(context, Action::RouteWrite, Kind::Tenant)?;
-        self.check_destination(&input)?;
         let tx = self.0.store.begin(context).await?;
         let mut one = tx.route_destination(id).await?;
+        self.check_destination(&input)?;
         let before = view(&one)?;
         let mut stored = StoredDestination::read(&one)?;
         if stored.url != input.url || stored.recipient != input.recipient {
