@@ -109,6 +109,7 @@ mod route_expression;
 mod route_job;
 mod route_match;
 mod route_parked;
+mod route_places;
 mod route_queue;
 mod route_rules;
 mod routes;

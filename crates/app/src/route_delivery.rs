@@ -12,13 +12,15 @@ use tokio::task::JoinSet;
 use veritwin_access::jobs;
 use veritwin_domain::{OpContext, RouteDestinationId, Secret, TenantId, Timestamp};
 use veritwin_metastore::{RouteFailure, RouteLane, RouteMessage, RouteSettled, TenantTx};
-use veritwin_outbound::guard::{GuardError, Target, Webhook, WebhookReply};
+use veritwin_outbound::guard::{
+    BrokerKind, BrokerMessage, BrokerReply, GuardError, Webhook, WebhookReply,
+};
 
 use crate::error::found;
 use crate::route_body::RouteBody;
+use crate::route_places::{Outlet, StoredKind, place_at};
 use crate::route_queue::{LaneKey, count};
-use crate::routes::{StoredDestination, place_at};
-use crate::{App, Error, Result};
+use crate::{App, Result};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Most deliveries on their way at once, and most of them of one tenant.
@@ -69,11 +71,11 @@ impl UnderWay {
     }
 }
 
-/// Where a lane leads.
-struct Way<'a> {
-    tenant: TenantId,
-    target: &'a Target,
-    secret: &'a Secret<Vec<u8>>,
+/// What the other side said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouteReply {
+    Http(WebhookReply),
+    Broker(BrokerReply),
 }
 
 /// How a try went.
@@ -90,15 +92,21 @@ enum Tried {
     },
 }
 
-fn judged(sent: std::result::Result<WebhookReply, GuardError>) -> Tried {
+fn judged(sent: std::result::Result<RouteReply, GuardError>) -> Tried {
     let failed = |failure, status: Option<u16>, after| Tried::Failed {
         failure,
         status: status.map(u64::from),
         after,
     };
     match sent {
-        Ok(WebhookReply { status: 200..=299, .. }) => Tried::Delivered,
-        Ok(WebhookReply { status, retry_after }) => {
+        Ok(
+            RouteReply::Http(WebhookReply { status: 200..=299, .. })
+            | RouteReply::Broker(BrokerReply::Taken),
+        ) => Tried::Delivered,
+        Ok(RouteReply::Broker(BrokerReply::NotLetIn | BrokerReply::NotTaken)) => {
+            failed(RouteFailure::Refused, None, None)
+        }
+        Ok(RouteReply::Http(WebhookReply { status, retry_after })) => {
             let passes = matches!(status, 408 | 425 | 429 | 500..);
             let failure = if passes { RouteFailure::Failing } else { RouteFailure::Refused };
             failed(failure, Some(status), retry_after)
@@ -132,11 +140,23 @@ impl App {
     pub(crate) async fn send_route(
         &self,
         tenant: TenantId,
-        (target, secret): (&Target, &Secret<Vec<u8>>),
+        outlet: &Outlet,
         (id, body): (&str, Bytes),
-    ) -> std::result::Result<WebhookReply, GuardError> {
-        let webhook = Webhook { target, id, at: self.clock().now(), body, secret };
-        self.0.providers.client.send_webhook(self.caller(tenant), &webhook).await
+    ) -> std::result::Result<RouteReply, GuardError> {
+        let (client, caller) = (&self.0.providers.client, self.caller(tenant));
+        let Outlet { kind, target, secret } = outlet;
+        let (kind, topic, user) = match kind {
+            StoredKind::Webhook => {
+                let webhook = Webhook { target, id, at: self.clock().now(), body, secret };
+                return client.send_webhook(caller, &webhook).await.map(RouteReply::Http);
+            }
+            StoredKind::Mqtt { topic, user } => (BrokerKind::Mqtt, topic, user),
+            StoredKind::Nats { topic, user } => (BrokerKind::Nats, topic, user),
+        };
+        let password = Secret::new(String::from_utf8_lossy(secret.expose()).into_owned());
+        let message =
+            BrokerMessage { kind, target, user, password: &password, id, topic, payload: body };
+        client.publish(caller, &message).await.map(RouteReply::Broker)
     }
 
     pub(crate) async fn keep_lanes(self) {
@@ -241,15 +261,12 @@ impl App {
         if !place.enabled || head.is_none() {
             return self.settle(tenant, (key, None), RouteSettled::Nothing).await.map(drop);
         }
-        let address = StoredDestination::read(&place)?.url;
-        let target = Target::parse(&address).map_err(|e| Error::Internal(e.to_string()))?;
-        self.enter_route_place(tenant, place.id, Some(place_at(&target)));
-        let secret = Secret::new(place.secret);
-        let way = Way { tenant, target: &target, secret: &secret };
+        let outlet = Outlet::of(place)?;
+        self.enter_route_place(tenant, lane.destination, Some(place_at(&outlet.target)));
         let mut attempts = lane.attempts;
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };
-            let settled = self.try_message(&way, &message, attempts).await?;
+            let settled = self.try_message((tenant, &outlet), &message, attempts).await?;
             head = self.settle(tenant, (key, Some(&message)), settled).await?;
             if matches!(settled, RouteSettled::Retried { .. }) {
                 return Ok(());
@@ -262,11 +279,11 @@ impl App {
     /// Sends one message, as much of it as may leave now.
     async fn try_message(
         &self,
-        way: &Way<'_>,
+        (tenant, outlet): (TenantId, &Outlet),
         message: &RouteMessage,
         attempts: u64,
     ) -> Result<RouteSettled> {
-        let context = self.job_in(jobs::ROUTES, way.tenant);
+        let context = self.job_in(jobs::ROUTES, tenant);
         let (devices, book) =
             (self.tenant_devices(&context).await?, self.stream_book(&context).await?);
         let Some(device) = devices.get(message.device) else { return Ok(RouteSettled::Dropped) };
@@ -275,7 +292,7 @@ impl App {
             return Ok(RouteSettled::Dropped);
         }
         let (id, bytes) = (message.id.to_string(), Bytes::from(body.bytes()?));
-        let sent = self.send_route(way.tenant, (way.target, way.secret), (&id, bytes)).await;
+        let sent = self.send_route(tenant, outlet, (&id, bytes)).await;
         Ok(self.decided(judged(sent), message, attempts))
     }
 
@@ -381,7 +398,7 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let check = |status: u16, expect: Option<RouteFailure>| {
-            let tried = judged(Ok(WebhookReply { status, retry_after: None }));
+            let tried = judged(Ok(RouteReply::Http(WebhookReply { status, retry_after: None })));
             let found = match tried {
                 Tried::Failed { failure, .. } => Some(failure),
                 Tried::Delivered | Tried::Busy => None,

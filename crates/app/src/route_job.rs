@@ -12,13 +12,12 @@ use tokio::sync::Notify;
 use veritwin_access::jobs;
 use veritwin_domain::{RouteDestinationId, TenantId};
 use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
-use veritwin_outbound::guard::Target;
 
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::route_match::{Known, LiveRule, matched};
+use crate::route_places::{RoutePlaces, StoredDestination, place_at};
 use crate::route_queue::RoomLeft;
-use crate::routes::{RoutePlaces, StoredDestination, place_at};
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = "routes";
@@ -113,7 +112,7 @@ impl App {
         let mut enabled = HashSet::<RouteDestinationId>::new();
         for place in places.iter().filter(|place| place.enabled) {
             let stored = StoredDestination::read(place)?;
-            if let Ok(target) = Target::parse(&stored.url) {
+            if let Ok(target) = stored.kind.target(&stored.url) {
                 self.enter_route_place(tenant, place.id, Some(place_at(&target)));
                 enabled.insert(place.id);
             }

@@ -2,19 +2,15 @@
 //! the customer instructed the recipient (promise P02), judged by the guard, each with a secret of
 //! its own that is shown once.
 
-use std::collections::HashMap;
-
 use async_recursion::async_recursion as boxed;
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{
     LimitExceeded, OpContext, RouteDestinationId, RouteMessageId, Secret, TenantId, Timestamp,
 };
 use veritwin_metastore::{RouteDestination, TenantTx};
-use veritwin_outbound::guard::{Target, webhook_secret};
-use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
+use veritwin_outbound::guard::{BrokerReply, GuardError, Target, webhook_secret};
+use veritwin_outbound::register::Destination;
 
 use crate::activity::ActorName;
 use crate::change::Change;
@@ -23,6 +19,8 @@ use crate::model::{
     MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteSample,
 };
 use crate::route_body::sample_body;
+use crate::route_delivery::RouteReply;
+use crate::route_places::{Outlet, StoredDestination, StoredKind, check_kind, place_at, topic_of};
 use crate::route_rules::StoredRule;
 use crate::{App, Error, Result};
 
@@ -31,66 +29,16 @@ const ROUTE_DESTINATIONS_MAX: usize = 50;
 const NAME_CHARS_MAX: usize = 100;
 const PURPOSE_CHARS_MAX: usize = 500;
 const SECRET_BYTES: usize = 32;
-/// Why such a place is in the egress register.
-const PURPOSE: &str = "routing destination that a customer registered";
 const UNSAID: &str = "say that the recipient is one that your organisation instructed: nothing \
     leaves to anybody else (promise P02)";
-
-/// What is kept of a place.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct StoredDestination {
-    pub(crate) name: String,
-    pub(crate) recipient: String,
-    pub(crate) purpose: String,
-    pub(crate) url: String,
-    pub(crate) instructed_by: String,
-    pub(crate) instructed_at_us: i64,
-}
-
-impl StoredDestination {
-    pub(crate) fn read(one: &RouteDestination) -> Result<Self> {
-        let damaged = |_| Error::Internal("a routing destination is damaged".to_owned());
-        serde_json::from_slice(&one.body).map_err(damaged)
-    }
-
-    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
-    }
-}
-
-/// Which places of which tenants are in the egress register.
-#[derive(Debug, Default)]
-pub(crate) struct RoutePlaces(Mutex<HashMap<(TenantId, RouteDestinationId), Destination>>);
-
-impl RoutePlaces {
-    /// Enters a place, or takes it out; what nobody names any more leaves the register.
-    pub(crate) fn put(
-        &self,
-        register: &EgressRegister,
-        whose: (TenantId, RouteDestinationId),
-        place: Option<Destination>,
-    ) {
-        let mut places = self.0.lock();
-        let gone = match place {
-            Some(place) => {
-                register.register(place.clone(), DestinationKind::Recipient, PURPOSE);
-                places.insert(whose, place)
-            }
-            None => places.remove(&whose),
-        };
-        if let Some(gone) = gone
-            && places.values().all(|known| *known != gone)
-        {
-            register.withdraw_of(&gone, PURPOSE);
-        }
-    }
-}
 
 fn view(one: &RouteDestination) -> Result<RouteDestinationView> {
     let stored = StoredDestination::read(one)?;
     Ok(RouteDestinationView {
         id: one.id,
         input: RouteDestinationInput {
+            kind: stored.kind.shown(),
+            password: None,
             name: stored.name,
             recipient: stored.recipient,
             purpose: stored.purpose,
@@ -112,7 +60,8 @@ fn recorded(view: &RouteDestinationView) -> Value {
         "name": view.input.name,
         "recipient": view.input.recipient,
         "purpose": view.input.purpose,
-        "kind": "webhook",
+        "kind": view.input.kind.as_str(),
+        "topic": topic_of(&view.input.kind),
         "url": view.input.url,
         "instructed_by": view.instructed_by,
         "enabled": view.input.enabled,
@@ -126,15 +75,10 @@ fn check_words(field: &str, text: &str, chars_max: usize) -> Result<()> {
     check_text(field, text, chars_max)
 }
 
-/// The place of an address, as the egress register names it.
-pub(crate) fn place_at(target: &Target) -> Destination {
-    Destination::new(target.host(), target.port())
-}
-
 impl App {
     /// Reads an address, and asks the guard whether it may be stored.
-    fn check_url(&self, url: &str) -> Result<Target> {
-        let target = Target::parse(url).map_err(|e| Error::invalid_at("url", e.to_string()))?;
+    fn check_url(&self, kind: &StoredKind, url: &str) -> Result<Target> {
+        let target = kind.target(url)?;
         let judged = self.0.providers.client.guard().check(&target);
         judged.map_err(|error| Error::invalid_at("url", error.to_string()))?;
         Ok(target)
@@ -147,7 +91,8 @@ impl App {
         if !input.instructed {
             return Err(Error::invalid_at("instructed", UNSAID));
         }
-        self.check_url(&input.url).map(drop)
+        check_kind(input)?;
+        self.check_url(&StoredKind::of(input.kind.clone()), &input.url).map(drop)
     }
 
     pub(crate) fn route_secret(&self) -> Vec<u8> {
@@ -193,7 +138,13 @@ impl App {
             let (name, max) = ("route_destinations_max", ROUTE_DESTINATIONS_MAX);
             return Err(Error::Limit(LimitExceeded { name, max, actual: known + 1 }));
         }
+        let kind = StoredKind::of(input.kind);
+        let secret = match (&kind, input.password) {
+            (StoredKind::Webhook, _) => self.route_secret(),
+            (_, password) => password.map(Secret::into_exposed).unwrap_or_default().into_bytes(),
+        };
         let stored = StoredDestination {
+            kind,
             name: input.name,
             recipient: input.recipient,
             purpose: input.purpose,
@@ -204,7 +155,7 @@ impl App {
         let made = RouteDestination {
             id: RouteDestinationId::generate(context.at, self.rng()),
             body: stored.bytes()?,
-            secret: self.route_secret(),
+            secret,
             enabled: input.enabled,
             version: 1,
             created_at: context.at,
@@ -214,8 +165,14 @@ impl App {
         let change = Change::to(recorded(&after));
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
-        self.destination_written(context.tenant, &after)?;
-        Ok(MadeRouteDestination { view: after, secret: webhook_secret(&made.secret) })
+        self.destination_written(
+            context.tenant,
+            &after,
+            place_at(&stored.kind.target(&stored.url)?),
+        );
+        let is_signed = stored.kind == StoredKind::Webhook;
+        let secret = is_signed.then(|| webhook_secret(&made.secret));
+        Ok(MadeRouteDestination { view: after, secret })
     }
 
     /// Changes a place. Whoever changes where messages go or who receives them says again that
@@ -234,11 +191,25 @@ impl App {
         self.check_destination(&input)?;
         let before = view(&one)?;
         let mut stored = StoredDestination::read(&one)?;
-        if stored.url != input.url || stored.recipient != input.recipient {
+        let kind = StoredKind::of(input.kind);
+        if std::mem::discriminant(&kind) != std::mem::discriminant(&stored.kind) {
+            let detail = "stays what it is: register another destination";
+            return Err(Error::invalid_at("kind", detail));
+        }
+        let is_elsewhere = stored.url != input.url || stored.kind != kind;
+        if is_elsewhere && kind != StoredKind::Webhook && input.password.is_none() {
+            // Whoever may say where messages go does not thereby learn a password.
+            let detail = "needed again, since the address, topic or user is another";
+            return Err(Error::invalid_at("password", detail));
+        }
+        if let Some(password) = input.password.filter(|_| kind != StoredKind::Webhook) {
+            one.secret = password.into_exposed().into_bytes();
+        }
+        if is_elsewhere || stored.recipient != input.recipient {
             stored.instructed_by = ActorName::of(&context.actor.kind).to_string();
             stored.instructed_at_us = context.at.as_micros();
         }
-        (stored.name, stored.recipient) = (input.name, input.recipient);
+        (stored.kind, stored.name, stored.recipient) = (kind, input.name, input.recipient);
         (stored.purpose, stored.url) = (input.purpose, input.url);
         (one.body, one.enabled) = (stored.bytes()?, input.enabled);
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
@@ -249,7 +220,11 @@ impl App {
         let change = Change::from_to(recorded(&before), recorded(&after));
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
-        self.destination_written(context.tenant, &after)?;
+        self.destination_written(
+            context.tenant,
+            &after,
+            place_at(&stored.kind.target(&stored.url)?),
+        );
         Ok(after)
     }
 
@@ -263,6 +238,11 @@ impl App {
         let resource = self.authorize_all(context, Action::RouteWrite, Kind::Tenant)?;
         let tx = self.0.store.begin(context).await?;
         let mut one = tx.route_destination(id).await?;
+        if StoredDestination::read(&one)?.kind != StoredKind::Webhook {
+            let text = "only webhooks have a signing secret: change the destination to give it \
+                another password";
+            return Err(Error::Conflict(text.to_owned()));
+        }
         one.secret = self.route_secret();
         tx.route_destination_update(&one, None).await?;
         let after = view(&tx.route_destination(id).await?)?;
@@ -270,7 +250,7 @@ impl App {
         let change = Change::to(renewed);
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
-        Ok(MadeRouteDestination { view: after, secret: webhook_secret(&one.secret) })
+        Ok(MadeRouteDestination { view: after, secret: Some(webhook_secret(&one.secret)) })
     }
 
     /// Removes a place, with what waits for it and what is parked. Refused while a rule names it.
@@ -296,12 +276,14 @@ impl App {
         Ok(())
     }
 
-    fn destination_written(&self, tenant: TenantId, after: &RouteDestinationView) -> Result<()> {
-        let target = self.check_url(&after.input.url)?;
-        let place = after.input.enabled.then(|| place_at(&target));
-        self.enter_route_place(tenant, after.id, place);
+    fn destination_written(
+        &self,
+        tenant: TenantId,
+        after: &RouteDestinationView,
+        place: Destination,
+    ) {
+        self.enter_route_place(tenant, after.id, after.input.enabled.then_some(place));
         self.route_sources_changed(tenant);
-        Ok(())
     }
 
     /// Sends a sample to a place, switched on or not, and says what became of it.
@@ -313,28 +295,37 @@ impl App {
     ) -> Result<RouteSample> {
         let resource = self.authorize_all(context, Action::RouteDeliver, Kind::Tenant)?;
         let one = self.0.store.read(context).await?.route_destination(id).await?;
-        let stored = StoredDestination::read(&one)?;
-        let target = self.check_url(&stored.url)?;
-        self.enter_route_place(context.tenant, id, Some(place_at(&target)));
+        let enabled = one.enabled;
+        let outlet = Outlet::of(one)?;
+        self.enter_route_place(context.tenant, id, Some(place_at(&outlet.target)));
         let message = RouteMessageId::generate(context.at, self.rng()).to_string();
         let body = sample_body(context.at)?;
-        let secret = Secret::new(one.secret);
-        let sent = self.send_route(context.tenant, (&target, &secret), (&message, body)).await;
-        if !one.enabled {
+        let sent = self.send_route(context.tenant, &outlet, (&message, body)).await;
+        if !enabled {
             self.enter_route_place(context.tenant, id, None);
         }
         self.note(context, Action::RouteDeliver, &resource, "done");
-        Ok(match sent {
-            Ok(reply) if (200..300).contains(&reply.status) => {
-                RouteSample { status: Some(reply.status), problem: None }
-            }
-            Ok(reply) => {
-                let problem = Some(format!("it answered with status {}", reply.status));
-                RouteSample { status: Some(reply.status), problem }
-            }
-            Err(error) => RouteSample { status: None, problem: Some(error.to_string()) },
-        })
+        Ok(sample_of(sent))
     }
+}
+
+fn sample_of(sent: std::result::Result<RouteReply, GuardError>) -> RouteSample {
+    let (status, problem) = match sent {
+        Ok(RouteReply::Http(reply)) => {
+            let is_taken = (200..300).contains(&reply.status);
+            let text = || format!("it answered with status {}", reply.status);
+            (Some(reply.status), (!is_taken).then(text))
+        }
+        Ok(RouteReply::Broker(BrokerReply::Taken)) => (None, None),
+        Ok(RouteReply::Broker(BrokerReply::NotLetIn)) => {
+            (None, Some("the broker did not let the user in".to_owned()))
+        }
+        Ok(RouteReply::Broker(BrokerReply::NotTaken)) => {
+            (None, Some("the broker did not take the message".to_owned()))
+        }
+        Err(error) => (None, Some(error.to_string())),
+    };
+    RouteSample { status, problem }
 }
 
 /// The name of a rule that sends messages to a place.
@@ -346,23 +337,4 @@ async fn rule_that_names(tx: &TenantTx, id: RouteDestinationId) -> Result<Option
         }
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_stays_registered_as_long_as_somebody_names_it() {
-        let (register, places) = (EgressRegister::default(), RoutePlaces::default());
-        let tenant = |number| TenantId::from_bytes([number; 16]);
-        let id = RouteDestinationId::from_bytes([9; 16]);
-        let hook = Destination::new("hooks.example", 443);
-        places.put(&register, (tenant(1), id), Some(hook.clone()));
-        places.put(&register, (tenant(2), id), Some(hook.clone()));
-        places.put(&register, (tenant(1), id), None);
-        assert!(register.check(&hook).is_ok(), "the second names it");
-        places.put(&register, (tenant(2), id), Some(Destination::new("other.example", 443)));
-        assert!(register.check(&hook).is_err());
-    }
 }

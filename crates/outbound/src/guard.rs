@@ -2,6 +2,7 @@
 //! object stores. HTTPS to public addresses only; a name is resolved once, every address it has
 //! is judged, and that very address is connected to. Redirects are never followed.
 
+mod brokers;
 mod client;
 mod ranges;
 mod target;
@@ -15,6 +16,7 @@ use async_recursion::async_recursion as boxed;
 use tokio::net::TcpStream;
 use veritwin_domain::{AddressList, LimitExceeded};
 
+pub use brokers::{BROKER_TIMEOUT, BrokerKind, BrokerMessage, BrokerReply};
 pub use client::{Call, GuardedClient, REPLY_BYTES_MAX, Reply};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use turns::{

@@ -53,7 +53,7 @@ pub use provisioning::{
     ProvisionAnswer, ProvisionCredential, ProvisionRequest, ProvisionStrategy,
 };
 pub use routes::{
-    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteMatch,
+    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteMatch,
     RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,
 };
 pub use security::{

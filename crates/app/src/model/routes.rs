@@ -4,16 +4,52 @@ use veritwin_domain::{
     DeviceId, RouteDestinationId, RouteMessageId, RouteRuleId, Secret, SiteId, Timestamp,
 };
 
+/// How messages get to a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteKind {
+    /// Signed, to an HTTPS address.
+    Webhook,
+    /// To a topic of an MQTT broker.
+    Mqtt {
+        /// The topic.
+        topic: String,
+        /// Who signs in; empty: nobody.
+        user: String,
+    },
+    /// To a subject of a NATS server.
+    Nats {
+        /// The subject.
+        topic: String,
+        /// Who signs in; empty: nobody.
+        user: String,
+    },
+}
+
+impl RouteKind {
+    /// The name in the API and in records.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Mqtt { .. } => "mqtt",
+            Self::Nats { .. } => "nats",
+        }
+    }
+}
+
 /// A place outside, as it is registered.
 #[derive(Debug, Clone)]
 pub struct RouteDestinationInput {
+    /// How messages get there.
+    pub kind: RouteKind,
+    /// The password of its user; none: the one that is known stays.
+    pub password: Option<Secret<String>>,
     /// What people call it.
     pub name: String,
     /// Who receives what is sent there.
     pub recipient: String,
     /// What for.
     pub purpose: String,
-    /// Its HTTPS address.
+    /// Its address: `https://`, `mqtts://` or `nats://`.
     pub url: String,
     /// Whether whoever registers it says that the recipient is one that the customer instructed.
     pub instructed: bool,
@@ -92,8 +128,8 @@ pub struct RouteRuleView {
 pub struct MadeRouteDestination {
     /// The place.
     pub view: RouteDestinationView,
-    /// What its messages are signed with; shown once.
-    pub secret: Secret<String>,
+    /// What its messages are signed with, of a webhook; shown once.
+    pub secret: Option<Secret<String>>,
 }
 
 /// What became of a sample.

@@ -9,8 +9,8 @@ use veritwin_metastore::{
     RouteRule,
 };
 
+use crate::route_places::{StoredDestination, StoredKind};
 use crate::route_rules::{StoredMatch, StoredRule};
-use crate::routes::StoredDestination;
 use crate::{App, Result};
 
 const NAME: &str = "probe";
@@ -71,6 +71,7 @@ impl App {
 
     fn no_place(&self, context: &OpContext) -> Result<RouteDestination> {
         let stored = StoredDestination {
+            kind: StoredKind::Webhook,
             name: NAME.to_owned(),
             recipient: NAME.to_owned(),
             purpose: NAME.to_owned(),

@@ -8,11 +8,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteSample,
+    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteSample,
 };
+use veritwin_domain::Secret;
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, ListBody, Path, SecretJson, Secrets};
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -30,6 +31,10 @@ struct RouteDestinationBody {
     name: String,
     #[schema(schema_with = words::route_kind)]
     kind: &'static str,
+    /// Topic or subject at a broker.
+    topic: Option<String>,
+    /// Who signs in at a broker.
+    user: Option<String>,
     /// Who receives what is sent there.
     recipient: String,
     /// What for.
@@ -46,11 +51,20 @@ struct RouteDestinationBody {
 
 impl From<RouteDestinationView> for RouteDestinationBody {
     fn from(view: RouteDestinationView) -> Self {
-        let RouteDestinationInput { name, recipient, purpose, url, enabled, .. } = view.input;
+        let RouteDestinationInput { kind, name, recipient, purpose, url, enabled, .. } = view.input;
+        let name_of_kind = kind.as_str();
+        let (topic, user) = match kind {
+            RouteKind::Webhook => (None, None),
+            RouteKind::Mqtt { topic, user } | RouteKind::Nats { topic, user } => {
+                (Some(topic), Some(user).filter(|user| !user.is_empty()))
+            }
+        };
         Self {
             id: view.id.to_string(),
             name,
-            kind: "webhook",
+            kind: name_of_kind,
+            topic,
+            user,
             recipient,
             purpose,
             url,
@@ -68,12 +82,21 @@ impl From<RouteDestinationView> for RouteDestinationBody {
 #[serde(deny_unknown_fields)]
 struct RouteDestinationFields {
     name: String,
-    /// `webhook`: an HTTPS address that takes signed messages.
+    /// `webhook`: an HTTPS address that takes signed messages. `mqtt`: a broker of MQTT. `nats`: a
+    /// NATS server. All of them over TLS.
     #[schema(schema_with = words::route_kind)]
     kind: String,
     recipient: String,
     purpose: String,
+    /// `https://...`, `mqtts://host:port` or `nats://host:port`.
     url: String,
+    /// Topic or subject at a broker.
+    topic: Option<String>,
+    /// Who signs in at a broker; nobody when not given.
+    user: Option<String>,
+    /// The password of that user. When a destination is changed, the one that is known stays; it
+    /// is needed again where address, topic or user is another.
+    password: Option<String>,
     /// That the recipient is one that your organisation instructed. Nothing leaves without it.
     #[serde(default)]
     instructed: bool,
@@ -81,17 +104,30 @@ struct RouteDestinationFields {
     enabled: Option<bool>,
 }
 
+impl Secrets for RouteDestinationFields {
+    const NAMES: &'static [&'static str] = &["password"];
+}
+
 impl RouteDestinationFields {
     fn parsed(self) -> Result<RouteDestinationInput, Problem> {
-        match self.kind.as_str() {
-            "webhook" => {}
-            "nats" | "mqtt" | "mail" | "topic" => {
-                let detail = "destinations of this kind are not there yet: kind must be webhook";
+        let (topic, user) = (self.topic.unwrap_or_default(), self.user.unwrap_or_default());
+        let kind = match self.kind.as_str() {
+            "webhook" if topic.is_empty() && user.is_empty() => RouteKind::Webhook,
+            "webhook" => {
+                return Err(Problem::invalid("a webhook has no topic and no user").at("topic"));
+            }
+            "mqtt" => RouteKind::Mqtt { topic, user },
+            "nats" => RouteKind::Nats { topic, user },
+            "mail" | "topic" => {
+                let detail = "destinations of this kind are not there yet: kind must be webhook, \
+                    mqtt or nats";
                 return Err(Problem::invalid(detail).at("kind"));
             }
-            _ => return Err(Problem::invalid("kind must be webhook").at("kind")),
-        }
+            _ => return Err(Problem::invalid("kind must be webhook, mqtt or nats").at("kind")),
+        };
         Ok(RouteDestinationInput {
+            kind,
+            password: self.password.map(Secret::new),
             name: self.name,
             recipient: self.recipient,
             purpose: self.purpose,
@@ -106,13 +142,13 @@ impl RouteDestinationFields {
 #[derive(Serialize, ToSchema)]
 struct MadeRouteDestinationBody {
     destination: RouteDestinationBody,
-    /// `whsec_` and Base64, as Standard Webhooks has it; shown once.
-    secret: String,
+    /// Of a webhook: `whsec_` and Base64, as Standard Webhooks has it; shown once.
+    secret: Option<String>,
 }
 
 impl From<MadeRouteDestination> for MadeRouteDestinationBody {
     fn from(made: MadeRouteDestination) -> Self {
-        Self { destination: made.view.into(), secret: made.secret.into_exposed() }
+        Self { destination: made.view.into(), secret: made.secret.map(Secret::into_exposed) }
     }
 }
 
@@ -133,7 +169,7 @@ async fn destinations(
 async fn create_destination(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(fields): Json<RouteDestinationFields>,
+    SecretJson(fields): SecretJson<RouteDestinationFields>,
 ) -> Answer<impl IntoResponse> {
     let made = api.app.create_route_destination(&context, fields.parsed()?).await?;
     let version = made.view.version;
@@ -151,7 +187,7 @@ async fn replace_destination(
     Caller(context): Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Json(fields): Json<RouteDestinationFields>,
+    SecretJson(fields): SecretJson<RouteDestinationFields>,
 ) -> Answer<impl IntoResponse> {
     let (id, version) = (body::id(&id)?, body::if_match(&headers)?);
     let input = fields.parsed()?;

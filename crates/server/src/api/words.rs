@@ -83,7 +83,7 @@ pub(super) fn strategy() -> Object {
 }
 
 pub(super) fn route_kind() -> Object {
-    one_of(&["webhook"])
+    one_of(&["webhook", "mqtt", "nats"])
 }
 
 pub(super) fn route_failure() -> Object {

@@ -183,9 +183,21 @@ fn nothing_goes_to_anybody_who_was_not_registered() {
     let mut unsaid = place("https://hooks.example/");
     unsaid["instructed"] = json!(false);
     refused(unsaid, "instructed", "instructed");
-    let mut nats = place("https://hooks.example/");
-    nats["kind"] = json!("nats");
-    refused(nats, "kind", "not there yet");
+    let mut mail = place("https://hooks.example/");
+    mail["kind"] = json!("mail");
+    refused(mail, "kind", "not there yet");
+    for (kind, url, topic, part) in [
+        ("mqtt", "mqtt://broker.example", "a", "mqtts://host:port"),
+        ("mqtt", "mqtts://broker.example:443", "a/#", "without wildcards"),
+        ("mqtt", "mqtts://127.0.0.1:443", "a", "a loopback"),
+        ("nats", "nats://10.0.0.1:443", "a", "a private"),
+        ("nats", "nats://broker.example:443", "a b", "without wildcards"),
+        ("nats", "nats://broker.example", "a", "port 4222"),
+    ] {
+        let mut broker = place(url);
+        (broker["kind"], broker["topic"]) = (json!(kind), json!(topic));
+        refused(broker, url, part);
+    }
 
     let theirs = other.post("/v1/route-destinations", &place("https://hooks.example/"));
     let theirs = id(&theirs.expect(201)["destination"]);
