@@ -14,6 +14,7 @@ mod attacks_http2;
 mod attributes;
 mod audit_period;
 mod backup;
+mod brokers;
 mod by_people;
 mod canary;
 mod certificates;

@@ -11,7 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tempfile::TempDir;
 use veritwin_keys::hmac_sha256;
@@ -54,37 +55,51 @@ pub(crate) struct Endpoint {
     _folder: TempDir,
 }
 
-fn tls() -> (String, ServerConfig) {
-    let root_key = rcgen::KeyPair::generate().unwrap();
-    let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = root.self_signed(&root_key).unwrap().pem();
-    let issuer = rcgen::Issuer::from_ca_cert_pem(&root, &root_key).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned()];
-    let leaf = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], private)
-        .unwrap();
-    (root, config)
+/// A certificate for this machine, as PEM.
+pub(crate) struct Papers {
+    pub(crate) authority: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Papers {
+    pub(crate) fn new() -> Self {
+        let root_key = rcgen::KeyPair::generate().unwrap();
+        let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = root.self_signed(&root_key).unwrap().pem();
+        let issuer = rcgen::Issuer::from_ca_cert_pem(&authority, &root_key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned()];
+        let leaf = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        Self { authority, certificate: leaf.pem(), key: key.serialize_pem() }
+    }
+
+    fn tls(&self) -> ServerConfig {
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap()
+    }
 }
 
 impl Endpoint {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (root, config) = tls();
+        let papers = Papers::new();
         let authority = folder.path().join("authority.pem");
-        std::fs::write(&authority, root).unwrap();
+        std::fs::write(&authority, &papers.authority).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, arrived) = channel();
         let status = Arc::new(AtomicU16::new(204));
-        let (config, answers) = (Arc::new(config), Arc::clone(&status));
+        let (config, answers) = (Arc::new(papers.tls()), Arc::clone(&status));
         // Ends with this process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

@@ -1,6 +1,14 @@
 // Places outside to which messages may go. The signing secret of one is shown once.
 import { i18n } from '@lingui/core'
-import { Button, Checkbox, Group, Switch, TextInput } from '@mantine/core'
+import {
+  Button,
+  Checkbox,
+  Group,
+  PasswordInput,
+  Select,
+  Switch,
+  TextInput,
+} from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -70,7 +78,7 @@ function DestinationFacts({ one }: { one: RouteDestination }) {
         {one.recipient} · {one.purpose} {!one.enabled && <Tag tone="stale">{i18n.t('Off')}</Tag>}
       </span>
       <span className="dim">
-        <code>{one.url}</code>
+        <code>{one.topic === null ? one.url : `${one.url} · ${one.topic}`}</code>
       </span>
       <Group gap="xs">
         {may('route.deliver') && (
@@ -83,7 +91,7 @@ function DestinationFacts({ one }: { one: RouteDestination }) {
             {i18n.t('Send a sample')}
           </Button>
         )}
-        {may('route.write') && (
+        {may('route.write') && one.kind === 'webhook' && (
           <Button size="compact-xs" variant="default" onClick={() => setRenewing(true)}>
             {i18n.t('New secret')}
           </Button>
@@ -120,7 +128,7 @@ function Renew(props: { one: RouteDestination; onDone: () => void }) {
   const renew = async () => {
     const params = { path: { id: props.one.id } }
     const made = await body(client.POST('/v1/route-destinations/{id}/secret', { params }))
-    setSecret(made.secret)
+    setSecret(made.secret ?? '')
   }
   return (
     <SubmitForm
@@ -134,6 +142,21 @@ function Renew(props: { one: RouteDestination; onDone: () => void }) {
   )
 }
 
+const SCHEMES: Record<string, string> = {
+  webhook: 'https://',
+  mqtt: 'mqtts://',
+  nats: 'nats://',
+}
+
+function kindLabel(kind: string): string {
+  const labels: Record<string, string> = {
+    webhook: i18n.t('HTTPS endpoint'),
+    mqtt: i18n.t('MQTT broker'),
+    nats: i18n.t('NATS server'),
+  }
+  return labels[kind] ?? kind
+}
+
 function DestinationForm(props: {
   one: RouteDestination | null
   onDone: () => void
@@ -143,16 +166,31 @@ function DestinationForm(props: {
   const [name, setName] = useState(one?.name ?? '')
   const [recipient, setRecipient] = useState(one?.recipient ?? '')
   const [purpose, setPurpose] = useState(one?.purpose ?? '')
+  const [kind, setKind] = useState<string>(one?.kind ?? 'webhook')
   const [url, setUrl] = useState(one?.url ?? 'https://')
+  const [topic, setTopic] = useState(one?.topic ?? '')
+  const [user, setUser] = useState(one?.user ?? '')
+  const [password, setPassword] = useState('')
   const [enabled, setEnabled] = useState(one?.enabled ?? true)
   const [instructed, setInstructed] = useState(false)
   const [secret, setSecret] = useState<string | null>(null)
   if (secret !== null) return <Secret secret={secret} onDone={props.onDone} />
   const send = async () => {
-    const fields = { name, kind: 'webhook' as never, recipient, purpose, url, instructed, enabled }
+    const broker = { topic, user, ...(password !== '' && { password }) }
+    const fields = {
+      name,
+      kind: kind as never,
+      recipient,
+      purpose,
+      url,
+      instructed,
+      enabled,
+      ...(kind !== 'webhook' && broker),
+    }
     if (one === null) {
       const made = await body(client.POST('/v1/route-destinations', { body: fields }))
-      setSecret(made.secret)
+      if (made.secret === null) props.onDone()
+      else setSecret(made.secret)
       return
     }
     const params = { path: { id: one.id } }
@@ -161,7 +199,11 @@ function DestinationForm(props: {
     )
     props.onDone()
   }
-  const texts = [name, recipient, purpose, url]
+  const choose = (next: string) => {
+    setKind(next)
+    setUrl(SCHEMES[next] ?? '')
+  }
+  const texts = [name, recipient, purpose, url, ...(kind === 'webhook' ? [] : [topic])]
   return (
     <SubmitForm
       action={one === null ? i18n.t('Register') : i18n.t('Change')}
@@ -188,12 +230,44 @@ function DestinationForm(props: {
         value={purpose}
         onChange={(event) => setPurpose(event.currentTarget.value)}
       />
+      <Select
+        label={i18n.t('What it is')}
+        allowDeselect={false}
+        disabled={one !== null}
+        data={Object.keys(SCHEMES).map((value) => ({ value, label: kindLabel(value) }))}
+        value={kind}
+        onChange={(value) => choose(value ?? 'webhook')}
+      />
       <TextInput
-        label={i18n.t('HTTPS address')}
+        label={i18n.t('Address')}
         type="url"
         value={url}
         onChange={(event) => setUrl(event.currentTarget.value)}
       />
+      {kind !== 'webhook' && (
+        <>
+          <TextInput
+            label={kind === 'mqtt' ? i18n.t('Topic') : i18n.t('Subject')}
+            value={topic}
+            onChange={(event) => setTopic(event.currentTarget.value)}
+          />
+          <TextInput
+            label={i18n.t('User name')}
+            autoComplete="off"
+            value={user}
+            onChange={(event) => setUser(event.currentTarget.value)}
+          />
+          <PasswordInput
+            label={i18n.t('Password')}
+            {...(one !== null && {
+              description: i18n.t('Empty: it stays. Needed where address, topic or user changes.'),
+            })}
+            autoComplete="new-password"
+            value={password}
+            onChange={(event) => setPassword(event.currentTarget.value)}
+          />
+        </>
+      )}
       <Switch
         label={i18n.t('On')}
         checked={enabled}
