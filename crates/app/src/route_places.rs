@@ -17,7 +17,7 @@ const TOPIC_BYTES_MAX: usize = 1024;
 const USER_BYTES_MAX: usize = 255;
 const PASSWORD_BYTES_MAX: usize = 1024;
 /// Why such a place is in the egress register.
-const PURPOSE: &str = "routing destination that a customer registered";
+pub(crate) const ROUTE_PURPOSE: &str = "routing destination that a customer registered";
 
 /// How messages get to a place, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +107,11 @@ impl Outlet {
 pub(crate) struct RoutePlaces(Mutex<HashMap<(TenantId, RouteDestinationId), Destination>>);
 
 impl RoutePlaces {
+    /// Whether a tenant names a place.
+    pub(crate) fn names(&self, place: &Destination) -> bool {
+        self.0.lock().values().any(|known| known == place)
+    }
+
     /// Enters a place, or takes it out; what nobody names any more leaves the register.
     pub(crate) fn put(
         &self,
@@ -117,7 +122,7 @@ impl RoutePlaces {
         let mut places = self.0.lock();
         let gone = match place {
             Some(place) => {
-                register.register(place.clone(), DestinationKind::Recipient, PURPOSE);
+                register.register(place.clone(), DestinationKind::Recipient, ROUTE_PURPOSE);
                 places.insert(whose, place)
             }
             None => places.remove(&whose),
@@ -125,7 +130,7 @@ impl RoutePlaces {
         if let Some(gone) = gone
             && places.values().all(|known| *known != gone)
         {
-            register.withdraw_of(&gone, PURPOSE);
+            register.withdraw_of(&gone, ROUTE_PURPOSE);
         }
     }
 }

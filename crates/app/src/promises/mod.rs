@@ -4,6 +4,7 @@
 
 mod access;
 mod canary;
+mod egress;
 mod fingerprints;
 mod fixture;
 mod moved;
