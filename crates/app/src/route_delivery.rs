@@ -24,7 +24,7 @@ use crate::{App, Result};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Most deliveries on their way at once, and most of them of one tenant.
-const ROUTE_DELIVERIES_MAX: usize = 32;
+const ROUTE_DELIVERIES_MAX: usize = 128;
 const TENANT_ROUTE_DELIVERIES_MAX: usize = 4;
 /// Messages of a lane before others have their turn.
 const MESSAGES_AT_A_TURN: usize = 16;

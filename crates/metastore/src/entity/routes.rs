@@ -19,7 +19,7 @@ const RULES: &str = "route_rules";
 const LANES: &str = "route_lanes";
 const MESSAGES: &str = "route_messages";
 /// Most tenants that are asked for at once.
-const TENANTS_MAX: u64 = 1_000;
+const TENANTS_MAX: u64 = 10_000;
 
 /// A place outside.
 #[derive(Clone, PartialEq, Eq)]

@@ -107,7 +107,12 @@ function One({ one, may }: { one: ParkedMessage; may: boolean }) {
           <Button size="compact-xs" variant="default" onClick={() => setOpen(true)}>
             {i18n.t('Open')}
           </Button>
-          <Button size="compact-xs" variant="default" loading={busy} onClick={() => void run(again)}>
+          <Button
+            size="compact-xs"
+            variant="default"
+            loading={busy}
+            onClick={() => void run(again)}
+          >
             {i18n.t('Send again')}
           </Button>
           <Button size="compact-xs" variant="default" onClick={() => setDiscarding(true)}>

@@ -116,10 +116,11 @@ function RouteRuleForm(props: {
   onReload?: () => void
 }) {
   const { one } = props
-  const known = one?.matches.kind === 'readings' ? one.matches : null
+  const matched = one === null ? null : one.matches
+  const known = matched?.kind === 'readings' ? matched : null
   const [name, setName] = useState(one?.name ?? '')
-  const [kind, setKind] = useState<string>(one?.matches.kind ?? 'readings')
-  const [topic, setTopic] = useState(one?.matches.kind === 'messages' ? one.matches.topic : '#')
+  const [kind, setKind] = useState<string>(matched?.kind ?? 'readings')
+  const [topic, setTopic] = useState(matched?.kind === 'messages' ? matched.topic : '#')
   const [devices, setDevices] = useState<string[]>(known?.device_ids ?? [])
   const [types, setTypes] = useState<string[]>(known?.types ?? [])
   const [twin, setTwin] = useState<string | null>(known?.twin_id ?? null)
