@@ -105,7 +105,7 @@ impl App {
     }
 
     /// The rules of a tenant that hold; its places are in the egress register from then on.
-    async fn load_routes(&self, tenant: TenantId) -> Result<Vec<LiveRule>> {
+    pub(crate) async fn load_routes(&self, tenant: TenantId) -> Result<Vec<LiveRule>> {
         let tx = self.0.store.read(&self.job_in(jobs::ROUTES, tenant)).await?;
         let (places, rows) = (tx.route_destinations().await?, tx.route_rules().await?);
         drop(tx);

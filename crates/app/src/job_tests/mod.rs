@@ -7,6 +7,7 @@ mod audit;
 mod inventory;
 mod ledger;
 mod retained;
+mod routes;
 mod rule_sight;
 mod streams;
 
