@@ -177,7 +177,6 @@ impl App {
                 }
                 Err(error) => tracing::warn!(%error, "routed messages wait; trying again"),
             }
-            // What is on its way at a stop goes once more after the start.
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
                 Some(_) = on_the_way.join_next() => {}
@@ -185,6 +184,8 @@ impl App {
                 _ = interval.tick() => {}
             }
         }
+        // What is on its way at a stop goes once more after the start.
+        on_the_way.shutdown().await;
     }
 
     /// Lanes to serve now, as many as there is room for: a few of each tenant, beginning after the
