@@ -108,6 +108,7 @@ impl App {
     pub(crate) async fn load_routes(&self, tenant: TenantId) -> Result<Vec<LiveRule>> {
         let tx = self.0.store.read(&self.job_in(jobs::ROUTES, tenant)).await?;
         let (places, rows) = (tx.route_destinations().await?, tx.route_rules().await?);
+        let groups = if rows.is_empty() { Vec::new() } else { tx.device_groups().await? };
         drop(tx);
         let mut enabled = HashSet::<RouteDestinationId>::new();
         for place in places.iter().filter(|place| place.enabled) {
@@ -119,7 +120,7 @@ impl App {
         }
         let mut rules = Vec::new();
         for row in rows.iter().filter(|row| row.enabled) {
-            rules.push(LiveRule::of(row, &enabled).await?);
+            rules.push(LiveRule::of(row, &enabled, &groups).await?);
         }
         Ok(rules)
     }

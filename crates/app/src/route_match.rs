@@ -8,10 +8,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use veritwin_domain::{
-    DeviceBatch, DeviceId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId, Timestamp,
+    DeviceBatch, DeviceId, GroupId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId, Timestamp,
 };
 use veritwin_log::{Entry, Record};
-use veritwin_metastore::Device;
+use veritwin_metastore::{Device, DeviceGroup};
 use veritwin_script::Predicate;
 
 use crate::directory::TenantDevices;
@@ -28,7 +28,8 @@ use crate::{Error, Result};
 enum Wanted {
     Messages(String),
     Readings {
-        devices: HashSet<DeviceId>,
+        /// None: of all.
+        devices: Option<HashSet<DeviceId>>,
         types: HashSet<String>,
         twin: Option<SiteId>,
         keys: HashSet<String>,
@@ -87,12 +88,13 @@ impl LiveRule {
     pub(crate) async fn of(
         row: &veritwin_metastore::RouteRule,
         enabled: &HashSet<RouteDestinationId>,
+        known: &[DeviceGroup],
     ) -> Result<Self> {
         let StoredRule { name, matches, expression, destinations } = StoredRule::read(row)?;
         let wanted = match matches {
             StoredMatch::Messages { topic } => Wanted::Messages(topic),
-            StoredMatch::Readings { devices, types, twin, keys } => Wanted::Readings {
-                devices: devices.into_iter().collect(),
+            StoredMatch::Readings { devices, groups, types, twin, keys } => Wanted::Readings {
+                devices: devices_of(devices, &groups, known),
                 types: types.into_iter().collect(),
                 twin,
                 keys: keys.into_iter().collect(),
@@ -114,6 +116,20 @@ impl LiveRule {
         };
         Ok(Self { id: row.id, name, wanted, predicate, destinations, since: row.created_at })
     }
+}
+
+/// The devices that a rule names, by themselves and by their groups; none: it names nobody.
+fn devices_of(
+    devices: Vec<DeviceId>,
+    groups: &[GroupId],
+    known: &[DeviceGroup],
+) -> Option<HashSet<DeviceId>> {
+    if devices.is_empty() && groups.is_empty() {
+        return None;
+    }
+    let members = known.iter().filter(|group| groups.contains(&group.id));
+    let members = members.flat_map(|group| group.devices.iter().copied());
+    Some(devices.into_iter().chain(members).collect())
 }
 
 /// Whether a topic filter of MQTT matches a topic. A wildcard at its start does not match `$`
@@ -150,7 +166,7 @@ fn readings_wanted<'a>(
     batch: &'a DeviceBatch,
 ) -> Option<Rows<'a>> {
     let Wanted::Readings { devices, types, twin, keys } = &rule.wanted else { return None };
-    let is_of = is_in(devices, &device.id)
+    let is_of = devices.as_ref().is_none_or(|devices| devices.contains(&device.id))
         && is_in(types, device.kind.as_str())
         && twin.is_none_or(|twin| device.twin == Some(twin));
     if !is_of {
@@ -308,6 +324,24 @@ mod tests {
         check("+", "a/b", false);
         check("#", "$SYS/x", false);
         check("a", "a/", false);
+    }
+
+    #[test]
+    fn an_empty_group_is_nobody_and_no_group_is_everybody() {
+        let (one, two) = (DeviceId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+        let group = |number: u8, devices: Vec<DeviceId>| DeviceGroup {
+            id: GroupId::from_bytes([number; 16]),
+            name: "g".to_owned(),
+            workspace: None,
+            devices,
+            version: 1,
+            created_at: Timestamp::from_micros(0),
+        };
+        let known = [group(1, vec![]), group(2, vec![two])];
+        assert_eq!(devices_of(vec![], &[], &known), None);
+        assert_eq!(devices_of(vec![], &[known[0].id], &known), Some(HashSet::new()));
+        let both = devices_of(vec![one], &[known[1].id], &known);
+        assert_eq!(both, Some(HashSet::from([one, two])));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Routing rules: which messages of a tenant go to which places outside. Rules stand for
 //! themselves: a message goes wherever a rule says so, once for each rule and place.
 
+use std::collections::HashSet;
+
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{
-    DeviceId, Key, LimitExceeded, OpContext, RouteDestinationId, RouteRuleId, SiteId,
+    DeviceId, GroupId, Key, LimitExceeded, OpContext, RouteDestinationId, RouteRuleId, SiteId,
 };
 use veritwin_metastore::{RouteLane, RouteRule, TenantTx};
 
@@ -34,8 +36,16 @@ const TOPIC_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StoredMatch {
-    Messages { topic: String },
-    Readings { devices: Vec<DeviceId>, types: Vec<String>, twin: Option<SiteId>, keys: Vec<String> },
+    Messages {
+        topic: String,
+    },
+    Readings {
+        devices: Vec<DeviceId>,
+        groups: Vec<GroupId>,
+        types: Vec<String>,
+        twin: Option<SiteId>,
+        keys: Vec<String>,
+    },
 }
 
 /// What is kept of a rule.
@@ -62,8 +72,8 @@ fn view(one: &RouteRule) -> Result<RouteRuleView> {
     let stored = StoredRule::read(one)?;
     let matches = match stored.matches {
         StoredMatch::Messages { topic } => RouteMatch::Messages { topic },
-        StoredMatch::Readings { devices, types, twin, keys } => {
-            RouteMatch::Readings { devices, types, twin, keys }
+        StoredMatch::Readings { devices, groups, types, twin, keys } => {
+            RouteMatch::Readings { devices, groups, types, twin, keys }
         }
     };
     Ok(RouteRuleView {
@@ -119,18 +129,28 @@ fn check_count(field: &'static str, count: usize, max: usize) -> Result<()> {
 }
 
 async fn check_matches(tx: &TenantTx, matches: RouteMatch) -> Result<StoredMatch> {
-    let (devices, types, twin, keys) = match matches {
+    let (devices, groups, types, twin, keys) = match matches {
         RouteMatch::Messages { topic } => {
             check_filter(&topic)?;
             return Ok(StoredMatch::Messages { topic });
         }
-        RouteMatch::Readings { devices, types, twin, keys } => (devices, types, twin, keys),
+        RouteMatch::Readings { devices, groups, types, twin, keys } => {
+            (devices, groups, types, twin, keys)
+        }
     };
     check_count("device_ids", devices.len(), ROUTE_RULE_NAMES_MAX)?;
+    check_count("group_ids", groups.len(), ROUTE_RULE_NAMES_MAX)?;
     check_count("types", types.len(), ROUTE_RULE_NAMES_MAX)?;
     check_count("keys", keys.len(), ROUTE_RULE_NAMES_MAX)?;
     for device in &devices {
         tx.device(*device).await.map_err(missing("device_ids"))?;
+    }
+    let mut known = HashSet::new();
+    if !groups.is_empty() {
+        known.extend(tx.device_groups().await?.iter().map(|group| group.id));
+    }
+    if groups.iter().any(|group| !known.contains(group)) {
+        return Err(Error::invalid_at("group_ids", "there is no such thing in this tenant"));
     }
     if let Some(twin) = twin {
         tx.twin(twin).await.map_err(missing("twin_id"))?;
@@ -141,7 +161,7 @@ async fn check_matches(tx: &TenantTx, matches: RouteMatch) -> Result<StoredMatch
     for key in &keys {
         Key::new(key).map_err(|error| Error::invalid_at("keys", error.to_string()))?;
     }
-    Ok(StoredMatch::Readings { devices, types, twin, keys })
+    Ok(StoredMatch::Readings { devices, groups, types, twin, keys })
 }
 
 impl App {

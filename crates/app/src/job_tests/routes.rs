@@ -35,10 +35,11 @@ async fn register(app: &App, customer: &Customer) -> (RouteRuleId, RouteDestinat
         version: 1,
         created_at: at,
     };
-    let (devices, types, keys) = (Vec::new(), Vec::new(), Vec::new());
+    let (devices, groups) = (Vec::new(), Vec::new());
+    let (types, keys) = (Vec::new(), Vec::new());
     let rule = StoredRule {
         name: "all".to_owned(),
-        matches: StoredMatch::Readings { devices, types, twin: None, keys },
+        matches: StoredMatch::Readings { devices, groups, types, twin: None, keys },
         expression: Some("values.t > 25.0".to_owned()),
         destinations: vec![place.id],
     };

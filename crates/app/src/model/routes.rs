@@ -1,7 +1,7 @@
 //! Routing: places outside, rules, how it went, and parked messages.
 
 use veritwin_domain::{
-    DeviceId, RouteDestinationId, RouteMessageId, RouteRuleId, Secret, SiteId, Timestamp,
+    DeviceId, GroupId, RouteDestinationId, RouteMessageId, RouteRuleId, Secret, SiteId, Timestamp,
 };
 
 /// How messages get to a place.
@@ -84,8 +84,10 @@ pub enum RouteMatch {
     },
     /// Readings. What is empty narrows nothing.
     Readings {
-        /// Of these devices.
+        /// Of these devices, and of those in these groups.
         devices: Vec<DeviceId>,
+        /// Groups, as they are when a message comes.
+        groups: Vec<GroupId>,
         /// Of devices of these types.
         types: Vec<String>,
         /// Of devices of this twin.

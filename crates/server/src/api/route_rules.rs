@@ -29,6 +29,9 @@ enum RouteMatchBody {
     Readings {
         #[serde(default)]
         device_ids: Vec<String>,
+        /// Groups of devices, as they are when a message comes.
+        #[serde(default)]
+        group_ids: Vec<String>,
         #[serde(default)]
         types: Vec<String>,
         twin_id: Option<String>,
@@ -41,11 +44,13 @@ impl RouteMatchBody {
     fn parsed(self) -> Result<RouteMatch, Problem> {
         Ok(match self {
             Self::Messages { topic } => RouteMatch::Messages { topic },
-            Self::Readings { device_ids, types, twin_id, keys } => {
+            Self::Readings { device_ids, group_ids, types, twin_id, keys } => {
                 let device = |id: &String| body::id_at("device_ids", id);
+                let group = |id: &String| body::id_at("group_ids", id);
+                let groups = group_ids.iter().map(group).collect::<Result<Vec<_>, _>>()?;
                 let devices = device_ids.iter().map(device).collect::<Result<Vec<_>, _>>()?;
                 let twin = body::maybe_id_at("twin_id", twin_id.as_deref())?;
-                RouteMatch::Readings { devices, types, twin, keys }
+                RouteMatch::Readings { devices, groups, types, twin, keys }
             }
         })
     }
@@ -53,8 +58,9 @@ impl RouteMatchBody {
     fn of(matches: RouteMatch) -> Self {
         match matches {
             RouteMatch::Messages { topic } => Self::Messages { topic },
-            RouteMatch::Readings { devices, types, twin, keys } => Self::Readings {
+            RouteMatch::Readings { devices, groups, types, twin, keys } => Self::Readings {
                 device_ids: devices.iter().map(ToString::to_string).collect(),
+                group_ids: groups.iter().map(ToString::to_string).collect(),
                 types,
                 twin_id: twin.map(|id| id.to_string()),
                 keys,

@@ -13,6 +13,7 @@ import { useTwins } from '../../app/useTwins'
 import { Tag } from '../../ui/layout'
 import { NamedList, type FormEnds } from '../../ui/NamedList'
 import { SubmitForm } from '../../ui/SubmitForm'
+import { groupsQuery } from '../access/queries'
 
 export function RouteRules() {
   const query = useQuery(routeRulesQuery)
@@ -122,6 +123,7 @@ function RouteRuleForm(props: {
   const [kind, setKind] = useState<string>(matched?.kind ?? 'readings')
   const [topic, setTopic] = useState(matched?.kind === 'messages' ? matched.topic : '#')
   const [devices, setDevices] = useState<string[]>(known?.device_ids ?? [])
+  const [groups, setGroups] = useState<string[]>(known?.group_ids ?? [])
   const [types, setTypes] = useState<string[]>(known?.types ?? [])
   const [twin, setTwin] = useState<string | null>(known?.twin_id ?? null)
   const [keys, setKeys] = useState<string[]>(known?.keys ?? [])
@@ -131,13 +133,16 @@ function RouteRuleForm(props: {
   const { options, field } = useDeviceOptions(devices, { enabled: kind === 'readings' })
   const destinations = useQuery(routeDestinationsQuery)
   const twins = useTwins()
+  const readsGroups = useAllowed()('group.read')
+  const knownGroups = useQuery({ ...groupsQuery, enabled: readsGroups })
   const named = (items: { id: string; name: string }[] | undefined) =>
     (items ?? []).map(({ id, name: label }) => ({ value: id, label }))
   const send = async () => {
+    const rest = { group_ids: groups, types, twin_id: twin, keys }
     const matches =
       kind === 'messages'
         ? { kind: 'messages' as const, topic: topic.trim() }
-        : { kind: 'readings' as const, device_ids: devices, types, twin_id: twin, keys }
+        : { kind: 'readings' as const, device_ids: devices, ...rest }
     const rule = {
       name,
       matches,
@@ -192,6 +197,14 @@ function RouteRuleForm(props: {
             onChange={setDevices}
             {...field}
           />
+          {readsGroups && (
+            <MultiSelect
+              label={i18n.t('Groups')}
+              data={named(knownGroups.data?.items)}
+              value={groups}
+              onChange={setGroups}
+            />
+          )}
           <TagsInput label={i18n.t('Types of devices')} value={types} onChange={setTypes} />
           <TagsInput label={i18n.t('Series')} value={keys} onChange={setKeys} />
           <Select
