@@ -8,7 +8,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use veritwin_domain::{
-    DeviceBatch, DeviceId, GroupId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId, Timestamp,
+    DeviceBatch, DeviceId, GroupId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId,
+    Timestamp,
 };
 use veritwin_log::{Entry, Record};
 use veritwin_metastore::{Device, DeviceGroup};

@@ -1,5 +1,6 @@
 //! Messages to a customer's HTTPS endpoint, signed as the specification Standard Webhooks 1.0 says
-//! (`webhook-id`, `webhook-timestamp`, `webhook-signature`), so that any library for it checks them.
+//! (`webhook-id`, `webhook-timestamp`, `webhook-signature`), so that any library for it checks
+//! them.
 
 use std::time::Duration;
 

@@ -164,7 +164,8 @@ async fn destinations(
 }
 
 /// Registers a place outside; its signing secret is shown this once.
-#[utoipa::path(post, path = "/v1/route-destinations", tag = "routing", request_body = RouteDestinationFields,
+#[utoipa::path(post, path = "/v1/route-destinations", tag = "routing",
+    request_body = RouteDestinationFields,
     responses((status = 201, body = MadeRouteDestinationBody), (status = 400), (status = 403)))]
 async fn create_destination(
     State(api): State<Api>,
@@ -178,7 +179,8 @@ async fn create_destination(
 }
 
 /// Changes a place; what waits for it is tried again at once.
-#[utoipa::path(put, path = "/v1/route-destinations/{id}", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/v1/route-destinations/{id}", tag = "routing",
+    params(("id" = String, Path)),
     request_body = RouteDestinationFields,
     responses((status = 200, body = RouteDestinationBody), (status = 400), (status = 404),
         (status = 409)))]
@@ -196,7 +198,8 @@ async fn replace_destination(
 }
 
 /// Removes a place with what waits for it and what is parked. Refused while a rule names it.
-#[utoipa::path(delete, path = "/v1/route-destinations/{id}", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/route-destinations/{id}", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404), (status = 409)))]
 async fn delete_destination(
     State(api): State<Api>,
@@ -226,7 +229,8 @@ impl From<RouteSample> for RouteSampleBody {
 }
 
 /// Sends a sample to a place and says what became of it.
-#[utoipa::path(post, path = "/v1/route-destinations/{id}/test", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/route-destinations/{id}/test", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 200, body = RouteSampleBody), (status = 403), (status = 404)))]
 async fn test_destination(
     State(api): State<Api>,
@@ -238,7 +242,8 @@ async fn test_destination(
 }
 
 /// Gives a place another signing secret, shown this once; the one of before signs nothing more.
-#[utoipa::path(post, path = "/v1/route-destinations/{id}/secret", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/route-destinations/{id}/secret", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 200, body = MadeRouteDestinationBody), (status = 403), (status = 404)))]
 async fn renew_secret(
     State(api): State<Api>,

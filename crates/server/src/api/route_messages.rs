@@ -149,7 +149,8 @@ struct ParkedMessageBody {
 }
 
 /// Opens a message that could not be delivered.
-#[utoipa::path(get, path = "/v1/route-messages/{id}", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/route-messages/{id}", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 200, body = ParkedMessageBody), (status = 403), (status = 404),
         (status = 409)))]
 async fn open_parked(
@@ -168,7 +169,8 @@ struct ReplayedBody {
 }
 
 /// Sends a message again that could not be delivered.
-#[utoipa::path(post, path = "/v1/route-messages/{id}/replay", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/route-messages/{id}/replay", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 200, body = ReplayedBody), (status = 403), (status = 404)))]
 async fn replay(
     State(api): State<Api>,
@@ -189,7 +191,8 @@ struct ReplayFields {
 }
 
 /// Sends messages again that could not be delivered, the oldest first, at most 1,000 at once.
-#[utoipa::path(post, path = "/v1/route-messages/replay", tag = "routing", request_body = ReplayFields,
+#[utoipa::path(post, path = "/v1/route-messages/replay", tag = "routing",
+    request_body = ReplayFields,
     responses((status = 200, body = ReplayedBody), (status = 400), (status = 403)))]
 async fn replay_all(
     State(api): State<Api>,
@@ -202,7 +205,8 @@ async fn replay_all(
 }
 
 /// Discards a message that could not be delivered; nobody gets it back.
-#[utoipa::path(delete, path = "/v1/route-messages/{id}", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/route-messages/{id}", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404)))]
 async fn discard(
     State(api): State<Api>,

@@ -167,7 +167,8 @@ async fn replace_rule(
 }
 
 /// Deletes a routing rule with what is on its way by it, and what is parked.
-#[utoipa::path(delete, path = "/v1/route-rules/{id}", tag = "routing", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/route-rules/{id}", tag = "routing",
+    params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404)))]
 async fn delete_rule(
     State(api): State<Api>,

@@ -1,5 +1,5 @@
-//! Messages to customers' own brokers: a real mosquitto and a real NATS server on this machine, with
-//! TLS and a password.
+//! Messages to customers' own brokers: a real mosquitto and a real NATS server on this machine,
+//! with TLS and a password.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
