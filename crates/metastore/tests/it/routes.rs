@@ -62,8 +62,12 @@ async fn messages_of_a_lane_stand_in_their_order_and_belong_to_one_tenant() {
         tx.route_destination_create(&place).await.expect("a place");
         tx.route_rule_create(&rule).await.expect("a rule");
         tx.route_lane_matched(lane, 3).await.expect("counted");
+        let mut ids = Vec::new();
         for position in [3, 1, 2] {
-            tx.route_message_add(&message(world, lane, pump.id, position)).await.expect("added");
+            let one = message(world, lane, pump.id, position);
+            tx.route_message_add(&one).await.expect("added");
+            tx.route_message_park(one.id, RouteFailure::Refused, Some(422)).await.expect("parked");
+            ids.push(one.id);
         }
         tx.commit().await.expect("commit");
 
@@ -74,6 +78,11 @@ async fn messages_of_a_lane_stand_in_their_order_and_belong_to_one_tenant() {
         assert!(matches!(hidden, Err(Error::NotFound { .. })), "{hidden:?}");
         assert!(tx.route_lanes().await.expect("none").is_empty());
         assert!(tx.route_message_head(lane.0, lane.1).await.expect("none").is_none());
+        let hidden = tx.route_message_parked(ids[0]).await;
+        assert!(matches!(hidden, Err(Error::NotFound { .. })), "{hidden:?}");
+        let all = RouteParkedFilter::default();
+        let theirs = tx.route_messages_unpark(all, Some(ids[0]), 9).await.expect("none");
+        assert!(theirs.is_empty(), "{theirs:?}");
         tx.route_lane_delete(lane.0, lane.1).await.expect("nothing happens");
         tx.route_lanes_postpone(place.id, later(99)).await.expect("nothing happens");
         drop(tx);
@@ -86,6 +95,9 @@ async fn messages_of_a_lane_stand_in_their_order_and_belong_to_one_tenant() {
         let tx = world.begin().await;
         assert_eq!(tx.route_destination(place.id).await.expect("there"), place);
         assert_eq!(tx.route_lanes_due(later(1), 9).await.expect("due").len(), 1);
+        let all = RouteParkedFilter { rule: Some(rule.id), destination: Some(place.id) };
+        let back = tx.route_messages_unpark(all, None, 9).await.expect("back");
+        assert_eq!(back, [(lane, 3)]);
         for position in 1..=3 {
             let head = tx.route_message_head(lane.0, lane.1).await.expect("read").expect("one");
             assert_eq!(head.position, position);
