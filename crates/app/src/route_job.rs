@@ -15,6 +15,7 @@ use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
 
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
+use crate::route_expression::Allowance;
 use crate::route_match::{Known, LiveRule, matched};
 use crate::route_places::{RoutePlaces, StoredDestination, place_at};
 use crate::route_queue::RoomLeft;
@@ -49,6 +50,7 @@ impl RouteBoard {
 struct TenantRoutes {
     rules: Vec<LiveRule>,
     room: RoomLeft,
+    allowance: Allowance,
     late: bool,
 }
 
@@ -181,7 +183,10 @@ impl RouteJob {
                 self.held().release(CONSUMER, tenant);
             }
             Ok(rules) => {
-                let routes = TenantRoutes { rules, room: RoomLeft::default(), late };
+                // Whoever changes rules gets no more time for them.
+                let known = self.tenants.get(&tenant).map(|one| one.allowance);
+                let (room, allowance) = (RoomLeft::default(), known.unwrap_or_default());
+                let routes = TenantRoutes { rules, room, allowance, late };
                 self.tenants.insert(tenant, routes);
             }
             Err(error) => self.hold(tenant, at, &error),
@@ -268,7 +273,8 @@ impl RouteJob {
         let devices = app.tenant_devices(&context).await?;
         let book = app.stream_book(&context).await?;
         let known = Known { devices: &devices, book: &book };
-        let wanted = matched(&routes.rules, &known, entries).await?;
+        let time = (app.shared_clock(), &mut routes.allowance);
+        let wanted = matched(&routes.rules, &known, entries, time).await?;
         if wanted.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use veritwin_domain::{
-    DeviceBatch, DeviceId, GroupId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId,
+    Clock, DeviceBatch, DeviceId, GroupId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId,
     Timestamp,
 };
 use veritwin_log::{Entry, Record};
@@ -19,10 +19,15 @@ use crate::directory::TenantDevices;
 use crate::route_body::{
     ROUTE_MESSAGE_BYTES_MAX, RouteBody, Rows, body_of, parts_of, put_payload, rows_of,
 };
-use crate::route_expression::{Asked, ask, compile, scalar};
+use crate::route_expression::{Allowance, Asked, ask, compile, scalar};
 use crate::route_rules::{StoredMatch, StoredRule};
 use crate::stream_book::StreamBook;
 use crate::{Error, Result};
+
+/// Most messages of a tenant that are made at once of what the log gives, and most questions to its
+/// conditions; what is over is counted and not sent.
+const CANDIDATES_MAX: usize = 4_000;
+const QUESTIONS_MAX: usize = 10_000;
 
 /// What a rule is about, to be asked often.
 #[derive(Debug)]
@@ -191,8 +196,8 @@ fn candidates<'a>(
     rules: &[LiveRule],
     known: &Known<'a>,
     entries: &'a [(u64, Arc<Entry>)],
-) -> Vec<Candidate<'a>> {
-    let mut all = Vec::new();
+) -> (Vec<Candidate<'a>>, Vec<Matched>) {
+    let (mut all, mut over) = (Vec::new(), Vec::new());
     for (position, entry) in entries {
         let (device, received_at) = match &entry.record {
             Record::Readings(batch) => (batch.device, batch.received_at),
@@ -215,10 +220,14 @@ fn candidates<'a>(
             };
             let Some(said) = said else { continue };
             let (rule, position) = (number, *position);
+            if all.len() >= CANDIDATES_MAX {
+                over.push(unsent(rule, device.id, position));
+                continue;
+            }
             all.push(Candidate { rule, position, device, received_at, said, asked_from: None });
         }
     }
-    all
+    (all, over)
 }
 
 /// The questions to a rule's condition: one for a message, one for each moment of readings.
@@ -244,17 +253,30 @@ fn questions(candidate: &Candidate<'_>) -> Vec<Asked> {
     }
 }
 
-/// Takes out what a condition does not hold for; false if nothing is left.
-fn keep_held(candidate: &mut Candidate<'_>, answers: &[bool]) -> bool {
-    let Some(from) = candidate.asked_from else { return true };
+/// Takes out what a condition does not hold for. Whether something is left, and whether something
+/// was not asked about for want of time.
+fn keep_held(candidate: &mut Candidate<'_>, answers: &[bool]) -> (bool, bool) {
+    let Some(from) = candidate.asked_from else { return (true, false) };
     let mut answers = answers.iter().skip(from);
-    match &mut candidate.said {
-        Said::Message(_) => answers.next() == Some(&true),
+    let mut is_unasked = false;
+    let mut holds = || {
+        let answer = answers.next();
+        is_unasked |= answer.is_none();
+        answer == Some(&true)
+    };
+    let is_left = match &mut candidate.said {
+        Said::Message(_) => holds(),
         Said::Readings(rows) => {
-            rows.retain(|_, _| answers.next() == Some(&true));
+            rows.retain(|_, _| holds());
             !rows.is_empty()
         }
-    }
+    };
+    (is_left, is_unasked)
+}
+
+/// What a rule may want and does not get: it is counted.
+const fn unsent(rule: usize, device: DeviceId, position: u64) -> Matched {
+    Matched { rule, device, position, part: 0, body: None }
 }
 
 fn written(rules: &[LiveRule], candidate: Candidate<'_>, all: &mut Vec<Matched>) -> Result<()> {
@@ -285,25 +307,36 @@ fn written(rules: &[LiveRule], candidate: Candidate<'_>, all: &mut Vec<Matched>)
     Ok(())
 }
 
-/// What of these entries the rules want sent, in the order of the log.
+/// What of these entries the rules want sent.
 pub(crate) async fn matched(
     rules: &[LiveRule],
     known: &Known<'_>,
     entries: &[(u64, Arc<Entry>)],
+    (clock, allowance): (Arc<dyn Clock>, &mut Allowance),
 ) -> Result<Vec<Matched>> {
-    let mut found = candidates(rules, known, entries);
+    let (mut found, mut all) = candidates(rules, known, entries);
     let mut asked = Vec::new();
     for candidate in &mut found {
         let rule = rules.get(candidate.rule);
         if let Some(predicate) = rule.and_then(|rule| rule.predicate.as_ref()) {
             candidate.asked_from = Some(asked.len());
-            asked.extend(questions(candidate).into_iter().map(|one| (Arc::clone(predicate), one)));
+            let room = QUESTIONS_MAX.saturating_sub(asked.len());
+            let questions = questions(candidate);
+            if questions.len() > room {
+                // Nothing is answered there.
+                candidate.asked_from = Some(usize::MAX);
+                continue;
+            }
+            asked.extend(questions.into_iter().map(|one| (Arc::clone(predicate), one)));
         }
     }
-    let answers = ask(asked).await?;
-    let mut all = Vec::new();
+    let answers = ask(asked, clock, allowance).await?;
     for mut candidate in found {
-        if keep_held(&mut candidate, &answers) {
+        let (is_left, is_unasked) = keep_held(&mut candidate, &answers);
+        if is_unasked {
+            all.push(unsent(candidate.rule, candidate.device.id, candidate.position));
+        }
+        if is_left {
             written(rules, candidate, &mut all)?;
         }
     }

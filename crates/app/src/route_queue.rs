@@ -76,7 +76,7 @@ impl App {
         let done = tx.offset(consumer).await?;
         let is_new = |one: &Matched| done.is_none_or(|done| one.position > done);
         let wanted: Vec<Matched> = wanted.into_iter().filter(is_new).collect();
-        let Some(last) = wanted.last().map(|one| one.position) else { return Ok(()) };
+        let Some(last) = wanted.iter().map(|one| one.position).max() else { return Ok(()) };
         let places = |one: &Matched| {
             let rule = rules.get(one.rule);
             rule.map(|rule| (rule.id, rule.destinations.as_slice()))

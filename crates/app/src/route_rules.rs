@@ -21,7 +21,7 @@ use crate::route_expression::compile;
 use crate::{App, Error, Result};
 
 /// Most rules of a tenant.
-const ROUTE_RULES_MAX: usize = 100;
+const ROUTE_RULES_MAX: usize = 50;
 /// Most places of a rule.
 const ROUTE_RULE_DESTINATIONS_MAX: usize = 10;
 /// Most devices, types or series that a rule names.
