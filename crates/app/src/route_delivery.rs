@@ -205,6 +205,8 @@ impl App {
         let mut tenants: Vec<TenantId> =
             tx.route_tenants_due(platform.at).await?.into_iter().collect();
         drop(tx);
+        // Nothing leaves for tenants that are suspended; it waits.
+        tenants.retain(|tenant| self.0.tree.read().is_served(*tenant));
         tenants.sort_unstable();
         let split = tenants.partition_point(|one| last.is_some_and(|last| *one <= last));
         tenants.rotate_left(split);
