@@ -105,8 +105,6 @@ impl DecodeWork {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     fn tenant(number: u8) -> TenantId {

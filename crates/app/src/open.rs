@@ -315,8 +315,7 @@ impl App {
         let objects = open_objects(&config)?;
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
-        let presence = Arc::new(Presence::default());
-        let live = Arc::new(LiveBus::default());
+        let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
         let observers = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);
         #[cfg(feature = "test-controls")]

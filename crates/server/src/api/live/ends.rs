@@ -244,7 +244,7 @@ impl LiveState {
                 break;
             };
             match ends_at {
-                Some(ends_at) => self.certificate_ends(&doubt, ends_at),
+                Some(ends_at) => self.certificate_ends(doubt, ends_at),
                 None => doubt.link.close(CloseReason::CertificateRevoked),
             }
             doubts.remove(&id);
