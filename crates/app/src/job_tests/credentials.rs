@@ -132,6 +132,7 @@ async fn what_is_no_gateway_any_more_makes_no_device() {
         credential: CredentialId::from_bytes([1; 16]),
         name: "pump".into(),
         is_gateway: true,
+        is_sparkplug_host: false,
         ends_at: None,
         certificate: None,
     };
