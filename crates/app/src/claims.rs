@@ -49,6 +49,8 @@ const BEHIND: &str = "this device speaks through a gateway and cannot move by it
                       its gateway first";
 const HAS_CHILDREN: &str = "devices are behind this gateway and would not move with it: take them \
                             from it first";
+const IS_EDGE: &str = "an edge signs its batches for this gateway and would not move with it: \
+                       revoke its keys first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
 const NOT_CLAIMED: &str = "this device was not claimed: there is nobody to give it back to";
 const NO_ROOM: &str = "the device that this was here before has too many credentials by now: revoke \
@@ -76,6 +78,9 @@ async fn check_moves(tx: &TenantTx, device: &Device) -> Result<()> {
     }
     if device.is_gateway && tx.devices_behind(device.id).await? > 0 {
         return Err(Error::Conflict(HAS_CHILDREN.to_owned()));
+    }
+    if tx.edge_keys(device.id).await?.iter().any(|key| key.revoked_at.is_none()) {
+        return Err(Error::Conflict(IS_EDGE.to_owned()));
     }
     Ok(())
 }
