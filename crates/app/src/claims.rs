@@ -53,8 +53,8 @@ const IS_EDGE: &str = "an edge signs its batches for this gateway and would not 
                        revoke its keys first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
 const NOT_CLAIMED: &str = "this device was not claimed: there is nobody to give it back to";
-const NO_ROOM: &str = "the device that this was here before has too many credentials by now: revoke \
-                       some first";
+const NO_ROOM: &str = "the device that this was here before has no place for its credentials: \
+                       revoke some first";
 const NO_PLACE: &str = "whoever prepared this device keeps it no longer, or has no place for its \
                         credentials: it cannot be given back";
 
