@@ -145,8 +145,14 @@ fn a_device_is_claimed_comes_in_as_the_customers_and_goes_back() {
         (world.latest(&world.partner, &world.device, "again") == 1).then_some(())
     });
     assert_eq!(world.latest(&world.customer, &own, "after"), 2, "what it was stays");
-    // The same customer finds it as it was.
+    // The same customer finds it as it was, if that has a place for what it brings.
+    let added = format!("{path}/credentials");
+    let add = || world.customer.send(platform, "POST", &added, &json!({})).expect(201);
+    let all: Vec<Value> = (0..16).map(|_| add()).collect();
     world.offer(&json!({"secretKey": SECRET})).expect(200);
+    world.claim(&world.customer, "pump-8", SECRET).problem(409);
+    let one = format!("{added}/{}", all[0]["credential"]["id"].as_str().unwrap());
+    world.customer.ask(platform, "DELETE", &one).send().expect(204);
     let again = world.claim(&world.customer, "pump-8", SECRET).expect(201);
     assert_eq!(again["device_id"], own.as_str());
 }
