@@ -232,7 +232,7 @@ impl App {
         secret: &Secret<String>,
     ) -> Result<Option<(TenantId, DeviceId)>> {
         let all: Vec<_> = self.0.tree.read().upwards(context.tenant).skip(1).collect();
-        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        let mut tx = self.0.store.read_platform(&self.above(context)).await?;
         let mut found = None;
         for tenant in all {
             let window = tx.claim_window_named(tenant, name).await?;
@@ -240,9 +240,15 @@ impl App {
             let digest = self.claim_digest((tenant, device), secret)?;
             let kept = window.map_or([0; 32], |window| window.secret_digest);
             let is_open = window.is_some_and(|window| context.at < window.expires_at);
-            if constant_time_eq(&digest, &kept) && is_open {
+            if !constant_time_eq(&digest, &kept) || !is_open {
+                continue;
+            }
+            // A name is enough only while whoever prepared it says so, whatever waits.
+            let inside = tx.inside(tenant);
+            if !secret.expose().is_empty() || by_name_alone(&inside).await? {
                 found = found.or(Some((tenant, device)));
             }
+            tx = inside.above()?;
         }
         Ok(found)
     }
@@ -286,10 +292,6 @@ impl App {
             context.at < window.expires_at && constant_time_eq(&digest, &window.secret_digest)
         };
         tx.claim_window(id).await?.filter(is_open).ok_or(UNKNOWN)?;
-        // Names are enough no longer when whoever prepared it says so, whatever waits.
-        if input.secret.expose().is_empty() && !by_name_alone(&tx).await? {
-            return Err(UNKNOWN);
-        }
         check_moves(&tx, &former).await?;
         let tx = tx.above()?.inside(context.tenant);
         let asked = (name, input.kind);
