@@ -204,6 +204,14 @@ fn what_may_be_claimed_is_said_precisely() {
     let problem = own.json(&json!({"secretKey": SECRET})).send().expect(403);
     assert!(problem["detail"].as_str().unwrap().contains("through a gateway"), "{problem}");
     world.partner.ask(platform, "DELETE", &behind).send().expect(204);
+    // Nor does one go for which an edge signs.
+    let keys = format!("{former}/edge-keys");
+    let key = json!({"public_key": "ab".repeat(32)});
+    let key = world.partner.send(platform, "POST", &keys, &key).expect(201);
+    let refused = world.claim(&world.customer, "pump-8", "").problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("an edge signs"), "{refused}");
+    let key = format!("{keys}/{}", key["id"].as_str().unwrap());
+    world.partner.ask(platform, "DELETE", &key).send().expect(204);
     let claimed = world.claim(&world.customer, "pump-8", "").expect(201);
     let own = format!("/v1/devices/{}", claimed["device_id"].as_str().unwrap());
     assert_eq!(world.customer.get(platform, &own).expect(200)["is_gateway"], true);
