@@ -14,11 +14,13 @@ use veritwin_domain::{
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256};
 use veritwin_metastore::{
-    ClaimWindow, Credential, Device, DeviceMove, MoveState, TakenCredential, TenantTx,
+    ClaimWindow, Credential, CredentialFacts, Device, DeviceMove, MoveState, TakenCredential,
+    TenantTx,
 };
 
 use crate::activity::actor_text;
 use crate::change::Change;
+use crate::claim_lists::{away, refuse_moved};
 use crate::device_credentials::CREDENTIALS_PER_DEVICE_MAX;
 use crate::devices::{KIND_CHARS_MAX, check_name, check_text, recorded};
 use crate::error::found;
@@ -43,13 +45,16 @@ pub(crate) const SETTING: &str = "claiming";
 const UNKNOWN: Error = Error::NotFound("device that waits to be claimed by this name and secret");
 const NEEDS_SECRET: &str = "secretKey: needs 8 characters or more, or the organisation allows \
                             its devices to be claimed by their names alone";
-const WAS_CLAIMED: &str = "this device was claimed: it is another organisation's now";
 const BEHIND: &str = "this device speaks through a gateway and cannot move by itself: take it from \
                       its gateway first";
 const HAS_CHILDREN: &str = "devices are behind this gateway and would not move with it: take them \
                             from it first";
+const IS_EDGE: &str = "an edge signs its batches for this gateway and would not move with it: \
+                       revoke its keys first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
 const NOT_CLAIMED: &str = "this device was not claimed: there is nobody to give it back to";
+const NO_ROOM: &str = "the device that this was here before has no place for its credentials: \
+                       revoke some first";
 const NO_PLACE: &str = "whoever prepared this device keeps it no longer, or has no place for its \
                         credentials: it cannot be given back";
 
@@ -74,16 +79,17 @@ async fn check_moves(tx: &TenantTx, device: &Device) -> Result<()> {
     if device.is_gateway && tx.devices_behind(device.id).await? > 0 {
         return Err(Error::Conflict(HAS_CHILDREN.to_owned()));
     }
+    if tx.edge_keys(device.id).await?.iter().any(|key| key.revoked_at.is_none()) {
+        return Err(Error::Conflict(IS_EDGE.to_owned()));
+    }
     Ok(())
 }
 
-/// Refuses a device that was claimed from here: what it was stays as it is.
-pub(crate) async fn refuse_claimed(tx: &TenantTx, device: DeviceId) -> Result<()> {
-    let moved = tx.device_move(device).await?;
-    if moved.is_some_and(|moved| moved.state == MoveState::Away) {
-        return Err(Error::Conflict(WAS_CLAIMED.to_owned()));
-    }
-    Ok(())
+/// Whether a device has a place for so many credentials more.
+async fn has_place(tx: &TenantTx, device: DeviceId, more: usize) -> Result<bool> {
+    let credentials = tx.credentials(device).await?;
+    let in_force = credentials.iter().filter(|one| one.revoked_at.is_none()).count();
+    Ok(in_force + more <= CREDENTIALS_PER_DEVICE_MAX)
 }
 
 pub(crate) async fn by_name_alone(tx: &TenantTx) -> Result<bool> {
@@ -139,12 +145,13 @@ impl App {
         }
         let now = self.clock().monotonic();
         self.0.claims.offers.lock().take((tenant, device), 1, DEVICE_OFFERS, now)?;
+        let gone = self.refuse_claimed(&context, device).await?;
         let tx = self.0.store.begin(&context).await?;
         if chars == 0 && !by_name_alone(&tx).await? {
             return Err(Error::Forbidden(NEEDS_SECRET.to_owned()));
         }
         let known = tx.device_held(device).await?;
-        refuse_claimed(&tx, device).await?;
+        refuse_moved(&tx, device, gone).await?;
         check_moves(&tx, &known).await?;
         let window = ClaimWindow {
             device,
@@ -225,7 +232,7 @@ impl App {
         secret: &Secret<String>,
     ) -> Result<Option<(TenantId, DeviceId)>> {
         let all: Vec<_> = self.0.tree.read().upwards(context.tenant).skip(1).collect();
-        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        let mut tx = self.0.store.read_platform(&self.above(context)).await?;
         let mut found = None;
         for tenant in all {
             let window = tx.claim_window_named(tenant, name).await?;
@@ -233,9 +240,15 @@ impl App {
             let digest = self.claim_digest((tenant, device), secret)?;
             let kept = window.map_or([0; 32], |window| window.secret_digest);
             let is_open = window.is_some_and(|window| context.at < window.expires_at);
-            if constant_time_eq(&digest, &kept) && is_open {
+            if !constant_time_eq(&digest, &kept) || !is_open {
+                continue;
+            }
+            // A name is enough only while whoever prepared it says so, whatever waits.
+            let inside = tx.inside(tenant);
+            if !secret.expose().is_empty() || by_name_alone(&inside).await? {
                 found = found.or(Some((tenant, device)));
             }
+            tx = inside.above()?;
         }
         Ok(found)
     }
@@ -249,7 +262,9 @@ impl App {
         former: (TenantId, DeviceId),
     ) -> Result<(Device, bool)> {
         let known = tx.device_moved_from(former.0, former.1).await?;
-        if let Some(known) = known.filter(|known| known.state == MoveState::GivenBack) {
+        if let Some(known) = known.filter(|known| known.state == MoveState::GivenBack)
+            && away(tx, known.device).await?.is_none()
+        {
             return Ok((tx.device_held(known.device).await?, false));
         }
         if tx.device_by_name(&name).await?.is_some() {
@@ -295,6 +310,8 @@ impl App {
         if is_new {
             device.is_gateway = former.is_gateway;
             tx.device_create(&device).await?;
+        } else if !has_place(&tx, device.id, taken.len()).await? {
+            return Err(Error::Conflict(NO_ROOM.to_owned()));
         }
         let all: Vec<_> = taken.iter().collect();
         self.give_credentials(&tx, context, device.id, &all).await?;
@@ -312,11 +329,14 @@ impl App {
     #[boxed]
     pub async fn return_device(&self, context: &OpContext, id: DeviceId) -> Result<MovedDevice> {
         let resource = self.authorize_device(context, Action::DeviceReturn, id).await?;
+        let gone = self.refuse_claimed(context, id).await?;
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
         let tx = tx.inside(context.tenant);
         let device = tx.device_held(id).await?;
-        let moved = tx.device_move(id).await?.filter(|moved| moved.state == MoveState::Here);
+        let moves = tx.device_moves(id).await?;
+        let moved = moves.into_iter().find(|moved| moved.state == MoveState::Here);
         let moved = moved.ok_or_else(|| Error::Conflict(NOT_CLAIMED.to_owned()))?;
+        refuse_moved(&tx, id, gone).await?;
         let (partner, former) = (moved.other_tenant, moved.other_device);
         check_moves(&tx, &device).await?;
         let taken = tx.credentials_take(id, context.at).await?;
@@ -340,9 +360,7 @@ impl App {
         let tx = tx.above()?.inside(partner);
         let no_place = || Error::Conflict(NO_PLACE.to_owned());
         let kept = found(tx.device_held(former).await)?.ok_or_else(no_place)?;
-        let credentials = tx.credentials(former).await?;
-        let in_force = credentials.iter().filter(|one| one.revoked_at.is_none()).count();
-        if in_force + given.len() > CREDENTIALS_PER_DEVICE_MAX {
+        if !has_place(&tx, former, given.len()).await? {
             return Err(no_place());
         }
         self.give_credentials(&tx, context, former, &given).await?;
@@ -383,7 +401,8 @@ impl App {
         self.record_change(tx, &context, action, &resource, change).await
     }
 
-    /// Gives a device what it came in with elsewhere, as credentials of its own.
+    /// Gives a device what it came in with elsewhere, as credentials of its own. What people there
+    /// called them stays there.
     async fn give_credentials(
         &self,
         tx: &TenantTx,
@@ -392,9 +411,11 @@ impl App {
         taken: &[&TakenCredential],
     ) -> Result<()> {
         for one in taken {
+            let facts = one.credential.facts.clone();
             let credential = Credential {
                 id: CredentialId::generate(context.at, self.rng()),
                 device,
+                facts: CredentialFacts { name: String::new(), ..facts },
                 created_at: context.at,
                 used_at: None,
                 ..one.credential.clone()

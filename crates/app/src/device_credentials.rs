@@ -11,7 +11,7 @@ use veritwin_metastore::{Credential, CredentialFacts, CredentialKind, TenantTx};
 
 use crate::authorities::invalid_certificate;
 use crate::change::Change;
-use crate::claims::refuse_claimed;
+use crate::claim_lists::refuse_moved;
 use crate::credential_digests::{basic_digest, common_name_digest, made_digest, random_hash};
 use crate::devices::check_text;
 use crate::model::{
@@ -302,9 +302,9 @@ impl App {
         tx.device(id).await?;
         // No hash is made for what has no place.
         check_credential_place(&tx, id).await?;
-        refuse_claimed(&tx, id).await?;
         // A password is hashed in a turn that is waited for: nothing of the records is held then.
         drop(tx);
+        let gone = self.refuse_claimed(context, id).await?;
         let mut prepared = self.prepare_credential(context, new.input).await?;
         prepared.facts.name = new.name;
         let valid_until = [new.valid_until, prepared.ends_at].into_iter().flatten().min();
@@ -322,8 +322,10 @@ impl App {
             revoked_at: None,
         };
         let tx = self.0.store.begin(context).await?;
+        // Nobody claims it meanwhile.
+        tx.device_held(id).await?;
         check_credential_place(&tx, id).await?;
-        refuse_claimed(&tx, id).await?;
+        refuse_moved(&tx, id, gone).await?;
         self.keep_credential(&tx, &credential, &prepared).await?;
         let change = Change::to(recorded(&credential));
         self.record_change(&tx, context, Action::CredentialCreate, &resource, change).await?;
@@ -399,8 +401,13 @@ impl App {
         change: CredentialChange,
     ) -> Result<CredentialView> {
         self.authorize_device(context, Action::CredentialUpdate, device).await?;
+        let disables = change.disabled == Some(true);
         let tx = self.0.store.begin(context).await?;
         tx.device(device).await?;
+        if disables {
+            // What was shut out may have asked for it.
+            tx.claim_window_close(device).await?;
+        }
         let credential = self.change_credential(&tx, context, (device, id), change).await?;
         tx.commit().await?;
         let now = self.clock().monotonic();
@@ -428,6 +435,8 @@ impl App {
         let known = tx.credentials(id).await?;
         let known = known.iter().find(|one| one.id == credential && one.revoked_at.is_none());
         tx.credential_revoke(id, credential, context.at).await?;
+        // What is shut out may have asked for it.
+        tx.claim_window_close(id).await?;
         let change = known.map(|one| Change::from(recorded(one))).unwrap_or_default();
         self.record_change(&tx, context, Action::CredentialDelete, &resource, change).await?;
         tx.commit().await?;

@@ -14,12 +14,12 @@ use veritwin_domain::{
 };
 use veritwin_keys::{constant_time_eq, hmac_sha256, token};
 use veritwin_metastore::{
-    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, MoveState,
-    ProvisionedDevice, TenantTx,
+    Credential, CredentialFacts, CredentialKind, Device, FoundProfile, ProvisionedDevice, TenantTx,
 };
 
 use crate::authorities::{Landing, StoredAuthority};
 use crate::change::Change;
+use crate::claim_lists::away;
 use crate::device_credentials::Prepared;
 use crate::devices::check_name;
 use crate::ingest::UNKNOWN;
@@ -149,8 +149,7 @@ impl App {
                 groups.iter().any(|known| known.id == group && known.devices.contains(&device.id))
             }
         };
-        let moved = tx.device_move(device.id).await?;
-        let is_away = moved.is_some_and(|moved| moved.state == MoveState::Away);
+        let is_away = away(tx, device.id).await?.is_some();
         let is_in_use = is_heard_of || presence.connected || is_used || is_away;
         if is_in_use || !is_of_type || !is_in_group {
             return Err(Error::Conflict(NO_DEVICE.to_owned()));

@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{CredentialId, DeviceId, Secret, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{above, at_most, is_null};
+use crate::query::{above, at_most, is_null, one_of};
 use crate::{Credential, Error, PlatformTx, Result, TenantTx};
 
 const WINDOWS: &str = "claim_windows";
@@ -37,6 +37,17 @@ stored_enum! {
         GivenBack = "given_back",
         /// It was away, and was given back.
         Back = "back",
+    }
+}
+
+impl MoveState {
+    /// The states of moves on the same side: with the tenant that prepared a device, or with one
+    /// that claimed it from here. One that was claimed may be claimed from there again.
+    const fn of_side(self) -> [Self; 2] {
+        match self {
+            Self::Here | Self::GivenBack => [Self::Here, Self::GivenBack],
+            Self::Away | Self::Back => [Self::Away, Self::Back],
+        }
     }
 }
 
@@ -123,14 +134,15 @@ impl TenantTx {
         rows.iter().map(load_window).collect()
     }
 
-    /// What is kept of the last move of a device.
+    /// What is kept of the moves of a device, the newest first: the last with the tenant that
+    /// prepared it, and the last with one that claimed it from here.
     #[boxed]
-    pub async fn device_move(&self, device: DeviceId) -> Result<Option<DeviceMove>> {
-        let row = self.core.maybe(self.select(MOVES).eq("device_id", device)).await?;
-        row.as_ref().map(load_move).transpose()
+    pub async fn device_moves(&self, device: DeviceId) -> Result<Vec<DeviceMove>> {
+        let select = self.select(MOVES).eq("device_id", device).descending("moved_at");
+        self.core.all(select).await?.iter().map(load_move).collect()
     }
 
-    /// The same, of the device that another tenant has as `other_device`.
+    /// The last move of the device that another tenant has as `other_device`.
     #[boxed]
     pub async fn device_moved_from(
         &self,
@@ -150,10 +162,11 @@ impl TenantTx {
         rows.iter().map(load_move).collect()
     }
 
-    /// Keeps a move in the place of the device's last one.
+    /// Keeps a move in the place of the device's last one on the same side.
     #[boxed]
     pub async fn device_move_put(&self, one: &DeviceMove) -> Result<()> {
-        self.core.delete(self.delete(MOVES).eq("device_id", one.device)).await?;
+        let last = self.delete(MOVES).eq("device_id", one.device);
+        self.core.delete(last.filter(one_of("state", one.state.of_side()))).await?;
         let insert = self
             .insert(MOVES)
             .set("device_id", one.device)
@@ -172,6 +185,10 @@ impl TenantTx {
         device: DeviceId,
         at: Timestamp,
     ) -> Result<Vec<TakenCredential>> {
+        // Held from here on: one that is being revoked or disabled is read as it is then.
+        let held = self.update(CREDENTIALS).set("revoked_at", Option::<Timestamp>::None);
+        let held = held.eq("device_id", device).filter(is_null("revoked_at"));
+        self.core.update(held).await?;
         let select = self.select(CREDENTIALS).eq("device_id", device);
         let rows = self.core.all(select.filter(is_null("revoked_at")).ascending("id")).await?;
         let known = self.credentials(device).await?;
@@ -195,6 +212,23 @@ impl TenantTx {
 }
 
 impl PlatformTx {
+    /// Whether a device that went away is still where it went: it was not deleted there.
+    #[boxed]
+    pub async fn device_is_where_it_went(
+        &self,
+        tenant: TenantId,
+        away: &DeviceMove,
+    ) -> Result<bool> {
+        let there = self
+            .select(MOVES)
+            .eq("tenant_id", away.other_tenant)
+            .eq("device_id", away.other_device)
+            .eq("state", MoveState::Here)
+            .eq("other_tenant_id", tenant)
+            .eq("other_device_id", away.device);
+        Ok(self.core.maybe(there).await?.is_some())
+    }
+
     /// The window of the device that a tenant has by this name, past or not. As much is asked for
     /// one that there is not.
     #[boxed]

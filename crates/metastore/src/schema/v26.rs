@@ -21,7 +21,8 @@ pub(super) const TABLES: &[TableDef] = &[
         indexes: &[&["tenant_id", "expires_at"]],
         references: &[OF_TENANT, OF_DEVICE],
     },
-    // Both sides of a move have a row of their own.
+    // Both tenants of a move have a row of their own. A device that was claimed may be claimed from
+    // there again: it has one row for each of both sides.
     TableDef {
         name: "device_moves",
         rows: Rows::Tenant,
@@ -33,7 +34,7 @@ pub(super) const TABLES: &[TableDef] = &[
             column("state", ColumnKind::Enum, Category::DeviceRegistry),
             column("moved_at", ColumnKind::Time, Category::DeviceRegistry),
         ],
-        primary_key: &["tenant_id", "device_id"],
+        primary_key: &["tenant_id", "device_id", "state"],
         unique: &[],
         indexes: &[
             &["tenant_id", "other_tenant_id", "other_device_id"],

@@ -88,7 +88,7 @@ async fn a_device_moves_whole_or_not_at_all() {
         drop(tx);
         let tx = world.read().await;
         assert_eq!(tx.claim_window(pump.id).await.expect("read"), Some(window(pump.id)));
-        assert_eq!(tx.device_move(pump.id).await.expect("read"), None);
+        assert!(tx.device_moves(pump.id).await.expect("read").is_empty());
         drop(tx);
 
         moved(world, pump.id, to).await.commit().await.expect("commit");
@@ -105,7 +105,8 @@ async fn a_device_moves_whole_or_not_at_all() {
         assert_eq!(tx.claim_window(pump.id).await.expect("read"), None);
         assert_eq!(tx.devices_away(9).await.expect("read")[0].other_device, to);
         assert!(matches!(tx.device(to).await, Err(Error::NotFound { .. })));
-        assert_eq!(tx.device_move(to).await.expect("read"), None, "not theirs");
+        assert!(tx.device_moves(to).await.expect("read").is_empty(), "not theirs");
+        let away = tx.device_moves(pump.id).await.expect("read");
         drop(tx);
         let tx = world.begin_in(world.other).await;
         let found = tx.device_moved_from(world.tenant, pump.id).await.expect("read");
@@ -115,9 +116,34 @@ async fn a_device_moves_whole_or_not_at_all() {
         assert!(tx.devices_away(9).await.expect("read").is_empty());
         // One that was begun inside a tenant does not get out of it.
         assert!(matches!(tx.above(), Err(Error::Invalid { .. })));
+        let above = world.platform().await;
+        let there = above.device_is_where_it_went(world.tenant, &away[0]).await;
+        assert!(there.expect("asked"));
+        let other = DeviceMove { other_tenant: world.tenant, ..away[0] };
+        let there = above.device_is_where_it_went(world.tenant, &other).await;
+        assert!(!there.expect("asked"), "not another's");
+        drop(above);
+        // Claimed again from there: where it came from is not forgotten, and each side has one row.
         let tx = world.begin_in(world.other).await;
+        for (state, seconds) in [(MoveState::Away, 2), (MoveState::Back, 3)] {
+            let again = DeviceMove {
+                device: to,
+                other_tenant: world.tenant,
+                other_device: pump.id,
+                state,
+                moved_at: later(seconds),
+            };
+            tx.device_move_put(&again).await.expect("kept");
+            let states = tx.device_moves(to).await.expect("read");
+            let states: Vec<_> = states.iter().map(|one| one.state).collect();
+            assert_eq!(states, [state, MoveState::Here]);
+        }
         tx.device_delete(to).await.expect("deleted");
-        assert_eq!(tx.device_move(to).await.expect("gone with it"), None);
+        assert!(tx.device_moves(to).await.expect("gone with it").is_empty());
+        tx.commit().await.expect("commit");
+        let above = world.platform().await;
+        let there = above.device_is_where_it_went(world.tenant, &away[0]).await;
+        assert!(!there.expect("asked"), "deleted there");
     })
     .await;
 }

@@ -151,7 +151,8 @@ struct ClaimSettingsFields {
     by_name_alone: bool,
 }
 
-/// Says whether devices may be claimed by their names alone. What waits already goes on.
+/// Says whether devices may be claimed by their names alone. When they may not, those that wait
+/// without a secret are not claimed.
 #[utoipa::path(put, path = "/v1/device-claims/settings", tag = "provisioning",
     request_body = ClaimSettingsFields, responses((status = 204), (status = 403)))]
 async fn settings(

@@ -32,6 +32,11 @@ impl<'a> World<'a> {
         let partner = root.below(platform, "partner", "Integrator");
         let customer = partner.below(platform, "customer", "Customer");
         let stranger = root.below(platform, "customer", "Stranger");
+        Self::of(platform, [partner, customer, stranger])
+    }
+
+    /// The first has a device.
+    fn of(platform: &'a Platform, [partner, customer, stranger]: [Person; 3]) -> Self {
         let body = json!({"name": "pump-8", "type": "prepared", "declaration": "non_personal"});
         let made = partner.send(platform, "POST", "/v1/devices", &body).expect(201);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -140,8 +145,14 @@ fn a_device_is_claimed_comes_in_as_the_customers_and_goes_back() {
         (world.latest(&world.partner, &world.device, "again") == 1).then_some(())
     });
     assert_eq!(world.latest(&world.customer, &own, "after"), 2, "what it was stays");
-    // The same customer finds it as it was.
+    // The same customer finds it as it was, if that has a place for what it brings.
+    let added = format!("{path}/credentials");
+    let add = || world.customer.send(platform, "POST", &added, &json!({})).expect(201);
+    let all: Vec<Value> = (0..16).map(|_| add()).collect();
     world.offer(&json!({"secretKey": SECRET})).expect(200);
+    world.claim(&world.customer, "pump-8", SECRET).problem(409);
+    let one = format!("{added}/{}", all[0]["credential"]["id"].as_str().unwrap());
+    world.customer.ask(platform, "DELETE", &one).send().expect(204);
     let again = world.claim(&world.customer, "pump-8", SECRET).expect(201);
     assert_eq!(again["device_id"], own.as_str());
 }
@@ -165,6 +176,12 @@ fn what_may_be_claimed_is_said_precisely() {
     let path = format!("/api/v1/{}/claim", world.token);
     platform.http().post(&path).send().expect(200);
     assert_eq!(world.list()["waiting"][0]["by_name_alone"], true);
+    // What waits by its name does so only while names are enough.
+    let without = json!({"by_name_alone": false});
+    world.partner.send(platform, "PUT", "/v1/device-claims/settings", &without).expect(204);
+    assert_eq!(world.list()["waiting"], json!([]));
+    world.claim(&world.customer, "pump-8", "").problem(404);
+    world.partner.send(platform, "PUT", "/v1/device-claims/settings", &settings).expect(204);
     // A name that is taken; then it is free.
     let taken = json!({"name": "pump-8"});
     let taken = world.customer.send(platform, "POST", "/v1/devices", &taken).expect(201);
@@ -187,9 +204,87 @@ fn what_may_be_claimed_is_said_precisely() {
     let problem = own.json(&json!({"secretKey": SECRET})).send().expect(403);
     assert!(problem["detail"].as_str().unwrap().contains("through a gateway"), "{problem}");
     world.partner.ask(platform, "DELETE", &behind).send().expect(204);
+    // Nor does one go for which an edge signs.
+    let keys = format!("{former}/edge-keys");
+    let key = json!({"public_key": "ab".repeat(32)});
+    let key = world.partner.send(platform, "POST", &keys, &key).expect(201);
+    let refused = world.claim(&world.customer, "pump-8", "").problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("an edge signs"), "{refused}");
+    let key = format!("{keys}/{}", key["id"].as_str().unwrap());
+    world.partner.ask(platform, "DELETE", &key).send().expect(204);
     let claimed = world.claim(&world.customer, "pump-8", "").expect(201);
     let own = format!("/v1/devices/{}", claimed["device_id"].as_str().unwrap());
     assert_eq!(world.customer.get(platform, &own).expect(200)["is_gateway"], true);
+}
+
+/// Where somebody sees a device.
+#[track_caller]
+fn state(platform: &Platform, who: &Person, device: &str) -> Value {
+    let found = who.get(platform, &format!("/v1/devices/{device}/claim"));
+    found.expect(200)["state"].clone()
+}
+
+#[test]
+fn a_device_goes_from_hand_to_hand_and_all_the_way_back() {
+    let platform = &Platform::serve();
+    let root = administration(platform);
+    let maker = root.below(platform, "partner", "Maker");
+    let integrator = maker.below(platform, "partner", "Integrator");
+    let customer = integrator.below(platform, "customer", "Customer");
+    let world = World::of(platform, [maker, integrator, customer]);
+    let id = |answer: Answer| answer.expect(201)["device_id"].as_str().unwrap().to_owned();
+    let back = |who: &Person, device: &str| {
+        who.ask(platform, "DELETE", &format!("/v1/devices/{device}/claim")).send()
+    };
+    world.offer(&json!({"secretKey": SECRET})).expect(200);
+    let middle = id(world.claim(&world.customer, "pump-8", SECRET));
+    world.offer(&json!({"secretKey": SECRET})).expect(200);
+    let last = id(world.claim(&world.stranger, "pump-8", SECRET));
+    assert_eq!(state(platform, &world.partner, &world.device), "away");
+    assert_eq!(state(platform, &world.customer, &middle), "away");
+    assert_eq!(state(platform, &world.stranger, &last), "here");
+    // Who does not have it gives nothing back, and whoever has it gives it to the one before.
+    back(&world.customer, &middle).problem(409);
+    back(&world.stranger, &last).expect(204);
+    assert_eq!(state(platform, &world.customer, &middle), "here");
+    back(&world.customer, &middle).expect(204);
+    assert_eq!(state(platform, &world.partner, &world.device), "back");
+    world.send("again");
+    wait_for("the maker's reading", || {
+        (world.latest(&world.partner, &world.device, "again") == 1).then_some(())
+    });
+}
+
+#[test]
+fn what_its_customer_deleted_may_come_in_again_and_what_is_shut_out_waits_no_longer() {
+    let platform = &Platform::serve();
+    let world = World::new(platform);
+    let former = format!("/v1/devices/{}/credentials", world.device);
+    let add = || world.partner.send(platform, "POST", &former, &json!({"name": "Shelf 4"}));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let more = text(&add().expect(201)["credential"]["id"]);
+    world.offer(&json!({"secretKey": SECRET})).expect(200);
+    assert_eq!(world.list()["waiting"].as_array().unwrap().len(), 1);
+    let path = format!("{former}/{more}");
+    world.partner.ask(platform, "DELETE", &path).send().expect(204);
+    assert_eq!(world.list()["waiting"], json!([]));
+    world.claim(&world.customer, "pump-8", SECRET).problem(404);
+
+    add().expect(201);
+    world.offer(&json!({"secretKey": SECRET})).expect(200);
+    let claimed = world.claim(&world.customer, "pump-8", SECRET).expect(201);
+    let own = format!("/v1/devices/{}", claimed["device_id"].as_str().unwrap());
+    // What the partner's people called its credentials is not told.
+    let credentials = world.customer.get(platform, &format!("{own}/credentials")).expect(200);
+    assert!(!credentials.to_string().contains("Shelf"), "{credentials}");
+    add().problem(409);
+    world.customer.ask(platform, "DELETE", &own).send().expect(204);
+    let token = text(&add().expect(201)["token"]);
+    let post = platform.http().post("/api/v1/telemetry").bearer(&token);
+    post.json(&json!({"anew": 1})).send().expect(200);
+    let offer = platform.http().post("/api/v1/claim").bearer(&token);
+    offer.json(&json!({"secretKey": SECRET})).send().expect(200);
+    world.claim(&world.customer, "pump-8", SECRET).expect(201);
 }
 
 #[test]
