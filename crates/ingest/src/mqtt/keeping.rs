@@ -36,7 +36,8 @@ impl Sessions {
     }
 
     pub(super) fn tell(&self, key: SessionKey, note: Note) {
-        self.untold.lock().push(note.of(&key));
+        let note = note.of(&key);
+        self.untold.lock().push(note);
     }
 
     /// A session is over.
