@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use veritwin_domain::TenantId;
 
+use super::device::{Device, End};
 use super::frame;
 use super::relay::TenantRelay;
 use super::turns::Shares;
@@ -106,9 +108,7 @@ impl Room {
         is_read: bool,
     ) -> bool {
         if input.len() < OWN_RECEIVE_BYTES {
-            if self.is_engaged() {
-                (self.asking, self.held) = (None, None);
-            }
+            self.give_back();
             return true;
         }
         if self.held.is_some() {
@@ -124,6 +124,23 @@ impl Room {
             self.asking = Some(asking.boxed());
         }
         false
+    }
+
+    /// Hands on what was read. Once a packet is whole its room and its time are its own no more:
+    /// what is left is another one's, however much of that is there.
+    pub(super) fn hand_on(&mut self, device: &mut Device, input: &mut BytesMut) -> Result<(), End> {
+        let before = input.len();
+        let result = device.handle_input(input);
+        if input.len() < before {
+            self.give_back();
+        }
+        result
+    }
+
+    fn give_back(&mut self) {
+        if self.is_engaged() {
+            (self.asking, self.held) = (None, None);
+        }
     }
 
     /// Whether it waits for room.
@@ -267,6 +284,16 @@ mod tests {
         assert!(room.may_read(&input, PACKET_BYTES_MAX, false));
         assert!(room.next().await);
         assert_eq!(begun.elapsed().as_secs(), 2 * PACKET_SECONDS_MAX - 1);
+        // The next one has its own time, and room of its own size.
+        room.give_back();
+        let mut next = vec![0x30, 0x80, 0x80, 0x10];
+        next.resize(OWN_RECEIVE_BYTES, b'x');
+        assert!(!room.may_read(&next, PACKET_BYTES_MAX, true) && !room.next().await);
+        let units = (256 * 1024usize + 4).div_ceil(UNIT_BYTES);
+        assert_eq!(room.share.available_permits(), TENANT_RECEIVE_BYTES_MAX / UNIT_BYTES - units);
+        let begun = Instant::now();
+        assert!(room.may_read(&next, PACKET_BYTES_MAX, true) && room.next().await);
+        assert_eq!(begun.elapsed().as_secs(), PACKET_SECONDS_MAX);
     }
 
     #[test]
