@@ -321,14 +321,24 @@ impl Broker {
     }
 
     async fn record_of_tenant(&self, losses: Vec<Loss>) {
-        for some in losses.chunks(ENDED_MAX) {
-            self.record_losses(some).await;
+        let mut rest = losses.as_slice();
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(rest.len().min(ENDED_MAX));
+            if !self.record_losses(some).await {
+                break;
+            }
+            rest = others;
+        }
+        // One that is not let in now is not waited for again and again.
+        if !rest.is_empty() {
+            let mut again = self.sessions.losses.lock();
+            rest.iter().for_each(|loss| again.push(loss.clone()));
         }
     }
 
-    /// Makes records of losses of one tenant.
-    async fn record_losses(&self, losses: &[Loss]) {
-        let Some(Loss { tenant, device, .. }) = losses.first() else { return };
+    /// Makes records of losses of one tenant; whether there is nothing left to be done for them.
+    async fn record_losses(&self, losses: &[Loss]) -> bool {
+        let Some(Loss { tenant, device, .. }) = losses.first() else { return true };
         let session = DeviceSession::new(*tenant, *device, NO_CREDENTIAL);
         let received_at = self.clock.now();
         let record = |loss: &Loss| {
@@ -347,13 +357,11 @@ impl Broker {
             })
         };
         let entries = losses.iter().map(record).collect();
-        if let Err(error) = self.sink.submit(Origin::Device(&session), entries).await {
-            tracing::warn!(%tenant, %error, "messages lost with sessions are not on record");
-            if !error.is_final() {
-                let mut again = self.sessions.losses.lock();
-                losses.iter().for_each(|loss| again.push(loss.clone()));
-            }
-        }
+        let Err(error) = self.sink.submit(Origin::Device(&session), entries).await else {
+            return true;
+        };
+        tracing::warn!(%tenant, %error, "messages lost with sessions are not on record");
+        error.is_final()
     }
 }
 
