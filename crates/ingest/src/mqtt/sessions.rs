@@ -367,6 +367,10 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::Timestamp;
+
+    use super::super::keeping::WillFate;
+    use super::super::note::Held;
     use super::super::outbox::Delivery;
     use super::super::relay::tests::message as relayed;
     use super::*;
@@ -406,6 +410,24 @@ mod tests {
         assert_eq!(state.offer(message()), None);
         sessions.attach(key(0), true, &link(), now);
         assert_eq!(sessions.losses.lock().count, ENDED_MAX + 1);
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_session_behind_its_end() {
+        for is_over in [false, true] {
+            let (sessions, link) = (Sessions::default(), link());
+            let (state, _) = sessions.attach(key(1), false, &link, Duration::ZERO);
+            state.keep_for(link.id(), &key(1), |turn, _| {
+                let (credential, away_at) = (NO_CREDENTIAL, None);
+                Held { turn, credential, keep_seconds: 60, away_at, clean: true, will: None }
+            });
+            assert!(sessions.detach(&key(1), &link, 60, Duration::ZERO));
+            if is_over {
+                sessions.tell_ended(&state);
+            }
+            sessions.tell_away(&state, (60, Timestamp::EPOCH), WillFate::Gone);
+            assert_eq!(sessions.untold.lock().len(), 1, "{is_over}");
+        }
     }
 
     #[test]

@@ -169,6 +169,12 @@ impl Untold {
         batch
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.tenants.values().map(|own| own.waiting.len()).sum()
+    }
+
     /// Notes are told, or nobody wants them.
     fn forget(&mut self, tenant: TenantId, batch: &[SessionNote]) {
         let bytes: usize = batch.iter().map(bytes_of).sum();
