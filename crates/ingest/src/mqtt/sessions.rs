@@ -25,8 +25,8 @@ use crate::model::{CloseReason, DeviceSession, Origin, Refusal, RefusalReason, S
 pub(super) const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// So many of them end at once.
 const ENDED_MAX: usize = 256;
-/// Most losses that wait to be recorded; further ones are only counted. A tenant has no more than it
-/// leaves free.
+/// Most losses that wait to be recorded; further ones are only counted. A tenant has no more than
+/// it leaves free.
 const LOSSES_MAX: usize = 10_000;
 /// Of so many tenants losses are recorded at once: one whose records are slow holds up no others.
 const RECORDED_TENANTS_MAX: usize = 64;
