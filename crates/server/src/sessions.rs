@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::{StreamExt, stream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use veritwin_app::{App, SessionEntry};
@@ -16,6 +17,8 @@ use crate::by_tenant::for_each_tenant;
 /// long.
 const ASKED_MAX: u32 = 3;
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// So many wills of a tenant are looked at at once.
+const WILLS_AT_ONCE: usize = 8;
 
 /// Restores the sessions; gives the wills of those whose connection is lost.
 pub(crate) async fn restore_sessions(
@@ -38,13 +41,16 @@ pub(crate) async fn publish_wills(app: App, wills: Vec<WaitingWill>, tasks: Task
 }
 
 async fn publish_of_tenant(app: &App, wills: Vec<WaitingWill>, tasks: &TaskTracker) {
-    for will in wills {
-        if !is_wanted(app, &will).await {
-            continue;
-        }
-        let will = if is_of_host(app, &will).await { will.of_sparkplug_host() } else { will };
-        tasks.spawn(will.publish());
+    let publish = |will| publish_will(app, will, tasks);
+    stream::iter(wills).for_each_concurrent(WILLS_AT_ONCE, publish).await;
+}
+
+async fn publish_will(app: &App, will: WaitingWill, tasks: &TaskTracker) {
+    if !is_wanted(app, &will).await {
+        return;
     }
+    let will = if is_of_host(app, &will).await { will.of_sparkplug_host() } else { will };
+    tasks.spawn(will.publish());
 }
 
 /// Whether the credential still is one. Where that cannot be said for long the will is wanted: that

@@ -306,7 +306,7 @@ async fn exchange<S: Stream>(
     let timer = keep_alive.timer();
     tokio::pin!(timer);
     if !input.is_empty() {
-        device.handle_input(input)?;
+        room.hand_on(device, input)?;
     }
     let session = Arc::clone(&device.state);
     loop {
@@ -344,7 +344,7 @@ async fn exchange<S: Stream>(
             Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
                 if device.found(found)? {
-                    device.handle_input(input)?;
+                    room.hand_on(device, input)?;
                 }
             }
             () = yield_now(), if device.is_relaying() => device.relay_some()?,
@@ -359,13 +359,13 @@ async fn exchange<S: Stream>(
                 wants_turn = bytes == READ_BYTES_MIN && !is_held;
                 if !wants_turn {
                     read_bytes = READ_BYTES_MIN;
-                    device.handle_input(input)?;
+                    room.hand_on(device, input)?;
                     is_held = device.held_until.is_some();
                 }
             }
             turn = poll_fn(|context| turns.poll_acquire(context)), if wants_turn => {
                 read_bytes = READ_BYTES_MIN + read_ready(stream, input);
-                let result = device.handle_input(input);
+                let result = room.hand_on(device, input);
                 drop(turn);
                 result?;
                 wants_turn = false;

@@ -98,7 +98,7 @@ impl Device {
             _ => None,
         };
         self.telemetry(json.as_bytes()).map_err(Refused::of_decoded)?;
-        let refusal_recorded = !self.can_tell(view);
+        let refusal_recorded = self.is_recorded(view);
         Ok(message.map(|message| self.push_relayed(message, refusal_recorded)))
     }
 }

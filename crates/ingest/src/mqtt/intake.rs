@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use veritwin_domain::TenantId;
 
+use super::device::{Device, End};
 use super::frame;
 use super::relay::TenantRelay;
 use super::turns::Shares;
@@ -19,6 +21,9 @@ use super::turns::Shares;
 /// Most bytes of packets that are not whole yet, of all connections, beyond those that each has for
 /// itself.
 pub const RECEIVE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// So many of them are for packets of tenants that have no other one: whatever some tenants send,
+/// each of the others gets on.
+const FIRST_RECEIVE_BYTES: usize = 64 * 1024 * 1024;
 /// The same of one tenant's.
 pub const TENANT_RECEIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most bytes that are on their way to the log, of all connections, beyond those that each has for
@@ -41,7 +46,7 @@ type Permits = [OwnedSemaphorePermit; 2];
 
 /// Room for packets that are not whole, and how much is on its way to the log.
 pub(super) struct Intake {
-    all: Arc<Semaphore>,
+    all: Arc<ForAll>,
     tenants: Shares,
     newcomers: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
@@ -50,7 +55,7 @@ pub(super) struct Intake {
 impl Default for Intake {
     fn default() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(RECEIVE_BYTES_MAX / UNIT_BYTES)),
+            all: Arc::default(),
             tenants: Shares::new(TENANT_RECEIVE_BYTES_MAX / UNIT_BYTES),
             newcomers: Arc::new(Semaphore::new(NEWCOMERS_BYTES_MAX / UNIT_BYTES)),
             in_flight: Arc::default(),
@@ -78,18 +83,44 @@ impl Intake {
     }
 }
 
+/// What all tenants have for packets that are not whole, and what is apart for their first ones.
+struct ForAll {
+    any: Arc<Semaphore>,
+    first: Arc<Semaphore>,
+}
+
+impl Default for ForAll {
+    fn default() -> Self {
+        let permits = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT_BYTES));
+        let any = permits(RECEIVE_BYTES_MAX - FIRST_RECEIVE_BYTES);
+        Self { any, first: permits(FIRST_RECEIVE_BYTES) }
+    }
+}
+
 /// Waits for room: its tenant's first, so that who waits for that takes none of the others'.
-async fn ask(share: Arc<Semaphore>, all: Arc<Semaphore>, bytes: usize) -> Option<Permits> {
-    let units = bytes.div_ceil(UNIT_BYTES).min(TENANT_RECEIVE_BYTES_MAX / UNIT_BYTES);
-    let units = u32::try_from(units).unwrap_or(u32::MAX);
-    let of_tenant = share.acquire_many_owned(units).await.ok()?;
-    Some([of_tenant, all.acquire_many_owned(units).await.ok()?])
+async fn ask(share: Arc<Semaphore>, all: Arc<ForAll>, bytes: usize) -> Option<Permits> {
+    const TENANT_UNITS: usize = TENANT_RECEIVE_BYTES_MAX / UNIT_BYTES;
+    let units = bytes.div_ceil(UNIT_BYTES).min(TENANT_UNITS);
+    let count = u32::try_from(units).unwrap_or(u32::MAX);
+    let of_tenant = Arc::clone(&share).acquire_many_owned(count).await.ok()?;
+    let any = Arc::clone(&all.any).acquire_many_owned(count);
+    // Its tenant has no other one.
+    let of_all = if share.available_permits() + units == TENANT_UNITS {
+        tokio::select! {
+            biased;
+            of_any = any => of_any,
+            of_first = Arc::clone(&all.first).acquire_many_owned(count) => of_first,
+        }
+    } else {
+        any.await
+    };
+    Some([of_tenant, of_all.ok()?])
 }
 
 /// The room of a connection for a packet that is not whole.
 pub(super) struct Room {
     share: Arc<Semaphore>,
-    all: Arc<Semaphore>,
+    all: Arc<ForAll>,
     asking: Option<BoxFuture<'static, Option<Permits>>>,
     held: Option<Permits>,
     /// The packet is whole by then.
@@ -106,9 +137,7 @@ impl Room {
         is_read: bool,
     ) -> bool {
         if input.len() < OWN_RECEIVE_BYTES {
-            if self.is_engaged() {
-                (self.asking, self.held) = (None, None);
-            }
+            self.give_back();
             return true;
         }
         if self.held.is_some() {
@@ -124,6 +153,23 @@ impl Room {
             self.asking = Some(asking.boxed());
         }
         false
+    }
+
+    /// Hands on what was read. Once a packet is whole its room and its time are its own no more:
+    /// what is left is another one's, however much of that is there.
+    pub(super) fn hand_on(&mut self, device: &mut Device, input: &mut BytesMut) -> Result<(), End> {
+        let before = input.len();
+        let result = device.handle_input(input);
+        if input.len() < before {
+            self.give_back();
+        }
+        result
+    }
+
+    fn give_back(&mut self) {
+        if self.is_engaged() {
+            (self.asking, self.held) = (None, None);
+        }
     }
 
     /// Whether it waits for room.
@@ -249,6 +295,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whatever_some_tenants_send_each_of_the_others_has_room_for_one() {
+        let (intake, input, mut held) = (Intake::default(), start(), Vec::new());
+        let tenant = |number: u8| TenantId::from_bytes([number; 16]);
+        let mut ask = |number: u8| {
+            let mut room = intake.room(tenant(number));
+            assert!(!room.may_read(&input, PACKET_BYTES_MAX, true));
+            let has_room = room.next().now_or_never().is_some();
+            held.push(room);
+            has_room
+        };
+        // Until nobody of these gets any more.
+        for number in 1..=5 {
+            while ask(number) {}
+        }
+        for number in 11..=20 {
+            assert!(ask(number), "its first one");
+            assert!(!ask(number));
+        }
+    }
+
+    #[tokio::test]
     async fn large_packets_of_newcomers_are_bounded_together() {
         let intake = Intake::default();
         let held = intake.newcomer(NEWCOMERS_BYTES_MAX).now_or_never().flatten();
@@ -267,6 +334,16 @@ mod tests {
         assert!(room.may_read(&input, PACKET_BYTES_MAX, false));
         assert!(room.next().await);
         assert_eq!(begun.elapsed().as_secs(), 2 * PACKET_SECONDS_MAX - 1);
+        // The next one has its own time, and room of its own size.
+        room.give_back();
+        let mut next = vec![0x30, 0x80, 0x80, 0x10];
+        next.resize(OWN_RECEIVE_BYTES, b'x');
+        assert!(!room.may_read(&next, PACKET_BYTES_MAX, true) && !room.next().await);
+        let units = (256 * 1024usize + 4).div_ceil(UNIT_BYTES);
+        assert_eq!(room.share.available_permits(), TENANT_RECEIVE_BYTES_MAX / UNIT_BYTES - units);
+        let begun = Instant::now();
+        assert!(room.may_read(&next, PACKET_BYTES_MAX, true) && room.next().await);
+        assert_eq!(begun.elapsed().as_secs(), PACKET_SECONDS_MAX);
     }
 
     #[test]

@@ -36,13 +36,15 @@ impl Sessions {
     }
 
     pub(super) fn tell(&self, key: SessionKey, note: Note) {
-        self.untold.lock().push(note.of(&key));
+        let note = note.of(&key);
+        self.untold.lock().push(note);
     }
 
-    /// A session is over.
+    /// A session is over. Nothing is told of it behind that: it would be taken for another one's.
     pub(super) fn tell_ended(&self, session: &Session) {
         if let Some(key) = session.kept() {
-            let turn = session.lock().turn();
+            let mut state = session.lock();
+            let turn = state.close();
             self.tell(key.clone(), Note::Ended(turn));
         }
     }
@@ -92,7 +94,7 @@ impl Sessions {
             held.will = None;
         }
         let note = Note::Held(held.clone());
-        drop(state);
+        // The state is locked: that it is over is told behind this.
         self.tell(key.clone(), note);
     }
 

@@ -199,7 +199,12 @@ impl Device {
         let mut state = self.state.lock();
         if has_come {
             let is_failed = |at: usize| failed.iter().any(|one| one.ack == at);
-            for (_, ack) in received.filter(|(at, ack)| is_new(ack) && !is_failed(*at)) {
+            // One whose client is told that it is refused is never stored: no round says it is.
+            let is_v5 = self.encoder.version == Version::V5;
+            let is_refused = |ack: &Ack| is_v5 && ack.answer.reason >= 0x80;
+            let is_stored =
+                |at: usize, ack: &Ack| is_new(ack) && !is_refused(ack) && !is_failed(at);
+            for (_, ack) in received.filter(|(at, ack)| is_stored(*at, ack)) {
                 state.received.stored(ack.packet_id, self.link.id());
             }
         }

@@ -100,7 +100,6 @@ impl Device {
         }]);
     }
 
-    /// Makes records, in one submission.
     /// A durable record that the client has taken nothing of what is for it for so long: its
     /// connection ends.
     pub(super) fn record_stalled(&mut self, seconds: u64) {
@@ -140,6 +139,7 @@ impl Device {
         self.record(vec![refusal]);
     }
 
+    /// Makes records, in one submission.
     fn record(&mut self, refusals: Vec<Refusal>) {
         if refusals.is_empty() {
             return;

@@ -88,6 +88,12 @@ impl SessionState {
         self.is_over
     }
 
+    /// It is over from now on; the turn that it had last.
+    pub(super) const fn close(&mut self) -> u64 {
+        self.is_over = true;
+        self.turn
+    }
+
     /// The granted QoS and the subscription ids for a topic; `None` without a subscription.
     pub(crate) fn matching(&self, name: &str) -> Option<(u8, Vec<u32>)> {
         let mut found = None;

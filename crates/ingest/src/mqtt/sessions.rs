@@ -25,8 +25,8 @@ use crate::model::{CloseReason, DeviceSession, Origin, Refusal, RefusalReason, S
 pub(super) const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// So many of them end at once.
 const ENDED_MAX: usize = 256;
-/// Most losses that wait to be recorded; further ones are only counted. A tenant has no more than it
-/// leaves free.
+/// Most losses that wait to be recorded; further ones are only counted. A tenant has no more than
+/// it leaves free.
 const LOSSES_MAX: usize = 10_000;
 /// Of so many tenants losses are recorded at once: one whose records are slow holds up no others.
 const RECORDED_TENANTS_MAX: usize = 64;
@@ -321,14 +321,24 @@ impl Broker {
     }
 
     async fn record_of_tenant(&self, losses: Vec<Loss>) {
-        for some in losses.chunks(ENDED_MAX) {
-            self.record_losses(some).await;
+        let mut rest = losses.as_slice();
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(rest.len().min(ENDED_MAX));
+            if !self.record_losses(some).await {
+                break;
+            }
+            rest = others;
+        }
+        // One that is not let in now is not waited for again and again.
+        if !rest.is_empty() {
+            let mut again = self.sessions.losses.lock();
+            rest.iter().for_each(|loss| again.push(loss.clone()));
         }
     }
 
-    /// Makes records of losses of one tenant.
-    async fn record_losses(&self, losses: &[Loss]) {
-        let Some(Loss { tenant, device, .. }) = losses.first() else { return };
+    /// Makes records of losses of one tenant; whether there is nothing left to be done for them.
+    async fn record_losses(&self, losses: &[Loss]) -> bool {
+        let Some(Loss { tenant, device, .. }) = losses.first() else { return true };
         let session = DeviceSession::new(*tenant, *device, NO_CREDENTIAL);
         let received_at = self.clock.now();
         let record = |loss: &Loss| {
@@ -347,18 +357,20 @@ impl Broker {
             })
         };
         let entries = losses.iter().map(record).collect();
-        if let Err(error) = self.sink.submit(Origin::Device(&session), entries).await {
-            tracing::warn!(%tenant, %error, "messages lost with sessions are not on record");
-            if !error.is_final() {
-                let mut again = self.sessions.losses.lock();
-                losses.iter().for_each(|loss| again.push(loss.clone()));
-            }
-        }
+        let Err(error) = self.sink.submit(Origin::Device(&session), entries).await else {
+            return true;
+        };
+        tracing::warn!(%tenant, %error, "messages lost with sessions are not on record");
+        error.is_final()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::Timestamp;
+
+    use super::super::keeping::WillFate;
+    use super::super::note::Held;
     use super::super::outbox::Delivery;
     use super::super::relay::tests::message as relayed;
     use super::*;
@@ -398,6 +410,24 @@ mod tests {
         assert_eq!(state.offer(message()), None);
         sessions.attach(key(0), true, &link(), now);
         assert_eq!(sessions.losses.lock().count, ENDED_MAX + 1);
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_session_behind_its_end() {
+        for is_over in [false, true] {
+            let (sessions, link) = (Sessions::default(), link());
+            let (state, _) = sessions.attach(key(1), false, &link, Duration::ZERO);
+            state.keep_for(link.id(), &key(1), |turn, _| {
+                let (credential, away_at) = (NO_CREDENTIAL, None);
+                Held { turn, credential, keep_seconds: 60, away_at, clean: true, will: None }
+            });
+            assert!(sessions.detach(&key(1), &link, 60, Duration::ZERO));
+            if is_over {
+                sessions.tell_ended(&state);
+            }
+            sessions.tell_away(&state, (60, Timestamp::EPOCH), WillFate::Gone);
+            assert_eq!(sessions.untold.lock().len(), 1, "{is_over}");
+        }
     }
 
     #[test]

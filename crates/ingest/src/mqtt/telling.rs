@@ -52,6 +52,11 @@ struct OfTenant {
     waiting: VecDeque<SessionNote>,
     /// Of those that wait and those that are being told.
     bytes: usize,
+    /// So many were taken in, and so many of these, the first ones, are told or wanted by nobody.
+    taken_in: u64,
+    done: u64,
+    /// So many had been taken in when its sessions were last asked what they have to say.
+    gathered: u64,
     /// So often in a row they did not get in, and from when on they are tried again.
     failures: u32,
     again_at: Duration,
@@ -66,6 +71,13 @@ struct Lost {
 }
 
 impl OfTenant {
+    /// What its sessions have to say stays with these. What they said the last time has to be told
+    /// first: then they take it for that. What else becomes of sessions is no part of it: somebody
+    /// comes or goes at any moment.
+    const fn is_held_up(&self) -> bool {
+        self.failures > 0 || self.done < self.gathered
+    }
+
     fn lose(&mut self, count: usize, device: DeviceId) {
         metrics::counter!("veritwin_ingest_session_notes_lost_total").increment(count as u64);
         let before = self.lost.map_or(0, |lost| lost.count);
@@ -103,25 +115,37 @@ impl Untold {
             return;
         }
         own.bytes += bytes;
+        own.taken_in += 1;
         self.bytes += bytes;
         own.waiting.push_back(note);
     }
 
-    /// Tenants whose notes are not all told: what their sessions have to say stays with these, and
-    /// takes what was taken before for told.
+    /// Takes what a session has to say.
+    fn gather(&mut self, notes: Vec<SessionNote>) {
+        for note in notes {
+            let tenant = note.tenant;
+            self.push(note);
+            if let Some(own) = self.tenants.get_mut(&tenant) {
+                own.gathered = own.taken_in;
+            }
+        }
+    }
+
+    /// Tenants whose sessions are not asked now.
     fn held_up(&self) -> HashSet<TenantId> {
-        let held_up = self.tenants.iter().filter(|(_, own)| own.bytes > 0);
+        let held_up = self.tenants.iter().filter(|(_, own)| own.is_held_up());
         held_up.map(|(tenant, _)| *tenant).collect()
     }
 
-    /// So many tenants whose turn it is by now; without a time, all.
-    fn take_due(&mut self, now: Option<Duration>, count: usize) -> Vec<TenantId> {
+    /// So many tenants whose turn it is by now, or without a time all, of the first `left` in their
+    /// turns: of how many it was not looked yet.
+    fn take_due(&mut self, now: Option<Duration>, count: usize, left: &mut usize) -> Vec<TenantId> {
         let mut due = Vec::new();
-        for _ in 0..self.turns.len() {
-            if due.len() >= count {
-                break;
-            }
-            let Some(tenant) = self.turns.pop_front() else { break };
+        while due.len() < count
+            && *left > 0
+            && let Some(tenant) = self.turns.pop_front()
+        {
+            *left -= 1;
             let again_at = self.tenants.get(&tenant).map(|own| own.again_at);
             if now.zip(again_at).is_some_and(|(now, again_at)| now < again_at) {
                 self.turns.push_back(tenant);
@@ -145,12 +169,19 @@ impl Untold {
         batch
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.tenants.values().map(|own| own.waiting.len()).sum()
+    }
+
     /// Notes are told, or nobody wants them.
     fn forget(&mut self, tenant: TenantId, batch: &[SessionNote]) {
         let bytes: usize = batch.iter().map(bytes_of).sum();
         self.bytes -= bytes;
         if let Some(own) = self.tenants.get_mut(&tenant) {
             own.bytes -= bytes;
+            own.done += batch.len() as u64;
             own.failures = 0;
         }
     }
@@ -213,6 +244,13 @@ impl Telling {
         }
     }
 
+    /// What is lost could not be recorded now. Its notes wait for that time as well, and no longer.
+    fn unrecorded(&self, now: Duration, error: &SubmitError) {
+        if let Some(own) = self.untold.lock().tenants.get_mut(&self.tenant) {
+            own.again_at = now + retry_after(1, error);
+        }
+    }
+
     fn lost(&self) -> Option<Lost> {
         self.untold.lock().tenants.get(&self.tenant)?.lost
     }
@@ -231,7 +269,8 @@ impl Broker {
     /// connection is gone.
     pub async fn flush_sessions(&self) {
         self.gather_notes(&HashSet::new());
-        let all = stream::iter(self.take_tellings(None, usize::MAX));
+        let mut left = usize::MAX;
+        let all = stream::iter(self.take_tellings(None, usize::MAX, &mut left));
         all.for_each_concurrent(TENANTS_AT_ONCE, |telling| self.tell_of(telling)).await;
     }
 
@@ -240,19 +279,21 @@ impl Broker {
         let mut ticks = interval(TEND_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut closing = self.closing.subscribe();
-        let mut telling = FuturesUnordered::new();
+        let (mut telling, mut left) = (FuturesUnordered::new(), 0);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
                     let held_up = self.sessions.untold.lock().held_up();
                     self.gather_notes(&held_up);
-                    let free = TENANTS_AT_ONCE.saturating_sub(telling.len());
-                    let due = self.take_tellings(Some(self.clock.monotonic()), free);
-                    telling.extend(due.into_iter().map(|telling| self.tell_of(telling)));
+                    left = self.sessions.untold.lock().turns.len();
                 }
                 Some(()) = telling.next() => {}
                 () = closed(&mut closing) => break,
             }
+            // Each tenant has its turn in this second, however many there are.
+            let free = TENANTS_AT_ONCE.saturating_sub(telling.len());
+            let due = self.take_tellings(Some(self.clock.monotonic()), free, &mut left);
+            telling.extend(due.into_iter().map(|telling| self.tell_of(telling)));
         }
         while telling.next().await.is_some() {}
     }
@@ -264,16 +305,15 @@ impl Broker {
             if without.contains(&key.tenant) {
                 continue;
             }
-            let notes = session.take_notes();
+            let notes: Vec<_> = session.take_notes().iter().map(|note| note.of(key)).collect();
             if !notes.is_empty() {
-                let mut untold = self.sessions.untold.lock();
-                notes.iter().for_each(|note| untold.push(note.of(key)));
+                self.sessions.untold.lock().gather(notes);
             }
         }
     }
 
-    fn take_tellings(&self, now: Option<Duration>, count: usize) -> Vec<Telling> {
-        let due = self.sessions.untold.lock().take_due(now, count);
+    fn take_tellings(&self, now: Option<Duration>, count: usize, left: &mut usize) -> Vec<Telling> {
+        let due = self.sessions.untold.lock().take_due(now, count, left);
         let untold = || Arc::clone(&self.sessions.untold);
         let begin = |tenant| Telling { untold: untold(), tenant, batch: Vec::new() };
         due.into_iter().map(begin).collect()
@@ -325,7 +365,7 @@ impl Broker {
             Err(error) if error.is_final() => telling.recorded(lost),
             Err(error) => {
                 tracing::warn!(%tenant, %error, "lost notes of sessions are not on record yet");
-                telling.failed(self.clock.monotonic(), &error);
+                telling.unrecorded(self.clock.monotonic(), &error);
             }
         }
     }
@@ -374,7 +414,10 @@ mod tests {
         let (first, second) = (note(1, 1), note(1, 2));
         untold.lock().push(first.clone());
         untold.lock().push(note(2, 1));
-        assert_eq!(untold.lock().take_due(Some(Duration::ZERO), 1), [tenant(1)]);
+        let due = |seconds: u64, count: usize| {
+            untold.lock().take_due(Some(Duration::from_secs(seconds)), count, &mut 9)
+        };
+        assert_eq!(due(0, 1), [tenant(1)]);
         let mut failing = telling();
         assert_eq!(failing.next(), Some(vec![first.clone()]));
         untold.lock().push(second.clone());
@@ -385,14 +428,56 @@ mod tests {
         };
         failing.failed(Duration::ZERO, &busy);
         drop(failing);
-        assert_eq!(untold.lock().held_up(), HashSet::from([tenant(1), tenant(2)]));
-        assert_eq!(untold.lock().take_due(Some(Duration::from_secs(4)), 9), [tenant(2)]);
-        assert_eq!(untold.lock().take_due(Some(Duration::from_secs(5)), 9), [tenant(1)]);
+        assert_eq!(untold.lock().held_up(), HashSet::from([tenant(1)]));
+        assert_eq!(due(4, 9), [tenant(2)]);
+        assert_eq!(due(5, 9), [tenant(1)]);
         let mut told = telling();
         assert_eq!(told.next(), Some(vec![first, second]));
         told.told();
         drop(told);
         assert!(!untold.lock().tenants.contains_key(&tenant(1)));
+    }
+
+    /// Else the sessions of a tenant whose clients come and go all the time would never be asked.
+    #[test]
+    fn what_sessions_have_to_say_waits_for_what_they_said_before_and_for_nothing_else() {
+        let untold = Arc::new(Mutex::new(Untold::default()));
+        let mut telling =
+            Telling { untold: Arc::clone(&untold), tenant: tenant(1), batch: Vec::new() };
+        let is_held_up = || !untold.lock().held_up().is_empty();
+        untold.lock().push(note(1, 1));
+        assert!(!is_held_up(), "somebody went");
+        untold.lock().gather(vec![note(1, 2), note(1, 3)]);
+        assert!(is_held_up());
+        assert_eq!(telling.next().map(|notes| notes.len()), Some(3));
+        assert!(is_held_up(), "it is being told");
+        untold.lock().push(note(1, 4));
+        telling.told();
+        assert!(!is_held_up(), "who went meanwhile is no part of it");
+        untold.lock().gather(vec![note(1, 5)]);
+        assert_eq!(telling.next().map(|notes| notes.len()), Some(2));
+        telling.refused();
+        assert!(!is_held_up());
+        let away = SubmitError::Unavailable(String::new());
+        telling.unrecorded(Duration::ZERO, &away);
+        assert!(!is_held_up(), "that what is lost is not on record is in nobody's way");
+        telling.failed(Duration::ZERO, &away);
+        assert!(is_held_up());
+    }
+
+    #[test]
+    fn each_tenant_is_looked_at_once_in_a_second() {
+        let mut untold = Untold::default();
+        (1..=5).for_each(|of| untold.push(note(of, 1)));
+        let (now, mut left) = (Some(Duration::ZERO), untold.turns.len());
+        if let Some(own) = untold.tenants.get_mut(&tenant(2)) {
+            own.again_at = Duration::from_secs(1);
+        }
+        assert_eq!(untold.take_due(now, 2, &mut left), [tenant(1), tenant(3)]);
+        // One is told, and has more to say: that is for the next second.
+        untold.give_back(tenant(1), Vec::new());
+        assert_eq!(untold.take_due(now, 9, &mut left), [tenant(4), tenant(5)]);
+        assert!(untold.take_due(now, 9, &mut left).is_empty() && left == 0);
     }
 
     #[test]

@@ -309,6 +309,10 @@ async fn what_goes_with_a_session_that_ended_before_the_start_is_on_record() {
     broker.flush_sessions().await;
     *journal.later_micros.lock() = 25 * 3_600_000_000;
     let broker = journal.start();
+    // It is tried again when it does not get in.
+    *journal.failure.lock() = Some(SubmitError::Unavailable("away".to_owned()));
+    broker.end_sessions().await;
+    *journal.failure.lock() = None;
     broker.end_sessions().await;
     let detail = |entry: &SinkEntry| match entry {
         SinkEntry::Refusal(refusal) => Some(refusal.detail.clone()),

@@ -12,7 +12,7 @@ use veritwin_ingest::{
     WriterSession,
 };
 
-use crate::mqtt_kept::Journal;
+use crate::mqtt_kept::{Journal, message, nothing_waits, open, tell};
 use crate::platform::{Client, Door, NOW_MICROS, TENANT, connect, subscribe};
 
 const THEIRS: TenantId = TenantId::from_bytes([8; 16]);
@@ -174,4 +174,26 @@ async fn a_round_goes_on_without_a_tenant_that_is_busy_and_asks_only_that_one_ag
         client.send(&connect(4, 0, "c1", token)).await;
         client.expect(&[0x20, 2, 1, 0]).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_come_and_go_keep_nobody_from_being_asked_what_was_had() {
+    let world = World::new().await;
+    let tending = tokio::spawn(Arc::clone(&world.broker).tend_sessions());
+    let mut from = world.journal.from.subscribe();
+    from.wait_for(|from| *from > 0).await.expect("a round");
+    tell(&world.broker, 1, &["one"]).await;
+    let mut client = open(&world.broker, "c1", "token", 1).await;
+    let [high, low] = message(&mut client, 0x32, "one").await;
+    client.send(&[0x40, 2, high, low]).await;
+    nothing_waits(&mut client).await;
+    // Somebody goes in each second.
+    for present in [0, 1, 1, 1] {
+        open(&world.broker, "c3", "token", present).await.leave().await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+    tending.abort();
+    let broker = world.journal.start_with(Arc::new(Doors), Arc::clone(&world.clock), |_| false);
+    let mut client = open(&broker, "c1", "token", 1).await;
+    nothing_waits(&mut client).await;
 }

@@ -84,6 +84,12 @@ impl Notes {
         taken
     }
 
+    /// What is to be done next: what is due waits for nobody who always has something.
+    fn next(&mut self, now: Timestamp) -> Vec<(Owned, Note)> {
+        self.wake_due(now);
+        self.take()
+    }
+
     /// What is due is to be done now.
     fn wake_due(&mut self, now: Timestamp) {
         for (device, note) in self.later.take_due(now) {
@@ -183,17 +189,14 @@ impl LiveState {
     async fn keep_calls(self: Arc<Self>) {
         let CallNotes { notes, wake } = self.call_notes();
         loop {
-            // Woken or not, it is time to look.
-            let _woken = tokio::time::timeout(LOOK_EVERY, wake.notified()).await;
-            notes.lock().wake_due(self.app().clock().now());
-            loop {
-                let some = notes.lock().take();
-                if some.is_empty() {
-                    break;
-                }
-                let all = futures::stream::iter(some);
-                all.for_each_concurrent(AT_ONCE, |(device, note)| self.tend(device, note)).await;
+            let some = notes.lock().next(self.app().clock().now());
+            if some.is_empty() {
+                // Woken or not, it is time to look.
+                let _woken = tokio::time::timeout(LOOK_EVERY, wake.notified()).await;
+                continue;
             }
+            let all = futures::stream::iter(some);
+            all.for_each_concurrent(AT_ONCE, |(device, note)| self.tend(device, note)).await;
         }
     }
 
@@ -279,10 +282,21 @@ mod tests {
         notes.retry(owned(1, 1), soon, delivered(8));
         notes.on_its_way(owned(1, 2), soon.saturating_add(TRY_AGAIN), 9);
         let mut inner = notes.notes.lock();
-        inner.wake_due(Timestamp::EPOCH);
-        assert!(inner.take().is_empty());
-        inner.wake_due(soon);
-        let woken = inner.take();
+        assert!(inner.next(Timestamp::EPOCH).is_empty());
+        // Others have something to be done all the time.
+        for device in 10..100 {
+            inner.of(owned(1, device)).expect("room");
+        }
+        inner.of(owned(2, 1)).expect("room");
+        let busy = inner.next(Timestamp::EPOCH).len();
+        assert_eq!(busy, TURN + 1);
+        let mut woken = inner.next(soon);
+        assert_eq!(woken.len(), TURN);
+        while !woken.iter().any(|(device, _)| *device == owned(1, 1)) {
+            woken = inner.next(soon);
+            assert!(!woken.is_empty());
+        }
+        woken.retain(|(_, note)| !note.delivered.is_empty());
         assert_eq!(woken.len(), 1);
         let numbers: Vec<u32> = woken[0].1.delivered.keys().copied().collect();
         assert_eq!((woken[0].1.again, &numbers[..]), (true, &[7, 8][..]));

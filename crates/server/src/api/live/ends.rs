@@ -205,18 +205,18 @@ impl LiveState {
     pub(crate) async fn settle_doubts(&self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut settling = FuturesUnordered::new();
+        let (mut settling, mut left) = (FuturesUnordered::new(), 0);
         loop {
             tokio::select! {
-                _ = ticks.tick() => {
-                    let free = TENANTS_AT_ONCE.saturating_sub(settling.len());
-                    let taken = self.doubts.waiting.lock().take(free);
-                    settling.extend(taken.into_iter().map(|(tenant, doubts)| {
-                        self.settle_of(tenant, doubts)
-                    }));
-                }
+                _ = ticks.tick() => left = self.doubts.waiting.lock().turns.len(),
                 Some(()) = settling.next() => {}
             }
+            // All that wait have their turn, however many tenants they are of.
+            let free = TENANTS_AT_ONCE.saturating_sub(settling.len()).min(left);
+            let taken = self.doubts.waiting.lock().take(free);
+            left -= taken.len();
+            let settle = |(tenant, doubts)| self.settle_of(tenant, doubts);
+            settling.extend(taken.into_iter().map(settle));
         }
     }
 
