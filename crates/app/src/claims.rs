@@ -48,6 +48,10 @@ const BEHIND: &str = "this device speaks through a gateway and cannot move by it
                       its gateway first";
 const HAS_CHILDREN: &str = "devices are behind this gateway and would not move with it: take them \
                             from it first";
+const IS_HOST: &str = "this device is a Sparkplug host, which stays where it is: take that from it \
+                       first";
+const HOST_THERE: &str = "whoever prepared this device has made it a Sparkplug host: they have to \
+                          take that from it first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
 const NOT_CLAIMED: &str = "this device was not claimed: there is nobody to give it back to";
 const NO_PLACE: &str = "whoever prepared this device keeps it no longer, or has no place for its \
@@ -70,6 +74,9 @@ impl Default for Claims {
 async fn check_moves(tx: &TenantTx, device: &Device) -> Result<()> {
     if device.gateway.is_some() {
         return Err(Error::Conflict(BEHIND.to_owned()));
+    }
+    if device.is_sparkplug_host {
+        return Err(Error::Conflict(IS_HOST.to_owned()));
     }
     if device.is_gateway && tx.devices_behind(device.id).await? > 0 {
         return Err(Error::Conflict(HAS_CHILDREN.to_owned()));
@@ -340,6 +347,10 @@ impl App {
         let tx = tx.above()?.inside(partner);
         let no_place = || Error::Conflict(NO_PLACE.to_owned());
         let kept = found(tx.device_held(former).await)?.ok_or_else(no_place)?;
+        // With what it comes back with, a stranger would command.
+        if kept.is_sparkplug_host {
+            return Err(Error::Conflict(HOST_THERE.to_owned()));
+        }
         let credentials = tx.credentials(former).await?;
         let in_force = credentials.iter().filter(|one| one.revoked_at.is_none()).count();
         if in_force + given.len() > CREDENTIALS_PER_DEVICE_MAX {

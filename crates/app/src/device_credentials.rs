@@ -299,7 +299,7 @@ impl App {
             self.authorize_device(context, Action::CredentialUpdate, id).await?;
         }
         let tx = self.0.store.read(context).await?;
-        tx.device(id).await?;
+        self.check_gives_host(context, &tx.device(id).await?)?;
         // No hash is made for what has no place.
         check_credential_place(&tx, id).await?;
         refuse_claimed(&tx, id).await?;
@@ -322,6 +322,8 @@ impl App {
             revoked_at: None,
         };
         let tx = self.0.store.begin(context).await?;
+        // Held: nobody makes it a host meanwhile.
+        self.check_gives_host(context, &tx.device_held(id).await?)?;
         check_credential_place(&tx, id).await?;
         refuse_claimed(&tx, id).await?;
         self.keep_credential(&tx, &credential, &prepared).await?;
@@ -400,7 +402,10 @@ impl App {
     ) -> Result<CredentialView> {
         self.authorize_device(context, Action::CredentialUpdate, device).await?;
         let tx = self.0.store.begin(context).await?;
-        tx.device(device).await?;
+        let known = tx.device_held(device).await?;
+        if change.disabled == Some(false) || change.valid_until.is_some() {
+            self.check_gives_host(context, &known)?;
+        }
         let credential = self.change_credential(&tx, context, (device, id), change).await?;
         tx.commit().await?;
         let now = self.clock().monotonic();
