@@ -97,7 +97,7 @@ fn a_device_that_was_made_before_gets_its_credential_once() {
     });
     let narrow = tenant.post("/v1/provision-profiles", &narrow).expect(201);
     let profile = profile(&tenant, "pre_provisioned", 9);
-    // Whoever has the secret of a lot opens no device of others, of another type or in use, and no host.
+    // Whoever has the secret of a lot opens no device of others, of another type, in use or a host.
     let shut =
         [(&profile, "theirs"), (&profile, "running"), (&profile, "scada"), (&narrow, "waiting")];
     for (profile, name) in shut {
