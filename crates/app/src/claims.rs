@@ -51,6 +51,10 @@ const HAS_CHILDREN: &str = "devices are behind this gateway and would not move w
                             from it first";
 const IS_EDGE: &str = "an edge signs its batches for this gateway and would not move with it: \
                        revoke its keys first";
+const IS_HOST: &str = "this device is a Sparkplug host, which stays where it is: take that from it \
+                       first";
+const HOST_THERE: &str = "whoever prepared this device has made it a Sparkplug host: they have to \
+                          take that from it first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
 const NOT_CLAIMED: &str = "this device was not claimed: there is nobody to give it back to";
 const NO_ROOM: &str = "the device that this was here before has no place for its credentials: \
@@ -75,6 +79,9 @@ impl Default for Claims {
 async fn check_moves(tx: &TenantTx, device: &Device) -> Result<()> {
     if device.gateway.is_some() {
         return Err(Error::Conflict(BEHIND.to_owned()));
+    }
+    if device.is_sparkplug_host {
+        return Err(Error::Conflict(IS_HOST.to_owned()));
     }
     if device.is_gateway && tx.devices_behind(device.id).await? > 0 {
         return Err(Error::Conflict(HAS_CHILDREN.to_owned()));
@@ -360,6 +367,10 @@ impl App {
         let tx = tx.above()?.inside(partner);
         let no_place = || Error::Conflict(NO_PLACE.to_owned());
         let kept = found(tx.device_held(former).await)?.ok_or_else(no_place)?;
+        // With what it comes back with, a stranger would command.
+        if kept.is_sparkplug_host {
+            return Err(Error::Conflict(HOST_THERE.to_owned()));
+        }
         if !has_place(&tx, former, given.len()).await? {
             return Err(no_place());
         }

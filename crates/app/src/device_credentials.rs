@@ -299,7 +299,7 @@ impl App {
             self.authorize_device(context, Action::CredentialUpdate, id).await?;
         }
         let tx = self.0.store.read(context).await?;
-        tx.device(id).await?;
+        self.check_gives_host(context, &tx.device(id).await?)?;
         // No hash is made for what has no place.
         check_credential_place(&tx, id).await?;
         // A password is hashed in a turn that is waited for: nothing of the records is held then.
@@ -322,8 +322,8 @@ impl App {
             revoked_at: None,
         };
         let tx = self.0.store.begin(context).await?;
-        // Nobody claims it meanwhile.
-        tx.device_held(id).await?;
+        // Held: nobody claims it or makes it a host meanwhile.
+        self.check_gives_host(context, &tx.device_held(id).await?)?;
         check_credential_place(&tx, id).await?;
         refuse_moved(&tx, id, gone).await?;
         self.keep_credential(&tx, &credential, &prepared).await?;
@@ -403,7 +403,10 @@ impl App {
         self.authorize_device(context, Action::CredentialUpdate, device).await?;
         let disables = change.disabled == Some(true);
         let tx = self.0.store.begin(context).await?;
-        tx.device(device).await?;
+        let known = tx.device_held(device).await?;
+        if change.disabled == Some(false) || change.valid_until.is_some() {
+            self.check_gives_host(context, &known)?;
+        }
         if disables {
             // What was shut out may have asked for it.
             tx.claim_window_close(device).await?;

@@ -325,6 +325,9 @@ impl App {
         }
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
+        if device.is_sparkplug_host != stood.is_sparkplug_host {
+            tx.device_make_host(id, device.is_sparkplug_host).await?;
+        }
         note_declared(&tx, &stood, &device).await?;
         if is_elsewhere(&stood, &device) {
             self.rules_stay(&tx, context, &sight, std::slice::from_ref(&device)).await?;

@@ -134,8 +134,9 @@ impl App {
     }
 
     /// Refuses a device that does not wait for its credential: one that was heard of, that came in
-    /// by another or was claimed, or that is not of the type and group which the profile is for.
-    /// Otherwise the secret of a lot would open every device of the organisation.
+    /// by another or was claimed, or that is not of the type and group which the profile is for,
+    /// or that is a Sparkplug host. Otherwise the secret of a lot would open every device of the
+    /// organisation.
     async fn check_waits(&self, tx: &TenantTx, device: &Device, landing: &Landing) -> Result<()> {
         let presence = self.0.presence.of(tx.tenant_id(), device.id);
         let is_heard_of = device.last_seen_at.or(presence.last_seen_at).is_some();
@@ -151,7 +152,8 @@ impl App {
         };
         let is_away = away(tx, device.id).await?.is_some();
         let is_in_use = is_heard_of || presence.connected || is_used || is_away;
-        if is_in_use || !is_of_type || !is_in_group {
+        // The secret of a lot makes nobody a host, who commands every edge node.
+        if is_in_use || device.is_sparkplug_host || !is_of_type || !is_in_group {
             return Err(Error::Conflict(NO_DEVICE.to_owned()));
         }
         Ok(())

@@ -45,14 +45,26 @@ impl App {
         change: Option<bool>,
     ) -> Result<()> {
         let Some(is_host) = change else { return Ok(()) };
-        let is_new = is_host && !device.is_sparkplug_host;
-        if is_new && !self.reach(context, Action::DeviceCommand, Kind::Device)?.is_whole() {
-            let detail = "a Sparkplug host commands every edge node: that takes the right to \
-                command devices in the whole tenant";
-            return Err(Error::Forbidden(detail.to_owned()));
+        if is_host && !device.is_sparkplug_host {
+            self.check_commands_all(context)?;
         }
         device.is_sparkplug_host = is_host;
         Ok(())
+    }
+
+    /// Whoever has a credential of a host commands as it does: giving one out, or having one count
+    /// again, takes as much as making the host.
+    pub(crate) fn check_gives_host(&self, context: &OpContext, device: &Device) -> Result<()> {
+        if device.is_sparkplug_host { self.check_commands_all(context) } else { Ok(()) }
+    }
+
+    fn check_commands_all(&self, context: &OpContext) -> Result<()> {
+        if self.reach(context, Action::DeviceCommand, Kind::Device)?.is_whole() {
+            return Ok(());
+        }
+        let detail = "a Sparkplug host commands every edge node: that takes the right to command \
+            devices in the whole tenant";
+        Err(Error::Forbidden(detail.to_owned()))
     }
 
     /// Whether a device is a host application now.

@@ -9,44 +9,46 @@ import { queryClient } from '../api/queries'
 import type { Device } from '../api/types'
 import { useAllowed } from '../app/Allowed'
 import { ConfirmTyped } from '../ui/dialogs'
-import { Failure } from '../ui/layout'
 import { toast } from '../ui/toasts'
 
 export function SparkplugHost({ device }: { device: Device }) {
   const may = useAllowed({ device_id: device.id })
   const mayCommandAll = useAllowed()('device.command')
   const [asking, setAsking] = useState(false)
-  const [error, setError] = useState<unknown>(null)
   const change = async (isHost: boolean) => {
     await client.PATCH('/v1/devices/{id}', {
       params: { path: { id: device.id } },
       body: { is_sparkplug_host: isHost },
     })
+    // What is asked next is the other way round.
+    setAsking(false)
     await queryClient.invalidateQueries({ queryKey: ['devices'] })
     toast(
       isHost ? i18n.t('It is a Sparkplug host now.') : i18n.t('It is no Sparkplug host any more.'),
     )
-  }
-  const end = async () => {
-    setError(null)
-    try {
-      await change(false)
-    } catch (failure) {
-      setError(failure)
-    }
   }
   const mayChange = may('device.update')
   if (device.is_sparkplug_host) {
     return (
       <section className="block">
         <h2>{i18n.t('Sparkplug host')}</h2>
-        {error !== null && <Failure error={error} compact />}
         <p>{i18n.t('It commands the edge nodes of the whole organisation over MQTT.')}</p>
         {mayChange && (
-          <Button size="xs" variant="default" onClick={() => void end()}>
+          <Button size="xs" variant="default" onClick={() => setAsking(true)}>
             {i18n.t('Stop being a Sparkplug host')}
           </Button>
         )}
+        {/* Whoever may not command all devices cannot take it back. */}
+        <ConfirmTyped
+          opened={asking}
+          onClose={() => setAsking(false)}
+          title={i18n.t('Stop being a Sparkplug host')}
+          name={device.name}
+          action={i18n.t('Stop being a Sparkplug host')}
+          onConfirm={() => change(false)}
+        >
+          <p>{i18n.t('It commands the edge nodes of the whole organisation over MQTT.')}</p>
+        </ConfirmTyped>
       </section>
     )
   }

@@ -24,6 +24,8 @@ pub const ARROW_CELLS_MAX: usize = 4_000_000;
 /// Most words of all dictionaries of an Arrow stream.
 pub const ARROW_DICTIONARY_VALUES_MAX: usize = 100_000;
 
+/// Longest name of a device, as everywhere: a dictionary says a longer one in a byte, row by row.
+const NAME_BYTES_MAX: usize = 256;
 /// The oldest version of the format that is read: V4, of Arrow 0.8.
 const VERSION_MIN: i16 = 3;
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -122,6 +124,7 @@ struct Taken<'a> {
     rows: usize,
     cells: usize,
     text_bytes: usize,
+    view_bytes: usize,
 }
 
 pub(super) fn parse(body: &[u8], rows: &mut Rows<'_>) -> Result<(), BulkError> {
@@ -135,10 +138,11 @@ pub(super) fn parse(body: &[u8], rows: &mut Rows<'_>) -> Result<(), BulkError> {
         rows: 0,
         cells: 0,
         text_bytes: 0,
+        view_bytes: 0,
     };
     while let Some(message) = stream.message()? {
         match message.kind {
-            DICTIONARY_BATCH => taken.dictionary(&message)?,
+            DICTIONARY_BATCH => taken.dictionary(&message, rows)?,
             RECORD_BATCH => taken.batch(&message, rows)?,
             _ => {
                 let text = "a message of another kind: expected dictionaries and record batches";
@@ -158,6 +162,12 @@ fn count(
     *sum = sum.saturating_add(more);
     let actual = *sum;
     if actual > max { Err(LimitExceeded { name, max, actual }) } else { Ok(()) }
+}
+
+/// The bound of texts, where little can say much: of those that are kept, and of those that are
+/// read out of views.
+const fn texts_max(rows: &Rows<'_>) -> (&'static str, usize) {
+    ("arrow_text_bytes_max", rows.context.limits.body_bytes_max)
 }
 
 impl Unit {
@@ -187,7 +197,7 @@ struct Batch<'a, 'd> {
 }
 
 impl<'a> Taken<'a> {
-    fn dictionary(&mut self, message: &Message<'a>) -> Result<(), BulkError> {
+    fn dictionary(&mut self, message: &Message<'a>, rows: &Rows<'_>) -> Result<(), BulkError> {
         let id = message.header.long(0)?;
         let mut of_columns = self
             .columns
@@ -202,6 +212,8 @@ impl<'a> Taken<'a> {
         let bound = ("arrow_dictionary_values_max", ARROW_DICTIONARY_VALUES_MAX);
         count(&mut self.words, length, bound).map_err(|limit| BulkError::of_limit(0, 0, limit))?;
         let cells = parts.cells(form, None, length)?;
+        count(&mut self.view_bytes, parts.view_bytes, texts_max(rows))
+            .map_err(|limit| BulkError::of_limit(0, 0, limit))?;
         let words = self.dictionaries.entry(id).or_default();
         // One that is no continuation takes the place of the one before it.
         if !message.header.flag(2)? {
@@ -221,7 +233,7 @@ impl<'a> Taken<'a> {
         count(&mut self.rows, length, ("arrow_rows_max", ARROW_ROWS_MAX)).map_err(of_limit)?;
         let cells = length.saturating_mul(self.columns.len());
         count(&mut self.cells, cells, ("arrow_cells_max", ARROW_CELLS_MAX)).map_err(of_limit)?;
-        let Self { columns, dictionaries, text_bytes, .. } = self;
+        let Self { columns, dictionaries, text_bytes, view_bytes, .. } = self;
         let (columns, dictionaries) = (&*columns, &*dictionaries);
         let mut batch = Batch { device: None, time: None, values: Vec::new() };
         for (index, column) in columns.iter().enumerate() {
@@ -240,6 +252,7 @@ impl<'a> Taken<'a> {
                 (Role::Value(of), _) => batch.values.push(Open { number, of, cells }),
             }
         }
+        count(view_bytes, parts.view_bytes, texts_max(rows)).map_err(of_limit)?;
         (0..length).try_for_each(|row| take(&batch, row, before + row + 1, text_bytes, rows))
     }
 }
@@ -258,7 +271,13 @@ fn take(
         Some(open) => {
             let name = open.cells.text(row).map_err(|text| wrong(open.number, text))?;
             let missing = || wrong(open.number, "expected the name of a device, and no null");
-            Some(name.ok_or_else(missing)?)
+            let name = name.ok_or_else(missing)?;
+            let (max, actual) = (NAME_BYTES_MAX, name.len());
+            if actual > max {
+                let limit = LimitExceeded { name: "device_name_bytes_max", max, actual };
+                return Err(BulkError::of_limit(number, open.number, limit));
+            }
+            Some(name)
         }
     };
     let place = rows.device(device, number)?;
@@ -283,8 +302,7 @@ fn take(
                 .map_err(|_| wrong(open.number, "expected a finite number, or null"))?,
             Cell::Text(text) => {
                 // A dictionary says a long text in a few bytes, as often as it likes.
-                let bound = ("arrow_text_bytes_max", rows.context.limits.body_bytes_max);
-                count(text_bytes, text.len(), bound)
+                count(text_bytes, text.len(), texts_max(rows))
                     .map_err(|limit| BulkError::of_limit(number, open.number, limit))?;
                 rows.text(text, number, open.number)?
             }

@@ -51,6 +51,17 @@ pub(super) async fn read<T: Send + 'static>(
     if received.len() <= INLINE_BYTES_MAX && !headers.contains_key(header::CONTENT_ENCODING) {
         return parse(&received, limits);
     }
+    read_apart(headers, received, limits, parse).await
+}
+
+/// The same, however small it is, on a thread for such work: for a form that says much in few
+/// bytes.
+pub(super) async fn read_apart<T: Send + 'static>(
+    headers: &HeaderMap,
+    received: Bytes,
+    limits: &IngestLimits,
+    parse: impl FnOnce(&[u8], &IngestLimits) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let (headers, limits) = (headers.clone(), *limits);
     let parsed = tokio::task::spawn_blocking(move || {
         let body = decoded(&headers, received, &limits)?;

@@ -46,6 +46,7 @@ struct Api {
     parts: HttpParts,
     polls: Arc<Semaphore>,
     tenant_polls: Shared<TenantId, Semaphore>,
+    downloads: package::Downloads,
 }
 
 /// The routes `/api/v1/...`, `/v1/telemetry/write` and `/v1/edge/batches`. The server may put a
@@ -53,7 +54,8 @@ struct Api {
 pub fn router(parts: HttpParts) -> Router {
     let body_bytes_max = parts.limits.body_bytes_max;
     let polls = Arc::new(Semaphore::new(LONG_POLLS_MAX));
-    let api = Arc::new(Api { parts, polls, tenant_polls: Shared::default() });
+    let (tenant_polls, downloads) = (Shared::default(), package::Downloads::default());
+    let api = Arc::new(Api { parts, polls, tenant_polls, downloads });
     let mut router = Router::new();
     for prefix in ["/api/v1", "/api/v1/{token}"] {
         router = router

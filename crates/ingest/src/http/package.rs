@@ -10,7 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use veritwin_domain::LimitExceeded;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use veritwin_domain::{DeviceId, LimitExceeded, Shared, TenantId};
 
 use super::device::parameter;
 use super::problem::Problem;
@@ -20,6 +21,74 @@ use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{Chunk, ChunkRequest, DeviceSession, Origin, PackageKind, Transport};
 use crate::traits::SubmitError;
+
+/// Most packages, or pieces of one, that are being given out at once: 512 KiB of each are in memory,
+/// or twice as much, until their device has read them.
+const DOWNLOADS_MAX: usize = 512;
+const TENANT_DOWNLOADS_MAX: usize = 256;
+const DEVICE_DOWNLOADS_MAX: usize = 4;
+const AGAIN_SECONDS: u64 = 5;
+
+/// The places for what is being given out.
+pub(super) struct Downloads {
+    all: Arc<Semaphore>,
+    of_tenants: Shared<TenantId, Semaphore>,
+    of_devices: Shared<DeviceId, Semaphore>,
+}
+
+impl Default for Downloads {
+    fn default() -> Self {
+        let all = Arc::new(Semaphore::new(DOWNLOADS_MAX));
+        Self { all, of_tenants: Shared::default(), of_devices: Shared::default() }
+    }
+}
+
+impl Downloads {
+    fn places(&self, session: &DeviceSession) -> Result<Arc<Places>, Problem> {
+        let device = self.of_devices.of(session.device, || Semaphore::new(DEVICE_DOWNLOADS_MAX));
+        let tenant = self.of_tenants.of(session.tenant, || Semaphore::new(TENANT_DOWNLOADS_MAX));
+        Ok(Arc::new(Places {
+            _device: place(device, "device_downloads_max", DEVICE_DOWNLOADS_MAX)?,
+            _tenant: place(tenant, "tenant_downloads_max", TENANT_DOWNLOADS_MAX)?,
+            _all: place(Arc::clone(&self.all), "downloads_max", DOWNLOADS_MAX)?,
+        }))
+    }
+}
+
+fn place(
+    places: Arc<Semaphore>,
+    name: &'static str,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, Problem> {
+    places.try_acquire_owned().map_err(|_| {
+        let limit = LimitExceeded { name, max, actual: max + 1 };
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, limit.to_string());
+        problem.retry_after(AGAIN_SECONDS)
+    })
+}
+
+/// Of one download, until the last of its bytes is sent.
+struct Places {
+    _device: OwnedSemaphorePermit,
+    _tenant: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+/// Bytes on their way.
+struct Piece {
+    bytes: Vec<u8>,
+    _places: Arc<Places>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn placed(bytes: Vec<u8>, places: &Arc<Places>) -> Bytes {
+    Bytes::from_owner(Piece { bytes, _places: Arc::clone(places) })
+}
 
 pub(super) async fn firmware(
     State(api): State<Arc<Api>>,
@@ -57,6 +126,7 @@ async fn package(
         let (max, actual) = (size(CHUNK_BYTES_MAX), size(bytes));
         return Err(LimitExceeded { name: "chunk_bytes_max", max, actual }.into());
     }
+    let places = api.downloads.places(&session)?;
     // In debt of readings nothing is read.
     api.parts.sink.admit_readings(Origin::Device(&session), 0)?;
     let is_whole = bytes == 0 && chunk == 0;
@@ -67,9 +137,9 @@ async fn package(
     let Chunk { package, bytes } = first;
     let body = if is_whole && bytes.len() >= size(CHUNK_BYTES_MAX) {
         let request = ChunkRequest { begun: Some(package), ..request };
-        whole(api, session, request, bytes).await
+        whole(api, session, request, (bytes, places)).await
     } else {
-        Body::from(bytes)
+        Body::from(placed(bytes, &places))
     };
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
@@ -81,16 +151,17 @@ struct Download {
     attached: Attached,
     end: LinkEnd,
     request: ChunkRequest,
+    places: Arc<Places>,
 }
 
 impl Download {
-    async fn next(&mut self) -> Result<Vec<u8>, SubmitError> {
-        let Self { api, attached, end, request } = self;
+    async fn next(&mut self) -> Result<Bytes, SubmitError> {
+        let Self { api, attached, end, request, places } = self;
         request.chunk += 1;
         let next = async {
             let (chunk, hold) = fetch(api, attached.session(), request.clone()).await?;
             tokio::time::sleep(hold).await;
-            Ok::<_, SubmitError>(chunk.bytes)
+            Ok::<_, SubmitError>(placed(chunk.bytes, places))
         };
         tokio::select! {
             biased;
@@ -109,20 +180,21 @@ async fn whole(
     api: Arc<Api>,
     session: Arc<DeviceSession>,
     request: ChunkRequest,
-    first: Vec<u8>,
+    (first, places): (Vec<u8>, Arc<Places>),
 ) -> Body {
     let (link, end) = DeviceLink::new(Transport::Http);
     let attached = Attached::new(Arc::clone(&api.parts.sink), session, link).await;
-    let start = Some(Download { api, attached, end, request });
+    let first = placed(first, &places);
+    let start = Some(Download { api, attached, end, request, places });
     let rest = stream::try_unfold(start, |download| async move {
         let Some(mut download) = download else { return Ok(None) };
         let next = download.next().await;
         let bytes = next.inspect_err(|error| tracing::info!(%error, "a download broke off"))?;
         let is_last = bytes.len() < size(CHUNK_BYTES_MAX);
         let rest = (!is_last).then_some(download);
-        Ok::<_, SubmitError>(Some((Bytes::from(bytes), rest)))
+        Ok::<_, SubmitError>(Some((bytes, rest)))
     });
-    let first = stream::once(async move { Ok::<_, SubmitError>(Bytes::from(first)) });
+    let first = stream::once(async move { Ok::<_, SubmitError>(first) });
     Body::from_stream(first.chain(rest))
 }
 

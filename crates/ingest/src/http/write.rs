@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use veritwin_domain::{DeviceBatch, Secret, Timestamp, count_readings};
+use veritwin_domain::{DeviceBatch, IngestLimits, Secret, Timestamp, count_readings};
 
 use super::device::parameter;
 use super::problem::Problem;
@@ -35,12 +35,16 @@ pub(super) async fn write(
     let one_device = matches!(writer, Writer::Device(_));
 
     let screening = api.parts.sink.screening();
-    let rows = body::read(&headers, received, &api.parts.limits, move |body, limits| {
+    let parse = move |body: &[u8], limits: &IngestLimits| {
         let untimed_at = UNTIMED;
         let context = BulkContext { received_at, untimed_at, limits, one_device, screening };
         bulk::parse(format, body, context).map_err(Problem::from)
-    });
-    let rows = rows.await?;
+    };
+    let rows = if format == Format::Arrow {
+        body::read_apart(&headers, received, &api.parts.limits, parse).await?
+    } else {
+        body::read(&headers, received, &api.parts.limits, parse).await?
+    };
 
     let messages = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     api.parts.sink.admit(writer.origin(), messages)?;

@@ -258,6 +258,13 @@ impl Fanout {
         self.subscriptions
     }
 
+    /// Whether a session of such a device is among those that it is for, and connected.
+    pub(super) fn reaches(&self, is_such: impl Fn(DeviceId) -> bool) -> bool {
+        let members = self.shares.iter().flat_map(|(_, members)| members);
+        let mut all = self.found.iter().chain(members).map(|one| &one.session);
+        all.any(|session| is_such(session.device()) && session.is_connected())
+    }
+
     pub(super) const fn is_done(&self) -> bool {
         self.found.is_empty() && self.shares.is_empty()
     }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use veritwin_domain::{DeviceId, RelayMessage, TenantId};
 
 use super::broker::Broker;
-use super::relay::{NOBODY, Report};
+use super::relay::{Fanout, NOBODY, Report};
 use super::topic;
 use crate::model::DeviceSession;
 use crate::sparkplug::{self, CERTIFICATES, NO_CREDENTIAL, PREFIX, Place, SparkplugView, Written};
@@ -127,23 +127,19 @@ impl Broker {
         payload: Vec<u8>,
     ) -> Result<(), CommandError> {
         let topic = sparkplug::of_command(&place.group, &place.node_name, device);
-        let message = sparkplug::said(owner, topic, payload, self.clock.now());
-        match self.tell(Arc::new(message)) {
-            0 => Err(CommandError::Offline(DEAF)),
-            _ => Ok(()),
+        let message = Arc::new(sparkplug::said(owner, topic, payload, self.clock.now()));
+        let fanout = self.sessions.relay_of(message.tenant).begin(message, NOBODY);
+        // Others may listen as well, and carry nothing out.
+        if !fanout.reaches(|device| place.node.lock().is_of(device)) {
+            return Err(CommandError::Offline(DEAF));
         }
+        put(fanout);
+        Ok(())
     }
 
-    /// Puts a message of the platform's own before its subscribers, at once; how many there are.
-    fn tell(&self, message: Arc<RelayMessage>) -> usize {
-        let mut fanout = self.sessions.relay_of(message.tenant).begin(message, NOBODY);
-        let (subscriptions, mut report) = (fanout.subscriptions(), Report::default());
-        fanout.go_on(usize::MAX, &mut report);
-        if !report.dropped.is_empty() {
-            let count = report.dropped.len();
-            tracing::warn!(count, "clients read too slowly for a message of the platform's own");
-        }
-        subscriptions
+    /// Puts a message of the platform's own before its subscribers, at once.
+    fn tell(&self, message: Arc<RelayMessage>) {
+        put(self.sessions.relay_of(message.tenant).begin(message, NOBODY));
     }
 
     /// Says in the tree of every tenant with edge nodes that the host goes.
@@ -178,5 +174,15 @@ impl Broker {
         let at = page.partition_point(|one| one.topic < state.topic);
         page.insert(at, state);
         page
+    }
+}
+
+/// Puts a message before all of its subscribers.
+fn put(mut fanout: Fanout) {
+    let mut report = Report::default();
+    fanout.go_on(usize::MAX, &mut report);
+    if !report.dropped.is_empty() {
+        let count = report.dropped.len();
+        tracing::warn!(count, "clients read too slowly for a message of the platform's own");
     }
 }

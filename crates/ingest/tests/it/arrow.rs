@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::StringViewBuilder;
 use arrow_array::types::{Int8Type, Int32Type};
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float32Array, Float64Array,
@@ -165,6 +166,32 @@ fn devices_by_name_and_rows_of_several_batches() {
 }
 
 #[test]
+fn what_polars_and_pandas_write_by_themselves_is_read() {
+    // Behind the byte that says who writes.
+    let polars = &include_bytes!("../../../../fuzz/corpus/arrow/polars")[1..];
+    let text = |text: &str| Value::Text(text.into());
+    let expect = [
+        row("pump", "t", 0, Value::Double(1.5)),
+        row("pump", "note", 0, text("short")),
+        row("pump", "state", 0, text("open")),
+        row("pump", "t", 1, Value::Double(2.0)),
+        row("pump", "note", 1, text("a text of more than twelve bytes")),
+        row("pump", "state", 1, text("open")),
+        row("valve-behind-the-boiler", "state", 0, text("shut")),
+    ];
+    assert_eq!(plain(polars, false), expect);
+    let pandas = &include_bytes!("../../../../fuzz/corpus/arrow/pandas")[1..];
+    let expect = [
+        row("pump", "t", 0, Value::Double(1.5)),
+        row("pump", "state", 0, text("open")),
+        row("pump", "n", 0, Value::Integer(1)),
+        row("valve", "state", 0, text("shut")),
+        row("valve", "n", 0, Value::Integer(2)),
+    ];
+    assert_eq!(plain(pandas, false), expect);
+}
+
+#[test]
 fn mistakes_are_named_by_row_and_column() {
     let check = |columns: Columns<'_>, one_device: bool, row: usize, column: usize, part: &str| {
         let error = run(&stream(vec![columns]), one_device).expect_err(part);
@@ -227,15 +254,18 @@ fn what_is_no_stream_is_named_by_its_byte() {
     let outside = &include_bytes!("../../../../fuzz/corpus/arrow/buffer_outside")[1..];
     assert!(run(outside, true).expect_err("outside").detail.contains("outside of its message"));
     // Wherever it is cut or changed it is read or refused, and nothing is beyond it.
-    for end in 0..whole.len() {
-        let _ = run(&whole[..end], true);
-    }
-    for at in 0..whole.len() {
-        for bit in 0..8 {
-            let mut bad = whole.clone();
-            bad[at] ^= 1 << bit;
-            if let Err(error) = run(&bad, true) {
-                assert!(error.place == Place::Row || error.column <= bad.len(), "{error}");
+    let polars = include_bytes!("../../../../fuzz/corpus/arrow/polars")[1..].to_vec();
+    for (whole, one_device) in [(whole, true), (polars, false)] {
+        for end in 0..whole.len() {
+            let _ = run(&whole[..end], one_device);
+        }
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bad = whole.clone();
+                bad[at] ^= 1 << bit;
+                if let Err(error) = run(&bad, one_device) {
+                    assert!(error.place == Place::Row || error.column <= bad.len(), "{error}");
+                }
             }
         }
     }
@@ -262,7 +292,16 @@ fn little_that_says_much_is_bounded() {
     assert!(plain(&stream(vec![columns(ARROW_COLUMNS_MAX, 3_000)]), true).is_empty());
     let word = "x".repeat(60_000);
     let same: DictionaryArray<Int8Type> = std::iter::repeat_n(word.as_str(), 200).collect();
-    assert_eq!(limit(vec![("s", of(same))]), "arrow_text_bytes_max");
+    assert_eq!(limit(vec![("s", of(same.clone()))]), "arrow_text_bytes_max");
+    let named = vec![("device", of(same)), ("t", doubles(&[1.0; 200]))];
+    let error = run(&stream(vec![named]), false).expect_err("a long name");
+    assert_eq!(error.limit.map(|limit| limit.name), Some("device_name_bytes_max"));
+    // Views of the same bytes.
+    let mut views = StringViewBuilder::new().with_deduplicate_strings();
+    (0..200).for_each(|_| views.append_value(&word));
+    let views = vec![("s", of(views.finish()))];
+    assert!(stream(vec![views.clone()]).len() < 2 * word.len());
+    assert_eq!(limit(views), "arrow_text_bytes_max");
     let words: Vec<String> =
         (0..=ARROW_DICTIONARY_VALUES_MAX).map(|number| number.to_string()).collect();
     let many: DictionaryArray<Int32Type> = words.iter().map(String::as_str).collect();

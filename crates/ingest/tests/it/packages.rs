@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tower::ServiceExt;
@@ -64,8 +65,7 @@ impl Sink for Shelf {
     }
 }
 
-/// The body of a whole package, of which nothing is read yet.
-async fn download() -> (Body, Arc<Shelf>) {
+fn served() -> (Router, Arc<Shelf>) {
     let (assigned, links) = (Mutex::new(FIRST), Mutex::default());
     let shelf = Arc::new(Shelf { arrivals: Arrivals::default(), assigned, links });
     let router = router(HttpParts {
@@ -74,9 +74,19 @@ async fn download() -> (Body, Arc<Shelf>) {
         clock: Arc::new(ManualClock::new(Timestamp::from_micros(NOW_MICROS))),
         limits: IngestLimits::default(),
     });
+    (router, shelf)
+}
+
+async fn ask(router: &Router) -> Response<Body> {
     let request = Request::builder().uri("/api/v1/firmware");
     let request = request.header("authorization", "Bearer token").body(Body::empty());
-    let response = router.oneshot(request.expect("a request")).await.expect("infallible");
+    router.clone().oneshot(request.expect("a request")).await.expect("infallible")
+}
+
+/// The body of a whole package, of which nothing is read yet.
+async fn download() -> (Body, Arc<Shelf>) {
+    let (router, shelf) = served();
+    let response = ask(&router).await;
     assert_eq!(response.status(), StatusCode::OK);
     (response.into_body(), shelf)
 }
@@ -98,6 +108,27 @@ async fn all_of_it_comes_and_its_device_is_linked_meanwhile() {
     while !shelf.links.lock().is_empty() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_read_has_few_downloads() {
+    let (router, _shelf) = served();
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let response = ask(&router).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        open.push(response.into_body());
+    }
+    let refused = ask(&router).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "5");
+    let text = refused.into_body().collect().await.expect("a problem").to_bytes();
+    assert!(String::from_utf8_lossy(&text).contains("device_downloads_max"));
+    // What was read, or given up, has its place no more.
+    open.pop();
+    let body = ask(&router).await.into_body();
+    assert_eq!(body.collect().await.expect("whole").to_bytes().len(), BYTES);
+    assert_eq!(ask(&router).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]

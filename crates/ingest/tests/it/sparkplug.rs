@@ -291,6 +291,14 @@ async fn metrics_are_written_in_their_type() {
     assert_eq!(heard(&mut node, 5).await.0, "spBv1.0/g/NCMD/n");
     node.leave().await;
     assert!(matches!(write("speed", json!(1)), Err(CommandError::Offline(_))));
+    // Nobody else's subscription carries a command out.
+    let mut deaf = Client::open(&broker);
+    deaf.send(&connect(5, 2, "deaf", "token")).await;
+    assert_eq!(deaf.packet().await[0], 0x20);
+    let _host = listener(&broker, "spBv1.0/#").await;
+    assert_eq!(tell(&mut deaf, "spBv1.0/g/NBIRTH/n", &birth(1)).await, 0);
+    let refused = write("speed", json!(1)).expect_err("nobody listens").to_string();
+    assert!(refused.contains("not subscribed"), "{refused}");
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ impl TenantTx {
         Ok(())
     }
 
-    /// Writes a changed device, if its version is still `expected`.
+    /// Writes a changed device, if its version is still `expected`; not whether it is a host.
     #[boxed]
     pub async fn device_update(&self, device: &Device, expected: Option<u64>) -> Result<()> {
         let sealed = self.seal_device(device)?;
@@ -215,11 +215,22 @@ impl TenantTx {
             .set("placement", sealed.placement)
             .set("declaration", device.declaration)
             .set("is_gateway", device.is_gateway)
-            .set("is_sparkplug_host", device.is_sparkplug_host)
             .set("gateway_id", device.gateway)
             .set("updated_at", self.core.at);
         self.update_version(update, *device.id.as_bytes(), expected).await?;
         self.name_changed(device);
+        Ok(())
+    }
+
+    /// Makes a device a host application of Sparkplug, or none. It is no part of
+    /// [`Self::device_update`]: another change, which read the device before, would give back what
+    /// was taken since.
+    #[boxed]
+    pub async fn device_make_host(&self, id: DeviceId, is_host: bool) -> Result<()> {
+        let update = self.update(TABLE).set("is_sparkplug_host", is_host).eq("id", id);
+        if self.core.update(update).await? == 0 {
+            self.device(id).await?;
+        }
         Ok(())
     }
 

@@ -132,8 +132,10 @@ async fn devices_behind_a_gateway_outlive_it() {
         let scada = Device { is_sparkplug_host: true, ..device(world, "SCADA") };
         tx.device_create(&scada).await.expect("a device");
         assert!(tx.device(scada.id).await.expect("read").is_sparkplug_host);
-        let plain = Device { is_sparkplug_host: false, ..scada.clone() };
-        tx.device_update(&plain, None).await.expect("changed");
+        tx.device_make_host(scada.id, false).await.expect("changed");
+        assert!(!tx.device(scada.id).await.expect("read").is_sparkplug_host);
+        // A change that had read it before gives nothing back.
+        tx.device_update(&scada, None).await.expect("changed");
         assert!(!tx.device(scada.id).await.expect("read").is_sparkplug_host);
         assert_eq!(tx.devices_behind(gateway.id).await.expect("counted"), 1);
         tx.device_delete(gateway.id).await.expect("deleted");

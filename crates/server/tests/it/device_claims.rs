@@ -190,6 +190,16 @@ fn what_may_be_claimed_is_said_precisely() {
     world.customer.ask(platform, "DELETE", &taken).send().expect(204);
     // Devices behind a gateway do not move with it, nor by themselves.
     let former = format!("/v1/devices/{}", world.device);
+    // Nor does a Sparkplug host, with whose credentials a stranger would command.
+    let host = |is_host: bool| {
+        let body = json!({"is_sparkplug_host": is_host});
+        world.partner.send(platform, "PATCH", &former, &body).expect(200);
+    };
+    let says_host = |refused: &Value| refused["detail"].to_string().contains("Sparkplug host");
+    host(true);
+    let refused = world.claim(&world.customer, "pump-8", "").problem(409);
+    assert!(says_host(&refused), "{refused}");
+    host(false);
     let gateway = json!({"is_gateway": true});
     world.partner.send(platform, "PATCH", &former, &gateway).expect(200);
     let child = json!({"name": "meter"});
@@ -215,6 +225,13 @@ fn what_may_be_claimed_is_said_precisely() {
     let claimed = world.claim(&world.customer, "pump-8", "").expect(201);
     let own = format!("/v1/devices/{}", claimed["device_id"].as_str().unwrap());
     assert_eq!(world.customer.get(platform, &own).expect(200)["is_gateway"], true);
+    // What the customer gave it comes back to no host.
+    let claim = format!("{own}/claim");
+    host(true);
+    let refused = world.customer.ask(platform, "DELETE", &claim).send().problem(409);
+    assert!(says_host(&refused), "{refused}");
+    host(false);
+    world.customer.ask(platform, "DELETE", &claim).send().expect(204);
 }
 
 /// Where somebody sees a device.

@@ -89,13 +89,18 @@ fn a_device_that_was_made_before_gets_its_credential_once() {
         let device = tenant.get(&format!("/v1/devices/{}", running.id)).expect(200);
         (device["last_seen_at"] != Value::Null).then_some(())
     });
+    let host = tenant.device("scada");
+    let is_host = json!({"is_sparkplug_host": true});
+    tenant.patch(&format!("/v1/devices/{}", host.id), &is_host).expect(200);
     let narrow = json!({
         "name": "valves", "strategy": "pre_provisioned", "devices_max": 9, "type": "valve",
     });
     let narrow = tenant.post("/v1/provision-profiles", &narrow).expect(201);
     let profile = profile(&tenant, "pre_provisioned", 9);
-    // Whoever has the secret of a lot opens no device of others, of another type or in use.
-    for (profile, name) in [(&profile, "theirs"), (&profile, "running"), (&narrow, "waiting")] {
+    // Whoever has the secret of a lot opens no device of others, of another type, in use or a host.
+    let shut =
+        [(&profile, "theirs"), (&profile, "running"), (&profile, "scada"), (&narrow, "waiting")];
+    for (profile, name) in shut {
         refused(&ask(platform, &request(profile, name, &json!({}))), "no device");
     }
     let more = json!({"credentialsType": "MQTT_BASIC", "username": format!("w-{}", tenant.id)});

@@ -188,11 +188,29 @@ fn who_may_not_command_all_devices_makes_no_host() {
     let path = format!("/v1/devices/{}", device.id);
     let change = |body: Value| person.request("PATCH", &path).json(&body).send();
     change(json!({"type": "changed"})).expect(200);
+    let credentials = format!("{path}/credentials");
+    let own = person.request("POST", &credentials).json(&json!({})).send().expect(201);
+    let own = format!("{credentials}/{}", own["credential"]["id"].as_str().unwrap());
+    let disable = |yes: bool| {
+        let body = json!({"disabled": yes});
+        person.request("PATCH", &own).json(&body).send()
+    };
+    disable(true).expect(200);
     let refused = change(json!({"is_sparkplug_host": true})).problem(403);
     assert!(refused["detail"].as_str().unwrap().contains("whole tenant"), "{refused}");
     assert_eq!(tenant.get(&path).expect(200)["is_sparkplug_host"], false);
     // Whose right it is gives it; that it stays as it is anybody may say, and take it back.
     make_host(&tenant, &device, true);
     change(json!({"is_sparkplug_host": true})).expect(200);
+    // Nor does anybody come by a credential of it in another way.
+    let more = || person.request("POST", &credentials).json(&json!({})).send();
+    for refused in [more(), disable(false)] {
+        let refused = refused.problem(403);
+        assert!(refused["detail"].as_str().unwrap().contains("whole tenant"), "{refused}");
+    }
+    disable(true).expect(200);
+    tenant.post(&credentials, &json!({})).expect(201);
     change(json!({"is_sparkplug_host": false})).expect(200);
+    disable(false).expect(200);
+    more().expect(201);
 }

@@ -6,6 +6,10 @@ use super::flat::{Fault, Table, Vector};
 use super::schema::{Form, Integer};
 
 const SHORT: &str = "a buffer shorter than the rows of its batch";
+const OUTSIDE: &str = "a text outside of its buffer";
+/// A view is a length, and either so many bytes of text or where they are.
+const VIEW_BYTES: usize = 16;
+const VIEW_TEXT_BYTES_MAX: usize = 12;
 
 /// A value of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,11 +27,16 @@ pub(super) type Words<'a> = Vec<Option<&'a str>>;
 pub(super) struct Parts<'a> {
     nodes: Option<Vector<'a>>,
     buffers: Option<Vector<'a>>,
+    /// How many buffers of text each column of views has.
+    counts: Option<Vector<'a>>,
     body: &'a [u8],
     /// Of its message.
     at: usize,
     next_node: usize,
     next_buffer: usize,
+    next_count: usize,
+    /// What the views of the columns so far say, however often it is the same.
+    pub(super) view_bytes: usize,
 }
 
 /// The rows of one column.
@@ -44,6 +53,7 @@ enum Values<'a, 'd> {
     Floats(&'a [u8]),
     Doubles(&'a [u8]),
     Texts { offsets: &'a [u8], of: Integer, data: &'a [u8] },
+    Views { views: &'a [u8], buffers: Vec<&'a [u8]> },
     Words { indices: &'a [u8], of: Integer, words: &'d [Option<&'a str>] },
 }
 
@@ -59,9 +69,18 @@ pub(super) fn parts<'a>(
     }
     let rows = usize::try_from(batch.long(0)?);
     let rows = rows.map_err(|_| batch.fault("a negative number of rows"))?;
-    let (nodes, buffers) = (batch.vector(1, 16)?, batch.vector(2, 16)?);
-    let (body, at) = (message.body, message.at);
-    Ok((rows, Parts { nodes, buffers, body, at, next_node: 0, next_buffer: 0 }))
+    let parts = Parts {
+        nodes: batch.vector(1, 16)?,
+        buffers: batch.vector(2, 16)?,
+        counts: batch.vector(4, 8)?,
+        body: message.body,
+        at: message.at,
+        next_node: 0,
+        next_buffer: 0,
+        next_count: 0,
+        view_bytes: 0,
+    };
+    Ok((rows, parts))
 }
 
 impl<'a> Parts<'a> {
@@ -126,6 +145,7 @@ impl<'a> Parts<'a> {
             (None, Form::Float) => Values::Floats(self.buffer(rows * 4)?),
             (None, Form::Double) => Values::Doubles(self.buffer(rows * 8)?),
             (None, Form::Text { is_large }) => self.texts(is_large, rows)?,
+            (None, Form::View) => self.views(validity, rows)?,
         };
         Ok(Cells { validity, values })
     }
@@ -149,6 +169,48 @@ impl<'a> Parts<'a> {
         }
         Ok(Values::Texts { offsets, of, data })
     }
+
+    /// Texts that are in their view, or where it says, which may be the same place for all of them:
+    /// how much they say together is counted before one is read.
+    fn views<'d>(&mut self, validity: &[u8], rows: usize) -> Result<Values<'a, 'd>, Fault> {
+        let views = self.buffer(rows * VIEW_BYTES)?;
+        let index = self.next_count;
+        self.next_count += 1;
+        let Some(counts) = self.counts.filter(|counts| index < counts.len()) else {
+            return Err(self.fault("a column of views without the number of its buffers"));
+        };
+        let count = usize::try_from(counts.long(index, 0)?);
+        let count = count.map_err(|_| self.fault("a negative number of buffers"))?;
+        // As many as there are: what is counted is not believed.
+        let buffers = (0..count).map(|_| self.buffer(0)).collect::<Result<Vec<_>, _>>()?;
+        for row in 0..rows {
+            if !validity.is_empty() && !bit(validity, row) {
+                continue;
+            }
+            let text = view(views, &buffers, row).ok_or_else(|| self.fault(OUTSIDE))?;
+            self.view_bytes = self.view_bytes.saturating_add(text.len());
+        }
+        Ok(Values::Views { views, buffers })
+    }
+}
+
+/// The bytes of a view's text.
+fn view<'a>(views: &'a [u8], buffers: &[&'a [u8]], row: usize) -> Option<&'a [u8]> {
+    let view: &'a [u8] = views.get(row * VIEW_BYTES..(row + 1) * VIEW_BYTES)?;
+    let number = |at: usize| {
+        let bytes: [u8; 4] = view.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(i32::from_le_bytes(bytes)).ok()
+    };
+    let bytes = number(0)?;
+    if bytes <= VIEW_TEXT_BYTES_MAX {
+        return view.get(4..4 + bytes);
+    }
+    let (buffer, from) = (buffers.get(number(8)?).copied()?, number(12)?);
+    buffer.get(from..from.checked_add(bytes)?)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, &'static str> {
+    std::str::from_utf8(bytes).map_err(|_| "not UTF-8: expected text in UTF-8")
 }
 
 fn bit(bytes: &[u8], row: usize) -> bool {
@@ -196,8 +258,10 @@ impl<'a> Cells<'a, '_> {
                 let (from, to) = (of.at(offsets, row)?, of.at(offsets, row + 1)?);
                 let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
                 let found = range.and_then(|(from, to)| data.get(from..to)).ok_or(SHORT)?;
-                let text = std::str::from_utf8(found);
-                Cell::Text(text.map_err(|_| "not UTF-8: expected text in UTF-8")?)
+                Cell::Text(text(found)?)
+            }
+            Values::Views { views, buffers } => {
+                Cell::Text(text(view(views, buffers, row).ok_or(OUTSIDE)?)?)
             }
             Values::Words { indices, of, words } => {
                 let index = usize::try_from(of.at(indices, row)?).ok();

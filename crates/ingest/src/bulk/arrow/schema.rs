@@ -45,6 +45,8 @@ pub(super) enum Form {
     Text {
         is_large: bool,
     },
+    /// Texts, or where they are: how Polars has them.
+    View,
     Moment(Unit),
 }
 
@@ -114,11 +116,11 @@ fn column(
     let wrong = |detail: &str| BulkError::new(0, number, detail);
     let form = form(field)?;
     let indices = indices(field)?;
-    if indices.is_some() && !matches!(form, Some(Form::Text { .. })) {
+    if indices.is_some() && !matches!(form, Some(Form::Text { .. } | Form::View)) {
         return Err(wrong("a dictionary of something else than texts: expected one of texts"));
     }
     let (role, form) = match (name, form) {
-        (DEVICE, Some(form @ Form::Text { .. })) => (Role::Device, form),
+        (DEVICE, Some(form @ (Form::Text { .. } | Form::View))) => (Role::Device, form),
         (DEVICE, _) => {
             return Err(wrong("the column device: expected utf8, or a dictionary of it"));
         }
@@ -133,7 +135,7 @@ fn column(
         (_, None) => {
             return Err(wrong(
                 "a type that is no value: expected float32, float64, int8 to int64, uint8 to \
-                 uint64, bool, utf8, large_utf8 or a dictionary of texts",
+                 uint64, bool, utf8, large_utf8, utf8_view or a dictionary of texts",
             ));
         }
     };
@@ -159,6 +161,7 @@ fn form(field: Table<'_>) -> Result<Option<Form>, Fault> {
         6 => Some(Form::Boolean),
         10 => moment(of)?,
         20 => Some(Form::Text { is_large: true }),
+        24 => Some(Form::View),
         _ => None,
     })
 }
