@@ -47,7 +47,9 @@ impl LiveState {
         session.address = address;
         let (link, _) = DeviceLink::new(Transport::WebSocket);
         self.note_opened(&session, &link);
-        NotedSocket { live: Arc::clone(self), owned: (device.tenant, device.device), link }
+        let owned = (device.tenant, device.device);
+        self.simulated.heard(owned, device.credential);
+        NotedSocket { live: Arc::clone(self), owned, link }
     }
 
     /// A device is connected.

@@ -24,6 +24,7 @@ use super::caps::{Caps, Places};
 use super::ends::{Attached, Doubts};
 use super::protocol::TrafficItem;
 use super::seats::{Seat, Seats};
+use super::simulated::Simulated;
 use super::traffic::{Event, Traffic, Watching};
 
 /// Most calls that wait for devices at once.
@@ -64,6 +65,7 @@ pub(crate) struct LiveState {
     next_call: AtomicU32,
     call_notes: CallNotes,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) simulated: Simulated,
     /// Holds sessions of devices that are not connected.
     broker: OnceLock<Weak<Broker>>,
 }
@@ -85,6 +87,7 @@ impl LiveState {
             next_call: AtomicU32::new(1),
             call_notes: CallNotes::default(),
             traffic: Traffic::new(),
+            simulated: Simulated::default(),
             broker: OnceLock::new(),
         }
     }
