@@ -14,6 +14,7 @@ use veritwin_ingest::{
 };
 
 use super::super::body;
+use super::caps::Party;
 use super::devices::Owned;
 use super::protocol::{TrafficItem, TrafficValue};
 use super::seats::{Seat, Seats};
@@ -22,6 +23,8 @@ use super::seats::{Seat, Seats};
 const TENANT_WATCHERS_MAX: usize = 50;
 /// Most that watch one device at once.
 const DEVICE_WATCHERS_MAX: usize = 10;
+/// Most that one person or program watches at once.
+const PERSON_WATCHERS_MAX: usize = 5;
 /// Most events that a watcher is shown in a second; the others are counted.
 const EVENTS_PER_SECOND_MAX: usize = 50;
 /// Most events that wait for a watcher; the others are counted.
@@ -89,7 +92,8 @@ impl Event {
             item.detail = Some(refusal.detail.clone());
             item.position = refusal.position;
             item.limit = refusal.limit;
-            item.payload_bytes = Some(refusal.payload_bytes);
+            // Over WebSocket the size is not known.
+            item.payload_bytes = Some(refusal.payload_bytes).filter(|bytes| *bytes > 0);
         })
     }
 
@@ -175,6 +179,7 @@ pub(super) struct Traffic {
     queues: RwLock<HashMap<Owned, Vec<Arc<Mutex<Queue>>>>>,
     of_tenants: Arc<Seats<TenantId>>,
     of_devices: Arc<Seats<Owned>>,
+    of_people: Arc<Seats<Party>>,
 }
 
 impl Traffic {
@@ -184,12 +189,18 @@ impl Traffic {
             queues: RwLock::default(),
             of_tenants: Seats::new("tenant_watchers_max", TENANT_WATCHERS_MAX),
             of_devices: Seats::new("device_watchers_max", DEVICE_WATCHERS_MAX),
+            of_people: Seats::new("person_watchers_max", PERSON_WATCHERS_MAX),
         })
     }
 
     /// Watches a device from now on. Whoever asks has been authorised.
-    pub(super) fn watch(self: &Arc<Self>, device: Owned) -> Result<Watching, LimitExceeded> {
-        let seats = (self.of_tenants.take(device.0)?, self.of_devices.take(device)?);
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        device: Owned,
+        party: Party,
+    ) -> Result<Watching, LimitExceeded> {
+        let own = self.of_people.take(party)?;
+        let seats = (own, self.of_tenants.take(device.0)?, self.of_devices.take(device)?);
         let queue = Arc::default();
         self.queues.write().entry(device).or_default().push(Arc::clone(&queue));
         self.watchers.fetch_add(1, Ordering::Release);
@@ -321,7 +332,7 @@ pub(super) struct Watching {
     of: Arc<Traffic>,
     device: Owned,
     queue: Arc<Mutex<Queue>>,
-    _seats: (Seat<TenantId>, Seat<Owned>),
+    _seats: (Seat<Party>, Seat<TenantId>, Seat<Owned>),
 }
 
 impl Watching {
@@ -359,6 +370,10 @@ mod tests {
         (TenantId::from_bytes([tenant; 16]), DeviceId::from_bytes([device; 16]))
     }
 
+    fn party(number: u8) -> Party {
+        (TenantId::from_bytes([1; 16]), [number; 16])
+    }
+
     fn waiting(watching: &Watching) -> (usize, u64) {
         let queue = watching.queue.lock();
         (queue.events.len(), queue.left_out)
@@ -370,7 +385,7 @@ mod tests {
         let now = Duration::from_secs(1);
         let never = || -> Event { panic!("nobody watches") };
         traffic.show(owned(1, 1), now, never);
-        let watching = traffic.watch(owned(1, 1)).expect("a place");
+        let watching = traffic.watch(owned(1, 1), party(1)).expect("a place");
         assert!(traffic.is_watched(owned(1, 1)));
         traffic.show(owned(2, 1), now, never);
         traffic.show(owned(1, 2), now, never);
@@ -384,7 +399,7 @@ mod tests {
     #[test]
     fn a_storm_is_counted_and_not_kept() {
         let traffic = Traffic::new();
-        let watching = traffic.watch(owned(1, 1)).expect("a place");
+        let watching = traffic.watch(owned(1, 1), party(1)).expect("a place");
         let event = || Event::new(Timestamp::EPOCH, "connected");
         for _ in 0..1_000 {
             traffic.show(owned(1, 1), Duration::from_secs(1), event);
@@ -397,16 +412,21 @@ mod tests {
     }
 
     #[test]
-    fn watchers_are_bounded_by_device_and_by_tenant() {
+    fn watchers_are_bounded_by_person_by_device_and_by_tenant() {
         let traffic = Traffic::new();
-        let limit = |device| traffic.watch(owned(1, device)).map_err(|limit| limit.name);
-        let mut held: Vec<_> = (0..10).map(|_| limit(1).expect("a place")).collect();
-        assert_eq!(limit(1).err(), Some("device_watchers_max"));
-        held.extend((0..40).map(|number| limit(2 + number).expect("a place")));
-        assert_eq!(limit(99).err(), Some("tenant_watchers_max"));
-        assert!(traffic.watch(owned(2, 1)).is_ok(), "another tenant's");
+        let limit = |device, person| {
+            traffic.watch(owned(1, device), party(person)).map_err(|limit| limit.name)
+        };
+        let mut held: Vec<_> = (0..5).map(|_| limit(1, 0).expect("a place")).collect();
+        assert_eq!(limit(2, 0).err(), Some("person_watchers_max"));
+        held.extend((0..5).map(|_| limit(1, 1).expect("a place")));
+        assert_eq!(limit(1, 2).err(), Some("device_watchers_max"));
+        held.extend((2..42).map(|number| limit(number, number).expect("a place")));
+        assert_eq!(limit(99, 99).err(), Some("tenant_watchers_max"));
+        let other = (TenantId::from_bytes([2; 16]), [0; 16]);
+        assert!(traffic.watch(owned(2, 1), other).is_ok(), "another tenant's");
         held.pop();
-        assert!(limit(99).is_ok());
+        assert!(limit(99, 99).is_ok());
     }
 
     #[test]
