@@ -22,30 +22,24 @@ export function Traffic({ device }: { device: Device }) {
     <section className="block" id="traffic">
       <div className="block-head">
         <h2>{i18n.t('Live traffic')}</h2>
-        {isOpen && (
-          <Button size="compact-xs" variant="default" onClick={() => setOpen(false)}>
-            {i18n.t('Stop watching')}
-          </Button>
-        )}
+        {/* One button for both, so that whoever pressed it stays on it. */}
+        <Button
+          size="compact-xs"
+          variant="default"
+          leftSection={<Icon name="activity" size={14} />}
+          onClick={() => setOpen(!isOpen)}
+        >
+          {isOpen ? i18n.t('Stop watching') : i18n.t('Watch live traffic')}
+        </Button>
       </div>
       {isOpen ? (
         <Panel device={device} />
       ) : (
-        <>
-          <p className="dim">
-            {i18n.t(
-              'Every message as it comes: what was in it as far as you may see that, what was refused and why, when the device connects and goes. Watching leaves a record.',
-            )}
-          </p>
-          <Button
-            size="xs"
-            variant="default"
-            leftSection={<Icon name="activity" size={14} />}
-            onClick={() => setOpen(true)}
-          >
-            {i18n.t('Watch live traffic')}
-          </Button>
-        </>
+        <p className="dim">
+          {i18n.t(
+            'Every message as it comes: what was in it as far as you may see that, what was refused and why, when the device connects and goes. Watching leaves a record.',
+          )}
+        </p>
       )}
     </section>
   )
@@ -53,13 +47,17 @@ export function Traffic({ device }: { device: Device }) {
 
 function Panel({ device }: { device: Device }) {
   const { i18n: lingui } = useLingui()
-  const { traffic, failure, isPaused, pause, clear } = useTraffic(device.id)
+  const { traffic, failure, isBroken, isPaused, pause, clear } = useTraffic(device.id)
   const [view, setView] = useState<TrafficView>('all')
   const lines = traffic.lines.filter((line) => isIn(view, line))
   const copy = async () => {
     const text = lines.map((line) => textOf(line, lingui.locale)).join('\n')
-    await navigator.clipboard.writeText(text)
-    toast(i18n.t('Copied'))
+    try {
+      await navigator.clipboard.writeText(text)
+      toast(i18n.t('Copied'))
+    } catch {
+      toast(i18n.t('The browser did not let it be copied.'))
+    }
   }
   return (
     <>
@@ -95,6 +93,13 @@ function Panel({ device }: { device: Device }) {
       {failure !== null && (
         <p className="notice" role="alert" lang="en">
           {failure}
+        </p>
+      )}
+      {isBroken && (
+        <p className="dim" role="status">
+          {i18n.t(
+            'The connection to the platform broke off for a while: what the device did meanwhile is not shown.',
+          )}
         </p>
       )}
       {isPaused && traffic.waiting > 0 && (

@@ -1,5 +1,5 @@
-//! Which devices are simulated now, and by which credential. When one of them is heard by itself its
-//! simulation ends: made-up readings do not go on among measured ones.
+//! Which devices are simulated now, and by which credential. When one of them is heard by itself,
+//! its simulation ends: made-up readings do not go on among measured ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
