@@ -1,7 +1,7 @@
 //! What a device does, as it happens, for people who watch it. Nothing is done for a device that
 //! nobody watches; each watcher has a short queue of its own, and what finds no place is counted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -252,18 +252,31 @@ impl Traffic {
         }
         let tenant = origin.tenant();
         let queues = self.queues.read();
-        let events: Vec<_> = entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| {
-                device_of(entry).is_some_and(|device| queues.contains_key(&(tenant, device)))
-            })
-            .filter_map(|(index, entry)| {
-                let (device, event) = Event::of_entry(origin, entry)?;
-                Some((index, device, event))
-            })
-            .collect();
-        (!events.is_empty()).then(|| Box::new(Submitted { tenant, began: now(), events }))
+        let (mut events, mut counts) = (Vec::new(), BTreeMap::<DeviceId, usize>::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let Some(device) = device_of(entry) else { continue };
+            if !queues.contains_key(&(tenant, device)) {
+                continue;
+            }
+            let count = counts.entry(device).or_default();
+            *count += 1;
+            // More than are shown in a second are not made, however many come at a time.
+            if *count <= EVENTS_PER_SECOND_MAX
+                && let Some((device, event)) = Event::of_entry(origin, entry)
+            {
+                events.push((index, device, event));
+            }
+        }
+        (!events.is_empty()).then(|| Box::new(Submitted { tenant, began: now(), events, counts }))
+    }
+
+    /// Counts events that were not made.
+    fn leave_out(&self, device: Owned, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let queues = self.queues.read();
+        for queue in queues.get(&device).into_iter().flatten() {
+            queue.lock().left_out += count;
+        }
     }
 
     /// Shows a submission with what became of it.
@@ -273,7 +286,7 @@ impl Traffic {
         now: Duration,
         outcome: &Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError>,
     ) {
-        let Submitted { tenant, began, events } = submitted;
+        let Submitted { tenant, began, events, counts } = submitted;
         let took = now.saturating_sub(began);
         for (index, device, event) in events {
             let refused = match outcome {
@@ -295,6 +308,12 @@ impl Traffic {
                 }),
             };
             self.show((tenant, device), now, || event);
+        }
+        for (device, count) in counts {
+            let more = count.saturating_sub(EVENTS_PER_SECOND_MAX);
+            if more > 0 {
+                self.leave_out((tenant, device), more);
+            }
         }
     }
 }
@@ -325,6 +344,8 @@ pub(super) struct Submitted {
     tenant: TenantId,
     began: Duration,
     events: Vec<(usize, DeviceId, Event)>,
+    /// How many entries there are of each device that is watched.
+    counts: BTreeMap<DeviceId, usize>,
 }
 
 /// One who watches a device, until this is dropped.
@@ -364,6 +385,9 @@ impl Drop for Watching {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::{CredentialId, DeviceBatch};
+    use veritwin_ingest::DeviceSession;
+
     use super::*;
 
     fn owned(tenant: u8, device: u8) -> Owned {
@@ -409,6 +433,29 @@ mod tests {
             traffic.show(owned(1, 1), Duration::from_secs(second), event);
         }
         assert_eq!(waiting(&watching).0, EVENTS_MAX, "nobody takes them");
+    }
+
+    #[test]
+    fn what_comes_at_once_beyond_what_is_shown_is_counted() {
+        let (traffic, (tenant, device)) = (Traffic::new(), owned(1, 1));
+        let watching = traffic.watch((tenant, device), party(1)).expect("a place");
+        let credential = CredentialId::from_bytes([3; 16]);
+        let session = DeviceSession::new(tenant, device, credential);
+        let batch = |device: DeviceId| {
+            let (received_at, readings) = (Timestamp::EPOCH, Vec::new());
+            SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings })
+        };
+        let (_, unwatched) = owned(1, 2);
+        let mut entries: Vec<_> = (0..300).map(|_| batch(device)).collect();
+        entries.push(batch(unwatched));
+        let now = Duration::from_secs(1);
+        let submitted = traffic.before(Origin::Device(&session), &entries, || now);
+        let submitted = submitted.expect("somebody watches");
+        assert_eq!(submitted.events.len(), EVENTS_PER_SECOND_MAX);
+        traffic.after(*submitted, now, &Ok((Vec::new(), Vec::new())));
+        assert_eq!(waiting(&watching), (EVENTS_PER_SECOND_MAX, 250));
+        let of_another = traffic.before(Origin::Device(&session), &[batch(unwatched)], || now);
+        assert!(of_another.is_none());
     }
 
     #[test]
