@@ -103,9 +103,10 @@ fn view_of(stored: &StoredConnection) -> Result<ConnectionView> {
     })
 }
 
-/// What is known of connections and is not written yet.
+/// What is known of connections and is not written yet, and the turn to write it: what is newer of
+/// one is never overwritten by what is older.
 #[derive(Default)]
-pub(crate) struct Connections(Mutex<Known>);
+pub(crate) struct Connections(Mutex<Known>, tokio::sync::Mutex<()>);
 
 #[derive(Default)]
 struct Known {
@@ -250,6 +251,7 @@ impl App {
 
     /// Writes what waits, in rounds. What fails for one tenant leaves the others alone.
     pub(crate) async fn flush_connections(&self) {
+        let _turn = self.0.connections.1.lock().await;
         if let Err(error) = self.close_connections().await {
             tracing::debug!(%error, "connections of before were not ended; trying again");
             return;
