@@ -24,10 +24,10 @@ const OPEN_MAX: usize = 50_000;
 /// So many wait to be written while new ones are followed; more leave a count in the metrics. The
 /// ends of those that are followed find room all the same.
 const UNWRITTEN_MAX: usize = 20_000;
-/// Connections that are written in one round.
-const WRITTEN_AT_ONCE: usize = 1_000;
+/// Connections that are written in one round: few, since others wait for it that write.
+const WRITTEN_AT_ONCE: usize = 250;
 /// Most rounds at a time.
-const ROUNDS_MAX: usize = 8;
+const ROUNDS_MAX: usize = 32;
 
 type Owned = (TenantId, DeviceId);
 
