@@ -88,7 +88,15 @@ export function useTraffic(deviceId: string) {
       }),
     [connection, deviceId],
   )
-  useEffect(() => connection.watchReturns(() => setBroken(true)), [connection])
+  useEffect(
+    () =>
+      connection.watchReturns(() => {
+        setBroken(true)
+        // It is asked for again, and refused again if it has to be.
+        setFailure(null)
+      }),
+    [connection],
+  )
   const pause = (on: boolean) => {
     paused.current = on
     setPaused(on)

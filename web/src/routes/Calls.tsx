@@ -234,7 +234,11 @@ function Outcomes({ sent }: { sent: Sent[] }) {
               <strong>{one.method}</strong>
               {one.answer !== null && <pre className="code wrap">{one.answer}</pre>}
             </span>
-            {one.error !== null && <Tag tone="warn">{one.error}</Tag>}
+            {one.error !== null && (
+              <Tag tone="warn">
+                <span lang="en">{one.error}</span>
+              </Tag>
+            )}
             <span className="dim num">
               {i18n.t('after {milliseconds} ms', { milliseconds: Math.round(one.tookMs) })}
             </span>
