@@ -292,7 +292,7 @@ impl Sink for LiveState {
         if is_gone {
             self.call_notes().gone(owned);
         }
-        self.note_ended(owned, link);
+        self.note_ended(session, link);
         self.app.device_connected(session.tenant, session.device, session.credential, false);
     }
 }
