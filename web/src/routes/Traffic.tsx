@@ -12,6 +12,7 @@ import { useTraffic } from '../live/LiveProvider'
 import { isIn, TRAFFIC_VIEWS, valueText, type TrafficLine, type TrafficView } from '../live/traffic'
 import { Icon } from '../ui/icons'
 import { InEnglish } from '../ui/layout'
+import { ConditionMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Views } from '../ui/Views'
 import { factsOf, kindLabel, restOf, textOf, viewLabel } from './trafficWords'
@@ -118,7 +119,7 @@ function Panel({ device }: { device: Device }) {
         // A list that moves by itself: what is read aloud is the summary above.
         <ol className="traffic" aria-live="off" aria-label={i18n.t('Live traffic')} tabIndex={0}>
           {lines.map((line) => (
-            <Line key={line.number} line={line} />
+            <Line key={line.number} line={line} units={device.units} />
           ))}
         </ol>
       )}
@@ -127,7 +128,7 @@ function Panel({ device }: { device: Device }) {
   )
 }
 
-function Line({ line }: { line: TrafficLine }) {
+function Line({ line, units }: { line: TrafficLine; units: Device['units'] }) {
   const { i18n: lingui } = useLingui()
   const { zone } = usePreferences()
   const rest = restOf(line)
@@ -142,9 +143,18 @@ function Line({ line }: { line: TrafficLine }) {
         {line.values !== undefined && (
           <span className="traffic-values">
             {line.values.map((one, index) => (
-              <code key={index}>
-                {one.key} = {valueText(one.value)}
-              </code>
+              <span key={index}>
+                <code>
+                  {one.key} = {valueText(one.value)}
+                  {line.kind === 'readings' && units[one.key] && ` ${units[one.key]}`}
+                </code>
+                {one.quality !== undefined && (
+                  <>
+                    {' '}
+                    <ConditionMark condition={one.quality} />
+                  </>
+                )}
+              </span>
             ))}
           </span>
         )}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_app::WatchedDevice;
-use veritwin_domain::{DeviceId, Key, LimitExceeded, TenantId, Timestamp, Value};
+use veritwin_domain::{DeviceId, Key, LimitExceeded, Quality, TenantId, Timestamp, Value};
 use veritwin_ingest::{
     EntryRefused, Origin, Placed, Refusal, SeenMessage, SinkEntry, SubmitError, Transport,
 };
@@ -49,7 +49,7 @@ pub(super) struct Event {
 }
 
 /// A value as it is shown; a long text is cut.
-fn shown(key: &Key, at: Option<Timestamp>, value: &Value) -> (Key, TrafficValue) {
+fn shown(key: &Key, measured: Option<(Timestamp, Quality)>, value: &Value) -> (Key, TrafficValue) {
     let cut = |text: &str| match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => serde_json::Value::from(format!("{}…", &text[..end])),
         None => body::value(value),
@@ -58,8 +58,10 @@ fn shown(key: &Key, at: Option<Timestamp>, value: &Value) -> (Key, TrafficValue)
         Value::Text(text) | Value::Json(text) => cut(text),
         _ => body::value(value),
     };
-    let at_ms = at.map(Timestamp::as_millis);
-    (key.clone(), TrafficValue { key: key.to_string(), at_ms, value })
+    let at_ms = measured.map(|(at, _)| at.as_millis());
+    let quality = measured.filter(|(_, quality)| *quality != Quality::Good);
+    let quality = quality.map(|(_, quality)| quality.as_str());
+    (key.clone(), TrafficValue { key: key.to_string(), at_ms, value, quality })
 }
 
 impl Event {
@@ -102,7 +104,8 @@ impl Event {
         let (device, event) = match entry {
             SinkEntry::Readings(batch) => {
                 let readings = batch.readings.iter().take(VALUES_MAX);
-                let values = readings.map(|one| shown(&one.key, Some(one.at), &one.value));
+                let values =
+                    readings.map(|one| shown(&one.key, Some((one.at, one.quality)), &one.value));
                 let mut event = Self::new(batch.received_at, "readings");
                 event.item.count = Some(batch.readings.len());
                 event.values = Some((Words::Readings, values.collect()));
@@ -481,7 +484,10 @@ mod tests {
         let key = Key::new("k").expect("a key");
         let (_, value) = shown(&key, None, &Value::Text("ä".repeat(500).into()));
         assert_eq!(value.value.as_str().map(|text| text.chars().count()), Some(201));
-        let (_, value) = shown(&key, Some(Timestamp::EPOCH), &Value::Integer(7));
+        let (_, value) = shown(&key, Some((Timestamp::EPOCH, Quality::Good)), &Value::Integer(7));
         assert_eq!((value.value, value.at_ms), (serde_json::Value::from(7), Some(0)));
+        assert_eq!(value.quality, None);
+        let (_, value) = shown(&key, Some((Timestamp::EPOCH, Quality::Bad)), &Value::Integer(7));
+        assert_eq!(value.quality, Some("bad"));
     }
 }
