@@ -19,12 +19,15 @@ use crate::{App, Error, Result};
 
 /// Most connections that are kept of one device.
 const CONNECTIONS_PER_DEVICE_MAX: u64 = 200;
-/// Most connections that go on and are known with their number; more of them leave no end.
+/// Most connections that go on and are followed to their end; more leave a count in the metrics.
 const OPEN_MAX: usize = 50_000;
-/// Most connections that wait to be written; more leave a count in the metrics.
+/// So many wait to be written while new ones are followed; more leave a count in the metrics. The
+/// ends of those that are followed find room all the same.
 const UNWRITTEN_MAX: usize = 20_000;
-/// Connections that are written in one round.
-const WRITTEN_AT_ONCE: usize = 1_000;
+/// Connections that are written in one round: few, since others wait for it that write.
+const WRITTEN_AT_ONCE: usize = 250;
+/// Most rounds at a time.
+const ROUNDS_MAX: usize = 32;
 
 type Owned = (TenantId, DeviceId);
 
@@ -100,16 +103,20 @@ fn view_of(stored: &StoredConnection) -> Result<ConnectionView> {
     })
 }
 
-/// What is known of connections and is not written yet.
+/// What is known of connections and is not written yet, and the turn to write it: what is newer of
+/// one is never overwritten by what is older.
 #[derive(Default)]
-pub(crate) struct Connections(Mutex<Known>);
+pub(crate) struct Connections(Mutex<Known>, tokio::sync::Mutex<()>);
 
 #[derive(Default)]
 struct Known {
     /// Those that go on, by their number in this process.
     open: HashMap<u64, Held>,
-    /// Those whose row is not as it should be.
-    unwritten: BTreeMap<ConnectionId, Held>,
+    /// How many of each tenant do.
+    open_of: HashMap<TenantId, usize>,
+    /// Those whose row is not as it should be. None is empty.
+    unwritten: HashMap<TenantId, BTreeMap<ConnectionId, Held>>,
+    unwritten_count: usize,
     /// Those that are being written.
     writing: Vec<Held>,
     /// Those of before this process were given an end.
@@ -117,20 +124,36 @@ struct Known {
 }
 
 impl Known {
+    /// Whether one more of a tenant's is followed: it takes no more than it leaves free to others.
+    fn has_room(&self, tenant: TenantId) -> bool {
+        let open = self.open_of.get(&tenant).copied().unwrap_or_default();
+        let waiting = self.unwritten.get(&tenant).map_or(0, BTreeMap::len);
+        open < OPEN_MAX.saturating_sub(self.open.len())
+            && waiting < UNWRITTEN_MAX.saturating_sub(self.unwritten_count)
+    }
+
     fn queue(&mut self, held: Held) {
-        if self.unwritten.len() >= UNWRITTEN_MAX && !self.unwritten.contains_key(&held.id) {
-            metrics::counter!("veritwin_device_connections_unrecorded_total").increment(1);
-            return;
+        let own = self.unwritten.entry(held.device.0).or_default();
+        if own.insert(held.id, held).is_none() {
+            self.unwritten_count += 1;
         }
-        self.unwritten.insert(held.id, held);
+    }
+
+    fn is_unwritten(&self, held: &Held) -> bool {
+        self.unwritten.get(&held.device.0).is_some_and(|own| own.contains_key(&held.id))
     }
 }
 
 impl Connections {
     fn opened(&self, number: u64, held: Held) {
-        let mut known = self.0.lock();
-        if known.open.len() < OPEN_MAX {
-            known.open.insert(number, held.clone());
+        let (mut known, tenant) = (self.0.lock(), held.device.0);
+        // One whose end could not be told would seem to go on for ever.
+        if !known.has_room(tenant) {
+            metrics::counter!("veritwin_device_connections_unrecorded_total").increment(1);
+            return;
+        }
+        if known.open.insert(number, held.clone()).is_none() {
+            *known.open_of.entry(tenant).or_default() += 1;
         }
         known.queue(held);
     }
@@ -138,6 +161,12 @@ impl Connections {
     fn ended(&self, number: u64, at: Timestamp, end: Option<ConnectionEnd>) {
         let mut known = self.0.lock();
         let Some(mut held) = known.open.remove(&number) else { return };
+        if let Some(count) = known.open_of.get_mut(&held.device.0) {
+            *count -= 1;
+            if *count == 0 {
+                known.open_of.remove(&held.device.0);
+            }
+        }
         held.view.ended_at = Some(at);
         if let Some(ConnectionEnd { by, code, reason }) = end {
             held.view.ended_by = Some(by.to_owned());
@@ -147,15 +176,21 @@ impl Connections {
         known.queue(held);
     }
 
-    /// Takes some that are to be written, the oldest first.
+    /// Takes some that are to be written: of each tenant its share, the oldest first.
     fn take(&self) -> Vec<Held> {
-        let mut known = self.0.lock();
-        let mut taken = Vec::new();
-        while taken.len() < WRITTEN_AT_ONCE
-            && let Some((_, held)) = known.unwritten.pop_first()
-        {
-            taken.push(held);
+        let mut guard = self.0.lock();
+        let known = &mut *guard;
+        let mut taken: Vec<Held> = Vec::new();
+        while taken.len() < WRITTEN_AT_ONCE && !known.unwritten.is_empty() {
+            let share = ((WRITTEN_AT_ONCE - taken.len()) / known.unwritten.len()).max(1);
+            for own in known.unwritten.values_mut() {
+                let room = share.min(WRITTEN_AT_ONCE - taken.len());
+                let oldest = std::iter::from_fn(|| own.pop_first());
+                taken.extend(oldest.take(room).map(|(_, held)| held));
+            }
+            known.unwritten.retain(|_, own| !own.is_empty());
         }
+        known.unwritten_count -= taken.len();
         known.writing.clone_from(&taken);
         taken
     }
@@ -169,7 +204,7 @@ impl Connections {
     fn put_back(&self, all: Vec<Held>) {
         let mut known = self.0.lock();
         for held in all {
-            if !known.unwritten.contains_key(&held.id) {
+            if !known.is_unwritten(&held) {
                 known.queue(held);
             }
         }
@@ -178,12 +213,22 @@ impl Connections {
     /// Those of a device that are not written yet; what is newer comes later.
     fn of(&self, device: Owned) -> Vec<Held> {
         let known = self.0.lock();
-        let all = known.writing.iter().chain(known.unwritten.values());
+        let unwritten = known.unwritten.get(&device.0).into_iter().flat_map(BTreeMap::values);
+        let all = known.writing.iter().chain(unwritten);
         all.filter(|held| held.device == device).cloned().collect()
     }
 
     pub(crate) fn forget(&self, device: Owned) {
-        self.0.lock().unwritten.retain(|_, held| held.device != device);
+        let mut guard = self.0.lock();
+        let known = &mut *guard;
+        if let Some(own) = known.unwritten.get_mut(&device.0) {
+            let before = own.len();
+            own.retain(|_, held| held.device != device);
+            known.unwritten_count -= before - own.len();
+            if own.is_empty() {
+                known.unwritten.remove(&device.0);
+            }
+        }
     }
 }
 
@@ -204,20 +249,33 @@ impl App {
         self.0.connections.ended(number, self.clock().now(), end);
     }
 
-    /// Writes what waits. What fails for one tenant leaves the others alone.
+    /// Writes what waits, in rounds. What fails for one tenant leaves the others alone.
     pub(crate) async fn flush_connections(&self) {
+        let _turn = self.0.connections.1.lock().await;
         if let Err(error) = self.close_connections().await {
             tracing::debug!(%error, "connections of before were not ended; trying again");
             return;
         }
+        for _ in 0..ROUNDS_MAX {
+            let taken = self.0.connections.take();
+            let is_last = taken.len() < WRITTEN_AT_ONCE;
+            self.flush_taken(taken).await;
+            if is_last {
+                break;
+            }
+        }
+    }
+
+    async fn flush_taken(&self, taken: Vec<Held>) {
         let mut by_tenant: HashMap<TenantId, Vec<Held>> = HashMap::new();
-        for held in self.0.connections.take() {
+        for held in taken {
             by_tenant.entry(held.device.0).or_default().push(held);
         }
         for (tenant, all) in by_tenant {
             let Err(error) = self.write_connections(tenant, &all).await else { continue };
             tracing::debug!(%tenant, %error, "connections were not written");
-            if matches!(error, Error::Unavailable(_) | Error::Busy { .. }) {
+            // Of a tenant that is gone, or whose key is, nothing can be written any more.
+            if !matches!(error, Error::NotFound(_) | Error::Forbidden(_)) {
                 self.0.connections.put_back(all);
             }
         }
@@ -269,7 +327,12 @@ impl App {
         tx.device(id).await?;
         for one in &tx.connections(id, CONNECTIONS_PER_DEVICE_MAX).await? {
             if one.ended_at.is_some() || !all.contains_key(&one.id) {
-                all.insert(one.id, view_of(one)?);
+                let mut view = view_of(one)?;
+                // It went with the process before this one, though that may not be written yet.
+                if view.ended_at.is_none() && view.connected_at <= self.0.started_at {
+                    view.ended_at = Some(self.0.started_at);
+                }
+                all.insert(one.id, view);
             }
         }
         drop(tx);
@@ -342,11 +405,25 @@ mod tests {
 
     #[test]
     fn a_storm_is_bounded() {
-        let known = Connections::default();
+        let (known, at) = (Connections::default(), Timestamp::from_micros(7));
         for number in 0..30_000 {
             known.opened(number, held(1, number));
         }
-        assert_eq!(known.0.lock().unwritten.len(), UNWRITTEN_MAX);
-        assert_eq!(known.take().len(), WRITTEN_AT_ONCE);
+        assert_eq!(known.0.lock().unwritten_count, UNWRITTEN_MAX / 2, "the rest is others'");
+        // Another tenant's is taken, and written beside them.
+        let mut other = held(1, 30_000);
+        other.device.0 = TenantId::from_bytes([2; 16]);
+        known.opened(30_000, other.clone());
+        let taken = known.take();
+        assert!(taken.len() == WRITTEN_AT_ONCE && taken.contains(&other), "{}", taken.len());
+        // What is followed has its end, and what is not leaves no beginning without one.
+        for number in 0..=30_000 {
+            known.ended(number, at, None);
+        }
+        let known = known.0.into_inner();
+        let all: Vec<&Held> = known.unwritten.values().flat_map(BTreeMap::values).collect();
+        assert_eq!((all.len(), known.unwritten_count), (UNWRITTEN_MAX / 2 + 1, all.len()));
+        assert!(all.iter().all(|held| held.view.ended_at.is_some()));
+        assert!(known.open.is_empty() && known.open_of.is_empty());
     }
 }

@@ -170,11 +170,6 @@ impl DeviceLink {
         self.0.transport
     }
 
-    /// Whether the device is behind a gateway, and this is what the gateway says for it.
-    pub fn is_child(&self) -> bool {
-        self.0.child.is_some()
-    }
-
     /// Says within which time the device promises to send something; 0 is no promise. The first
     /// time counts.
     pub fn set_keep_alive(&self, seconds: u16) {

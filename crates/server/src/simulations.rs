@@ -35,6 +35,8 @@ const CREDENTIAL_AFTER: Duration = Duration::from_secs(30);
 const GOING: Duration = Duration::from_secs(10);
 /// How long is remembered when a simulation ended.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Why one ended whose device came by itself.
+const HEARD: &str = "the device itself was heard, and nothing is made up beside it";
 
 type Owned = (TenantId, DeviceId);
 
@@ -66,6 +68,8 @@ struct Known {
     stop: CancellationToken,
     ends_at: Timestamp,
     is_running: bool,
+    /// The device itself was heard meanwhile.
+    is_heard: bool,
     failure: Option<String>,
 }
 
@@ -126,8 +130,8 @@ impl Simulations {
         device: DeviceId,
         plan: Plan,
     ) -> Result<View, Error> {
-        let until = |view: View| view.ends_at.saturating_add(GOING);
-        let simulated_until = self.of((context.tenant, device)).map(until);
+        let until = |one: &Known| (!one.is_heard).then(|| one.ends_at.saturating_add(GOING));
+        let simulated_until = self.known.lock().get(&(context.tenant, device)).and_then(until);
         self.app.check_simulation(context, device, simulated_until).await?;
         // Whoever asks may hang up: a place that is taken is given up all the same.
         let (simulations, context) = (Arc::clone(self), context.clone());
@@ -155,6 +159,7 @@ impl Simulations {
                 stop: stop.clone(),
                 ends_at,
                 is_running: true,
+                is_heard: false,
                 failure: None,
             },
         )?;
@@ -184,9 +189,11 @@ impl Simulations {
         };
         let (simulations, context) = (Arc::clone(self), context.clone());
         let credential = made.view.id;
+        let being = self.live.begin_simulation(owned, credential, stop.clone());
         self.tasks.spawn(async move {
             let failure = live_through(config, status, (stop, plan.lasts)).await;
-            simulations.over(context, (device, credential), failure).await;
+            simulations.over(context, (device, credential), (being.is_heard(), failure)).await;
+            drop(being);
         });
         self.of(owned).ok_or(Error::NotFound("simulation"))
     }
@@ -234,7 +241,7 @@ impl Simulations {
         &self,
         mut context: OpContext,
         (device, credential): (DeviceId, CredentialId),
-        failure: Option<String>,
+        (is_heard, failure): (bool, Option<String>),
     ) {
         context.at = self.app.clock().now();
         let tenant = context.tenant;
@@ -245,7 +252,8 @@ impl Simulations {
         if let Some(known) = self.known.lock().get_mut(&(tenant, device)) {
             known.is_running = false;
             known.ends_at = self.app.clock().now();
-            known.failure = failure;
+            known.is_heard = is_heard;
+            known.failure = if is_heard { Some(HEARD.to_owned()) } else { failure };
         }
     }
 }

@@ -153,15 +153,14 @@ impl Line {
         shutdown: &CancellationToken,
         back_off: &mut BackOff,
     ) -> Result<(), ClientError> {
-        let SingleConfig { endpoint, client_id, token, profile, interval: period, .. } =
-            &self.config;
+        let SingleConfig { endpoint, client_id, token, interval: period, .. } = &self.config;
         let connect = Client::connect(endpoint, client_id, token);
         let Some(connected) = shutdown.run_until_cancelled(connect).await else { return Ok(()) };
         let mut client = connected?;
         let requests = format!("{RPC_REQUESTS}+");
         client.subscribe(&[requests.as_str()]).await?;
         back_off.reset();
-        let about = json!({"simulated": true, "model": profile.as_str()});
+        let about = json!({"simulated": true});
         self.publish(&mut client, ATTRIBUTES, &about).await?;
         let mut ticks = interval(*period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -74,6 +74,7 @@ export function useTraffic(deviceId: string) {
   const { connection } = useLive()
   const [traffic, setTraffic] = useState<Traffic>(NOTHING_YET)
   const [failure, setFailure] = useState<string | null>(null)
+  const [isBroken, setBroken] = useState(false)
   const [isPaused, setPaused] = useState(false)
   const paused = useRef(false)
   useEffect(
@@ -87,13 +88,25 @@ export function useTraffic(deviceId: string) {
       }),
     [connection, deviceId],
   )
+  useEffect(
+    () =>
+      connection.watchReturns(() => {
+        setBroken(true)
+        // It is asked for again, and refused again if it has to be.
+        setFailure(null)
+      }),
+    [connection],
+  )
   const pause = (on: boolean) => {
     paused.current = on
     setPaused(on)
     if (!on) setTraffic((now) => ({ ...now, waiting: 0 }))
   }
-  const clear = () => setTraffic(({ next }) => ({ ...NOTHING_YET, next }))
-  return { traffic, failure, isPaused, pause, clear }
+  const clear = () => {
+    setBroken(false)
+    setTraffic(({ next }) => ({ ...NOTHING_YET, next }))
+  }
+  return { traffic, failure, isBroken, isPaused, pause, clear }
 }
 
 export function useLatestValue(deviceId: string, key: string): LiveValue | undefined {

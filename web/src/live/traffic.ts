@@ -1,5 +1,5 @@
 // What a device does, as it happens: the lines of its live traffic, held up to a bound.
-import type { Value } from '../api/types'
+import type { Quality, Value } from '../api/types'
 
 export type TrafficKind =
   | 'message'
@@ -22,7 +22,8 @@ export type TrafficItem = {
   payload_bytes?: number
   stored_ms?: number
   count?: number
-  values?: { key: string; at_ms?: number; value: Value }[]
+  /** Their quality stands there unless it is good. */
+  values?: { key: string; at_ms?: number; value: Value; quality?: Quality }[]
   hidden?: number
   reason?: string
   detail?: string

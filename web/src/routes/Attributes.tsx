@@ -18,7 +18,7 @@ import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
-import { attributeValue } from './attributeValue'
+import { attributeText, attributeValue } from './attributeValue'
 import { declarationLabel } from './declaration'
 
 const WRITABLE = ['shared', 'server'] as const
@@ -210,7 +210,7 @@ function Form(props: {
   const given = editing.value
   const [scope, setScope] = useState<Scope>(editing.scope)
   const [key, setKey] = useState(editing.key ?? '')
-  const [text, setText] = useState(typeof given === 'string' ? given : JSON.stringify(given))
+  const [text, setText] = useState(attributeText(given))
   const value = attributeValue(text)
   const save = () => props.onSave(scope, key.trim(), [props.known(scope, key.trim()), value])
   return (

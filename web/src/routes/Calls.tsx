@@ -209,11 +209,23 @@ export function Calls({ device }: { device: Device }) {
   )
 }
 
-/** What was sent from this page, and what became of it. */
+/** What was sent from this page, and what became of it. Failures are said by the form. */
 function SentList({ sent }: { sent: Sent[] }) {
-  if (sent.length === 0) return null
+  const newest = sent[0]
   return (
-    <div role="status">
+    <>
+      {/* The answer alone is read aloud: the times in the list change all the while. */}
+      <p className="visually-hidden" role="status">
+        {newest?.answer != null && `${newest.method}: ${newest.answer}`}
+      </p>
+      {sent.length > 0 && <Outcomes sent={sent} />}
+    </>
+  )
+}
+
+function Outcomes({ sent }: { sent: Sent[] }) {
+  return (
+    <div>
       <h3>{i18n.t('Sent from this page')}</h3>
       <ul className="plain-list scrolls" tabIndex={0} aria-label={i18n.t('Sent from this page')}>
         {sent.map((one) => (
@@ -222,7 +234,11 @@ function SentList({ sent }: { sent: Sent[] }) {
               <strong>{one.method}</strong>
               {one.answer !== null && <pre className="code wrap">{one.answer}</pre>}
             </span>
-            {one.error !== null && <Tag tone="warn">{one.error}</Tag>}
+            {one.error !== null && (
+              <Tag tone="warn">
+                <span lang="en">{one.error}</span>
+              </Tag>
+            )}
             <span className="dim num">
               {i18n.t('after {milliseconds} ms', { milliseconds: Math.round(one.tookMs) })}
             </span>

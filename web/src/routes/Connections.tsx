@@ -2,8 +2,9 @@
 import { i18n } from '@lingui/core'
 import { useQuery } from '@tanstack/react-query'
 
-import { connectionsQuery } from '../api/deviceQueries'
+import { connectionsQuery, credentialsQuery } from '../api/deviceQueries'
 import type { Connection, Device } from '../api/types'
+import { useAllowed } from '../app/Allowed'
 import { shorten } from '../lib/format'
 import { Failure, InEnglish, Loading, Tag } from '../ui/layout'
 import { Instant } from '../ui/time'
@@ -11,6 +12,12 @@ import { codeText, endedByLabel, wayLabel } from './trafficWords'
 
 export function Connections({ device }: { device: Device }) {
   const query = useQuery(connectionsQuery(device.id))
+  const may = useAllowed({ device_id: device.id })
+  const credentials = useQuery({
+    ...credentialsQuery(device.id),
+    enabled: may('credential.list'),
+  })
+  const names = new Map((credentials.data?.items ?? []).map((one) => [one.id, one.name]))
   const items = query.data?.items ?? []
   return (
     <section className="block" id="connections">
@@ -28,7 +35,11 @@ export function Connections({ device }: { device: Device }) {
         <>
           <ul className="plain-list scrolls" tabIndex={0} aria-label={i18n.t('Connections')}>
             {items.map((one, index) => (
-              <Row key={index} connection={one as Connection} />
+              <Row
+                key={index}
+                connection={one as Connection}
+                name={names.get(one.credential_id) ?? ''}
+              />
             ))}
           </ul>
           <InEnglish />
@@ -38,12 +49,13 @@ export function Connections({ device }: { device: Device }) {
   )
 }
 
-function Row({ connection }: { connection: Connection }) {
+function Row({ connection, name }: { connection: Connection; name: string }) {
+  const id = shorten(connection.credential_id, 6)
   const seconds = connection.keep_alive_seconds
   const facts = [
     connection.is_relayed ? wayLabel('gateway') : wayLabel(connection.protocol),
     connection.address,
-    shorten(connection.credential_id, 6),
+    name === '' ? i18n.t('credential {id}', { id }) : name,
     seconds !== null && seconds > 0 && i18n.t('keep-alive {seconds} s', { seconds }),
   ].filter((fact): fact is string => typeof fact === 'string')
   return (

@@ -12,6 +12,7 @@ import { useTraffic } from '../live/LiveProvider'
 import { isIn, TRAFFIC_VIEWS, valueText, type TrafficLine, type TrafficView } from '../live/traffic'
 import { Icon } from '../ui/icons'
 import { InEnglish } from '../ui/layout'
+import { ConditionMark } from '../ui/marks'
 import { toast } from '../ui/toasts'
 import { Views } from '../ui/Views'
 import { factsOf, kindLabel, restOf, textOf, viewLabel } from './trafficWords'
@@ -22,30 +23,24 @@ export function Traffic({ device }: { device: Device }) {
     <section className="block" id="traffic">
       <div className="block-head">
         <h2>{i18n.t('Live traffic')}</h2>
-        {isOpen && (
-          <Button size="compact-xs" variant="default" onClick={() => setOpen(false)}>
-            {i18n.t('Stop watching')}
-          </Button>
-        )}
+        {/* One button for both, so that whoever pressed it stays on it. */}
+        <Button
+          size="compact-xs"
+          variant="default"
+          leftSection={<Icon name="activity" size={14} />}
+          onClick={() => setOpen(!isOpen)}
+        >
+          {isOpen ? i18n.t('Stop watching') : i18n.t('Watch live traffic')}
+        </Button>
       </div>
       {isOpen ? (
         <Panel device={device} />
       ) : (
-        <>
-          <p className="dim">
-            {i18n.t(
-              'Every message as it comes: what was in it as far as you may see that, what was refused and why, when the device connects and goes. Watching leaves a record.',
-            )}
-          </p>
-          <Button
-            size="xs"
-            variant="default"
-            leftSection={<Icon name="activity" size={14} />}
-            onClick={() => setOpen(true)}
-          >
-            {i18n.t('Watch live traffic')}
-          </Button>
-        </>
+        <p className="dim">
+          {i18n.t(
+            'Every message as it comes: what was in it as far as you may see that, what was refused and why, when the device connects and goes. Watching leaves a record.',
+          )}
+        </p>
       )}
     </section>
   )
@@ -53,13 +48,17 @@ export function Traffic({ device }: { device: Device }) {
 
 function Panel({ device }: { device: Device }) {
   const { i18n: lingui } = useLingui()
-  const { traffic, failure, isPaused, pause, clear } = useTraffic(device.id)
+  const { traffic, failure, isBroken, isPaused, pause, clear } = useTraffic(device.id)
   const [view, setView] = useState<TrafficView>('all')
   const lines = traffic.lines.filter((line) => isIn(view, line))
   const copy = async () => {
     const text = lines.map((line) => textOf(line, lingui.locale)).join('\n')
-    await navigator.clipboard.writeText(text)
-    toast(i18n.t('Copied'))
+    try {
+      await navigator.clipboard.writeText(text)
+      toast(i18n.t('Copied'))
+    } catch {
+      toast(i18n.t('The browser did not let it be copied.'))
+    }
   }
   return (
     <>
@@ -97,6 +96,13 @@ function Panel({ device }: { device: Device }) {
           {failure}
         </p>
       )}
+      {isBroken && (
+        <p className="dim" role="status">
+          {i18n.t(
+            'The connection to the platform broke off for a while: what the device did meanwhile is not shown.',
+          )}
+        </p>
+      )}
       {isPaused && traffic.waiting > 0 && (
         <p className="dim num">
           {i18n.t(
@@ -113,7 +119,7 @@ function Panel({ device }: { device: Device }) {
         // A list that moves by itself: what is read aloud is the summary above.
         <ol className="traffic" aria-live="off" aria-label={i18n.t('Live traffic')} tabIndex={0}>
           {lines.map((line) => (
-            <Line key={line.number} line={line} />
+            <Line key={line.number} line={line} units={device.units} />
           ))}
         </ol>
       )}
@@ -122,7 +128,7 @@ function Panel({ device }: { device: Device }) {
   )
 }
 
-function Line({ line }: { line: TrafficLine }) {
+function Line({ line, units }: { line: TrafficLine; units: Device['units'] }) {
   const { i18n: lingui } = useLingui()
   const { zone } = usePreferences()
   const rest = restOf(line)
@@ -137,9 +143,18 @@ function Line({ line }: { line: TrafficLine }) {
         {line.values !== undefined && (
           <span className="traffic-values">
             {line.values.map((one, index) => (
-              <code key={index}>
-                {one.key} = {valueText(one.value)}
-              </code>
+              <span key={index}>
+                <code>
+                  {one.key} = {valueText(one.value)}
+                  {line.kind === 'readings' && units[one.key] && ` ${units[one.key]}`}
+                </code>
+                {one.quality !== undefined && (
+                  <>
+                    {' '}
+                    <ConditionMark condition={one.quality} />
+                  </>
+                )}
+              </span>
             ))}
           </span>
         )}

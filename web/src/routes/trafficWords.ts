@@ -140,7 +140,10 @@ export function restOf(item: TrafficItem): string[] {
 
 /** A line as text to take along. */
 export function textOf(item: TrafficItem, locale: string): string {
-  const values = (item.values ?? []).map(({ key, value }) => `${key}=${valueText(value)}`)
+  const values = (item.values ?? []).map(
+    ({ key, value, quality }) =>
+      `${key}=${valueText(value)}${quality === undefined ? '' : ` (${quality})`}`,
+  )
   return [
     new Date(item.at_ms).toISOString(),
     kindLabel(item.kind),

@@ -4,6 +4,7 @@
 mod alerts;
 mod attributes;
 mod audit;
+mod connections;
 mod credentials;
 mod inventory;
 mod ledger;

@@ -20,6 +20,7 @@ pub(super) const TABLES: &[TableDef] = &[TableDef {
     ],
     primary_key: &["tenant_id", "id"],
     unique: &[],
-    indexes: &[&["tenant_id", "device_id", "id"], &["seen_at"]],
+    // By their end: those that have none are looked for at each start.
+    indexes: &[&["tenant_id", "device_id", "id"], &["seen_at"], &["ended_at"]],
     references: &[OF_TENANT, OF_DEVICE],
 }];

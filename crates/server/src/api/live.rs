@@ -14,6 +14,7 @@ mod later;
 mod login;
 mod protocol;
 mod seats;
+mod simulated;
 mod sink;
 mod subscriptions;
 mod traffic;

@@ -124,6 +124,8 @@ fn calls_and_attributes_reach_a_device_through_its_gateway() {
     tenant.patch(&format!("/v1/devices/{id}/attributes"), &json!({"shared": {"k": 1}})).expect(200);
     let expected = json!({"device": "a", "data": {"k": 1}});
     assert_eq!(message(&mut client), ("v1/gateway/attributes".to_owned(), expected));
+    let listed = tenant.get(&format!("/v1/devices/{id}/connections")).expect(200);
+    assert_eq!(listed["items"][0]["is_relayed"], true, "{listed}");
     let ask = br#"{"id":3,"device":"a","client":false,"key":"k"}"#;
     assert_eq!(client.publish("v1/gateway/attributes/request", ask).0, 0);
     let expected = json!({"device": "a", "id": 3, "value": 1});

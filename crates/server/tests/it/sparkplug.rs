@@ -69,6 +69,8 @@ fn an_edge_node_of_a_real_library() {
     node.tell("flow 4.5");
     arrives(&tenant, &device, "line/speed", 3.25);
     arrives(&tenant, &pump, "flow", 4.5);
+    let listed = tenant.request("GET", &format!("{path}/connections")).send().expect(200);
+    assert_eq!(listed["items"][0]["is_relayed"], true, "{listed}");
     let known = view(&tenant, &device.id);
     assert_eq!((&known["online"], &known["gaps"]), (&json!(true), &json!(0)), "{known}");
     let speed = known["metrics"].as_array().unwrap().iter().find(|one| one["name"] == "line/speed");

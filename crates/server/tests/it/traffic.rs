@@ -250,6 +250,20 @@ fn a_silent_device_is_simulated_for_a_while() {
     // Once more, since nothing real was heard; and not once something was.
     wait_for("the next one", || (tenant.post(&path, &json!({})).status == 201).then_some(()));
     tenant.delete(&path).expect(204);
+
+    // When the device itself comes, nothing is made up beside it, and not again within the day.
+    let both = tenant.device("both");
+    let path = format!("/v1/devices/{}/simulation", both.id);
+    tenant.post(&path, &json!({"interval_seconds": 1})).expect(201);
+    wait_for("made-up readings", || tenant.latest(&both, "temperature").is_number().then_some(()));
+    tenant.send(&both, &json!({"t": 1})).expect(200);
+    let over = wait_for("the end of what is made up", || {
+        let now = tenant.get(&path).expect(200)["simulation"].clone();
+        (now["running"] == false).then_some(now)
+    });
+    assert!(over["failure"].as_str().unwrap().contains("itself was heard"), "{over}");
+    tenant.post(&path, &json!({})).problem(409);
+
     let real = tenant.device("real");
     tenant.send(&real, &json!({"t": 1})).expect(200);
     let refused = format!("/v1/devices/{}/simulation", real.id);

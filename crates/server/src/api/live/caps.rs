@@ -16,7 +16,17 @@ pub(crate) struct Caps {
 }
 
 /// A person or program and the tenant it acts in.
-type Party = (TenantId, [u8; 16]);
+pub(super) type Party = (TenantId, [u8; 16]);
+
+/// Whose connection it is.
+pub(super) const fn party_of(context: &OpContext) -> Party {
+    let id = match context.actor.kind {
+        ActorKind::User { user, .. } | ActorKind::Support { user, .. } => *user.as_bytes(),
+        ActorKind::ApiKey(key) => *key.as_bytes(),
+        _ => [0; 16],
+    };
+    (context.tenant, id)
+}
 
 /// What is taken of each bound.
 pub(crate) struct Places {
@@ -56,12 +66,7 @@ impl Places {
 
     /// Places for the WebSocket of a person or program: among its own and its tenant's.
     pub(super) fn open_socket(&self, context: &OpContext) -> Result<PartySeats, LimitExceeded> {
-        let id = match context.actor.kind {
-            ActorKind::User { user, .. } => *user.as_bytes(),
-            ActorKind::ApiKey(key) => *key.as_bytes(),
-            _ => [0; 16],
-        };
-        let seats = self.party_sockets.take((context.tenant, id)).and_then(|own| {
+        let seats = self.party_sockets.take(party_of(context)).and_then(|own| {
             let among = self.sockets.take(context.tenant)?;
             Ok(PartySeats { _own: own, _among: among })
         });

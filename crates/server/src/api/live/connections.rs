@@ -16,10 +16,15 @@ fn is_connection(link: &DeviceLink) -> bool {
     link.transport() != Transport::Http
 }
 
+/// Whether a gateway or an edge node speaks for the device: by itself it came over no transport.
+const fn is_relayed(session: &DeviceSession) -> bool {
+    session.transport.is_none()
+}
+
 /// The WebSocket of a device; its end is noted however it comes.
 pub(super) struct NotedSocket {
     live: Arc<LiveState>,
-    owned: Owned,
+    session: DeviceSession,
     link: DeviceLink,
 }
 
@@ -32,7 +37,7 @@ impl NotedSocket {
 
 impl Drop for NotedSocket {
     fn drop(&mut self) {
-        self.live.note_ended(self.owned, &self.link);
+        self.live.note_ended(&self.session, &self.link);
     }
 }
 
@@ -44,10 +49,11 @@ impl LiveState {
         address: Option<IpAddr>,
     ) -> NotedSocket {
         let mut session = DeviceSession::new(device.tenant, device.device, device.credential);
-        session.address = address;
+        (session.address, session.transport) = (address, Some(Transport::WebSocket));
         let (link, _) = DeviceLink::new(Transport::WebSocket);
         self.note_opened(&session, &link);
-        NotedSocket { live: Arc::clone(self), owned: (device.tenant, device.device), link }
+        self.simulated.heard((device.tenant, device.device), device.credential);
+        NotedSocket { live: Arc::clone(self), session, link }
     }
 
     /// A device is connected.
@@ -61,7 +67,7 @@ impl LiveState {
             connected_at: now,
             ended_at: None,
             protocol: link.transport().as_str().to_owned(),
-            is_relayed: link.is_child(),
+            is_relayed: is_relayed(session),
             credential: session.credential,
             address: session.address,
             keep_alive_seconds,
@@ -72,7 +78,7 @@ impl LiveState {
         self.app.connection_opened(owned, link.id(), view);
         let event = || {
             Event::new(now, "connected").with(|item| {
-                item.way = Some(way_of(link));
+                item.way = Some(way_of(session, link));
                 item.keep_alive_seconds = keep_alive_seconds;
             })
         };
@@ -80,10 +86,11 @@ impl LiveState {
     }
 
     /// It is not any more.
-    pub(super) fn note_ended(&self, owned: Owned, link: &DeviceLink) {
+    pub(super) fn note_ended(&self, session: &DeviceSession, link: &DeviceLink) {
         if !is_connection(link) {
             return;
         }
+        let owned = (session.tenant, session.device);
         let (ended, clock) = (link.ended(), self.app.clock());
         let end = ended.map(|LinkEnded { by, code, text }| ConnectionEnd {
             by: by.as_str(),
@@ -93,7 +100,7 @@ impl LiveState {
         self.app.connection_ended(link.id(), end);
         let event = || {
             Event::new(clock.now(), "disconnected").with(|item| {
-                item.way = Some(way_of(link));
+                item.way = Some(way_of(session, link));
                 item.ended_by = ended.map(|ended| ended.by.as_str());
                 item.code = ended.and_then(|ended| ended.code);
                 item.detail = ended.map(|ended| ended.text.clone());
@@ -115,6 +122,6 @@ impl LiveState {
     }
 }
 
-fn way_of(link: &DeviceLink) -> &'static str {
-    if link.is_child() { "gateway" } else { link.transport().as_str() }
+fn way_of(session: &DeviceSession, link: &DeviceLink) -> &'static str {
+    if is_relayed(session) { "gateway" } else { link.transport().as_str() }
 }

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_app::{App, CALL_NUMBER_MIN, DeviceCommand, DeviceLogin, Error};
 use veritwin_domain::{
-    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, Reading, TenantId,
-    Value, count_readings,
+    AddressList, CredentialId, DeviceId, IngestLimits, Key, LimitExceeded, OpContext, Reading,
+    TenantId, Value, count_readings,
 };
 use veritwin_ingest::mqtt::Broker;
 use veritwin_ingest::{
@@ -20,10 +20,11 @@ use veritwin_ingest::{
 };
 
 use super::calls::CallNotes;
-use super::caps::{Caps, Places};
+use super::caps::{Caps, Places, party_of};
 use super::ends::{Attached, Doubts};
 use super::protocol::TrafficItem;
 use super::seats::{Seat, Seats};
+use super::simulated::Simulated;
 use super::traffic::{Event, Traffic, Watching};
 
 /// Most calls that wait for devices at once.
@@ -64,6 +65,7 @@ pub(crate) struct LiveState {
     next_call: AtomicU32,
     call_notes: CallNotes,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) simulated: Simulated,
     /// Holds sessions of devices that are not connected.
     broker: OnceLock<Weak<Broker>>,
 }
@@ -85,6 +87,7 @@ impl LiveState {
             next_call: AtomicU32::new(1),
             call_notes: CallNotes::default(),
             traffic: Traffic::new(),
+            simulated: Simulated::default(),
             broker: OnceLock::new(),
         }
     }
@@ -120,8 +123,12 @@ impl LiveState {
     }
 
     /// Watches a device from now on. Whoever asks has been authorised.
-    pub(super) fn watch(&self, device: Owned) -> Result<Watching, LimitExceeded> {
-        self.traffic.watch(device)
+    pub(super) fn watch(
+        &self,
+        context: &OpContext,
+        device: DeviceId,
+    ) -> Result<Watching, LimitExceeded> {
+        self.traffic.watch((context.tenant, device), party_of(context))
     }
 
     /// Shows whoever watches a device what was sent to it.

@@ -84,6 +84,7 @@ pub(super) async fn take(
     let received_at = live.app().clock().now();
     let made = make(live, session, (lines, &children), received_at)?;
     let Made { entries, mut refused, wait } = made;
+    live.simulated.heard_in(session.tenant, &entries);
     // A rate slows the edge down instead of refusing what it has kept for so long.
     let own = live.pace(Origin::Device(session), 0, 0);
     let submissions = entries.into_iter().map(submission_of).collect();

@@ -1,7 +1,7 @@
 //! A subscription of what one device does: what of it its subscriber may see is asked again when
 //! rights or declarations change, and it ends when nothing may be seen any more.
 
-use veritwin_app::WatchedDevice;
+use veritwin_app::{Error, WatchedDevice};
 use veritwin_domain::{DeviceId, OpContext};
 
 use super::super::Api;
@@ -37,7 +37,7 @@ impl Following {
     ) -> Result<Self, String> {
         let watched = api.app.watch_device(context, device).await;
         let watched = watched.map_err(|error| error.to_string())?;
-        let watching = api.live.watch((context.tenant, device));
+        let watching = api.live.watch(context, device);
         let watching = watching.map_err(|limit| limit.to_string())?;
         Ok(Self { device, watching, watched, is_stale: false })
     }
@@ -54,8 +54,14 @@ impl Following {
         context: &OpContext,
     ) -> Result<Option<(Vec<TrafficItem>, u64)>, String> {
         if self.is_stale {
-            let watched = api.app.watched_device(context, self.device).await;
-            self.watched = watched.map_err(|error| error.to_string())?;
+            match api.app.watched_device(context, self.device).await {
+                Ok(watched) => self.watched = watched,
+                // Nothing is shown until it is known what may be: what comes meanwhile waits.
+                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Crowded(_)) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
             self.is_stale = false;
         }
         let (items, left_out) = self.watching.take(&self.watched);

@@ -23,6 +23,9 @@ pub(super) struct TrafficValue {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) at_ms: Option<i64>,
     pub(super) value: Value,
+    /// Unless it is good; none of an attribute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quality: Option<&'static str>,
 }
 
 /// Something that a device did, or that was done to it. What does not apply is left out.

@@ -77,6 +77,7 @@ impl Sink for LiveState {
         entries: Vec<SinkEntry>,
     ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
         let tenant = origin.tenant();
+        self.simulated.heard_in(tenant, &entries);
         let shown = self.traffic.before(origin, &entries, || self.app.clock().monotonic());
         let submissions = entries.into_iter().map(submission_of).collect();
         let submitted = self.app.submit_placed(tenant, submissions).await;
@@ -272,6 +273,7 @@ impl Sink for LiveState {
         let link = attached.link.clone();
         self.note_opened(session, &link);
         self.attached.lock().entry(owned).or_default().push(attached);
+        self.simulated.heard(owned, credential);
         self.catch_up(session, &link);
         self.app.device_connected(session.tenant, session.device, session.credential, true);
     }
@@ -290,7 +292,7 @@ impl Sink for LiveState {
         if is_gone {
             self.call_notes().gone(owned);
         }
-        self.note_ended(owned, link);
+        self.note_ended(session, link);
         self.app.device_connected(session.tenant, session.device, session.credential, false);
     }
 }

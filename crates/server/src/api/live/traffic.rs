@@ -1,19 +1,20 @@
 //! What a device does, as it happens, for people who watch it. Nothing is done for a device that
 //! nobody watches; each watcher has a short queue of its own, and what finds no place is counted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_app::WatchedDevice;
-use veritwin_domain::{DeviceId, Key, LimitExceeded, TenantId, Timestamp, Value};
+use veritwin_domain::{DeviceId, Key, LimitExceeded, Quality, TenantId, Timestamp, Value};
 use veritwin_ingest::{
     EntryRefused, Origin, Placed, Refusal, SeenMessage, SinkEntry, SubmitError, Transport,
 };
 
 use super::super::body;
+use super::caps::Party;
 use super::devices::Owned;
 use super::protocol::{TrafficItem, TrafficValue};
 use super::seats::{Seat, Seats};
@@ -22,6 +23,8 @@ use super::seats::{Seat, Seats};
 const TENANT_WATCHERS_MAX: usize = 50;
 /// Most that watch one device at once.
 const DEVICE_WATCHERS_MAX: usize = 10;
+/// Most that one person or program watches at once.
+const PERSON_WATCHERS_MAX: usize = 5;
 /// Most events that a watcher is shown in a second; the others are counted.
 const EVENTS_PER_SECOND_MAX: usize = 50;
 /// Most events that wait for a watcher; the others are counted.
@@ -46,7 +49,7 @@ pub(super) struct Event {
 }
 
 /// A value as it is shown; a long text is cut.
-fn shown(key: &Key, at: Option<Timestamp>, value: &Value) -> (Key, TrafficValue) {
+fn shown(key: &Key, measured: Option<(Timestamp, Quality)>, value: &Value) -> (Key, TrafficValue) {
     let cut = |text: &str| match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => serde_json::Value::from(format!("{}…", &text[..end])),
         None => body::value(value),
@@ -55,8 +58,10 @@ fn shown(key: &Key, at: Option<Timestamp>, value: &Value) -> (Key, TrafficValue)
         Value::Text(text) | Value::Json(text) => cut(text),
         _ => body::value(value),
     };
-    let at_ms = at.map(Timestamp::as_millis);
-    (key.clone(), TrafficValue { key: key.to_string(), at_ms, value })
+    let at_ms = measured.map(|(at, _)| at.as_millis());
+    let quality = measured.filter(|(_, quality)| *quality != Quality::Good);
+    let quality = quality.map(|(_, quality)| quality.as_str());
+    (key.clone(), TrafficValue { key: key.to_string(), at_ms, value, quality })
 }
 
 impl Event {
@@ -89,7 +94,8 @@ impl Event {
             item.detail = Some(refusal.detail.clone());
             item.position = refusal.position;
             item.limit = refusal.limit;
-            item.payload_bytes = Some(refusal.payload_bytes);
+            // Over WebSocket the size is not known.
+            item.payload_bytes = Some(refusal.payload_bytes).filter(|bytes| *bytes > 0);
         })
     }
 
@@ -98,7 +104,8 @@ impl Event {
         let (device, event) = match entry {
             SinkEntry::Readings(batch) => {
                 let readings = batch.readings.iter().take(VALUES_MAX);
-                let values = readings.map(|one| shown(&one.key, Some(one.at), &one.value));
+                let values =
+                    readings.map(|one| shown(&one.key, Some((one.at, one.quality)), &one.value));
                 let mut event = Self::new(batch.received_at, "readings");
                 event.item.count = Some(batch.readings.len());
                 event.values = Some((Words::Readings, values.collect()));
@@ -175,6 +182,7 @@ pub(super) struct Traffic {
     queues: RwLock<HashMap<Owned, Vec<Arc<Mutex<Queue>>>>>,
     of_tenants: Arc<Seats<TenantId>>,
     of_devices: Arc<Seats<Owned>>,
+    of_people: Arc<Seats<Party>>,
 }
 
 impl Traffic {
@@ -184,12 +192,18 @@ impl Traffic {
             queues: RwLock::default(),
             of_tenants: Seats::new("tenant_watchers_max", TENANT_WATCHERS_MAX),
             of_devices: Seats::new("device_watchers_max", DEVICE_WATCHERS_MAX),
+            of_people: Seats::new("person_watchers_max", PERSON_WATCHERS_MAX),
         })
     }
 
     /// Watches a device from now on. Whoever asks has been authorised.
-    pub(super) fn watch(self: &Arc<Self>, device: Owned) -> Result<Watching, LimitExceeded> {
-        let seats = (self.of_tenants.take(device.0)?, self.of_devices.take(device)?);
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        device: Owned,
+        party: Party,
+    ) -> Result<Watching, LimitExceeded> {
+        let own = self.of_people.take(party)?;
+        let seats = (own, self.of_tenants.take(device.0)?, self.of_devices.take(device)?);
         let queue = Arc::default();
         self.queues.write().entry(device).or_default().push(Arc::clone(&queue));
         self.watchers.fetch_add(1, Ordering::Release);
@@ -241,18 +255,31 @@ impl Traffic {
         }
         let tenant = origin.tenant();
         let queues = self.queues.read();
-        let events: Vec<_> = entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| {
-                device_of(entry).is_some_and(|device| queues.contains_key(&(tenant, device)))
-            })
-            .filter_map(|(index, entry)| {
-                let (device, event) = Event::of_entry(origin, entry)?;
-                Some((index, device, event))
-            })
-            .collect();
-        (!events.is_empty()).then(|| Box::new(Submitted { tenant, began: now(), events }))
+        let (mut events, mut counts) = (Vec::new(), BTreeMap::<DeviceId, usize>::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let Some(device) = device_of(entry) else { continue };
+            if !queues.contains_key(&(tenant, device)) {
+                continue;
+            }
+            let count = counts.entry(device).or_default();
+            *count += 1;
+            // More than are shown in a second are not made, however many come at a time.
+            if *count <= EVENTS_PER_SECOND_MAX
+                && let Some((device, event)) = Event::of_entry(origin, entry)
+            {
+                events.push((index, device, event));
+            }
+        }
+        (!events.is_empty()).then(|| Box::new(Submitted { tenant, began: now(), events, counts }))
+    }
+
+    /// Counts events that were not made.
+    fn leave_out(&self, device: Owned, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let queues = self.queues.read();
+        for queue in queues.get(&device).into_iter().flatten() {
+            queue.lock().left_out += count;
+        }
     }
 
     /// Shows a submission with what became of it.
@@ -262,7 +289,7 @@ impl Traffic {
         now: Duration,
         outcome: &Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError>,
     ) {
-        let Submitted { tenant, began, events } = submitted;
+        let Submitted { tenant, began, events, counts } = submitted;
         let took = now.saturating_sub(began);
         for (index, device, event) in events {
             let refused = match outcome {
@@ -284,6 +311,12 @@ impl Traffic {
                 }),
             };
             self.show((tenant, device), now, || event);
+        }
+        for (device, count) in counts {
+            let more = count.saturating_sub(EVENTS_PER_SECOND_MAX);
+            if more > 0 {
+                self.leave_out((tenant, device), more);
+            }
         }
     }
 }
@@ -314,6 +347,8 @@ pub(super) struct Submitted {
     tenant: TenantId,
     began: Duration,
     events: Vec<(usize, DeviceId, Event)>,
+    /// How many entries there are of each device that is watched.
+    counts: BTreeMap<DeviceId, usize>,
 }
 
 /// One who watches a device, until this is dropped.
@@ -321,7 +356,7 @@ pub(super) struct Watching {
     of: Arc<Traffic>,
     device: Owned,
     queue: Arc<Mutex<Queue>>,
-    _seats: (Seat<TenantId>, Seat<Owned>),
+    _seats: (Seat<Party>, Seat<TenantId>, Seat<Owned>),
 }
 
 impl Watching {
@@ -353,10 +388,17 @@ impl Drop for Watching {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::{CredentialId, DeviceBatch};
+    use veritwin_ingest::DeviceSession;
+
     use super::*;
 
     fn owned(tenant: u8, device: u8) -> Owned {
         (TenantId::from_bytes([tenant; 16]), DeviceId::from_bytes([device; 16]))
+    }
+
+    fn party(number: u8) -> Party {
+        (TenantId::from_bytes([1; 16]), [number; 16])
     }
 
     fn waiting(watching: &Watching) -> (usize, u64) {
@@ -370,7 +412,7 @@ mod tests {
         let now = Duration::from_secs(1);
         let never = || -> Event { panic!("nobody watches") };
         traffic.show(owned(1, 1), now, never);
-        let watching = traffic.watch(owned(1, 1)).expect("a place");
+        let watching = traffic.watch(owned(1, 1), party(1)).expect("a place");
         assert!(traffic.is_watched(owned(1, 1)));
         traffic.show(owned(2, 1), now, never);
         traffic.show(owned(1, 2), now, never);
@@ -384,7 +426,7 @@ mod tests {
     #[test]
     fn a_storm_is_counted_and_not_kept() {
         let traffic = Traffic::new();
-        let watching = traffic.watch(owned(1, 1)).expect("a place");
+        let watching = traffic.watch(owned(1, 1), party(1)).expect("a place");
         let event = || Event::new(Timestamp::EPOCH, "connected");
         for _ in 0..1_000 {
             traffic.show(owned(1, 1), Duration::from_secs(1), event);
@@ -397,16 +439,44 @@ mod tests {
     }
 
     #[test]
-    fn watchers_are_bounded_by_device_and_by_tenant() {
+    fn what_comes_at_once_beyond_what_is_shown_is_counted() {
+        let (traffic, (tenant, device)) = (Traffic::new(), owned(1, 1));
+        let watching = traffic.watch((tenant, device), party(1)).expect("a place");
+        let credential = CredentialId::from_bytes([3; 16]);
+        let session = DeviceSession::new(tenant, device, credential);
+        let batch = |device: DeviceId| {
+            let (received_at, readings) = (Timestamp::EPOCH, Vec::new());
+            SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings })
+        };
+        let (_, unwatched) = owned(1, 2);
+        let mut entries: Vec<_> = (0..300).map(|_| batch(device)).collect();
+        entries.push(batch(unwatched));
+        let now = Duration::from_secs(1);
+        let submitted = traffic.before(Origin::Device(&session), &entries, || now);
+        let submitted = submitted.expect("somebody watches");
+        assert_eq!(submitted.events.len(), EVENTS_PER_SECOND_MAX);
+        traffic.after(*submitted, now, &Ok((Vec::new(), Vec::new())));
+        assert_eq!(waiting(&watching), (EVENTS_PER_SECOND_MAX, 250));
+        let of_another = traffic.before(Origin::Device(&session), &[batch(unwatched)], || now);
+        assert!(of_another.is_none());
+    }
+
+    #[test]
+    fn watchers_are_bounded_by_person_by_device_and_by_tenant() {
         let traffic = Traffic::new();
-        let limit = |device| traffic.watch(owned(1, device)).map_err(|limit| limit.name);
-        let mut held: Vec<_> = (0..10).map(|_| limit(1).expect("a place")).collect();
-        assert_eq!(limit(1).err(), Some("device_watchers_max"));
-        held.extend((0..40).map(|number| limit(2 + number).expect("a place")));
-        assert_eq!(limit(99).err(), Some("tenant_watchers_max"));
-        assert!(traffic.watch(owned(2, 1)).is_ok(), "another tenant's");
+        let limit = |device, person| {
+            traffic.watch(owned(1, device), party(person)).map_err(|limit| limit.name)
+        };
+        let mut held: Vec<_> = (0..5).map(|_| limit(1, 0).expect("a place")).collect();
+        assert_eq!(limit(2, 0).err(), Some("person_watchers_max"));
+        held.extend((0..5).map(|_| limit(1, 1).expect("a place")));
+        assert_eq!(limit(1, 2).err(), Some("device_watchers_max"));
+        held.extend((2..42).map(|number| limit(number, number).expect("a place")));
+        assert_eq!(limit(99, 99).err(), Some("tenant_watchers_max"));
+        let other = (TenantId::from_bytes([2; 16]), [0; 16]);
+        assert!(traffic.watch(owned(2, 1), other).is_ok(), "another tenant's");
         held.pop();
-        assert!(limit(99).is_ok());
+        assert!(limit(99, 99).is_ok());
     }
 
     #[test]
@@ -414,7 +484,10 @@ mod tests {
         let key = Key::new("k").expect("a key");
         let (_, value) = shown(&key, None, &Value::Text("ä".repeat(500).into()));
         assert_eq!(value.value.as_str().map(|text| text.chars().count()), Some(201));
-        let (_, value) = shown(&key, Some(Timestamp::EPOCH), &Value::Integer(7));
+        let (_, value) = shown(&key, Some((Timestamp::EPOCH, Quality::Good)), &Value::Integer(7));
         assert_eq!((value.value, value.at_ms), (serde_json::Value::from(7), Some(0)));
+        assert_eq!(value.quality, None);
+        let (_, value) = shown(&key, Some((Timestamp::EPOCH, Quality::Bad)), &Value::Integer(7));
+        assert_eq!(value.quality, Some("bad"));
     }
 }

@@ -1,0 +1,41 @@
+//! The list of a device's connections, over the end of the platform.
+
+use super::*;
+use crate::model::ConnectionView;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_went_with_the_platform_does_not_seem_to_go_on() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    world.clock.advance(Duration::from_secs(1));
+    let view = ConnectionView {
+        connected_at: world.app.clock().now(),
+        ended_at: None,
+        protocol: "mqtt5".to_owned(),
+        is_relayed: false,
+        credential: CredentialId::from_bytes([3; 16]),
+        address: None,
+        keep_alive_seconds: Some(60),
+        ended_by: None,
+        code: None,
+        reason: None,
+    };
+    let device = customer.device;
+    world.app.connection_opened((customer.tenant(), device), 1, view.clone());
+    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    assert_eq!(listed, [view.clone()], "before it is written");
+    world.app.flush_connections().await;
+    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    assert_eq!(listed, [view.clone()]);
+
+    world.clock.advance(Duration::from_secs(60));
+    let world = world.reopen().await;
+    let ended = ConnectionView { ended_at: Some(world.app.0.started_at), ..view };
+    // Whether or not that is written yet.
+    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    assert_eq!(listed, [ended.clone()]);
+    world.app.flush_connections().await;
+    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    assert_eq!(listed, [ended]);
+    world.app.close().await;
+}
