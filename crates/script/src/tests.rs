@@ -167,6 +167,63 @@ fn who_means_harm_reaches_a_bound() {
     check_error("payload.json()", long.as_bytes(), limit, "items");
 }
 
+/// What the engine's own bounds do not see: it looks at what a call gives back, not at variables.
+#[test]
+fn what_grows_in_a_variable_reaches_a_bound() {
+    let limit = ScriptErrorKind::Limit;
+    let many = ",".repeat(4_000);
+    let items = "let b = payload.text().split(\",\");";
+    for (growing, expect) in [
+        ("let m = #{}; let i = 0; loop { m[\"k\" + i] = b; i += 1; }", "too large"),
+        (
+            "let a = [[], [], [], [], [], [], [], []]; for i in 0..8 { a[i].push(b); } a",
+            "too large",
+        ),
+        ("let m = #{ a: #{} }; let i = 0; loop { m.a[\"k\" + i] = b; i += 1; }", "too large"),
+        ("fn f(x) { 0 } loop { f(b); }", "too much"),
+        ("fn f(x, y, z) { 0 } loop { f(b, b, b); }", "too much"),
+        ("let a = [b]; loop { a.contains(b); }", "too much"),
+        ("loop { let c = b; }", "too much"),
+    ] {
+        check_error(&format!("{items} {growing}"), many.as_bytes(), limit, expect);
+    }
+    let long = "x".repeat(8_000);
+    let keys = "let t = payload.text(); let m = #{}; let i = 0; loop { m[t + i] = 1; i += 1; }";
+    check_error(keys, long.as_bytes(), limit, "too large");
+    let json = format!("[{}1]", "1,".repeat(2_000));
+    check_error("loop { payload.json(); }", json.as_bytes(), limit, "too much");
+    let caught = "loop { try { loop { payload.json(); } } catch { } }";
+    check_error(caught, json.as_bytes(), limit, "too much");
+    check_error("fn f() { this } let a = 1; a.f()", b"", ScriptErrorKind::Source, "this");
+}
+
+#[test]
+fn what_a_run_costs_is_told_once() {
+    let cost = |source: &str| {
+        let source = source.to_owned();
+        deep(move || {
+            let decoder = Decoder::compile(&source).unwrap();
+            take_work();
+            let _ = decoder.run(&Payload::default());
+            let cost = take_work();
+            assert_eq!(take_work(), 0);
+            cost
+        })
+    };
+    let (quick, slow) = (cost("#{ a: payload.len() }"), cost("loop { }"));
+    assert!(0 < quick && quick < 1_000, "{quick}");
+    assert!(slow >= OPERATIONS_MAX, "{slow}");
+    assert_eq!(slow, cost("loop { }"));
+}
+
+#[test]
+fn a_reason_is_no_longer_than_its_bound() {
+    let error = run(&format!("no_such({})", vec!["1"; 4_000].join(", ")), b"").unwrap_err();
+    assert!(error.detail.len() < 600, "{}", error.detail.len());
+    let error = run("throw payload.text()", &[b'x'; 8_000]).unwrap_err();
+    assert_eq!(error.thrown.map(|thrown| thrown.len()), Some(1_000));
+}
+
 #[test]
 fn what_is_said_of_a_payload_is_bounded() {
     let kind = |meta: Vec<(String, String)>| {

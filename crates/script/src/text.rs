@@ -3,6 +3,7 @@
 
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 
+use crate::budget::{take, take_text};
 use crate::convert::from_json;
 use crate::error::{Answer, stop};
 
@@ -47,10 +48,8 @@ fn is_same(left: &Dynamic, right: &Dynamic) -> bool {
     if let (Ok(left), Ok(right)) = (left.as_int(), right.as_int()) {
         return left == right;
     }
-    let texts =
-        (left.clone().try_cast::<ImmutableString>(), right.clone().try_cast::<ImmutableString>());
-    match texts {
-        (Some(left), Some(right)) => left == right,
+    match (left.as_immutable_string_ref(), right.as_immutable_string_ref()) {
+        (Ok(left), Ok(right)) => left.as_str() == right.as_str(),
         _ => number_of(left).is_some_and(|left| number_of(right) == Some(left)),
     }
 }
@@ -60,22 +59,37 @@ fn number_of(value: &Dynamic) -> Option<f64> {
 }
 
 fn texts(engine: &mut Engine) {
-    engine.register_fn("len", |text: &str| count(text.chars().count()));
+    engine.register_fn("len", |text: &str| -> Answer<i64> {
+        take_text(text)?;
+        Ok(count(text.chars().count()))
+    });
     engine.register_fn("is_empty", |text: &str| text.is_empty());
-    engine.register_fn("contains", |text: &str, part: &str| text.contains(part));
+    engine.register_fn("contains", |text: &str, part: &str| -> Answer<bool> {
+        take_text(text)?;
+        Ok(text.contains(part))
+    });
     engine.register_fn("starts_with", |text: &str, part: &str| text.starts_with(part));
     engine.register_fn("ends_with", |text: &str, part: &str| text.ends_with(part));
     engine.register_fn("trimmed", |text: &str| text.trim().to_owned());
-    engine.register_fn("lower", |text: &str| text.to_lowercase());
-    engine.register_fn("upper", |text: &str| text.to_uppercase());
-    engine.register_fn("part", |text: &str, from: i64, length: i64| -> String {
+    engine.register_fn("lower", |text: &str| -> Answer<String> {
+        take_text(text)?;
+        Ok(text.to_lowercase())
+    });
+    engine.register_fn("upper", |text: &str| -> Answer<String> {
+        take_text(text)?;
+        Ok(text.to_uppercase())
+    });
+    engine.register_fn("part", |text: &str, from: i64, length: i64| -> Answer<String> {
+        take_text(text)?;
         let from = usize::try_from(from).unwrap_or(0);
-        text.chars().skip(from).take(usize::try_from(length).unwrap_or(0)).collect()
+        Ok(text.chars().skip(from).take(usize::try_from(length).unwrap_or(0)).collect())
     });
     engine.register_fn("split", |text: &str, at: &str| -> Answer<Array> {
         if at.is_empty() {
             return stop("split(text, at): expected a text to split at");
         }
+        // Each part may be a single byte of it.
+        take(text.len() * 2)?;
         Ok(text.split(at).map(|part| Dynamic::from(part.to_owned())).collect())
     });
     engine.register_fn("to_int", |text: &str| -> Answer<i64> {
