@@ -3,11 +3,12 @@
 //! So each look at a variable weighs what is in it, and a run has only so much.
 
 use std::cell::Cell;
+use std::hint::black_box;
 
 use rhai::{Dynamic, Engine};
 
-use crate::error::{Answer, end_at_limit, too_large};
-use crate::{VALUE_DEPTH_MAX, VALUE_WEIGHT_MAX, WEIGHT_MAX};
+use crate::error::{Answer, end_at_limit, limit_told, too_large};
+use crate::{STACK_BYTES, VALUE_DEPTH_MAX, VALUE_WEIGHT_MAX, WEIGHT_MAX};
 
 /// What of a text weighs as much as an item of an array, in bytes.
 const ITEM_BYTES: usize = 16;
@@ -16,17 +17,30 @@ const KEY_WEIGHT: usize = 4;
 /// What a step costs, in time, beside the weight of an item.
 const STEP_WORK: u64 = 10;
 /// What compiling a byte of a source costs, in time, beside the weight of an item.
-const SOURCE_WEIGHT: usize = 16;
+const SOURCE_WEIGHT: usize = 32;
+/// How far down the stack a run may go, in bytes: a chain of operators or calls goes down by each of
+/// its parts, which no bound of the engine's counts.
+const STACK_USED_MAX: usize = STACK_BYTES / 2;
 
 thread_local! {
     static WEIGHT: Cell<usize> = const { Cell::new(0) };
     static STEPS: Cell<u64> = const { Cell::new(0) };
+    /// Where on the stack the run began.
+    static BEGAN_AT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// About where on the stack this is called.
+#[inline(never)]
+fn place_on_stack() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(black_box(&here)).addr()
 }
 
 /// A run begins on this thread.
 pub(crate) fn begin() {
     WEIGHT.set(0);
     STEPS.set(0);
+    BEGAN_AT.set(place_on_stack());
 }
 
 /// A source is compiled on this thread.
@@ -47,7 +61,7 @@ pub(crate) fn take(weight: usize) -> Answer<()> {
     let sum = WEIGHT.get().saturating_add(weight);
     WEIGHT.set(sum);
     if sum > WEIGHT_MAX {
-        return end_at_limit(format!(
+        return end_at_limit(&format!(
             "too much is read and copied: expected at most {WEIGHT_MAX} items in one run"
         ));
     }
@@ -63,7 +77,8 @@ pub(crate) fn take_text(text: &str) -> Answer<()> {
 pub(crate) fn register(engine: &mut Engine) {
     engine.on_progress(|steps| {
         STEPS.set(steps);
-        None
+        let is_deep = BEGAN_AT.get().abs_diff(place_on_stack()) > STACK_USED_MAX;
+        is_deep.then(|| limit_told("too many parts in one another: write it in several lines"))
     });
     engine.on_var(|name, _, context| {
         if let Some(value) = context.scope().get(name) {
@@ -79,7 +94,7 @@ fn weigh(value: &Dynamic) -> Answer<usize> {
     if fits(value, 0, &mut weight) {
         return Ok(weight);
     }
-    end_at_limit(too_large())
+    end_at_limit(&too_large())
 }
 
 fn fits(value: &Dynamic, depth: usize, weight: &mut usize) -> bool {

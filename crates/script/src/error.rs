@@ -113,11 +113,16 @@ pub(crate) fn stop_at_limit<T>(what: &str, max: usize, unit: &str) -> Answer<T> 
     throw(ScriptErrorKind::Limit, format!("{what}: expected at most {max} {unit}"))
 }
 
+/// A bound of the whole run, as the engine carries it.
+#[cold]
+pub(crate) fn limit_told(detail: &str) -> Dynamic {
+    Dynamic::from(Told { kind: ScriptErrorKind::Limit, detail: detail.to_owned() })
+}
+
 /// Ends the script at a bound of the whole run: it cannot catch that.
 #[cold]
-pub(crate) fn end_at_limit<T>(detail: String) -> Answer<T> {
-    let told = Dynamic::from(Told { kind: ScriptErrorKind::Limit, detail });
-    Err(Box::new(EvalAltResult::ErrorTerminated(told, Position::NONE)))
+pub(crate) fn end_at_limit<T>(detail: &str) -> Answer<T> {
+    Err(Box::new(EvalAltResult::ErrorTerminated(limit_told(detail), Position::NONE)))
 }
 
 /// What is said of a value that is too large.

@@ -197,6 +197,23 @@ fn what_grows_in_a_variable_reaches_a_bound() {
     check_error("fn f() { this } let a = 1; a.f()", b"", ScriptErrorKind::Source, "this");
 }
 
+/// Each part of a chain is a level of the stack, and each call begins another chain.
+#[test]
+fn long_chains_do_not_leave_the_stack() {
+    let limit = ScriptErrorKind::Limit;
+    let sums = format!("fn f(n) {{ f(n){} }} f(0)", " + 1".repeat(3_900));
+    check_error(&sums, b"", limit, "");
+    let slices = format!("fn f(b) {{ f(b){} }} f(payload)", ".slice(0, 1)".repeat(1_300));
+    check_error(&slices, b"xx", limit, "");
+    check(&format!("#{{ a: 0{} }}", "+1".repeat(1_000)), b"", r#"[{"a":1000}]"#);
+    for chain in [
+        format!("let m = #{{}}; m{}", ".a".repeat(8_000)),
+        format!("let m = [0]; m{}", "[0]".repeat(5_000)),
+    ] {
+        assert!(run(&chain, b"").is_err());
+    }
+}
+
 #[test]
 fn what_a_run_costs_is_told_once() {
     let cost = |source: &str| {
