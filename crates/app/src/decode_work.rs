@@ -22,6 +22,11 @@ const SLOW_WORK: u64 = 200_000;
 const QUICK_AFTER: u32 = 64;
 /// How long a payload waits for its turn.
 const DECODER_WAIT: Duration = Duration::from_secs(30);
+/// How soon one tries again that found no room to wait.
+const DECODER_RETRY: Duration = Duration::from_secs(1);
+/// Most bytes of payloads that wait for their decoder: of a tenant, and of all. Named
+/// `decoder_waiting_bytes_max` in the documents.
+const WAITING_BYTES_MAX: (usize, usize) = (16 * 1024 * 1024, 64 * 1024 * 1024);
 /// From how many tenants on those without a payload are forgotten.
 const TIDIED_FROM: usize = 1024;
 
@@ -33,9 +38,33 @@ struct Place {
     own: Weak<Semaphore>,
     /// Quick payloads that are missing until the tenant counts as quick.
     slow: u32,
+    /// Bytes of the payloads that wait or are decoded.
+    waiting: usize,
 }
 
-type Places = Mutex<HashMap<TenantId, Place>>;
+/// The places of all tenants.
+#[derive(Default)]
+struct Places {
+    of: HashMap<TenantId, Place>,
+    waiting: usize,
+}
+
+/// Bytes that wait, until this is dropped.
+struct Waiting {
+    places: Arc<Mutex<Places>>,
+    tenant: TenantId,
+    bytes: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut places = self.places.lock();
+        places.waiting -= self.bytes;
+        if let Some(place) = places.of.get_mut(&self.tenant) {
+            place.waiting -= self.bytes;
+        }
+    }
+}
 
 /// The threads, and whose turn it is.
 pub(crate) struct DecodeWork {
@@ -43,7 +72,7 @@ pub(crate) struct DecodeWork {
     free: Arc<Semaphore>,
     /// Of the threads, those that slow tenants may have: one is always left for the others.
     slow: Arc<Semaphore>,
-    places: Arc<Places>,
+    places: Arc<Mutex<Places>>,
 }
 
 impl Default for DecodeWork {
@@ -80,28 +109,48 @@ fn start() -> Option<Sender<Work>> {
 impl DecodeWork {
     fn place_of(&self, tenant: TenantId) -> Arc<Semaphore> {
         let mut places = self.places.lock();
-        if let Some(own) = places.get(&tenant).and_then(|place| place.own.upgrade()) {
+        if let Some(own) = places.of.get(&tenant).and_then(|place| place.own.upgrade()) {
             return own;
         }
-        if places.len() >= TIDIED_FROM {
-            places.retain(|_, place| place.slow > 0 || place.own.strong_count() > 0);
-        }
         let own = Arc::new(Semaphore::new(1));
-        places.entry(tenant).or_default().own = Arc::downgrade(&own);
+        places.of.entry(tenant).or_default().own = Arc::downgrade(&own);
         own
     }
 
+    /// Room to wait with so many bytes; none: too much of the tenant's, or in all, waits.
+    fn wait(&self, tenant: TenantId, bytes: usize) -> Option<Waiting> {
+        let mut places = self.places.lock();
+        if places.of.len() >= TIDIED_FROM && !places.of.contains_key(&tenant) {
+            let is_used =
+                |place: &Place| place.slow > 0 || place.waiting > 0 || place.own.strong_count() > 0;
+            places.of.retain(|_, place| is_used(place));
+        }
+        let (own_max, all_max) = WAITING_BYTES_MAX;
+        let all = places.waiting + bytes;
+        let place = places.of.entry(tenant).or_default();
+        if all > all_max || place.waiting + bytes > own_max {
+            return None;
+        }
+        place.waiting += bytes;
+        places.waiting = all;
+        Some(Waiting { places: Arc::clone(&self.places), tenant, bytes })
+    }
+
     fn is_slow(&self, tenant: TenantId) -> bool {
-        self.places.lock().get(&tenant).is_some_and(|place| place.slow > 0)
+        self.places.lock().of.get(&tenant).is_some_and(|place| place.slow > 0)
     }
 
     /// Does something on one of the threads, in the tenant's turn. The places are held until it is
-    /// done, whether or not anybody still waits for it.
+    /// done, whether or not anybody still waits for it. `bytes`: how large what it is done to is.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         tenant: TenantId,
+        bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
+        let Some(waiting) = self.wait(tenant, bytes) else {
+            return Err(Error::Busy { retry_after: DECODER_RETRY });
+        };
         let turns = async {
             let own = self.place_of(tenant).acquire_owned().await.ok()?;
             let mut slow = None;
@@ -118,7 +167,7 @@ impl DecodeWork {
         let threads = self.threads.get_or_init(start).as_ref().ok_or_else(stopped)?;
         let places = Arc::clone(&self.places);
         let work: Work = Box::new(move || {
-            let _turns = turns;
+            let _places = (turns, waiting);
             take_work();
             let done = work();
             note(&places, tenant, take_work());
@@ -131,8 +180,8 @@ impl DecodeWork {
 }
 
 /// What a payload of a tenant cost says which threads its next ones may have.
-fn note(places: &Places, tenant: TenantId, work: u64) {
-    if let Some(place) = places.lock().get_mut(&tenant) {
+fn note(places: &Mutex<Places>, tenant: TenantId, work: u64) {
+    if let Some(place) = places.lock().of.get_mut(&tenant) {
         place.slow = if work >= SLOW_WORK { QUICK_AFTER } else { place.slow.saturating_sub(1) };
     }
 }
@@ -161,15 +210,15 @@ mod tests {
                     let _ = began.send(());
                     gate.recv().is_ok()
                 };
-                work.run(tenant(1), slow).await
+                work.run(tenant(1), 1, slow).await
             }
         });
         begun.await.unwrap();
         let second = tokio::spawn({
             let work = Arc::clone(&work);
-            async move { work.run(tenant(1), || 2).await }
+            async move { work.run(tenant(1), 1, || 2).await }
         });
-        assert_eq!(work.run(tenant(2), || 3).await.unwrap(), 3);
+        assert_eq!(work.run(tenant(2), 1, || 3).await.unwrap(), 3);
         assert!(!second.is_finished());
         open.send(()).unwrap();
         assert!(busy.await.unwrap().unwrap());
@@ -182,7 +231,7 @@ mod tests {
         let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
         let (mut gates, mut held) = (Vec::new(), Vec::new());
         for number in 1..=3 {
-            work.places.lock().entry(tenant(number)).or_default().slow = 1;
+            work.places.lock().of.entry(tenant(number)).or_default().slow = 1;
             let (open, gate) = mpsc::channel::<()>();
             let (work, began) = (Arc::clone(&work), began.clone());
             held.push(tokio::spawn(async move {
@@ -190,12 +239,12 @@ mod tests {
                     let _ = began.send(number);
                     gate.recv().is_ok()
                 };
-                work.run(tenant(number), slow).await
+                work.run(tenant(number), 1, slow).await
             }));
             gates.push(open);
         }
         begun.recv().await.unwrap();
-        assert_eq!(work.run(tenant(4), || 4).await.unwrap(), 4);
+        assert_eq!(work.run(tenant(4), 1, || 4).await.unwrap(), 4);
         assert!(begun.try_recv().is_err(), "two slow ones at once");
         for gate in gates {
             gate.send(()).unwrap();
@@ -210,7 +259,7 @@ mod tests {
         let work = DecodeWork::default();
         let run = |source: &'static str| {
             let run = move || Decoder::compile(source).unwrap().run(&Payload::default()).is_ok();
-            work.run(tenant(1), run)
+            work.run(tenant(1), 1, run)
         };
         assert!(run("#{ a: 1 }").await.unwrap());
         assert!(!work.is_slow(tenant(1)));
@@ -223,12 +272,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_is_bounded_of_a_tenant_and_in_all() {
+        let work = DecodeWork::default();
+        let (own_max, all_max) = WAITING_BYTES_MAX;
+        let first = work.wait(tenant(1), own_max).unwrap();
+        assert!(matches!(work.run(tenant(1), 1, || 1).await, Err(Error::Busy { .. })));
+        let others: Vec<Waiting> =
+            (2..).map_while(|number| work.wait(tenant(number), own_max)).collect();
+        assert_eq!(others.len() + 1, all_max / own_max);
+        drop((first, others));
+        assert_eq!(work.places.lock().waiting, 0);
+        assert_eq!(work.run(tenant(1), 1, || 1).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
     async fn work_that_stops_leaves_its_place() {
         let work = DecodeWork::default();
         for _ in 0..DECODER_THREADS + 1 {
-            let stopped = work.run(tenant(1), || assert!(std::hint::black_box(false), "stops"));
+            let stopped = work.run(tenant(1), 1, || assert!(std::hint::black_box(false), "stops"));
             assert!(stopped.await.is_err());
         }
-        assert_eq!(work.run(tenant(1), || 1).await.unwrap(), 1);
+        assert_eq!(work.run(tenant(1), 1, || 1).await.unwrap(), 1);
     }
 }

@@ -203,12 +203,13 @@ impl App {
         let decoder = self.compiled_decoder(tenant, id, version).await;
         let run = match decoder.map_err(NotDecoded::Failed)? {
             Ok(decoder) => {
+                let bytes = payload.bytes.len();
                 let work = move || {
                     let PayloadToDecode { topic, content_type, meta, bytes } = &payload;
                     let payload = Payload { bytes, topic, content_type, meta };
                     decoder.run(&payload).map(|decoded| decoded_json(&decoded))
                 };
-                let run = self.0.decoders.work.run(tenant, work).await;
+                let run = self.0.decoders.work.run(tenant, bytes, work).await;
                 run.map_err(NotDecoded::Failed)?
             }
             Err(error) => Err(error),
@@ -298,7 +299,8 @@ impl App {
         let profile = tx.device_profile(id).await?;
         drop(tx);
         let source = StoredDeviceProfile::read(&profile.body)?.source;
-        let compiled = self.0.decoders.work.run(tenant, move || Decoder::compile(&source)).await?;
+        let (bytes, compile) = (source.len(), move || Decoder::compile(&source));
+        let compiled = self.0.decoders.work.run(tenant, bytes, compile).await?;
         Ok(compiled.map(|decoder| {
             let decoder = Arc::new(decoder);
             let key = (tenant, id, profile.version);

@@ -122,11 +122,12 @@ impl App {
         let samples = if samples.is_empty() { vec![SamplePayload::default()] } else { samples };
         let turns = &self.0.decoders.work;
         let compile = move || Decoder::compile(&source).map_err(fault);
-        let decoder = Arc::new(turns.run(context.tenant, compile).await?);
+        let decoder = Arc::new(turns.run(context.tenant, actual, compile).await?);
         let mut results = Vec::with_capacity(samples.len());
         for sample in samples {
             let decoder = Arc::clone(&decoder);
-            results.push(turns.run(context.tenant, move || try_one(&decoder, sample)).await?);
+            let (bytes, work) = (sample.data.len(), move || try_one(&decoder, sample));
+            results.push(turns.run(context.tenant, bytes, work).await?);
         }
         // Nothing is written: the record says that somebody looked.
         self.note(context, Action::DecoderRead, &resource, "done");
