@@ -192,6 +192,8 @@ fn what_grows_in_a_variable_reaches_a_bound() {
     check_error(keys, long.as_bytes(), limit, "too large");
     let json = format!("[{}1]", "1,".repeat(2_000));
     check_error("loop { payload.json(); }", json.as_bytes(), limit, "too much");
+    let shown = "let b = payload.text().split(\",\"); loop { b.to_string(); `${b}`; }";
+    check_error(shown, ",".repeat(1_900).as_bytes(), limit, "too much");
     let caught = "loop { try { loop { payload.json(); } } catch { } }";
     check_error(caught, json.as_bytes(), limit, "too much");
     check_error("fn f() { this } let a = 1; a.f()", b"", ScriptErrorKind::Source, "this");
