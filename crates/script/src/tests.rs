@@ -62,6 +62,7 @@ fn texts_and_json_are_read() {
     check("#{ a: from_base64(\"AQID\").u8(2) }", b"", r#"[{"a":3}]"#);
     check("#{ a: from_hex(\"01ab\").u8(1) }", b"", r#"[{"a":171}]"#);
     check("let j = payload.json(); #{ t: j.d.t }", br#"{"d":{"t":21.5}}"#, r#"[{"t":21.5}]"#);
+    check("let n = 0; for c in topic { n += 1; } #{ a: n }", b"", r#"[{"a":4}]"#);
     check("#{ a: topic.split(\"/\")[1], b: meta.port }", b"", r#"[{"a":"7","b":"5"}]"#);
     check("#{ a: 2 in [1, 2], b: \"x\" in #{ x: 1 } }", b"", r#"[{"a":true,"b":true}]"#);
 }
@@ -294,6 +295,12 @@ fn there_is_nothing_outside() {
         "sleep(1)",
         "rand()",
         "parse_json(\"{}\")",
+        "let c = topic.chars(); #{}",
+        "let c = topic.chars; #{}",
+        "let c = topic.chars(1); #{}",
+        "let c = topic.chars(0, 1); #{}",
+        "let c = topic.chars(0..1); #{}",
+        "let c = topic.chars(0..=1); #{}",
     ] {
         assert!(run(source, b"").is_err(), "{source} was let through");
     }

@@ -1,6 +1,8 @@
 //! What scripts do with texts, arrays, maps and numbers beyond the language's own operators: a
 //! chosen few, each of which costs no more than what it is given.
 
+use std::ops::{Range, RangeInclusive};
+
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 
 use crate::budget::{take, take_text};
@@ -69,7 +71,22 @@ fn number_of(value: &Dynamic) -> Option<f64> {
     value.as_float().ok().or_else(|| value.as_int().ok().map(|number| number as f64))
 }
 
+/// The engine's own iterators over the characters of a text can be kept in variables, where they
+/// hold four times the text and are copied whole: a text is gone through by `for` itself.
+fn no_kept_characters(engine: &mut Engine) {
+    fn refused() -> Answer<()> {
+        stop("chars: expected for c in text, or text.part(from, length)")
+    }
+    engine.register_fn("chars", |_: &str| refused());
+    engine.register_fn("chars", |_: &str, _: i64| refused());
+    engine.register_fn("chars", |_: &str, _: i64, _: i64| refused());
+    engine.register_fn("chars", |_: &str, _: Range<i64>| refused());
+    engine.register_fn("chars", |_: &str, _: RangeInclusive<i64>| refused());
+    engine.register_get("chars", |_: &mut ImmutableString| refused());
+}
+
 fn texts(engine: &mut Engine) {
+    no_kept_characters(engine);
     engine.register_fn("len", |text: &str| -> Answer<i64> {
         take_text(text)?;
         Ok(count(text.chars().count()))
