@@ -18,8 +18,8 @@ const KEY_WEIGHT: usize = 4;
 const STEP_WORK: u64 = 10;
 /// What compiling a byte of a source costs, in time, beside the weight of an item.
 const SOURCE_WEIGHT: usize = 32;
-/// How far down the stack a run may go, in bytes: a chain of operators or calls goes down by each of
-/// its parts, which no bound of the engine's counts.
+/// How far down the stack a run may go, in bytes, whatever the engine's own bounds of depth add up
+/// to.
 const STACK_USED_MAX: usize = STACK_BYTES / 2;
 
 thread_local! {
