@@ -85,13 +85,25 @@ impl Compiled {
 
     fn put(&mut self, id: CompiledId, decoder: Arc<Decoder>) {
         if self.by_id.len() >= DECODERS_KEPT_MAX {
-            let oldest = self.by_id.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
-            if let Some(oldest) = oldest {
-                self.by_id.remove(&oldest);
-            }
+            self.make_room();
         }
         self.uses += 1;
         self.by_id.insert(id, (decoder, self.uses));
+    }
+
+    /// Forgets the one that is unused for longest, of the tenant that has most: who has many loses
+    /// its own.
+    fn make_room(&mut self) {
+        let mut counts: HashMap<TenantId, usize> = HashMap::new();
+        for (tenant, ..) in self.by_id.keys() {
+            *counts.entry(*tenant).or_default() += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or_default();
+        let of_most = self.by_id.iter().filter(|((tenant, ..), _)| counts[tenant] == most);
+        let oldest = of_most.min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
+        if let Some(oldest) = oldest {
+            self.by_id.remove(&oldest);
+        }
     }
 }
 
@@ -120,11 +132,12 @@ impl Decoders {
         figures.cloned().unwrap_or_default()
     }
 
-    /// Forgets what a profile did: it is gone.
+    /// Forgets what a profile did, and its decoders: it is gone.
     pub(crate) fn forget(&self, tenant: TenantId, id: DeviceProfileId) {
         if let Some(known) = self.known.lock().get_mut(&tenant) {
             known.figures.remove(&id);
         }
+        self.compiled.lock().by_id.retain(|(of, profile, _), _| (*of, *profile) != (tenant, id));
     }
 
     fn count(&self, tenant: TenantId, id: DeviceProfileId, refusal: Option<DecoderRefusal>) {
@@ -190,12 +203,13 @@ impl App {
         let decoder = self.compiled_decoder(tenant, id, version).await;
         let run = match decoder.map_err(NotDecoded::Failed)? {
             Ok(decoder) => {
+                let bytes = payload.bytes.len();
                 let work = move || {
                     let PayloadToDecode { topic, content_type, meta, bytes } = &payload;
                     let payload = Payload { bytes, topic, content_type, meta };
                     decoder.run(&payload).map(|decoded| decoded_json(&decoded))
                 };
-                let run = self.0.decoders.work.run(tenant, work).await;
+                let run = self.0.decoders.work.run(tenant, bytes, work).await;
                 run.map_err(NotDecoded::Failed)?
             }
             Err(error) => Err(error),
@@ -285,12 +299,35 @@ impl App {
         let profile = tx.device_profile(id).await?;
         drop(tx);
         let source = StoredDeviceProfile::read(&profile.body)?.source;
-        let compiled = self.0.decoders.work.run(tenant, move || Decoder::compile(&source)).await?;
+        let (bytes, compile) = (source.len(), move || Decoder::compile(&source));
+        let compiled = self.0.decoders.work.run(tenant, bytes, compile).await?;
         Ok(compiled.map(|decoder| {
             let decoder = Arc::new(decoder);
             let key = (tenant, id, profile.version);
             self.0.decoders.compiled.lock().put(key, Arc::clone(&decoder));
             decoder
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_many_decoders_loses_its_own() {
+        let (many, few) = (TenantId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
+        let decoder = Arc::new(Decoder::compile("#{}").unwrap());
+        let id = |tenant, version| (tenant, DeviceProfileId::from_bytes([3; 16]), version);
+        let mut compiled = Compiled::default();
+        compiled.put(id(few, 1), Arc::clone(&decoder));
+        let room = u64::try_from(DECODERS_KEPT_MAX).unwrap();
+        for version in 1..=room + 5 {
+            compiled.put(id(many, version), Arc::clone(&decoder));
+        }
+        assert_eq!(compiled.by_id.len(), DECODERS_KEPT_MAX);
+        assert!(compiled.get(id(few, 1)).is_some());
+        assert!(compiled.get(id(many, 6)).is_none());
+        assert!(compiled.get(id(many, room + 5)).is_some());
     }
 }

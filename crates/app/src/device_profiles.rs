@@ -194,7 +194,7 @@ impl App {
         check_samples(&input.samples)?;
         let source = input.source.clone();
         let compile = move || Decoder::compile(&source).map(drop);
-        match self.0.decoders.work.run(context.tenant, compile).await? {
+        match self.0.decoders.work.run(context.tenant, input.source.len(), compile).await? {
             Ok(()) => Ok(()),
             Err(error) => Err(Error::invalid_at("source", error.to_string())),
         }

@@ -1,6 +1,8 @@
 //! The test bench: a decoder, stored or not, is tried on payloads that a person gives, and nothing
 //! of it is kept.
 
+use std::sync::Arc;
+
 use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +19,8 @@ use crate::{App, Error, Result};
 const PROFILE_SAMPLES_MAX: usize = 20;
 /// Longest sample, as it is written, in bytes; and longest text of what should come out.
 const SAMPLE_BYTES_MAX: usize = 8 * 1024;
+/// Longest samples of a profile together, with what should come out: every version keeps them.
+const SAMPLES_BYTES_MAX: usize = 32 * 1024;
 const NAME_CHARS_MAX: usize = 100;
 const TOPIC_CHARS_MAX: usize = 256;
 const TELEMETRY: &str = "v1/devices/me/telemetry";
@@ -39,6 +43,11 @@ pub(crate) fn check_samples(samples: &[SamplePayload]) -> Result<()> {
             let (name, max, actual) = ("profile_sample_bytes_max", SAMPLE_BYTES_MAX, longest);
             return Err(Error::Limit(LimitExceeded { name, max, actual }));
         }
+    }
+    let bytes = |one: &SamplePayload| one.data.len() + one.expected.as_ref().map_or(0, String::len);
+    let (max, actual) = (SAMPLES_BYTES_MAX, samples.iter().map(bytes).sum::<usize>());
+    if actual > max {
+        return Err(Error::Limit(LimitExceeded { name: "profile_samples_bytes_max", max, actual }));
     }
     Ok(())
 }
@@ -79,25 +88,23 @@ fn run(decoder: &Decoder, sample: &SamplePayload) -> std::result::Result<String,
     decoder.run(&payload).map(|decoded| decoded_json(&decoded)).map_err(fault)
 }
 
-/// Tries a source on samples. One that does not compile is the fault of each; without samples it
-/// is tried on nothing.
-fn try_all(source: &str, samples: Vec<SamplePayload>) -> Vec<SampleResult> {
-    let decoder = Decoder::compile(source).map_err(fault);
-    let samples = if samples.is_empty() { vec![SamplePayload::default()] } else { samples };
-    let each = samples.into_iter().map(|sample| {
-        let result = decoder.as_ref().map_err(Clone::clone);
-        let result = result.and_then(|decoder| run(decoder, &sample));
-        let matches = sample
-            .expected
-            .as_ref()
-            .map(|expected| result.as_ref().is_ok_and(|decoded| is_same(expected, decoded)));
-        SampleResult { name: sample.name, result, matches }
-    });
-    each.collect()
+/// Tries a decoder on a sample. That it does not compile is the fault of each.
+fn try_one(
+    decoder: &std::result::Result<Decoder, DecoderFault>,
+    sample: SamplePayload,
+) -> SampleResult {
+    let result = decoder.as_ref().map_err(Clone::clone);
+    let result = result.and_then(|decoder| run(decoder, &sample));
+    let matches = sample
+        .expected
+        .as_ref()
+        .map(|expected| result.as_ref().is_ok_and(|decoded| is_same(expected, decoded)));
+    SampleResult { name: sample.name, result, matches }
 }
 
 impl App {
-    /// Tries a decoder on samples; nothing is kept.
+    /// Tries a decoder on samples, without any on nothing; nothing is kept. Each sample has a turn
+    /// of its own: whose payloads wait do not wait for all of them.
     #[boxed]
     pub async fn try_decoder(
         &self,
@@ -112,8 +119,16 @@ impl App {
             return Err(Error::Limit(LimitExceeded { name, max, actual }));
         }
         check_samples(&samples)?;
-        let work = move || try_all(&source, samples);
-        let results = self.0.decoders.work.run(context.tenant, work).await?;
+        let samples = if samples.is_empty() { vec![SamplePayload::default()] } else { samples };
+        let turns = &self.0.decoders.work;
+        let compile = move || Decoder::compile(&source).map_err(fault);
+        let decoder = Arc::new(turns.run(context.tenant, actual, compile).await?);
+        let mut results = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let decoder = Arc::clone(&decoder);
+            let (bytes, work) = (sample.data.len(), move || try_one(&decoder, sample));
+            results.push(turns.run(context.tenant, bytes, work).await?);
+        }
         // Nothing is written: the record says that somebody looked.
         self.note(context, Action::DecoderRead, &resource, "done");
         Ok(results)
@@ -142,12 +157,29 @@ mod tests {
             sample("text", "x", None),
             sample("hex", "0", None),
         ];
+        let try_all = |source: &str, samples: Vec<SamplePayload>| -> Vec<SampleResult> {
+            let decoder = Decoder::compile(source).map_err(fault);
+            samples.into_iter().map(|sample| try_one(&decoder, sample)).collect()
+        };
         let results = try_all(source, samples);
         assert_eq!(results[0].result.as_deref(), Ok(r#"[{"t":21.5}]"#));
         let matches: Vec<Option<bool>> = results.iter().map(|one| one.matches).collect();
         assert_eq!(matches, [Some(true), Some(false), None, None]);
         assert_eq!(results[2].result.as_ref().unwrap_err().line, Some(1));
         assert_eq!(results[3].result.as_ref().unwrap_err().kind, "sample");
-        assert_eq!(try_all("let", Vec::new())[0].result.as_ref().unwrap_err().kind, "source");
+        let nothing = try_all("let", vec![sample("text", "", None)]);
+        assert_eq!(nothing[0].result.as_ref().unwrap_err().kind, "source");
+    }
+
+    #[test]
+    fn samples_are_bounded_together() {
+        let long = "x".repeat(SAMPLE_BYTES_MAX);
+        let mut samples = vec![sample("text", &long, None); SAMPLES_BYTES_MAX / SAMPLE_BYTES_MAX];
+        assert!(check_samples(&samples).is_ok());
+        samples.push(sample("text", "", Some("1")));
+        assert!(matches!(
+            check_samples(&samples),
+            Err(Error::Limit(LimitExceeded { name: "profile_samples_bytes_max", .. }))
+        ));
     }
 }

@@ -3,6 +3,7 @@
 use rhai::{Array, Dynamic, ImmutableString, Map};
 use serde_json::Value;
 
+use crate::budget::take;
 use crate::error::{Answer, ScriptError, stop, stop_at_limit};
 use crate::{
     ARRAY_ITEMS_MAX, DECODED_MAX, Decoded, JSON_DEPTH_MAX, MAP_KEYS_MAX, STRING_BYTES_MAX, Scalar,
@@ -10,6 +11,7 @@ use crate::{
 
 /// Reads JSON for a script. A mistake is at a line and column, and nothing of the text is said.
 pub(crate) fn from_json(bytes: &[u8]) -> Answer<Dynamic> {
+    take(bytes.len())?;
     match serde_json::from_slice::<Value>(bytes) {
         Ok(value) => {
             let (mut items, mut keys) = (0, 0);

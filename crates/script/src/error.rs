@@ -5,6 +5,11 @@ use std::fmt;
 
 use rhai::{Dynamic, EvalAltResult, ParseError, ParseErrorType, Position};
 
+/// Longest reason.
+const DETAIL_CHARS_MAX: usize = 500;
+/// Most that is shown of what a script threw.
+const THROWN_CHARS_MAX: usize = 1_000;
+
 /// What kind of trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScriptErrorKind {
@@ -62,7 +67,13 @@ impl std::error::Error for ScriptError {}
 
 impl ScriptError {
     pub(crate) fn new(kind: ScriptErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, line: None, column: None, detail: detail.into(), thrown: None }
+        let mut detail: String = detail.into();
+        // It may name what stands in the source, which can be long.
+        if let Some((end, _)) = detail.char_indices().nth(DETAIL_CHARS_MAX) {
+            detail.truncate(end);
+            detail.push_str(" ...");
+        }
+        Self { kind, line: None, column: None, detail, thrown: None }
     }
 
     pub(crate) fn limit(what: &str, max: u64, unit: &str) -> Self {
@@ -102,6 +113,30 @@ pub(crate) fn stop_at_limit<T>(what: &str, max: usize, unit: &str) -> Answer<T> 
     throw(ScriptErrorKind::Limit, format!("{what}: expected at most {max} {unit}"))
 }
 
+/// A bound of the whole run, as the engine carries it.
+#[cold]
+pub(crate) fn limit_told(detail: &str) -> Dynamic {
+    Dynamic::from(Told { kind: ScriptErrorKind::Limit, detail: detail.to_owned() })
+}
+
+/// Ends the script at a bound of the whole run: it cannot catch that.
+#[cold]
+pub(crate) fn end_at_limit<T>(detail: &str) -> Answer<T> {
+    Err(Box::new(EvalAltResult::ErrorTerminated(limit_told(detail), Position::NONE)))
+}
+
+/// What is said of a value that is too large.
+pub(crate) fn too_large() -> String {
+    format!(
+        "a value is too large: expected texts of at most {} bytes, arrays of {} items, maps of {} \
+         keys, {} in one another",
+        crate::STRING_BYTES_MAX,
+        crate::ARRAY_ITEMS_MAX,
+        crate::MAP_KEYS_MAX,
+        crate::VALUE_DEPTH_MAX
+    )
+}
+
 #[cold]
 fn throw<T>(kind: ScriptErrorKind, detail: String) -> Answer<T> {
     let told = Dynamic::from(Told { kind, detail });
@@ -127,7 +162,9 @@ pub(crate) fn of_run(error: EvalAltResult) -> ScriptError {
         EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => {
             return of_run(*inner).at(position);
         }
-        EvalAltResult::ErrorRuntime(value, _) => return of_thrown(value).at(position),
+        EvalAltResult::ErrorRuntime(value, _) | EvalAltResult::ErrorTerminated(value, _) => {
+            return of_thrown(value).at(position);
+        }
         EvalAltResult::ErrorVariableNotFound(name, _) => {
             (Run, format!("there is no variable {name} here: functions see their own only"))
         }
@@ -173,16 +210,7 @@ pub(crate) fn of_run(error: EvalAltResult) -> ScriptError {
             Limit,
             format!("too many calls in one another: expected at most {}", crate::CALL_DEPTH_MAX),
         ),
-        EvalAltResult::ErrorDataTooLarge(..) => (
-            Limit,
-            format!(
-                "a value is too large: expected texts of at most {} bytes, arrays of {} items, \
-                 maps of {} keys",
-                crate::STRING_BYTES_MAX,
-                crate::ARRAY_ITEMS_MAX,
-                crate::MAP_KEYS_MAX
-            ),
-        ),
+        EvalAltResult::ErrorDataTooLarge(..) => (Limit, too_large()),
         _ => (Run, "the script stopped here".to_owned()),
     };
     ScriptError::new(kind, detail).at(position)
@@ -193,7 +221,7 @@ fn of_thrown(value: Dynamic) -> ScriptError {
     match value.clone().try_cast::<Told>() {
         Some(Told { kind, detail }) => ScriptError::new(kind, detail),
         None => ScriptError {
-            thrown: Some(value.to_string()),
+            thrown: Some(value.to_string().chars().take(THROWN_CHARS_MAX).collect()),
             ..ScriptError::new(ScriptErrorKind::Run, "the script refused the payload (throw)")
         },
     }

@@ -2,6 +2,7 @@
 //! scripts in one bounded language that sees what it is given and nothing else: no clock, no
 //! chance, no input or output, no other script. The same script and input give the same result.
 
+mod budget;
 mod bytes;
 mod convert;
 mod decoder;
@@ -14,6 +15,7 @@ mod predicate;
 mod tests;
 mod text;
 
+pub use budget::take_work;
 pub use decoder::{Decoded, Decoder, Payload, Scalar, decoded_json};
 pub use error::{ScriptError, ScriptErrorKind};
 pub use predicate::{Inputs, Predicate};
@@ -42,6 +44,14 @@ pub const STRING_BYTES_MAX: usize = 8 * 1024;
 pub const ARRAY_ITEMS_MAX: usize = 4096;
 /// Most keys of a map, with all that is in it.
 pub const MAP_KEYS_MAX: usize = 1024;
+/// Largest value in a variable, in items of arrays with all that is in it: a key weighs as four, and
+/// sixteen bytes of a text or key as one.
+pub const VALUE_WEIGHT_MAX: usize = 16 * 1024;
+/// Deepest nesting of arrays and maps in a variable.
+pub const VALUE_DEPTH_MAX: usize = 64;
+/// Most that one run reads and copies, in the same measure: each look at a variable counts as all
+/// that is in it.
+pub const WEIGHT_MAX: usize = 10_000_000;
 /// Deepest nesting of JSON that a script reads.
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Most points of time that a decoder gives for one payload.

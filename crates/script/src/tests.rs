@@ -3,7 +3,7 @@
 use super::*;
 
 /// Runs on a thread with the stack that scripts are promised.
-pub(crate) fn deep<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+fn deep<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).unwrap();
     thread.join().unwrap()
 }
@@ -62,6 +62,7 @@ fn texts_and_json_are_read() {
     check("#{ a: from_base64(\"AQID\").u8(2) }", b"", r#"[{"a":3}]"#);
     check("#{ a: from_hex(\"01ab\").u8(1) }", b"", r#"[{"a":171}]"#);
     check("let j = payload.json(); #{ t: j.d.t }", br#"{"d":{"t":21.5}}"#, r#"[{"t":21.5}]"#);
+    check("let n = 0; for c in topic { n += 1; } #{ a: n }", b"", r#"[{"a":4}]"#);
     check("#{ a: topic.split(\"/\")[1], b: meta.port }", b"", r#"[{"a":"7","b":"5"}]"#);
     check("#{ a: 2 in [1, 2], b: \"x\" in #{ x: 1 } }", b"", r#"[{"a":true,"b":true}]"#);
 }
@@ -167,6 +168,82 @@ fn who_means_harm_reaches_a_bound() {
     check_error("payload.json()", long.as_bytes(), limit, "items");
 }
 
+/// What the engine's own bounds do not see: it looks at what a call gives back, not at variables.
+#[test]
+fn what_grows_in_a_variable_reaches_a_bound() {
+    let limit = ScriptErrorKind::Limit;
+    let many = ",".repeat(4_000);
+    let items = "let b = payload.text().split(\",\");";
+    for (growing, expect) in [
+        ("let m = #{}; let i = 0; loop { m[\"k\" + i] = b; i += 1; }", "too large"),
+        (
+            "let a = [[], [], [], [], [], [], [], []]; for i in 0..8 { a[i].push(b); } a",
+            "too large",
+        ),
+        ("let m = #{ a: #{} }; let i = 0; loop { m.a[\"k\" + i] = b; i += 1; }", "too large"),
+        ("fn f(x) { 0 } loop { f(b); }", "too much"),
+        ("fn f(x, y, z) { 0 } loop { f(b, b, b); }", "too much"),
+        ("let a = [b]; loop { a.contains(b); }", "too much"),
+        ("loop { let c = b; }", "too much"),
+    ] {
+        check_error(&format!("{items} {growing}"), many.as_bytes(), limit, expect);
+    }
+    let long = "x".repeat(8_000);
+    let keys = "let t = payload.text(); let m = #{}; let i = 0; loop { m[t + i] = 1; i += 1; }";
+    check_error(keys, long.as_bytes(), limit, "too large");
+    let json = format!("[{}1]", "1,".repeat(2_000));
+    check_error("loop { payload.json(); }", json.as_bytes(), limit, "too much");
+    let shown = "let b = payload.text().split(\",\"); loop { b.to_string(); `${b}`; }";
+    check_error(shown, ",".repeat(1_900).as_bytes(), limit, "too much");
+    let caught = "loop { try { loop { payload.json(); } } catch { } }";
+    check_error(caught, json.as_bytes(), limit, "too much");
+    check_error("fn f() { this } let a = 1; a.f()", b"", ScriptErrorKind::Source, "this");
+}
+
+/// A part of a chain may be a level of the stack, and each call begins another chain.
+#[test]
+fn long_chains_do_not_leave_the_stack() {
+    let limit = ScriptErrorKind::Limit;
+    let sums = format!("fn f(n) {{ f(n){} }} f(0)", " + 1".repeat(3_900));
+    check_error(&sums, b"", limit, "");
+    let slices = format!("fn f(b) {{ f(b){} }} f(payload)", ".slice(0, 1)".repeat(1_300));
+    check_error(&slices, b"xx", limit, "");
+    check(&format!("#{{ a: 0{} }}", " + 1".repeat(20)), b"", r#"[{"a":20}]"#);
+    for chain in [
+        format!("let m = #{{}}; m{}", ".a".repeat(8_000)),
+        format!("let m = [0]; m{}", "[0]".repeat(5_000)),
+    ] {
+        assert!(run(&chain, b"").is_err());
+    }
+}
+
+#[test]
+fn what_a_run_costs_is_told_once() {
+    let cost = |source: &str| {
+        let source = source.to_owned();
+        deep(move || {
+            let decoder = Decoder::compile(&source).unwrap();
+            take_work();
+            let _ = decoder.run(&Payload::default());
+            let cost = take_work();
+            assert_eq!(take_work(), 0);
+            cost
+        })
+    };
+    let (quick, slow) = (cost("#{ a: payload.len() }"), cost("loop { }"));
+    assert!((1..1_000).contains(&quick), "{quick}");
+    assert!(slow >= OPERATIONS_MAX, "{slow}");
+    assert_eq!(slow, cost("loop { }"));
+}
+
+#[test]
+fn a_reason_is_no_longer_than_its_bound() {
+    let error = run(&format!("no_such({})", vec!["1"; 4_000].join(", ")), b"").unwrap_err();
+    assert!(error.detail.len() < 600, "{}", error.detail.len());
+    let error = run("throw payload.text()", &[b'x'; 8_000]).unwrap_err();
+    assert_eq!(error.thrown.map(|thrown| thrown.len()), Some(1_000));
+}
+
 #[test]
 fn what_is_said_of_a_payload_is_bounded() {
     let kind = |meta: Vec<(String, String)>| {
@@ -218,6 +295,12 @@ fn there_is_nothing_outside() {
         "sleep(1)",
         "rand()",
         "parse_json(\"{}\")",
+        "let c = topic.chars(); #{}",
+        "let c = topic.chars; #{}",
+        "let c = topic.chars(1); #{}",
+        "let c = topic.chars(0, 1); #{}",
+        "let c = topic.chars(0..1); #{}",
+        "let c = topic.chars(0..=1); #{}",
     ] {
         assert!(run(source, b"").is_err(), "{source} was let through");
     }

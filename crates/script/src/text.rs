@@ -1,8 +1,11 @@
 //! What scripts do with texts, arrays, maps and numbers beyond the language's own operators: a
 //! chosen few, each of which costs no more than what it is given.
 
+use std::ops::{Range, RangeInclusive};
+
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 
+use crate::budget::{take, take_text};
 use crate::convert::from_json;
 use crate::error::{Answer, stop};
 
@@ -37,6 +40,17 @@ fn arrays(engine: &mut Engine) {
     engine.register_fn("remove", |map: &mut Map, key: &str| -> Dynamic {
         map.remove(key).unwrap_or(Dynamic::UNIT)
     });
+    // In place of the engine's own, which look for a function for each item.
+    for name in ["to_string", "to_debug"] {
+        engine.register_fn(name, |array: &mut Array| -> Answer<String> {
+            take(array.len() * 4)?;
+            Ok(format!("{array:?}"))
+        });
+        engine.register_fn(name, |map: &mut Map| -> Answer<String> {
+            take(map.len() * 4)?;
+            Ok(format!("#{map:?}"))
+        });
+    }
 }
 
 /// Whether two plain values are the same; numbers also across their kinds.
@@ -47,10 +61,8 @@ fn is_same(left: &Dynamic, right: &Dynamic) -> bool {
     if let (Ok(left), Ok(right)) = (left.as_int(), right.as_int()) {
         return left == right;
     }
-    let texts =
-        (left.clone().try_cast::<ImmutableString>(), right.clone().try_cast::<ImmutableString>());
-    match texts {
-        (Some(left), Some(right)) => left == right,
+    match (left.as_immutable_string_ref(), right.as_immutable_string_ref()) {
+        (Ok(left), Ok(right)) => left.as_str() == right.as_str(),
         _ => number_of(left).is_some_and(|left| number_of(right) == Some(left)),
     }
 }
@@ -59,23 +71,53 @@ fn number_of(value: &Dynamic) -> Option<f64> {
     value.as_float().ok().or_else(|| value.as_int().ok().map(|number| number as f64))
 }
 
+/// The engine's own iterators over the characters of a text can be kept in variables, where they
+/// hold four times the text and are copied whole: a text is gone through by `for` itself.
+fn no_kept_characters(engine: &mut Engine) {
+    fn refused() -> Answer<()> {
+        stop("chars: expected for c in text, or text.part(from, length)")
+    }
+    engine.register_fn("chars", |_: &str| refused());
+    engine.register_fn("chars", |_: &str, _: i64| refused());
+    engine.register_fn("chars", |_: &str, _: i64, _: i64| refused());
+    engine.register_fn("chars", |_: &str, _: Range<i64>| refused());
+    engine.register_fn("chars", |_: &str, _: RangeInclusive<i64>| refused());
+    engine.register_get("chars", |_: &mut ImmutableString| refused());
+}
+
 fn texts(engine: &mut Engine) {
-    engine.register_fn("len", |text: &str| count(text.chars().count()));
+    no_kept_characters(engine);
+    engine.register_fn("len", |text: &str| -> Answer<i64> {
+        take_text(text)?;
+        Ok(count(text.chars().count()))
+    });
     engine.register_fn("is_empty", |text: &str| text.is_empty());
-    engine.register_fn("contains", |text: &str, part: &str| text.contains(part));
+    engine.register_fn("contains", |text: &str, part: &str| -> Answer<bool> {
+        take_text(text)?;
+        Ok(text.contains(part))
+    });
     engine.register_fn("starts_with", |text: &str, part: &str| text.starts_with(part));
     engine.register_fn("ends_with", |text: &str, part: &str| text.ends_with(part));
     engine.register_fn("trimmed", |text: &str| text.trim().to_owned());
-    engine.register_fn("lower", |text: &str| text.to_lowercase());
-    engine.register_fn("upper", |text: &str| text.to_uppercase());
-    engine.register_fn("part", |text: &str, from: i64, length: i64| -> String {
+    engine.register_fn("lower", |text: &str| -> Answer<String> {
+        take_text(text)?;
+        Ok(text.to_lowercase())
+    });
+    engine.register_fn("upper", |text: &str| -> Answer<String> {
+        take_text(text)?;
+        Ok(text.to_uppercase())
+    });
+    engine.register_fn("part", |text: &str, from: i64, length: i64| -> Answer<String> {
+        take_text(text)?;
         let from = usize::try_from(from).unwrap_or(0);
-        text.chars().skip(from).take(usize::try_from(length).unwrap_or(0)).collect()
+        Ok(text.chars().skip(from).take(usize::try_from(length).unwrap_or(0)).collect())
     });
     engine.register_fn("split", |text: &str, at: &str| -> Answer<Array> {
         if at.is_empty() {
             return stop("split(text, at): expected a text to split at");
         }
+        // Each part may be a single byte of it.
+        take(text.len() * 2)?;
         Ok(text.split(at).map(|part| Dynamic::from(part.to_owned())).collect())
     });
     engine.register_fn("to_int", |text: &str| -> Answer<i64> {

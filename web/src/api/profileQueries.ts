@@ -32,7 +32,8 @@ export function profileDevicesQuery(id: string) {
 export function decoderTestQuery(source: string, samples: DecoderSample[], enabled: boolean) {
   return queryOptions({
     queryKey: ['decoder-test', source, samples],
-    queryFn: () => body(client.POST('/v1/device-profiles/test', { body: { source, samples } })),
+    queryFn: ({ signal }) =>
+      body(client.POST('/v1/device-profiles/test', { body: { source, samples }, signal })),
     placeholderData: keepPreviousData,
     enabled,
     gcTime: 10_000,

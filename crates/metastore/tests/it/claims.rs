@@ -95,13 +95,8 @@ async fn a_device_moves_whole_or_not_at_all() {
         assert_eq!(owner([11; 32]).await, (world.other, to, None));
         assert_eq!(owner([12; 32]).await, (world.other, to, Some(hash)));
         let tx = world.read().await;
-        assert!(
-            tx.credentials(pump.id)
-                .await
-                .expect("read")
-                .iter()
-                .all(|one| { one.revoked_at == Some(later(1)) })
-        );
+        let former = tx.credentials(pump.id).await.expect("read");
+        assert!(former.iter().all(|one| one.revoked_at == Some(later(1))));
         assert_eq!(tx.claim_window(pump.id).await.expect("read"), None);
         assert_eq!(tx.devices_away(9).await.expect("read")[0].other_device, to);
         assert!(matches!(tx.device(to).await, Err(Error::NotFound { .. })));

@@ -48,10 +48,12 @@ fn bytes_become_readings_over_every_door() {
         request.body(content_type, body).send()
     };
     assert_eq!(post("application/octet-stream", &[0, 217]).status, 200);
-    // JSON is taken as it comes.
+    // JSON is taken as it comes; bytes may begin like it.
+    assert_eq!(early.publish(TELEMETRY, b"[\x01").0, 0);
     tenant.send(&device, &json!({"t": 21.8})).expect(200);
     assert_eq!(early.publish(TELEMETRY, br#"{"t":21.9}"#).0, 0);
-    let expect: Vec<Value> = [21.5, 21.6, 21.7, 21.8, 21.9].map(Value::from).to_vec();
+    let bytes = f64::from(i16::from_be_bytes(*b"[\x01")) / 10.0;
+    let expect: Vec<Value> = [21.5, 21.6, 21.7, bytes, 21.8, 21.9].map(Value::from).to_vec();
     assert_eq!(values(&tenant, &device, "t"), expect);
 
     // A topic of its own is decoded, and relayed as it came.
@@ -62,7 +64,7 @@ fn bytes_become_readings_over_every_door() {
     assert_eq!(listener.message(), ("up/7".to_owned(), vec![0, 220]));
     assert_eq!(values(&tenant, &device, "port").last(), Some(&json!("up/7")));
     let read = profile(&tenant, &id);
-    assert_eq!((&read["decoded"], &read["refused"]), (&json!(4), &json!(0)));
+    assert_eq!((&read["decoded"], &read["refused"]), (&json!(5), &json!(0)));
 }
 
 #[test]
@@ -172,6 +174,11 @@ fn a_profile_is_checked_and_its_decoder_tried_before_it_counts() {
     assert_eq!(results[1]["fault"]["line"], 1);
     let endless = json!({"source": "loop { }"});
     let told = tenant.post("/v1/device-profiles/test", &endless).expect(200);
+    assert_eq!(told["items"][0]["fault"]["kind"], "limit");
+    // What grows in a variable is one step each time.
+    let growing = "let b = []; for i in 0..200 { b.push(i); }
+        let m = #{}; let i = 0; loop { m[\"k\" + i] = b; i += 1; }";
+    let told = tenant.post("/v1/device-profiles/test", &json!({"source": growing})).expect(200);
     assert_eq!(told["items"][0]["fault"]["kind"], "limit");
 }
 

@@ -146,15 +146,8 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             .header("x-source-sha256", &"0".repeat(64))
             .body("model/gltf-binary", b"nothing"),
         (_, "/v1/alerts/acknowledge") => request(method, &filled).json(&json!({"ids": [NEVER]})),
-        (_, "/v1/devices/{id}/sparkplug/commands") => {
-            request(method, &filled).json(&json!({"metric": "m", "value": 1}))
-        }
-        (_, "/v1/devices/{id}/edge-keys") => {
-            request(method, &filled).json(&json!({"public_key": ""}))
-        }
-        (_, "/v1/devices/{id}/rpc") => {
-            let call = json!({"method": "m", "params": {}, "timeout_ms": 100});
-            request(method, &filled).json(&call)
+        (_, path) if path.starts_with("/v1/devices/{id}/") => {
+            request(method, &filled).json(&for_device(path))
         }
         (_, "/v1/api-keys" | "/v1/grants") => {
             request(method, &filled).json(&json!({"name": "", "user_id": NEVER, "role": "viewer"}))
@@ -203,6 +196,16 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/users") => request(method, &filled).json(&json!({"email": "", "role": "viewer"})),
         (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
         _ => request(method, &filled).json(&json!({"name": ""})),
+    }
+}
+
+/// What one device is asked.
+fn for_device(path: &str) -> Value {
+    match path {
+        "/v1/devices/{id}/sparkplug/commands" => json!({"metric": "m", "value": 1}),
+        "/v1/devices/{id}/edge-keys" => json!({"public_key": ""}),
+        "/v1/devices/{id}/rpc" => json!({"method": "m", "params": {}, "timeout_ms": 100}),
+        _ => json!({"name": ""}),
     }
 }
 

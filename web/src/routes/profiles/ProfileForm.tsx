@@ -36,6 +36,10 @@ export function ProfileForm(props: {
   const change = (part: Partial<DeviceProfileSettings>) =>
     setSettings((before) => ({ ...before, ...part }))
   const tried = useTried(settings.source, settings.samples)
+  // An example takes the place of nothing that somebody wrote.
+  const isWritten =
+    settings.source.trim() !== '' &&
+    !decoderExamples().some((example) => example.source === settings.source)
   // Without a sample it is tried on nothing, which only says whether it is a script.
   const isTried = settings.samples.length > 0
   const fault =
@@ -110,7 +114,7 @@ export function ProfileForm(props: {
         />
         <Menu>
           <Menu.Target>
-            <Button size="xs" variant="default" className="self-start">
+            <Button size="xs" variant="default" className="self-start" disabled={isWritten}>
               {i18n.t('Begin with an example')}
             </Button>
           </Menu.Target>

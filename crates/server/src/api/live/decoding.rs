@@ -24,14 +24,20 @@ pub(super) async fn decoder(app: &App, tenant: TenantId, device: DeviceId) -> Pa
     PayloadDecoder::new(Arc::new(DeviceDecoder { app: app.clone(), on, tenant, device }))
 }
 
+/// By its type, or as it looks: bytes may begin with a brace by chance, and what is said to be bytes
+/// is not looked at.
 fn is_json(content_type: &str, payload: &[u8]) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    kind == "application/json"
-        || kind.ends_with("+json")
-        || payload
-            .iter()
-            .find(|byte| !byte.is_ascii_whitespace())
-            .is_some_and(|byte| matches!(byte, b'{' | b'['))
+    if kind == "application/json" || kind.ends_with("+json") {
+        return true;
+    }
+    let text = payload.trim_ascii();
+    kind != "application/octet-stream"
+        && matches!(
+            (text.first(), text.last()),
+            (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']'))
+        )
+        && std::str::from_utf8(text).is_ok()
 }
 
 fn is_for(rule: &DecoderRule, topic: &str, content_type: &str, payload: &[u8]) -> bool {
@@ -96,6 +102,9 @@ mod tests {
         assert!(!is_for(&rule, "down/7", "", &[1]));
         assert!(!is_for(&rule, "up/7", "", b" {\"t\":1}"));
         assert!(!is_for(&rule, "up/7", "application/JSON; charset=utf-8", b"1"));
+        assert!(is_for(&rule, "up/7", "", b"[\x01\x02"));
+        assert!(is_for(&rule, "up/7", "", b"{\x90\xff}"));
+        assert!(is_for(&rule, "up/7", "application/octet-stream", b"[1]"));
         rule.decodes_json = true;
         assert!(is_for(&rule, "up/7", "application/json", b"{}"));
     }
