@@ -23,17 +23,17 @@ async fn what_went_with_the_platform_does_not_seem_to_go_on() {
     let device = customer.device;
     world.app.connection_opened((customer.tenant(), device), 1, view.clone());
     let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
-    assert_eq!(listed, [view.clone()], "before it is written");
+    assert_eq!(listed, std::slice::from_ref(&view), "before it is written");
     world.app.flush_connections().await;
     let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
-    assert_eq!(listed, [view.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&view));
 
     world.clock.advance(Duration::from_secs(60));
     let world = world.reopen().await;
     let ended = ConnectionView { ended_at: Some(world.app.0.started_at), ..view };
     // Whether or not that is written yet.
     let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
-    assert_eq!(listed, [ended.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&ended));
     world.app.flush_connections().await;
     let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
     assert_eq!(listed, [ended]);
