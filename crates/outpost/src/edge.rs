@@ -41,6 +41,9 @@ use upload::{Sent, Uploader, back_off};
 pub const EDGE_CONNECTIONS_MAX: usize = 1_000;
 /// The least that an edge may keep on its disk, in bytes.
 pub const EDGE_DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// The smallest bound of a batch that can be asked for, in bytes: statements stay few beside what
+/// they are about.
+pub const EDGE_BATCH_BYTES_MIN: usize = 16 * 1024;
 /// The largest batch that can be asked for, in bytes: with one line more it has to fit into a
 /// request.
 pub const EDGE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -135,8 +138,9 @@ impl EdgeConfig {
         if self.disk_bytes_max < EDGE_DISK_BYTES_MIN {
             return refuse(format!("disk_bytes_max: at least {EDGE_DISK_BYTES_MIN}"));
         }
-        if self.batch_bytes_max == 0 || self.batch_bytes_max > EDGE_BATCH_BYTES_MAX {
-            return refuse(format!("batch_bytes_max: 1 to {EDGE_BATCH_BYTES_MAX}"));
+        let (least, most) = (EDGE_BATCH_BYTES_MIN, EDGE_BATCH_BYTES_MAX);
+        if !(least..=most).contains(&self.batch_bytes_max) {
+            return refuse(format!("batch_bytes_max: {least} to {most}"));
         }
         if self.root_key.starts_with(&self.directory) {
             return refuse("root_key: has to lie outside the directory".to_owned());
@@ -303,6 +307,7 @@ impl Edge {
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             ended = stating.run() => ended,
+            ended = stating.keep_room() => ended,
             ended = upload_all(&stating, uploader, &condition, rng.as_ref()) => ended,
             ended = keep_house(&directory, (&*front, &*stating), &condition, &*clock) => ended,
             () = accept_all(listener, acceptor, &broker, &mut connections) => Ok(()),
@@ -401,11 +406,14 @@ async fn upload_all(
             continue;
         }
         let reading = Arc::clone(stating);
-        let content = tokio::task::spawn_blocking(move || reading.content(&statement)).await;
-        let content = content.map_err(|error| EdgeError::Damaged(error.to_string()))??;
+        let packing = tokio::task::spawn_blocking(move || {
+            let content = reading.content(&statement)?;
+            upload::body(statement.as_bytes(), &content)
+        });
+        let body = packing.await.map_err(|error| EdgeError::Damaged(error.to_string()))??;
         let (_, waiting) = stating.journal.lock().waiting();
         let waiting = waiting.saturating_sub(statement.fields().entries);
-        let sent = uploader.send(statement.as_bytes(), &content, waiting).await;
+        let sent = uploader.send(body, waiting).await;
         let pause = match sent {
             Sent::Taken { pause, refused, clock_offset_us } => {
                 *stating.clock_offset_us.lock() = clock_offset_us;

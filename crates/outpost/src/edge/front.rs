@@ -33,7 +33,7 @@ pub(super) struct Front {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) disk_bytes_max: u64,
     arrivals: Arrivals,
-    attached: Mutex<Vec<(DeviceId, DeviceLink)>>,
+    attached: Mutex<Vec<(DeviceId, CredentialId, DeviceLink)>>,
 }
 
 impl Front {
@@ -47,10 +47,10 @@ impl Front {
         Self { tenant, devices, log, clock, disk_bytes_max, arrivals, attached }
     }
 
-    /// Ends the connections of devices that are let in no more.
+    /// Ends the connections of devices that are let in no more, or with another token only.
     pub(super) fn close_removed(&self) {
-        for (device, link) in self.attached.lock().iter() {
-            if !self.devices.is_let_in(*device) {
+        for (device, credential, link) in self.attached.lock().iter() {
+            if !self.devices.is_let_in(*device, *credential) {
                 link.close(CloseReason::Revoked);
             }
         }
@@ -131,8 +131,7 @@ impl Login for Front {
     ) -> Result<Arc<DeviceSession>, LoginError> {
         let Credential::Token(token) = credential else { return Err(LoginError::Unknown) };
         let found = self.devices.by_token(token.expose()).ok_or(LoginError::Unknown)?;
-        let credential = CredentialId::from_bytes(*found.id.as_bytes());
-        let mut session = DeviceSession::new(self.tenant, found.id, credential);
+        let mut session = DeviceSession::new(self.tenant, found.id, found.credential());
         session.name = Some(Secret::new(found.name));
         session.address = peer.address.map(|address| address.ip().to_canonical());
         Ok(Arc::new(session))
@@ -210,10 +209,15 @@ impl Sink for Front {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
-        self.attached.lock().push((session.device, link));
+        let mut attached = self.attached.lock();
+        // It may have been removed since it was let in.
+        if !self.devices.is_let_in(session.device, session.credential) {
+            link.close(CloseReason::Revoked);
+        }
+        attached.push((session.device, session.credential, link));
     }
 
     async fn detach(&self, _session: &Arc<DeviceSession>, link: &DeviceLink) {
-        self.attached.lock().retain(|(_, one)| one.id() != link.id());
+        self.attached.lock().retain(|(.., one)| one.id() != link.id());
     }
 }

@@ -12,7 +12,7 @@ use veritwin_verify::{Digest, EDGE_STATEMENT_BYTES, EdgeKind, EdgeStatement};
 
 use super::{EdgeError, place};
 
-const STATEMENTS_FILE: &str = "statements";
+pub(super) const STATEMENTS_FILE: &str = "statements";
 const SENT_FILE: &str = "sent.json";
 /// The file is written anew, without what was taken or given up, when it has reached this size and
 /// at least half of it is not needed.

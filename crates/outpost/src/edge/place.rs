@@ -19,6 +19,7 @@ use veritwin_keys::{
     sealed_dek_id,
 };
 
+use super::journal::STATEMENTS_FILE;
 use super::{EdgeConfig, EdgeError};
 
 pub(super) const CERTIFICATE_FILE: &str = "certificate.pem";
@@ -94,6 +95,14 @@ pub(super) fn init(
     let directory = &config.directory;
     if let Some(known) = read_json::<Identity>(&directory.join(IDENTITY_FILE))? {
         return checked(known, config);
+    }
+    if directory.join(STATEMENTS_FILE).exists() {
+        let detail = format!(
+            "{} holds what an edge has stated, but its {IDENTITY_FILE} is lost: put that back, or \
+             make another edge in a directory of its own",
+            directory.display()
+        );
+        return Err(EdgeError::Damaged(detail));
     }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);

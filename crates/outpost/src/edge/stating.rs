@@ -105,8 +105,6 @@ impl Stating {
         let mut consumer = self.log.consumer(from)?;
         let mut open = Open::default();
         let mut due = self.clock.monotonic();
-        let mut room = tokio::time::interval(ROOM_INTERVAL);
-        room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let wait = due.saturating_sub(self.clock.monotonic());
             let waits_for_age =
@@ -115,10 +113,6 @@ impl Stating {
                 next = consumer.next() => next?,
                 () = tokio::time::sleep(wait), if waits_for_age => {
                     self.state(&mut open).await?;
-                    continue;
-                }
-                _ = room.tick() => {
-                    self.make_room()?;
                     continue;
                 }
             };
@@ -134,6 +128,17 @@ impl Stating {
                 }
                 open.add(position, (line.as_str(), from, to));
             }
+            self.make_room()?;
+        }
+    }
+
+    /// Looks for room while nothing comes in, because nothing fits; for ever. By itself: a reader
+    /// of a large file is not called off for it again and again.
+    pub(super) async fn keep_room(&self) -> Result<(), EdgeError> {
+        let mut room = tokio::time::interval(ROOM_INTERVAL);
+        room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            room.tick().await;
             self.make_room()?;
         }
     }
