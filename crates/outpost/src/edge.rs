@@ -293,14 +293,7 @@ impl Edge {
     /// Serves until `shutdown` is done or something fails that only a start can mend; then what
     /// was read is made durable.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
-        place::write_json(
-            &self.directory.join(RUN_FILE),
-            &serde_json::json!({
-                "mqtts": self.address.to_string(),
-                "ca": self.directory.join(place::CERTIFICATE_FILE),
-                "pid": std::process::id(),
-            }),
-        )?;
+        self.write_run_file();
         let Self { directory, listener, acceptor, broker, front, stating, uploader, .. } = self;
         let (condition, clock, rng) = (self.condition, self.clock, self.rng);
         let mut connections = JoinSet::new();
@@ -324,10 +317,29 @@ impl Edge {
             tracing::warn!("the edge's log was not closed");
         }
         let said = condition.status(&front, &stating, clock.as_ref());
-        status::write(&directory, &EdgeStatus { running: false, ..said })?;
+        let written = status::write(&directory, &EdgeStatus { running: false, ..said });
         let run_file = directory.join(RUN_FILE);
-        std::fs::remove_file(&run_file).map_err(EdgeError::io(run_file.display()))?;
+        let removed = std::fs::remove_file(&run_file).map_err(EdgeError::io(run_file.display()));
+        if let Err(error) = written.and(removed) {
+            tracing::warn!(%error, "that the edge has stopped is not written down");
+        }
         ended
+    }
+
+    /// Says where the edge listens. A full disk, which only the platform can empty, is no reason
+    /// not to start.
+    fn write_run_file(&self) {
+        let written = place::write_json(
+            &self.directory.join(RUN_FILE),
+            &serde_json::json!({
+                "mqtts": self.address.to_string(),
+                "ca": self.directory.join(place::CERTIFICATE_FILE),
+                "pid": std::process::id(),
+            }),
+        );
+        if let Err(error) = written {
+            tracing::warn!(%error, "where the edge listens is not written down");
+        }
     }
 }
 
