@@ -22,6 +22,12 @@ use super::entries::{submission_of, submit_error};
 /// When an edge tries again whose tenant has stored as much as it may.
 const FULL_AGAIN: Duration = Duration::from_secs(60);
 
+/// A batch counts as so many readings beside those in it, whatever becomes of it: its statement is
+/// written down and makes leaves of the ledger.
+const BATCH_READINGS: u32 = 4_096;
+/// Most lines of a batch whose refusal is recorded one by one; further ones are counted.
+const REFUSALS_MAX: u64 = 100;
+
 type Lines = Vec<Result<EdgeLine, PayloadError>>;
 type Children = HashMap<String, Result<Arc<DeviceSession>, LoginError>>;
 
@@ -53,6 +59,7 @@ pub(super) async fn take(
 ) -> Result<EdgeAnswer, SubmitError> {
     // Whoever is over a rate is told before anything is read.
     live.admit_readings(Origin::Device(session), 0)?;
+    let own = live.pace(Origin::Device(session), 0, BATCH_READINGS);
     let sender = EdgeSender {
         tenant: session.tenant,
         device: session.device,
@@ -67,7 +74,7 @@ pub(super) async fn take(
                 outcome: said.outcome.as_str(),
                 last_counter: said.last_counter,
                 refused: 0,
-                wait: Duration::ZERO,
+                wait: own,
                 now: live.app().clock().now(),
             });
         }
@@ -85,7 +92,8 @@ pub(super) async fn take(
     let made = make(live, session, (lines, &children), received_at)?;
     let Made { entries, mut refused, wait } = made;
     // A rate slows the edge down instead of refusing what it has kept for so long.
-    let own = live.pace(Origin::Device(session), 0, 0);
+    let lines_refused = u32::try_from(refused).unwrap_or(u32::MAX);
+    let own = own.max(live.pace(Origin::Device(session), 0, lines_refused));
     let submissions = entries.into_iter().map(submission_of).collect();
     let kept = live.app().edge_keep(turn, submissions).await.map_err(submit_error)?;
     refused += kept.parts_refused;
@@ -165,6 +173,9 @@ impl Made {
         (reason, detail): (RefusalReason, String),
     ) {
         self.refused += 1;
+        if self.refused > REFUSALS_MAX {
+            return;
+        }
         self.entries.push(SinkEntry::Refusal(Refusal {
             tenant: session.tenant,
             device: session.device,
