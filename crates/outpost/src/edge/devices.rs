@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{Clock, CredentialId, DeviceId, Rng, Secret, Timestamp};
+use veritwin_domain::{Clock, CredentialId, DeviceId, Rng, Secret, Timestamp, find_unseen};
 use veritwin_keys::{constant_time_eq, token};
 
 use super::{EdgeError, place};
@@ -129,8 +129,12 @@ pub(super) fn add(
     rng: &dyn Rng,
 ) -> Result<Secret<String>, EdgeError> {
     let refuse = |detail: String| Err(EdgeError::Configuration(detail));
-    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
+    // As the platform has it: what it would refuse by its name is not taken here first.
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || find_unseen(name).is_some() {
         return refuse(format!("a device's name needs 1 to {NAME_BYTES_MAX} bytes of text"));
+    }
+    if name.trim() != name {
+        return refuse("a device's name neither begins nor ends with a space".to_owned());
     }
     let _lock = lock(directory)?;
     let path = directory.join(FILE);
@@ -199,7 +203,7 @@ mod tests {
         let known = list(place.path()).expect("read");
         assert!(known.iter().all(|one| later.is_let_in(one.id, one.credential())));
         assert_eq!(list(place.path()).expect("read").len(), 1, "the same device");
-        for bad in ["", " ", "a\nb", &"n".repeat(257)] {
+        for bad in ["", " ", "pump ", "a\nb", "a\u{200b}b", &"n".repeat(257)] {
             assert!(add(place.path(), bad, &clock, &SystemRng).is_err(), "{bad:?}");
         }
     }
