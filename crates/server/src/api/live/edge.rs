@@ -196,6 +196,13 @@ impl Made {
         content: EdgeContent,
         received_at: Timestamp,
     ) -> Result<(), SubmitError> {
+        let is_empty = match &content {
+            EdgeContent::Readings(readings) => readings.is_empty(),
+            EdgeContent::Attributes(entries) => entries.is_empty(),
+        };
+        if is_empty {
+            return Ok(());
+        }
         let (tenant, device, credential) = (child.tenant, child.device, child.credential);
         let counted = match content {
             EdgeContent::Readings(readings) => {
