@@ -139,6 +139,13 @@ pub(super) fn add(
     let _lock = lock(directory)?;
     let path = directory.join(FILE);
     let mut devices = load(&path)?;
+    // The platform does not tell names by their case.
+    let folded = name.to_lowercase();
+    if let Some(other) =
+        devices.iter().find(|one| one.name != name && one.name.to_lowercase() == folded)
+    {
+        return refuse(format!("the edge has a device of this name already: {}", other.name));
+    }
     let made = token::generate(rng, TOKEN_PREFIX);
     let token_sha256 = hex::encode(token::digest(made.expose()));
     match devices.iter_mut().find(|one| one.name == name) {
@@ -203,7 +210,7 @@ mod tests {
         let known = list(place.path()).expect("read");
         assert!(known.iter().all(|one| later.is_let_in(one.id, one.credential())));
         assert_eq!(list(place.path()).expect("read").len(), 1, "the same device");
-        for bad in ["", " ", "pump ", "a\nb", "a\u{200b}b", &"n".repeat(257)] {
+        for bad in ["", " ", "pump ", "Pump", "a\nb", "a\u{200b}b", &"n".repeat(257)] {
             assert!(add(place.path(), bad, &clock, &SystemRng).is_err(), "{bad:?}");
         }
     }

@@ -243,3 +243,23 @@ impl Made {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::{CredentialId, DeviceId, TenantId};
+
+    use super::*;
+
+    #[test]
+    fn refusals_are_recorded_up_to_a_bound() {
+        let device = DeviceId::from_bytes([2; 16]);
+        let credential = CredentialId::from_bytes([3; 16]);
+        let session = DeviceSession::new(TenantId::from_bytes([1; 16]), device, credential);
+        let mut made = Made::default();
+        for _ in 0..REFUSALS_MAX + 5 {
+            let why = (RefusalReason::Payload, "no line".to_owned());
+            made.refuse(&session, Timestamp::from_micros(0), why);
+        }
+        assert_eq!((made.refused, made.entries.len() as u64), (REFUSALS_MAX + 5, REFUSALS_MAX));
+    }
+}
