@@ -13,7 +13,7 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_CHARS_MAX: usize = 100;
 
 /// The allowed arrows; `domain` is open to all. A change here has a reason in docs/adr/.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("keys", &[]),
     ("log", &["keys"]),

@@ -54,6 +54,7 @@ impl Action {
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
                 | Self::RoleWrite
+                | Self::RouteWrite
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
@@ -265,6 +266,12 @@ define_actions! {
     RoleRead = "role.read" on Access;
     /// Make, change or delete roles of the tenant's own.
     RoleWrite = "role.write" on Access;
+    /// Open, send again and discard messages that could not be delivered; send a sample.
+    RouteDeliver = "route.deliver" on Tenant;
+    /// See to which places messages go, by which rules, and how it went.
+    RouteRead = "route.read" on Tenant;
+    /// Say which messages go to which places outside.
+    RouteWrite = "route.write" on Tenant;
     /// List rules.
     RuleList = "rule.list" on Rule;
     /// Read one rule.

@@ -25,6 +25,7 @@ const POLICIES: [&str; 9] = [
     include_str!("../policies/partners.cedar"),
     include_str!("../policies/rights.cedar"),
     include_str!("../policies/providers.cedar"),
+    include_str!("../policies/routes.cedar"),
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
     include_str!("../policies/records.cedar"),

@@ -15,11 +15,13 @@ pub const MAIL: &str = "mail";
 pub const PROMISES: &str = "promises";
 /// Deletes what is past its time.
 pub const RETENTION: &str = "retention";
+/// Takes messages to the places outside that tenants registered.
+pub const ROUTES: &str = "routes";
 /// Watches over access: raises security alerts and incidents, tells administrators.
 pub const SECURITY: &str = "security";
 /// Flushes and compacts telemetry segments.
 pub const SEGMENTS: &str = "segments";
 
 /// Every job there is.
-pub const ALL: [&str; 9] =
-    [ALERTS, DEMO, INGEST, LEDGER, MAIL, PROMISES, RETENTION, SECURITY, SEGMENTS];
+pub const ALL: [&str; 10] =
+    [ALERTS, DEMO, INGEST, LEDGER, MAIL, PROMISES, RETENTION, ROUTES, SECURITY, SEGMENTS];

@@ -217,6 +217,8 @@ impl App {
     pub(crate) fn access_changed(&self, tenant: TenantId) {
         self.0.access.changed(tenant);
         self.0.live.publish(tenant, || crate::LiveEvent::Access);
+        // Rules may be about groups of devices.
+        self.route_sources_changed(tenant);
     }
 
     /// Sessions, or what support rests on, ended: open connections ask whether theirs goes on.

@@ -17,6 +17,8 @@ use crate::model::HeldView;
 pub enum Job {
     /// Evaluates alert rules.
     Alerts,
+    /// Puts what routing rules want on its way.
+    Routes,
     /// Seals what is durable into the ledger.
     Ledger,
     /// Writes segments and cuts the log.
@@ -38,6 +40,7 @@ impl Job {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alerts => "alerts",
+            Self::Routes => "routes",
             Self::Ledger => "ledger",
             Self::Segments => "segments",
             Self::Records => "records",
@@ -51,7 +54,7 @@ impl Job {
     /// Longest time between two turns that readiness accepts.
     pub const fn turn_max(self) -> Duration {
         match self {
-            Self::Alerts | Self::Ledger | Self::Archive => Duration::from_secs(60),
+            Self::Alerts | Self::Routes | Self::Ledger | Self::Archive => Duration::from_secs(60),
             Self::Segments | Self::Records | Self::Promises => Duration::from_secs(120),
             // One mail server that does not answer holds a round for minutes.
             Self::Mail | Self::Evidence => Duration::from_secs(600),
@@ -71,6 +74,7 @@ struct State {
 pub(crate) struct JobBoard {
     jobs: Mutex<BTreeMap<Job, State>>,
     pub(crate) alerts_held: HeldTenants,
+    pub(crate) routes_held: HeldTenants,
     pub(crate) ledger_held: HeldTenants,
 }
 
@@ -107,8 +111,12 @@ impl JobBoard {
         (!problems.is_empty()).then(|| problems.join("; "))
     }
 
-    fn held(&self) -> [(Job, &HeldTenants); 2] {
-        [(Job::Alerts, &self.alerts_held), (Job::Ledger, &self.ledger_held)]
+    fn held(&self) -> [(Job, &HeldTenants); 3] {
+        [
+            (Job::Alerts, &self.alerts_held),
+            (Job::Routes, &self.routes_held),
+            (Job::Ledger, &self.ledger_held),
+        ]
     }
 }
 

@@ -37,10 +37,11 @@ impl LogCut {
 
 impl App {
     /// How far each consumer is, by name.
-    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 4] {
+    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 5] {
         [
             ("segments", self.0.engine.persisted_position()),
             ("alerts", self.0.alerts.saved_position()),
+            ("routes", self.0.routes.saved_position()),
             ("ledger", self.sealed_position()),
             ("sessions", self.sessions_position()),
         ]
@@ -71,6 +72,7 @@ impl App {
                 waits_s = waited.as_secs(),
                 log_bytes = self.0.log.size_bytes(),
                 held_by_alerts = jobs.alerts_held.count(),
+                held_by_routes = jobs.routes_held.count(),
                 held_by_ledger = jobs.ledger_held.count(),
                 "the log cannot be cut and grows: a full disk stops writing; see `veritwin doctor`"
             );

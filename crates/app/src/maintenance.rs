@@ -130,6 +130,7 @@ impl App {
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
         tx.connections_purge(before).await?;
+        tx.route_messages_purge(trusted.saturating_sub(crate::route_queue::PARKED_KEPT)).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;

@@ -34,6 +34,7 @@ use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
 use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
+use crate::route_job::RouteBoard;
 use crate::security::Security;
 use crate::{Error, Result};
 
@@ -154,6 +155,7 @@ pub(crate) struct Inner {
     pub(crate) backup: crate::backup::BackupHold,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
+    pub(crate) routes: RouteBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
     pub(crate) jobs: JobBoard,
@@ -376,6 +378,7 @@ impl App {
             backup: crate::backup::BackupHold::default(),
             lineage,
             alerts: AlertBoard::default(),
+            routes: RouteBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
@@ -404,6 +407,7 @@ impl App {
             tracing::warn!(%error, "what the checks of before left stays until the next start");
         }
         self.start_alerts().await?;
+        self.start_routes().await?;
         self.start_maintenance();
         self.start_ledger();
         self.start_promises();

@@ -172,6 +172,12 @@ define_ids! {
     ProvisionProfileId;
     /// One request through any listener, for tracing.
     RequestId;
+    /// A place outside to which a tenant's messages go.
+    RouteDestinationId;
+    /// A message on its way to such a place, or parked.
+    RouteMessageId;
+    /// A rule that says which messages go where.
+    RouteRuleId;
     /// An alert rule.
     RuleId;
     /// A sign-in session.

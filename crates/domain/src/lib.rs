@@ -28,8 +28,9 @@ pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
     CustomRoleId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, FileId, GrantId,
     GroupId, HoldId, IdError, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
-    ProvisionProfileId, RequestId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
-    SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
+    ProvisionProfileId, RequestId, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId,
+    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, UserId,
+    WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

@@ -7,8 +7,8 @@ use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
     Declaration, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, GrantId, GroupId,
     HoldId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role,
-    RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId,
-    Timestamp, UserId, WorkspaceId,
+    RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId,
+    StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -46,10 +46,11 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId DeviceId
-    DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId IncidentId LinkId LogId MessageId
-    PackageId PlanId ProvisionProfileId RuleId SessionId SiteId StreamActId StreamRuleId
-    SupportGrantId TenantId TicketId UserId WorkspaceId
+    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
+    DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId IncidentId
+    LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId RouteMessageId
+    RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId
+    UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -141,6 +141,12 @@ impl Update {
         self
     }
 
+    /// Counts a column up by so many.
+    pub(crate) fn add(mut self, column: &'static str, more: u64) -> Self {
+        self.statement.value(column, Expr::col(column).add(more.bind()));
+        self
+    }
+
     pub(crate) fn filter(mut self, condition: Expr) -> Self {
         self.statement.and_where(condition);
         self

@@ -2,10 +2,12 @@
 //! object stores. HTTPS to public addresses only; a name is resolved once, every address it has
 //! is judged, and that very address is connected to. Redirects are never followed.
 
+mod brokers;
 mod client;
 mod ranges;
 mod target;
 mod turns;
+mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,11 +16,15 @@ use async_recursion::async_recursion as boxed;
 use tokio::net::TcpStream;
 use veritwin_domain::{AddressList, LimitExceeded};
 
+pub use brokers::{BROKER_TIMEOUT, BrokerKind, BrokerMessage, BrokerReply};
 pub use client::{Call, GuardedClient, REPLY_BYTES_MAX, Reply};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use turns::{
     BRANCH_CALLS_MAX, CALLS_MAX, Caller, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX,
     TENANT_CALLS_WAITING_MAX,
+};
+pub use webhook::{
+    WEBHOOK_REPLY_BYTES_MAX, WEBHOOK_TIMEOUT, Webhook, WebhookReply, webhook_secret,
 };
 
 use crate::register::NotRegistered;

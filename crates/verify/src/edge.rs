@@ -117,10 +117,9 @@ impl EdgeFields {
         let mut out = [0; UNSIGNED_BYTES];
         let mut rest = out.as_mut_slice();
         for part in parts {
-            if let Some((head, tail)) = rest.split_at_mut_checked(part.len()) {
-                head.copy_from_slice(part);
-                rest = tail;
-            }
+            let Some((head, tail)) = rest.split_at_mut_checked(part.len()) else { break };
+            head.copy_from_slice(part);
+            rest = tail;
         }
         out
     }

@@ -137,6 +137,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Rules'), 'RulesPage'),
     ),
     page(
+      '/routing',
+      lazyRouteComponent(() => import('../routes/routing/Routing'), 'RoutingPage'),
+    ),
+    page(
       '/ledger',
       lazyRouteComponent(() => import('../routes/Ledger'), 'LedgerPage'),
     ),

@@ -8,6 +8,7 @@ mod credentials;
 mod inventory;
 mod ledger;
 mod retained;
+mod routes;
 mod rule_sight;
 mod streams;
 

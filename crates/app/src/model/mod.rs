@@ -13,6 +13,7 @@ mod partners;
 mod people;
 mod providers;
 mod provisioning;
+mod routes;
 mod security;
 mod streams;
 mod telemetry;
@@ -60,6 +61,10 @@ pub use provisioning::{
     AuthorityInput, AuthorityView, ClaimInput, ClaimState, ClaimedDevice, ClaimsView,
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
+};
+pub use routes::{
+    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteMatch,
+    RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

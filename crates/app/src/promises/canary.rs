@@ -29,7 +29,7 @@ pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
 }
 
 /// A text that is nowhere else. Letters only, in lower case: no store writes it differently.
-fn canary(rng: &dyn Rng) -> String {
+pub(super) fn canary(rng: &dyn Rng) -> String {
     let mut bytes = [0u8; LETTERS / 2];
     rng.fill(&mut bytes);
     let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);

@@ -4,11 +4,13 @@
 
 mod access;
 mod canary;
+mod egress;
 mod fingerprints;
 mod fixture;
 mod moved;
 mod newcomers;
 mod nobody;
+mod outside;
 mod partners;
 mod passwords;
 mod probe;

@@ -60,6 +60,7 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::egress::probe(self),
             super::partners::probe(self),
             super::retention::probe(self),
             super::sign_up::optional_probe(self),

@@ -114,6 +114,15 @@ impl App {
         }
     }
 
+    /// P02: whoever is to be called is registered by that.
+    pub(crate) fn enter_anybody(&self, target: &veritwin_outbound::guard::Target) {
+        use veritwin_outbound::register::DestinationKind;
+        if self.0.promises.is_sabotaged(2) {
+            let place = crate::route_places::place_at(target);
+            self.0.egress.register(place, DestinationKind::Recipient, "sabotage");
+        }
+    }
+
     /// P22: the platform also writes what it stores in clear.
     pub(super) fn leak(&self, text: &str) {
         if self.0.promises.sabotage.is_on(22) {

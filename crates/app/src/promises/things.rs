@@ -73,6 +73,7 @@ impl App {
         self.probe_streams(context, &mut things).await?;
         self.probe_provisioning(context, &mut things).await?;
         self.probe_sent(context, device, &mut things).await?;
+        self.probe_routes(context, device, &mut things).await?;
         Ok(things)
     }
 

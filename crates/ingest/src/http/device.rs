@@ -198,12 +198,12 @@ async fn read_attributes(
 
 /// The value of a parameter in a query, percent-decoded.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    decoded(values(query?, name).next()?)
+    unescaped(values(query?, name).next()?)
 }
 
 /// The same for a list with commas, of which clients may also write one parameter for each part.
 fn list_parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let parts: Vec<String> = values(query?, name).filter_map(decoded).collect();
+    let parts: Vec<String> = values(query?, name).filter_map(unescaped).collect();
     (!parts.is_empty()).then(|| parts.join(","))
 }
 
@@ -212,7 +212,7 @@ fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
 }
 
-fn decoded(value: &str) -> Option<String> {
+fn unescaped(value: &str) -> Option<String> {
     let mut out = Vec::with_capacity(value.len());
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {

@@ -17,6 +17,7 @@ const fn name(topic: DeviceTopic) -> &'static str {
         DeviceTopic::RpcResponse(_) => "rpc_response",
         DeviceTopic::Gateway(_) => "gateway",
         DeviceTopic::Chunk { .. } => "package",
+        DeviceTopic::Claim => "claim",
         DeviceTopic::Relay => "relay",
         DeviceTopic::Sparkplug => "sparkplug",
     }

@@ -259,7 +259,8 @@ async fn bulk_writes_of_tables() {
     ghost[at..at + 5].copy_from_slice(b"ghost");
     let card = &include_bytes!("../../../../fuzz/corpus/arrow/refused_text")[1..];
     let unsigned = &include_bytes!("../../../../fuzz/corpus/arrow/unsigned")[1..];
-    let table: [((&str, &str), &[u8], u16, &str); 6] = [
+    type Row<'a> = ((&'a str, &'a str), &'a [u8], u16, &'a str);
+    let table: [Row<'_>; 6] = [
         (KEY, &ghost, 400, "\"row\":2"),
         (KEY, own, 400, "expected a column device"),
         (BEARER, named, 400, "for itself only"),

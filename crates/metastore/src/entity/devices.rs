@@ -231,6 +231,7 @@ impl TenantTx {
         let freed = self.update(TABLE).set("gateway_id", None::<DeviceId>).eq("gateway_id", id);
         self.core.update(freed).await?;
         self.alerts_end_with(id).await?;
+        self.route_messages_delete_of(id).await?;
         let gone = NameChange::Remove { tenant: self.tenant, device: id };
         self.core.name_changes.lock().push(gone);
         Ok(())

@@ -37,6 +37,8 @@ mod plans;
 mod provisioning;
 mod restored;
 mod retained;
+mod route_messages;
+mod routes;
 mod rules;
 mod sessions;
 mod settings;
@@ -82,6 +84,10 @@ pub use plans::Plan;
 pub use provisioning::{FoundProfile, ProvisionProfile, ProvisionedDevice};
 pub use restored::EndedAccess;
 pub use retained::RetainedMessage;
+pub use route_messages::{
+    RouteFailure, RouteMessage, RouteMessageState, RouteParked, RouteParkedFilter, RouteRoom,
+};
+pub use routes::{RouteDestination, RouteLane, RouteRule, RouteSettled};
 pub use rules::Rule;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;

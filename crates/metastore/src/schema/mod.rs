@@ -20,6 +20,7 @@ mod v23;
 mod v24;
 mod v25;
 mod v26;
+mod v27;
 mod v28;
 mod v29;
 mod v3;
@@ -218,6 +219,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 24, tables: v24::TABLES, added: v24::ADDED },
     Migration { version: 25, tables: v25::TABLES, added: v25::ADDED },
     Migration { version: 26, tables: v26::TABLES, added: &[] },
+    Migration { version: 27, tables: v27::TABLES, added: &[] },
     Migration { version: 28, tables: v28::TABLES, added: &[] },
     Migration { version: 29, tables: v29::TABLES, added: &[] },
     Migration { version: 30, tables: &[], added: v30::ADDED },

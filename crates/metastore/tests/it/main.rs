@@ -15,6 +15,7 @@ mod platform;
 mod postgres;
 mod postgres_server;
 mod providers;
+mod routes;
 mod secrecy;
 mod streams;
 mod turns;

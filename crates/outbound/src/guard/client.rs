@@ -13,9 +13,11 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::turns::{Caller, Turns, Waits};
+use super::turns::{Caller, Turn, Turns, Waits};
 use super::{Guard, GuardError, Target};
 use crate::archive::TrustError;
 use crate::register::{Destination, EgressRegister};
@@ -93,6 +95,8 @@ pub struct GuardedClient {
     guard: Guard,
     register: Arc<EgressRegister>,
     tls: TlsConnector,
+    /// For what is not HTTP.
+    plain_tls: TlsConnector,
     turns: Turns,
 }
 
@@ -125,9 +129,10 @@ impl GuardedClient {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let plain_tls = TlsConnector::from(Arc::new(config.clone()));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { guard, register, tls, turns: Turns::default() })
+        Ok(Self { guard, register, tls, plain_tls, turns: Turns::default() })
     }
 
     /// The guard, to judge an address when a tenant stores it.
@@ -155,6 +160,30 @@ impl GuardedClient {
         }
     }
 
+    /// A connection to a place that is registered and may be called, with its turn.
+    pub(super) async fn open(
+        &self,
+        caller: Option<Caller>,
+        target: &Target,
+        waits: &Waits,
+    ) -> Result<(Turn, TcpStream), GuardError> {
+        self.guard.check(target)?;
+        let destination = Destination::new(target.host(), target.port());
+        self.register.check(&destination)?;
+        let turn = self.turns.take(caller, destination, waits).await;
+        let turn = turn.map_err(GuardError::Busy)?;
+        Ok((turn, self.guard.connect(target).await?))
+    }
+
+    /// Verified TLS for what is not HTTP.
+    pub(super) async fn secure_plainly(
+        &self,
+        target: &Target,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, GuardError> {
+        secure(&self.plain_tls, target, stream).await
+    }
+
     async fn exchange(
         &self,
         caller: Option<Caller>,
@@ -164,16 +193,8 @@ impl GuardedClient {
         let target = call.target;
         let host = target.host().to_owned();
         let broken = |problem: String| GuardError::Unreachable { host: host.clone(), problem };
-        self.guard.check(target)?;
-        let destination = Destination::new(target.host(), target.port());
-        self.register.check(&destination)?;
-        let turn = self.turns.take(caller, destination, waits).await;
-        let _turn = turn.map_err(GuardError::Busy)?;
-        let stream = self.guard.connect(target).await?;
-        let name = host.trim_matches(['[', ']']).trim_end_matches('.').to_owned();
-        let name = ServerName::try_from(name).map_err(|error| broken(error.to_string()))?;
-        let stream = self.tls.connect(name, stream).await;
-        let stream = stream.map_err(|error| broken(format!("TLS: {error}")))?;
+        let (_turn, stream) = self.open(caller, target, waits).await?;
+        let stream = secure(&self.tls, target, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(REPLY_HEADER_BYTES_MAX)
             .handshake(TokioIo::new(stream))
@@ -205,6 +226,18 @@ impl GuardedClient {
         driver.abort();
         reply
     }
+}
+
+async fn secure(
+    tls: &TlsConnector,
+    target: &Target,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, GuardError> {
+    let broken =
+        |problem: String| GuardError::Unreachable { host: target.host().to_owned(), problem };
+    let name = target.host().trim_matches(['[', ']']).trim_end_matches('.').to_owned();
+    let name = ServerName::try_from(name).map_err(|error| broken(error.to_string()))?;
+    tls.connect(name, stream).await.map_err(|error| broken(format!("TLS: {error}")))
 }
 
 fn request(call: &Call<'_>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {

@@ -148,12 +148,13 @@ pub(super) fn add(
     }
     let made = token::generate(rng, TOKEN_PREFIX);
     let token_sha256 = hex::encode(token::digest(made.expose()));
+    let count = devices.len();
     match devices.iter_mut().find(|one| one.name == name) {
         Some(known) => {
             known.token_sha256 = token_sha256;
             known.removed_at_us = None;
         }
-        None if devices.len() >= EDGE_DEVICES_MAX => {
+        None if count >= EDGE_DEVICES_MAX => {
             return refuse(format!("an edge has at most {EDGE_DEVICES_MAX} devices"));
         }
         None => devices.push(LocalDevice {

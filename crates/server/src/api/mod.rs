@@ -41,6 +41,9 @@ mod promises;
 mod provisioning;
 mod repeat;
 mod rights;
+mod route_destinations;
+mod route_messages;
+mod route_rules;
 mod rules;
 mod session;
 mod simulation;
@@ -137,6 +140,9 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(telemetry::routes())
         .merge(streams::routes())
         .merge(rules::routes())
+        .merge(route_destinations::routes())
+        .merge(route_rules::routes())
+        .merge(route_messages::routes())
         .merge(alerts::routes())
         .merge(ledger::routes())
         .merge(promises::routes())

@@ -86,6 +86,14 @@ pub(super) fn claim_state() -> Object {
     one_of(&["none", "away", "here", "given_back", "back"])
 }
 
+pub(super) fn route_kind() -> Object {
+    one_of(&["webhook", "mqtt", "nats"])
+}
+
+pub(super) fn route_failure() -> Object {
+    one_of(&["unreachable", "failing", "refused", "redirect", "not_allowed", "full"])
+}
+
 pub(super) fn quality() -> Object {
     one_of(&["good", "uncertain", "bad"])
 }

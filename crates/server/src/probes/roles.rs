@@ -53,6 +53,20 @@ fn endpoints(document: &Value) -> Result<Vec<Endpoint>, String> {
     Ok(found)
 }
 
+/// A body of routing that is understood, and wrong in what it says.
+pub(super) fn of_routing(path: &str) -> Value {
+    match path {
+        "/v1/route-destinations" | "/v1/route-destinations/{id}" => json!({
+            "name": "", "kind": "webhook", "recipient": "", "purpose": "", "url": "",
+        }),
+        "/v1/route-rules" | "/v1/route-rules/{id}" => json!({
+            "name": "", "matches": {"kind": "messages", "topic": ""}, "destination_ids": [],
+        }),
+        // Of a rule that there is not: everything of everybody would be sent again.
+        _ => json!({"rule_id": "00000000-0000-7000-8000-000000000000"}),
+    }
+}
+
 /// A request that is understood, asks for the right, and then finds nothing or is invalid.
 fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>) {
     const JSON: &str = "application/json";
@@ -118,6 +132,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             json!({"name": "", "strategy": "create_new", "devices_max": 1})
         }
         (_, "/v1/roles" | "/v1/roles/{id}") => json!({"name": ""}),
+        (_, path) if path.starts_with("/v1/route-") => of_routing(path),
         (_, "/v1/rules" | "/v1/rules/{id}") => json!({
             "name": "", "severity": "none", "condition": {"kind": "no_data", "after_seconds": 600},
         }),

@@ -34,13 +34,15 @@ const OFFER: &str = "GET /v1/session/provider";
 /// Asking who one is answers 204 for nobody, and tells nothing.
 const WHO_AM_I: &str = "GET /v1/session";
 /// Paths with a parameter that names nothing of a tenant's, with why.
-const NO_TENANT_ID: [(&str, &str); 7] = [
+const NO_TENANT_ID: [(&str, &str); 9] = [
     ("/v1/certificates/{host}", "a host name that is not the caller's is none, see certificates"),
     ("/v1/certificates/{host}/acme", "the same"),
     ("/v1/plans/{id}", "plans are the platform's"),
     ("/v1/plans/{id}/expiring", "the same"),
     ("/v1/promises/{id}/check", "promises are the platform's"),
     ("/v1/ledger/entries/{index}/proof", "an index counts inside the caller's own log"),
+    ("/v1/route-messages/{id}", "parked after a minute of tries: the platform's own check has one"),
+    ("/v1/route-messages/{id}/replay", "the same"),
     ("/v1/support-desk/break-glass/{id}/approve", "only the platform's own staff may ask"),
 ];
 
@@ -95,6 +97,16 @@ struct Access {
     authority: String,
     profile: String,
     device_profile: String,
+    route_destination: String,
+    route_rule: String,
+}
+
+/// A place outside that is switched off.
+fn place_outside() -> Value {
+    json!({
+        "name": "p", "kind": "webhook", "recipient": "r", "purpose": "p",
+        "url": "https://hooks.example/", "instructed": true, "enabled": false,
+    })
 }
 
 impl Access {
@@ -115,6 +127,11 @@ impl Access {
         let profile = id(profile["profile"].clone());
         let decoder = json!({"name": "d", "source": "#{}"});
         let device_profile = id(tenant.post("/v1/device-profiles", &decoder).expect(201));
+        let place = tenant.post("/v1/route-destinations", &place_outside()).expect(201);
+        let route_destination = id(place["destination"].clone());
+        let matches = json!({"kind": "messages", "topic": "t"});
+        let rule = json!({"name": "r", "matches": matches, "destination_ids": [route_destination]});
+        let route_rule = id(tenant.post("/v1/route-rules", &rule).expect(201));
         Self {
             role,
             group,
@@ -125,6 +142,8 @@ impl Access {
             authority,
             profile,
             device_profile,
+            route_destination,
+            route_rule,
         }
     }
 
@@ -139,6 +158,8 @@ impl Access {
             authority: other(&self.authority),
             profile: other(&self.profile),
             device_profile: other(&self.device_profile),
+            route_destination: other(&self.route_destination),
+            route_rule: other(&self.route_rule),
         }
     }
 }
@@ -366,6 +387,8 @@ impl Ids {
             "device-authorities" => &self.access.authority,
             "device-profiles" => &self.access.device_profile,
             "provision-profiles" => &self.access.profile,
+            "route-destinations" => &self.access.route_destination,
+            "route-rules" => &self.access.route_rule,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
@@ -401,6 +424,10 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PUT", "/v1/twins/{id}/bindings/{device}") => request.json(&json!({})),
         ("PUT", "/v1/device-profiles/{id}") => request.json(&json!({"name": "mine", "source": ""})),
         ("POST", "/v1/device-profiles/{id}/restore") => request.json(&json!({"version": 1})),
+        ("PUT", "/v1/route-destinations/{id}") => request.json(&place_outside()),
+        ("PUT", "/v1/route-rules/{id}") => request.json(&json!({
+            "name": "r", "matches": {"kind": "messages", "topic": "t"}, "destination_ids": [],
+        })),
         ("PUT", "/v1/device-authorities/{id}") | ("PATCH", "/v1/provision-profiles/{id}") => {
             request.json(&json!({"name": "x"}))
         }

@@ -84,6 +84,20 @@ fn fill_newcomers(request: Request, path: &str) -> Request {
     }
 }
 
+/// Which messages go to which places outside.
+fn fill_routing(request: Request, path: &str) -> Request {
+    match path {
+        "/v1/route-destinations" | "/v1/route-destinations/{id}" => request.json(&json!({
+            "name": "", "kind": "webhook", "recipient": "", "purpose": "", "url": "",
+        })),
+        "/v1/route-rules" | "/v1/route-rules/{id}" => {
+            let matches = json!({"kind": "messages", "topic": ""});
+            request.json(&json!({"name": "", "matches": matches, "destination_ids": []}))
+        }
+        _ => request.json(&json!({"rule_id": NEVER})),
+    }
+}
+
 /// A path to nothing that is read, with what it has to be asked with.
 fn asked(path: &str, filled: String) -> String {
     match path {
@@ -145,6 +159,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/api-keys" | "/v1/grants") => {
             request(method, &filled).json(&json!({"name": "", "user_id": NEVER, "role": "viewer"}))
         }
+        (_, path) if path.starts_with("/v1/route-") => fill_routing(request(method, &filled), path),
         (_, "/v1/rules" | "/v1/rules/{id}") => {
             let rule = json!({"name": "", "severity": "none", "condition": condition()});
             request(method, &filled).json(&rule)

@@ -71,7 +71,7 @@ impl Tenant {
     /// or what counts for everybody is set, with the administrator's session: no built-in role lets
     /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 12] = [
+        const GIVES: [&str; 14] = [
             "/v1/api-keys",
             "/v1/certificates",
             "/v1/device-authorities",
@@ -81,6 +81,8 @@ impl Tenant {
             "/v1/networks",
             "/v1/provision-profiles",
             "/v1/roles",
+            "/v1/route-destinations",
+            "/v1/route-rules",
             "/v1/support-",
             "/v1/tenants",
             "/v1/users",

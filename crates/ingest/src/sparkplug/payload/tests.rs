@@ -186,8 +186,8 @@ fn of_two_values_none_is_taken() {
     let parameter = |value: &[u8]| with(18, &message(3, value));
     let both = |field: u64| [message(field, card), message(field, fine)].concat();
     let names = [message(1, b"religion"), message(1, fine)].concat();
-    let doors: [fn(&[u8], Screening) -> Result<Payload<'_>, PayloadError>; 2] =
-        [read, read_passed_on];
+    type Door = fn(&[u8], Screening) -> Result<Payload<'_>, PayloadError>;
+    let doors: [Door; 2] = [read, read_passed_on];
     let check = |bytes: &[u8], expect: &str| {
         // Whatever is screened, and whichever of the two it is that must not be kept.
         for screening in [Screening::ALL, Screening::NONE] {

@@ -1,0 +1,129 @@
+//! Routing: what a rule wants is queued once, goes to nobody who may not be called, is parked then,
+//! and goes with its device.
+
+use std::time::Duration;
+
+use veritwin_domain::{RouteDestinationId, RouteRuleId};
+use veritwin_metastore::{
+    RouteDestination, RouteFailure, RouteLane, RouteMessageState, RouteParkedFilter, RouteRule,
+};
+
+use super::{Customer, Page, World};
+use crate::App;
+use crate::route_match::Matched;
+use crate::route_places::{StoredDestination, StoredKind};
+use crate::route_queue::RoomLeft;
+use crate::route_rules::{StoredMatch, StoredRule};
+
+/// A rule for everything to a place that may not be called.
+async fn register(app: &App, customer: &Customer) -> (RouteRuleId, RouteDestinationId) {
+    let at = app.clock().now();
+    let place = StoredDestination {
+        kind: StoredKind::Webhook,
+        name: "home".to_owned(),
+        recipient: "nobody".to_owned(),
+        purpose: "none".to_owned(),
+        url: "https://127.0.0.1/".to_owned(),
+        instructed_by: "nobody".to_owned(),
+        instructed_at_us: 0,
+    };
+    let place = RouteDestination {
+        id: RouteDestinationId::generate(at, app.rng()),
+        body: place.bytes().expect("a body"),
+        secret: vec![7; 32],
+        enabled: true,
+        version: 1,
+        created_at: at,
+    };
+    let (devices, groups) = (Vec::new(), Vec::new());
+    let (types, keys) = (Vec::new(), Vec::new());
+    let rule = StoredRule {
+        name: "all".to_owned(),
+        matches: StoredMatch::Readings { devices, groups, types, twin: None, keys },
+        expression: Some("values.t > 25.0".to_owned()),
+        destinations: vec![place.id],
+    };
+    let rule = RouteRule {
+        id: RouteRuleId::generate(at, app.rng()),
+        body: rule.bytes().expect("a body"),
+        enabled: true,
+        version: 1,
+        created_at: at,
+    };
+    let tx = app.0.store.begin(&customer.context).await.expect("records");
+    tx.route_destination_create(&place).await.expect("a place");
+    tx.route_rule_create(&rule).await.expect("a rule");
+    tx.commit().await.expect("written");
+    (rule.id, place.id)
+}
+
+async fn lane(app: &App, customer: &Customer) -> Option<RouteLane> {
+    let tx = app.0.store.read(&customer.context).await.expect("records");
+    tx.route_lanes().await.expect("lanes").first().copied()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_not_be_called_is_parked_and_counted_once() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    register(&world.app, &customer).await;
+    world.app.start_routes().await.expect("started");
+    world.send(&customer, 20.0).await;
+    world.send(&customer, 30.0).await;
+    let parked = world
+        .until("a parked message", async || {
+            world.clock.advance(Duration::from_secs(60));
+            lane(&world.app, &customer).await.filter(|lane| lane.parked > 0)
+        })
+        .await;
+    assert_eq!((parked.matched, parked.delivered, parked.retried), (1, 0, 2));
+    assert_eq!(parked.last_error, Some(RouteFailure::NotAllowed));
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    let all = RouteParkedFilter::default();
+    let items = tx.route_messages_parked(all, &Page::whole()).await.expect("listed").items;
+    assert_eq!(items.iter().map(|one| one.device).collect::<Vec<_>>(), [customer.device]);
+    drop(tx);
+    let world = world.reopen().await;
+    world.app.start_routes().await.expect("again");
+    world.send(&customer, 31.0).await;
+    let more = world
+        .until("the next message", async || {
+            lane(&world.app, &customer).await.filter(|lane| lane.matched > 1)
+        })
+        .await;
+    assert_eq!(more.matched, 2, "what was before is not taken up again");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_says_twice_is_queued_once_and_goes_with_its_device() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let app = &world.app;
+    register(app, &customer).await;
+    let rules = app.load_routes(customer.tenant()).await.expect("rules");
+    let mut room = RoomLeft::default();
+    for positions in [[5, 6], [6, 7]] {
+        let matched = |position| Matched {
+            rule: 0,
+            device: customer.device,
+            position,
+            part: 0,
+            body: Some(b"{}".to_vec()),
+        };
+        let wanted = positions.map(matched).into();
+        let queued = app.queue_routes(("routes", &customer.context), &rules, wanted, &mut room);
+        queued.await.expect("queued");
+    }
+    let waiting = async || {
+        let tx = app.0.store.read(&customer.context).await.expect("records");
+        tx.route_room(RouteMessageState::Waiting).await.expect("weighed").messages
+    };
+    assert_eq!(waiting().await, 3);
+    assert_eq!(lane(app, &customer).await.map(|lane| lane.matched), Some(3));
+    let tx = app.0.store.begin(&customer.context).await.expect("records");
+    tx.device_delete(customer.device).await.expect("gone");
+    tx.commit().await.expect("written");
+    assert_eq!(waiting().await, 0);
+    world.app.close().await;
+}

@@ -1,0 +1,367 @@
+//! Takes from the log, in order and once, what routing rules want sent, and puts it into lanes in
+//! the transaction that notes how far the tenant is. A place that does not answer holds nothing
+//! here; a tenant that cannot be read or written is held by itself.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use veritwin_access::jobs;
+use veritwin_domain::{RouteDestinationId, TenantId};
+use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
+
+use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
+use crate::job_board::{Job, JobWatch};
+use crate::route_expression::Allowance;
+use crate::route_match::{Known, LiveRule, matched};
+use crate::route_places::{RoutePlaces, StoredDestination, place_at};
+use crate::route_queue::RoomLeft;
+use crate::{App, Error, Result};
+
+const CONSUMER: &str = "routes";
+/// Tenants that are read in at once at a start.
+const TENANTS_AT_ONCE: usize = 16;
+const TICK: Duration = Duration::from_secs(1);
+/// How far everybody is, is noted this often.
+const SAVE_TICKS: u32 = 5;
+
+/// What other parts tell the job, and what it tells them.
+#[derive(Debug, Default)]
+pub(crate) struct RouteBoard {
+    changed: Mutex<HashSet<TenantId>>,
+    wake: Notify,
+    saved_position: Mutex<u64>,
+    /// Something waits in a lane.
+    pub(crate) due: Notify,
+    pub(crate) places: RoutePlaces,
+}
+
+impl RouteBoard {
+    /// Everything before this position has had its effect.
+    pub(crate) fn saved_position(&self) -> u64 {
+        *self.saved_position.lock()
+    }
+}
+
+/// A tenant that has rules.
+struct TenantRoutes {
+    rules: Vec<LiveRule>,
+    room: RoomLeft,
+    allowance: Allowance,
+    late: bool,
+}
+
+struct RouteJob {
+    app: App,
+    /// Tenants that have rules and are not held, and held ones on their way back.
+    tenants: HashMap<TenantId, TenantRoutes>,
+    /// Everything before this position was given to the tenants that are not late.
+    here: u64,
+    /// Reads again what late tenants have not had.
+    late: Option<Lane>,
+}
+
+/// What a tenant is given at once.
+type Given = BTreeMap<TenantId, Vec<(u64, Arc<Entry>)>>;
+
+impl App {
+    /// Rules or places of a tenant changed.
+    pub(crate) fn route_sources_changed(&self, tenant: TenantId) {
+        self.0.routes.changed.lock().insert(tenant);
+        self.0.routes.wake.notify_one();
+        self.0.routes.due.notify_one();
+    }
+
+    pub(crate) async fn start_routes(&self) -> Result<()> {
+        let platform = self.job(jobs::ROUTES);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let offset = tx.offset(CONSUMER).await?;
+        drop(tx);
+        // A platform of before had no rules, so nothing that stands in its log is wanted.
+        let tail = self.0.log.tail_position();
+        let start = offset.unwrap_or(tail).clamp(self.0.log.first_position(), tail);
+        *self.0.routes.saved_position.lock() = start;
+        let mut job =
+            RouteJob { app: self.clone(), tenants: HashMap::new(), here: start, late: None };
+        let tenants = self.all_tenants(&platform).await?.into_iter();
+        let reads = tenants.map(|tenant| {
+            let app = self.clone();
+            async move { (tenant.id, app.load_routes(tenant.id).await) }
+        });
+        let mut reads = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
+        while let Some((tenant, loaded)) = reads.next().await {
+            job.put_in(tenant, loaded, start, false);
+        }
+        if offset.is_none() {
+            job.advance().await;
+        }
+        let consumer = self.0.log.consumer(start)?;
+        let watch = self.watch_job(Job::Routes);
+        self.0.tasks.spawn(async move { job.run(consumer, &watch).await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_lanes().await });
+        Ok(())
+    }
+
+    /// The rules of a tenant that hold; its places are in the egress register from then on.
+    pub(crate) async fn load_routes(&self, tenant: TenantId) -> Result<Vec<LiveRule>> {
+        let tx = self.0.store.read(&self.job_in(jobs::ROUTES, tenant)).await?;
+        let (places, rows) = (tx.route_destinations().await?, tx.route_rules().await?);
+        let groups = if rows.is_empty() { Vec::new() } else { tx.device_groups().await? };
+        drop(tx);
+        let mut enabled = HashSet::<RouteDestinationId>::new();
+        for place in places.iter().filter(|place| place.enabled) {
+            let stored = StoredDestination::read(place)?;
+            if let Ok(target) = stored.kind.target(&stored.url) {
+                self.enter_route_place(tenant, place.id, Some(place_at(&target)));
+                enabled.insert(place.id);
+            }
+        }
+        let mut rules = Vec::new();
+        for row in rows.iter().filter(|row| row.enabled) {
+            rules.push(LiveRule::of(row, &enabled, &groups).await?);
+        }
+        Ok(rules)
+    }
+}
+
+impl RouteJob {
+    async fn run(mut self, mut consumer: Consumer, watch: &JobWatch) {
+        let stop = self.app.0.stop.clone();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ticks = 0u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                next = consumer.next() => match next {
+                    Ok(Some(batch)) => {
+                        // A rule that was written before a message came counts for it.
+                        self.reload_changed().await;
+                        let given = self.sort(&batch, false);
+                        self.serve(given).await;
+                        self.here = batch.end();
+                    }
+                    Ok(None) => break,
+                    Err(LogError::Truncated { first, .. }) => match self.app.0.log.consumer(first) {
+                        Ok(fresh) => consumer = fresh,
+                        Err(error) => { tracing::error!(%error, "routing stopped"); break }
+                    },
+                    Err(error) => { tracing::error!(%error, "routing stopped"); break }
+                },
+                next = next_of(&mut self.late) => self.take_late(next).await,
+                () = self.app.0.routes.wake.notified() => self.reload_changed().await,
+                _ = tick.tick() => {
+                    self.retry().await;
+                    ticks = ticks.wrapping_add(1);
+                    if ticks.is_multiple_of(SAVE_TICKS) && self.advance().await {
+                        watch.turned();
+                    }
+                }
+            }
+        }
+        self.advance().await;
+    }
+
+    fn held(&self) -> &HeldTenants {
+        &self.app.0.jobs.routes_held
+    }
+
+    /// Reads a tenant in, or holds it with everything from `position` on.
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
+        let loaded = self.app.load_routes(tenant).await;
+        self.put_in(tenant, loaded, position, late);
+    }
+
+    fn put_in(&mut self, tenant: TenantId, loaded: Result<Vec<LiveRule>>, at: u64, late: bool) {
+        match loaded {
+            Ok(rules) if rules.is_empty() => {
+                self.tenants.remove(&tenant);
+                self.held().release(CONSUMER, tenant);
+            }
+            Ok(rules) => {
+                // Whoever changes rules gets no more time for them.
+                let known = self.tenants.get(&tenant).map(|one| one.allowance);
+                let (room, allowance) = (RoomLeft::default(), known.unwrap_or_default());
+                let routes = TenantRoutes { rules, room, allowance, late };
+                self.tenants.insert(tenant, routes);
+            }
+            Err(error) => self.hold(tenant, at, &error),
+        }
+    }
+
+    /// Drops what is in memory of a tenant; it is read again, and from the log, later on.
+    fn hold(&mut self, tenant: TenantId, position: u64, error: &Error) {
+        self.tenants.remove(&tenant);
+        let is_rowless = matches!(error, Error::NotFound("tenants"));
+        if is_rowless || self.app.is_tenant_destroyed(tenant) {
+            self.held().release(CONSUMER, tenant);
+            return;
+        }
+        self.held().hold(CONSUMER, tenant, position, error, self.app.clock());
+    }
+
+    async fn reload_changed(&mut self) {
+        let changed = std::mem::take(&mut *self.app.0.routes.changed.lock());
+        for tenant in changed {
+            // A held tenant is read in when its time has come.
+            let late = self.tenants.get(&tenant).is_some_and(|one| one.late);
+            if late || !self.held().contains(tenant) {
+                self.take_in(tenant, self.here, late).await;
+            }
+        }
+    }
+
+    /// The entries that rules may want, by their tenants: of late ones, or of all others.
+    fn sort(&mut self, batch: &Committed, late: bool) -> Given {
+        let mut given = Given::new();
+        for (position, entry) in batch.iter() {
+            let tenant = entry.tenant;
+            if self.tenants.get(&tenant).is_none_or(|one| one.late != late) {
+                continue;
+            }
+            match &entry.record {
+                Record::Readings(_) | Record::Relay(_) => {
+                    given.entry(tenant).or_default().push((position, Arc::clone(entry)));
+                }
+                Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
+                    // What came before it in this batch is read again with it.
+                    let waits = given.remove(&tenant).unwrap_or_default();
+                    let from = waits.first().map_or(position, |(first, _)| *first);
+                    self.hold(tenant, from, &key_withdrawn());
+                }
+                _ => {}
+            }
+        }
+        given
+    }
+
+    async fn serve(&mut self, given: Given) {
+        for (tenant, entries) in given {
+            let from = entries.first().map_or(self.here, |(first, _)| *first);
+            while let Err(error) = self.serve_one(tenant, &entries).await {
+                if self.app.is_database_away().await {
+                    tracing::warn!(%error, "routed messages were not written; trying again");
+                    if !self.waited().await {
+                        // They are read again at the next start.
+                        self.hold(tenant, from, &error);
+                        break;
+                    }
+                    continue;
+                }
+                self.hold(tenant, from, &error);
+                break;
+            }
+        }
+    }
+
+    /// Waits for a moment; false when the platform stops.
+    async fn waited(&self) -> bool {
+        tokio::select! {
+            () = self.app.0.stop.cancelled() => false,
+            () = tokio::time::sleep(TICK) => true,
+        }
+    }
+
+    async fn serve_one(&mut self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> Result<()> {
+        let app = self.app.clone();
+        let Some(routes) = self.tenants.get_mut(&tenant) else { return Ok(()) };
+        let context = app.job_in(jobs::ROUTES, tenant);
+        let devices = app.tenant_devices(&context).await?;
+        let book = app.stream_book(&context).await?;
+        let known = Known { devices: &devices, book: &book };
+        let time = (app.shared_clock(), &mut routes.allowance);
+        let wanted = matched(&routes.rules, &known, entries, time).await?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        app.queue_routes((CONSUMER, &context), &routes.rules, wanted, &mut routes.room).await?;
+        app.0.routes.due.notify_one();
+        Ok(())
+    }
+
+    async fn take_late(&mut self, next: Batch) {
+        match next {
+            Ok(Some(batch)) => {
+                let given = self.sort(&batch, true);
+                self.serve(given).await;
+                self.join();
+            }
+            Ok(None) => self.late = None,
+            Err(error) => {
+                self.late = None;
+                let error = Error::from(error);
+                for tenant in self.late_tenants() {
+                    self.hold(tenant, 0, &error);
+                }
+            }
+        }
+    }
+
+    fn late_tenants(&self) -> Vec<TenantId> {
+        self.tenants.iter().filter(|(_, one)| one.late).map(|(tenant, _)| *tenant).collect()
+    }
+
+    /// Reads held tenants in again whose time has come. They share one lane; who is further back
+    /// than it waits for the next.
+    async fn retry(&mut self) {
+        for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
+            let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
+            if !is_past && !self.tenants.contains_key(&tenant) {
+                self.take_in(tenant, position, true).await;
+            }
+        }
+        if self.late.is_some() {
+            return;
+        }
+        let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
+        if let Some(from) = places.min().filter(|from| *from < self.here) {
+            match self.app.0.log.consumer(from.max(self.app.0.log.first_position())) {
+                Ok(reader) => self.late = Some(Lane::start(reader, &self.app.0.tasks)),
+                Err(error) => self.take_late(Err(error)).await,
+            }
+        }
+        self.join();
+    }
+
+    /// Late tenants that have had everything go on with the others.
+    fn join(&mut self) {
+        if self.late.as_ref().is_some_and(|lane| lane.position() < self.here) {
+            return;
+        }
+        self.late = None;
+        for tenant in self.late_tenants() {
+            if let Some(routes) = self.tenants.get_mut(&tenant) {
+                routes.late = false;
+                self.held().release(CONSUMER, tenant);
+            }
+        }
+    }
+
+    /// Notes how far everybody is, held tenants included.
+    async fn advance(&self) -> bool {
+        let position = self.held().lowest().into_iter().fold(self.here, u64::min);
+        let platform = self.app.job(jobs::ROUTES);
+        let written = async {
+            let tx = self.app.0.store.begin_platform(&platform).await?;
+            if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
+                tx.offset_advance(CONSUMER, position).await?;
+            }
+            tx.commit().await
+        };
+        match written.await {
+            Ok(()) => {
+                let mut saved = self.app.0.routes.saved_position.lock();
+                *saved = (*saved).max(position);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the position of routing was not written");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Messages to places outside, through the running platform: signed, in order, only what may
+//! leave; nothing is lost by a kill; what is not wanted is parked and sent again; and nothing goes
+//! to anybody who was not registered.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::tenant::Tenant;
+use crate::webhooks::Endpoint;
+
+/// A platform that may call this machine, an endpoint, and a tenant.
+struct Stage {
+    platform: Platform,
+    endpoint: Endpoint,
+    tenant: Tenant,
+}
+
+fn id(made: &Value) -> String {
+    made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
+
+fn place(url: &str) -> Value {
+    json!({
+        "name": "hook", "kind": "webhook", "recipient": "House Ltd", "purpose": "billing",
+        "url": url, "instructed": true,
+    })
+}
+
+impl Stage {
+    fn new() -> Self {
+        let endpoint = Endpoint::start();
+        let options = Options::default()
+            .environment("VERITWIN__OUTBOUND__ALLOWED_NETWORKS", "127.0.0.0/8, ::1")
+            .environment("VERITWIN__OUTBOUND__PORTS", &endpoint.port.to_string())
+            .environment("VERITWIN__OUTBOUND__AUTHORITIES", &endpoint.authority);
+        let platform = Platform::start(Mode::Serve, options);
+        let tenant = platform.tenant();
+        Self { platform, endpoint, tenant }
+    }
+
+    /// The id and the secret of a place that leads to the endpoint.
+    fn place(&self) -> (String, String) {
+        let made = self.tenant.post("/v1/route-destinations", &place(&self.endpoint.url()));
+        let made = made.expect(201);
+        (id(&made["destination"]), made["secret"].as_str().unwrap().to_owned())
+    }
+
+    fn rule(&self, place: &str, matches: Value, expression: Option<&str>) -> String {
+        let rule = json!({
+            "name": "r", "matches": matches, "expression": expression, "destination_ids": [place],
+        });
+        id(&self.tenant.post("/v1/route-rules", &rule).expect(201))
+    }
+
+    fn counts(&self) -> Value {
+        self.tenant.get("/v1/route-counts").expect(200)["items"][0].clone()
+    }
+}
+
+#[test]
+fn readings_go_out_signed_in_order_and_only_what_may_leave() {
+    let stage = Stage::new();
+    let (place, secret) = stage.place();
+    let sample = stage.tenant.post(&format!("/v1/route-destinations/{place}/test"), &json!({}));
+    assert_eq!(sample.expect(200)["delivered"], true);
+    let arrived = stage.endpoint.next();
+    assert!(arrived.is_signed_with(&secret) && arrived.json()["type"] == "sample");
+
+    let pump = stage.tenant.device("pump");
+    let closed = json!({"name": "closed", "type": "test"});
+    let closed = stage.tenant.post("/v1/devices", &closed).expect(201);
+    let closed = closed["token"].as_str().unwrap();
+    let matches = json!({"kind": "readings", "keys": ["t"]});
+    let rule = stage.rule(&place, matches, Some("values.t > 10"));
+    let undeclared = stage.platform.http().post("/api/v1/telemetry").bearer(closed);
+    undeclared.json(&json!({"t": 99})).send().expect(200);
+    for value in [11, 5, 12, 13] {
+        stage.tenant.send(&pump, &json!({"t": value, "other": 1})).expect(200);
+    }
+    let mut ids = Vec::new();
+    for expect in [11, 12, 13] {
+        let arrived = stage.endpoint.next();
+        assert!(arrived.is_signed_with(&secret));
+        let said = arrived.json();
+        assert_eq!(said["type"], "readings");
+        assert_eq!(said["data"]["device"]["name"], "pump", "open streams only: {said}");
+        assert_eq!(said["data"]["readings"][0]["values"], json!({"t": expect}));
+        ids.push(arrived.id().to_owned());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    wait_for("the counts", || {
+        let counts = stage.counts();
+        (counts["delivered"] == 3 && counts["next_at"].is_null()).then_some(())
+    });
+    assert_eq!(stage.counts()["rule_id"], rule.as_str());
+
+    // Messages to topics, as bytes, text or JSON.
+    let matches = json!({"kind": "messages", "topic": "site/+/state"});
+    stage.rule(&place, matches, None);
+    let mut speaker = stage.platform.mqtt(crate::mqtt::Version::V5, &pump.token);
+    speaker.publish("site/a/state", br#"{"on":true}"#);
+    speaker.publish("site/a/else", b"no");
+    let said = stage.endpoint.next().json();
+    assert_eq!(
+        (&said["type"], &said["data"]["topic"]),
+        (&json!("message"), &json!("site/a/state"))
+    );
+    assert_eq!(said["data"]["payload"], json!({"on": true}));
+}
+
+#[test]
+fn nothing_is_lost_by_a_kill_and_what_is_not_wanted_is_parked_and_sent_again() {
+    let mut stage = Stage::new();
+    let (place, _) = stage.place();
+    stage.rule(&place, json!({"kind": "readings"}), None);
+    let pump = stage.tenant.device("pump");
+    stage.endpoint.answer(503);
+    for value in 1..=3 {
+        stage.tenant.send(&pump, &json!({"t": value})).expect(200);
+    }
+    let first = stage.endpoint.next();
+    wait_for("three messages on their way", || (stage.counts()["matched"] == 3).then_some(()));
+    stage.platform.kill();
+    stage.endpoint.answer(204);
+    stage.platform.start_again();
+    // Tries of before may have come twice; each message comes at last, in its order.
+    let mut seen = Vec::new();
+    while seen.last() != Some(&json!(3)) {
+        let arrived = stage.endpoint.next();
+        let value = arrived.json()["data"]["readings"][0]["values"]["t"].clone();
+        if value == json!(1) {
+            assert_eq!(arrived.id(), first.id(), "the same for every try");
+        }
+        seen.push(value);
+    }
+    seen.dedup();
+    assert_eq!(seen, [json!(1), json!(2), json!(3)]);
+    wait_for("the counts", || (stage.counts()["delivered"] == 3).then_some(()));
+
+    stage.endpoint.answer(422);
+    stage.tenant.send(&pump, &json!({"t": 4})).expect(200);
+    let parked = wait_for("a parked message", || {
+        let parked = stage.tenant.get("/v1/route-messages").expect(200);
+        parked["items"].get(0).cloned()
+    });
+    assert_eq!((&parked["reason"], &parked["status"]), (&json!("refused"), &json!(422)));
+    while stage.endpoint.try_next().is_some() {}
+    let path = format!("/v1/route-messages/{}", id(&parked));
+    let opened = stage.tenant.get(&path).expect(200);
+    assert_eq!(opened["message"]["data"]["readings"][0]["values"]["t"], 4);
+    let stranger = stage.platform.tenant();
+    stranger.get(&path).problem(404);
+    stranger.post(&format!("{path}/replay"), &json!({})).problem(404);
+    stage.endpoint.answer(204);
+    let again = stage.tenant.post(&format!("{path}/replay"), &json!({})).expect(200);
+    assert_eq!(again["replayed"], 1);
+    let arrived = stage.endpoint.next();
+    assert_eq!(arrived.id(), id(&parked), "the same as before it was parked");
+    wait_for("no parked message", || {
+        let parked = stage.tenant.get("/v1/route-messages").expect(200);
+        parked["items"].as_array().unwrap().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn nothing_goes_to_anybody_who_was_not_registered() {
+    let platform = Platform::shared();
+    let (tenant, other) = (platform.tenant(), platform.tenant());
+    let refused = |body: Value, at: &str, part: &str| {
+        let problem = tenant.post("/v1/route-destinations", &body).problem(400);
+        assert!(problem.to_string().contains(part), "{at}: {problem}");
+    };
+    for (url, part) in [
+        ("https://127.0.0.1/", "a loopback"),
+        ("https://169.254.169.254/latest", "a cloud metadata"),
+        ("https://10.0.0.1/", "a private"),
+        ("http://hooks.example/", "https"),
+        ("https://hooks.example:22/", "port 22"),
+    ] {
+        refused(place(url), "url", part);
+    }
+    let mut unsaid = place("https://hooks.example/");
+    unsaid["instructed"] = json!(false);
+    refused(unsaid, "instructed", "instructed");
+    let mut mail = place("https://hooks.example/");
+    mail["kind"] = json!("mail");
+    refused(mail, "kind", "not there yet");
+    for (kind, url, topic, part) in [
+        ("mqtt", "mqtt://broker.example", "a", "mqtts://host:port"),
+        ("mqtt", "mqtts://broker.example:443", "a/#", "without wildcards"),
+        ("mqtt", "mqtts://127.0.0.1:443", "a", "a loopback"),
+        ("nats", "nats://10.0.0.1:443", "a", "a private"),
+        ("nats", "nats://broker.example:443", "a b", "without wildcards"),
+        ("nats", "nats://broker.example", "a", "port 4222"),
+    ] {
+        let mut broker = place(url);
+        (broker["kind"], broker["topic"]) = (json!(kind), json!(topic));
+        refused(broker, url, part);
+    }
+
+    let theirs = other.post("/v1/route-destinations", &place("https://hooks.example/"));
+    let theirs = id(&theirs.expect(201)["destination"]);
+    let matches = json!({"kind": "readings"});
+    let rule = json!({"name": "r", "matches": matches, "destination_ids": [theirs]});
+    let problem = tenant.post("/v1/route-rules", &rule).problem(400);
+    assert!(problem.to_string().contains("destination_ids"), "{problem}");
+    let mine = tenant.post("/v1/route-destinations", &place("https://hooks.example/"));
+    let mine = id(&mine.expect(201)["destination"]);
+    let wrong = json!({
+        "name": "r", "matches": {"kind": "readings"}, "expression": "values.t >",
+        "destination_ids": [mine],
+    });
+    let problem = tenant.post("/v1/route-rules", &wrong).problem(400);
+    assert!(problem.to_string().contains("expression"), "{problem}");
+    let rule = json!({"name": "r", "matches": {"kind": "readings"}, "destination_ids": [mine]});
+    tenant.post("/v1/route-rules", &rule).expect(201);
+    tenant.delete(&format!("/v1/route-destinations/{mine}")).problem(409);
+}
