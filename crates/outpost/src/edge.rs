@@ -422,10 +422,14 @@ async fn upload_all(
             let content = reading.content(&statement)?;
             upload::body(statement.as_bytes(), &content)
         });
-        let body = packing.await.map_err(|error| EdgeError::Damaged(error.to_string()))??;
+        let body = packing.await.map_err(|error| EdgeError::Damaged(error.to_string()))?;
         let (_, waiting) = stating.journal.lock().waiting();
         let waiting = waiting.saturating_sub(statement.fields().entries);
-        let sent = uploader.send(body, waiting).await;
+        let sent = match body {
+            Ok(body) => uploader.send(body, waiting).await,
+            // Devices are taken in all the same: nothing that is kept gets better by stopping.
+            Err(error) => Sent::Refused(error.to_string()),
+        };
         let pause = match sent {
             Sent::Taken { pause, refused, clock_offset_us } => {
                 *stating.clock_offset_us.lock() = clock_offset_us;
@@ -453,7 +457,7 @@ async fn upload_all(
                 pause.map_or(own, |pause| pause.max(own))
             }
             Sent::Refused(detail) => {
-                tracing::warn!(detail, counter, "the platform refuses a batch");
+                tracing::warn!(detail, counter, "a batch is refused, or cannot be made");
                 condition.refused(detail);
                 REFUSED_AGAIN + back_off(0, rng.next_u64())
             }
