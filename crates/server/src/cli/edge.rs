@@ -297,6 +297,9 @@ fn status(config: &EdgeConfig, json: bool, clock: &dyn Clock) -> anyhow::Result<
     print(&format!("Waiting           {batches} batches, {entries} entries"));
     print(&format!("Given up          {} batches", said.given_up_batches));
     print(&format!("Disk              {} of {} bytes", said.disk_bytes, said.disk_bytes_max));
+    if let Some(reason) = said.last_refusal {
+        print(&format!("Refused here      {} messages, the last: {reason}", said.refused_messages));
+    }
     if let Some(problem) = said.problem {
         print(&format!("Problem           {problem}"));
         if said.refused {
