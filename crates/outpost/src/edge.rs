@@ -5,6 +5,7 @@
 mod devices;
 mod front;
 mod journal;
+mod listening;
 mod place;
 mod stating;
 mod status;
@@ -17,12 +18,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{Clock, DeviceId, IngestLimits, Rng, Secret};
+use veritwin_ingest::CloseReason;
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
-use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 use veritwin_keys::KeyError;
 use veritwin_log::{FileLog, LogConfig, LogError};
 
@@ -32,6 +33,7 @@ pub use status::EdgeStatus;
 use devices::Devices;
 use front::Front;
 use journal::Journal;
+use listening::accept_all;
 use place::Place;
 use stating::Stating;
 use status::Condition;
@@ -47,9 +49,6 @@ pub const EDGE_BATCH_BYTES_MIN: usize = 16 * 1024;
 /// The largest batch that can be asked for, in bytes: with one line more it has to fit into a
 /// request.
 pub const EDGE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait before accepting again when the system has no more file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for connections at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Files of the log are so small that enough of them can go when there is no room.
@@ -361,39 +360,6 @@ async fn open_log(
     let opened = tokio::task::spawn_blocking(move || FileLog::open(log, Vec::new())).await;
     let opened = opened.map_err(|error| EdgeError::Damaged(error.to_string()))?;
     Ok(opened?)
-}
-
-/// Accepts connections of local devices, for ever.
-async fn accept_all(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    broker: &Arc<Broker>,
-    connections: &mut JoinSet<()>,
-) {
-    let room = Arc::new(Semaphore::new(EDGE_CONNECTIONS_MAX));
-    loop {
-        while connections.try_join_next().is_some() {}
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "the edge cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (acceptor, broker) = (acceptor.clone(), Arc::clone(broker));
-        connections.spawn(async move {
-            // A connection that cannot be set up so is slower, no more.
-            let _set = stream.set_nodelay(true);
-            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-            if let Ok(Ok(stream)) = handshake.await {
-                broker.serve(stream, PeerInfo::new(Some(peer), Transport::Mqtt5)).await;
-            }
-            drop(permit);
-        });
-    }
 }
 
 /// Sends what is stated, in its order, for ever.
