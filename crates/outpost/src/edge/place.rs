@@ -40,6 +40,8 @@ pub(super) struct Identity {
     pub(super) gateway: DeviceId,
     /// Its public key, in hexadecimal.
     pub(super) public_key: String,
+    /// What its certificate is for.
+    names: Vec<String>,
 }
 
 /// An opened directory.
@@ -86,7 +88,7 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Edg
 }
 
 /// Makes directory, keys and certificate, and answers the public key. An edge that is there already
-/// stays as it is.
+/// stays the same; under other names it gets another certificate.
 pub(super) fn init(
     config: &EdgeConfig,
     clock: &Arc<dyn Clock>,
@@ -94,7 +96,7 @@ pub(super) fn init(
 ) -> Result<Identity, EdgeError> {
     let directory = &config.directory;
     if let Some(known) = read_json::<Identity>(&directory.join(IDENTITY_FILE))? {
-        return checked(known, config);
+        return renamed(checked(known, config)?, config, (clock, rng));
     }
     if directory.join(STATEMENTS_FILE).exists() {
         let detail = format!(
@@ -121,9 +123,28 @@ pub(super) fn init(
         tenant,
         gateway: config.gateway,
         public_key: hex::encode(signing.public_bytes()),
+        names: config.names.clone(),
     };
     // The last file: without it there is no edge yet.
     write_json(&directory.join(IDENTITY_FILE), &identity)?;
+    Ok(identity)
+}
+
+/// The same edge, with a certificate for the names that are configured now.
+fn renamed(
+    known: Identity,
+    config: &EdgeConfig,
+    (clock, rng): (&Arc<dyn Clock>, &Arc<dyn Rng>),
+) -> Result<Identity, EdgeError> {
+    if known.names == config.names {
+        return Ok(known);
+    }
+    let root = PlatformFile::open(&config.root_key, Arc::clone(rng))?;
+    let keys = open_keys(Box::new(root), &config.directory, clock, rng)?;
+    make_certificate(config, &keys)?;
+    let identity = Identity { names: config.names.clone(), ..known };
+    // Behind the certificate: until then it is made again.
+    write_json(&config.directory.join(IDENTITY_FILE), &identity)?;
     Ok(identity)
 }
 
@@ -216,4 +237,56 @@ fn make_certificate(config: &EdgeConfig, keys: &KeyService) -> Result<(), EdgeEr
     let sealed = seal_value(&dek, aad, key.serialized_der())?;
     write(&config.directory.join(CERTIFICATE_KEY_FILE), &sealed)?;
     write(&config.directory.join(CERTIFICATE_FILE), certificate.pem().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use veritwin_domain::{ManualClock, Timestamp};
+    use veritwin_keys::SystemRng;
+
+    use super::super::WhenFull;
+    use super::*;
+
+    fn config(place: &Path, name: &str) -> EdgeConfig {
+        EdgeConfig {
+            directory: place.join("edge"),
+            root_key: place.join("root.key"),
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            names: vec![name.to_owned()],
+            platform: "https://twin.example".to_owned(),
+            platform_ca: None,
+            gateway: DeviceId::from_bytes([1; 16]),
+            disk_bytes_max: 1 << 30,
+            when_full: WhenFull::Refuse,
+            batch_age: Duration::from_secs(10),
+            batch_bytes_max: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn an_edge_is_made_once() {
+        let place = tempfile::tempdir().expect("folder");
+        let at = Timestamp::from_micros(1_767_225_600_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(at));
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+        let make = |name: &str| init(&config(place.path(), name), &clock, &rng);
+        let certificate = || {
+            let path = place.path().join("edge").join(CERTIFICATE_FILE);
+            std::fs::read(path).expect("a certificate")
+        };
+        let (key, first) = (make("a.example").expect("made").public_key, certificate());
+        assert_eq!(make("a.example").expect("found").public_key, key);
+        assert_eq!(certificate(), first);
+        // Another name is another certificate of the same edge.
+        assert_eq!(make("b.example").expect("found").public_key, key);
+        assert_ne!(certificate(), first);
+        let opened = Place::open(&config(place.path(), "b.example"), &clock, &rng);
+        assert!(opened.expect("opened").acceptor().is_ok());
+        // What was stated is not gone on with by another edge.
+        std::fs::write(place.path().join("edge").join(STATEMENTS_FILE), b"").expect("written");
+        std::fs::remove_file(place.path().join("edge").join(IDENTITY_FILE)).expect("lost");
+        assert!(make("b.example").is_err());
+    }
 }

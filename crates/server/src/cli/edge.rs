@@ -38,7 +38,8 @@ pub(crate) struct EdgePlace {
 #[derive(Subcommand)]
 pub(crate) enum EdgeCommand {
     /// Makes directory, keys and certificate, and prints the public key to register on the
-    /// gateway's page. An edge that is there already stays as it is.
+    /// gateway's page. An edge that is there already stays the same; when its names have changed it
+    /// gets another certificate.
     #[command(after_help = "Example: veritwin edge init --config /etc/veritwin/edge.toml")]
     Init {
         #[command(flatten)]
