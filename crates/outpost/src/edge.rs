@@ -7,6 +7,7 @@ mod front;
 mod journal;
 mod listening;
 mod place;
+mod reading;
 mod stating;
 mod status;
 mod upload;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -26,6 +28,7 @@ use veritwin_ingest::CloseReason;
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_keys::KeyError;
 use veritwin_log::{FileLog, LogConfig, LogError};
+use veritwin_verify::EdgeStatement;
 
 pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
 pub use status::EdgeStatus;
@@ -257,6 +260,7 @@ impl Edge {
             signing,
             clock: Arc::clone(&clock),
             journal: Mutex::new(journal),
+            reading: Mutex::default(),
             on_its_way: Mutex::default(),
             clock_offset_us: Mutex::default(),
             stated: Notify::new(),
@@ -362,6 +366,19 @@ async fn open_log(
     Ok(opened?)
 }
 
+/// The request for a batch, or why it cannot be made.
+async fn packed(
+    stating: &Arc<Stating>,
+    statement: EdgeStatement,
+) -> Result<Result<Bytes, EdgeError>, EdgeError> {
+    let reading = Arc::clone(stating);
+    let packing = tokio::task::spawn_blocking(move || {
+        let content = reading.content(&statement)?;
+        upload::body(statement.as_bytes(), &content)
+    });
+    packing.await.map_err(|error| EdgeError::Damaged(error.to_string()))
+}
+
 /// Sends what is stated, in its order, for ever.
 async fn upload_all(
     stating: &Arc<Stating>,
@@ -370,6 +387,8 @@ async fn upload_all(
     rng: &dyn Rng,
 ) -> Result<(), EdgeError> {
     let mut failures = 0u32;
+    // What goes out again is not made again.
+    let mut made: Option<(EdgeStatement, Bytes)> = None;
     loop {
         let front = stating.journal.lock().front();
         let Some(statement) = front else {
@@ -383,16 +402,17 @@ async fn upload_all(
             *stating.on_its_way.lock() = None;
             continue;
         }
-        let reading = Arc::clone(stating);
-        let packing = tokio::task::spawn_blocking(move || {
-            let content = reading.content(&statement)?;
-            upload::body(statement.as_bytes(), &content)
-        });
-        let body = packing.await.map_err(|error| EdgeError::Damaged(error.to_string()))?;
+        let body = match made.take().filter(|(of, _)| *of == statement) {
+            Some((_, body)) => Ok(body),
+            None => packed(stating, statement).await?,
+        };
         let (_, waiting) = stating.journal.lock().waiting();
         let waiting = waiting.saturating_sub(statement.fields().entries);
         let sent = match body {
-            Ok(body) => uploader.send(body, waiting).await,
+            Ok(body) => {
+                made = Some((statement, body.clone()));
+                uploader.send(body, waiting).await
+            }
             // Devices are taken in all the same: nothing that is kept gets better by stopping.
             Err(error) => Sent::Refused(error.to_string()),
         };

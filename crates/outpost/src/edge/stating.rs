@@ -14,6 +14,7 @@ use veritwin_verify::{Digest, EdgeFields, EdgeKind, EdgeStatement, sha256};
 
 use super::devices::Devices;
 use super::journal::Journal;
+use super::reading::Reading;
 use super::{EdgeError, WhenFull};
 
 /// While so many statements wait, batches are closed by their size only.
@@ -34,6 +35,8 @@ pub(super) struct Stating {
     pub(super) signing: SigningKey,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal: Mutex<Journal>,
+    /// Where the content of the last batch ended in the log.
+    pub(super) reading: Mutex<Option<Reading>>,
     /// Counter of the statement that is on its way.
     pub(super) on_its_way: Mutex<Option<u64>>,
     pub(super) clock_offset_us: Mutex<Option<i64>>,
@@ -200,17 +203,20 @@ impl Stating {
         if fields.kind != EdgeKind::Batch {
             return Ok(content);
         }
-        'log: for batch in self.log.read_from(fields.first_position)? {
-            for (position, entry) in batch?.iter() {
-                if position > fields.last_position {
-                    break 'log;
-                }
-                if let Some((line, ..)) = line_of(entry, &self.devices)? {
-                    content.push_str(&line);
-                }
+        let (first, last) = (fields.first_position, fields.last_position);
+        let known = self.reading.lock().take();
+        let mut reading = match known.filter(|reading| reading.goes_on_at(first)) {
+            Some(reading) => reading,
+            None => Reading::at(&self.log, first)?,
+        };
+        reading.each((first, last), |entry| {
+            if let Some((line, ..)) = line_of(entry, &self.devices)? {
+                content.push_str(&line);
             }
-        }
+            Ok::<_, EdgeError>(())
+        })?;
         if sha256(content.as_bytes()) == fields.content {
+            *self.reading.lock() = Some(reading);
             Ok(content)
         } else {
             let counter = fields.counter;
@@ -224,7 +230,13 @@ impl Stating {
     pub(super) fn cut(&self) {
         let position = self.journal.lock().needed_from();
         let unused = match self.log.truncate_before(position) {
-            Ok(truncation) => truncation.deks_unused,
+            Ok(truncation) => {
+                if truncation.files_deleted > 0 {
+                    // A file that is held open takes its room.
+                    *self.reading.lock() = None;
+                }
+                truncation.deks_unused
+            }
             Err(error) => {
                 tracing::warn!(%error, "the edge's log was not cut");
                 return;
