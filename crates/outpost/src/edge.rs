@@ -234,6 +234,7 @@ impl Edge {
         let ca = config.platform_ca.as_deref();
         let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
         let devices = Arc::new(Devices::open(&place.directory)?);
+        place::use_reserve(&place.directory);
         let log = open_log(&config, &place, &clock, &rng).await?;
         let journal = Journal::open(&place.directory)?;
         let Place { directory, identity, keys, signing } = place;
@@ -469,6 +470,7 @@ async fn keep_house(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        place::keep_reserve(directory);
         match front.devices.refresh() {
             Ok(true) => front.close_removed(),
             Ok(false) => {}

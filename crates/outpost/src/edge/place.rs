@@ -29,6 +29,10 @@ const SIGNING_KEY_FILE: &str = "edge.key.sealed";
 const SIGNING_AAD: &[u8] = b"veritwin edge signing key v1";
 const CERTIFICATE_AAD: &[u8] = b"veritwin edge certificate key v1";
 
+/// Room that is kept for a start on a disk that is full: a log cannot be opened without any.
+const RESERVE_FILE: &str = "reserve";
+const RESERVE_BYTES: usize = 1024 * 1024;
+
 /// Who the edge is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +72,29 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EdgeError> {
         }
     };
     write().map_err(EdgeError::io(path.display()))
+}
+
+/// Sees to it that there is room for the next start. Where there is none now, later.
+pub(super) fn keep_reserve(directory: &Path) {
+    let path = directory.join(RESERVE_FILE);
+    if path.exists() {
+        return;
+    }
+    if let Err(error) = write(&path, &vec![0u8; RESERVE_BYTES]) {
+        tracing::debug!(%error, "no room is kept for the next start");
+        // What came of it would only take more room; where nothing did, there is nothing to remove.
+        let _removed = std::fs::remove_file(path.with_extension("tmp"));
+    }
+}
+
+/// Gives the room free in which the edge starts.
+pub(super) fn use_reserve(directory: &Path) {
+    match std::fs::remove_file(directory.join(RESERVE_FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the room that was kept for a start is not given free");
+        }
+        _ => {}
+    }
 }
 
 /// Reads a JSON file; none when it is not there.
@@ -263,6 +290,21 @@ mod tests {
             batch_age: Duration::from_secs(10),
             batch_bytes_max: 1 << 20,
         }
+    }
+
+    #[test]
+    fn room_is_kept_for_a_start() {
+        let place = tempfile::tempdir().expect("folder");
+        let reserve = place.path().join(RESERVE_FILE);
+        use_reserve(place.path());
+        keep_reserve(place.path());
+        assert_eq!(std::fs::metadata(&reserve).expect("kept").len(), RESERVE_BYTES as u64);
+        use_reserve(place.path());
+        assert!(!reserve.exists());
+        // Nothing can be written: nothing of it stays, and nothing else happens.
+        std::fs::create_dir(place.path().join("reserve.tmp")).expect("in the way");
+        keep_reserve(place.path());
+        assert!(!reserve.exists());
     }
 
     #[test]
