@@ -80,7 +80,7 @@ pub(super) async fn accept_all(
             }
         };
         let Some(counted) = addresses.count(peer.ip().to_canonical()) else {
-            tracing::debug!(%peer, "an address has as many connections as it may");
+            tracing::debug!("an address has as many connections as it may");
             continue;
         };
         let (acceptor, broker) = (acceptor.clone(), Arc::clone(broker));
