@@ -313,7 +313,7 @@ fn an_older_copy_of_an_edge_is_refused_and_seen() {
     let known = &keys(&tenant, &site)[0];
     assert!(known["forks"].as_u64() > Some(0) && known["entries"] == 6, "{known}");
     assert_eq!(tenant.stats(&child(&tenant, "pump"), "t").0, 6, "nothing of it is kept");
-    let (code, found) = gaps(platform, &tenant, "copied");
+    let (code, found) = gaps(platform, &tenant, "edge-copied");
     assert_eq!(code, 10, "{found}");
     assert_eq!(found["edges"][0]["forks"].as_array().unwrap().len(), 1, "{found}");
 }
