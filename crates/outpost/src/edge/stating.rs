@@ -199,30 +199,39 @@ impl Stating {
     /// The content of a stated batch, as the log holds it. Blocks.
     pub(super) fn content(&self, statement: &EdgeStatement) -> Result<String, EdgeError> {
         let fields = statement.fields();
-        let mut content = String::new();
         if fields.kind != EdgeKind::Batch {
+            return Ok(String::new());
+        }
+        let known = self.reading.lock().take();
+        let known = known.filter(|reading| reading.goes_on_at(fields.first_position));
+        // What a reader saw of a write that failed may be another one now: only a new one decides.
+        if let Some(reading) = known
+            && let Ok(Some(content)) = self.read(reading, &fields)
+        {
             return Ok(content);
         }
-        let (first, last) = (fields.first_position, fields.last_position);
-        let known = self.reading.lock().take();
-        let mut reading = match known.filter(|reading| reading.goes_on_at(first)) {
-            Some(reading) => reading,
-            None => Reading::at(&self.log, first)?,
-        };
-        reading.each((first, last), |entry| {
+        let reading = Reading::at(&self.log, fields.first_position)?;
+        self.read(reading, &fields)?.ok_or_else(|| {
+            let counter = fields.counter;
+            let detail = format!("the log does not hold what batch {counter} was signed for");
+            EdgeError::Damaged(detail)
+        })
+    }
+
+    /// The content, if it is what was signed.
+    fn read(&self, mut reading: Reading, fields: &EdgeFields) -> Result<Option<String>, EdgeError> {
+        let mut content = String::new();
+        reading.each((fields.first_position, fields.last_position), |entry| {
             if let Some((line, ..)) = line_of(entry, &self.devices)? {
                 content.push_str(&line);
             }
             Ok::<_, EdgeError>(())
         })?;
-        if sha256(content.as_bytes()) == fields.content {
-            *self.reading.lock() = Some(reading);
-            Ok(content)
-        } else {
-            let counter = fields.counter;
-            let detail = format!("the log does not hold what batch {counter} was signed for");
-            Err(EdgeError::Damaged(detail))
+        if sha256(content.as_bytes()) != fields.content {
+            return Ok(None);
         }
+        *self.reading.lock() = Some(reading);
+        Ok(Some(content))
     }
 
     /// Cuts the log where everything was taken or given up. What fails is tried again with the next
