@@ -110,12 +110,15 @@ impl Stating {
         let mut due = self.clock.monotonic();
         loop {
             let wait = due.saturating_sub(self.clock.monotonic());
-            let waits_for_age =
-                open.entries > 0 && self.journal.lock().waiting_count() < STATEMENTS_WAITING_MAX;
             let committed = tokio::select! {
                 next = consumer.next() => next?,
-                () = tokio::time::sleep(wait), if waits_for_age => {
-                    self.state(&mut open).await?;
+                () = tokio::time::sleep(wait), if open.entries > 0 => {
+                    let waiting = self.journal.lock().waiting_count();
+                    if waiting < STATEMENTS_WAITING_MAX {
+                        self.state(&mut open).await?;
+                    } else {
+                        due = self.clock.monotonic() + self.batch_age;
+                    }
                     continue;
                 }
             };
