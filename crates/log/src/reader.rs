@@ -187,6 +187,11 @@ impl LogReader {
         self.end = end;
     }
 
+    /// Reads on to the end that the log has now, without looking for its place again.
+    pub fn extend(&mut self) {
+        self.end = self.shared.tail();
+    }
+
     /// Opens the file that holds the next position, unless it is open already.
     fn find_file(&mut self) -> Result<(), LogError> {
         let files = self.shared.files.lock();

@@ -5,7 +5,9 @@
 mod devices;
 mod front;
 mod journal;
+mod listening;
 mod place;
+mod reading;
 mod stating;
 mod status;
 mod upload;
@@ -15,16 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{Clock, DeviceId, IngestLimits, Rng, Secret};
+use veritwin_ingest::CloseReason;
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
-use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 use veritwin_keys::KeyError;
 use veritwin_log::{FileLog, LogConfig, LogError};
+use veritwin_verify::EdgeStatement;
 
 pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
 pub use status::EdgeStatus;
@@ -32,6 +36,7 @@ pub use status::EdgeStatus;
 use devices::Devices;
 use front::Front;
 use journal::Journal;
+use listening::accept_all;
 use place::Place;
 use stating::Stating;
 use status::Condition;
@@ -41,12 +46,12 @@ use upload::{Sent, Uploader, back_off};
 pub const EDGE_CONNECTIONS_MAX: usize = 1_000;
 /// The least that an edge may keep on its disk, in bytes.
 pub const EDGE_DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// The smallest bound of a batch that can be asked for, in bytes: statements stay few beside what
+/// they are about.
+pub const EDGE_BATCH_BYTES_MIN: usize = 16 * 1024;
 /// The largest batch that can be asked for, in bytes: with one line more it has to fit into a
 /// request.
 pub const EDGE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait before accepting again when the system has no more file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for connections at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Files of the log are so small that enough of them can go when there is no room.
@@ -135,8 +140,9 @@ impl EdgeConfig {
         if self.disk_bytes_max < EDGE_DISK_BYTES_MIN {
             return refuse(format!("disk_bytes_max: at least {EDGE_DISK_BYTES_MIN}"));
         }
-        if self.batch_bytes_max == 0 || self.batch_bytes_max > EDGE_BATCH_BYTES_MAX {
-            return refuse(format!("batch_bytes_max: 1 to {EDGE_BATCH_BYTES_MAX}"));
+        let (least, most) = (EDGE_BATCH_BYTES_MIN, EDGE_BATCH_BYTES_MAX);
+        if !(least..=most).contains(&self.batch_bytes_max) {
+            return refuse(format!("batch_bytes_max: {least} to {most}"));
         }
         if self.root_key.starts_with(&self.directory) {
             return refuse("root_key: has to lie outside the directory".to_owned());
@@ -228,6 +234,7 @@ impl Edge {
         let ca = config.platform_ca.as_deref();
         let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
         let devices = Arc::new(Devices::open(&place.directory)?);
+        place::use_reserve(&place.directory);
         let log = open_log(&config, &place, &clock, &rng).await?;
         let journal = Journal::open(&place.directory)?;
         let Place { directory, identity, keys, signing } = place;
@@ -254,6 +261,7 @@ impl Edge {
             signing,
             clock: Arc::clone(&clock),
             journal: Mutex::new(journal),
+            reading: Mutex::default(),
             on_its_way: Mutex::default(),
             clock_offset_us: Mutex::default(),
             stated: Notify::new(),
@@ -289,20 +297,14 @@ impl Edge {
     /// Serves until `shutdown` is done or something fails that only a start can mend; then what
     /// was read is made durable.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
-        place::write_json(
-            &self.directory.join(RUN_FILE),
-            &serde_json::json!({
-                "mqtts": self.address.to_string(),
-                "ca": self.directory.join(place::CERTIFICATE_FILE),
-                "pid": std::process::id(),
-            }),
-        )?;
+        self.write_run_file();
         let Self { directory, listener, acceptor, broker, front, stating, uploader, .. } = self;
         let (condition, clock, rng) = (self.condition, self.clock, self.rng);
         let mut connections = JoinSet::new();
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             ended = stating.run() => ended,
+            ended = stating.keep_room() => ended,
             ended = upload_all(&stating, uploader, &condition, rng.as_ref()) => ended,
             ended = keep_house(&directory, (&*front, &*stating), &condition, &*clock) => ended,
             () = accept_all(listener, acceptor, &broker, &mut connections) => Ok(()),
@@ -319,10 +321,29 @@ impl Edge {
             tracing::warn!("the edge's log was not closed");
         }
         let said = condition.status(&front, &stating, clock.as_ref());
-        status::write(&directory, &EdgeStatus { running: false, ..said })?;
+        let written = status::write(&directory, &EdgeStatus { running: false, ..said });
         let run_file = directory.join(RUN_FILE);
-        std::fs::remove_file(&run_file).map_err(EdgeError::io(run_file.display()))?;
+        let removed = std::fs::remove_file(&run_file).map_err(EdgeError::io(run_file.display()));
+        if let Err(error) = written.and(removed) {
+            tracing::warn!(%error, "that the edge has stopped is not written down");
+        }
         ended
+    }
+
+    /// Says where the edge listens. A full disk, which only the platform can empty, is no reason
+    /// not to start.
+    fn write_run_file(&self) {
+        let written = place::write_json(
+            &self.directory.join(RUN_FILE),
+            &serde_json::json!({
+                "mqtts": self.address.to_string(),
+                "ca": self.directory.join(place::CERTIFICATE_FILE),
+                "pid": std::process::id(),
+            }),
+        );
+        if let Err(error) = written {
+            tracing::warn!(%error, "where the edge listens is not written down");
+        }
     }
 }
 
@@ -346,37 +367,17 @@ async fn open_log(
     Ok(opened?)
 }
 
-/// Accepts connections of local devices, for ever.
-async fn accept_all(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    broker: &Arc<Broker>,
-    connections: &mut JoinSet<()>,
-) {
-    let room = Arc::new(Semaphore::new(EDGE_CONNECTIONS_MAX));
-    loop {
-        while connections.try_join_next().is_some() {}
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "the edge cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (acceptor, broker) = (acceptor.clone(), Arc::clone(broker));
-        connections.spawn(async move {
-            // A connection that cannot be set up so is slower, no more.
-            let _set = stream.set_nodelay(true);
-            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-            if let Ok(Ok(stream)) = handshake.await {
-                broker.serve(stream, PeerInfo::new(Some(peer), Transport::Mqtt5)).await;
-            }
-            drop(permit);
-        });
-    }
+/// The request for a batch, or why it cannot be made.
+async fn packed(
+    stating: &Arc<Stating>,
+    statement: EdgeStatement,
+) -> Result<Result<Bytes, EdgeError>, EdgeError> {
+    let reading = Arc::clone(stating);
+    let packing = tokio::task::spawn_blocking(move || {
+        let content = reading.content(&statement)?;
+        upload::body(statement.as_bytes(), &content)
+    });
+    packing.await.map_err(|error| EdgeError::Damaged(error.to_string()))
 }
 
 /// Sends what is stated, in its order, for ever.
@@ -387,6 +388,8 @@ async fn upload_all(
     rng: &dyn Rng,
 ) -> Result<(), EdgeError> {
     let mut failures = 0u32;
+    // What goes out again is not made again.
+    let mut made: Option<(EdgeStatement, Bytes)> = None;
     loop {
         let front = stating.journal.lock().front();
         let Some(statement) = front else {
@@ -400,12 +403,20 @@ async fn upload_all(
             *stating.on_its_way.lock() = None;
             continue;
         }
-        let reading = Arc::clone(stating);
-        let content = tokio::task::spawn_blocking(move || reading.content(&statement)).await;
-        let content = content.map_err(|error| EdgeError::Damaged(error.to_string()))??;
+        let body = match made.take().filter(|(of, _)| *of == statement) {
+            Some((_, body)) => Ok(body),
+            None => packed(stating, statement).await?,
+        };
         let (_, waiting) = stating.journal.lock().waiting();
         let waiting = waiting.saturating_sub(statement.fields().entries);
-        let sent = uploader.send(statement.as_bytes(), &content, waiting).await;
+        let sent = match body {
+            Ok(body) => {
+                made = Some((statement, body.clone()));
+                uploader.send(body, waiting).await
+            }
+            // Devices are taken in all the same: nothing that is kept gets better by stopping.
+            Err(error) => Sent::Refused(error.to_string()),
+        };
         let pause = match sent {
             Sent::Taken { pause, refused, clock_offset_us } => {
                 *stating.clock_offset_us.lock() = clock_offset_us;
@@ -433,7 +444,7 @@ async fn upload_all(
                 pause.map_or(own, |pause| pause.max(own))
             }
             Sent::Refused(detail) => {
-                tracing::warn!(detail, counter, "the platform refuses a batch");
+                tracing::warn!(detail, counter, "a batch is refused, or cannot be made");
                 condition.refused(detail);
                 REFUSED_AGAIN + back_off(0, rng.next_u64())
             }
@@ -459,6 +470,7 @@ async fn keep_house(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        place::keep_reserve(directory);
         match front.devices.refresh() {
             Ok(true) => front.close_removed(),
             Ok(false) => {}

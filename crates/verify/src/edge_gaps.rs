@@ -91,7 +91,7 @@ impl Track {
             let known = self.recent.iter().find(|(known, _)| *known == counter);
             if known.is_some_and(|(_, known)| *known == hash) {
                 report.repeated += 1;
-            } else {
+            } else if !report.forks.contains(&counter) {
                 push(&mut report.forks, counter, truncated);
             }
             return;
@@ -240,7 +240,7 @@ mod tests {
         let mut forged = *two.as_bytes();
         forged[EDGE_STATEMENT_BYTES - 1] ^= 1;
         let forged = EdgeStatement::decode(&forged).unwrap();
-        let found = report(&[one, fork, two, forged]);
+        let found = report(&[one, fork, fork, two, forged]);
         assert_eq!((found.forks, found.breaks, found.unsigned), (vec![1], vec![2], 1));
     }
 }

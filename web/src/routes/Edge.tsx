@@ -120,7 +120,7 @@ function KeyFacts({ edgeKey: key }: { edgeKey: EdgeKey }) {
       {key.name || i18n.t('Edge key')} <code>{shorten(key.fingerprint, 8)}</code>{' '}
       {key.revoked_at !== null && <Tag tone="stale">{i18n.t('Revoked')}</Tag>}{' '}
       <span className="dim">
-        {i18n.t('since')} <Instant at={key.created_at} age={false} />
+        {i18n.t('since')} <Instant at={key.revoked_at ?? key.created_at} age={false} />
       </span>
       <Facts items={facts} />
     </div>

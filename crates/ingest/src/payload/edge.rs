@@ -189,7 +189,8 @@ fn value(
 ) -> Result<Value, PayloadError> {
     cursor.skip_whitespace();
     let at = cursor.position;
-    let value = cursor.value(limits.value_bytes_max, 3)?;
+    // As deep as a device may send it: what the edge has taken is not refused here for its depth.
+    let value = cursor.value(limits.value_bytes_max, 1)?;
     let value = value.ok_or_else(|| PayloadError::new(at, "expected a value, found null"))?;
     check_value(keys.screening(), key, &value, kept)
         .map_err(|refused| PayloadError::refused_value(at, refused))?;
@@ -230,6 +231,7 @@ fn attribute(
 mod tests {
     use veritwin_domain::Screening;
 
+    use super::super::NESTING_MAX;
     use super::*;
 
     fn parse(content: &str) -> Vec<Result<EdgeLine, PayloadError>> {
@@ -269,6 +271,19 @@ mod tests {
         assert_eq!(text.lines().count(), 2);
         let read: Vec<_> = parse(&text).into_iter().map(Result::unwrap).collect();
         assert_eq!(read, lines);
+    }
+
+    #[test]
+    fn what_a_device_may_nest_comes_through() {
+        let mut keys = KeyTable::new(Screening::ALL);
+        let mut parse_nested = |levels: usize| {
+            let value = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            let reading = format!(r#"["k",0,{value},"good"]"#);
+            let text = format!(r#"{{"device":"a","received_at_us":0,"readings":[{reading}]}}"#);
+            let content = parse_edge_content(text.as_bytes(), &IngestLimits::default(), &mut keys);
+            content.unwrap().remove(0).is_ok()
+        };
+        assert!(parse_nested(NESTING_MAX - 1) && !parse_nested(NESTING_MAX));
     }
 
     #[test]

@@ -89,3 +89,22 @@ async fn a_consumer_is_told_when_its_position_is_gone() {
     assert!(matches!(log.consumer(9), Err(LogError::BeyondTail { .. })));
     assert_eq!(read_until(&mut log.consumer(2).unwrap(), 3).await, [2]);
 }
+
+#[tokio::test]
+async fn a_reader_goes_on_with_what_came_since() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
+    config.file_bytes_max = 4000;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    log.append(vec![entry(1, 0)]).await.unwrap();
+    let mut reader = log.read_from(0).unwrap();
+    let mut found = Vec::new();
+    for next in 1..200 {
+        while let Some(batch) = reader.next_batch().unwrap() {
+            found.extend(batch.entries.iter().map(|entry| number(entry)));
+        }
+        assert_eq!(found, (0..next).collect::<Vec<_>>(), "over more than one file");
+        log.append(vec![entry(1, next)]).await.unwrap();
+        reader.extend();
+    }
+}

@@ -1,13 +1,14 @@
 //! The devices that the edge lets in: name and digest of the token. A device is never forgotten,
 //! since what it sent is named by it; one that was removed is let in no more.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{Clock, DeviceId, Rng, Secret, Timestamp};
+use veritwin_domain::{Clock, CredentialId, DeviceId, Rng, Secret, Timestamp, find_unseen};
 use veritwin_keys::{constant_time_eq, token};
 
 use super::{EdgeError, place};
@@ -33,6 +34,17 @@ pub struct LocalDevice {
     pub added_at_us: i64,
     /// Since when it is let in no more, in microseconds.
     pub removed_at_us: Option<i64>,
+}
+
+impl LocalDevice {
+    /// Its credential inside the edge: with another token it has another one.
+    pub(super) fn credential(&self) -> CredentialId {
+        let mut id = [0; 16];
+        let digits = self.token_sha256.get(..32).unwrap_or_default();
+        // Nobody comes in with what is no digest.
+        let _read = hex::decode_to_slice(digits, &mut id);
+        CredentialId::from_bytes(id)
+    }
 }
 
 /// Which state of the file was read: a file that is written anew is another one.
@@ -88,16 +100,24 @@ impl Devices {
         known.1.iter().find(|one| one.id == id).map(|one| one.name.clone())
     }
 
-    /// Whether a device is let in.
-    pub(super) fn is_let_in(&self, id: DeviceId) -> bool {
+    /// Whether a device is let in, and with this token.
+    pub(super) fn is_let_in(&self, id: DeviceId, credential: CredentialId) -> bool {
         let known = self.known.read();
-        known.1.iter().any(|one| one.id == id && one.removed_at_us.is_none())
+        let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
+        devices.any(|one| one.id == id && one.credential() == credential)
     }
 }
 
 /// The devices of the edge in this directory.
 pub(super) fn list(directory: &Path) -> Result<Vec<LocalDevice>, EdgeError> {
     load(&directory.join(FILE))
+}
+
+/// Whoever changes the list has it alone until this is dropped.
+fn lock(directory: &Path) -> Result<File, EdgeError> {
+    let file = File::open(directory).map_err(EdgeError::io(directory.display()))?;
+    file.lock().map_err(EdgeError::io(directory.display()))?;
+    Ok(file)
 }
 
 /// Adds a device and answers its token, which is shown once. A name whose device was removed, or
@@ -109,11 +129,23 @@ pub(super) fn add(
     rng: &dyn Rng,
 ) -> Result<Secret<String>, EdgeError> {
     let refuse = |detail: String| Err(EdgeError::Configuration(detail));
-    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
+    // As the platform has it: what it would refuse by its name is not taken here first.
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || find_unseen(name).is_some() {
         return refuse(format!("a device's name needs 1 to {NAME_BYTES_MAX} bytes of text"));
     }
+    if name.trim() != name {
+        return refuse("a device's name neither begins nor ends with a space".to_owned());
+    }
+    let _lock = lock(directory)?;
     let path = directory.join(FILE);
     let mut devices = load(&path)?;
+    // The platform does not tell names by their case.
+    let folded = name.to_lowercase();
+    if let Some(other) =
+        devices.iter().find(|one| one.name != name && one.name.to_lowercase() == folded)
+    {
+        return refuse(format!("the edge has a device of this name already: {}", other.name));
+    }
     let made = token::generate(rng, TOKEN_PREFIX);
     let token_sha256 = hex::encode(token::digest(made.expose()));
     let count = devices.len();
@@ -139,6 +171,7 @@ pub(super) fn add(
 
 /// Lets a device in no more.
 pub(super) fn remove(directory: &Path, name: &str, now: Timestamp) -> Result<(), EdgeError> {
+    let _lock = lock(directory)?;
     let path = directory.join(FILE);
     let mut devices = load(&path)?;
     let known = devices.iter_mut().find(|one| one.name == name && one.removed_at_us.is_none());
@@ -169,11 +202,16 @@ mod tests {
         remove(place.path(), "pump", clock.now()).expect("removed");
         assert!(remove(place.path(), "pump", clock.now()).is_err());
         let later = Devices::open(place.path()).expect("opened");
-        assert!(later.by_token(token.expose()).is_none() && !later.is_let_in(pump.id));
+        assert!(later.by_token(token.expose()).is_none());
+        assert!(!later.is_let_in(pump.id, pump.credential()));
         assert_eq!(later.name(pump.id).as_deref(), Some("pump"));
         add(place.path(), "pump", &clock, &SystemRng).expect("again");
+        assert!(later.refresh().expect("read"));
+        assert!(!later.is_let_in(pump.id, pump.credential()), "the token before counts no more");
+        let known = list(place.path()).expect("read");
+        assert!(known.iter().all(|one| later.is_let_in(one.id, one.credential())));
         assert_eq!(list(place.path()).expect("read").len(), 1, "the same device");
-        for bad in ["", " ", "a\nb", &"n".repeat(257)] {
+        for bad in ["", " ", "pump ", "Pump", "a\nb", "a\u{200b}b", &"n".repeat(257)] {
             assert!(add(place.path(), bad, &clock, &SystemRng).is_err(), "{bad:?}");
         }
     }

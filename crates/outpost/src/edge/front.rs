@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, TenantId, Value};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
-    DeviceSession, EntryRefused, Login, LoginError, Origin, PeerInfo, RpcReply, Sink, SinkEntry,
-    SubmitError, Writer, WriterSession,
+    DeviceSession, EntryRefused, Login, LoginError, Origin, PeerInfo, Refusal, RpcReply, Sink,
+    SinkEntry, SubmitError, Writer, WriterSession,
 };
-use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record, Refusal};
+use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record};
 
 use super::devices::Devices;
 
@@ -22,7 +22,7 @@ const FULL_AGAIN: Duration = Duration::from_secs(30);
 const ENTRY_BYTES: u64 = 128;
 /// About what a reading takes at most beside its value, in bytes.
 const READING_BYTES: u64 = 32;
-/// Longest reason in a record of the log, in bytes.
+/// Longest reason of a refusal that is shown, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
 /// Lets local devices in and keeps what they send.
@@ -33,7 +33,9 @@ pub(super) struct Front {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) disk_bytes_max: u64,
     arrivals: Arrivals,
-    attached: Mutex<Vec<(DeviceId, DeviceLink)>>,
+    attached: Mutex<Vec<(DeviceId, CredentialId, DeviceLink)>>,
+    /// How many messages were refused without a word to their device, and why the last one.
+    refused: Mutex<(u64, Option<String>)>,
 }
 
 impl Front {
@@ -43,14 +45,31 @@ impl Front {
         clock: Arc<dyn Clock>,
         disk_bytes_max: u64,
     ) -> Self {
-        let (arrivals, attached) = (Arrivals::default(), Mutex::default());
-        Self { tenant, devices, log, clock, disk_bytes_max, arrivals, attached }
+        let (arrivals, attached, refused) = Default::default();
+        Self { tenant, devices, log, clock, disk_bytes_max, arrivals, attached, refused }
     }
 
-    /// Ends the connections of devices that are let in no more.
+    /// How many messages were refused since the start without a word to their device, and why the
+    /// last one.
+    pub(super) fn refused(&self) -> (u64, Option<String>) {
+        self.refused.lock().clone()
+    }
+
+    /// A refusal is counted and not kept: no batch would ever hold it, and so nothing would make
+    /// its room free again.
+    fn note_refusal(&self, refusal: &Refusal) {
+        let mut reason = format!("{}: {}", refusal.reason.as_str(), refusal.detail);
+        // A terminal would act on it.
+        reason.retain(|one| !one.is_control());
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        let mut refused = self.refused.lock();
+        *refused = (refused.0.saturating_add(1), Some(reason));
+    }
+
+    /// Ends the connections of devices that are let in no more, or with another token only.
     pub(super) fn close_removed(&self) {
-        for (device, link) in self.attached.lock().iter() {
-            if !self.devices.is_let_in(*device) {
+        for (device, credential, link) in self.attached.lock().iter() {
+            if !self.devices.is_let_in(*device, *credential) {
                 link.close(CloseReason::Revoked);
             }
         }
@@ -99,6 +118,7 @@ fn bytes_of(entry: &Entry) -> u64 {
 /// What goes into the log; none for what an edge does not keep.
 fn entry_of(tenant: TenantId, entry: SinkEntry) -> Option<Entry> {
     let record = match entry {
+        SinkEntry::Readings(batch) if batch.readings.is_empty() => return None,
         SinkEntry::Readings(batch) => Record::Readings(batch),
         SinkEntry::Attributes(update) => Record::Attributes(veritwin_log::Attributes {
             device: update.device,
@@ -106,18 +126,7 @@ fn entry_of(tenant: TenantId, entry: SinkEntry) -> Option<Entry> {
             received_at: update.received_at,
             entries: update.entries.into_iter().map(|(key, value)| (key, Some(value))).collect(),
         }),
-        SinkEntry::Refusal(refusal) => {
-            let mut reason = format!("{}: {}", refusal.reason.as_str(), refusal.detail);
-            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-            Record::Refusal(Refusal {
-                device: refusal.device,
-                credential: refusal.credential,
-                at: refusal.received_at,
-                key: None,
-                reason: reason.into(),
-            })
-        }
-        SinkEntry::Relay { .. } | SinkEntry::Note(_) => return None,
+        SinkEntry::Refusal(_) | SinkEntry::Relay { .. } | SinkEntry::Note(_) => return None,
     };
     Some(Entry { tenant, record })
 }
@@ -131,8 +140,7 @@ impl Login for Front {
     ) -> Result<Arc<DeviceSession>, LoginError> {
         let Credential::Token(token) = credential else { return Err(LoginError::Unknown) };
         let found = self.devices.by_token(token.expose()).ok_or(LoginError::Unknown)?;
-        let credential = CredentialId::from_bytes(*found.id.as_bytes());
-        let mut session = DeviceSession::new(self.tenant, found.id, credential);
+        let mut session = DeviceSession::new(self.tenant, found.id, found.credential());
         session.name = Some(Secret::new(found.name));
         session.address = peer.address.map(|address| address.ip().to_canonical());
         Ok(Arc::new(session))
@@ -173,6 +181,9 @@ impl Sink for Front {
                 let limit = LimitExceeded { name: "edge_relayed_messages_max", max: 0, actual: 1 };
                 refused.push(EntryRefused { index, limit });
             }
+            if let SinkEntry::Refusal(refusal) = &entry {
+                self.note_refusal(refusal);
+            }
             kept.extend(entry_of(self.tenant, entry));
         }
         if !kept.is_empty() {
@@ -210,10 +221,53 @@ impl Sink for Front {
     }
 
     async fn attach(&self, session: &Arc<DeviceSession>, link: DeviceLink) {
-        self.attached.lock().push((session.device, link));
+        let mut attached = self.attached.lock();
+        // It may have been removed since it was let in.
+        if !self.devices.is_let_in(session.device, session.credential) {
+            link.close(CloseReason::Revoked);
+        }
+        attached.push((session.device, session.credential, link));
     }
 
     async fn detach(&self, _session: &Arc<DeviceSession>, link: &DeviceLink) {
-        self.attached.lock().retain(|(_, one)| one.id() != link.id());
+        self.attached.lock().retain(|(.., one)| one.id() != link.id());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::{DeviceBatch, Key, Quality, Reading, Timestamp};
+    use veritwin_ingest::RefusalReason;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_batch_can_hold_takes_room() {
+        let (tenant, device) = (TenantId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+        let credential = CredentialId::from_bytes([3; 16]);
+        let received_at = Timestamp::from_micros(4);
+        let refusal = Refusal {
+            tenant,
+            device,
+            credential,
+            received_at,
+            reason: RefusalReason::Payload,
+            detail: "no object".to_owned(),
+            position: None,
+            limit: None,
+            payload_bytes: 1,
+        };
+        let reading = Reading {
+            key: Key::new("t").expect("a key"),
+            at: received_at,
+            value: Value::Integer(1),
+            quality: Quality::Good,
+        };
+        let of = |readings: Vec<Reading>| {
+            SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings })
+        };
+        assert!(entry_of(tenant, SinkEntry::Refusal(refusal)).is_none());
+        assert!(entry_of(tenant, of(Vec::new())).is_none());
+        assert!(entry_of(tenant, of(vec![reading])).is_some());
     }
 }

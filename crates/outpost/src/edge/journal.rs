@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,13 @@ use veritwin_verify::{Digest, EDGE_STATEMENT_BYTES, EdgeKind, EdgeStatement};
 
 use super::{EdgeError, place};
 
-const STATEMENTS_FILE: &str = "statements";
+pub(super) const STATEMENTS_FILE: &str = "statements";
 const SENT_FILE: &str = "sent.json";
-/// The file is written anew, without what was taken, when it has reached this size and nothing
-/// waits.
+/// The file is written anew, without what was taken or given up, when it has reached this size and
+/// at least half of it is not needed.
 const REWRITE_BYTES: u64 = 4 * 1024 * 1024;
+/// The note of what was taken always has this length: where the disk is full it is written over.
+const SENT_BYTES: usize = 64;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +45,20 @@ fn damaged(path: &Path, detail: &dyn std::fmt::Display) -> EdgeError {
     EdgeError::Damaged(format!("{}: {detail}", path.display()))
 }
 
-/// The statements in a file; what an unfinished write left at its end is cut off.
+/// What is written down of the last statement that was taken.
+fn sent_bytes(counter: u64) -> Result<[u8; SENT_BYTES], EdgeError> {
+    let text = serde_json::to_vec(&Sent { counter });
+    let text = text.map_err(|error| EdgeError::Damaged(error.to_string()))?;
+    let mut bytes = [b' '; SENT_BYTES];
+    if let Some(start) = bytes.get_mut(..text.len()) {
+        start.copy_from_slice(&text);
+    }
+    Ok(bytes)
+}
+
+/// The statements in a file; what an unfinished write left at its end is cut off. After a loss of
+/// power that can have the length of a statement and not be one: nobody has seen it, since it was
+/// never durable.
 fn read(path: &Path) -> Result<Vec<EdgeStatement>, EdgeError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -50,10 +66,17 @@ fn read(path: &Path) -> Result<Vec<EdgeStatement>, EdgeError> {
         Err(error) => return Err(EdgeError::io(path.display())(error)),
     };
     let mut statements: Vec<EdgeStatement> = Vec::new();
-    for one in bytes.chunks_exact(EDGE_STATEMENT_BYTES) {
-        let statement = EdgeStatement::decode(one).map_err(|error| damaged(path, &error))?;
-        statement.verify().map_err(|error| damaged(path, &error))?;
-        statements.push(statement);
+    let mut chunks = bytes.chunks_exact(EDGE_STATEMENT_BYTES).peekable();
+    while let Some(one) = chunks.next() {
+        let statement =
+            EdgeStatement::decode(one).and_then(|statement| statement.verify().map(|()| statement));
+        match statement {
+            Ok(statement) => statements.push(statement),
+            Err(error) if chunks.peek().is_none() => {
+                tracing::warn!(%error, "an unfinished statement is left out");
+            }
+            Err(error) => return Err(damaged(path, &error)),
+        }
     }
     Ok(statements)
 }
@@ -67,6 +90,9 @@ impl Journal {
         let file = options.create(true).append(true).open(&path);
         let file = file.map_err(EdgeError::io(path.display()))?;
         let file_bytes = (statements.len() * EDGE_STATEMENT_BYTES) as u64;
+        if !sent_path.exists() {
+            place::write(&sent_path, &sent_bytes(sent)?)?;
+        }
         file.set_len(file_bytes)
             .and_then(|()| file.sync_all())
             .map_err(EdgeError::io(path.display()))?;
@@ -130,7 +156,7 @@ impl Journal {
         self.file.sync_data().map_err(|error| damaged(&self.path, &error))?;
         self.file_bytes += EDGE_STATEMENT_BYTES as u64;
         self.take(statement);
-        Ok(())
+        self.tidy()
     }
 
     /// The statement that is to be sent next.
@@ -182,29 +208,66 @@ impl Journal {
 
     /// The platform has taken the statement with this counter and all before it.
     pub(super) fn note_sent(&mut self, counter: u64) -> Result<(), EdgeError> {
-        place::write_json(&self.sent_path, &Sent { counter })?;
+        let bytes = sent_bytes(counter)?;
+        if let Err(error) = place::write(&self.sent_path, &bytes) {
+            // A full disk has no place for another file, and gets none before this is noted.
+            self.write_over_sent(&bytes).map_err(|_| error)?;
+        }
         self.sent = self.sent.max(counter);
         while self.unsent.front().is_some_and(|one| one.counter() <= counter) {
             self.unsent.pop_front();
         }
-        if self.unsent.is_empty() && self.file_bytes >= REWRITE_BYTES {
-            self.rewrite()?;
-        }
-        Ok(())
+        self.tidy()
     }
 
-    /// Leaves out what nobody asks for any more.
+    fn write_over_sent(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let file = File::options().write(true).open(&self.sent_path)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()
+    }
+
+    /// Leaves out what nobody asks for any more, once that is much. Where there is no place for the
+    /// new file, the old one goes on.
+    fn tidy(&mut self) -> Result<(), EdgeError> {
+        let needed = ((self.unsent.len() + 2) * EDGE_STATEMENT_BYTES) as u64;
+        if self.file_bytes < REWRITE_BYTES || self.file_bytes / 2 < needed {
+            return Ok(());
+        }
+        match self.rewrite() {
+            Err(error @ EdgeError::Io { .. }) => {
+                tracing::warn!(%error, "the statements are not written anew");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     fn rewrite(&mut self) -> Result<(), EdgeError> {
-        let mut kept: Vec<EdgeStatement> = Vec::new();
+        let mut kept: Vec<EdgeStatement> = self.unsent.iter().copied().collect();
         kept.extend(self.last_batch);
-        kept.extend(self.last.filter(|last| Some(*last) != self.last_batch));
+        kept.extend(self.last);
         kept.sort_by_key(EdgeStatement::counter);
+        kept.dedup();
         let bytes: Vec<u8> = kept.iter().flat_map(|one| *one.as_bytes()).collect();
-        place::write(&self.path, &bytes)?;
-        let file = File::options().append(true).open(&self.path);
-        self.file = file.map_err(EdgeError::io(self.path.display()))?;
+        let temporary = self.path.with_extension("tmp");
+        let write = || -> std::io::Result<File> {
+            let mut options = File::options();
+            options.create(true).append(true).mode(0o600);
+            let mut file = options.open(&temporary)?;
+            file.set_len(0)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &self.path)?;
+            Ok(file)
+        };
+        // From here on statements go into the file that has the name now, whatever else fails.
+        self.file = write().map_err(EdgeError::io(self.path.display()))?;
         self.file_bytes = bytes.len() as u64;
-        Ok(())
+        let synced = match self.path.parent() {
+            Some(parent) => File::open(parent).and_then(|folder| folder.sync_all()),
+            None => Ok(()),
+        };
+        synced.map_err(|error| damaged(&self.path, &error))
     }
 }
 
@@ -281,6 +344,52 @@ mod tests {
             assert_eq!((journal.given_up(), journal.stated_to()), (2, 10));
         }
         assert_eq!(counters(journal.oldest(9)), [1]);
+    }
+
+    #[test]
+    fn half_a_statement_of_full_length_is_left_out() {
+        let place = tempfile::tempdir().expect("folder");
+        let mut journal = Journal::open(place.path()).expect("opened");
+        (0..2).for_each(|_| add(&mut journal, EdgeKind::Batch));
+        let next = journal.next();
+        add(&mut journal, EdgeKind::Batch);
+        let path = place.path().join(STATEMENTS_FILE);
+        let mut bytes = std::fs::read(&path).expect("read");
+        let length = bytes.len();
+        bytes[length - 100..].fill(0);
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(Journal::open(place.path()).expect("opened").next(), next);
+        // One in the middle was durable: nobody goes on over that.
+        bytes[10] ^= 1;
+        std::fs::write(&path, &bytes).expect("written");
+        assert!(Journal::open(place.path()).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_is_noted_where_no_file_can_be_made() {
+        let place = tempfile::tempdir().expect("folder");
+        let mut journal = Journal::open(place.path()).expect("opened");
+        (0..3).for_each(|_| add(&mut journal, EdgeKind::Batch));
+        // Nothing can be written under the name that a new file has at first.
+        std::fs::create_dir(place.path().join("sent.tmp")).expect("in the way");
+        journal.note_sent(1).expect("noted");
+        journal.note_sent(2).expect("noted");
+        assert_eq!(Journal::open(place.path()).expect("opened").counters(), (3, 2));
+    }
+
+    #[test]
+    fn what_waits_is_kept_when_the_file_is_written_anew() {
+        let place = tempfile::tempdir().expect("folder");
+        let mut journal = Journal::open(place.path()).expect("opened");
+        (0..6).for_each(|_| add(&mut journal, EdgeKind::Batch));
+        journal.note_sent(1).expect("noted");
+        add(&mut journal, EdgeKind::DiskFull { first: 2, last: 4 });
+        journal.rewrite().expect("rewritten");
+        add(&mut journal, EdgeKind::Batch);
+        let journal = Journal::open(place.path()).expect("opened");
+        let waiting: Vec<u64> = journal.unsent.iter().map(EdgeStatement::counter).collect();
+        assert_eq!((waiting, journal.stated_to()), (vec![5, 6, 7, 8], 14));
+        assert!(journal.file_bytes < 6 * EDGE_STATEMENT_BYTES as u64);
     }
 
     #[test]

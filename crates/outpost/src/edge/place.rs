@@ -19,6 +19,7 @@ use veritwin_keys::{
     sealed_dek_id,
 };
 
+use super::journal::STATEMENTS_FILE;
 use super::{EdgeConfig, EdgeError};
 
 pub(super) const CERTIFICATE_FILE: &str = "certificate.pem";
@@ -27,6 +28,10 @@ const IDENTITY_FILE: &str = "edge.json";
 const SIGNING_KEY_FILE: &str = "edge.key.sealed";
 const SIGNING_AAD: &[u8] = b"veritwin edge signing key v1";
 const CERTIFICATE_AAD: &[u8] = b"veritwin edge certificate key v1";
+
+/// Room that is kept for a start on a disk that is full: a log cannot be opened without any.
+const RESERVE_FILE: &str = "reserve";
+const RESERVE_BYTES: usize = 1024 * 1024;
 
 /// Who the edge is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +44,8 @@ pub(super) struct Identity {
     pub(super) gateway: DeviceId,
     /// Its public key, in hexadecimal.
     pub(super) public_key: String,
+    /// What its certificate is for.
+    names: Vec<String>,
 }
 
 /// An opened directory.
@@ -67,6 +74,29 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EdgeError> {
     write().map_err(EdgeError::io(path.display()))
 }
 
+/// Sees to it that there is room for the next start. Where there is none now, later.
+pub(super) fn keep_reserve(directory: &Path) {
+    let path = directory.join(RESERVE_FILE);
+    if path.exists() {
+        return;
+    }
+    if let Err(error) = write(&path, &vec![0u8; RESERVE_BYTES]) {
+        tracing::debug!(%error, "no room is kept for the next start");
+        // What came of it would only take more room; where nothing did, there is nothing to remove.
+        let _removed = std::fs::remove_file(path.with_extension("tmp"));
+    }
+}
+
+/// Gives the room free in which the edge starts.
+pub(super) fn use_reserve(directory: &Path) {
+    match std::fs::remove_file(directory.join(RESERVE_FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the room that was kept for a start is not given free");
+        }
+        _ => {}
+    }
+}
+
 /// Reads a JSON file; none when it is not there.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EdgeError> {
     let bytes = match std::fs::read(path) {
@@ -85,7 +115,7 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Edg
 }
 
 /// Makes directory, keys and certificate, and answers the public key. An edge that is there already
-/// stays as it is.
+/// stays the same; under other names it gets another certificate.
 pub(super) fn init(
     config: &EdgeConfig,
     clock: &Arc<dyn Clock>,
@@ -93,7 +123,15 @@ pub(super) fn init(
 ) -> Result<Identity, EdgeError> {
     let directory = &config.directory;
     if let Some(known) = read_json::<Identity>(&directory.join(IDENTITY_FILE))? {
-        return checked(known, config);
+        return renamed(checked(known, config)?, config, (clock, rng));
+    }
+    if directory.join(STATEMENTS_FILE).exists() {
+        let detail = format!(
+            "{} holds what an edge has stated, but its {IDENTITY_FILE} is lost: put that back, or \
+             make another edge in a directory of its own",
+            directory.display()
+        );
+        return Err(EdgeError::Damaged(detail));
     }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
@@ -112,9 +150,28 @@ pub(super) fn init(
         tenant,
         gateway: config.gateway,
         public_key: hex::encode(signing.public_bytes()),
+        names: config.names.clone(),
     };
     // The last file: without it there is no edge yet.
     write_json(&directory.join(IDENTITY_FILE), &identity)?;
+    Ok(identity)
+}
+
+/// The same edge, with a certificate for the names that are configured now.
+fn renamed(
+    known: Identity,
+    config: &EdgeConfig,
+    (clock, rng): (&Arc<dyn Clock>, &Arc<dyn Rng>),
+) -> Result<Identity, EdgeError> {
+    if known.names == config.names {
+        return Ok(known);
+    }
+    let root = PlatformFile::open(&config.root_key, Arc::clone(rng))?;
+    let keys = open_keys(Box::new(root), &config.directory, clock, rng)?;
+    make_certificate(config, &keys)?;
+    let identity = Identity { names: config.names.clone(), ..known };
+    // Behind the certificate: until then it is made again.
+    write_json(&config.directory.join(IDENTITY_FILE), &identity)?;
     Ok(identity)
 }
 
@@ -207,4 +264,71 @@ fn make_certificate(config: &EdgeConfig, keys: &KeyService) -> Result<(), EdgeEr
     let sealed = seal_value(&dek, aad, key.serialized_der())?;
     write(&config.directory.join(CERTIFICATE_KEY_FILE), &sealed)?;
     write(&config.directory.join(CERTIFICATE_FILE), certificate.pem().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use veritwin_domain::{ManualClock, Timestamp};
+    use veritwin_keys::SystemRng;
+
+    use super::super::WhenFull;
+    use super::*;
+
+    fn config(place: &Path, name: &str) -> EdgeConfig {
+        EdgeConfig {
+            directory: place.join("edge"),
+            root_key: place.join("root.key"),
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            names: vec![name.to_owned()],
+            platform: "https://twin.example".to_owned(),
+            platform_ca: None,
+            gateway: DeviceId::from_bytes([1; 16]),
+            disk_bytes_max: 1 << 30,
+            when_full: WhenFull::Refuse,
+            batch_age: Duration::from_secs(10),
+            batch_bytes_max: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn room_is_kept_for_a_start() {
+        let place = tempfile::tempdir().expect("folder");
+        let reserve = place.path().join(RESERVE_FILE);
+        use_reserve(place.path());
+        keep_reserve(place.path());
+        assert_eq!(std::fs::metadata(&reserve).expect("kept").len(), RESERVE_BYTES as u64);
+        use_reserve(place.path());
+        assert!(!reserve.exists());
+        // Nothing can be written: nothing of it stays, and nothing else happens.
+        std::fs::create_dir(place.path().join("reserve.tmp")).expect("in the way");
+        keep_reserve(place.path());
+        assert!(!reserve.exists());
+    }
+
+    #[test]
+    fn an_edge_is_made_once() {
+        let place = tempfile::tempdir().expect("folder");
+        let at = Timestamp::from_micros(1_767_225_600_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(at));
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+        let make = |name: &str| init(&config(place.path(), name), &clock, &rng);
+        let certificate = || {
+            let path = place.path().join("edge").join(CERTIFICATE_FILE);
+            std::fs::read(path).expect("a certificate")
+        };
+        let (key, first) = (make("a.example").expect("made").public_key, certificate());
+        assert_eq!(make("a.example").expect("found").public_key, key);
+        assert_eq!(certificate(), first);
+        // Another name is another certificate of the same edge.
+        assert_eq!(make("b.example").expect("found").public_key, key);
+        assert_ne!(certificate(), first);
+        let opened = Place::open(&config(place.path(), "b.example"), &clock, &rng);
+        assert!(opened.expect("opened").acceptor().is_ok());
+        // What was stated is not gone on with by another edge.
+        std::fs::write(place.path().join("edge").join(STATEMENTS_FILE), b"").expect("written");
+        std::fs::remove_file(place.path().join("edge").join(IDENTITY_FILE)).expect("lost");
+        assert!(make("b.example").is_err());
+    }
 }

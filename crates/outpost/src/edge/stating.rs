@@ -14,6 +14,7 @@ use veritwin_verify::{Digest, EdgeFields, EdgeKind, EdgeStatement, sha256};
 
 use super::devices::Devices;
 use super::journal::Journal;
+use super::reading::Reading;
 use super::{EdgeError, WhenFull};
 
 /// While so many statements wait, batches are closed by their size only.
@@ -34,6 +35,8 @@ pub(super) struct Stating {
     pub(super) signing: SigningKey,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal: Mutex<Journal>,
+    /// Where the content of the last batch ended in the log.
+    pub(super) reading: Mutex<Option<Reading>>,
     /// Counter of the statement that is on its way.
     pub(super) on_its_way: Mutex<Option<u64>>,
     pub(super) clock_offset_us: Mutex<Option<i64>>,
@@ -105,20 +108,17 @@ impl Stating {
         let mut consumer = self.log.consumer(from)?;
         let mut open = Open::default();
         let mut due = self.clock.monotonic();
-        let mut room = tokio::time::interval(ROOM_INTERVAL);
-        room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let wait = due.saturating_sub(self.clock.monotonic());
-            let waits_for_age =
-                open.entries > 0 && self.journal.lock().waiting_count() < STATEMENTS_WAITING_MAX;
             let committed = tokio::select! {
                 next = consumer.next() => next?,
-                () = tokio::time::sleep(wait), if waits_for_age => {
-                    self.state(&mut open).await?;
-                    continue;
-                }
-                _ = room.tick() => {
-                    self.make_room()?;
+                () = tokio::time::sleep(wait), if open.entries > 0 => {
+                    let waiting = self.journal.lock().waiting_count();
+                    if waiting < STATEMENTS_WAITING_MAX {
+                        self.state(&mut open).await?;
+                    } else {
+                        due = self.clock.monotonic() + self.batch_age;
+                    }
                     continue;
                 }
             };
@@ -134,6 +134,17 @@ impl Stating {
                 }
                 open.add(position, (line.as_str(), from, to));
             }
+            self.make_room()?;
+        }
+    }
+
+    /// Looks for room while nothing comes in, because nothing fits; for ever. By itself: a reader
+    /// of a large file is not called off for it again and again.
+    pub(super) async fn keep_room(&self) -> Result<(), EdgeError> {
+        let mut room = tokio::time::interval(ROOM_INTERVAL);
+        room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            room.tick().await;
             self.make_room()?;
         }
     }
@@ -191,27 +202,39 @@ impl Stating {
     /// The content of a stated batch, as the log holds it. Blocks.
     pub(super) fn content(&self, statement: &EdgeStatement) -> Result<String, EdgeError> {
         let fields = statement.fields();
-        let mut content = String::new();
         if fields.kind != EdgeKind::Batch {
+            return Ok(String::new());
+        }
+        let known = self.reading.lock().take();
+        let known = known.filter(|reading| reading.goes_on_at(fields.first_position));
+        // What a reader saw of a write that failed may be another one now: only a new one decides.
+        if let Some(reading) = known
+            && let Ok(Some(content)) = self.read(reading, &fields)
+        {
             return Ok(content);
         }
-        'log: for batch in self.log.read_from(fields.first_position)? {
-            for (position, entry) in batch?.iter() {
-                if position > fields.last_position {
-                    break 'log;
-                }
-                if let Some((line, ..)) = line_of(entry, &self.devices)? {
-                    content.push_str(&line);
-                }
-            }
-        }
-        if sha256(content.as_bytes()) == fields.content {
-            Ok(content)
-        } else {
+        let reading = Reading::at(&self.log, fields.first_position)?;
+        self.read(reading, &fields)?.ok_or_else(|| {
             let counter = fields.counter;
             let detail = format!("the log does not hold what batch {counter} was signed for");
-            Err(EdgeError::Damaged(detail))
+            EdgeError::Damaged(detail)
+        })
+    }
+
+    /// The content, if it is what was signed.
+    fn read(&self, mut reading: Reading, fields: &EdgeFields) -> Result<Option<String>, EdgeError> {
+        let mut content = String::new();
+        reading.each((fields.first_position, fields.last_position), |entry| {
+            if let Some((line, ..)) = line_of(entry, &self.devices)? {
+                content.push_str(&line);
+            }
+            Ok::<_, EdgeError>(())
+        })?;
+        if sha256(content.as_bytes()) != fields.content {
+            return Ok(None);
         }
+        *self.reading.lock() = Some(reading);
+        Ok(Some(content))
     }
 
     /// Cuts the log where everything was taken or given up. What fails is tried again with the next
@@ -219,7 +242,13 @@ impl Stating {
     pub(super) fn cut(&self) {
         let position = self.journal.lock().needed_from();
         let unused = match self.log.truncate_before(position) {
-            Ok(truncation) => truncation.deks_unused,
+            Ok(truncation) => {
+                if truncation.files_deleted > 0 {
+                    // A file that is held open takes its room.
+                    *self.reading.lock() = None;
+                }
+                truncation.deks_unused
+            }
             Err(error) => {
                 tracing::warn!(%error, "the edge's log was not cut");
                 return;

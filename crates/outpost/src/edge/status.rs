@@ -14,6 +14,7 @@ const FILE: &str = "status.json";
 
 /// How an edge is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EdgeStatus {
     /// False once it was stopped in order; after a crash it stays true.
     pub running: bool,
@@ -35,6 +36,10 @@ pub struct EdgeStatus {
     pub given_up_batches: u64,
     /// Lines that the platform refused since the start, each by itself.
     pub refused_lines: u64,
+    /// Messages of local devices that were refused since the start where no device could be told.
+    pub refused_messages: u64,
+    /// Why the last of them.
+    pub last_refusal: Option<String>,
     /// Local devices that are connected.
     pub devices_connected: u64,
     /// Bytes of the log.
@@ -86,6 +91,7 @@ impl Condition {
         let ((batches, entries), counters) = (journal.waiting(), journal.counters());
         let given_up_batches = journal.given_up();
         drop(journal);
+        let (refused_messages, last_refusal) = front.refused();
         let said = self.0.lock();
         EdgeStatus {
             running: true,
@@ -98,6 +104,8 @@ impl Condition {
             waiting_entries: entries,
             given_up_batches,
             refused_lines: said.refused_lines,
+            refused_messages,
+            last_refusal,
             devices_connected: front.connected() as u64,
             disk_bytes: front.log.size_bytes(),
             disk_bytes_max: front.disk_bytes_max,

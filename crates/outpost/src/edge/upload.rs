@@ -21,7 +21,14 @@ use veritwin_domain::{Clock, Secret};
 use super::EdgeError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an answer is waited for, when there is hardly anything to send.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// For each of so many bytes a second more: a slow line has to carry a batch in one go.
+const BYTES_PER_SECOND: u64 = 4 * 1024;
+/// The longest wait; the platform itself waits for less.
+const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(200);
+/// Fast, and small enough: readings take about a tenth.
+const PACKED_LEVEL: i32 = 1;
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest pause that the platform can ask for.
@@ -137,8 +144,8 @@ impl Uploader {
     }
 
     /// Sends one batch and says what became of it.
-    pub(super) async fn send(&mut self, statement: &[u8], content: &str, waiting: u64) -> Sent {
-        match self.try_send(statement, content, waiting).await {
+    pub(super) async fn send(&mut self, body: Bytes, waiting: u64) -> Sent {
+        match self.try_send(body, waiting).await {
             Ok(sent) => sent,
             Err(detail) => {
                 self.open = None;
@@ -147,14 +154,8 @@ impl Uploader {
         }
     }
 
-    async fn try_send(
-        &mut self,
-        statement: &[u8],
-        content: &str,
-        waiting: u64,
-    ) -> Result<Sent, String> {
-        let length = u16::try_from(statement.len()).map_err(|error| error.to_string())?;
-        let body = [length.to_be_bytes().as_slice(), statement, content.as_bytes()].concat();
+    async fn try_send(&mut self, body: Bytes, waiting: u64) -> Result<Sent, String> {
+        let patience = answer_timeout(body.len());
         let is_six = self.host.contains(':');
         let (left, right) = if is_six { ("[", "]") } else { ("", "") };
         let host = format!("{left}{}{right}:{}", self.host, self.port);
@@ -164,14 +165,14 @@ impl Uploader {
             .header(header::HOST, host)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.expose()))
             .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_ENCODING, "zstd")
             .header("veritwin-edge-waiting", waiting)
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body))
             .map_err(|error| error.to_string())?;
         let mut sender = match self.open.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
             None => self.connect().await?,
         };
-        let asked_at = self.clock.now();
         let asking = async {
             sender.ready().await.map_err(|error| error.to_string())?;
             let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
@@ -179,13 +180,27 @@ impl Uploader {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             Ok::<_, String>((head, body.map_err(|error| error.to_string())?.to_bytes()))
         };
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, asking).await;
+        let answered = tokio::time::timeout(patience, asking).await;
         let (head, body) = answered.map_err(|_| "no answer in time".to_owned())??;
-        let answered_at = self.clock.now();
+        // The platform looks at its clock last of all: sending may have taken minutes.
+        let answered_us = self.clock.now().as_micros();
         self.open = Some(sender);
-        let middle = i64::midpoint(asked_at.as_micros(), answered_at.as_micros());
-        Ok(read(head.status, retry_after(&head.headers), &body, middle))
+        Ok(read(head.status, retry_after(&head.headers), &body, answered_us))
     }
+}
+
+/// The body of a request: length of the statement, statement and content, compressed.
+pub(super) fn body(statement: &[u8], content: &str) -> Result<Bytes, EdgeError> {
+    let length = u16::try_from(statement.len());
+    let length = length.map_err(|error| EdgeError::Damaged(error.to_string()))?;
+    let plain = [length.to_be_bytes().as_slice(), statement, content.as_bytes()].concat();
+    let packed = zstd::bulk::compress(&plain, PACKED_LEVEL);
+    packed.map(Bytes::from).map_err(EdgeError::io("compressing a batch"))
+}
+
+fn answer_timeout(bytes: usize) -> Duration {
+    let more = Duration::from_secs(bytes as u64 / BYTES_PER_SECOND);
+    (ANSWER_TIMEOUT + more).min(ANSWER_TIMEOUT_MAX)
 }
 
 fn retry_after(headers: &hyper::HeaderMap) -> Option<Duration> {
@@ -202,13 +217,13 @@ fn detail(status: StatusCode, body: &[u8]) -> String {
     format!("{}: {text}", status.as_u16())
 }
 
-fn read(status: StatusCode, pause: Option<Duration>, body: &[u8], middle_us: i64) -> Sent {
+fn read(status: StatusCode, pause: Option<Duration>, body: &[u8], answered_us: i64) -> Sent {
     match (status, serde_json::from_slice::<Answer>(body)) {
         (StatusCode::OK, Ok(answer)) if matches!(&*answer.outcome, "kept" | "known") => {
             Sent::Taken {
                 pause: Duration::from_millis(answer.wait_ms).min(PAUSE_MAX),
                 refused: answer.refused,
-                clock_offset_us: answer.now_us.map(|now| now.saturating_sub(middle_us)),
+                clock_offset_us: answer.now_us.map(|now| now.saturating_sub(answered_us)),
             }
         }
         (StatusCode::CONFLICT, Ok(answer)) => Sent::Refused(format!(
@@ -216,7 +231,7 @@ fn read(status: StatusCode, pause: Option<Duration>, body: &[u8], middle_us: i64
             answer.last_counter,
             if answer.outcome == "fork" { "this one contradicts them" } else { "this is too late" }
         )),
-        (StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE, _) => {
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => {
             Sent::Later { detail: detail(status, body), pause }
         }
         (status, _) if status.is_client_error() => Sent::Refused(detail(status, body)),
@@ -265,12 +280,28 @@ mod tests {
             |status, body: &[u8]| matches!(read(status, None, body, 0), Sent::Refused(_));
         assert!(is_refused(StatusCode::CONFLICT, fork));
         assert!(is_refused(StatusCode::FORBIDDEN, br#"{"detail":"not registered"}"#));
-        for status in [429, 500, 503, 507] {
+        for status in [408, 429, 500, 503, 507] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert!(!is_refused(status, b""), "{status}");
         }
         // What is no answer of a platform is no proof of anything.
         assert!(matches!(read(StatusCode::OK, None, b"<html>", 0), Sent::Later { .. }));
+    }
+
+    #[test]
+    fn a_slow_line_has_time_for_a_batch() {
+        for (bytes, seconds) in [(300, 60), (100 * 1024, 85), (8 * 1024 * 1024, 200)] {
+            assert_eq!(answer_timeout(bytes), Duration::from_secs(seconds), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_what_the_platform_unpacks() {
+        let content = "{\"device\":\"pump\"}\n".repeat(1_000);
+        let packed = body(b"statement", &content).expect("packed");
+        assert!(packed.len() < content.len() / 10, "{}", packed.len());
+        let plain = zstd::bulk::decompress(&packed, 1024 * 1024).expect("unpacked");
+        assert_eq!(plain, [&b"\x00\x09statement"[..], content.as_bytes()].concat());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
-use veritwin_domain::{Clock, Rng, Secret, SystemClock};
+use veritwin_domain::{Clock, Rng, Secret, SystemClock, Timestamp};
 use veritwin_outpost::edge::{
     self, Edge, EdgeConfig, EdgeStatus, LocalDevice, WhenFull, certificate_path,
 };
@@ -22,6 +22,8 @@ use crate::process::Signals;
 /// Longest token in a file, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
 const DISK_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
+/// An edge that has said nothing for longer does not run, or cannot write.
+const SILENT_SECONDS_MAX: i64 = 10;
 const BATCH_SECONDS_DEFAULT: u64 = 10;
 const BATCH_SECONDS_MAX: u64 = 3600;
 const BATCH_BYTES_DEFAULT: usize = 1024 * 1024;
@@ -36,7 +38,8 @@ pub(crate) struct EdgePlace {
 #[derive(Subcommand)]
 pub(crate) enum EdgeCommand {
     /// Makes directory, keys and certificate, and prints the public key to register on the
-    /// gateway's page. An edge that is there already stays as it is.
+    /// gateway's page. An edge that is there already stays the same; when its names have changed it
+    /// gets another certificate.
     #[command(after_help = "Example: veritwin edge init --config /etc/veritwin/edge.toml")]
     Init {
         #[command(flatten)]
@@ -199,7 +202,7 @@ pub(crate) fn run(command: EdgeCommand) -> anyhow::Result<ExitCode> {
     match command {
         EdgeCommand::Init { place, json } => init(&config_of(&place)?, json, &clock, &rng)?,
         EdgeCommand::Run { place, log_json } => serve(&place, log_json, clock, rng)?,
-        EdgeCommand::Status { place, json } => status(&config_of(&place)?, json)?,
+        EdgeCommand::Status { place, json } => status(&config_of(&place)?, json, clock.as_ref())?,
         EdgeCommand::Device(EdgeDeviceCommand::Add { name, place, json }) => {
             let config = config_of(&place)?;
             let token = edge::add_device(&config, &name, clock.as_ref(), rng.as_ref())?;
@@ -261,7 +264,17 @@ fn serve(
     })
 }
 
-fn status(config: &EdgeConfig, json: bool) -> anyhow::Result<()> {
+/// Whether the edge runs, as far as what it last said tells: it says something every second.
+fn running(said: &EdgeStatus, now: Timestamp) -> String {
+    let seconds = now.as_micros().saturating_sub(said.at_us) / 1_000_000;
+    match (said.running, seconds) {
+        (false, _) => "no".to_owned(),
+        (true, ..=SILENT_SECONDS_MAX) => "yes".to_owned(),
+        (true, _) => format!("not heard for {seconds} s"),
+    }
+}
+
+fn status(config: &EdgeConfig, json: bool, clock: &dyn Clock) -> anyhow::Result<()> {
     let public_key = edge::public_key(config)?;
     let said = edge::status(&config.directory)?;
     if json {
@@ -278,15 +291,21 @@ fn status(config: &EdgeConfig, json: bool) -> anyhow::Result<()> {
         return Ok(());
     };
     print(&format!("Public key        {}", said.public_key));
-    print(&format!("Running           {}", if said.running { "yes" } else { "no" }));
+    print(&format!("Running           {}", running(&said, clock.now())));
     print(&format!("Batches stated    {}", said.last_counter));
     print(&format!("Batches taken     {}", said.sent_counter));
     let (batches, entries) = (said.waiting_batches, said.waiting_entries);
     print(&format!("Waiting           {batches} batches, {entries} entries"));
     print(&format!("Given up          {} batches", said.given_up_batches));
     print(&format!("Disk              {} of {} bytes", said.disk_bytes, said.disk_bytes_max));
+    if let Some(reason) = said.last_refusal {
+        print(&format!("Refused here      {} messages, the last: {reason}", said.refused_messages));
+    }
     if let Some(problem) = said.problem {
         print(&format!("Problem           {problem}"));
+        if said.refused {
+            print("                  This does not go away by itself");
+        }
     }
     Ok(())
 }
@@ -332,6 +351,16 @@ mod tests {
         assert_eq!((config.listen.port(), config.when_full), (8883, WhenFull::Refuse));
         let config = read("when_full = \"drop_oldest\"").expect("read");
         assert_eq!(config.when_full, WhenFull::DropOldest);
+    }
+
+    #[test]
+    fn an_edge_that_was_killed_is_not_said_to_run() {
+        let said = EdgeStatus { running: true, at_us: 5_000_000, ..EdgeStatus::default() };
+        let at = |seconds: i64| running(&said, Timestamp::from_micros(seconds * 1_000_000));
+        assert_eq!((at(5), at(15)), ("yes".to_owned(), "yes".to_owned()));
+        assert_eq!(at(65), "not heard for 60 s");
+        let stopped = EdgeStatus { running: false, ..said.clone() };
+        assert_eq!(running(&stopped, Timestamp::from_micros(0)), "no");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use veritwin_verify::{Digest, EDGE_STATEMENT_BYTES, EdgeFields, EdgeKind, EdgeSt
 
 use crate::harness::{Platform, wait_for};
 use crate::http::{Answer, client_tls, connect};
-use crate::mqtt::{Mqtt, Version};
+use crate::mqtt::{Mqtt, Packet, Version};
 use crate::tenant::{Device, Tenant};
 
 const TELEMETRY: &str = "v1/devices/me/telemetry";
@@ -279,6 +279,59 @@ fn a_full_edge_refuses_and_loses_nothing() {
     wait_for("room", || (publish() == 0).then_some(()));
     let (code, found) = gaps(&platform, &tenant, "refuses");
     assert_eq!((code, &found["edges"][0]["never_submitted"]), (0, &json!([])), "{found}");
+}
+
+#[test]
+fn an_older_copy_of_an_edge_is_refused_and_seen() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let site = gateway(&tenant, "copied");
+    let mut edge = Edge::new(platform, &site, "");
+    register(&tenant, &site, &edge.key);
+    let token = edge.device(platform, "pump");
+    let copy = |edge: &Edge, from: &str, to: &str| {
+        let copied = Command::new("cp").arg("-a").args([edge.path(from), edge.path(to)]).status();
+        assert!(copied.unwrap().success());
+    };
+    edge.start(platform);
+    publish(&mut edge.mqtt(&token), 0..3);
+    edge.drained(platform, 3, (&tenant, &site));
+    edge.kill();
+    copy(&edge, "edge", "older");
+    edge.start(platform);
+    publish(&mut edge.mqtt(&token), 3..6);
+    edge.drained(platform, 6, (&tenant, &site));
+    edge.kill();
+
+    fs::remove_dir_all(edge.path("edge")).unwrap();
+    copy(&edge, "older", "edge");
+    edge.start(platform);
+    publish(&mut edge.mqtt(&token), 6..9);
+    wait_for("its batch to be refused", || {
+        (edge.status(platform)["refused"] == true).then_some(())
+    });
+    let known = &keys(&tenant, &site)[0];
+    assert!(known["forks"].as_u64() > Some(0) && known["entries"] == 6, "{known}");
+    assert_eq!(tenant.stats(&child(&tenant, "pump"), "t").0, 6, "nothing of it is kept");
+    let (code, found) = gaps(platform, &tenant, "edge-copied");
+    assert_eq!(code, 10, "{found}");
+    assert_eq!(found["edges"][0]["forks"].as_array().unwrap().len(), 1, "{found}");
+}
+
+#[test]
+fn a_token_that_was_replaced_lets_nobody_stay() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let site = gateway(&tenant, "replaced");
+    let mut edge = Edge::new(platform, &site, "");
+    let stolen = edge.device(platform, "pump");
+    edge.start(platform);
+    let mut thief = edge.mqtt(&stolen);
+    publish(&mut thief, 0..1);
+    let token = edge.device(platform, "pump");
+    let end = thief.read();
+    assert!(matches!(end, Ok(Packet::Disconnect(_))), "{end:?}");
+    publish(&mut edge.mqtt(&token), 1..2);
 }
 
 /// Batches as an edge would make them, and as it never would.

@@ -22,6 +22,12 @@ use super::entries::{submission_of, submit_error};
 /// When an edge tries again whose tenant has stored as much as it may.
 const FULL_AGAIN: Duration = Duration::from_secs(60);
 
+/// A batch counts as so many readings beside those in it, whatever becomes of it: its statement is
+/// written down and makes leaves of the ledger.
+const BATCH_READINGS: u32 = 4_096;
+/// Most lines of a batch whose refusal is recorded one by one; further ones are counted.
+const REFUSALS_MAX: u64 = 100;
+
 type Lines = Vec<Result<EdgeLine, PayloadError>>;
 type Children = HashMap<String, Result<Arc<DeviceSession>, LoginError>>;
 
@@ -53,6 +59,7 @@ pub(super) async fn take(
 ) -> Result<EdgeAnswer, SubmitError> {
     // Whoever is over a rate is told before anything is read.
     live.admit_readings(Origin::Device(session), 0)?;
+    let own = live.pace(Origin::Device(session), 0, BATCH_READINGS);
     let sender = EdgeSender {
         tenant: session.tenant,
         device: session.device,
@@ -67,7 +74,7 @@ pub(super) async fn take(
                 outcome: said.outcome.as_str(),
                 last_counter: said.last_counter,
                 refused: 0,
-                wait: Duration::ZERO,
+                wait: own,
                 now: live.app().clock().now(),
             });
         }
@@ -86,7 +93,8 @@ pub(super) async fn take(
     let Made { entries, mut refused, wait } = made;
     live.simulated.heard_in(session.tenant, &entries);
     // A rate slows the edge down instead of refusing what it has kept for so long.
-    let own = live.pace(Origin::Device(session), 0, 0);
+    let lines_refused = u32::try_from(refused).unwrap_or(u32::MAX);
+    let own = own.max(live.pace(Origin::Device(session), 0, lines_refused));
     let submissions = entries.into_iter().map(submission_of).collect();
     let kept = live.app().edge_keep(turn, submissions).await.map_err(submit_error)?;
     refused += kept.parts_refused;
@@ -166,6 +174,9 @@ impl Made {
         (reason, detail): (RefusalReason, String),
     ) {
         self.refused += 1;
+        if self.refused > REFUSALS_MAX {
+            return;
+        }
         self.entries.push(SinkEntry::Refusal(Refusal {
             tenant: session.tenant,
             device: session.device,
@@ -186,6 +197,13 @@ impl Made {
         content: EdgeContent,
         received_at: Timestamp,
     ) -> Result<(), SubmitError> {
+        let is_empty = match &content {
+            EdgeContent::Readings(readings) => readings.is_empty(),
+            EdgeContent::Attributes(entries) => entries.is_empty(),
+        };
+        if is_empty {
+            return Ok(());
+        }
         let (tenant, device, credential) = (child.tenant, child.device, child.credential);
         let counted = match content {
             EdgeContent::Readings(readings) => {
@@ -224,5 +242,25 @@ impl Made {
         };
         self.wait = self.wait.max(live.pace(Origin::Device(child), 0, counted));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::{CredentialId, DeviceId, TenantId};
+
+    use super::*;
+
+    #[test]
+    fn refusals_are_recorded_up_to_a_bound() {
+        let device = DeviceId::from_bytes([2; 16]);
+        let credential = CredentialId::from_bytes([3; 16]);
+        let session = DeviceSession::new(TenantId::from_bytes([1; 16]), device, credential);
+        let mut made = Made::default();
+        for _ in 0..REFUSALS_MAX + 5 {
+            let why = (RefusalReason::Payload, "no line".to_owned());
+            made.refuse(&session, Timestamp::from_micros(0), why);
+        }
+        assert_eq!((made.refused, made.entries.len() as u64), (REFUSALS_MAX + 5, REFUSALS_MAX));
     }
 }

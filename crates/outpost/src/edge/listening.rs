@@ -1,0 +1,115 @@
+//! Where local devices come in: how many at once, and how many from one address, so that whoever
+//! opens connections and says nothing does not keep all others out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use veritwin_ingest::mqtt::Broker;
+use veritwin_ingest::{PeerInfo, Transport};
+
+use super::EDGE_CONNECTIONS_MAX;
+
+/// Most connections from one address.
+const ADDRESS_CONNECTIONS_MAX: usize = EDGE_CONNECTIONS_MAX / 2;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait before accepting again when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How many connections each address has.
+#[derive(Debug, Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One connection of an address; it counts until this is dropped.
+#[derive(Debug)]
+struct Counted {
+    address: IpAddr,
+    of: Addresses,
+}
+
+impl Addresses {
+    /// Counts one more connection of an address, if it may have one.
+    fn count(&self, address: IpAddr) -> Option<Counted> {
+        let mut all = self.0.lock();
+        let count = all.entry(address).or_default();
+        if *count >= ADDRESS_CONNECTIONS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { address, of: self.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut all = self.of.0.lock();
+        if let Some(count) = all.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                all.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Accepts connections of local devices, for ever.
+pub(super) async fn accept_all(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    broker: &Arc<Broker>,
+    connections: &mut JoinSet<()>,
+) {
+    let room = Arc::new(Semaphore::new(EDGE_CONNECTIONS_MAX));
+    let addresses = Addresses::default();
+    loop {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the edge cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(counted) = addresses.count(peer.ip().to_canonical()) else {
+            tracing::debug!("an address has as many connections as it may");
+            continue;
+        };
+        let (acceptor, broker) = (acceptor.clone(), Arc::clone(broker));
+        connections.spawn(async move {
+            // A connection that cannot be set up so is slower, no more.
+            let _set = stream.set_nodelay(true);
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+            if let Ok(Ok(stream)) = handshake.await {
+                broker.serve(stream, PeerInfo::new(Some(peer), Transport::Mqtt5)).await;
+            }
+            drop((permit, counted));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_keep_others_out() {
+        let addresses = Addresses::default();
+        let [one, other] = [[192u8, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+        let held: Vec<_> =
+            (0..ADDRESS_CONNECTIONS_MAX).filter_map(|_| addresses.count(one)).collect();
+        assert_eq!(held.len(), ADDRESS_CONNECTIONS_MAX);
+        assert!(addresses.count(one).is_none());
+        drop(addresses.count(other).expect("another address comes in"));
+        drop(held);
+        assert!(addresses.0.lock().is_empty(), "nothing is remembered of who is gone");
+    }
+}
