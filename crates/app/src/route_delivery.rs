@@ -26,8 +26,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Most deliveries on their way at once, and most of them of one tenant.
 const ROUTE_DELIVERIES_MAX: usize = 128;
 const TENANT_ROUTE_DELIVERIES_MAX: usize = 4;
-/// Messages of a lane before others have their turn.
+/// Messages of a lane before others have their turn, and how long a turn goes on.
 const MESSAGES_AT_A_TURN: usize = 16;
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// Lanes of a tenant that are looked at; it has no more.
 const LANES_MAX: u64 = 1_000;
 /// How long a tenant that cannot be read or written is left alone.
@@ -133,6 +134,19 @@ fn wait(attempts: u64, chance: u16) -> Duration {
     let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(16);
     let whole = RETRY_MIN.saturating_mul(2u32.saturating_pow(doublings)).min(RETRY_MAX);
     whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u16::MAX))
+}
+
+/// Until when a place is left alone, if it was what was wrong.
+const fn trouble_until(settled: RouteSettled) -> Option<Timestamp> {
+    match settled {
+        RouteSettled::Retried {
+            next_at,
+            failure: RouteFailure::Failing | RouteFailure::Unreachable,
+            ..
+        } => Some(next_at),
+        RouteSettled::Parked { next_at, .. } => next_at,
+        _ => None,
+    }
 }
 
 impl App {
@@ -244,8 +258,14 @@ impl App {
     async fn deliver_lane(self, turn: Turn, lane: RouteLane) {
         let (tenant, _) = turn.key;
         if let Err(error) = self.serve_lane(tenant, &lane).await {
-            tracing::warn!(%tenant, %error, "messages of a tenant wait on their way out");
-            let until = self.clock().monotonic().saturating_add(REST);
+            let mut rest = REST;
+            if self.is_tenant_destroyed(tenant) {
+                self.0.routes.places.keep(&self.0.egress, tenant, |_| false);
+                rest = RETRY_MAX;
+            } else {
+                tracing::warn!(%tenant, %error, "messages of a tenant wait on their way out");
+            }
+            let until = self.clock().monotonic().saturating_add(rest);
             turn.all.resting.lock().insert(tenant, until);
         }
     }
@@ -260,20 +280,24 @@ impl App {
         drop(tx);
         let (Some(place), Some(_)) = (place, rule) else {
             let tx = self.0.store.begin(&context).await?;
+            tx.route_hold().await?;
             tx.route_lane_delete(lane.rule, lane.destination).await?;
             return Ok(tx.commit().await?);
         };
+        let version = place.version;
         if !place.enabled || head.is_none() {
-            return self.settle(tenant, (key, None), RouteSettled::Nothing).await.map(drop);
+            let nothing = RouteSettled::Nothing;
+            return self.settle(tenant, (key, None), nothing, version).await.map(drop);
         }
         let outlet = Outlet::of(place)?;
         self.enter_route_place(tenant, lane.destination, Some(place_at(&outlet.target)));
         let mut attempts = lane.attempts;
+        let until = self.clock().monotonic().saturating_add(TURN_MAX);
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };
             let settled = self.try_message((tenant, &outlet), &message, attempts).await?;
-            head = self.settle(tenant, (key, Some(&message)), settled).await?;
-            if matches!(settled, RouteSettled::Retried { .. }) {
+            head = self.settle(tenant, (key, Some(&message)), settled, version).await?;
+            if self.clock().monotonic() > until {
                 return Ok(());
             }
             attempts = 0;
@@ -292,7 +316,11 @@ impl App {
         let (devices, book) =
             (self.tenant_devices(&context).await?, self.stream_book(&context).await?);
         let Some(device) = devices.get(message.device) else { return Ok(RouteSettled::Dropped) };
-        let mut body = RouteBody::read(&message.body)?;
+        // What cannot be read must not hold what comes after it.
+        let Ok(mut body) = RouteBody::read(&message.body) else {
+            tracing::warn!(%tenant, message = %message.id, "a routed message is damaged");
+            return Ok(RouteSettled::Dropped);
+        };
         if !body.keep(|key| book.is_open(device, key)) {
             return Ok(RouteSettled::Dropped);
         }
@@ -317,47 +345,59 @@ impl App {
         } else {
             now.since(message.updated_at) > ROUTE_MESSAGE_AGE_MAX
         };
-        if is_over {
-            return RouteSettled::Parked { failure, status };
+        if is_over && is_unwanted {
+            return RouteSettled::Parked { failure, status, next_at: None };
         }
         let mut chance = [0; 2];
         self.rng().fill(&mut chance);
         let wait = wait(attempts, u16::from_be_bytes(chance));
         let wait = after.map_or(wait, |after| wait.max(after.min(RETRY_MAX)));
-        RouteSettled::Retried { next_at: now.saturating_add(wait), failure, status }
+        let next_at = now.saturating_add(wait);
+        if is_over {
+            return RouteSettled::Parked { failure, status, next_at: Some(next_at) };
+        }
+        RouteSettled::Retried { next_at, failure, status }
     }
 
-    /// Notes what became of a lane's first message; answers the next.
+    /// Notes what became of a lane's first message; answers the next, if it goes on now and to
+    /// the place as it was at the given version.
     async fn settle(
         &self,
         tenant: TenantId,
         (key, message): (LaneKey, Option<&RouteMessage>),
         settled: RouteSettled,
+        version: u64,
     ) -> Result<Option<RouteMessage>> {
         let context = self.job_in(jobs::ROUTES, tenant);
         let tx = self.0.store.begin(&context).await?;
+        tx.route_hold().await?;
         // First, so that whoever adds a message now waits until the next is looked for.
         tx.route_lane_settled(key, settled).await?;
         if let Some(message) = message {
             self.settle_message(&tx, &context, message, settled).await?;
         }
-        if let RouteSettled::Retried { next_at, failure, .. } = settled {
-            // A place in trouble is left alone by everybody.
-            if matches!(failure, RouteFailure::Failing | RouteFailure::Unreachable) {
-                tx.route_lanes_postpone(key.1, next_at).await?;
-            }
+        // A place in trouble is left alone by everybody.
+        if let Some(until) = trouble_until(settled) {
+            tx.route_lanes_postpone(key.1, until).await?;
+        }
+        if matches!(settled, RouteSettled::Retried { .. }) {
             tx.commit().await?;
             return Ok(None);
         }
-        let place = found(tx.route_destination(key.1).await)?;
-        let head = match place.filter(|place| place.enabled) {
-            Some(_) => tx.route_message_head(key.0, key.1).await?,
-            None => None,
-        };
-        let next_at: Option<Timestamp> = head.as_ref().map(|_| context.at);
-        tx.route_lane_next(key, next_at).await?;
+        let place = found(tx.route_destination(key.1).await)?.filter(|place| place.enabled);
+        let head = if place.is_some() { tx.route_message_head(key.0, key.1).await? } else { None };
+        let goes_on = trouble_until(settled).is_none();
+        if goes_on || head.is_none() {
+            let next_at: Option<Timestamp> = head.as_ref().map(|_| context.at);
+            tx.route_lane_next(key, next_at).await?;
+        }
         tx.commit().await?;
-        Ok(head)
+        if place.is_none() {
+            // It went while this was on its way.
+            self.enter_route_place(tenant, key.1, None);
+        }
+        let is_same = place.is_some_and(|place| place.version == version);
+        Ok(head.filter(|_| goes_on && is_same))
     }
 
     async fn settle_message(
@@ -374,9 +414,19 @@ impl App {
                 // It may be gone with its device.
                 found(tx.route_message_delete(message.id).await).map(drop)
             }
-            RouteSettled::Parked { failure, status } => {
-                count("parked", 1);
+            RouteSettled::Parked { failure, status, next_at } => {
                 tx.route_message_park(message.id, failure, status).await?;
+                let mut parked = 1;
+                if next_at.is_some() {
+                    // What has waited as long was not delivered for the same reason.
+                    let lane = (message.rule, message.destination);
+                    let old = context.at.saturating_sub(ROUTE_MESSAGE_AGE_MAX);
+                    let why = (failure, status);
+                    let more = tx.route_messages_park_old(lane, old, why).await?;
+                    tx.route_lane_lost(lane, (more, 0)).await?;
+                    parked += more;
+                }
+                count("parked", parked);
                 self.trim_parked(tx, context).await
             }
             RouteSettled::Retried { .. } => {

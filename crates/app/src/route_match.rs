@@ -28,6 +28,8 @@ use crate::{Error, Result};
 /// conditions; what is over is counted and not sent.
 const CANDIDATES_MAX: usize = 4_000;
 const QUESTIONS_MAX: usize = 10_000;
+/// Most bytes of what is made at once.
+const MADE_BYTES_MAX: usize = 32 << 20;
 
 /// What a rule is about, to be asked often.
 #[derive(Debug)]
@@ -90,6 +92,11 @@ enum Said<'a> {
 }
 
 impl LiveRule {
+    /// Whether it has a condition to be asked.
+    pub(crate) const fn is_conditional(&self) -> bool {
+        self.predicate.is_some()
+    }
+
     /// A rule as it was stored. A condition that no longer compiles matches nothing.
     pub(crate) async fn of(
         row: &veritwin_metastore::RouteRule,
@@ -331,13 +338,19 @@ pub(crate) async fn matched(
         }
     }
     let answers = ask(asked, clock, allowance).await?;
+    let mut made = 0;
     for mut candidate in found {
         let (is_left, is_unasked) = keep_held(&mut candidate, &answers);
         if is_unasked {
             all.push(unsent(candidate.rule, candidate.device.id, candidate.position));
         }
-        if is_left {
+        if is_left && made > MADE_BYTES_MAX {
+            all.push(unsent(candidate.rule, candidate.device.id, candidate.position));
+        } else if is_left {
+            let known = all.len();
             written(rules, candidate, &mut all)?;
+            let bytes = |one: &Matched| one.body.as_ref().map_or(0, Vec::len);
+            made += all.iter().skip(known).map(bytes).sum::<usize>();
         }
     }
     Ok(all)

@@ -133,6 +133,26 @@ impl RoutePlaces {
             register.withdraw_of(&gone, ROUTE_PURPOSE);
         }
     }
+
+    /// Takes out the places of a tenant that are not its any more.
+    pub(crate) fn keep(
+        &self,
+        register: &EgressRegister,
+        tenant: TenantId,
+        is_kept: impl Fn(RouteDestinationId) -> bool,
+    ) {
+        let is_gone =
+            |whose: &(TenantId, RouteDestinationId)| whose.0 == tenant && !is_kept(whose.1);
+        let gone: Vec<_> = self.0.lock().keys().copied().filter(is_gone).collect();
+        for whose in gone {
+            self.put(register, whose, None);
+        }
+    }
+
+    /// Every place that is in the register, and whose it is.
+    pub(crate) fn all(&self) -> Vec<((TenantId, RouteDestinationId), Destination)> {
+        self.0.lock().iter().map(|(whose, place)| (*whose, place.clone())).collect()
+    }
 }
 
 /// The topic or subject of a place; none of a webhook.
@@ -219,5 +239,10 @@ mod tests {
         assert!(register.check(&hook).is_ok(), "the second names it");
         places.put(&register, (tenant(2), id), Some(Destination::new("other.example", 443)));
         assert!(register.check(&hook).is_err());
+        places.put(&register, (tenant(1), id), Some(hook.clone()));
+        places.keep(&register, tenant(2), |_| false);
+        assert!(register.check(&hook).is_ok(), "another's stay");
+        places.keep(&register, tenant(1), |_| false);
+        assert!(register.check(&hook).is_err() && places.all().is_empty());
     }
 }
