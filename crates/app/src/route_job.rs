@@ -18,7 +18,7 @@ use crate::job_board::{Job, JobWatch};
 use crate::route_expression::Allowance;
 use crate::route_match::{Known, LiveRule, matched};
 use crate::route_places::{RoutePlaces, StoredDestination, place_at};
-use crate::route_queue::RoomLeft;
+use crate::route_queue::{RoomLeft, RouteLosses};
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = veritwin_metastore::ROUTE_CONSUMER;
@@ -34,6 +34,7 @@ pub(crate) struct RouteBoard {
     changed: Mutex<HashSet<TenantId>>,
     wake: Notify,
     saved_position: Mutex<u64>,
+    pub(crate) losses: RouteLosses,
     /// Something waits in a lane.
     pub(crate) due: Notify,
     pub(crate) places: RoutePlaces,

@@ -224,6 +224,7 @@ impl TenantTx {
     /// Removes a place with what waits for it and what is parked.
     #[boxed]
     pub async fn route_destination_delete(&self, id: RouteDestinationId) -> Result<()> {
+        self.route_hold().await?;
         self.delete_id(DESTINATIONS, id).await?;
         for table in [MESSAGES, LANES] {
             self.core.delete(self.delete(table).eq("destination_id", id)).await?;
@@ -274,6 +275,7 @@ impl TenantTx {
     /// Removes a rule with what waits by it and what is parked.
     #[boxed]
     pub async fn route_rule_delete(&self, id: RouteRuleId) -> Result<()> {
+        self.route_hold().await?;
         self.delete_id(RULES, id).await?;
         for table in [MESSAGES, LANES] {
             self.core.delete(self.delete(table).eq("rule_id", id)).await?;
@@ -353,6 +355,7 @@ impl TenantTx {
     /// Every lane to a place is due now: it was changed.
     #[boxed]
     pub async fn route_lanes_wake(&self, destination: RouteDestinationId) -> Result<()> {
+        self.route_hold().await?;
         let update = self.update(LANES).eq("destination_id", destination);
         self.core.update(update.set("next_at", self.core.at).set("attempts", 0u64)).await.map(drop)
     }
