@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{RouteDestinationId, Secret, TenantId};
+use veritwin_keys::sha256;
 use veritwin_metastore::RouteDestination;
 use veritwin_outbound::guard::Target;
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
@@ -35,6 +36,11 @@ impl StoredKind {
             RouteKind::Mqtt { topic, user } => Self::Mqtt { topic, user },
             RouteKind::Nats { topic, user } => Self::Nats { topic, user },
         }
+    }
+
+    /// Who signs in there; empty: nobody.
+    pub(crate) fn user(&self) -> &str {
+        if let Self::Mqtt { user, .. } | Self::Nats { user, .. } = self { user } else { "" }
     }
 
     pub(crate) fn shown(self) -> RouteKind {
@@ -155,6 +161,17 @@ impl RoutePlaces {
     }
 }
 
+/// An address without what stands behind the host, which may be a secret of the receiver's, and a
+/// digest by which one sees that it changed.
+pub(crate) fn url_recorded(url: &str) -> (String, String) {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?']).map_or(url.len(), |at| begin + at);
+    let shown = url.get(..end).unwrap_or_default();
+    let rest = if end < url.len() { "/…" } else { "" };
+    let digest = hex::encode(sha256(url.as_bytes()).get(..8).unwrap_or_default());
+    (format!("{shown}{rest}"), digest)
+}
+
 /// The topic or subject of a place; none of a webhook.
 pub(crate) fn topic_of(kind: &RouteKind) -> Option<&str> {
     match kind {
@@ -188,6 +205,9 @@ pub(crate) fn check_kind(input: &RouteDestinationInput) -> Result<()> {
     }
     if user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
         return Err(Error::invalid_at("user", "at most 255 bytes, no control characters"));
+    }
+    if user.is_empty() && !password.is_empty() {
+        return Err(Error::invalid_at("user", "needed with a password"));
     }
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(Error::invalid_at("password", "at most 1024 bytes"));
@@ -225,6 +245,20 @@ mod tests {
         check(&nats, "nats://broker.example", Some(("broker.example", 4222)));
         check(&StoredKind::Webhook, "https://hooks.example/", Some(("hooks.example", 443)));
         check(&StoredKind::Webhook, "nats://broker.example", None);
+    }
+
+    #[test]
+    fn records_leave_out_what_may_be_a_secret() {
+        for (url, expect) in [
+            ("https://hooks.example/services/T0/secret", "https://hooks.example/…"),
+            ("https://hooks.example:8443?key=secret", "https://hooks.example:8443/…"),
+            ("mqtts://broker.example:8883", "mqtts://broker.example:8883"),
+        ] {
+            let (shown, digest) = url_recorded(url);
+            assert_eq!((shown.as_str(), digest.len()), (expect, 16));
+        }
+        let digest = |url| url_recorded(url).1;
+        assert_ne!(digest("https://hooks.example/a"), digest("https://hooks.example/b"));
     }
 
     #[test]

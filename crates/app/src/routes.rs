@@ -20,7 +20,9 @@ use crate::model::{
 };
 use crate::route_body::sample_body;
 use crate::route_delivery::RouteReply;
-use crate::route_places::{Outlet, StoredDestination, StoredKind, check_kind, place_at, topic_of};
+use crate::route_places::{
+    Outlet, StoredDestination, StoredKind, check_kind, place_at, topic_of, url_recorded,
+};
 use crate::route_rules::StoredRule;
 use crate::{App, Error, Result};
 
@@ -55,6 +57,7 @@ fn view(one: &RouteDestination) -> Result<RouteDestinationView> {
 
 /// A place as a change of it is recorded.
 fn recorded(view: &RouteDestinationView) -> Value {
+    let (url, digest) = url_recorded(&view.input.url);
     json!({
         "destination": view.id.to_string(),
         "name": view.input.name,
@@ -62,7 +65,8 @@ fn recorded(view: &RouteDestinationView) -> Value {
         "purpose": view.input.purpose,
         "kind": view.input.kind.as_str(),
         "topic": topic_of(&view.input.kind),
-        "url": view.input.url,
+        "url": url,
+        "url_digest": digest,
         "instructed_by": view.instructed_by,
         "enabled": view.input.enabled,
     })
@@ -197,7 +201,11 @@ impl App {
             return Err(Error::invalid_at("kind", detail));
         }
         let is_elsewhere = stored.url != input.url || stored.kind != kind;
-        if is_elsewhere && kind != StoredKind::Webhook && input.password.is_none() {
+        let is_secret_kept = kind != StoredKind::Webhook && input.password.is_none();
+        if kind != StoredKind::Webhook && kind.user().is_empty() {
+            one.secret = Vec::new();
+        }
+        if is_elsewhere && is_secret_kept && !one.secret.is_empty() {
             // Whoever may say where messages go does not thereby learn a password.
             let detail = "needed again, since the address, topic or user is another";
             return Err(Error::invalid_at("password", detail));

@@ -5,17 +5,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use veritwin_domain::Secret;
+use veritwin_access::jobs;
+use veritwin_domain::{RouteDestinationId, Secret, TenantId};
 use veritwin_outbound::guard::{GuardError, Target};
+use veritwin_outbound::register::Destination;
 
 use super::canary::canary;
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
-use crate::route_places::{Outlet, ROUTE_PURPOSE, StoredKind, place_at};
+use crate::error::found;
+use crate::route_places::{Outlet, ROUTE_PURPOSE, StoredDestination, StoredKind, place_at};
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 2;
 const VERSION: u32 = 1;
+/// Registered places that are compared with the records at one time.
+const COMPARED_MAX: usize = 1_000;
 
 pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
     InApp::shared(app, PROMISE, VERSION, |app: App| async move { app.check_egress().await })
@@ -66,6 +71,9 @@ impl App {
                 return Ok(failed(summary, "egress register"));
             }
         }
+        if let Some(failed) = self.compare_places().await {
+            return Ok(failed);
+        }
         let calls: u64 = rows.iter().map(|row| row.calls).sum();
         Ok(ProbeAnswer::Passed {
             summary: "nothing leaves to an address that is not registered".to_owned(),
@@ -76,5 +84,32 @@ impl App {
                 ("calls since the start".to_owned(), calls.to_string()),
             ],
         })
+    }
+
+    /// Whether what is in the register for tenants is what their records say.
+    async fn compare_places(&self) -> Option<ProbeAnswer> {
+        for (whose, place) in self.0.routes.places.all().into_iter().take(COMPARED_MAX) {
+            // Records that cannot be read now say nothing.
+            if self.is_recorded(whose, &place).await.unwrap_or(true) {
+                continue;
+            }
+            // It may have been changed in between.
+            if self.0.routes.places.all().contains(&(whose, place)) {
+                let summary = "the register opens an address that its customer gave up";
+                return Some(failed(summary, "egress register"));
+            }
+        }
+        None
+    }
+
+    async fn is_recorded(
+        &self,
+        (tenant, id): (TenantId, RouteDestinationId),
+        place: &Destination,
+    ) -> Result<bool> {
+        let tx = self.0.store.read(&self.job_in(jobs::ROUTES, tenant)).await?;
+        let Some(one) = found(tx.route_destination(id).await)? else { return Ok(false) };
+        let stored = StoredDestination::read(&one)?;
+        Ok(stored.kind.target(&stored.url).is_ok_and(|target| place_at(&target) == *place))
     }
 }
