@@ -136,6 +136,10 @@ fn wait(attempts: u64, chance: u16) -> Duration {
     whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u16::MAX))
 }
 
+const fn is_unwanted(failure: RouteFailure) -> bool {
+    matches!(failure, RouteFailure::Refused | RouteFailure::Redirect | RouteFailure::NotAllowed)
+}
+
 /// Until when a place is left alone, if it was what was wrong.
 const fn trouble_until(settled: RouteSettled) -> Option<Timestamp> {
     match settled {
@@ -291,16 +295,16 @@ impl App {
         }
         let outlet = Outlet::of(place)?;
         self.enter_route_place(tenant, lane.destination, Some(place_at(&outlet.target)));
-        let mut attempts = lane.attempts;
+        let mut tries = (lane.attempts, lane.last_error);
         let until = self.clock().monotonic().saturating_add(TURN_MAX);
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };
-            let settled = self.try_message((tenant, &outlet), &message, attempts).await?;
+            let settled = self.try_message((tenant, &outlet), &message, tries).await?;
             head = self.settle(tenant, (key, Some(&message)), settled, version).await?;
             if self.clock().monotonic() > until {
                 return Ok(());
             }
-            attempts = 0;
+            tries = (0, None);
         }
         Ok(())
     }
@@ -310,7 +314,7 @@ impl App {
         &self,
         (tenant, outlet): (TenantId, &Outlet),
         message: &RouteMessage,
-        attempts: u64,
+        tries: (u64, Option<RouteFailure>),
     ) -> Result<RouteSettled> {
         let context = self.job_in(jobs::ROUTES, tenant);
         let (devices, book) =
@@ -326,26 +330,30 @@ impl App {
         }
         let (id, bytes) = (message.id.to_string(), Bytes::from(body.bytes()?));
         let sent = self.send_route(tenant, outlet, (&id, bytes)).await;
-        Ok(self.decided(judged(sent), message, attempts))
+        Ok(self.decided(judged(sent), message, tries))
     }
 
-    fn decided(&self, tried: Tried, message: &RouteMessage, attempts: u64) -> RouteSettled {
+    /// What becomes of a message, after so many tries of which the last failed in this way.
+    fn decided(
+        &self,
+        tried: Tried,
+        message: &RouteMessage,
+        (attempts, last): (u64, Option<RouteFailure>),
+    ) -> RouteSettled {
         let now = self.clock().now();
         let (failure, status, after) = match tried {
             Tried::Delivered => return RouteSettled::Delivered,
             Tried::Busy => (RouteFailure::Failing, None, None),
             Tried::Failed { failure, status, after } => (failure, status, after),
         };
-        let is_unwanted = matches!(
-            failure,
-            RouteFailure::Refused | RouteFailure::Redirect | RouteFailure::NotAllowed
-        );
-        let is_over = if is_unwanted {
-            attempts + 1 >= REFUSED_TRIES_MAX
+        let is_refused = is_unwanted(failure);
+        let is_over = if is_refused {
+            // A place that comes back may refuse once, before all of it is there.
+            attempts + 1 >= REFUSED_TRIES_MAX && last.is_none_or(is_unwanted)
         } else {
             now.since(message.updated_at) > ROUTE_MESSAGE_AGE_MAX
         };
-        if is_over && is_unwanted {
+        if is_over && is_refused {
             return RouteSettled::Parked { failure, status, next_at: None };
         }
         let mut chance = [0; 2];
