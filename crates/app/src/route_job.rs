@@ -22,6 +22,8 @@ use crate::route_queue::{RoomLeft, RouteLosses};
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = veritwin_metastore::ROUTE_CONSUMER;
+/// Entries of a tenant that are looked at in one go.
+const ENTRIES_AT_ONCE: usize = 10_000;
 /// Tenants that are read in at once at a start.
 const TENANTS_AT_ONCE: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
@@ -256,21 +258,29 @@ impl RouteJob {
 
     async fn serve(&mut self, given: Given) {
         for (tenant, entries) in given {
-            let from = entries.first().map_or(self.here, |(first, _)| *first);
-            while let Err(error) = self.serve_one(tenant, &entries).await {
-                if self.app.is_database_away().await {
-                    tracing::warn!(%error, "routed messages were not written; trying again");
-                    if !self.waited().await {
-                        // They are read again at the next start.
-                        self.hold(tenant, from, &error);
-                        break;
-                    }
-                    continue;
+            for some in entries.chunks(ENTRIES_AT_ONCE) {
+                if !self.serve_some(tenant, some).await {
+                    break;
                 }
-                self.hold(tenant, from, &error);
-                break;
             }
         }
+    }
+
+    /// Serves a tenant; false if it is held from then on.
+    async fn serve_some(&mut self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> bool {
+        let from = entries.first().map_or(self.here, |(first, _)| *first);
+        while let Err(error) = self.serve_one(tenant, entries).await {
+            if self.app.is_database_away().await {
+                tracing::warn!(%error, "routed messages were not written; trying again");
+                if self.waited().await {
+                    continue;
+                }
+                // They are read again at the next start.
+            }
+            self.hold(tenant, from, &error);
+            return false;
+        }
+        true
     }
 
     /// Waits for a moment; false when the platform stops.

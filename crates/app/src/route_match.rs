@@ -3,7 +3,7 @@
 //! does not, and a message to a topic only where its device as a whole is open.
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ use crate::{Error, Result};
 /// conditions; what is over is counted and not sent.
 const CANDIDATES_MAX: usize = 4_000;
 const QUESTIONS_MAX: usize = 10_000;
+/// Most values that are looked at for it.
+const VALUES_MAX: usize = 500_000;
 /// Most bytes of what is made at once.
 const MADE_BYTES_MAX: usize = 32 << 20;
 
@@ -89,6 +91,15 @@ struct Candidate<'a> {
 enum Said<'a> {
     Readings(Rows<'a>),
     Message(&'a RelayMessage),
+}
+
+impl Said<'_> {
+    fn values(&self) -> usize {
+        match self {
+            Self::Readings(rows) => rows.values().map(BTreeMap::len).sum(),
+            Self::Message(_) => 1,
+        }
+    }
 }
 
 impl LiveRule {
@@ -204,7 +215,7 @@ fn candidates<'a>(
     known: &Known<'a>,
     entries: &'a [(u64, Arc<Entry>)],
 ) -> (Vec<Candidate<'a>>, Vec<Matched>) {
-    let (mut all, mut over) = (Vec::new(), Vec::new());
+    let (mut all, mut over, mut values) = (Vec::<Candidate<'a>>::new(), Vec::new(), 0);
     for (position, entry) in entries {
         let (device, received_at) = match &entry.record {
             Record::Readings(batch) => (batch.device, batch.received_at),
@@ -227,10 +238,12 @@ fn candidates<'a>(
             };
             let Some(said) = said else { continue };
             let (rule, position) = (number, *position);
-            if all.len() >= CANDIDATES_MAX {
+            let more = said.values();
+            if all.len() >= CANDIDATES_MAX || values + more > VALUES_MAX {
                 over.push(unsent(rule, device.id, position));
                 continue;
             }
+            values += more;
             all.push(Candidate { rule, position, device, received_at, said, asked_from: None });
         }
     }
