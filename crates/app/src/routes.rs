@@ -195,6 +195,7 @@ impl App {
         self.check_destination(&input)?;
         let before = view(&one)?;
         let mut stored = StoredDestination::read(&one)?;
+        let known_secret = one.secret.clone();
         let kind = StoredKind::of(input.kind);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&stored.kind) {
             let detail = "stays what it is: register another destination";
@@ -220,12 +221,17 @@ impl App {
         (stored.kind, stored.name, stored.recipient) = (kind, input.name, input.recipient);
         (stored.purpose, stored.url) = (input.purpose, input.url);
         (one.body, one.enabled) = (stored.bytes()?, input.enabled);
+        let is_resealed = one.secret != known_secret;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.route_destination_update(&one, expected).await?;
         // What waited because of how it was is tried with what it is now.
         tx.route_lanes_wake(id).await?;
         let after = view(&tx.route_destination(id).await?)?;
-        let change = Change::from_to(recorded(&before), recorded(&after));
+        let mut said = recorded(&after);
+        if is_resealed {
+            said["password_changed"] = Value::from(true);
+        }
+        let change = Change::from_to(recorded(&before), said);
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
         self.destination_written(
