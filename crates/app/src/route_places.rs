@@ -129,7 +129,7 @@ impl RoutePlaces {
         let gone = match place {
             Some(place) => {
                 register.register(place.clone(), DestinationKind::Recipient, ROUTE_PURPOSE);
-                places.insert(whose, place)
+                places.insert(whose, place.clone()).filter(|known| *known != place)
             }
             None => places.remove(&whose),
         };

@@ -124,7 +124,16 @@ impl App {
         let resource = self.authorize_all(context, Action::RouteRead, Kind::Tenant)?;
         let all = self.0.store.read(context).await?.route_destinations().await?;
         self.note(context, Action::RouteRead, &resource, "done");
-        all.iter().map(view).collect()
+        // What stands behind the host may be a secret: only those see it who send there.
+        let sees_all = self.0.authorizer.check(context, Action::RouteDeliver, &resource).is_ok();
+        let shown = |one: &RouteDestination| -> Result<RouteDestinationView> {
+            let mut shown = view(one)?;
+            if !sees_all {
+                shown.input.url = url_recorded(&shown.input.url).0;
+            }
+            Ok(shown)
+        };
+        all.iter().map(shown).collect()
     }
 
     /// Registers a place; gives its secret, this once.

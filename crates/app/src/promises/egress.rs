@@ -2,13 +2,14 @@
 //! registered, and nothing may leave. What the egress register holds for routing has to be what
 //! customers registered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use veritwin_access::jobs;
 use veritwin_domain::{RouteDestinationId, Secret, TenantId};
 use veritwin_outbound::guard::{GuardError, Target};
-use veritwin_outbound::register::Destination;
+use veritwin_outbound::register::{Destination, Row};
 
 use super::canary::canary;
 use super::run::InApp;
@@ -62,11 +63,17 @@ impl App {
             }
         }
         let rows = self.0.egress.rows();
-        let of_routing = rows.iter().filter(|row| row.purpose == ROUTE_PURPOSE);
+        let is_routed = |row: &&Row| row.purpose == ROUTE_PURPOSE;
+        let named = self.0.routes.places.all().into_iter().map(|(_, place)| place);
+        let named: HashSet<Destination> = named.collect();
         let mut routed = 0usize;
-        for row in of_routing {
+        for row in rows.iter().filter(is_routed) {
             routed += 1;
-            if !self.0.routes.places.names(&row.destination) {
+            let is_named =
+                named.contains(&row.destination) || self.0.routes.places.names(&row.destination);
+            // It may have been given up in between.
+            let is_there = |now: &Row| now.destination == row.destination && is_routed(&now);
+            if !is_named && self.0.egress.rows().iter().any(is_there) {
                 let summary = "the register opens an address for routing that no customer names";
                 return Ok(failed(summary, "egress register"));
             }

@@ -247,3 +247,19 @@ fn a_password_goes_nowhere_else_and_whoever_needs_none_is_not_asked() {
     tenant.put(&named, &broker(there, json!({}))).expect(200);
     tenant.put(&named, &broker(there, json!({"user": "them"}))).expect(200);
 }
+
+#[test]
+fn the_path_of_an_address_is_for_those_who_send_there() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let url = "https://hooks.example/services/correct-horse";
+    tenant.post("/v1/route-destinations", &place(url)).expect(201);
+    let path = "/v1/route-destinations";
+    assert_eq!(tenant.get(path).expect(200)["items"][0]["url"], url);
+    let (_, cookie) = tenant.member("auditor", "auditor");
+    let seen = platform.http().request("GET", path).header("cookie", &cookie).send().expect(200);
+    assert_eq!(seen["items"][0]["url"], "https://hooks.example/…");
+    let records = tenant.get("/v1/activity?action=route.write").expect(200).to_string();
+    assert!(records.contains("https://hooks.example/…"), "{records}");
+    assert!(!records.contains("correct-horse"), "{records}");
+}
