@@ -360,10 +360,10 @@ pub(crate) async fn matched(
         if is_left && made > MADE_BYTES_MAX {
             all.push(unsent(candidate.rule, candidate.device.id, candidate.position));
         } else if is_left {
-            let known = all.len();
+            let before = all.len();
             written(rules, candidate, &mut all)?;
             let bytes = |one: &Matched| one.body.as_ref().map_or(0, Vec::len);
-            made += all.iter().skip(known).map(bytes).sum::<usize>();
+            made += all.iter().skip(before).map(bytes).sum::<usize>();
         }
     }
     Ok(all)
