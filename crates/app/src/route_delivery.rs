@@ -2,15 +2,13 @@
 //! each place, by turns of the tenants. What fails is tried again, less and less often, and then
 //! parked. A message is noted as delivered after it was: it goes at least once.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use veritwin_access::jobs;
-use veritwin_domain::{OpContext, RouteDestinationId, Secret, TenantId, Timestamp};
+use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
 use veritwin_metastore::{RouteFailure, RouteLane, RouteMessage, RouteSettled, TenantTx};
 use veritwin_outbound::guard::{
     BrokerKind, BrokerMessage, BrokerReply, GuardError, Webhook, WebhookReply,
@@ -20,6 +18,7 @@ use crate::error::found;
 use crate::route_body::RouteBody;
 use crate::route_places::{Outlet, StoredKind, place_at};
 use crate::route_queue::{LaneKey, count};
+use crate::route_turns::{Turn, UnderWay};
 use crate::{App, Result};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -40,37 +39,6 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 const ROUTE_MESSAGE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How often one that the other side does not want is tried.
 const REFUSED_TRIES_MAX: u64 = 3;
-
-/// What is under way.
-#[derive(Debug, Default)]
-struct UnderWay {
-    busy: Mutex<HashSet<(TenantId, RouteDestinationId)>>,
-    /// Until when a tenant is left alone, on the monotonic clock.
-    resting: Mutex<HashMap<TenantId, Duration>>,
-}
-
-/// A delivery's place; given back when it is dropped.
-struct Turn {
-    all: Arc<UnderWay>,
-    key: (TenantId, RouteDestinationId),
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.all.busy.lock().remove(&self.key);
-    }
-}
-
-impl UnderWay {
-    fn turn(self: &Arc<Self>, key: (TenantId, RouteDestinationId)) -> Option<Turn> {
-        let is_free = self.busy.lock().insert(key);
-        is_free.then(|| Turn { all: Arc::clone(self), key })
-    }
-
-    fn count_of(&self, tenant: TenantId) -> usize {
-        self.busy.lock().iter().filter(|(whose, _)| *whose == tenant).count()
-    }
-}
 
 /// What the other side said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +167,7 @@ impl App {
                 () = self.0.stop.cancelled() => break,
                 Some(_) = on_the_way.join_next() => {}
                 () = self.0.routes.due.notified() => {}
-                _ = interval.tick() => {}
+                _ = interval.tick() => all.ask_again(),
             }
         }
         // What is on its way at a stop goes once more after the start.
@@ -214,7 +182,7 @@ impl App {
         last: &mut Option<TenantId>,
     ) -> Result<Vec<(Turn, RouteLane)>> {
         let mut due = Vec::new();
-        let mut room = ROUTE_DELIVERIES_MAX.saturating_sub(all.busy.lock().len());
+        let mut room = ROUTE_DELIVERIES_MAX.saturating_sub(all.count());
         if room == 0 {
             return Ok(due);
         }
@@ -229,11 +197,10 @@ impl App {
         let split = tenants.partition_point(|one| last.is_some_and(|last| *one <= last));
         tenants.rotate_left(split);
         let now = self.clock().monotonic();
-        all.resting.lock().retain(|_, until| *until > now);
         for tenant in tenants {
             let of_tenant = TENANT_ROUTE_DELIVERIES_MAX.saturating_sub(all.count_of(tenant));
             let mut of_tenant = of_tenant.min(room);
-            if of_tenant == 0 || all.resting.lock().contains_key(&tenant) {
+            if of_tenant == 0 || !all.may_ask(tenant, now) {
                 continue;
             }
             let context = self.job_in(jobs::ROUTES, tenant);
@@ -242,7 +209,7 @@ impl App {
                 Err(error) => Err(error),
             };
             let Ok(lanes) = lanes else {
-                all.resting.lock().insert(tenant, now.saturating_add(REST));
+                all.rest(tenant, now.saturating_add(REST));
                 continue;
             };
             for lane in lanes {
@@ -253,6 +220,9 @@ impl App {
                     due.push((turn, lane));
                     (of_tenant, room, *last) = (of_tenant - 1, room - 1, Some(tenant));
                 }
+            }
+            if of_tenant > 0 {
+                all.set_served(tenant);
             }
         }
         Ok(due)
@@ -270,7 +240,7 @@ impl App {
                 tracing::warn!(%tenant, %error, "messages of a tenant wait on their way out");
             }
             let until = self.clock().monotonic().saturating_add(rest);
-            turn.all.resting.lock().insert(tenant, until);
+            turn.rest(until);
         }
     }
 
