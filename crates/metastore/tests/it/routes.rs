@@ -147,8 +147,8 @@ async fn what_is_over_the_bounds_is_parked_and_what_is_parked_comes_back() {
 #[tokio::test]
 async fn a_place_in_trouble_stays_alone_when_messages_are_too_old() {
     everywhere(async |world| {
-        let (place, rule, pump) = (place(world), rule(world), device(world, "Pump"));
-        let (lane, other) = ((rule.id, place.id), (self::rule(world).id, place.id));
+        let (place, pump) = (place(world), device(world, "Pump"));
+        let (lane, other) = ((rule(world).id, place.id), (rule(world).id, place.id));
         let tx = world.begin().await;
         tx.device_create(&pump).await.expect("a device");
         for one in [lane, other] {
