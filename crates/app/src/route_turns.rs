@@ -55,7 +55,7 @@ impl UnderWay {
         self.resting.lock().insert(tenant, until);
     }
 
-    /// Nothing more of a tenant can be sent before one of its messages came back, or a while passed.
+    /// Nothing more of a tenant can be sent before a message of it came back, or a while passed.
     pub(crate) fn set_served(&self, tenant: TenantId) {
         self.served.lock().insert(tenant);
     }
