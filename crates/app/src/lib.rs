@@ -123,6 +123,7 @@ mod route_parked;
 mod route_places;
 mod route_queue;
 mod route_rules;
+mod route_turns;
 mod routes;
 mod rule_sight;
 mod rule_streams;
