@@ -114,6 +114,7 @@ mod reset_mail;
 mod retained;
 mod retention;
 mod rights;
+mod route_attributes;
 mod route_body;
 mod route_delivery;
 mod route_expression;

@@ -36,10 +36,10 @@ async fn register(app: &App, customer: &Customer) -> (RouteRuleId, RouteDestinat
         created_at: at,
     };
     let (devices, groups) = (Vec::new(), Vec::new());
-    let (types, keys) = (Vec::new(), Vec::new());
+    let (types, keys, attributes) = (Vec::new(), Vec::new(), Vec::new());
     let rule = StoredRule {
         name: "all".to_owned(),
-        matches: StoredMatch::Readings { devices, groups, types, twin: None, keys },
+        matches: StoredMatch::Readings { devices, groups, types, twin: None, keys, attributes },
         expression: Some("values.t > 25.0".to_owned()),
         destinations: vec![place.id],
     };

@@ -94,7 +94,20 @@ pub enum RouteMatch {
         twin: Option<SiteId>,
         /// Of these series.
         keys: Vec<String>,
+        /// Of devices whose attributes are as all of these say.
+        attributes: Vec<RouteAttribute>,
     },
+}
+
+/// An attribute that a device has to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteAttribute {
+    /// `server`, `shared` or `client`.
+    pub scope: String,
+    /// Its name.
+    pub name: String,
+    /// What it has to be: a text, a number, true or false.
+    pub equals: serde_json::Value,
 }
 
 /// A rule, as it is written.

@@ -86,6 +86,10 @@ pub(super) fn claim_state() -> Object {
     one_of(&["none", "away", "here", "given_back", "back"])
 }
 
+pub(super) fn attribute_scope() -> Object {
+    one_of(&["server", "shared", "client"])
+}
+
 pub(super) fn route_kind() -> Object {
     one_of(&["webhook", "mqtt", "nats"])
 }

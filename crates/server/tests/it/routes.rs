@@ -110,6 +110,69 @@ fn readings_go_out_signed_in_order_and_only_what_may_leave() {
 }
 
 #[test]
+fn only_devices_with_the_attributes_that_a_rule_asks_for_are_heard() {
+    let stage = Stage::new();
+    let (place, _) = stage.place();
+    let asked = |scope: &str, name: &str, equals: Value| {
+        json!({"kind": "readings", "attributes": [
+            {"scope": scope, "name": name, "equals": equals},
+            {"scope": "client", "name": "ready", "equals": true},
+        ]})
+    };
+    stage.rule(&place, asked("server", "floor", json!(3)), None);
+    let (pump, other) = (stage.tenant.device("pump"), stage.tenant.device("other"));
+    let says = |floor: Value| {
+        let path = format!("/v1/devices/{}/attributes", pump.id);
+        stage.tenant.patch(&path, &json!({"server": {"floor": floor}})).expect(200);
+    };
+    let ready = |is_ready: bool| {
+        let said = stage.platform.http().post("/api/v1/attributes").bearer(&pump.token);
+        said.json(&json!({"ready": is_ready})).send().expect(200);
+    };
+    // What the other device says goes out in any case: when it has, what the pump said before it
+    // was looked at.
+    stage.rule(&place, json!({"kind": "readings", "device_ids": [other.id]}), None);
+    let mut of_pump = Vec::new();
+    let mut round = |value: u32| {
+        stage.tenant.send(&pump, &json!({"t": value})).expect(200);
+        stage.tenant.send(&other, &json!({"t": value})).expect(200);
+        loop {
+            let said = stage.endpoint.next().json()["data"].clone();
+            if said["device"]["name"] == "other" {
+                break;
+            }
+            of_pump.push(said["readings"][0]["values"]["t"].clone());
+        }
+    };
+    says(json!("3"));
+    ready(true);
+    round(1);
+    says(json!(3));
+    round(2);
+    ready(false);
+    round(3);
+    ready(true);
+    round(4);
+    says(Value::Null);
+    round(5);
+    says(json!(3.0));
+    round(6);
+    while of_pump.len() < 3 {
+        let said = stage.endpoint.next().json();
+        of_pump.push(said["data"]["readings"][0]["values"]["t"].clone());
+    }
+    assert_eq!(of_pump, [json!(2), json!(4), json!(6)]);
+
+    let wrong = json!({
+        "name": "r", "matches": asked("nobody", "floor", json!(3)), "destination_ids": [place],
+    });
+    let problem = stage.tenant.post("/v1/route-rules", &wrong).problem(400);
+    assert!(problem.to_string().contains("server, shared or client"), "{problem}");
+    let shown = stage.tenant.get("/v1/route-rules").expect(200);
+    assert_eq!(shown["items"][0]["matches"]["attributes"][0]["equals"], 3);
+}
+
+#[test]
 fn nothing_is_lost_by_a_kill_and_what_is_not_wanted_is_parked_and_sent_again() {
     let mut stage = Stage::new();
     let (place, _) = stage.place();
