@@ -33,10 +33,11 @@ export function AttributeRows(props: {
   const { rows, onChange } = props
   const change = (index: number, part: Partial<AttributeRow>) =>
     onChange(rows.map((row, at) => (at === index ? { ...row, ...part } : row)))
+  const title = i18n.t('Only of devices with these attributes')
   const more: AttributeRow = { scope: 'server', name: '', kind: 'string', text: '' }
   return (
-    <div className="stack" role="group" aria-label={i18n.t('Only of devices with these attributes')}>
-      <span className="dim">{i18n.t('Only of devices with these attributes')}</span>
+    <div className="stack" role="group" aria-label={title}>
+      <span className="dim">{title}</span>
       {rows.map((row, index) => (
         <Group key={index} gap="xs" align="end">
           <Select
