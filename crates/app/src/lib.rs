@@ -124,6 +124,7 @@ mod route_parked;
 mod route_places;
 mod route_queue;
 mod route_rules;
+mod route_topic;
 mod routes;
 mod rule_sight;
 mod rule_streams;
@@ -197,6 +198,7 @@ pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
+pub use route_topic::TopicBroker;
 pub use session_log::SessionEntry;
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};

@@ -13,12 +13,12 @@ use veritwin_access::jobs;
 use veritwin_domain::{OpContext, RouteDestinationId, Secret, TenantId, Timestamp};
 use veritwin_metastore::{RouteFailure, RouteLane, RouteMessage, RouteSettled, TenantTx};
 use veritwin_outbound::guard::{
-    BrokerKind, BrokerMessage, BrokerReply, GuardError, Webhook, WebhookReply,
+    BrokerKind, BrokerMessage, BrokerReply, GuardError, TargetError, Webhook, WebhookReply,
 };
 
 use crate::error::found;
 use crate::route_body::RouteBody;
-use crate::route_places::{Outlet, StoredKind, place_at};
+use crate::route_places::{Outlet, StoredKind};
 use crate::route_queue::{LaneKey, count};
 use crate::{App, Result};
 
@@ -80,7 +80,7 @@ pub(crate) enum RouteReply {
 
 /// How a try went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tried {
+pub(crate) enum Tried {
     Delivered,
     /// There was no room to try.
     Busy,
@@ -90,6 +90,13 @@ enum Tried {
         /// How long the other side wants to be left alone.
         after: Option<Duration>,
     },
+}
+
+impl Tried {
+    /// It failed, and nothing was answered.
+    pub(crate) const fn failed(failure: RouteFailure) -> Self {
+        Self::Failed { failure, status: None, after: None }
+    }
 }
 
 fn judged(sent: std::result::Result<RouteReply, GuardError>) -> Tried {
@@ -145,6 +152,7 @@ impl App {
     ) -> std::result::Result<RouteReply, GuardError> {
         let (client, caller) = (&self.0.providers.client, self.caller(tenant));
         let Outlet { kind, target, secret } = outlet;
+        let Some(target) = target else { return Err(TargetError::Syntax.into()) };
         #[cfg(feature = "test-controls")]
         self.enter_anybody(target);
         let (kind, topic, user) = match kind {
@@ -154,6 +162,7 @@ impl App {
             }
             StoredKind::Mqtt { topic, user } => (BrokerKind::Mqtt, topic, user),
             StoredKind::Nats { topic, user } => (BrokerKind::Nats, topic, user),
+            StoredKind::Topic { .. } => return Err(TargetError::Syntax.into()),
         };
         let password = Secret::new(String::from_utf8_lossy(secret.expose()).into_owned());
         let message =
@@ -267,7 +276,7 @@ impl App {
             return self.settle(tenant, (key, None), RouteSettled::Nothing).await.map(drop);
         }
         let outlet = Outlet::of(place)?;
-        self.enter_route_place(tenant, lane.destination, Some(place_at(&outlet.target)));
+        self.enter_route_place(tenant, lane.destination, outlet.place());
         let mut attempts = lane.attempts;
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };
@@ -296,7 +305,12 @@ impl App {
         if !body.keep(|key| book.is_open(device, key)) {
             return Ok(RouteSettled::Dropped);
         }
-        let (id, bytes) = (message.id.to_string(), Bytes::from(body.bytes()?));
+        let (id, hops) = (message.id.to_string(), std::mem::take(&mut body.hops));
+        if let StoredKind::Topic { topic } = &outlet.kind {
+            let tried = self.pass_on((tenant, topic), (&id, hops), &body).await?;
+            return Ok(self.decided(tried, message, attempts));
+        }
+        let bytes = Bytes::from(body.bytes()?);
         let sent = self.send_route(tenant, outlet, (&id, bytes)).await;
         Ok(self.decided(judged(sent), message, attempts))
     }
@@ -312,7 +326,9 @@ impl App {
             failure,
             RouteFailure::Refused | RouteFailure::Redirect | RouteFailure::NotAllowed
         );
-        let is_over = if is_unwanted {
+        let is_over = if failure == RouteFailure::Looped {
+            true
+        } else if is_unwanted {
             attempts + 1 >= REFUSED_TRIES_MAX
         } else {
             now.since(message.updated_at) > ROUTE_MESSAGE_AGE_MAX

@@ -18,8 +18,9 @@ use crate::job_board::{Job, JobWatch};
 use crate::route_attributes::{RouteAttributes, StoredAttribute};
 use crate::route_expression::Allowance;
 use crate::route_match::{Known, LiveRule, devices_asked, matched};
-use crate::route_places::{RoutePlaces, StoredDestination, place_at};
+use crate::route_places::{RoutePlaces, StoredDestination};
 use crate::route_queue::RoomLeft;
+use crate::route_topic::TopicDoor;
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = "routes";
@@ -39,6 +40,7 @@ pub(crate) struct RouteBoard {
     pub(crate) due: Notify,
     pub(crate) places: RoutePlaces,
     pub(crate) attributes: RouteAttributes,
+    pub(crate) topics: TopicDoor,
 }
 
 impl RouteBoard {
@@ -117,8 +119,8 @@ impl App {
         let mut enabled = HashSet::<RouteDestinationId>::new();
         for place in places.iter().filter(|place| place.enabled) {
             let stored = StoredDestination::read(place)?;
-            if let Ok(target) = stored.kind.target(&stored.url) {
-                self.enter_route_place(tenant, place.id, Some(place_at(&target)));
+            if let Ok(entered) = stored.place() {
+                self.enter_route_place(tenant, place.id, entered);
                 enabled.insert(place.id);
             }
         }

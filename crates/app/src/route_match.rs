@@ -332,6 +332,7 @@ fn written(rules: &[LiveRule], candidate: Candidate<'_>, all: &mut Vec<Matched>)
         Said::Message(message) => {
             let mut body = body_of("message", received_at, named, device);
             put_payload(&mut body.data, message);
+            body.hops = message.hops;
             bodies.push(body);
         }
         Said::Readings(rows) => {

@@ -23,6 +23,11 @@ pub enum RouteKind {
         /// Who signs in; empty: nobody.
         user: String,
     },
+    /// To another topic inside the tenant.
+    Topic {
+        /// Its template: `{device}`, `{type}` and `{topic}` stand for those of a message.
+        topic: String,
+    },
 }
 
 impl RouteKind {
@@ -32,6 +37,7 @@ impl RouteKind {
             Self::Webhook => "webhook",
             Self::Mqtt { .. } => "mqtt",
             Self::Nats { .. } => "nats",
+            Self::Topic { .. } => "topic",
         }
     }
 }
@@ -49,7 +55,7 @@ pub struct RouteDestinationInput {
     pub recipient: String,
     /// What for.
     pub purpose: String,
-    /// Its address: `https://`, `mqtts://` or `nats://`.
+    /// Its address: `https://`, `mqtts://` or `nats://`; empty of what stays inside.
     pub url: String,
     /// Whether whoever registers it says that the recipient is one that the customer instructed.
     pub instructed: bool,

@@ -53,8 +53,8 @@ fn record() -> impl Strategy<Value = Record> {
             let at = Timestamp::from_micros(at);
             Record::Refusal(Refusal { device, credential, at, key, reason: "deny_list".into() })
         }),
-        1 => (any::<i64>(), prop::option::of(any::<i64>()), 0..3u8, any::<bool>()).prop_map(
-            move |(at, expires_at, qos, retain)| {
+        1 => (any::<i64>(), prop::option::of(any::<i64>()), 0..3u8, any::<bool>(), any::<u8>()).prop_map(
+            move |(at, expires_at, qos, retain, hops)| {
                 Record::Relay(Arc::new(RelayMessage {
                     tenant: TenantId::from_bytes([1; 16]),
                     device,
@@ -66,6 +66,7 @@ fn record() -> impl Strategy<Value = Record> {
                     payload: b"\0\xff"[..].into(),
                     qos,
                     retain,
+                    hops,
                 }))
             }
         ),

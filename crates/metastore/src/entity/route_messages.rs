@@ -40,6 +40,8 @@ stored_enum! {
         NotAllowed = "not_allowed",
         /// More waited than may wait.
         Full = "full",
+        /// Rules passed it on too often already.
+        Looped = "looped",
     }
 }
 

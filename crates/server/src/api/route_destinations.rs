@@ -31,7 +31,7 @@ struct RouteDestinationBody {
     name: String,
     #[schema(schema_with = words::route_kind)]
     kind: &'static str,
-    /// Topic or subject at a broker.
+    /// Topic or subject at a broker, or the template of a topic inside.
     topic: Option<String>,
     /// Who signs in at a broker.
     user: Option<String>,
@@ -58,6 +58,7 @@ impl From<RouteDestinationView> for RouteDestinationBody {
             RouteKind::Mqtt { topic, user } | RouteKind::Nats { topic, user } => {
                 (Some(topic), Some(user).filter(|user| !user.is_empty()))
             }
+            RouteKind::Topic { topic } => (Some(topic), None),
         };
         Self {
             id: view.id.to_string(),
@@ -83,21 +84,25 @@ impl From<RouteDestinationView> for RouteDestinationBody {
 struct RouteDestinationFields {
     name: String,
     /// `webhook`: an HTTPS address that takes signed messages. `mqtt`: a broker of MQTT. `nats`: a
-    /// NATS server. All of them over TLS.
+    /// NATS server. All of them over TLS. `topic`: another topic inside the organisation, which
+    /// leaves the platform only to who has subscribed.
     #[schema(schema_with = words::route_kind)]
     kind: String,
     recipient: String,
     purpose: String,
-    /// `https://...`, `mqtts://host:port` or `nats://host:port`.
+    /// `https://...`, `mqtts://host:port` or `nats://host:port`; none of a `topic`.
+    #[serde(default)]
     url: String,
-    /// Topic or subject at a broker.
+    /// Topic or subject at a broker. Of a `topic` its template, in which `{device}`, `{type}` and
+    /// `{topic}` stand for those of a message.
     topic: Option<String>,
     /// Who signs in at a broker; nobody when not given.
     user: Option<String>,
     /// The password of that user. When a destination is changed, the one that is known stays; it
     /// is needed again where address, topic or user is another.
     password: Option<String>,
-    /// That the recipient is one that your organisation instructed. Nothing leaves without it.
+    /// That the recipient is one that your organisation instructed. Nothing leaves without it; a
+    /// `topic` needs none.
     #[serde(default)]
     instructed: bool,
     /// On when not given.
@@ -118,12 +123,19 @@ impl RouteDestinationFields {
             }
             "mqtt" => RouteKind::Mqtt { topic, user },
             "nats" => RouteKind::Nats { topic, user },
-            "mail" | "topic" => {
+            "topic" if user.is_empty() => RouteKind::Topic { topic },
+            "topic" => {
+                return Err(Problem::invalid("a topic inside has no user").at("user"));
+            }
+            "mail" => {
                 let detail = "destinations of this kind are not there yet: kind must be webhook, \
-                    mqtt or nats";
+                    mqtt, nats or topic";
                 return Err(Problem::invalid(detail).at("kind"));
             }
-            _ => return Err(Problem::invalid("kind must be webhook, mqtt or nats").at("kind")),
+            _ => {
+                let detail = "kind must be webhook, mqtt, nats or topic";
+                return Err(Problem::invalid(detail).at("kind"));
+            }
         };
         Ok(RouteDestinationInput {
             kind,

@@ -91,11 +91,11 @@ pub(super) fn attribute_scope() -> Object {
 }
 
 pub(super) fn route_kind() -> Object {
-    one_of(&["webhook", "mqtt", "nats"])
+    one_of(&["webhook", "mqtt", "nats", "topic"])
 }
 
 pub(super) fn route_failure() -> Object {
-    one_of(&["unreachable", "failing", "refused", "redirect", "not_allowed", "full"])
+    one_of(&["unreachable", "failing", "refused", "redirect", "not_allowed", "full", "looped"])
 }
 
 pub(super) fn quality() -> Object {

@@ -172,6 +172,63 @@ fn only_devices_with_the_attributes_that_a_rule_asks_for_are_heard() {
     assert_eq!(shown["items"][0]["matches"]["attributes"][0]["equals"], 3);
 }
 
+/// A place that is another topic of the tenant.
+fn topic(tenant: &Tenant, template: &str) -> String {
+    let body = json!({
+        "name": template, "kind": "topic", "recipient": "our panels", "purpose": "showing",
+        "topic": template,
+    });
+    let made = tenant.post("/v1/route-destinations", &body).expect(201);
+    assert_eq!(made["secret"], Value::Null);
+    id(&made["destination"])
+}
+
+#[test]
+fn messages_go_to_another_topic_of_the_tenant_and_around_in_circles_three_times_only() {
+    let stage = Stage::new();
+    let (tenant, pump) = (&stage.tenant, stage.tenant.device("pump 1/a"));
+    let panel = tenant.device("panel");
+    let stranger = stage.platform.tenant();
+    let spy = stranger.device("spy");
+    let mut screen = stage.platform.mqtt(crate::mqtt::Version::V5, &panel.token);
+    screen.subscribe("#");
+    let mut elsewhere = stage.platform.mqtt(crate::mqtt::Version::V5, &spy.token);
+    elsewhere.subscribe("#");
+
+    let out = topic(tenant, "out/{type}/{device}");
+    stage.rule(&out, json!({"kind": "readings"}), None);
+    tenant.send(&pump, &json!({"t": 21})).expect(200);
+    let (name, payload) = screen.message();
+    assert_eq!(name, "out/test/pump 1_a");
+    let said: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(said["data"]["readings"][0]["values"], json!({"t": 21}));
+    assert_eq!((&said["data"]["device"]["id"], &said["hops"]), (&json!(pump.id), &Value::Null));
+
+    // A rule that feeds itself.
+    let circle = topic(tenant, "circle");
+    stage.rule(&circle, json!({"kind": "messages", "topic": "circle"}), None);
+    let mut speaker = stage.platform.mqtt(crate::mqtt::Version::V5, &pump.token);
+    speaker.publish("circle", b"1");
+    for _ in 0..4 {
+        assert_eq!(screen.message().0, "circle");
+    }
+    let parked = wait_for("a parked message", || {
+        let parked = tenant.get("/v1/route-messages").expect(200);
+        parked["items"].get(0).cloned()
+    });
+    assert_eq!(parked["reason"], "looped");
+
+    for wrong in ["v1/devices/me/telemetry", "spBv1.0/g/NCMD/n", "$SYS/x", "a/#", "{name}"] {
+        let mut body = place("");
+        (body["kind"], body["topic"]) = (json!("topic"), json!(wrong));
+        tenant.post("/v1/route-destinations", &body).problem(400);
+    }
+    // Whoever is of another tenant heard nothing of it.
+    let mut other = stage.platform.mqtt(crate::mqtt::Version::V5, &spy.token);
+    other.publish("last", b"1");
+    assert_eq!(elsewhere.message().0, "last");
+}
+
 #[test]
 fn nothing_is_lost_by_a_kill_and_what_is_not_wanted_is_parked_and_sent_again() {
     let mut stage = Stage::new();

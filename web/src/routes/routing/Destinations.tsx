@@ -78,7 +78,7 @@ function DestinationFacts({ one }: { one: RouteDestination }) {
         {one.recipient} · {one.purpose} {!one.enabled && <Tag tone="stale">{i18n.t('Off')}</Tag>}
       </span>
       <span className="dim">
-        <code>{one.topic === null ? one.url : `${one.url} · ${one.topic}`}</code>
+        <code>{[one.url, one.topic].filter(Boolean).join(' · ')}</code>
       </span>
       <Group gap="xs">
         {may('route.deliver') && (
@@ -146,13 +146,18 @@ const SCHEMES: Record<string, string> = {
   webhook: 'https://',
   mqtt: 'mqtts://',
   nats: 'nats://',
+  topic: '',
 }
+
+/** Kinds that somebody signs in to. */
+const BROKERS = ['mqtt', 'nats']
 
 function kindLabel(kind: string): string {
   const labels: Record<string, string> = {
     webhook: i18n.t('HTTPS endpoint'),
     mqtt: i18n.t('MQTT broker'),
     nats: i18n.t('NATS server'),
+    topic: i18n.t('Another topic here'),
   }
   return labels[kind] ?? kind
 }
@@ -175,8 +180,11 @@ function DestinationForm(props: {
   const [instructed, setInstructed] = useState(false)
   const [secret, setSecret] = useState<string | null>(null)
   if (secret !== null) return <Secret secret={secret} onDone={props.onDone} />
+  const isInside = kind === 'topic'
+  const signsIn = BROKERS.includes(kind)
   const send = async () => {
     const broker = { topic, user, ...(password !== '' && { password }) }
+    const inside = { topic, url: '' }
     const fields = {
       name,
       kind: kind as never,
@@ -185,7 +193,8 @@ function DestinationForm(props: {
       url,
       instructed,
       enabled,
-      ...(kind !== 'webhook' && broker),
+      ...(signsIn && broker),
+      ...(isInside && inside),
     }
     if (one === null) {
       const made = await body(client.POST('/v1/route-destinations', { body: fields }))
@@ -203,12 +212,13 @@ function DestinationForm(props: {
     setKind(next)
     setUrl(SCHEMES[next] ?? '')
   }
-  const texts = [name, recipient, purpose, url, ...(kind === 'webhook' ? [] : [topic])]
+  const ways = isInside ? [topic] : signsIn ? [url, topic] : [url]
+  const texts = [name, recipient, purpose, ...ways]
   return (
     <SubmitForm
       action={one === null ? i18n.t('Register') : i18n.t('Change')}
       submit={send}
-      incomplete={!instructed || texts.some((text) => text.trim() === '')}
+      incomplete={(!instructed && !isInside) || texts.some((text) => text.trim() === '')}
       {...(props.onReload && { onReload: props.onReload })}
     >
       <TextInput
@@ -238,13 +248,26 @@ function DestinationForm(props: {
         value={kind}
         onChange={(value) => choose(value ?? 'webhook')}
       />
-      <TextInput
-        label={i18n.t('Address')}
-        type="url"
-        value={url}
-        onChange={(event) => setUrl(event.currentTarget.value)}
-      />
-      {kind !== 'webhook' && (
+      {isInside ? (
+        <TextInput
+          label={i18n.t('Topic')}
+          description={i18n.t(
+            'Messages stay in your organisation. {device}, {type} and {topic} stand for those of a message.',
+            { device: '{device}', type: '{type}', topic: '{topic}' },
+          )}
+          placeholder="out/{type}/{device}"
+          value={topic}
+          onChange={(event) => setTopic(event.currentTarget.value)}
+        />
+      ) : (
+        <TextInput
+          label={i18n.t('Address')}
+          type="url"
+          value={url}
+          onChange={(event) => setUrl(event.currentTarget.value)}
+        />
+      )}
+      {signsIn && (
         <>
           <TextInput
             label={kind === 'mqtt' ? i18n.t('Topic') : i18n.t('Subject')}
@@ -273,11 +296,13 @@ function DestinationForm(props: {
         checked={enabled}
         onChange={(event) => setEnabled(event.currentTarget.checked)}
       />
-      <Checkbox
-        label={i18n.t('Our organisation instructed this recipient.')}
-        checked={instructed}
-        onChange={(event) => setInstructed(event.currentTarget.checked)}
-      />
+      {!isInside && (
+        <Checkbox
+          label={i18n.t('Our organisation instructed this recipient.')}
+          checked={instructed}
+          onChange={(event) => setInstructed(event.currentTarget.checked)}
+        />
+      )}
     </SubmitForm>
   )
 }

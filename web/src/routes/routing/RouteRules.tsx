@@ -60,6 +60,7 @@ export function failureLabel(reason: string): string {
     redirect: i18n.t('the receiver redirects'),
     not_allowed: i18n.t('the address may not be called'),
     full: i18n.t('too much waited'),
+    looped: i18n.t('rules passed it on too often'),
   }
   return labels[reason] ?? reason
 }
