@@ -119,6 +119,7 @@ mod route_body;
 mod route_delivery;
 mod route_expression;
 mod route_job;
+mod route_mail;
 mod route_match;
 mod route_parked;
 mod route_places;

@@ -151,7 +151,7 @@ impl App {
         (id, body): (&str, Bytes),
     ) -> std::result::Result<RouteReply, GuardError> {
         let (client, caller) = (&self.0.providers.client, self.caller(tenant));
-        let Outlet { kind, target, secret } = outlet;
+        let Outlet { kind, target, secret, .. } = outlet;
         let Some(target) = target else { return Err(TargetError::Syntax.into()) };
         #[cfg(feature = "test-controls")]
         self.enter_anybody(target);
@@ -162,7 +162,9 @@ impl App {
             }
             StoredKind::Mqtt { topic, user } => (BrokerKind::Mqtt, topic, user),
             StoredKind::Nats { topic, user } => (BrokerKind::Nats, topic, user),
-            StoredKind::Topic { .. } => return Err(TargetError::Syntax.into()),
+            StoredKind::Topic { .. } | StoredKind::Mail { .. } => {
+                return Err(TargetError::Syntax.into());
+            }
         };
         let password = Secret::new(String::from_utf8_lossy(secret.expose()).into_owned());
         let message =
@@ -277,6 +279,13 @@ impl App {
         }
         let outlet = Outlet::of(place)?;
         self.enter_route_place(tenant, lane.destination, outlet.place());
+        if let (StoredKind::Mail { people }, Some(message)) = (&outlet.kind, &head) {
+            let Some(tried) = self.mail_lane(tenant, lane, (&outlet.name, people)).await? else {
+                return Ok(());
+            };
+            let settled = self.decided(tried, message, lane.attempts);
+            return self.settle(tenant, (key, Some(message)), settled).await.map(drop);
+        }
         let mut attempts = lane.attempts;
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };

@@ -17,6 +17,7 @@ use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
 use crate::route_attributes::{RouteAttributes, StoredAttribute};
 use crate::route_expression::Allowance;
+use crate::route_mail::RouteMails;
 use crate::route_match::{Known, LiveRule, devices_asked, matched};
 use crate::route_places::{RoutePlaces, StoredDestination};
 use crate::route_queue::RoomLeft;
@@ -41,6 +42,7 @@ pub(crate) struct RouteBoard {
     pub(crate) places: RoutePlaces,
     pub(crate) attributes: RouteAttributes,
     pub(crate) topics: TopicDoor,
+    pub(crate) mails: RouteMails,
 }
 
 impl RouteBoard {

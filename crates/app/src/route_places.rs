@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{RouteDestinationId, Secret, TenantId};
+use veritwin_domain::{RouteDestinationId, Secret, TenantId, UserId};
 use veritwin_metastore::RouteDestination;
 use veritwin_outbound::guard::Target;
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
@@ -28,6 +28,7 @@ pub(crate) enum StoredKind {
     Mqtt { topic: String, user: String },
     Nats { topic: String, user: String },
     Topic { topic: String },
+    Mail { people: Vec<UserId> },
 }
 
 impl StoredKind {
@@ -37,6 +38,7 @@ impl StoredKind {
             RouteKind::Mqtt { topic, user } => Self::Mqtt { topic, user },
             RouteKind::Nats { topic, user } => Self::Nats { topic, user },
             RouteKind::Topic { topic } => Self::Topic { topic },
+            RouteKind::Mail { people } => Self::Mail { people },
         }
     }
 
@@ -46,6 +48,7 @@ impl StoredKind {
             Self::Mqtt { topic, user } => RouteKind::Mqtt { topic, user },
             Self::Nats { topic, user } => RouteKind::Nats { topic, user },
             Self::Topic { topic } => RouteKind::Topic { topic },
+            Self::Mail { people } => RouteKind::Mail { people },
         }
     }
 
@@ -65,9 +68,9 @@ impl StoredKind {
         let parsed = |url: &str| Target::parse(url).map_err(|error| refused(error.to_string()));
         let (scheme, port) = match self {
             Self::Webhook => return parsed(url).map(Some),
-            Self::Topic { .. } if url.is_empty() => return Ok(None),
-            Self::Topic { .. } => {
-                return Err(refused("a topic inside the organisation has no address".to_owned()));
+            Self::Topic { .. } | Self::Mail { .. } if url.is_empty() => return Ok(None),
+            Self::Topic { .. } | Self::Mail { .. } => {
+                return Err(refused("a destination of this kind has no address".to_owned()));
             }
             Self::Mqtt { .. } => ("mqtts://", 8883),
             Self::Nats { .. } => ("nats://", 4222),
@@ -111,6 +114,7 @@ impl StoredDestination {
 
 /// A place, and how messages get there.
 pub(crate) struct Outlet {
+    pub(crate) name: String,
     pub(crate) kind: StoredKind,
     /// None of what stays inside.
     pub(crate) target: Option<Target>,
@@ -120,9 +124,9 @@ pub(crate) struct Outlet {
 
 impl Outlet {
     pub(crate) fn of(one: RouteDestination) -> Result<Self> {
-        let StoredDestination { kind, url, .. } = StoredDestination::read(&one)?;
+        let StoredDestination { kind, name, url, .. } = StoredDestination::read(&one)?;
         let target = kind.target(&url)?;
-        Ok(Self { kind, target, secret: Secret::new(one.secret) })
+        Ok(Self { name, kind, target, secret: Secret::new(one.secret) })
     }
 
     /// How the egress register names it; none of what stays inside.
@@ -167,7 +171,7 @@ impl RoutePlaces {
 /// The topic or subject of a place; none of a webhook.
 pub(crate) fn topic_of(kind: &RouteKind) -> Option<&str> {
     match kind {
-        RouteKind::Webhook => None,
+        RouteKind::Webhook | RouteKind::Mail { .. } => None,
         RouteKind::Mqtt { topic, .. }
         | RouteKind::Nats { topic, .. }
         | RouteKind::Topic { topic } => Some(topic),
@@ -178,14 +182,14 @@ pub(crate) fn topic_of(kind: &RouteKind) -> Option<&str> {
 pub(crate) fn check_kind(input: &RouteDestinationInput) -> Result<()> {
     let password = input.password.as_ref().map_or("", |password| password.expose().as_str());
     let (topic, user, is_topic) = match &input.kind {
-        RouteKind::Webhook if password.is_empty() => return Ok(()),
+        RouteKind::Webhook | RouteKind::Mail { .. } if password.is_empty() => return Ok(()),
         RouteKind::Webhook => {
             let detail = "a webhook has a signing secret, which is made here, and no password";
             return Err(Error::invalid_at("password", detail));
         }
         RouteKind::Topic { topic } if password.is_empty() => return check_template(topic),
-        RouteKind::Topic { .. } => {
-            let detail = "nobody signs in to a topic inside the organisation";
+        RouteKind::Topic { .. } | RouteKind::Mail { .. } => {
+            let detail = "nobody signs in to a destination of this kind";
             return Err(Error::invalid_at("password", detail));
         }
         RouteKind::Mqtt { topic, user } => {

@@ -16,10 +16,11 @@ use crate::activity::ActorName;
 use crate::change::Change;
 use crate::devices::check_text;
 use crate::model::{
-    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteSample,
+    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteSample,
 };
 use crate::route_body::sample_body;
 use crate::route_delivery::{RouteReply, Tried};
+use crate::route_mail::check_people;
 use crate::route_places::{Outlet, StoredDestination, StoredKind, check_kind, topic_of};
 use crate::route_rules::StoredRule;
 use crate::{App, Error, Result};
@@ -62,10 +63,19 @@ fn recorded(view: &RouteDestinationView) -> Value {
         "purpose": view.input.purpose,
         "kind": view.input.kind.as_str(),
         "topic": topic_of(&view.input.kind),
+        "people": people_of(&view.input.kind),
         "url": view.input.url,
         "instructed_by": view.instructed_by,
         "enabled": view.input.enabled,
     })
+}
+
+/// Who is written to, as it is recorded; none of any other kind.
+fn people_of(kind: &RouteKind) -> Option<Vec<String>> {
+    match kind {
+        RouteKind::Mail { people } => Some(people.iter().map(ToString::to_string).collect()),
+        _ => None,
+    }
 }
 
 fn check_words(field: &str, text: &str, chars_max: usize) -> Result<()> {
@@ -133,6 +143,7 @@ impl App {
         let resource = self.authorize_all(context, Action::RouteWrite, Kind::Tenant)?;
         self.check_destination(&input)?;
         let tx = self.0.store.begin(context).await?;
+        check_people(&tx, &input.kind).await?;
         let known = tx.route_destinations().await?.len();
         if known >= ROUTE_DESTINATIONS_MAX {
             let (name, max) = ("route_destinations_max", ROUTE_DESTINATIONS_MAX);
@@ -185,6 +196,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let mut one = tx.route_destination(id).await?;
         self.check_destination(&input)?;
+        check_people(&tx, &input.kind).await?;
         let before = view(&one)?;
         let mut stored = StoredDestination::read(&one)?;
         let kind = StoredKind::of(input.kind);
@@ -296,6 +308,11 @@ impl App {
             let tried = self.pass_on_sample((context.tenant, topic), sample).await?;
             self.note(context, Action::RouteDeliver, &resource, "done");
             return Ok(sample_inside(tried));
+        }
+        if let StoredKind::Mail { people } = &outlet.kind {
+            let sample = self.mail_sample(context, (&message, people)).await?;
+            self.note(context, Action::RouteDeliver, &resource, "done");
+            return Ok(sample);
         }
         self.enter_route_place(context.tenant, id, outlet.place());
         let sent = self.send_route(context.tenant, &outlet, (&message, body)).await;

@@ -2,6 +2,7 @@
 
 use veritwin_domain::{
     DeviceId, GroupId, RouteDestinationId, RouteMessageId, RouteRuleId, Secret, SiteId, Timestamp,
+    UserId,
 };
 
 /// How messages get to a place.
@@ -28,6 +29,11 @@ pub enum RouteKind {
         /// Its template: `{device}`, `{type}` and `{topic}` stand for those of a message.
         topic: String,
     },
+    /// By mail to people of the tenant.
+    Mail {
+        /// Who.
+        people: Vec<UserId>,
+    },
 }
 
 impl RouteKind {
@@ -38,6 +44,7 @@ impl RouteKind {
             Self::Mqtt { .. } => "mqtt",
             Self::Nats { .. } => "nats",
             Self::Topic { .. } => "topic",
+            Self::Mail { .. } => "mail",
         }
     }
 }

@@ -35,6 +35,8 @@ struct RouteDestinationBody {
     topic: Option<String>,
     /// Who signs in at a broker.
     user: Option<String>,
+    /// Who gets mail.
+    user_ids: Vec<String>,
     /// Who receives what is sent there.
     recipient: String,
     /// What for.
@@ -53,8 +55,12 @@ impl From<RouteDestinationView> for RouteDestinationBody {
     fn from(view: RouteDestinationView) -> Self {
         let RouteDestinationInput { kind, name, recipient, purpose, url, enabled, .. } = view.input;
         let name_of_kind = kind.as_str();
+        let user_ids = match &kind {
+            RouteKind::Mail { people } => people.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
         let (topic, user) = match kind {
-            RouteKind::Webhook => (None, None),
+            RouteKind::Webhook | RouteKind::Mail { .. } => (None, None),
             RouteKind::Mqtt { topic, user } | RouteKind::Nats { topic, user } => {
                 (Some(topic), Some(user).filter(|user| !user.is_empty()))
             }
@@ -66,6 +72,7 @@ impl From<RouteDestinationView> for RouteDestinationBody {
             kind: name_of_kind,
             topic,
             user,
+            user_ids,
             recipient,
             purpose,
             url,
@@ -85,7 +92,8 @@ struct RouteDestinationFields {
     name: String,
     /// `webhook`: an HTTPS address that takes signed messages. `mqtt`: a broker of MQTT. `nats`: a
     /// NATS server. All of them over TLS. `topic`: another topic inside the organisation, which
-    /// leaves the platform only to who has subscribed.
+    /// leaves the platform only to who has subscribed. `mail`: to people of the organisation,
+    /// several messages in a mail, at most one a minute.
     #[schema(schema_with = words::route_kind)]
     kind: String,
     recipient: String,
@@ -98,6 +106,9 @@ struct RouteDestinationFields {
     topic: Option<String>,
     /// Who signs in at a broker; nobody when not given.
     user: Option<String>,
+    /// Of `mail`: up to ten people of the organisation. Only confirmed addresses are written to.
+    #[serde(default)]
+    user_ids: Vec<String>,
     /// The password of that user. When a destination is changed, the one that is known stays; it
     /// is needed again where address, topic or user is another.
     password: Option<String>,
@@ -127,16 +138,22 @@ impl RouteDestinationFields {
             "topic" => {
                 return Err(Problem::invalid("a topic inside has no user").at("user"));
             }
+            "mail" if topic.is_empty() && user.is_empty() => {
+                let person = |id: &String| body::id_at("user_ids", id);
+                let people = self.user_ids.iter().map(person).collect::<Result<_, _>>()?;
+                RouteKind::Mail { people }
+            }
             "mail" => {
-                let detail = "destinations of this kind are not there yet: kind must be webhook, \
-                    mqtt, nats or topic";
-                return Err(Problem::invalid(detail).at("kind"));
+                return Err(Problem::invalid("mail has no topic and no user").at("topic"));
             }
             _ => {
-                let detail = "kind must be webhook, mqtt, nats or topic";
+                let detail = "kind must be webhook, mqtt, nats, topic or mail";
                 return Err(Problem::invalid(detail).at("kind"));
             }
         };
+        if !self.user_ids.is_empty() && self.kind != "mail" {
+            return Err(Problem::invalid("only mail goes to people").at("user_ids"));
+        }
         Ok(RouteDestinationInput {
             kind,
             password: self.password.map(Secret::new),

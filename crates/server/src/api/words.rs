@@ -91,7 +91,7 @@ pub(super) fn attribute_scope() -> Object {
 }
 
 pub(super) fn route_kind() -> Object {
-    one_of(&["webhook", "mqtt", "nats", "topic"])
+    one_of(&["webhook", "mqtt", "nats", "topic", "mail"])
 }
 
 pub(super) fn route_failure() -> Object {

@@ -303,9 +303,15 @@ fn nothing_goes_to_anybody_who_was_not_registered() {
     let mut unsaid = place("https://hooks.example/");
     unsaid["instructed"] = json!(false);
     refused(unsaid, "instructed", "instructed");
-    let mut mail = place("https://hooks.example/");
-    mail["kind"] = json!("mail");
-    refused(mail, "kind", "not there yet");
+    let (stranger, _) = other.member("stranger", "viewer");
+    for (people, part) in [(json!([]), "1 to 10 people"), (json!([stranger]), "no such thing")] {
+        let mut mail = place("");
+        (mail["kind"], mail["user_ids"]) = (json!("mail"), people);
+        refused(mail, "user_ids", part);
+    }
+    let mut fax = place("https://hooks.example/");
+    fax["kind"] = json!("fax");
+    refused(fax, "kind", "kind must be");
     for (kind, url, topic, part) in [
         ("mqtt", "mqtt://broker.example", "a", "mqtts://host:port"),
         ("mqtt", "mqtts://broker.example:443", "a/#", "without wildcards"),
