@@ -299,7 +299,7 @@ impl App {
         let before = routed.rows.len();
         routed.rows.retain(|row| {
             let Some(device) = devices.get(row.device) else { return false };
-            let is_open = |key: &String| book.is_open(device, Some(key));
+            let is_open = |key: &String| book.is_open(device, Some(key.as_str()));
             if row.keys.is_empty() {
                 return book.is_open(device, None);
             }
