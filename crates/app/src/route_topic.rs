@@ -16,7 +16,7 @@ const ROUTE_HOPS_MAX: u8 = 3;
 const TOPIC_BYTES_MAX: usize = 1024;
 /// What no rule sends to: the device API, topics of one device, Sparkplug, provisioning, and what
 /// begins with `$`.
-const OWN: [&str; 5] = ["v1/", "devices/", "spBv1.0/", "/provision/", "$"];
+const OWN: [&str; 6] = ["v1/", "v2/", "devices/", "spBv1.0/", "/provision/", "$"];
 /// Names a message in its user properties (MQTT 5.0, 3.3.2.3.7), the same for every try.
 const ID_PROPERTY: &str = "message-id";
 const USER_PROPERTY: u8 = 0x26;
@@ -83,7 +83,7 @@ fn fault(topic: &str) -> Option<&'static str> {
         return Some("must not hold wildcards or control characters");
     }
     let is_own = OWN.iter().any(|own| topic.starts_with(own));
-    is_own.then_some("must not begin with v1/, devices/, spBv1.0/, /provision/ or $")
+    is_own.then_some("must not begin with v1/, v2/, devices/, spBv1.0/, /provision/ or $")
 }
 
 /// Whether a template may be stored.
@@ -214,6 +214,7 @@ mod tests {
             "",
             "v1/devices/me/telemetry",
             "v1/{topic}",
+            "v2/t",
             "spBv1.0/g/NCMD/n",
             "$SYS/x",
             "devices/{device}/x",
