@@ -11,7 +11,7 @@ use veritwin_outbound::guard::{GuardError, Target};
 use super::canary::canary;
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
-use crate::route_places::{Outlet, ROUTE_PURPOSE, StoredKind, place_at};
+use crate::route_places::{Outlet, ROUTE_PURPOSE, StoredKind};
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 2;
@@ -41,10 +41,13 @@ impl App {
         let tried = ways.len();
         for (way, kind) in ways {
             let secret = Secret::new(canary.clone().into_bytes());
-            let outlet = Outlet { kind, target: target.clone(), secret };
+            let (name, target) = (canary.clone(), Some(target.clone()));
+            let outlet = Outlet { name, kind, target, secret };
             let body = Bytes::from(canary.clone());
             let sent = self.send_route(PROBE_TENANT, &outlet, (&canary, body)).await;
-            self.0.egress.withdraw(&place_at(&target));
+            if let Some(place) = outlet.place() {
+                self.0.egress.withdraw(&place);
+            }
             match sent {
                 Err(GuardError::NotRegistered(_)) => {}
                 Err(GuardError::Busy(limit)) => {
