@@ -126,6 +126,7 @@ mod route_places;
 mod route_queue;
 mod route_rules;
 mod route_topic;
+mod route_turns;
 mod routes;
 mod rule_sight;
 mod rule_streams;

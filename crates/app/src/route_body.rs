@@ -17,6 +17,9 @@ use crate::{Error, Result};
 pub(crate) const ROUTE_MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// What everything but the readings of a message may take of that.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Deepest JSON that is sent as such; deeper is sent as its text. Whoever reads a message has a
+/// bound of this kind, and a message adds some levels.
+const JSON_LEVELS_MAX: usize = 64;
 /// What a row of readings weighs besides its keys and values.
 const ROW_BYTES: usize = 48;
 /// What a value weighs besides its key and text.
@@ -107,13 +110,28 @@ impl RouteBody {
     }
 }
 
+fn is_deeper(json: &Json, levels: usize) -> bool {
+    let Some(inside) = levels.checked_sub(1) else { return json.is_array() || json.is_object() };
+    match json {
+        Json::Array(all) => all.iter().any(|one| is_deeper(one, inside)),
+        Json::Object(all) => all.values().any(|one| is_deeper(one, inside)),
+        _ => false,
+    }
+}
+
+/// A text that is JSON, and not too deep to be read again.
+fn json_in(text: &str) -> Option<Json> {
+    let json = serde_json::from_str(text).ok();
+    json.filter(|json| !is_deeper(json, JSON_LEVELS_MAX))
+}
+
 fn json_of(value: &Value) -> Json {
     match value {
         Value::Double(number) => Json::from(*number),
         Value::Integer(number) => Json::from(*number),
         Value::Boolean(flag) => Json::from(*flag),
         Value::Text(text) => Json::from(&**text),
-        Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::from(&**text)),
+        Value::Json(text) => json_in(text).unwrap_or_else(|| Json::from(&**text)),
     }
 }
 
@@ -184,9 +202,9 @@ pub(crate) fn body_of(
 pub(crate) fn put_payload(data: &mut RouteData, message: &RelayMessage) {
     data.topic = Some(message.topic.to_string());
     match std::str::from_utf8(&message.payload) {
-        Ok(text) => match serde_json::from_str(text) {
-            Ok(json) => data.payload = Some(json),
-            Err(_) => data.text = Some(text.to_owned()),
+        Ok(text) => match json_in(text) {
+            Some(json) => data.payload = Some(json),
+            None => data.text = Some(text.to_owned()),
         },
         Err(_) => data.base64 = Some(STANDARD.encode(&message.payload)),
     }
@@ -248,18 +266,38 @@ mod tests {
     }
 
     #[test]
-    fn what_was_closed_meanwhile_is_taken_out() {
-        let row = |keys: &[&str]| ReadingsRow {
-            at: String::new(),
-            values: keys.iter().map(|key| ((*key).to_owned(), Json::from(1))).collect(),
-        };
-        let mut body: RouteBody = serde_json::from_value(serde_json::json!({
+    fn deep_json_goes_as_its_text_and_every_message_can_be_read_again() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for levels in [1, JSON_LEVELS_MAX, JSON_LEVELS_MAX + 1, 126, 127, 1000] {
+            let text = nested(levels);
+            let json = json_of(&Value::Json(text.as_str().into()));
+            assert_eq!(json.is_string(), levels > JSON_LEVELS_MAX, "{levels}");
+            let row = ReadingsRow { at: String::new(), values: [("t".to_owned(), json)].into() };
+            let mut body = empty();
+            body.data.payload = json_in(&text);
+            body.data.readings = vec![row];
+            let bytes = body.bytes().expect("bytes");
+            assert!(RouteBody::read(&bytes).is_ok(), "{levels}");
+        }
+    }
+
+    fn empty() -> RouteBody {
+        serde_json::from_value(serde_json::json!({
             "type": "readings", "timestamp": "", "data": {
                 "rule": { "id": "01890000-0000-7000-8000-000000000001", "name": "r" },
                 "device": { "id": "01890000-0000-7000-8000-000000000002", "name": "d", "type": "" },
             }
         }))
-        .expect("a body");
+        .expect("a body")
+    }
+
+    #[test]
+    fn what_was_closed_meanwhile_is_taken_out() {
+        let row = |keys: &[&str]| ReadingsRow {
+            at: String::new(),
+            values: keys.iter().map(|key| ((*key).to_owned(), Json::from(1))).collect(),
+        };
+        let mut body = empty();
         body.data.readings = vec![row(&["a", "b"]), row(&["b"])];
         assert!(body.keep(|key| key == Some("a")));
         assert_eq!(body.data.readings.len(), 1);

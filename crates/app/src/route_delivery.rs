@@ -2,15 +2,13 @@
 //! each place, by turns of the tenants. What fails is tried again, less and less often, and then
 //! parked. A message is noted as delivered after it was: it goes at least once.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use veritwin_access::jobs;
-use veritwin_domain::{OpContext, RouteDestinationId, Secret, TenantId, Timestamp};
+use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
 use veritwin_metastore::{RouteFailure, RouteLane, RouteMessage, RouteSettled, TenantTx};
 use veritwin_outbound::guard::{
     BrokerKind, BrokerMessage, BrokerReply, GuardError, TargetError, Webhook, WebhookReply,
@@ -20,14 +18,16 @@ use crate::error::found;
 use crate::route_body::RouteBody;
 use crate::route_places::{Outlet, StoredKind};
 use crate::route_queue::{LaneKey, count};
+use crate::route_turns::{Turn, UnderWay};
 use crate::{App, Result};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Most deliveries on their way at once, and most of them of one tenant.
 const ROUTE_DELIVERIES_MAX: usize = 128;
 const TENANT_ROUTE_DELIVERIES_MAX: usize = 4;
-/// Messages of a lane before others have their turn.
+/// Messages of a lane before others have their turn, and how long a turn goes on.
 const MESSAGES_AT_A_TURN: usize = 16;
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// Lanes of a tenant that are looked at; it has no more.
 const LANES_MAX: u64 = 1_000;
 /// How long a tenant that cannot be read or written is left alone.
@@ -39,37 +39,6 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 const ROUTE_MESSAGE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How often one that the other side does not want is tried.
 const REFUSED_TRIES_MAX: u64 = 3;
-
-/// What is under way.
-#[derive(Debug, Default)]
-struct UnderWay {
-    busy: Mutex<HashSet<(TenantId, RouteDestinationId)>>,
-    /// Until when a tenant is left alone, on the monotonic clock.
-    resting: Mutex<HashMap<TenantId, Duration>>,
-}
-
-/// A delivery's place; given back when it is dropped.
-struct Turn {
-    all: Arc<UnderWay>,
-    key: (TenantId, RouteDestinationId),
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.all.busy.lock().remove(&self.key);
-    }
-}
-
-impl UnderWay {
-    fn turn(self: &Arc<Self>, key: (TenantId, RouteDestinationId)) -> Option<Turn> {
-        let is_free = self.busy.lock().insert(key);
-        is_free.then(|| Turn { all: Arc::clone(self), key })
-    }
-
-    fn count_of(&self, tenant: TenantId) -> usize {
-        self.busy.lock().iter().filter(|(whose, _)| *whose == tenant).count()
-    }
-}
 
 /// What the other side said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +111,23 @@ fn wait(attempts: u64, chance: u16) -> Duration {
     whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u16::MAX))
 }
 
+const fn is_unwanted(failure: RouteFailure) -> bool {
+    matches!(failure, RouteFailure::Refused | RouteFailure::Redirect | RouteFailure::NotAllowed)
+}
+
+/// Until when a place is left alone, if it was what was wrong.
+const fn trouble_until(settled: RouteSettled) -> Option<Timestamp> {
+    match settled {
+        RouteSettled::Retried {
+            next_at,
+            failure: RouteFailure::Failing | RouteFailure::Unreachable,
+            ..
+        } => Some(next_at),
+        RouteSettled::Parked { next_at, .. } => next_at,
+        _ => None,
+    }
+}
+
 impl App {
     /// Sends a message to a place of a tenant.
     pub(crate) async fn send_route(
@@ -192,7 +178,7 @@ impl App {
                 () = self.0.stop.cancelled() => break,
                 Some(_) = on_the_way.join_next() => {}
                 () = self.0.routes.due.notified() => {}
-                _ = interval.tick() => {}
+                _ = interval.tick() => all.ask_again(),
             }
         }
         // What is on its way at a stop goes once more after the start.
@@ -207,7 +193,7 @@ impl App {
         last: &mut Option<TenantId>,
     ) -> Result<Vec<(Turn, RouteLane)>> {
         let mut due = Vec::new();
-        let mut room = ROUTE_DELIVERIES_MAX.saturating_sub(all.busy.lock().len());
+        let mut room = ROUTE_DELIVERIES_MAX.saturating_sub(all.count());
         if room == 0 {
             return Ok(due);
         }
@@ -222,11 +208,10 @@ impl App {
         let split = tenants.partition_point(|one| last.is_some_and(|last| *one <= last));
         tenants.rotate_left(split);
         let now = self.clock().monotonic();
-        all.resting.lock().retain(|_, until| *until > now);
         for tenant in tenants {
             let of_tenant = TENANT_ROUTE_DELIVERIES_MAX.saturating_sub(all.count_of(tenant));
             let mut of_tenant = of_tenant.min(room);
-            if of_tenant == 0 || all.resting.lock().contains_key(&tenant) {
+            if of_tenant == 0 || !all.may_ask(tenant, now) {
                 continue;
             }
             let context = self.job_in(jobs::ROUTES, tenant);
@@ -235,7 +220,7 @@ impl App {
                 Err(error) => Err(error),
             };
             let Ok(lanes) = lanes else {
-                all.resting.lock().insert(tenant, now.saturating_add(REST));
+                all.rest(tenant, now.saturating_add(REST));
                 continue;
             };
             for lane in lanes {
@@ -247,6 +232,9 @@ impl App {
                     (of_tenant, room, *last) = (of_tenant - 1, room - 1, Some(tenant));
                 }
             }
+            if of_tenant > 0 {
+                all.set_served(tenant);
+            }
         }
         Ok(due)
     }
@@ -255,9 +243,15 @@ impl App {
     async fn deliver_lane(self, turn: Turn, lane: RouteLane) {
         let (tenant, _) = turn.key;
         if let Err(error) = self.serve_lane(tenant, &lane).await {
-            tracing::warn!(%tenant, %error, "messages of a tenant wait on their way out");
-            let until = self.clock().monotonic().saturating_add(REST);
-            turn.all.resting.lock().insert(tenant, until);
+            let mut rest = REST;
+            if self.is_tenant_destroyed(tenant) {
+                self.0.routes.places.keep(&self.0.egress, tenant, |_| false);
+                rest = RETRY_MAX;
+            } else {
+                tracing::warn!(%tenant, %error, "messages of a tenant wait on their way out");
+            }
+            let until = self.clock().monotonic().saturating_add(rest);
+            turn.rest(until);
         }
     }
 
@@ -271,30 +265,34 @@ impl App {
         drop(tx);
         let (Some(place), Some(_)) = (place, rule) else {
             let tx = self.0.store.begin(&context).await?;
+            tx.route_hold().await?;
             tx.route_lane_delete(lane.rule, lane.destination).await?;
             return Ok(tx.commit().await?);
         };
+        let version = place.version;
         if !place.enabled || head.is_none() {
-            return self.settle(tenant, (key, None), RouteSettled::Nothing).await.map(drop);
+            let nothing = RouteSettled::Nothing;
+            return self.settle(tenant, (key, None), nothing, version).await.map(drop);
         }
         let outlet = Outlet::of(place)?;
         self.enter_route_place(tenant, lane.destination, outlet.place());
+        let mut tries = (lane.attempts, lane.last_error);
         if let (StoredKind::Mail { people }, Some(message)) = (&outlet.kind, &head) {
             let Some(tried) = self.mail_lane(tenant, lane, (&outlet.name, people)).await? else {
                 return Ok(());
             };
-            let settled = self.decided(tried, message, lane.attempts);
-            return self.settle(tenant, (key, Some(message)), settled).await.map(drop);
+            let settled = self.decided(tried, message, tries);
+            return self.settle(tenant, (key, Some(message)), settled, version).await.map(drop);
         }
-        let mut attempts = lane.attempts;
+        let until = self.clock().monotonic().saturating_add(TURN_MAX);
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };
-            let settled = self.try_message((tenant, &outlet), &message, attempts).await?;
-            head = self.settle(tenant, (key, Some(&message)), settled).await?;
-            if matches!(settled, RouteSettled::Retried { .. }) {
+            let settled = self.try_message((tenant, &outlet), &message, tries).await?;
+            head = self.settle(tenant, (key, Some(&message)), settled, version).await?;
+            if self.clock().monotonic() > until {
                 return Ok(());
             }
-            attempts = 0;
+            tries = (0, None);
         }
         Ok(())
     }
@@ -304,85 +302,106 @@ impl App {
         &self,
         (tenant, outlet): (TenantId, &Outlet),
         message: &RouteMessage,
-        attempts: u64,
+        tries: (u64, Option<RouteFailure>),
     ) -> Result<RouteSettled> {
         let context = self.job_in(jobs::ROUTES, tenant);
         let (devices, book) =
             (self.tenant_devices(&context).await?, self.stream_book(&context).await?);
         let Some(device) = devices.get(message.device) else { return Ok(RouteSettled::Dropped) };
-        let mut body = RouteBody::read(&message.body)?;
+        // What cannot be read must not hold what comes after it.
+        let Ok(mut body) = RouteBody::read(&message.body) else {
+            tracing::warn!(%tenant, message = %message.id, "a routed message is damaged");
+            return Ok(RouteSettled::Dropped);
+        };
         if !body.keep(|key| book.is_open(device, key)) {
             return Ok(RouteSettled::Dropped);
         }
         let (id, hops) = (message.id.to_string(), std::mem::take(&mut body.hops));
         if let StoredKind::Topic { topic } = &outlet.kind {
             let tried = self.pass_on((tenant, topic), (&id, hops), &body).await?;
-            return Ok(self.decided(tried, message, attempts));
+            return Ok(self.decided(tried, message, tries));
         }
         let bytes = Bytes::from(body.bytes()?);
         let sent = self.send_route(tenant, outlet, (&id, bytes)).await;
-        Ok(self.decided(judged(sent), message, attempts))
+        Ok(self.decided(judged(sent), message, tries))
     }
 
-    fn decided(&self, tried: Tried, message: &RouteMessage, attempts: u64) -> RouteSettled {
+    /// What becomes of a message, after so many tries of which the last failed in this way.
+    fn decided(
+        &self,
+        tried: Tried,
+        message: &RouteMessage,
+        (attempts, last): (u64, Option<RouteFailure>),
+    ) -> RouteSettled {
         let now = self.clock().now();
         let (failure, status, after) = match tried {
             Tried::Delivered => return RouteSettled::Delivered,
             Tried::Busy => (RouteFailure::Failing, None, None),
             Tried::Failed { failure, status, after } => (failure, status, after),
         };
-        let is_unwanted = matches!(
-            failure,
-            RouteFailure::Refused | RouteFailure::Redirect | RouteFailure::NotAllowed
-        );
-        let is_over = if failure == RouteFailure::Looped {
-            true
-        } else if is_unwanted {
-            attempts + 1 >= REFUSED_TRIES_MAX
+        let is_refused = is_unwanted(failure);
+        if failure == RouteFailure::Looped {
+            return RouteSettled::Parked { failure, status, next_at: None };
+        }
+        let is_over = if is_refused {
+            // A place that comes back may refuse once, before all of it is there.
+            attempts + 1 >= REFUSED_TRIES_MAX && last.is_none_or(is_unwanted)
         } else {
             now.since(message.updated_at) > ROUTE_MESSAGE_AGE_MAX
         };
-        if is_over {
-            return RouteSettled::Parked { failure, status };
+        if is_over && is_refused {
+            return RouteSettled::Parked { failure, status, next_at: None };
         }
         let mut chance = [0; 2];
         self.rng().fill(&mut chance);
         let wait = wait(attempts, u16::from_be_bytes(chance));
         let wait = after.map_or(wait, |after| wait.max(after.min(RETRY_MAX)));
-        RouteSettled::Retried { next_at: now.saturating_add(wait), failure, status }
+        let next_at = now.saturating_add(wait);
+        if is_over {
+            return RouteSettled::Parked { failure, status, next_at: Some(next_at) };
+        }
+        RouteSettled::Retried { next_at, failure, status }
     }
 
-    /// Notes what became of a lane's first message; answers the next.
+    /// Notes what became of a lane's first message; answers the next, if it goes on now and to
+    /// the place as it was at the given version.
     async fn settle(
         &self,
         tenant: TenantId,
         (key, message): (LaneKey, Option<&RouteMessage>),
         settled: RouteSettled,
+        version: u64,
     ) -> Result<Option<RouteMessage>> {
         let context = self.job_in(jobs::ROUTES, tenant);
         let tx = self.0.store.begin(&context).await?;
+        tx.route_hold().await?;
         // First, so that whoever adds a message now waits until the next is looked for.
         tx.route_lane_settled(key, settled).await?;
         if let Some(message) = message {
             self.settle_message(&tx, &context, message, settled).await?;
         }
-        if let RouteSettled::Retried { next_at, failure, .. } = settled {
-            // A place in trouble is left alone by everybody.
-            if matches!(failure, RouteFailure::Failing | RouteFailure::Unreachable) {
-                tx.route_lanes_postpone(key.1, next_at).await?;
-            }
+        // A place in trouble is left alone by everybody.
+        if let Some(until) = trouble_until(settled) {
+            tx.route_lanes_postpone(key.1, until).await?;
+        }
+        if matches!(settled, RouteSettled::Retried { .. }) {
             tx.commit().await?;
             return Ok(None);
         }
-        let place = found(tx.route_destination(key.1).await)?;
-        let head = match place.filter(|place| place.enabled) {
-            Some(_) => tx.route_message_head(key.0, key.1).await?,
-            None => None,
-        };
-        let next_at: Option<Timestamp> = head.as_ref().map(|_| context.at);
-        tx.route_lane_next(key, next_at).await?;
+        let place = found(tx.route_destination(key.1).await)?.filter(|place| place.enabled);
+        let head = if place.is_some() { tx.route_message_head(key.0, key.1).await? } else { None };
+        let goes_on = trouble_until(settled).is_none();
+        if goes_on || head.is_none() {
+            let next_at: Option<Timestamp> = head.as_ref().map(|_| context.at);
+            tx.route_lane_next(key, next_at).await?;
+        }
         tx.commit().await?;
-        Ok(head)
+        if place.is_none() {
+            // It went while this was on its way.
+            self.enter_route_place(tenant, key.1, None);
+        }
+        let is_same = place.is_some_and(|place| place.version == version);
+        Ok(head.filter(|_| goes_on && is_same))
     }
 
     async fn settle_message(
@@ -399,9 +418,19 @@ impl App {
                 // It may be gone with its device.
                 found(tx.route_message_delete(message.id).await).map(drop)
             }
-            RouteSettled::Parked { failure, status } => {
-                count("parked", 1);
+            RouteSettled::Parked { failure, status, next_at } => {
                 tx.route_message_park(message.id, failure, status).await?;
+                let mut parked = 1;
+                if next_at.is_some() {
+                    // What has waited as long was not delivered for the same reason.
+                    let lane = (message.rule, message.destination);
+                    let old = context.at.saturating_sub(ROUTE_MESSAGE_AGE_MAX);
+                    let why = (failure, status);
+                    let more = tx.route_messages_park_old(lane, old, why).await?;
+                    tx.route_lane_lost(lane, (more, 0)).await?;
+                    parked += more;
+                }
+                count("parked", parked);
                 self.trim_parked(tx, context).await
             }
             RouteSettled::Retried { .. } => {

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 /// Time that the conditions of a tenant may take at once, and the part of what passes.
 const ALLOWANCE_MAX: Duration = Duration::from_millis(500);
 const ALLOWANCE_PART: u32 = 10;
+/// The part that all tenants together may take: one in so many.
+const TOGETHER_PART: u32 = 2;
 
 /// What a condition is asked about: one moment of a device, or one message.
 #[derive(Debug, Clone, Default)]
@@ -56,25 +58,34 @@ pub(crate) fn scalar(value: &Value) -> Scalar {
     }
 }
 
-/// Time that the conditions of one tenant may take: a tenth of what passes, so that no tenant's
-/// conditions hold up the others.
+/// Time that the conditions of one tenant may take: a tenth of what passes, or its share of the
+/// half that all may take, so that conditions hold up neither other tenants nor the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
     left: Duration,
     /// When it was last added to, on the monotonic clock.
     at: Duration,
+    /// One in so many parts of the time is the tenant's.
+    part: u32,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { left: ALLOWANCE_MAX, at: Duration::ZERO }
+        Self { left: ALLOWANCE_MAX, at: Duration::ZERO, part: ALLOWANCE_PART }
     }
 }
 
 impl Allowance {
+    /// So many tenants have conditions.
+    pub(crate) fn share(&mut self, tenants: usize) {
+        let tenants = u32::try_from(tenants).unwrap_or(u32::MAX);
+        self.part = tenants.saturating_mul(TOGETHER_PART).max(ALLOWANCE_PART);
+    }
+
     fn refilled(&mut self, now: Duration) -> Duration {
-        let more = now.saturating_sub(self.at) / ALLOWANCE_PART;
-        self.left = self.left.saturating_add(more).min(ALLOWANCE_MAX);
+        let more = now.saturating_sub(self.at) / self.part;
+        let most = ALLOWANCE_MAX * ALLOWANCE_PART / self.part;
+        self.left = self.left.saturating_add(more).min(most);
         self.at = now;
         self.left
     }
@@ -136,5 +147,16 @@ mod tests {
         allowance.left = Duration::ZERO;
         assert_eq!(allowance.refilled(Duration::from_secs(101)), Duration::from_millis(100));
         assert_eq!(allowance.refilled(Duration::from_secs(1000)), ALLOWANCE_MAX);
+    }
+
+    #[test]
+    fn many_tenants_share_half_of_the_time() {
+        let mut allowance = Allowance::default();
+        allowance.share(3);
+        assert_eq!(allowance.refilled(Duration::from_secs(1)), ALLOWANCE_MAX);
+        allowance.share(100);
+        assert_eq!(allowance.refilled(Duration::from_secs(2)), ALLOWANCE_MAX / 20);
+        allowance.left = Duration::ZERO;
+        assert_eq!(allowance.refilled(Duration::from_secs(4)), Duration::from_millis(10));
     }
 }

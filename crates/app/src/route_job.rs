@@ -20,11 +20,13 @@ use crate::route_expression::Allowance;
 use crate::route_mail::RouteMails;
 use crate::route_match::{Known, LiveRule, devices_asked, matched};
 use crate::route_places::{RoutePlaces, StoredDestination};
-use crate::route_queue::RoomLeft;
+use crate::route_queue::{RoomLeft, RouteLosses};
 use crate::route_topic::TopicDoor;
 use crate::{App, Error, Result};
 
-const CONSUMER: &str = "routes";
+const CONSUMER: &str = veritwin_metastore::ROUTE_CONSUMER;
+/// Entries of a tenant that are looked at in one go.
+const ENTRIES_AT_ONCE: usize = 10_000;
 /// Tenants that are read in at once at a start.
 const TENANTS_AT_ONCE: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
@@ -37,6 +39,7 @@ pub(crate) struct RouteBoard {
     changed: Mutex<HashSet<TenantId>>,
     wake: Notify,
     saved_position: Mutex<u64>,
+    pub(crate) losses: RouteLosses,
     /// Something waits in a lane.
     pub(crate) due: Notify,
     pub(crate) places: RoutePlaces,
@@ -68,6 +71,8 @@ struct RouteJob {
     here: u64,
     /// Reads again what late tenants have not had.
     late: Option<Lane>,
+    /// How many tenants have conditions, as it was counted last.
+    conditional: usize,
 }
 
 /// What a tenant is given at once.
@@ -90,8 +95,8 @@ impl App {
         let tail = self.0.log.tail_position();
         let start = offset.unwrap_or(tail).clamp(self.0.log.first_position(), tail);
         *self.0.routes.saved_position.lock() = start;
-        let mut job =
-            RouteJob { app: self.clone(), tenants: HashMap::new(), here: start, late: None };
+        let (app, tenants) = (self.clone(), HashMap::new());
+        let mut job = RouteJob { app, tenants, here: start, late: None, conditional: 1 };
         let tenants = self.all_tenants(&platform).await?.into_iter();
         let reads = tenants.map(|tenant| {
             let app = self.clone();
@@ -126,11 +131,18 @@ impl App {
                 enabled.insert(place.id);
             }
         }
+        self.0.routes.places.keep(&self.0.egress, tenant, |id| enabled.contains(&id));
         let mut rules = Vec::new();
         for row in rows.iter().filter(|row| row.enabled) {
             rules.push(LiveRule::of(row, &enabled, &groups).await?);
         }
         Ok(rules)
+    }
+}
+
+impl TenantRoutes {
+    fn is_conditional(&self) -> bool {
+        self.rules.iter().any(LiveRule::is_conditional)
     }
 }
 
@@ -162,6 +174,8 @@ impl RouteJob {
                 () = self.app.0.routes.wake.notified() => self.reload_changed().await,
                 _ = tick.tick() => {
                     self.retry().await;
+                    self.conditional =
+                        self.tenants.values().filter(|one| one.is_conditional()).count();
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(SAVE_TICKS) && self.advance().await {
                         watch.turned();
@@ -208,6 +222,7 @@ impl RouteJob {
         self.app.0.routes.attributes.begin(tenant, false);
         let is_rowless = matches!(error, Error::NotFound("tenants"));
         if is_rowless || self.app.is_tenant_destroyed(tenant) {
+            self.app.0.routes.places.keep(&self.app.0.egress, tenant, |_| false);
             self.held().release(CONSUMER, tenant);
             return;
         }
@@ -220,7 +235,9 @@ impl RouteJob {
             // A held tenant is read in when its time has come.
             let late = self.tenants.get(&tenant).is_some_and(|one| one.late);
             if late || !self.held().contains(tenant) {
-                self.take_in(tenant, self.here, late).await;
+                // A late one has not had what is before here.
+                let position = self.held().position(tenant).unwrap_or(self.here);
+                self.take_in(tenant, position, late).await;
             }
         }
     }
@@ -251,21 +268,29 @@ impl RouteJob {
 
     async fn serve(&mut self, given: Given) {
         for (tenant, entries) in given {
-            let from = entries.first().map_or(self.here, |(first, _)| *first);
-            while let Err(error) = self.serve_one(tenant, &entries).await {
-                if self.app.is_database_away().await {
-                    tracing::warn!(%error, "routed messages were not written; trying again");
-                    if !self.waited().await {
-                        // They are read again at the next start.
-                        self.hold(tenant, from, &error);
-                        break;
-                    }
-                    continue;
+            for some in entries.chunks(ENTRIES_AT_ONCE) {
+                if !self.serve_some(tenant, some).await {
+                    break;
                 }
-                self.hold(tenant, from, &error);
-                break;
             }
         }
+    }
+
+    /// Serves a tenant; false if it is held from then on.
+    async fn serve_some(&mut self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> bool {
+        let from = entries.first().map_or(self.here, |(first, _)| *first);
+        while let Err(error) = self.serve_one(tenant, entries).await {
+            if self.app.is_database_away().await {
+                tracing::warn!(%error, "routed messages were not written; trying again");
+                if self.waited().await {
+                    continue;
+                }
+                // They are read again at the next start.
+            }
+            self.hold(tenant, from, &error);
+            return false;
+        }
+        true
     }
 
     /// Waits for a moment; false when the platform stops.
@@ -279,6 +304,7 @@ impl RouteJob {
     async fn serve_one(&mut self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> Result<()> {
         let app = self.app.clone();
         let Some(routes) = self.tenants.get_mut(&tenant) else { return Ok(()) };
+        routes.allowance.share(self.conditional);
         let context = app.job_in(jobs::ROUTES, tenant);
         let devices = app.tenant_devices(&context).await?;
         let book = app.stream_book(&context).await?;

@@ -239,6 +239,7 @@ impl App {
         until: Timestamp,
     ) -> Result<Option<Tried>> {
         let tx = self.0.store.begin(context).await?;
+        tx.route_hold().await?;
         tx.route_lane_next((lane.rule, lane.destination), Some(until)).await?;
         tx.commit().await?;
         Ok(None)
@@ -254,6 +255,7 @@ impl App {
         let devices = self.tenant_devices(context).await?;
         let book = self.stream_book(context).await?;
         let tx = self.0.store.begin(context).await?;
+        tx.route_hold().await?;
         // First, so that whoever adds a message now waits until all of them are taken out.
         tx.route_lane_settled(key, RouteSettled::Nothing).await?;
         let rule = StoredRule::read(&tx.route_rule(lane.rule).await?)?.name;
@@ -261,7 +263,8 @@ impl App {
         let mut rows = Vec::new();
         for message in &first {
             let Some(device) = devices.get(message.device) else { continue };
-            let mut body = RouteBody::read(&message.body)?;
+            // What cannot be read is dropped.
+            let Ok(mut body) = RouteBody::read(&message.body) else { continue };
             if body.keep(|key| book.is_open(device, key)) {
                 rows.push(row_of(&body));
             }

@@ -3,7 +3,7 @@
 //! does not, and a message to a topic only where its device as a whole is open.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -29,6 +29,10 @@ use crate::{Error, Result};
 /// conditions; what is over is counted and not sent.
 const CANDIDATES_MAX: usize = 4_000;
 const QUESTIONS_MAX: usize = 10_000;
+/// Most values that are looked at for it.
+const VALUES_MAX: usize = 500_000;
+/// Most bytes of what is made at once.
+const MADE_BYTES_MAX: usize = 32 << 20;
 
 /// What a rule is about, to be asked often.
 #[derive(Debug)]
@@ -94,7 +98,21 @@ enum Said<'a> {
     Message(&'a RelayMessage),
 }
 
+impl Said<'_> {
+    fn values(&self) -> usize {
+        match self {
+            Self::Readings(rows) => rows.values().map(BTreeMap::len).sum(),
+            Self::Message(_) => 1,
+        }
+    }
+}
+
 impl LiveRule {
+    /// Whether it has a condition to be asked.
+    pub(crate) const fn is_conditional(&self) -> bool {
+        self.predicate.is_some()
+    }
+
     /// A rule as it was stored. A condition that no longer compiles matches nothing.
     pub(crate) async fn of(
         row: &veritwin_metastore::RouteRule,
@@ -234,7 +252,7 @@ fn candidates<'a>(
     known: &Known<'a>,
     entries: &'a [(u64, Arc<Entry>)],
 ) -> (Vec<Candidate<'a>>, Vec<Matched>) {
-    let (mut all, mut over) = (Vec::new(), Vec::new());
+    let (mut all, mut over, mut values) = (Vec::<Candidate<'a>>::new(), Vec::new(), 0);
     for (position, entry) in entries {
         let (device, received_at) = match &entry.record {
             Record::Readings(batch) => (batch.device, batch.received_at),
@@ -263,10 +281,12 @@ fn candidates<'a>(
             };
             let Some(said) = said else { continue };
             let (rule, position) = (number, *position);
-            if all.len() >= CANDIDATES_MAX {
+            let more = said.values();
+            if all.len() >= CANDIDATES_MAX || values + more > VALUES_MAX {
                 over.push(unsent(rule, device.id, position));
                 continue;
             }
+            values += more;
             all.push(Candidate { rule, position, device, received_at, said, asked_from: None });
         }
     }
@@ -375,13 +395,19 @@ pub(crate) async fn matched(
         }
     }
     let answers = ask(asked, clock, allowance).await?;
+    let mut made = 0;
     for mut candidate in found {
         let (is_left, is_unasked) = keep_held(&mut candidate, &answers);
         if is_unasked {
             all.push(unsent(candidate.rule, candidate.device.id, candidate.position));
         }
-        if is_left {
+        if is_left && made > MADE_BYTES_MAX {
+            all.push(unsent(candidate.rule, candidate.device.id, candidate.position));
+        } else if is_left {
+            let before = all.len();
             written(rules, candidate, &mut all)?;
+            let bytes = |one: &Matched| one.body.as_ref().map_or(0, Vec::len);
+            made += all.iter().skip(before).map(bytes).sum::<usize>();
         }
     }
     Ok(all)

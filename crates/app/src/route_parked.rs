@@ -4,12 +4,13 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, RouteMessageId};
-use veritwin_metastore::{RouteParked, RouteParkedFilter};
+use veritwin_metastore::{RouteMessageState, RouteParked, RouteParkedFilter};
 
 use crate::change::Change;
 use crate::model::{Page, PageRequest, RouteParkedQuery, RouteParkedView};
 use crate::records::store_page;
 use crate::route_body::RouteBody;
+use crate::route_queue::{ROUTE_MESSAGES_BYTES_MAX, ROUTE_MESSAGES_MAX};
 use crate::{App, Error, Result};
 
 /// Most messages that are sent again at once.
@@ -83,20 +84,28 @@ impl App {
     ) -> Result<u64> {
         let resource = self.authorize_all(context, Action::RouteDeliver, Kind::Tenant)?;
         let tx = self.0.store.begin(context).await?;
+        tx.route_hold().await?;
         if let Some(id) = one {
             tx.route_message_parked(id).await?;
         }
-        let lanes = tx.route_messages_unpark(filter(query), one, ROUTE_REPLAYED_MAX).await?;
+        let room = tx.route_room(RouteMessageState::Waiting).await?;
+        let most = ROUTE_MESSAGES_MAX.saturating_sub(room.messages).min(ROUTE_REPLAYED_MAX);
+        if most == 0 || room.bytes >= ROUTE_MESSAGES_BYTES_MAX {
+            let text = "as many messages wait as may: send again when some of them went";
+            return Err(Error::Conflict(text.to_owned()));
+        }
+        let lanes = tx.route_messages_unpark(filter(query), one, most).await?;
         let mut count = 0;
         for ((rule, destination), messages) in lanes {
-            tx.route_lane_wake(rule, destination).await?;
+            tx.route_lane_retry(rule, destination).await?;
             count += messages;
         }
         let what = json!({ "replayed": count, "message": one.map(|id| id.to_string()) });
         let change = Change::to(what);
         self.record_change(&tx, context, Action::RouteDeliver, &resource, change).await?;
         tx.commit().await?;
-        self.0.routes.due.notify_one();
+        // The room that is left is another.
+        self.route_sources_changed(context.tenant);
         Ok(count)
     }
 
@@ -105,6 +114,7 @@ impl App {
     pub async fn discard_parked(&self, context: &OpContext, id: RouteMessageId) -> Result<()> {
         let resource = self.authorize_all(context, Action::RouteDeliver, Kind::Tenant)?;
         let tx = self.0.store.begin(context).await?;
+        tx.route_hold().await?;
         let message = tx.route_message_parked(id).await?;
         tx.route_lane_lost((message.rule, message.destination), (0, 1)).await?;
         tx.route_message_delete(id).await?;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{RouteDestinationId, Secret, TenantId, UserId};
+use veritwin_keys::sha256;
 use veritwin_metastore::RouteDestination;
 use veritwin_outbound::guard::Target;
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
@@ -40,6 +41,11 @@ impl StoredKind {
             RouteKind::Topic { topic } => Self::Topic { topic },
             RouteKind::Mail { people } => Self::Mail { people },
         }
+    }
+
+    /// Who signs in there; empty: nobody.
+    pub(crate) fn user(&self) -> &str {
+        if let Self::Mqtt { user, .. } | Self::Nats { user, .. } = self { user } else { "" }
     }
 
     pub(crate) fn shown(self) -> RouteKind {
@@ -156,7 +162,7 @@ impl RoutePlaces {
         let gone = match place {
             Some(place) => {
                 register.register(place.clone(), DestinationKind::Recipient, ROUTE_PURPOSE);
-                places.insert(whose, place)
+                places.insert(whose, place.clone()).filter(|known| *known != place)
             }
             None => places.remove(&whose),
         };
@@ -166,6 +172,37 @@ impl RoutePlaces {
             register.withdraw_of(&gone, ROUTE_PURPOSE);
         }
     }
+
+    /// Takes out the places of a tenant that are not its any more.
+    pub(crate) fn keep(
+        &self,
+        register: &EgressRegister,
+        tenant: TenantId,
+        is_kept: impl Fn(RouteDestinationId) -> bool,
+    ) {
+        let is_gone =
+            |whose: &(TenantId, RouteDestinationId)| whose.0 == tenant && !is_kept(whose.1);
+        let gone: Vec<_> = self.0.lock().keys().copied().filter(is_gone).collect();
+        for whose in gone {
+            self.put(register, whose, None);
+        }
+    }
+
+    /// Every place that is in the register, and whose it is.
+    pub(crate) fn all(&self) -> Vec<((TenantId, RouteDestinationId), Destination)> {
+        self.0.lock().iter().map(|(whose, place)| (*whose, place.clone())).collect()
+    }
+}
+
+/// An address without what stands behind the host, which may be a secret of the receiver's, and a
+/// digest by which one sees that it changed.
+pub(crate) fn url_recorded(url: &str) -> (String, String) {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?']).map_or(url.len(), |at| begin + at);
+    let shown = url.get(..end).unwrap_or_default();
+    let rest = if end < url.len() { "/…" } else { "" };
+    let digest = hex::encode(sha256(url.as_bytes()).get(..8).unwrap_or_default());
+    (format!("{shown}{rest}"), digest)
 }
 
 /// The topic or subject of a place; none of a webhook.
@@ -209,6 +246,9 @@ pub(crate) fn check_kind(input: &RouteDestinationInput) -> Result<()> {
     if user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
         return Err(Error::invalid_at("user", "at most 255 bytes, no control characters"));
     }
+    if user.is_empty() && !password.is_empty() {
+        return Err(Error::invalid_at("user", "needed with a password"));
+    }
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(Error::invalid_at("password", "at most 1024 bytes"));
     }
@@ -251,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn records_leave_out_what_may_be_a_secret() {
+        for (url, expect) in [
+            ("https://hooks.example/services/T0/secret", "https://hooks.example/…"),
+            ("https://hooks.example:8443?key=secret", "https://hooks.example:8443/…"),
+            ("mqtts://broker.example:8883", "mqtts://broker.example:8883"),
+        ] {
+            let (shown, digest) = url_recorded(url);
+            assert_eq!((shown.as_str(), digest.len()), (expect, 16));
+        }
+        let digest = |url| url_recorded(url).1;
+        assert_ne!(digest("https://hooks.example/a"), digest("https://hooks.example/b"));
+    }
+
+    #[test]
     fn a_place_stays_registered_as_long_as_somebody_names_it() {
         let (register, places) = (EgressRegister::default(), RoutePlaces::default());
         let tenant = |number| TenantId::from_bytes([number; 16]);
@@ -262,5 +316,10 @@ mod tests {
         assert!(register.check(&hook).is_ok(), "the second names it");
         places.put(&register, (tenant(2), id), Some(Destination::new("other.example", 443)));
         assert!(register.check(&hook).is_err());
+        places.put(&register, (tenant(1), id), Some(hook.clone()));
+        places.keep(&register, tenant(2), |_| false);
+        assert!(register.check(&hook).is_ok(), "another's stay");
+        places.keep(&register, tenant(1), |_| false);
+        assert!(register.check(&hook).is_err() && places.all().is_empty());
     }
 }

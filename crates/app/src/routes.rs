@@ -21,7 +21,9 @@ use crate::model::{
 use crate::route_body::sample_body;
 use crate::route_delivery::{RouteReply, Tried};
 use crate::route_mail::check_people;
-use crate::route_places::{Outlet, StoredDestination, StoredKind, check_kind, topic_of};
+use crate::route_places::{
+    Outlet, StoredDestination, StoredKind, check_kind, topic_of, url_recorded,
+};
 use crate::route_rules::StoredRule;
 use crate::{App, Error, Result};
 
@@ -56,6 +58,7 @@ fn view(one: &RouteDestination) -> Result<RouteDestinationView> {
 
 /// A place as a change of it is recorded.
 fn recorded(view: &RouteDestinationView) -> Value {
+    let (url, digest) = url_recorded(&view.input.url);
     json!({
         "destination": view.id.to_string(),
         "name": view.input.name,
@@ -64,7 +67,8 @@ fn recorded(view: &RouteDestinationView) -> Value {
         "kind": view.input.kind.as_str(),
         "topic": topic_of(&view.input.kind),
         "people": people_of(&view.input.kind),
-        "url": view.input.url,
+        "url": url,
+        "url_digest": digest,
         "instructed_by": view.instructed_by,
         "enabled": view.input.enabled,
     })
@@ -130,7 +134,16 @@ impl App {
         let resource = self.authorize_all(context, Action::RouteRead, Kind::Tenant)?;
         let all = self.0.store.read(context).await?.route_destinations().await?;
         self.note(context, Action::RouteRead, &resource, "done");
-        all.iter().map(view).collect()
+        // What stands behind the host may be a secret: only those see it who send there.
+        let sees_all = self.0.authorizer.check(context, Action::RouteDeliver, &resource).is_ok();
+        let shown = |one: &RouteDestination| -> Result<RouteDestinationView> {
+            let mut shown = view(one)?;
+            if !sees_all {
+                shown.input.url = url_recorded(&shown.input.url).0;
+            }
+            Ok(shown)
+        };
+        all.iter().map(shown).collect()
     }
 
     /// Registers a place; gives its secret, this once.
@@ -199,13 +212,18 @@ impl App {
         check_people(&tx, &input.kind).await?;
         let before = view(&one)?;
         let mut stored = StoredDestination::read(&one)?;
+        let known_secret = one.secret.clone();
         let kind = StoredKind::of(input.kind);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&stored.kind) {
             let detail = "stays what it is: register another destination";
             return Err(Error::invalid_at("kind", detail));
         }
         let is_elsewhere = stored.url != input.url || stored.kind != kind;
-        if is_elsewhere && kind.has_password() && input.password.is_none() {
+        let is_secret_kept = kind != StoredKind::Webhook && input.password.is_none();
+        if kind != StoredKind::Webhook && kind.user().is_empty() {
+            one.secret = Vec::new();
+        }
+        if is_elsewhere && is_secret_kept && !one.secret.is_empty() {
             // Whoever may say where messages go does not thereby learn a password.
             let detail = "needed again, since the address, topic or user is another";
             return Err(Error::invalid_at("password", detail));
@@ -220,12 +238,17 @@ impl App {
         (stored.kind, stored.name, stored.recipient) = (kind, input.name, input.recipient);
         (stored.purpose, stored.url) = (input.purpose, input.url);
         (one.body, one.enabled) = (stored.bytes()?, input.enabled);
+        let is_resealed = one.secret != known_secret;
         let expected = if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.route_destination_update(&one, expected).await?;
         // What waited because of how it was is tried with what it is now.
         tx.route_lanes_wake(id).await?;
         let after = view(&tx.route_destination(id).await?)?;
-        let change = Change::from_to(recorded(&before), recorded(&after));
+        let mut said = recorded(&after);
+        if is_resealed {
+            said["password_changed"] = Value::from(true);
+        }
+        let change = Change::from_to(recorded(&before), said);
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
         self.destination_written(context.tenant, &after, stored.place()?);

@@ -105,6 +105,8 @@ pub enum GuardError {
         name: &'static str,
         /// The bound.
         max: usize,
+        /// The HTTP status.
+        status: u16,
     },
 }
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-/// Most destinations at once.
-pub const DESTINATIONS_MAX: usize = 10_000;
+/// Most destinations at once: many tenants with as many routing destinations as they may have.
+pub const DESTINATIONS_MAX: usize = 100_000;
 
 /// Why a place may be spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -156,3 +156,26 @@ async fn a_mail_that_waits_says_nothing_of_a_device_that_was_deleted() {
     assert_eq!(mail.subject, "Heat: 3 messages");
     world.app.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_message_holds_nothing_that_comes_after_it() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let app = &world.app;
+    register(app, &customer).await;
+    let rules = app.load_routes(customer.tenant()).await.expect("rules");
+    let body = Some(b"{".to_vec());
+    let device = customer.device;
+    let wanted = vec![Matched { rule: 0, device, position: 1, part: 0, body }];
+    let mut room = RoomLeft::default();
+    let queued = app.queue_routes(("routes", &customer.context), &rules, wanted, &mut room);
+    queued.await.expect("queued");
+    app.start_routes().await.expect("started");
+    let lane = world
+        .until("a dropped message", async || {
+            lane(app, &customer).await.filter(|lane| lane.dropped > 0)
+        })
+        .await;
+    assert_eq!((lane.matched, lane.retried, lane.next_at), (1, 0, None));
+    world.app.close().await;
+}

@@ -87,7 +87,7 @@ pub use retained::RetainedMessage;
 pub use route_messages::{
     RouteFailure, RouteMessage, RouteMessageState, RouteParked, RouteParkedFilter, RouteRoom,
 };
-pub use routes::{RouteDestination, RouteLane, RouteRule, RouteSettled};
+pub use routes::{ROUTE_CONSUMER, RouteDestination, RouteLane, RouteRule, RouteSettled};
 pub use rules::Rule;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;

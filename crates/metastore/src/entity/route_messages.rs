@@ -261,6 +261,7 @@ impl TenantTx {
     /// Removes what is there of a device.
     #[boxed]
     pub async fn route_messages_delete_of(&self, device: DeviceId) -> Result<()> {
+        self.route_hold().await?;
         self.core.delete(self.delete(TABLE).eq("device_id", device)).await.map(drop)
     }
 
@@ -280,6 +281,27 @@ impl TenantTx {
             .set("updated_at", self.core.at)
             .eq("id", id);
         self.core.update(update).await.map(drop)
+    }
+
+    /// Parks what has waited in a lane since `before` or longer; answers how many.
+    #[boxed]
+    pub async fn route_messages_park_old(
+        &self,
+        (rule, destination): (RouteRuleId, RouteDestinationId),
+        before: Timestamp,
+        (reason, status): (RouteFailure, Option<u64>),
+    ) -> Result<u64> {
+        let update = self
+            .update(TABLE)
+            .set("state", RouteMessageState::Parked)
+            .set("reason", reason)
+            .set("status", status)
+            .set("updated_at", self.core.at)
+            .eq("rule_id", rule)
+            .eq("destination_id", destination)
+            .eq("state", RouteMessageState::Waiting)
+            .filter(at_most("updated_at", before));
+        self.core.update(update).await
     }
 
     fn parked(&self, filter: RouteParkedFilter) -> Select {
@@ -390,10 +412,15 @@ impl TenantTx {
 }
 
 impl PlatformTx {
-    /// Deletes messages that were parked up to `before`.
+    /// Deletes messages that were parked up to `before`, and those that have waited since then:
+    /// for a place that is switched off, or of a tenant that is suspended.
     #[boxed]
     pub async fn route_messages_purge(&self, before: Timestamp) -> Result<u64> {
-        let delete = self.delete(TABLE).eq("state", RouteMessageState::Parked);
-        self.core.delete(delete.filter(at_most("updated_at", before))).await
+        let mut rows = 0;
+        for state in [RouteMessageState::Parked, RouteMessageState::Waiting] {
+            let delete = self.delete(TABLE).eq("state", state);
+            rows += self.core.delete(delete.filter(at_most("updated_at", before))).await?;
+        }
+        Ok(rows)
     }
 }

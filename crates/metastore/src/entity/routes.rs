@@ -18,6 +18,9 @@ const DESTINATIONS: &str = "route_destinations";
 const RULES: &str = "route_rules";
 const LANES: &str = "route_lanes";
 const MESSAGES: &str = "route_messages";
+const OFFSETS: &str = "consumer_offsets";
+/// The consumer of the log that queues messages.
+pub const ROUTE_CONSUMER: &str = "routes";
 /// Most tenants that are asked for at once.
 const TENANTS_MAX: u64 = 10_000;
 
@@ -108,6 +111,8 @@ pub enum RouteSettled {
         failure: RouteFailure,
         /// What the other side answered.
         status: Option<u64>,
+        /// When the place is tried again, if the place was what was wrong.
+        next_at: Option<Timestamp>,
     },
     /// Nothing of it may leave.
     Dropped,
@@ -219,6 +224,7 @@ impl TenantTx {
     /// Removes a place with what waits for it and what is parked.
     #[boxed]
     pub async fn route_destination_delete(&self, id: RouteDestinationId) -> Result<()> {
+        self.route_hold().await?;
         self.delete_id(DESTINATIONS, id).await?;
         for table in [MESSAGES, LANES] {
             self.core.delete(self.delete(table).eq("destination_id", id)).await?;
@@ -269,11 +275,22 @@ impl TenantTx {
     /// Removes a rule with what waits by it and what is parked.
     #[boxed]
     pub async fn route_rule_delete(&self, id: RouteRuleId) -> Result<()> {
+        self.route_hold().await?;
         self.delete_id(RULES, id).await?;
         for table in [MESSAGES, LANES] {
             self.core.delete(self.delete(table).eq("rule_id", id)).await?;
         }
         Ok(())
+    }
+
+    /// Nobody else of this tenant writes lanes or messages before the transaction ends. Comes
+    /// first: whoever writes them touches several, and two who did so in different orders would
+    /// wait for each other.
+    #[boxed]
+    pub async fn route_hold(&self) -> Result<()> {
+        // Lanes are there since the row was written with the first of them.
+        let update = self.update(OFFSETS).eq("consumer", ROUTE_CONSUMER.to_owned());
+        self.core.update(update.add("position", 0)).await.map(drop)
     }
 
     /// Every lane.
@@ -324,9 +341,21 @@ impl TenantTx {
         self.core.update(update.filter(is_null("next_at"))).await.map(drop)
     }
 
+    /// A lane is due now, whatever it waited for: its first message may be another.
+    #[boxed]
+    pub async fn route_lane_retry(
+        &self,
+        rule: RouteRuleId,
+        destination: RouteDestinationId,
+    ) -> Result<()> {
+        let update = self.lane(rule, destination).set("next_at", self.core.at);
+        self.core.update(update.set("attempts", 0u64)).await.map(drop)
+    }
+
     /// Every lane to a place is due now: it was changed.
     #[boxed]
     pub async fn route_lanes_wake(&self, destination: RouteDestinationId) -> Result<()> {
+        self.route_hold().await?;
         let update = self.update(LANES).eq("destination_id", destination);
         self.core.update(update.set("next_at", self.core.at).set("attempts", 0u64)).await.map(drop)
     }
@@ -363,8 +392,14 @@ impl TenantTx {
                 let lane = lane.add("retried", 1).increment("attempts").set("next_at", next_at);
                 failed(lane, failure, status)
             }
-            RouteSettled::Parked { failure, status } => {
-                failed(lane.add("parked", 1).set("attempts", 0u64), failure, status)
+            RouteSettled::Parked { failure, status, next_at } => {
+                let lane = lane.add("parked", 1);
+                // The place has not got better by it.
+                let lane = match next_at {
+                    Some(_) => lane.increment("attempts"),
+                    None => lane.set("attempts", 0u64),
+                };
+                failed(lane, failure, status)
             }
             RouteSettled::Dropped => lane.add("dropped", 1).set("attempts", 0u64),
             RouteSettled::Nothing => lane.set("attempts", 0u64),

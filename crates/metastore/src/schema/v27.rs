@@ -94,7 +94,8 @@ pub(super) const TABLES: &[TableDef] = &[
         primary_key: &["tenant_id", "id"],
         unique: &[],
         indexes: &[
-            &["tenant_id", "rule_id", "destination_id", "position"],
+            // What is parked in a lane does not stand before what waits.
+            &["tenant_id", "rule_id", "destination_id", "state", "position"],
             &["tenant_id", "state", "position"],
             &["tenant_id", "device_id"],
             &["state", "updated_at"],

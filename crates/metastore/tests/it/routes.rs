@@ -3,7 +3,7 @@
 
 use veritwin_domain::{DeviceId, RouteDestinationId, RouteMessageId, RouteRuleId};
 use veritwin_metastore::{
-    Error, Page, RouteDestination, RouteFailure, RouteMessage, RouteMessageState,
+    Error, Page, ROUTE_CONSUMER, RouteDestination, RouteFailure, RouteMessage, RouteMessageState,
     RouteParkedFilter, RouteRoom, RouteRule, RouteSettled,
 };
 
@@ -140,6 +140,76 @@ async fn what_is_over_the_bounds_is_parked_and_what_is_parked_comes_back() {
         assert_eq!(gone.expect("removed"), [(lane, 1)]);
         tx.device_delete(pump.id).await.expect("gone");
         assert_eq!(tx.route_room(waiting).await.expect("weighed"), RouteRoom::default());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_in_trouble_stays_alone_when_messages_are_too_old() {
+    everywhere(async |world| {
+        let (place, pump) = (place(world), device(world, "Pump"));
+        let (lane, other) = ((rule(world).id, place.id), (rule(world).id, place.id));
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        for one in [lane, other] {
+            tx.route_lane_matched(one, 2).await.expect("counted");
+            for position in 1..=2 {
+                tx.route_message_add(&message(world, one, pump.id, position)).await.expect("added");
+            }
+        }
+        let (failure, status) = (RouteFailure::Failing, Some(503));
+        let retried = RouteSettled::Retried { next_at: later(5), failure, status };
+        tx.route_lane_settled(lane, retried).await.expect("noted");
+        let parked = RouteSettled::Parked { failure, status, next_at: Some(later(60)) };
+        tx.route_lane_settled(lane, parked).await.expect("noted");
+        tx.route_lanes_postpone(place.id, later(60)).await.expect("postponed");
+        let more = tx.route_messages_park_old(lane, later(1), (failure, status)).await;
+        assert_eq!(more.expect("parked"), 2, "the other lane's stay");
+        let theirs = tx.route_messages_park_old(other, START, (failure, status)).await;
+        assert_eq!(theirs.expect("parked"), 2, "since that moment or longer");
+        let lanes = tx.route_lanes().await.expect("lanes");
+        let seen = lanes.iter().find(|one| one.rule == lane.0).expect("the lane");
+        assert_eq!((seen.attempts, seen.next_at), (2, Some(later(60))));
+        tx.route_lane_retry(lane.0, lane.1).await.expect("due");
+        let due = tx.route_lanes_due(later(1), 9).await.expect("due");
+        assert_eq!(
+            due.iter().map(|one| (one.rule, one.attempts)).collect::<Vec<_>>(),
+            [(lane.0, 0)]
+        );
+        let all = RouteParkedFilter { rule: Some(lane.0), destination: None };
+        tx.route_messages_unpark(all, None, 1).await.expect("back");
+        tx.commit().await.expect("commit");
+
+        let tx = world.platform().await;
+        assert_eq!(tx.route_messages_purge(later(1)).await.expect("purged"), 4, "waiting ones too");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn writers_of_lanes_do_not_wait_for_each_other_in_a_circle() {
+    everywhere(async |world| {
+        let (place, one, two) = (place(world), rule(world), rule(world));
+        let tx = world.begin().await;
+        tx.offset_advance(ROUTE_CONSUMER, 1).await.expect("a place in the log");
+        for rule in [&one, &two] {
+            tx.route_lane_matched((rule.id, place.id), 0).await.expect("a lane");
+        }
+        tx.commit().await.expect("commit");
+        let write = async |order: [RouteRuleId; 2]| {
+            for _ in 0..20 {
+                let tx = world.begin().await;
+                tx.route_hold().await.expect("held");
+                for rule in order {
+                    tx.route_lane_lost((rule, place.id), (1, 0)).await.expect("counted");
+                }
+                tx.route_lanes_postpone(place.id, later(9)).await.expect("postponed");
+                tx.commit().await.expect("commit");
+            }
+        };
+        tokio::join!(write([one.id, two.id]), write([two.id, one.id]));
+        let lanes = world.read().await.route_lanes().await.expect("lanes");
+        assert_eq!(lanes.iter().map(|lane| lane.parked).collect::<Vec<_>>(), [40, 40]);
     })
     .await;
 }

@@ -18,6 +18,12 @@ pub const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Most lines that are read for one answer.
 const LINES_MAX: usize = 16;
+/// The code of an MQTT server that is there and takes nobody for now (3.2.2.3).
+const UNAVAILABLE: u8 = 3;
+/// What a NATS server is not content with for good; anything else it says passes, such as that it
+/// shuts down or has too many connections.
+const NOT_CONTENT: [&str; 5] =
+    ["authorization", "authentication", "permissions", "invalid", "payload"];
 /// The identifier of the one message of a connection.
 const PACKET_ID: [u8; 2] = [0, 1];
 /// The same for every server of MQTT 3.1.1 (3.1.3.1): it takes at least so many.
@@ -123,6 +129,7 @@ async fn over_mqtt<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream.read_exact(&mut answer).await?;
     match answer {
         [0x20, 2, _, 0] => {}
+        [0x20, 2, _, UNAVAILABLE] => return Err(ErrorKind::ConnectionRefused.into()),
         [0x20, 2, _, _] => return Ok(BrokerReply::NotLetIn),
         _ => return Err(strange()),
     }
@@ -159,7 +166,14 @@ async fn is_content<S: AsyncRead + AsyncWrite + Unpin + Send>(
         let line = line(stream).await?;
         match line.split_whitespace().next().unwrap_or_default() {
             "+OK" => return Ok(true),
-            "-ERR" => return Ok(false),
+            "-ERR" => {
+                let why = line.to_ascii_lowercase();
+                let is_late = why.contains("timeout");
+                if !is_late && NOT_CONTENT.iter().any(|known| why.contains(known)) {
+                    return Ok(false);
+                }
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
             "PING" => stream.write_all(b"PONG\r\n").await?,
             "INFO" | "PONG" => {}
             _ => break,
@@ -269,5 +283,49 @@ mod tests {
         // 205 bytes follow: two for the length of the topic, the topic, the id, the payload.
         assert_eq!(publish[..8], [0x32, 0xcd, 0x01, 0, 1, b't', 0, 1]);
         assert_eq!(publish.len(), 3 + 205);
+    }
+
+    /// What a server says over a connection of which the other end is ours.
+    async fn said(kind: BrokerKind, says: &[u8]) -> Result<BrokerReply, ErrorKind> {
+        let target = Target::parse("https://broker.example:8883/").expect("a target");
+        let password = Secret::new(String::new());
+        let message = BrokerMessage {
+            kind,
+            target: &target,
+            user: "",
+            password: &password,
+            id: "01-ab",
+            topic: "t",
+            payload: Bytes::from_static(b"{}"),
+        };
+        let (mut ours, mut theirs) = tokio::io::duplex(4096);
+        theirs.write_all(says).await.expect("written");
+        let answer = match kind {
+            BrokerKind::Mqtt => over_mqtt(&mut ours, &message).await,
+            BrokerKind::Nats => over_nats(&mut ours, &message).await,
+        };
+        answer.map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_told_from_what_is_not_wanted() {
+        let (mqtt, nats) = (BrokerKind::Mqtt, BrokerKind::Nats);
+        for (kind, says, expect) in [
+            (mqtt, "\x20\x02\0\0\x40\x02\0\x01", Ok(BrokerReply::Taken)),
+            (mqtt, "\x20\x02\0\x05", Ok(BrokerReply::NotLetIn)),
+            (mqtt, "\x20\x02\0\x03", Err(ErrorKind::ConnectionRefused)),
+            (mqtt, "\x20\x02\0\0\x40\x02\0\x02", Err(ErrorKind::InvalidData)),
+            (nats, "+OK\r\nPING\r\n+OK\r\n", Ok(BrokerReply::Taken)),
+            (nats, "-ERR 'Authorization Violation'\r\n", Ok(BrokerReply::NotLetIn)),
+            (nats, "-ERR 'Authentication Timeout'\r\n", Err(ErrorKind::ConnectionAborted)),
+            (nats, "-ERR 'Server Shutdown'\r\n", Err(ErrorKind::ConnectionAborted)),
+            (
+                nats,
+                "+OK\r\n-ERR 'Permissions Violation for Publish to \"t\"'\r\n",
+                Ok(BrokerReply::NotTaken),
+            ),
+        ] {
+            assert_eq!(said(kind, says.as_bytes()).await, expect, "{says:?}");
+        }
     }
 }

@@ -216,7 +216,7 @@ impl GuardedClient {
                 .map_err(|error| {
                     if error.is::<LengthLimitError>() {
                         let name = "reply_bytes_max";
-                        GuardError::Size { host: host.clone(), name, max }
+                        GuardError::Size { host: host.clone(), name, max, status: status.as_u16() }
                     } else {
                         broken(error.to_string())
                     }

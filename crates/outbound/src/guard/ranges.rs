@@ -7,13 +7,15 @@ use veritwin_domain::Network;
 
 /// Services that hand credentials to whoever asks from inside a cloud. Two of them have public
 /// or unremarkable addresses.
-const METADATA: [Network; 6] = [
+const METADATA: [Network; 8] = [
     Network::v4([169, 254, 169, 254], 32),
     Network::v4([169, 254, 170, 0], 24),
     Network::v4([168, 63, 129, 16], 32),
     Network::v4([100, 100, 100, 200], 32),
     Network::v4([192, 0, 0, 192], 32),
     Network::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128),
+    Network::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23], 128),
+    Network::v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
 ];
 
 const REFUSED_V4: [(Network, &str); 16] = [
@@ -163,6 +165,8 @@ mod tests {
             ("fc00::1", "private"),
             ("fd12:3456::1", "private"),
             ("fd00:ec2::254", "metadata"),
+            ("fd00:ec2::23", "metadata"),
+            ("fd20:ce::254", "metadata"),
             ("fe80::1", "link-local"),
             ("febf::1", "link-local"),
             ("fec0::1", "link-local"),

@@ -81,7 +81,13 @@ impl GuardedClient {
             })?;
             call.headers.push((HeaderName::from_static(name), value));
         }
-        let reply = self.call(Some(caller), call).await?;
+        let reply = match self.call(Some(caller), call).await {
+            // It has the message; how much it says about that is no matter.
+            Err(GuardError::Size { status, .. }) => {
+                return Ok(WebhookReply { status, retry_after: None });
+            }
+            reply => reply?,
+        };
         let after = reply.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         Ok(WebhookReply { status: reply.status, retry_after })

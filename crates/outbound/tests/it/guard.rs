@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
-use veritwin_domain::{AddressList, TenantId};
+use veritwin_domain::{AddressList, Secret, TenantId, Timestamp};
 use veritwin_outbound::guard::{
     BRANCH_CALLS_MAX, CALLS_MAX, Call, Caller, DESTINATION_CALLS_MAX, Guard, GuardPolicy,
-    GuardedClient, TENANT_CALLS_MAX, TENANT_CALLS_WAITING_MAX, Target,
+    GuardedClient, TENANT_CALLS_MAX, TENANT_CALLS_WAITING_MAX, Target, WEBHOOK_REPLY_BYTES_MAX,
+    Webhook,
 };
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
@@ -97,6 +99,27 @@ async fn answers_and_refusals() {
         let error = ask(client, answer).await.expect_err(expect);
         assert!(error.contains(expect), "{error}, expected {expect}");
     }
+}
+
+#[tokio::test]
+async fn whoever_takes_a_message_and_talks_at_length_has_taken_it() {
+    let long = "x".repeat(WEBHOOK_REPLY_BYTES_MAX + 1);
+    let length = long.len();
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{long}");
+    let Server { port, authority_pem } = server(answer).await;
+    let register = Arc::new(EgressRegister::default());
+    let destination = Destination::new("localhost", port);
+    register.register(destination, DestinationKind::Recipient, "a test");
+    let allowed = AddressList::parse(OPEN.networks).expect("list");
+    let guard = Guard::new(GuardPolicy { allowed, ports: vec![port] });
+    let client = GuardedClient::new(guard, register, Some(&authority_pem)).expect("client");
+    let target = Target::parse(&format!("https://localhost:{port}/hook")).expect("target");
+    let secret = Secret::new(vec![7; 32]);
+    let body = Bytes::from_static(b"{}");
+    let at = Timestamp::from_micros(1_800_000_000_000_000);
+    let webhook = Webhook { target: &target, id: "01-ab", at, body, secret: &secret };
+    let reply = client.send_webhook(alone(tenant(1)), &webhook).await.expect("taken");
+    assert_eq!(reply.status, 200);
 }
 
 /// A server that takes connections, tells of each, and says nothing on any.

@@ -41,6 +41,7 @@ struct RouteDestinationBody {
     recipient: String,
     /// What for.
     purpose: String,
+    /// For those who may not send there without what stands behind the host: it may be a secret.
     url: String,
     /// Who said that this recipient is instructed, and when.
     instructed_by: String,

@@ -171,7 +171,8 @@ struct ReplayedBody {
 /// Sends a message again that could not be delivered.
 #[utoipa::path(post, path = "/v1/route-messages/{id}/replay", tag = "routing",
     params(("id" = String, Path)),
-    responses((status = 200, body = ReplayedBody), (status = 403), (status = 404)))]
+    responses((status = 200, body = ReplayedBody), (status = 403), (status = 404),
+        (status = 409)))]
 async fn replay(
     State(api): State<Api>,
     Caller(context): Caller,
@@ -193,7 +194,8 @@ struct ReplayFields {
 /// Sends messages again that could not be delivered, the oldest first, at most 1,000 at once.
 #[utoipa::path(post, path = "/v1/route-messages/replay", tag = "routing",
     request_body = ReplayFields,
-    responses((status = 200, body = ReplayedBody), (status = 400), (status = 403)))]
+    responses((status = 200, body = ReplayedBody), (status = 400), (status = 403),
+        (status = 409)))]
 async fn replay_all(
     State(api): State<Api>,
     Caller(context): Caller,

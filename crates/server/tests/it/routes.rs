@@ -343,3 +343,49 @@ fn nothing_goes_to_anybody_who_was_not_registered() {
     tenant.post("/v1/route-rules", &rule).expect(201);
     tenant.delete(&format!("/v1/route-destinations/{mine}")).problem(409);
 }
+
+#[test]
+fn a_password_goes_nowhere_else_and_whoever_needs_none_is_not_asked() {
+    let tenant = Platform::shared().tenant();
+    let broker = |url: &str, more: Value| {
+        let mut body = place(url);
+        (body["kind"], body["topic"]) = (json!("mqtt"), json!("site"));
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let (here, there) = ("mqtts://here.example:443", "mqtts://there.example:443");
+    let made = |body: Value| {
+        let made = tenant.post("/v1/route-destinations", &body).expect(201);
+        format!("/v1/route-destinations/{}", id(&made["destination"]))
+    };
+    let open = made(broker(here, json!({})));
+    tenant.put(&open, &broker(there, json!({}))).expect(200);
+    let alone = broker(here, json!({"password": "correct horse"}));
+    let problem = tenant.post("/v1/route-destinations", &alone).problem(400);
+    assert!(problem.to_string().contains("user"), "{problem}");
+    let named = made(broker(here, json!({"user": "us", "password": "correct horse"})));
+    let problem = tenant.put(&named, &broker(there, json!({"user": "us"}))).problem(400);
+    assert!(problem.to_string().contains("password"), "{problem}");
+    tenant.put(&named, &broker(here, json!({"user": "us"}))).expect(200);
+    // Without a user the password is gone, and is not there for the next user.
+    tenant.put(&named, &broker(there, json!({}))).expect(200);
+    tenant.put(&named, &broker(there, json!({"user": "them"}))).expect(200);
+}
+
+#[test]
+fn the_path_of_an_address_is_for_those_who_send_there() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let url = "https://hooks.example/services/correct-horse";
+    tenant.post("/v1/route-destinations", &place(url)).expect(201);
+    let path = "/v1/route-destinations";
+    assert_eq!(tenant.get(path).expect(200)["items"][0]["url"], url);
+    let (_, cookie) = tenant.member("auditor", "auditor");
+    let seen = platform.http().request("GET", path).header("cookie", &cookie).send().expect(200);
+    assert_eq!(seen["items"][0]["url"], "https://hooks.example/…");
+    let records = tenant.get("/v1/activity?action=route.write").expect(200).to_string();
+    assert!(records.contains("https://hooks.example/…"), "{records}");
+    assert!(!records.contains("correct-horse"), "{records}");
+}
