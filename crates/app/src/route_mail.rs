@@ -261,7 +261,8 @@ impl App {
         let mut rows = Vec::new();
         for message in &first {
             let Some(device) = devices.get(message.device) else { continue };
-            let mut body = RouteBody::read(&message.body)?;
+            // What cannot be read is dropped.
+            let Ok(mut body) = RouteBody::read(&message.body) else { continue };
             if body.keep(|key| book.is_open(device, key)) {
                 rows.push(row_of(&body));
             }
