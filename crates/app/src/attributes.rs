@@ -50,7 +50,7 @@ fn stored_bytes(key: &str, value: &Value) -> Result<usize> {
     Ok(bytes_of(&key)?.len() + 1 + bytes_of(&tagged(value))?.len() + 1)
 }
 
-fn decode(bytes: &[u8]) -> Result<Scope> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Scope> {
     let damaged = || Error::Internal("stored attributes are damaged".to_owned());
     let tagged: BTreeMap<String, (String, serde_json::Value)> =
         serde_json::from_slice(bytes).map_err(|_| damaged())?;
@@ -258,6 +258,7 @@ impl App {
         let what = Change::from_to(recorded(&before, &changed), recorded(&after, &changed));
         self.record_change(&tx, context, Action::AttributeWrite, &resource, what).await?;
         tx.commit().await?;
+        self.route_attributes_changed(context.tenant, id);
         if !shows_all {
             // Who may not read them is told what they wrote.
             after.client.clear();
@@ -310,7 +311,11 @@ impl App {
         for (device, draft) in &drafts.0 {
             draft.store(&tx, *device, AttributeScope::Client).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        for device in drafts.0.keys() {
+            self.route_attributes_changed(tenant, *device);
+        }
+        Ok(())
     }
 
     pub(crate) fn device_context(

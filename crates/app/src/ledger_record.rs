@@ -112,7 +112,10 @@ pub(crate) fn record(position: u64, entry: &Entry) -> Option<(LedgerRecord, Time
         Record::Relay(message) => {
             record.kind = "relay".to_owned();
             record.device = message.device.to_string();
-            record.credential = message.credential.to_string();
+            // A rule that passes a message on shows no credential.
+            if message.credential.as_bytes() != &[0; 16] {
+                record.credential = message.credential.to_string();
+            }
             record.received_at_us = message.received_at.as_micros();
             // What others were told is theirs: only that something was, and how large it was.
             let (qos, bytes) = (message.qos, message.payload.len());

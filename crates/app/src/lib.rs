@@ -114,15 +114,18 @@ mod reset_mail;
 mod retained;
 mod retention;
 mod rights;
+mod route_attributes;
 mod route_body;
 mod route_delivery;
 mod route_expression;
 mod route_job;
+mod route_mail;
 mod route_match;
 mod route_parked;
 mod route_places;
 mod route_queue;
 mod route_rules;
+mod route_topic;
 mod route_turns;
 mod routes;
 mod rule_sight;
@@ -197,6 +200,7 @@ pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
+pub use route_topic::TopicBroker;
 pub use session_log::SessionEntry;
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};

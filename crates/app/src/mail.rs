@@ -15,6 +15,7 @@ use crate::alert_mail::{ALERT_MAIL_AGE_MAX, Digest};
 use crate::error::found;
 use crate::job_board::JobWatch;
 use crate::model::AlertEventView;
+use crate::route_mail::{RoutedMail, without_messages};
 use crate::{App, Error, Result};
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -47,6 +48,9 @@ pub(crate) struct MailPayload {
     /// What it has gathered about an alert.
     #[serde(default)]
     pub(crate) digest: Option<Digest>,
+    /// What it tells of messages that a rule sent on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) routed: Option<RoutedMail>,
     /// Why it still waits.
     #[serde(default)]
     pub(crate) waits: Option<MailNote>,
@@ -206,7 +210,7 @@ impl App {
     async fn send_mail(&self, mailer: &Mailer, entry: OutboxEntry) -> Result<()> {
         let Ok(mut payload) = serde_json::from_slice::<MailPayload>(&entry.payload) else {
             tracing::error!("a queued mail is damaged and was given up");
-            return self.end_mail(&entry, false).await;
+            return self.end_mail(&entry, None, false).await;
         };
         let age = self.clock().now().since(entry.created_at);
         let is_alert = payload.alert.is_some() || payload.digest.is_some();
@@ -215,11 +219,12 @@ impl App {
         } else {
             if let Some(tenant) = entry.tenant {
                 self.conceal_closed(tenant, &mut payload).await?;
+                self.conceal_routed(tenant, &mut payload).await?;
             }
             Outcome::of(self.hand_over(mailer, &entry, &payload).await, entry.attempts)
         };
         match &outcome {
-            Outcome::Sent => self.end_mail(&entry, true).await?,
+            Outcome::Sent => self.end_mail(&entry, Some(&payload), true).await?,
             Outcome::Waits(note) => {
                 log_failure(&entry, &payload, note, "a mail waits");
                 payload.waits = Some(note.clone());
@@ -227,11 +232,11 @@ impl App {
             }
             Outcome::Ended(note) => {
                 log_failure(&entry, &payload, note, "a mail was refused");
-                self.end_mail(&entry, true).await?;
+                self.end_mail(&entry, Some(&payload), true).await?;
             }
             Outcome::Dropped(note) => {
                 log_failure(&entry, &payload, note, "a mail was given up");
-                self.end_mail(&entry, false).await?;
+                self.end_mail(&entry, Some(&payload), false).await?;
             }
         }
         self.note_mail(&entry, &payload, outcome).await
@@ -257,9 +262,18 @@ impl App {
         mailer.send(&mail).await.map(|_| ())
     }
 
-    async fn end_mail(&self, entry: &OutboxEntry, was_shown: bool) -> Result<()> {
+    async fn end_mail(
+        &self,
+        entry: &OutboxEntry,
+        payload: Option<&MailPayload>,
+        was_shown: bool,
+    ) -> Result<()> {
         let context = self.job(jobs::MAIL);
         let tx = self.0.store.begin_platform(&context).await?;
+        // What devices said stays no longer than it has to.
+        if let Some(rest) = payload.and_then(without_messages) {
+            tx.outbox_retry(entry, context.at, &rest?).await?;
+        }
         if was_shown {
             tx.outbox_done(entry.id, context.at).await?;
         } else {

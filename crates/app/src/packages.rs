@@ -309,6 +309,9 @@ impl App {
             all.push((device, told(&changes)));
         }
         tx.commit().await?;
+        for (device, _) in &all {
+            self.route_attributes_changed(context.tenant, *device);
+        }
         Ok(all)
     }
 

@@ -75,6 +75,14 @@ pub(crate) struct RouteBody {
     pub(crate) kind: String,
     pub(crate) timestamp: String,
     pub(crate) data: RouteData,
+    /// How often rules have passed it on; never sent.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub(crate) hops: u8,
+}
+
+/// Serde hands a reference.
+const fn is_first(hops: &u8) -> bool {
+    *hops == 0
 }
 
 impl RouteBody {
@@ -186,6 +194,7 @@ pub(crate) fn body_of(
             text: None,
             base64: None,
         },
+        hops: 0,
     }
 }
 

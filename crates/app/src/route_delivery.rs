@@ -11,12 +11,12 @@ use veritwin_access::jobs;
 use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
 use veritwin_metastore::{RouteFailure, RouteLane, RouteMessage, RouteSettled, TenantTx};
 use veritwin_outbound::guard::{
-    BrokerKind, BrokerMessage, BrokerReply, GuardError, Webhook, WebhookReply,
+    BrokerKind, BrokerMessage, BrokerReply, GuardError, TargetError, Webhook, WebhookReply,
 };
 
 use crate::error::found;
 use crate::route_body::RouteBody;
-use crate::route_places::{Outlet, StoredKind, place_at};
+use crate::route_places::{Outlet, StoredKind};
 use crate::route_queue::{LaneKey, count};
 use crate::route_turns::{Turn, UnderWay};
 use crate::{App, Result};
@@ -49,7 +49,7 @@ pub(crate) enum RouteReply {
 
 /// How a try went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tried {
+pub(crate) enum Tried {
     Delivered,
     /// There was no room to try.
     Busy,
@@ -59,6 +59,13 @@ enum Tried {
         /// How long the other side wants to be left alone.
         after: Option<Duration>,
     },
+}
+
+impl Tried {
+    /// It failed, and nothing was answered.
+    pub(crate) const fn failed(failure: RouteFailure) -> Self {
+        Self::Failed { failure, status: None, after: None }
+    }
 }
 
 fn judged(sent: std::result::Result<RouteReply, GuardError>) -> Tried {
@@ -130,7 +137,8 @@ impl App {
         (id, body): (&str, Bytes),
     ) -> std::result::Result<RouteReply, GuardError> {
         let (client, caller) = (&self.0.providers.client, self.caller(tenant));
-        let Outlet { kind, target, secret } = outlet;
+        let Outlet { kind, target, secret, .. } = outlet;
+        let Some(target) = target else { return Err(TargetError::Syntax.into()) };
         #[cfg(feature = "test-controls")]
         self.enter_anybody(target);
         let (kind, topic, user) = match kind {
@@ -140,6 +148,9 @@ impl App {
             }
             StoredKind::Mqtt { topic, user } => (BrokerKind::Mqtt, topic, user),
             StoredKind::Nats { topic, user } => (BrokerKind::Nats, topic, user),
+            StoredKind::Topic { .. } | StoredKind::Mail { .. } => {
+                return Err(TargetError::Syntax.into());
+            }
         };
         let password = Secret::new(String::from_utf8_lossy(secret.expose()).into_owned());
         let message =
@@ -264,8 +275,15 @@ impl App {
             return self.settle(tenant, (key, None), nothing, version).await.map(drop);
         }
         let outlet = Outlet::of(place)?;
-        self.enter_route_place(tenant, lane.destination, Some(place_at(&outlet.target)));
+        self.enter_route_place(tenant, lane.destination, outlet.place());
         let mut tries = (lane.attempts, lane.last_error);
+        if let (StoredKind::Mail { people }, Some(message)) = (&outlet.kind, &head) {
+            let Some(tried) = self.mail_lane(tenant, lane, (&outlet.name, people)).await? else {
+                return Ok(());
+            };
+            let settled = self.decided(tried, message, tries);
+            return self.settle(tenant, (key, Some(message)), settled, version).await.map(drop);
+        }
         let until = self.clock().monotonic().saturating_add(TURN_MAX);
         for _ in 0..MESSAGES_AT_A_TURN {
             let Some(message) = head.take() else { return Ok(()) };
@@ -298,7 +316,12 @@ impl App {
         if !body.keep(|key| book.is_open(device, key)) {
             return Ok(RouteSettled::Dropped);
         }
-        let (id, bytes) = (message.id.to_string(), Bytes::from(body.bytes()?));
+        let (id, hops) = (message.id.to_string(), std::mem::take(&mut body.hops));
+        if let StoredKind::Topic { topic } = &outlet.kind {
+            let tried = self.pass_on((tenant, topic), (&id, hops), &body).await?;
+            return Ok(self.decided(tried, message, tries));
+        }
+        let bytes = Bytes::from(body.bytes()?);
         let sent = self.send_route(tenant, outlet, (&id, bytes)).await;
         Ok(self.decided(judged(sent), message, tries))
     }
@@ -317,6 +340,9 @@ impl App {
             Tried::Failed { failure, status, after } => (failure, status, after),
         };
         let is_refused = is_unwanted(failure);
+        if failure == RouteFailure::Looped {
+            return RouteSettled::Parked { failure, status, next_at: None };
+        }
         let is_over = if is_refused {
             // A place that comes back may refuse once, before all of it is there.
             attempts + 1 >= REFUSED_TRIES_MAX && last.is_none_or(is_unwanted)

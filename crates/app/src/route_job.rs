@@ -15,10 +15,13 @@ use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
 
 use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
 use crate::job_board::{Job, JobWatch};
+use crate::route_attributes::{RouteAttributes, StoredAttribute};
 use crate::route_expression::Allowance;
-use crate::route_match::{Known, LiveRule, matched};
-use crate::route_places::{RoutePlaces, StoredDestination, place_at};
+use crate::route_mail::RouteMails;
+use crate::route_match::{Known, LiveRule, devices_asked, matched};
+use crate::route_places::{RoutePlaces, StoredDestination};
 use crate::route_queue::{RoomLeft, RouteLosses};
+use crate::route_topic::TopicDoor;
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = veritwin_metastore::ROUTE_CONSUMER;
@@ -40,6 +43,9 @@ pub(crate) struct RouteBoard {
     /// Something waits in a lane.
     pub(crate) due: Notify,
     pub(crate) places: RoutePlaces,
+    pub(crate) attributes: RouteAttributes,
+    pub(crate) topics: TopicDoor,
+    pub(crate) mails: RouteMails,
 }
 
 impl RouteBoard {
@@ -120,8 +126,8 @@ impl App {
         let mut enabled = HashSet::<RouteDestinationId>::new();
         for place in places.iter().filter(|place| place.enabled) {
             let stored = StoredDestination::read(place)?;
-            if let Ok(target) = stored.kind.target(&stored.url) {
-                self.enter_route_place(tenant, place.id, Some(place_at(&target)));
+            if let Ok(entered) = stored.place() {
+                self.enter_route_place(tenant, place.id, entered);
                 enabled.insert(place.id);
             }
         }
@@ -193,10 +199,13 @@ impl RouteJob {
     fn put_in(&mut self, tenant: TenantId, loaded: Result<Vec<LiveRule>>, at: u64, late: bool) {
         match loaded {
             Ok(rules) if rules.is_empty() => {
+                self.app.0.routes.attributes.begin(tenant, false);
                 self.tenants.remove(&tenant);
                 self.held().release(CONSUMER, tenant);
             }
             Ok(rules) => {
+                let asks = rules.iter().any(|rule| !rule.attributes.is_empty());
+                self.app.0.routes.attributes.begin(tenant, asks);
                 // Whoever changes rules gets no more time for them.
                 let known = self.tenants.get(&tenant).map(|one| one.allowance);
                 let (room, allowance) = (RoomLeft::default(), known.unwrap_or_default());
@@ -210,6 +219,7 @@ impl RouteJob {
     /// Drops what is in memory of a tenant; it is read again, and from the log, later on.
     fn hold(&mut self, tenant: TenantId, position: u64, error: &Error) {
         self.tenants.remove(&tenant);
+        self.app.0.routes.attributes.begin(tenant, false);
         let is_rowless = matches!(error, Error::NotFound("tenants"));
         if is_rowless || self.app.is_tenant_destroyed(tenant) {
             self.app.0.routes.places.keep(&self.app.0.egress, tenant, |_| false);
@@ -298,7 +308,11 @@ impl RouteJob {
         let context = app.job_in(jobs::ROUTES, tenant);
         let devices = app.tenant_devices(&context).await?;
         let book = app.stream_book(&context).await?;
-        let known = Known { devices: &devices, book: &book };
+        let asked: Vec<&[StoredAttribute]> =
+            routes.rules.iter().map(|rule| rule.attributes.as_slice()).collect();
+        let of = devices_asked(&routes.rules, &devices, entries);
+        let holding = app.route_holding(&context, &asked, of).await?;
+        let known = Known { devices: &devices, book: &book, holding };
         let time = (app.shared_clock(), &mut routes.allowance);
         let wanted = matched(&routes.rules, &known, entries, time).await?;
         if wanted.is_empty() {

@@ -3,7 +3,7 @@
 //! does not, and a message to a topic only where its device as a whole is open.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use veritwin_metastore::{Device, DeviceGroup};
 use veritwin_script::Predicate;
 
 use crate::directory::TenantDevices;
+use crate::route_attributes::{Holding, StoredAttribute, holds};
 use crate::route_body::{
     ROUTE_MESSAGE_BYTES_MAX, RouteBody, Rows, body_of, parts_of, put_payload, rows_of,
 };
@@ -52,6 +53,8 @@ pub(crate) struct LiveRule {
     pub(crate) id: RouteRuleId,
     name: String,
     wanted: Wanted,
+    /// What the device's attributes have to be.
+    pub(crate) attributes: Vec<StoredAttribute>,
     predicate: Option<Arc<Predicate>>,
     /// The places that are switched on.
     pub(crate) destinations: Vec<RouteDestinationId>,
@@ -75,6 +78,8 @@ pub(crate) struct Matched {
 pub(crate) struct Known<'a> {
     pub(crate) devices: &'a TenantDevices,
     pub(crate) book: &'a StreamBook,
+    /// For which rules attributes are as they say, of devices whose attributes are asked for.
+    pub(crate) holding: HashMap<DeviceId, Holding>,
 }
 
 /// A message before its condition was asked.
@@ -115,14 +120,13 @@ impl LiveRule {
         known: &[DeviceGroup],
     ) -> Result<Self> {
         let StoredRule { name, matches, expression, destinations } = StoredRule::read(row)?;
-        let wanted = match matches {
-            StoredMatch::Messages { topic } => Wanted::Messages(topic),
-            StoredMatch::Readings { devices, groups, types, twin, keys } => Wanted::Readings {
-                devices: devices_of(devices, &groups, known),
-                types: types.into_iter().collect(),
-                twin,
-                keys: keys.into_iter().collect(),
-            },
+        let (wanted, attributes) = match matches {
+            StoredMatch::Messages { topic } => (Wanted::Messages(topic), Vec::new()),
+            StoredMatch::Readings { devices, groups, types, twin, keys, attributes } => {
+                let devices = devices_of(devices, &groups, known);
+                let (types, keys) = (types.into_iter().collect(), keys.into_iter().collect());
+                (Wanted::Readings { devices, types, twin, keys }, attributes)
+            }
         };
         let mut destinations = destinations;
         destinations.retain(|id| enabled.contains(id));
@@ -138,7 +142,22 @@ impl LiveRule {
             },
             None => None,
         };
-        Ok(Self { id: row.id, name, wanted, predicate, destinations, since: row.created_at })
+        let since = row.created_at;
+        Ok(Self { id: row.id, name, wanted, attributes, predicate, destinations, since })
+    }
+
+    /// Whether a rule is about the readings of a device, whatever its attributes are.
+    fn is_about(&self, device: &Device) -> bool {
+        let Wanted::Readings { devices, types, twin, .. } = &self.wanted else { return false };
+        devices.as_ref().is_none_or(|devices| devices.contains(&device.id))
+            && is_in(types, device.kind.as_str())
+            && twin.is_none_or(|twin| device.twin == Some(twin))
+    }
+
+    /// Whether it depends on the attributes of a device whether its readings are wanted.
+    fn asks_of(&self, device: &Device) -> bool {
+        let asks = !self.attributes.is_empty() && !self.destinations.is_empty();
+        asks && self.is_about(device)
     }
 }
 
@@ -189,15 +208,33 @@ fn readings_wanted<'a>(
     device: &Device,
     batch: &'a DeviceBatch,
 ) -> Option<Rows<'a>> {
-    let Wanted::Readings { devices, types, twin, keys } = &rule.wanted else { return None };
-    let is_of = devices.as_ref().is_none_or(|devices| devices.contains(&device.id))
-        && is_in(types, device.kind.as_str())
-        && twin.is_none_or(|twin| device.twin == Some(twin));
-    if !is_of {
+    let Wanted::Readings { keys, .. } = &rule.wanted else { return None };
+    if !rule.is_about(device) {
         return None;
     }
     let is_wanted = |key: &str| is_in(keys, key) && known.book.is_open(device, Some(key));
     Some(rows_of(batch, is_wanted)).filter(|rows| !rows.is_empty())
+}
+
+/// The devices of these entries whose attributes rules ask for.
+pub(crate) fn devices_asked(
+    rules: &[LiveRule],
+    devices: &TenantDevices,
+    entries: &[(u64, Arc<Entry>)],
+) -> BTreeSet<DeviceId> {
+    if rules.iter().all(|rule| rule.attributes.is_empty()) {
+        return BTreeSet::new();
+    }
+    let of = |entry: &Entry| match &entry.record {
+        Record::Readings(batch) => Some(batch.device),
+        _ => None,
+    };
+    let mut all: BTreeSet<DeviceId> =
+        entries.iter().filter_map(|(_, entry)| of(entry.as_ref())).collect();
+    all.retain(|id| {
+        devices.get(*id).is_some_and(|device| rules.iter().any(|rule| rule.asks_of(device)))
+    });
+    all
 }
 
 fn message_wanted(
@@ -226,6 +263,12 @@ fn candidates<'a>(
         for (number, rule) in rules.iter().enumerate() {
             if received_at < rule.since || rule.destinations.is_empty() {
                 continue;
+            }
+            if !rule.attributes.is_empty() {
+                let holding = known.holding.get(&device.id).copied().unwrap_or(0);
+                if !holds(holding, number) {
+                    continue;
+                }
             }
             let said = match &entry.record {
                 Record::Readings(batch) => {
@@ -309,6 +352,7 @@ fn written(rules: &[LiveRule], candidate: Candidate<'_>, all: &mut Vec<Matched>)
         Said::Message(message) => {
             let mut body = body_of("message", received_at, named, device);
             put_payload(&mut body.data, message);
+            body.hops = message.hops;
             bodies.push(body);
         }
         Said::Readings(rows) => {

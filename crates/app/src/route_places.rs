@@ -5,13 +5,14 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{RouteDestinationId, Secret, TenantId};
+use veritwin_domain::{RouteDestinationId, Secret, TenantId, UserId};
 use veritwin_keys::sha256;
 use veritwin_metastore::RouteDestination;
 use veritwin_outbound::guard::Target;
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
 use crate::model::{RouteDestinationInput, RouteKind};
+use crate::route_topic::check_template;
 use crate::{Error, Result};
 
 const TOPIC_BYTES_MAX: usize = 1024;
@@ -27,6 +28,8 @@ pub(crate) enum StoredKind {
     Webhook,
     Mqtt { topic: String, user: String },
     Nats { topic: String, user: String },
+    Topic { topic: String },
+    Mail { people: Vec<UserId> },
 }
 
 impl StoredKind {
@@ -35,6 +38,8 @@ impl StoredKind {
             RouteKind::Webhook => Self::Webhook,
             RouteKind::Mqtt { topic, user } => Self::Mqtt { topic, user },
             RouteKind::Nats { topic, user } => Self::Nats { topic, user },
+            RouteKind::Topic { topic } => Self::Topic { topic },
+            RouteKind::Mail { people } => Self::Mail { people },
         }
     }
 
@@ -48,15 +53,31 @@ impl StoredKind {
             Self::Webhook => RouteKind::Webhook,
             Self::Mqtt { topic, user } => RouteKind::Mqtt { topic, user },
             Self::Nats { topic, user } => RouteKind::Nats { topic, user },
+            Self::Topic { topic } => RouteKind::Topic { topic },
+            Self::Mail { people } => RouteKind::Mail { people },
         }
     }
 
-    /// The place that an address names.
-    pub(crate) fn target(&self, url: &str) -> Result<Target> {
+    /// Whether somebody signs in there with a password.
+    pub(crate) const fn has_password(&self) -> bool {
+        matches!(self, Self::Mqtt { .. } | Self::Nats { .. })
+    }
+
+    /// Whether messages leave the platform there.
+    pub(crate) const fn leads_outside(&self) -> bool {
+        !matches!(self, Self::Topic { .. })
+    }
+
+    /// The place outside that an address names; none of what stays inside.
+    pub(crate) fn target(&self, url: &str) -> Result<Option<Target>> {
         let refused = |text: String| Error::invalid_at("url", text);
         let parsed = |url: &str| Target::parse(url).map_err(|error| refused(error.to_string()));
         let (scheme, port) = match self {
-            Self::Webhook => return parsed(url),
+            Self::Webhook => return parsed(url).map(Some),
+            Self::Topic { .. } | Self::Mail { .. } if url.is_empty() => return Ok(None),
+            Self::Topic { .. } | Self::Mail { .. } => {
+                return Err(refused("a destination of this kind has no address".to_owned()));
+            }
             Self::Mqtt { .. } => ("mqtts://", 8883),
             Self::Nats { .. } => ("nats://", 4222),
         };
@@ -65,7 +86,7 @@ impl StoredKind {
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| is_digits(port));
         let more = if has_port { String::new() } else { format!(":{port}") };
-        parsed(&format!("https://{rest}{more}/"))
+        parsed(&format!("https://{rest}{more}/")).map(Some)
     }
 }
 
@@ -90,21 +111,33 @@ impl StoredDestination {
     pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
     }
+
+    /// How the egress register names it; none of what stays inside.
+    pub(crate) fn place(&self) -> Result<Option<Destination>> {
+        Ok(self.kind.target(&self.url)?.as_ref().map(place_at))
+    }
 }
 
 /// A place, and how messages get there.
 pub(crate) struct Outlet {
+    pub(crate) name: String,
     pub(crate) kind: StoredKind,
-    pub(crate) target: Target,
+    /// None of what stays inside.
+    pub(crate) target: Option<Target>,
     /// What is signed with, or the password.
     pub(crate) secret: Secret<Vec<u8>>,
 }
 
 impl Outlet {
     pub(crate) fn of(one: RouteDestination) -> Result<Self> {
-        let StoredDestination { kind, url, .. } = StoredDestination::read(&one)?;
+        let StoredDestination { kind, name, url, .. } = StoredDestination::read(&one)?;
         let target = kind.target(&url)?;
-        Ok(Self { kind, target, secret: Secret::new(one.secret) })
+        Ok(Self { name, kind, target, secret: Secret::new(one.secret) })
+    }
+
+    /// How the egress register names it; none of what stays inside.
+    pub(crate) fn place(&self) -> Option<Destination> {
+        self.target.as_ref().map(place_at)
     }
 }
 
@@ -175,8 +208,10 @@ pub(crate) fn url_recorded(url: &str) -> (String, String) {
 /// The topic or subject of a place; none of a webhook.
 pub(crate) fn topic_of(kind: &RouteKind) -> Option<&str> {
     match kind {
-        RouteKind::Webhook => None,
-        RouteKind::Mqtt { topic, .. } | RouteKind::Nats { topic, .. } => Some(topic),
+        RouteKind::Webhook | RouteKind::Mail { .. } => None,
+        RouteKind::Mqtt { topic, .. }
+        | RouteKind::Nats { topic, .. }
+        | RouteKind::Topic { topic } => Some(topic),
     }
 }
 
@@ -184,9 +219,14 @@ pub(crate) fn topic_of(kind: &RouteKind) -> Option<&str> {
 pub(crate) fn check_kind(input: &RouteDestinationInput) -> Result<()> {
     let password = input.password.as_ref().map_or("", |password| password.expose().as_str());
     let (topic, user, is_topic) = match &input.kind {
-        RouteKind::Webhook if password.is_empty() => return Ok(()),
+        RouteKind::Webhook | RouteKind::Mail { .. } if password.is_empty() => return Ok(()),
         RouteKind::Webhook => {
             let detail = "a webhook has a signing secret, which is made here, and no password";
+            return Err(Error::invalid_at("password", detail));
+        }
+        RouteKind::Topic { topic } if password.is_empty() => return check_template(topic),
+        RouteKind::Topic { .. } | RouteKind::Mail { .. } => {
+            let detail = "nobody signs in to a destination of this kind";
             return Err(Error::invalid_at("password", detail));
         }
         RouteKind::Mqtt { topic, user } => {
@@ -232,7 +272,7 @@ mod tests {
         let (topic, user) = named();
         let nats = StoredKind::Nats { topic, user };
         let check = |kind: &StoredKind, url: &str, expect: Option<(&str, u16)>| {
-            let found = kind.target(url).ok();
+            let found = kind.target(url).ok().flatten();
             let found = found.as_ref().map(|target| (target.host(), target.port()));
             assert_eq!(found, expect, "{url}");
         };
@@ -245,6 +285,9 @@ mod tests {
         check(&nats, "nats://broker.example", Some(("broker.example", 4222)));
         check(&StoredKind::Webhook, "https://hooks.example/", Some(("hooks.example", 443)));
         check(&StoredKind::Webhook, "nats://broker.example", None);
+        let inside = StoredKind::Topic { topic: String::new() };
+        assert!(matches!(inside.target(""), Ok(None)));
+        assert!(inside.target("https://hooks.example/").is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::devices::check_text;
 use crate::error::found;
 use crate::model::{RouteMatch, RouteRuleInput, RouteRuleView};
 use crate::rights::missing;
+use crate::route_attributes::{StoredAttribute, checked_attributes};
 use crate::route_expression::compile;
 use crate::{App, Error, Result};
 
@@ -45,6 +46,8 @@ pub(crate) enum StoredMatch {
         types: Vec<String>,
         twin: Option<SiteId>,
         keys: Vec<String>,
+        #[serde(default)]
+        attributes: Vec<StoredAttribute>,
     },
 }
 
@@ -72,8 +75,9 @@ fn view(one: &RouteRule) -> Result<RouteRuleView> {
     let stored = StoredRule::read(one)?;
     let matches = match stored.matches {
         StoredMatch::Messages { topic } => RouteMatch::Messages { topic },
-        StoredMatch::Readings { devices, groups, types, twin, keys } => {
-            RouteMatch::Readings { devices, groups, types, twin, keys }
+        StoredMatch::Readings { devices, groups, types, twin, keys, attributes } => {
+            let attributes = attributes.into_iter().map(StoredAttribute::shown).collect();
+            RouteMatch::Readings { devices, groups, types, twin, keys, attributes }
         }
     };
     Ok(RouteRuleView {
@@ -129,13 +133,13 @@ fn check_count(field: &'static str, count: usize, max: usize) -> Result<()> {
 }
 
 async fn check_matches(tx: &TenantTx, matches: RouteMatch) -> Result<StoredMatch> {
-    let (devices, groups, types, twin, keys) = match matches {
+    let (devices, groups, types, twin, keys, attributes) = match matches {
         RouteMatch::Messages { topic } => {
             check_filter(&topic)?;
             return Ok(StoredMatch::Messages { topic });
         }
-        RouteMatch::Readings { devices, groups, types, twin, keys } => {
-            (devices, groups, types, twin, keys)
+        RouteMatch::Readings { devices, groups, types, twin, keys, attributes } => {
+            (devices, groups, types, twin, keys, checked_attributes(attributes)?)
         }
     };
     check_count("device_ids", devices.len(), ROUTE_RULE_NAMES_MAX)?;
@@ -161,7 +165,7 @@ async fn check_matches(tx: &TenantTx, matches: RouteMatch) -> Result<StoredMatch
     for key in &keys {
         Key::new(key).map_err(|error| Error::invalid_at("keys", error.to_string()))?;
     }
-    Ok(StoredMatch::Readings { devices, groups, types, twin, keys })
+    Ok(StoredMatch::Readings { devices, groups, types, twin, keys, attributes })
 }
 
 impl App {

@@ -9,19 +9,20 @@ use veritwin_domain::{
     LimitExceeded, OpContext, RouteDestinationId, RouteMessageId, Secret, TenantId, Timestamp,
 };
 use veritwin_metastore::{RouteDestination, TenantTx};
-use veritwin_outbound::guard::{BrokerReply, GuardError, Target, webhook_secret};
+use veritwin_outbound::guard::{BrokerReply, GuardError, webhook_secret};
 use veritwin_outbound::register::Destination;
 
 use crate::activity::ActorName;
 use crate::change::Change;
 use crate::devices::check_text;
 use crate::model::{
-    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteSample,
+    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteSample,
 };
 use crate::route_body::sample_body;
-use crate::route_delivery::RouteReply;
+use crate::route_delivery::{RouteReply, Tried};
+use crate::route_mail::check_people;
 use crate::route_places::{
-    Outlet, StoredDestination, StoredKind, check_kind, place_at, topic_of, url_recorded,
+    Outlet, StoredDestination, StoredKind, check_kind, topic_of, url_recorded,
 };
 use crate::route_rules::StoredRule;
 use crate::{App, Error, Result};
@@ -65,11 +66,20 @@ fn recorded(view: &RouteDestinationView) -> Value {
         "purpose": view.input.purpose,
         "kind": view.input.kind.as_str(),
         "topic": topic_of(&view.input.kind),
+        "people": people_of(&view.input.kind),
         "url": url,
         "url_digest": digest,
         "instructed_by": view.instructed_by,
         "enabled": view.input.enabled,
     })
+}
+
+/// Who is written to, as it is recorded; none of any other kind.
+fn people_of(kind: &RouteKind) -> Option<Vec<String>> {
+    match kind {
+        RouteKind::Mail { people } => Some(people.iter().map(ToString::to_string).collect()),
+        _ => None,
+    }
 }
 
 fn check_words(field: &str, text: &str, chars_max: usize) -> Result<()> {
@@ -81,22 +91,22 @@ fn check_words(field: &str, text: &str, chars_max: usize) -> Result<()> {
 
 impl App {
     /// Reads an address, and asks the guard whether it may be stored.
-    fn check_url(&self, kind: &StoredKind, url: &str) -> Result<Target> {
-        let target = kind.target(url)?;
+    fn check_url(&self, kind: &StoredKind, url: &str) -> Result<()> {
+        let Some(target) = kind.target(url)? else { return Ok(()) };
         let judged = self.0.providers.client.guard().check(&target);
-        judged.map_err(|error| Error::invalid_at("url", error.to_string()))?;
-        Ok(target)
+        judged.map_err(|error| Error::invalid_at("url", error.to_string()))
     }
 
     fn check_destination(&self, input: &RouteDestinationInput) -> Result<()> {
         check_words("name", &input.name, NAME_CHARS_MAX)?;
         check_words("recipient", &input.recipient, NAME_CHARS_MAX)?;
         check_words("purpose", &input.purpose, PURPOSE_CHARS_MAX)?;
-        if !input.instructed {
+        let kind = StoredKind::of(input.kind.clone());
+        if !input.instructed && kind.leads_outside() {
             return Err(Error::invalid_at("instructed", UNSAID));
         }
         check_kind(input)?;
-        self.check_url(&StoredKind::of(input.kind.clone()), &input.url).map(drop)
+        self.check_url(&kind, &input.url)
     }
 
     pub(crate) fn route_secret(&self) -> Vec<u8> {
@@ -146,6 +156,7 @@ impl App {
         let resource = self.authorize_all(context, Action::RouteWrite, Kind::Tenant)?;
         self.check_destination(&input)?;
         let tx = self.0.store.begin(context).await?;
+        check_people(&tx, &input.kind).await?;
         let known = tx.route_destinations().await?.len();
         if known >= ROUTE_DESTINATIONS_MAX {
             let (name, max) = ("route_destinations_max", ROUTE_DESTINATIONS_MAX);
@@ -178,11 +189,7 @@ impl App {
         let change = Change::to(recorded(&after));
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
-        self.destination_written(
-            context.tenant,
-            &after,
-            place_at(&stored.kind.target(&stored.url)?),
-        );
+        self.destination_written(context.tenant, &after, stored.place()?);
         let is_signed = stored.kind == StoredKind::Webhook;
         let secret = is_signed.then(|| webhook_secret(&made.secret));
         Ok(MadeRouteDestination { view: after, secret })
@@ -202,6 +209,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let mut one = tx.route_destination(id).await?;
         self.check_destination(&input)?;
+        check_people(&tx, &input.kind).await?;
         let before = view(&one)?;
         let mut stored = StoredDestination::read(&one)?;
         let known_secret = one.secret.clone();
@@ -220,7 +228,7 @@ impl App {
             let detail = "needed again, since the address, topic or user is another";
             return Err(Error::invalid_at("password", detail));
         }
-        if let Some(password) = input.password.filter(|_| kind != StoredKind::Webhook) {
+        if let Some(password) = input.password.filter(|_| kind.has_password()) {
             one.secret = password.into_exposed().into_bytes();
         }
         if is_elsewhere || stored.recipient != input.recipient {
@@ -243,11 +251,7 @@ impl App {
         let change = Change::from_to(recorded(&before), said);
         self.record_change(&tx, context, Action::RouteWrite, &resource, change).await?;
         tx.commit().await?;
-        self.destination_written(
-            context.tenant,
-            &after,
-            place_at(&stored.kind.target(&stored.url)?),
-        );
+        self.destination_written(context.tenant, &after, stored.place()?);
         Ok(after)
     }
 
@@ -303,9 +307,9 @@ impl App {
         &self,
         tenant: TenantId,
         after: &RouteDestinationView,
-        place: Destination,
+        place: Option<Destination>,
     ) {
-        self.enter_route_place(tenant, after.id, after.input.enabled.then_some(place));
+        self.enter_route_place(tenant, after.id, place.filter(|_| after.input.enabled));
         self.route_sources_changed(tenant);
     }
 
@@ -320,9 +324,20 @@ impl App {
         let one = self.0.store.read(context).await?.route_destination(id).await?;
         let enabled = one.enabled;
         let outlet = Outlet::of(one)?;
-        self.enter_route_place(context.tenant, id, Some(place_at(&outlet.target)));
         let message = RouteMessageId::generate(context.at, self.rng()).to_string();
         let body = sample_body(context.at)?;
+        if let StoredKind::Topic { topic } = &outlet.kind {
+            let sample = (message.as_str(), body.to_vec());
+            let tried = self.pass_on_sample((context.tenant, topic), sample).await?;
+            self.note(context, Action::RouteDeliver, &resource, "done");
+            return Ok(sample_inside(tried));
+        }
+        if let StoredKind::Mail { people } = &outlet.kind {
+            let sample = self.mail_sample(context, (&message, people)).await?;
+            self.note(context, Action::RouteDeliver, &resource, "done");
+            return Ok(sample);
+        }
+        self.enter_route_place(context.tenant, id, outlet.place());
         let sent = self.send_route(context.tenant, &outlet, (&message, body)).await;
         if !enabled {
             self.enter_route_place(context.tenant, id, None);
@@ -330,6 +345,12 @@ impl App {
         self.note(context, Action::RouteDeliver, &resource, "done");
         Ok(sample_of(sent))
     }
+}
+
+fn sample_inside(tried: Tried) -> RouteSample {
+    let is_taken = tried == Tried::Delivered;
+    let problem = (!is_taken).then(|| "the broker here did not take it now".to_owned());
+    RouteSample { status: None, problem }
 }
 
 fn sample_of(sent: std::result::Result<RouteReply, GuardError>) -> RouteSample {

@@ -30,6 +30,8 @@ pub struct RelayMessage {
     pub qos: u8,
     /// It becomes the retained message of its topic.
     pub retain: bool,
+    /// How often routing rules have passed it on to another topic; 0 of what a device published.
+    pub hops: u8,
 }
 
 impl RelayMessage {

@@ -29,10 +29,11 @@ const KIND_RELAY: u8 = 5;
 const KIND_NOTE: u8 = 6;
 const KIND_EDGE: u8 = 7;
 
-// A relayed message has one byte of QoS and two flags.
+// A relayed message has one byte of QoS and three flags.
 const QOS_MASK: u8 = 0b0000_0011;
 const RETAIN: u8 = 0b0000_0100;
 const EXPIRES: u8 = 0b0000_1000;
+const HOPS: u8 = 0b0001_0000;
 
 // One reading begins with one byte: value type, quality, and three flags that save fields.
 const TYPE_MASK: u8 = 0b0000_0111;
@@ -205,9 +206,13 @@ fn encode_relay(message: &RelayMessage, out: &mut Vec<u8>) {
     put_signed(out, message.received_at.as_micros());
     let retain = if message.retain { RETAIN } else { 0 };
     let expires = if message.expires_at.is_some() { EXPIRES } else { 0 };
-    out.push((message.qos & QOS_MASK) | retain | expires);
+    let hops = if message.hops > 0 { HOPS } else { 0 };
+    out.push((message.qos & QOS_MASK) | retain | expires | hops);
     if let Some(expires_at) = message.expires_at {
         put_signed(out, expires_at.as_micros());
+    }
+    if message.hops > 0 {
+        out.push(message.hops);
     }
     put_text(out, &message.topic);
     put_unsigned(out, message.properties.len() as u64);
@@ -372,10 +377,11 @@ fn relay(tenant: TenantId, input: &mut Input<'_>) -> Option<RelayMessage> {
     let received_at = input.time()?;
     let flags = input.byte()?;
     let (qos, retain) = (flags & QOS_MASK, flags & RETAIN != 0);
-    if qos > 2 || flags & !(QOS_MASK | RETAIN | EXPIRES) != 0 {
+    if qos > 2 || flags & !(QOS_MASK | RETAIN | EXPIRES | HOPS) != 0 {
         return None;
     }
     let expires_at = if flags & EXPIRES != 0 { Some(input.time()?) } else { None };
+    let hops = if flags & HOPS != 0 { input.byte()? } else { 0 };
     let topic = input.text()?.into();
     let property_bytes = input.count()?;
     let properties = input.bytes(property_bytes)?.into();
@@ -392,6 +398,7 @@ fn relay(tenant: TenantId, input: &mut Input<'_>) -> Option<RelayMessage> {
         payload,
         qos,
         retain,
+        hops,
     })
 }
 

@@ -22,6 +22,7 @@ mod listen;
 mod pki;
 mod probes;
 mod process;
+mod route_topics;
 mod run;
 mod sessions;
 mod simulations;

@@ -273,6 +273,7 @@ async fn open_listeners(
         limits,
     });
     live.set_broker(&broker);
+    app.set_topic_broker(crate::route_topics::to(&broker));
     let wills = restore_sessions(app, &broker).await?;
     let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
         login: Arc::<LiveState>::clone(&live),

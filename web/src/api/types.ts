@@ -36,6 +36,7 @@ export type DeviceAuthority = Answer<Schemas['AuthorityBody']>
 export type ProvisionProfile = Answer<Schemas['ProvisionProfileBody']>
 export type RouteDestination = Answer<Schemas['RouteDestinationBody']>
 export type RouteRule = Answer<Schemas['RouteRuleBody']>
+export type RouteAttribute = Answer<Schemas['RouteAttributeBody']>
 export type RouteCount = Answer<Schemas['RouteCountBody']>
 export type ParkedMessage = Answer<Schemas['ParkedBody']>
 export type Device = Omit<Answer<Schemas['DeviceBody']>, 'position'> & { position: Point3 | null }

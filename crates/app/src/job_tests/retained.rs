@@ -37,6 +37,7 @@ impl World {
             payload: b"on".as_slice().into(),
             qos: 1,
             retain: true,
+            hops: 0,
         });
         let part = Submission::Relay { message, refusal_recorded: false };
         let refused = self.app.submit(customer.tenant(), vec![part]).await.expect("durable");

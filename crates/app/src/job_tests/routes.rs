@@ -10,6 +10,8 @@ use veritwin_metastore::{
 
 use super::{Customer, Page, World};
 use crate::App;
+use crate::mail::MailPayload;
+use crate::route_mail::without_messages;
 use crate::route_match::Matched;
 use crate::route_places::{StoredDestination, StoredKind};
 use crate::route_queue::RoomLeft;
@@ -36,10 +38,10 @@ async fn register(app: &App, customer: &Customer) -> (RouteRuleId, RouteDestinat
         created_at: at,
     };
     let (devices, groups) = (Vec::new(), Vec::new());
-    let (types, keys) = (Vec::new(), Vec::new());
+    let (types, keys, attributes) = (Vec::new(), Vec::new(), Vec::new());
     let rule = StoredRule {
         name: "all".to_owned(),
-        matches: StoredMatch::Readings { devices, groups, types, twin: None, keys },
+        matches: StoredMatch::Readings { devices, groups, types, twin: None, keys, attributes },
         expression: Some("values.t > 25.0".to_owned()),
         destinations: vec![place.id],
     };
@@ -125,6 +127,33 @@ async fn what_the_log_says_twice_is_queued_once_and_goes_with_its_device() {
     tx.device_delete(customer.device).await.expect("gone");
     tx.commit().await.expect("written");
     assert_eq!(waiting().await, 0);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_waits_says_nothing_of_a_device_that_was_deleted() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let (app, device) = (&world.app, customer.device.to_string());
+    let row = serde_json::json!({"device": device, "keys": ["t"], "line": "pump  t 31"});
+    let routed =
+        serde_json::json!({"rule": "Heat", "destination": "Home", "more": 2, "rows": [row]});
+    let mut mail = MailPayload {
+        to: "ops@example.org".to_owned(),
+        routed: Some(serde_json::from_value(routed).expect("a mail")),
+        ..MailPayload::default()
+    };
+    app.conceal_routed(customer.tenant(), &mut mail).await.expect("judged");
+    assert!(mail.text.contains("t 31") && mail.text.contains("Not shown here: 2"), "{mail:?}");
+    let rest = without_messages(&mail).expect("of a rule").expect("text");
+    assert!(!String::from_utf8_lossy(&rest).contains("t 31"));
+    let tx = app.0.store.begin(&customer.context).await.expect("records");
+    tx.device_delete(customer.device).await.expect("gone");
+    tx.commit().await.expect("written");
+    app.note_devices_changed(customer.tenant(), None);
+    app.conceal_routed(customer.tenant(), &mut mail).await.expect("judged");
+    assert!(!mail.text.contains("t 31") && mail.text.contains("Not shown here: 3"), "{mail:?}");
+    assert_eq!(mail.subject, "Heat: 3 messages");
     world.app.close().await;
 }
 

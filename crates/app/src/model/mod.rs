@@ -63,8 +63,8 @@ pub use provisioning::{
     ProvisionStrategy, WaitingDevice,
 };
 pub use routes::{
-    MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteMatch,
-    RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,
+    MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,
+    RouteMatch, RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,
 };
 pub use security::{
     ActivityQuery, ActivityView, DeskGrant, HoldInput, HoldScope, HoldView, IncidentNoteView,

@@ -2,6 +2,7 @@
 
 use veritwin_domain::{
     DeviceId, GroupId, RouteDestinationId, RouteMessageId, RouteRuleId, Secret, SiteId, Timestamp,
+    UserId,
 };
 
 /// How messages get to a place.
@@ -23,6 +24,16 @@ pub enum RouteKind {
         /// Who signs in; empty: nobody.
         user: String,
     },
+    /// To another topic inside the tenant.
+    Topic {
+        /// Its template: `{device}`, `{type}` and `{topic}` stand for those of a message.
+        topic: String,
+    },
+    /// By mail to people of the tenant.
+    Mail {
+        /// Who.
+        people: Vec<UserId>,
+    },
 }
 
 impl RouteKind {
@@ -32,6 +43,8 @@ impl RouteKind {
             Self::Webhook => "webhook",
             Self::Mqtt { .. } => "mqtt",
             Self::Nats { .. } => "nats",
+            Self::Topic { .. } => "topic",
+            Self::Mail { .. } => "mail",
         }
     }
 }
@@ -49,7 +62,7 @@ pub struct RouteDestinationInput {
     pub recipient: String,
     /// What for.
     pub purpose: String,
-    /// Its address: `https://`, `mqtts://` or `nats://`.
+    /// Its address: `https://`, `mqtts://` or `nats://`; empty of what stays inside.
     pub url: String,
     /// Whether whoever registers it says that the recipient is one that the customer instructed.
     pub instructed: bool,
@@ -94,7 +107,20 @@ pub enum RouteMatch {
         twin: Option<SiteId>,
         /// Of these series.
         keys: Vec<String>,
+        /// Of devices whose attributes are as all of these say.
+        attributes: Vec<RouteAttribute>,
     },
+}
+
+/// An attribute that a device has to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteAttribute {
+    /// `server`, `shared` or `client`.
+    pub scope: String,
+    /// Its name.
+    pub name: String,
+    /// What it has to be: a text, a number, true or false.
+    pub equals: serde_json::Value,
 }
 
 /// A rule, as it is written.

@@ -15,7 +15,7 @@ use super::canary::canary;
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::error::found;
-use crate::route_places::{Outlet, ROUTE_PURPOSE, StoredDestination, StoredKind, place_at};
+use crate::route_places::{Outlet, ROUTE_PURPOSE, StoredDestination, StoredKind};
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 2;
@@ -47,10 +47,13 @@ impl App {
         let tried = ways.len();
         for (way, kind) in ways {
             let secret = Secret::new(canary.clone().into_bytes());
-            let outlet = Outlet { kind, target: target.clone(), secret };
+            let (name, target) = (canary.clone(), Some(target.clone()));
+            let outlet = Outlet { name, kind, target, secret };
             let body = Bytes::from(canary.clone());
             let sent = self.send_route(PROBE_TENANT, &outlet, (&canary, body)).await;
-            self.0.egress.withdraw(&place_at(&target));
+            if let Some(place) = outlet.place() {
+                self.0.egress.withdraw(&place);
+            }
             match sent {
                 Err(GuardError::NotRegistered(_)) => {}
                 Err(GuardError::Busy(limit)) => {
@@ -117,6 +120,6 @@ impl App {
         let tx = self.0.store.read(&self.job_in(jobs::ROUTES, tenant)).await?;
         let Some(one) = found(tx.route_destination(id).await)? else { return Ok(false) };
         let stored = StoredDestination::read(&one)?;
-        Ok(stored.kind.target(&stored.url).is_ok_and(|target| place_at(&target) == *place))
+        Ok(stored.place().is_ok_and(|recorded| recorded.as_ref() == Some(place)))
     }
 }

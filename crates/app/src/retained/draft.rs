@@ -148,6 +148,7 @@ pub(super) mod tests {
             payload: payload.into(),
             qos: 1,
             retain: true,
+            hops: 0,
         })
     }
 

@@ -61,6 +61,7 @@ pub(super) fn decode(tenant: TenantId, stored: &RetainedMessage) -> Option<Relay
         payload: rest.into(),
         qos,
         retain: true,
+        hops: 0,
     })
 }
 

@@ -26,6 +26,7 @@ mod note;
 mod outbox;
 mod packet;
 mod parked;
+mod passing;
 mod payload_rules;
 mod pending;
 mod properties;

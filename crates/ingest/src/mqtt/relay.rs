@@ -360,6 +360,7 @@ pub(super) mod tests {
             payload: Vec::new().into(),
             qos: 1,
             retain: false,
+            hops: 0,
         })
     }
 

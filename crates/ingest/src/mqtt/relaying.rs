@@ -48,6 +48,7 @@ impl Device {
             payload: view.payload.into(),
             qos: view.relay_qos,
             retain: view.retain,
+            hops: 0,
         }))
     }
 

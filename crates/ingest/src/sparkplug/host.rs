@@ -198,6 +198,7 @@ pub(crate) fn said(
         payload: payload.into(),
         qos: 0,
         retain: false,
+        hops: 0,
     }
 }
 

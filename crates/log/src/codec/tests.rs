@@ -53,22 +53,24 @@ fn record() -> impl Strategy<Value = Record> {
             let at = Timestamp::from_micros(at);
             Record::Refusal(Refusal { device, credential, at, key, reason: "deny_list".into() })
         }),
-        1 => (any::<i64>(), prop::option::of(any::<i64>()), 0..3u8, any::<bool>()).prop_map(
-            move |(at, expires_at, qos, retain)| {
-                Record::Relay(Arc::new(RelayMessage {
-                    tenant: TenantId::from_bytes([1; 16]),
-                    device,
-                    credential,
-                    received_at: Timestamp::from_micros(at),
-                    expires_at: expires_at.map(Timestamp::from_micros),
-                    topic: "plant/line".into(),
-                    properties: b"\x01\x01"[..].into(),
-                    payload: b"\0\xff"[..].into(),
-                    qos,
-                    retain,
-                }))
-            }
-        ),
+        1 => (
+            (any::<i64>(), prop::option::of(any::<i64>())),
+            (0..3u8, any::<bool>(), any::<u8>()),
+        ).prop_map(move |((at, expires_at), (qos, retain, hops))| {
+            Record::Relay(Arc::new(RelayMessage {
+                tenant: TenantId::from_bytes([1; 16]),
+                device,
+                credential,
+                received_at: Timestamp::from_micros(at),
+                expires_at: expires_at.map(Timestamp::from_micros),
+                topic: "plant/line".into(),
+                properties: b"\x01\x01"[..].into(),
+                payload: b"\0\xff"[..].into(),
+                qos,
+                retain,
+                hops,
+            }))
+        }),
         1 => prop::collection::vec(any::<u8>(), 0..99).prop_map(move |body| {
             let tenant = TenantId::from_bytes([1; 16]);
             Record::Note(SessionNote { tenant, device, body: body.into() })

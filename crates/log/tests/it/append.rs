@@ -65,6 +65,7 @@ async fn every_kind_of_record_comes_back() {
             payload: b"on"[..].into(),
             qos: 2,
             retain: true,
+            hops: 1,
         })),
         Record::Note(SessionNote { tenant: tenant(1), device, body: b"\x00on"[..].into() }),
         Record::Edge(EdgeEntry {

@@ -4,6 +4,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{DeviceId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
+use crate::query::one_of;
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{CHANGED, Error, Result, TenantTx};
@@ -52,6 +53,11 @@ fn load(row: &Row, device: DeviceId, vault: &Vault<'_>) -> Result<Attributes> {
     })
 }
 
+fn load_of(row: &Row, vault: &Vault<'_>) -> Result<(DeviceId, Attributes)> {
+    let device = row.get("device_id")?;
+    Ok((device, load(row, device, vault)?))
+}
+
 impl TenantTx {
     /// A device's attributes in the scopes that have any.
     #[boxed]
@@ -60,6 +66,21 @@ impl TenantTx {
         let select = self.select(TABLE).eq("device_id", device).ascending("scope");
         let vault = self.vault();
         self.core.all(select).await?.iter().map(|row| load(row, device, &vault)).collect()
+    }
+
+    /// The attributes of some devices in some scopes; what is not there is left out.
+    #[boxed]
+    pub async fn attributes_of(
+        &self,
+        devices: &[DeviceId],
+        scopes: &[AttributeScope],
+    ) -> Result<Vec<(DeviceId, Attributes)>> {
+        let select = self
+            .select(TABLE)
+            .filter(one_of("device_id", devices.iter().copied()))
+            .filter(one_of("scope", scopes.iter().copied()));
+        let vault = self.vault();
+        self.core.all(select).await?.iter().map(|row| load_of(row, &vault)).collect()
     }
 
     /// Writes a scope's attributes as a whole. `expected` is the version they were read with,

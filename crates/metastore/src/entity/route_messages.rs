@@ -40,6 +40,8 @@ stored_enum! {
         NotAllowed = "not_allowed",
         /// More waited than may wait.
         Full = "full",
+        /// Rules passed it on too often already.
+        Looped = "looped",
     }
 }
 
@@ -220,15 +222,34 @@ impl TenantTx {
         rule: RouteRuleId,
         destination: RouteDestinationId,
     ) -> Result<Option<RouteMessage>> {
-        let select = self
-            .select(TABLE)
-            .eq("rule_id", rule)
-            .eq("destination_id", destination)
-            .eq("state", RouteMessageState::Waiting)
-            .ascending("position")
-            .ascending("part")
-            .limit(1);
+        let select = self.waiting(rule, destination).limit(1);
         self.core.maybe(select).await?.map(|row| load(&row, &self.vault())).transpose()
+    }
+
+    fn waiting(&self, rule: RouteRuleId, destination: RouteDestinationId) -> Select {
+        let select = self.select(TABLE).eq("rule_id", rule).eq("destination_id", destination);
+        select.eq("state", RouteMessageState::Waiting).ascending("position").ascending("part")
+    }
+
+    /// The first messages of a lane, at most `rows_max`.
+    #[boxed]
+    pub async fn route_messages_first(
+        &self,
+        (rule, destination): (RouteRuleId, RouteDestinationId),
+        rows_max: u64,
+    ) -> Result<Vec<RouteMessage>> {
+        let rows = self.core.all(self.waiting(rule, destination).limit(rows_max)).await?;
+        rows.iter().map(|row| load(row, &self.vault())).collect()
+    }
+
+    /// Takes every message out of a lane; how many there were.
+    #[boxed]
+    pub async fn route_messages_take(
+        &self,
+        (rule, destination): (RouteRuleId, RouteDestinationId),
+    ) -> Result<u64> {
+        let delete = self.delete(TABLE).eq("rule_id", rule).eq("destination_id", destination);
+        self.core.delete(delete.eq("state", RouteMessageState::Waiting)).await
     }
 
     /// Removes a message.

@@ -428,6 +428,27 @@ impl TenantTx {
         self.core.update(update).await.map(drop)
     }
 
+    /// Notes that everything in a lane was taken out at once, so much of it on its way and so much
+    /// of it nowhere: nothing waits in it. It is touched before its messages are, see
+    /// [`TenantTx::route_lane_settled`].
+    #[boxed]
+    pub async fn route_lane_emptied(
+        &self,
+        (rule, destination): (RouteRuleId, RouteDestinationId),
+        (delivered, dropped): (u64, u64),
+    ) -> Result<()> {
+        let mut update = self
+            .lane(rule, destination)
+            .add("delivered", delivered)
+            .add("dropped", dropped)
+            .set("attempts", 0u64)
+            .set("next_at", None::<Timestamp>);
+        if delivered > 0 {
+            update = update.set("delivered_at", self.core.at);
+        }
+        self.core.update(update).await.map(drop)
+    }
+
     /// Removes a lane whose rule or place is gone, with its messages.
     #[boxed]
     pub async fn route_lane_delete(

@@ -377,7 +377,19 @@ async fn attributes_are_kept_per_scope_and_version() {
         let found = tx.attributes(pump.id).await.expect("attributes");
         assert_eq!(found.len(), 2);
         assert_eq!((found[1].body.as_slice(), found[1].version), (&br#"{"a":2}"#[..], 3));
+        let fan = device(world, "Fan");
+        tx.device_create(&fan).await.expect("another device");
+        tx.attributes_put(fan.id, server, b"[]", None).await.expect("of another device");
+        let both = [pump.id, fan.id];
+        let of_server = tx.attributes_of(&both, &[server]).await.expect("of both");
+        let mut bodies: Vec<_> = of_server.iter().map(|(id, one)| (*id, &one.body[..])).collect();
+        bodies.sort_unstable();
+        let mut expect = [(pump.id, &b"{}"[..]), (fan.id, &b"[]"[..])];
+        expect.sort_unstable();
+        assert_eq!(bodies, expect);
         tx.commit().await.expect("commit");
+        let tx = world.begin_in(world.other).await;
+        assert!(tx.attributes_of(&both, &[server]).await.expect("none").is_empty());
     })
     .await;
 }

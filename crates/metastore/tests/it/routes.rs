@@ -53,6 +53,38 @@ fn message(
 }
 
 #[tokio::test]
+async fn a_lane_is_emptied_at_once() {
+    everywhere(async |world| {
+        let (place, rule, pump) = (place(world), rule(world), device(world, "Pump"));
+        let lane = (rule.id, place.id);
+        let tx = world.begin().await;
+        tx.device_create(&pump).await.expect("a device");
+        tx.route_destination_create(&place).await.expect("a place");
+        tx.route_rule_create(&rule).await.expect("a rule");
+        tx.route_lane_matched(lane, 4).await.expect("counted");
+        for position in [4, 2, 3, 1] {
+            let one = message(world, lane, pump.id, position);
+            tx.route_message_add(&one).await.expect("added");
+            if position == 4 {
+                tx.route_message_park(one.id, RouteFailure::Looped, None).await.expect("parked");
+            }
+        }
+        let first = tx.route_messages_first(lane, 2).await.expect("the first");
+        assert_eq!(first.iter().map(|one| one.position).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(tx.route_messages_take(lane).await.expect("taken"), 3);
+        tx.route_lane_emptied(lane, (2, 1)).await.expect("noted");
+        let found = tx.route_lanes().await.expect("lanes")[0];
+        assert_eq!((found.delivered, found.dropped, found.next_at), (2, 1, None));
+        assert!(found.delivered_at.is_some());
+        let all = RouteParkedFilter::default();
+        let parked = tx.route_messages_parked(all, &Page::whole()).await.expect("parked").items;
+        assert_eq!(parked[0].reason, Some(RouteFailure::Looped), "that one stays");
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn messages_of_a_lane_stand_in_their_order_and_belong_to_one_tenant() {
     everywhere(async |world| {
         let (place, rule, pump) = (place(world), rule(world), device(world, "Pump"));
@@ -83,6 +115,9 @@ async fn messages_of_a_lane_stand_in_their_order_and_belong_to_one_tenant() {
         let all = RouteParkedFilter::default();
         let theirs = tx.route_messages_unpark(all, Some(ids[0]), 9).await.expect("none");
         assert!(theirs.is_empty(), "{theirs:?}");
+        assert!(tx.route_messages_first(lane, 9).await.expect("none").is_empty());
+        assert_eq!(tx.route_messages_take(lane).await.expect("none"), 0);
+        tx.route_lane_emptied(lane, (9, 9)).await.expect("nothing happens");
         tx.route_lane_delete(lane.0, lane.1).await.expect("nothing happens");
         tx.route_lanes_postpone(place.id, later(99)).await.expect("nothing happens");
         drop(tx);

@@ -31,10 +31,12 @@ struct RouteDestinationBody {
     name: String,
     #[schema(schema_with = words::route_kind)]
     kind: &'static str,
-    /// Topic or subject at a broker.
+    /// Topic or subject at a broker, or the template of a topic inside.
     topic: Option<String>,
     /// Who signs in at a broker.
     user: Option<String>,
+    /// Who gets mail.
+    user_ids: Vec<String>,
     /// Who receives what is sent there.
     recipient: String,
     /// What for.
@@ -54,11 +56,16 @@ impl From<RouteDestinationView> for RouteDestinationBody {
     fn from(view: RouteDestinationView) -> Self {
         let RouteDestinationInput { kind, name, recipient, purpose, url, enabled, .. } = view.input;
         let name_of_kind = kind.as_str();
+        let user_ids = match &kind {
+            RouteKind::Mail { people } => people.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
         let (topic, user) = match kind {
-            RouteKind::Webhook => (None, None),
+            RouteKind::Webhook | RouteKind::Mail { .. } => (None, None),
             RouteKind::Mqtt { topic, user } | RouteKind::Nats { topic, user } => {
                 (Some(topic), Some(user).filter(|user| !user.is_empty()))
             }
+            RouteKind::Topic { topic } => (Some(topic), None),
         };
         Self {
             id: view.id.to_string(),
@@ -66,6 +73,7 @@ impl From<RouteDestinationView> for RouteDestinationBody {
             kind: name_of_kind,
             topic,
             user,
+            user_ids,
             recipient,
             purpose,
             url,
@@ -84,21 +92,29 @@ impl From<RouteDestinationView> for RouteDestinationBody {
 struct RouteDestinationFields {
     name: String,
     /// `webhook`: an HTTPS address that takes signed messages. `mqtt`: a broker of MQTT. `nats`: a
-    /// NATS server. All of them over TLS.
+    /// NATS server. All of them over TLS. `topic`: another topic inside the organisation, which
+    /// leaves the platform only to who has subscribed. `mail`: to people of the organisation,
+    /// several messages in a mail, at most one a minute.
     #[schema(schema_with = words::route_kind)]
     kind: String,
     recipient: String,
     purpose: String,
-    /// `https://...`, `mqtts://host:port` or `nats://host:port`.
+    /// `https://...`, `mqtts://host:port` or `nats://host:port`; none of a `topic`.
+    #[serde(default)]
     url: String,
-    /// Topic or subject at a broker.
+    /// Topic or subject at a broker. Of a `topic` its template, in which `{device}`, `{type}` and
+    /// `{topic}` stand for those of a message.
     topic: Option<String>,
     /// Who signs in at a broker; nobody when not given.
     user: Option<String>,
+    /// Of `mail`: up to ten people of the organisation. Only confirmed addresses are written to.
+    #[serde(default)]
+    user_ids: Vec<String>,
     /// The password of that user. When a destination is changed, the one that is known stays; it
     /// is needed again where address, topic or user is another.
     password: Option<String>,
-    /// That the recipient is one that your organisation instructed. Nothing leaves without it.
+    /// That the recipient is one that your organisation instructed. Nothing leaves without it; a
+    /// `topic` needs none.
     #[serde(default)]
     instructed: bool,
     /// On when not given.
@@ -119,13 +135,26 @@ impl RouteDestinationFields {
             }
             "mqtt" => RouteKind::Mqtt { topic, user },
             "nats" => RouteKind::Nats { topic, user },
-            "mail" | "topic" => {
-                let detail = "destinations of this kind are not there yet: kind must be webhook, \
-                    mqtt or nats";
+            "topic" if user.is_empty() => RouteKind::Topic { topic },
+            "topic" => {
+                return Err(Problem::invalid("a topic inside has no user").at("user"));
+            }
+            "mail" if topic.is_empty() && user.is_empty() => {
+                let person = |id: &String| body::id_at("user_ids", id);
+                let people = self.user_ids.iter().map(person).collect::<Result<_, _>>()?;
+                RouteKind::Mail { people }
+            }
+            "mail" => {
+                return Err(Problem::invalid("mail has no topic and no user").at("topic"));
+            }
+            _ => {
+                let detail = "kind must be webhook, mqtt, nats, topic or mail";
                 return Err(Problem::invalid(detail).at("kind"));
             }
-            _ => return Err(Problem::invalid("kind must be webhook, mqtt or nats").at("kind")),
         };
+        if !self.user_ids.is_empty() && self.kind != "mail" {
+            return Err(Problem::invalid("only mail goes to people").at("user_ids"));
+        }
         Ok(RouteDestinationInput {
             kind,
             password: self.password.map(Secret::new),

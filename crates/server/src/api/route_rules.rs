@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{RouteMatch, RouteRuleInput, RouteRuleView};
+use veritwin_app::model::{RouteAttribute, RouteMatch, RouteRuleInput, RouteRuleView};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path};
-use super::{Answer, Api, Problem};
+use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -37,20 +37,47 @@ enum RouteMatchBody {
         twin_id: Option<String>,
         #[serde(default)]
         keys: Vec<String>,
+        /// Only of devices whose attributes are as all of these say.
+        #[serde(default)]
+        attributes: Vec<RouteAttributeBody>,
     },
+}
+
+/// An attribute that a device has to have when a message of it comes.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RouteAttributeBody {
+    #[schema(schema_with = words::attribute_scope)]
+    scope: String,
+    name: String,
+    /// What it has to be: a text, a number, true or false.
+    equals: serde_json::Value,
+}
+
+impl From<RouteAttributeBody> for RouteAttribute {
+    fn from(RouteAttributeBody { scope, name, equals }: RouteAttributeBody) -> Self {
+        Self { scope, name, equals }
+    }
+}
+
+impl From<RouteAttribute> for RouteAttributeBody {
+    fn from(RouteAttribute { scope, name, equals }: RouteAttribute) -> Self {
+        Self { scope, name, equals }
+    }
 }
 
 impl RouteMatchBody {
     fn parsed(self) -> Result<RouteMatch, Problem> {
         Ok(match self {
             Self::Messages { topic } => RouteMatch::Messages { topic },
-            Self::Readings { device_ids, group_ids, types, twin_id, keys } => {
+            Self::Readings { device_ids, group_ids, types, twin_id, keys, attributes } => {
                 let device = |id: &String| body::id_at("device_ids", id);
                 let group = |id: &String| body::id_at("group_ids", id);
                 let groups = group_ids.iter().map(group).collect::<Result<Vec<_>, _>>()?;
                 let devices = device_ids.iter().map(device).collect::<Result<Vec<_>, _>>()?;
                 let twin = body::maybe_id_at("twin_id", twin_id.as_deref())?;
-                RouteMatch::Readings { devices, groups, types, twin, keys }
+                let attributes = attributes.into_iter().map(RouteAttribute::from).collect();
+                RouteMatch::Readings { devices, groups, types, twin, keys, attributes }
             }
         })
     }
@@ -58,13 +85,17 @@ impl RouteMatchBody {
     fn of(matches: RouteMatch) -> Self {
         match matches {
             RouteMatch::Messages { topic } => Self::Messages { topic },
-            RouteMatch::Readings { devices, groups, types, twin, keys } => Self::Readings {
-                device_ids: devices.iter().map(ToString::to_string).collect(),
-                group_ids: groups.iter().map(ToString::to_string).collect(),
-                types,
-                twin_id: twin.map(|id| id.to_string()),
-                keys,
-            },
+            RouteMatch::Readings { devices, groups, types, twin, keys, attributes } => {
+                let attributes = attributes.into_iter().map(RouteAttributeBody::from).collect();
+                Self::Readings {
+                    device_ids: devices.iter().map(ToString::to_string).collect(),
+                    group_ids: groups.iter().map(ToString::to_string).collect(),
+                    types,
+                    twin_id: twin.map(|id| id.to_string()),
+                    keys,
+                    attributes,
+                }
+            }
         }
     }
 }

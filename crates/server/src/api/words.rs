@@ -86,12 +86,16 @@ pub(super) fn claim_state() -> Object {
     one_of(&["none", "away", "here", "given_back", "back"])
 }
 
+pub(super) fn attribute_scope() -> Object {
+    one_of(&["server", "shared", "client"])
+}
+
 pub(super) fn route_kind() -> Object {
-    one_of(&["webhook", "mqtt", "nats"])
+    one_of(&["webhook", "mqtt", "nats", "topic", "mail"])
 }
 
 pub(super) fn route_failure() -> Object {
-    one_of(&["unreachable", "failing", "refused", "redirect", "not_allowed", "full"])
+    one_of(&["unreachable", "failing", "refused", "redirect", "not_allowed", "full", "looped"])
 }
 
 pub(super) fn quality() -> Object {

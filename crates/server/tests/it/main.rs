@@ -61,6 +61,7 @@ mod refused;
 mod relay;
 mod rights;
 mod roles;
+mod route_mail;
 mod routes;
 mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]

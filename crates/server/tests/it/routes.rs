@@ -110,6 +110,126 @@ fn readings_go_out_signed_in_order_and_only_what_may_leave() {
 }
 
 #[test]
+fn only_devices_with_the_attributes_that_a_rule_asks_for_are_heard() {
+    let stage = Stage::new();
+    let (place, _) = stage.place();
+    let asked = |scope: &str, name: &str, equals: Value| {
+        json!({"kind": "readings", "attributes": [
+            {"scope": scope, "name": name, "equals": equals},
+            {"scope": "client", "name": "ready", "equals": true},
+        ]})
+    };
+    stage.rule(&place, asked("server", "floor", json!(3)), None);
+    let (pump, other) = (stage.tenant.device("pump"), stage.tenant.device("other"));
+    let says = |floor: Value| {
+        let path = format!("/v1/devices/{}/attributes", pump.id);
+        stage.tenant.patch(&path, &json!({"server": {"floor": floor}})).expect(200);
+    };
+    let ready = |is_ready: bool| {
+        let said = stage.platform.http().post("/api/v1/attributes").bearer(&pump.token);
+        said.json(&json!({"ready": is_ready})).send().expect(200);
+    };
+    // What the other device says goes out in any case: when it has, what the pump said before it
+    // was looked at.
+    stage.rule(&place, json!({"kind": "readings", "device_ids": [other.id]}), None);
+    let mut of_pump = Vec::new();
+    let mut round = |value: u32| {
+        stage.tenant.send(&pump, &json!({"t": value})).expect(200);
+        stage.tenant.send(&other, &json!({"t": value})).expect(200);
+        loop {
+            let said = stage.endpoint.next().json()["data"].clone();
+            if said["device"]["name"] == "other" {
+                break;
+            }
+            of_pump.push(said["readings"][0]["values"]["t"].clone());
+        }
+    };
+    says(json!("3"));
+    ready(true);
+    round(1);
+    says(json!(3));
+    round(2);
+    ready(false);
+    round(3);
+    ready(true);
+    round(4);
+    says(Value::Null);
+    round(5);
+    says(json!(3.0));
+    round(6);
+    while of_pump.len() < 3 {
+        let said = stage.endpoint.next().json();
+        of_pump.push(said["data"]["readings"][0]["values"]["t"].clone());
+    }
+    assert_eq!(of_pump, [json!(2), json!(4), json!(6)]);
+
+    let wrong = json!({
+        "name": "r", "matches": asked("nobody", "floor", json!(3)), "destination_ids": [place],
+    });
+    let problem = stage.tenant.post("/v1/route-rules", &wrong).problem(400);
+    assert!(problem.to_string().contains("server, shared or client"), "{problem}");
+    let shown = stage.tenant.get("/v1/route-rules").expect(200);
+    assert_eq!(shown["items"][0]["matches"]["attributes"][0]["equals"], 3);
+}
+
+/// A place that is another topic of the tenant.
+fn topic(tenant: &Tenant, template: &str) -> String {
+    let body = json!({
+        "name": template, "kind": "topic", "recipient": "our panels", "purpose": "showing",
+        "topic": template,
+    });
+    let made = tenant.post("/v1/route-destinations", &body).expect(201);
+    assert_eq!(made["secret"], Value::Null);
+    id(&made["destination"])
+}
+
+#[test]
+fn messages_go_to_another_topic_of_the_tenant_and_around_in_circles_three_times_only() {
+    let stage = Stage::new();
+    let (tenant, pump) = (&stage.tenant, stage.tenant.device("pump 1/a"));
+    let panel = tenant.device("panel");
+    let stranger = stage.platform.tenant();
+    let spy = stranger.device("spy");
+    let mut screen = stage.platform.mqtt(crate::mqtt::Version::V5, &panel.token);
+    screen.subscribe("#");
+    let mut elsewhere = stage.platform.mqtt(crate::mqtt::Version::V5, &spy.token);
+    elsewhere.subscribe("#");
+
+    let out = topic(tenant, "out/{type}/{device}");
+    stage.rule(&out, json!({"kind": "readings"}), None);
+    tenant.send(&pump, &json!({"t": 21})).expect(200);
+    let (name, payload) = screen.message();
+    assert_eq!(name, "out/test/pump 1_a");
+    let said: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(said["data"]["readings"][0]["values"], json!({"t": 21}));
+    assert_eq!((&said["data"]["device"]["id"], &said["hops"]), (&json!(pump.id), &Value::Null));
+
+    // A rule that feeds itself.
+    let circle = topic(tenant, "circle");
+    stage.rule(&circle, json!({"kind": "messages", "topic": "circle"}), None);
+    let mut speaker = stage.platform.mqtt(crate::mqtt::Version::V5, &pump.token);
+    speaker.publish("circle", b"1");
+    for _ in 0..4 {
+        assert_eq!(screen.message().0, "circle");
+    }
+    let parked = wait_for("a parked message", || {
+        let parked = tenant.get("/v1/route-messages").expect(200);
+        parked["items"].get(0).cloned()
+    });
+    assert_eq!(parked["reason"], "looped");
+
+    for wrong in ["v1/devices/me/telemetry", "spBv1.0/g/NCMD/n", "$SYS/x", "a/#", "{name}"] {
+        let mut body = place("");
+        (body["kind"], body["topic"]) = (json!("topic"), json!(wrong));
+        tenant.post("/v1/route-destinations", &body).problem(400);
+    }
+    // Whoever is of another tenant heard nothing of it.
+    let mut other = stage.platform.mqtt(crate::mqtt::Version::V5, &spy.token);
+    other.publish("last", b"1");
+    assert_eq!(elsewhere.message().0, "last");
+}
+
+#[test]
 fn nothing_is_lost_by_a_kill_and_what_is_not_wanted_is_parked_and_sent_again() {
     let mut stage = Stage::new();
     let (place, _) = stage.place();
@@ -183,9 +303,15 @@ fn nothing_goes_to_anybody_who_was_not_registered() {
     let mut unsaid = place("https://hooks.example/");
     unsaid["instructed"] = json!(false);
     refused(unsaid, "instructed", "instructed");
-    let mut mail = place("https://hooks.example/");
-    mail["kind"] = json!("mail");
-    refused(mail, "kind", "not there yet");
+    let (stranger, _) = other.member("stranger", "viewer");
+    for (people, part) in [(json!([]), "1 to 10 people"), (json!([stranger]), "no such thing")] {
+        let mut mail = place("");
+        (mail["kind"], mail["user_ids"]) = (json!("mail"), people);
+        refused(mail, "user_ids", part);
+    }
+    let mut fax = place("https://hooks.example/");
+    fax["kind"] = json!("fax");
+    refused(fax, "kind", "kind must be");
     for (kind, url, topic, part) in [
         ("mqtt", "mqtt://broker.example", "a", "mqtts://host:port"),
         ("mqtt", "mqtts://broker.example:443", "a/#", "without wildcards"),

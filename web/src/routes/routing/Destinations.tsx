@@ -4,6 +4,7 @@ import {
   Button,
   Checkbox,
   Group,
+  MultiSelect,
   PasswordInput,
   Select,
   Switch,
@@ -13,6 +14,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client, ifUnchanged } from '../../api/client'
+import { usersQuery } from '../../api/queries'
 import { routeDestinationsQuery } from '../../api/routingQueries'
 import type { RouteDestination } from '../../api/types'
 import { useAllowed } from '../../app/Allowed'
@@ -78,7 +80,11 @@ function DestinationFacts({ one }: { one: RouteDestination }) {
         {one.recipient} · {one.purpose} {!one.enabled && <Tag tone="stale">{i18n.t('Off')}</Tag>}
       </span>
       <span className="dim">
-        <code>{one.topic === null ? one.url : `${one.url} · ${one.topic}`}</code>
+        {one.kind === 'mail' ? (
+          kindLabel(one.kind)
+        ) : (
+          <code>{[one.url, one.topic].filter(Boolean).join(' · ')}</code>
+        )}
       </span>
       <Group gap="xs">
         {may('route.deliver') && (
@@ -146,13 +152,20 @@ const SCHEMES: Record<string, string> = {
   webhook: 'https://',
   mqtt: 'mqtts://',
   nats: 'nats://',
+  topic: '',
+  mail: '',
 }
+
+/** Kinds that somebody signs in to. */
+const BROKERS = ['mqtt', 'nats']
 
 function kindLabel(kind: string): string {
   const labels: Record<string, string> = {
     webhook: i18n.t('HTTPS endpoint'),
     mqtt: i18n.t('MQTT broker'),
     nats: i18n.t('NATS server'),
+    topic: i18n.t('Another topic here'),
+    mail: i18n.t('E-mail'),
   }
   return labels[kind] ?? kind
 }
@@ -170,13 +183,21 @@ function DestinationForm(props: {
   const [url, setUrl] = useState(one?.url ?? 'https://')
   const [topic, setTopic] = useState(one?.topic ?? '')
   const [user, setUser] = useState(one?.user ?? '')
+  const [people, setPeople] = useState<string[]>(one?.user_ids ?? [])
+  const listsPeople = useAllowed()('user.list')
+  const users = useQuery({ ...usersQuery, enabled: kind === 'mail' && listsPeople })
   const [password, setPassword] = useState('')
   const [enabled, setEnabled] = useState(one?.enabled ?? true)
   const [instructed, setInstructed] = useState(false)
   const [secret, setSecret] = useState<string | null>(null)
   if (secret !== null) return <Secret secret={secret} onDone={props.onDone} />
+  const isInside = kind === 'topic'
+  const isMail = kind === 'mail'
+  const signsIn = BROKERS.includes(kind)
   const send = async () => {
     const broker = { topic, user, ...(password !== '' && { password }) }
+    const inside = { topic, url: '' }
+    const mail = { user_ids: people, url: '' }
     const fields = {
       name,
       kind: kind as never,
@@ -185,7 +206,9 @@ function DestinationForm(props: {
       url,
       instructed,
       enabled,
-      ...(kind !== 'webhook' && broker),
+      ...(signsIn && broker),
+      ...(isInside && inside),
+      ...(isMail && mail),
     }
     if (one === null) {
       const made = await body(client.POST('/v1/route-destinations', { body: fields }))
@@ -203,12 +226,13 @@ function DestinationForm(props: {
     setKind(next)
     setUrl(SCHEMES[next] ?? '')
   }
-  const texts = [name, recipient, purpose, url, ...(kind === 'webhook' ? [] : [topic])]
+  const ways = isMail ? [people.join()] : isInside ? [topic] : signsIn ? [url, topic] : [url]
+  const texts = [name, recipient, purpose, ...ways]
   return (
     <SubmitForm
       action={one === null ? i18n.t('Register') : i18n.t('Change')}
       submit={send}
-      incomplete={!instructed || texts.some((text) => text.trim() === '')}
+      incomplete={(!instructed && !isInside) || texts.some((text) => text.trim() === '')}
       {...(props.onReload && { onReload: props.onReload })}
     >
       <TextInput
@@ -238,13 +262,42 @@ function DestinationForm(props: {
         value={kind}
         onChange={(value) => choose(value ?? 'webhook')}
       />
-      <TextInput
-        label={i18n.t('Address')}
-        type="url"
-        value={url}
-        onChange={(event) => setUrl(event.currentTarget.value)}
-      />
-      {kind !== 'webhook' && (
+      {isMail && (
+        <MultiSelect
+          label={i18n.t('People')}
+          description={i18n.t(
+            'Up to ten. Only confirmed addresses get mail: at most one a minute, with several messages in it.',
+          )}
+          searchable
+          maxValues={10}
+          data={(users.data?.items ?? []).map(({ id, email, name: called }) => ({
+            value: id,
+            label: called === '' ? email : `${called} · ${email}`,
+          }))}
+          value={people}
+          onChange={setPeople}
+        />
+      )}
+      {isMail ? null : isInside ? (
+        <TextInput
+          label={i18n.t('Topic')}
+          description={i18n.t(
+            'Messages stay in your organisation. {device}, {type} and {topic} stand for those of a message.',
+            { device: '{device}', type: '{type}', topic: '{topic}' },
+          )}
+          placeholder="out/{type}/{device}"
+          value={topic}
+          onChange={(event) => setTopic(event.currentTarget.value)}
+        />
+      ) : (
+        <TextInput
+          label={i18n.t('Address')}
+          type="url"
+          value={url}
+          onChange={(event) => setUrl(event.currentTarget.value)}
+        />
+      )}
+      {signsIn && (
         <>
           <TextInput
             label={kind === 'mqtt' ? i18n.t('Topic') : i18n.t('Subject')}
@@ -273,11 +326,13 @@ function DestinationForm(props: {
         checked={enabled}
         onChange={(event) => setEnabled(event.currentTarget.checked)}
       />
-      <Checkbox
-        label={i18n.t('Our organisation instructed this recipient.')}
-        checked={instructed}
-        onChange={(event) => setInstructed(event.currentTarget.checked)}
-      />
+      {!isInside && (
+        <Checkbox
+          label={i18n.t('Our organisation instructed this recipient.')}
+          checked={instructed}
+          onChange={(event) => setInstructed(event.currentTarget.checked)}
+        />
+      )}
     </SubmitForm>
   )
 }

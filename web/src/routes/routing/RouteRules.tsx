@@ -14,6 +14,7 @@ import { Tag } from '../../ui/layout'
 import { NamedList, type FormEnds } from '../../ui/NamedList'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { groupsQuery } from '../access/queries'
+import { attributeOf, AttributeRows, isWhole, rowOf } from './AttributeRows'
 
 export function RouteRules() {
   const query = useQuery(routeRulesQuery)
@@ -59,15 +60,19 @@ export function failureLabel(reason: string): string {
     redirect: i18n.t('the receiver redirects'),
     not_allowed: i18n.t('the address may not be called'),
     full: i18n.t('too much waited'),
+    looped: i18n.t('rules passed it on too often'),
   }
   return labels[reason] ?? reason
 }
 
 function matchText({ matches }: RouteRule): string {
   if (matches.kind === 'messages') return i18n.t('messages to {topic}', { topic: matches.topic })
-  return matches.keys.length === 0
-    ? i18n.t('readings')
-    : i18n.t('readings of {keys}', { keys: matches.keys.join(', ') })
+  const what =
+    matches.keys.length === 0
+      ? i18n.t('readings')
+      : i18n.t('readings of {keys}', { keys: matches.keys.join(', ') })
+  const asked = matches.attributes.map(({ name, equals }) => `${name} = ${JSON.stringify(equals)}`)
+  return [what, ...asked].join(' · ')
 }
 
 function RuleFacts({ rule }: { rule: RouteRule }) {
@@ -127,6 +132,7 @@ function RouteRuleForm(props: {
   const [types, setTypes] = useState<string[]>(known?.types ?? [])
   const [twin, setTwin] = useState<string | null>(known?.twin_id ?? null)
   const [keys, setKeys] = useState<string[]>(known?.keys ?? [])
+  const [attributes, setAttributes] = useState((known?.attributes ?? []).map(rowOf))
   const [expression, setExpression] = useState(one?.expression ?? '')
   const [places, setPlaces] = useState<string[]>(one?.destination_ids ?? [])
   const [enabled, setEnabled] = useState(one?.enabled ?? true)
@@ -138,7 +144,8 @@ function RouteRuleForm(props: {
   const named = (items: { id: string; name: string }[] | undefined) =>
     (items ?? []).map(({ id, name: label }) => ({ value: id, label }))
   const send = async () => {
-    const rest = { group_ids: groups, types, twin_id: twin, keys }
+    const asked = attributes.map(attributeOf)
+    const rest = { group_ids: groups, types, twin_id: twin, keys, attributes: asked }
     const matches =
       kind === 'messages'
         ? { kind: 'messages' as const, topic: topic.trim() }
@@ -159,7 +166,11 @@ function RouteRuleForm(props: {
       action={one === null ? i18n.t('Make the rule') : i18n.t('Change')}
       submit={send}
       onDone={props.onDone}
-      incomplete={name.trim() === '' || places.length === 0}
+      incomplete={
+        name.trim() === '' ||
+        places.length === 0 ||
+        (kind === 'readings' && !attributes.every(isWhole))
+      }
       {...(props.onReload && { onReload: props.onReload })}
     >
       <TextInput
@@ -214,6 +225,7 @@ function RouteRuleForm(props: {
             value={twin}
             onChange={setTwin}
           />
+          <AttributeRows rows={attributes} onChange={setAttributes} />
         </>
       )}
       <Textarea
