@@ -476,8 +476,9 @@ export interface paths {
         put?: never;
         /**
          * Registers an authority. Its private key has to be at hand: the proof shows it. A newer
-         *     certificate of the same name and key takes the place of the one that is registered, and the id
-         *     stays. An authority is one organisation's; another that registers it is answered 409.
+         *     certificate of the same name and key takes the place of the one that is registered: id and
+         *     settings stay, those of the request are for a new one. Live connections are looked at again.
+         *     An authority is one organisation's; another that registers it is answered 409.
          */
         post: operations["provisioning_register"];
         delete?: never;
@@ -537,6 +538,174 @@ export interface paths {
          *     an empty body takes it away. Sessions of revoked certificates end at once.
          */
         put: operations["provisioning_set_list"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-claims": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the devices that wait to be claimed by an organisation below, and those that were. */
+        get: operations["provisioning_claims"];
+        put?: never;
+        /**
+         * Claims a device that an organisation above prepared, while it waits to be claimed. It is a new
+         *     device here and comes in with the credentials it has. A name that nobody has and a wrong secret
+         *     are answered alike.
+         */
+        post: operations["provisioning_claim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-claims/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Says whether devices may be claimed by their names alone. When they may not, those that wait
+         *     without a secret are not claimed.
+         */
+        put: operations["provisioning_settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the profiles of devices, oldest first. */
+        get: operations["device_profiles_profiles"];
+        put?: never;
+        /** Makes a profile, if its decoder compiles. Devices of its types have it at once. */
+        post: operations["device_profiles_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries a decoder on samples; nothing is kept. Without samples it is tried on an empty payload. */
+        post: operations["device_profiles_try_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a profile. */
+        get: operations["device_profiles_profile"];
+        /**
+         * Replaces what is set of a profile, as a new version; the next payload of its devices is decoded
+         *     by it.
+         */
+        put: operations["device_profiles_update"];
+        post?: never;
+        /** Deletes a profile with its versions. Payloads of its devices are decoded no longer. */
+        delete: operations["device_profiles_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles/{id}/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the devices that have a profile as their own. */
+        get: operations["device_profiles_devices"];
+        put?: never;
+        /** Gives devices this profile as their own, in place of any other; all of them or none. */
+        post: operations["device_profiles_assign"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles/{id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes this profile from devices: they have that of their type again, if it has one. */
+        post: operations["device_profiles_release"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Goes back to what a profile was in a version. That is a new version, too. */
+        post: operations["device_profiles_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/device-profiles/{id}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the last 50 versions of a profile, newest first. */
+        get: operations["device_profiles_versions"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -616,6 +785,44 @@ export interface paths {
         patch: operations["devices_change_attributes"];
         trace?: never;
     };
+    "/v1/devices/{id}/claim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says whether a device was claimed, and whether it waits to be. */
+        get: operations["provisioning_device_claim"];
+        put?: never;
+        post?: never;
+        /**
+         * Gives a device that was claimed back to the organisation that prepared it. It comes in there
+         *     with the credentials it has; what it sent here stays.
+         */
+        delete: operations["provisioning_give_back"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/connections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The last 200 connections of a device over MQTT and WebSocket within 90 days, the newest first. */
+        get: operations["devices_connections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/devices/{id}/credentials": {
         parameters: {
             query?: never;
@@ -653,6 +860,47 @@ export interface paths {
         head?: never;
         /** Renames a credential, says until when it counts, disables it or enables it again. */
         patch: operations["devices_update_credential"];
+        trace?: never;
+    };
+    "/v1/devices/{id}/edge-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the keys that a gateway signs its batches with, revoked ones included. */
+        get: operations["devices_edge_keys"];
+        put?: never;
+        /**
+         * Registers the key of an edge for a gateway: from now on batches are taken that are signed with
+         *     it and come with a credential of the gateway's.
+         */
+        post: operations["devices_register_edge_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/edge-keys/{edge_key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revokes the key of an edge: nothing is taken any more that is signed with it. What was submitted
+         *     stays.
+         */
+        delete: operations["devices_revoke_edge_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/devices/{id}/refusals": {
@@ -709,6 +957,28 @@ export interface paths {
         post?: never;
         /** Withdraws a kept call of which something can still become. What the device has, it has. */
         delete: operations["devices_withdraw"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/simulation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads whether a device is simulated. */
+        get: operations["devices_simulation"];
+        put?: never;
+        /**
+         * Simulates a device that is silent: a client with a credential of its own sends readings that are
+         *     made up, for a while.
+         */
+        post: operations["devices_begin"];
+        /** Ends the simulation of a device, if one runs. */
+        delete: operations["devices_end"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1422,6 +1692,198 @@ export interface paths {
         post?: never;
         /** Deletes a role that nobody holds. */
         delete: operations["rights_delete_role"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How it went, from each rule to each place. */
+        get: operations["routing_counts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-destinations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the places outside to which messages may go. */
+        get: operations["routing_destinations"];
+        put?: never;
+        /** Registers a place outside; its signing secret is shown this once. */
+        post: operations["routing_create_destination"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-destinations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a place; what waits for it is tried again at once. */
+        put: operations["routing_replace_destination"];
+        post?: never;
+        /** Removes a place with what waits for it and what is parked. Refused while a rule names it. */
+        delete: operations["routing_delete_destination"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-destinations/{id}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives a place another signing secret, shown this once; the one of before signs nothing more. */
+        post: operations["routing_renew_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-destinations/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a sample to a place and says what became of it. */
+        post: operations["routing_test_destination"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists messages that could not be delivered, newest first. */
+        get: operations["routing_parked"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-messages/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends messages again that could not be delivered, the oldest first, at most 1,000 at once. */
+        post: operations["routing_replay_all"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-messages/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Opens a message that could not be delivered. */
+        get: operations["routing_open_parked"];
+        put?: never;
+        post?: never;
+        /** Discards a message that could not be delivered; nobody gets it back. */
+        delete: operations["routing_discard"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-messages/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a message again that could not be delivered. */
+        post: operations["routing_replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the routing rules. */
+        get: operations["routing_rules"];
+        put?: never;
+        /** Makes a routing rule; it is about what arrives from now on. */
+        post: operations["routing_create_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/route-rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Replaces a routing rule; what was taken up before stays on its way. */
+        put: operations["routing_replace_rule"];
+        post?: never;
+        /** Deletes a routing rule with what is on its way by it, and what is parked. */
+        delete: operations["routing_delete_rule"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2900,6 +3362,32 @@ export interface components {
         ChangeUserBody: {
             roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
         };
+        /** @description A claim. */
+        ClaimFields: {
+            /** @description The device's name, as whoever prepared it calls it. */
+            name: string;
+            /** @description The secret that the device told; without one its name has to be enough. */
+            secret?: string | null;
+            type?: string | null;
+        };
+        /** @description How devices are claimed. */
+        ClaimSettingsFields: {
+            /** @description Whether they may be claimed by their names alone, when they tell no secret. */
+            by_name_alone: boolean;
+        };
+        /** @description A device that is the caller's organisation's now. */
+        ClaimedBody: {
+            device_id: string;
+        };
+        /** @description A device that was claimed. */
+        ClaimedDeviceBody: {
+            claimed_at: string;
+            /** @description As it was here; what it sent before stays under this id. */
+            device_id: string;
+            name: string;
+            /** @description The organisation directly below that claimed it, or below which it was claimed. */
+            organisation?: string | null;
+        };
         /** @description Which message. */
         CloseBody: {
             id: string;
@@ -2941,6 +3429,34 @@ export interface components {
         ConfirmEmailBody: {
             /** @description What follows `#` in the link. */
             token: string;
+        };
+        /** @description A connection of a device. */
+        ConnectionBody: {
+            /** @description From where it came. Null for those who may not read the activity record. */
+            address?: string | null;
+            connected_at: string;
+            /** @description What the device showed; of one that another speaks for, what that one showed. */
+            credential_id: string;
+            /** @description Null while it goes on. */
+            ended_at?: string | null;
+            /** @description `device`, `network` or `platform`. */
+            ended_by?: string | null;
+            /** @description A gateway or an edge node of Sparkplug speaks for the device over its own connection. */
+            is_relayed: boolean;
+            /**
+             * Format: int32
+             * @description Within which time it promises to send something; 0 is no promise. Null where it is not said.
+             */
+            keep_alive_seconds?: number | null;
+            /** @description `mqtt3` (3.1 or 3.1.1), `mqtt5` or `websocket`. */
+            protocol: string;
+            /** @description Why it ended. */
+            reason?: string | null;
+            /**
+             * Format: int32
+             * @description The reason code of MQTT 5, where the platform ended it.
+             */
+            reason_code?: number | null;
         };
         /** @description A message. */
         ContactBody: {
@@ -3115,6 +3631,30 @@ export interface components {
             /** @description At most 500; all of them or none. */
             targets: components["schemas"]["TargetBody"][];
         };
+        /** @description What is wrong with a decoder, or with a payload for it. */
+        DecoderFaultBody: {
+            column?: number | null;
+            detail: string;
+            /** @description `source`, `limit`, `run`, `result` or `sample`. */
+            kind: string;
+            line?: number | null;
+            /** @description What the decoder threw. */
+            thrown?: string | null;
+        };
+        /** @description A payload that a decoder refused. */
+        DecoderRefusalBody: {
+            at: string;
+            /** @description Why, without anything of the payload. */
+            detail: string;
+            device_id: string;
+        };
+        /** @description A decoder and what to try it on. */
+        DecoderTestFields: {
+            /** @default [] */
+            samples?: components["schemas"]["SamplePayloadBody"][];
+            /** @default  */
+            source?: string;
+        };
         /** @description A customer's grant at the staff's desk. */
         DeskBody: {
             grant: components["schemas"]["SupportGrantBody"];
@@ -3146,8 +3686,14 @@ export interface components {
             id: string;
             /** @description Whether it may speak for other devices. */
             is_gateway: boolean;
+            /**
+             * @description Whether it is a host application of Sparkplug B: it commands the tenant's edge nodes over
+             *     MQTT.
+             */
+            is_sparkplug_host: boolean;
             /** @description Its series that you may read. */
             keys: string[];
+            last_refusal?: components["schemas"]["RefusalBody"] | null;
             last_seen_at?: string | null;
             name: string;
             online: boolean;
@@ -3165,6 +3711,25 @@ export interface components {
                 [key: string]: string;
             };
         };
+        /** @description Where a device is that can be claimed. */
+        DeviceClaimBody: {
+            moved_at?: string | null;
+            /** @description The organisation directly below that has it, or below which it is. */
+            organisation?: string | null;
+            /** @enum {string} */
+            state: "none" | "away" | "here" | "given_back" | "back";
+            /** @description Until when it waits to be claimed. */
+            waits_until?: string | null;
+        };
+        /** @description Devices that wait to be claimed, and devices that were. */
+        DeviceClaimsBody: {
+            /** @description Whether devices may be claimed by their names alone. */
+            by_name_alone: boolean;
+            /** @description The last first, at most 500. */
+            claimed: components["schemas"]["ClaimedDeviceBody"][];
+            /** @description The first to wait no longer first, at most 500. */
+            waiting: components["schemas"]["WaitingDeviceBody"][];
+        };
         /** @description A page of devices. */
         DevicePageBody: {
             /** @description The rows. */
@@ -3176,6 +3741,74 @@ export interface components {
              * @description How many the whole list has. Given with its first page, null with the others.
              */
             total?: number | null;
+        };
+        /** @description A profile of devices. */
+        DeviceProfileBody: {
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Payloads that it decoded and refused since the platform started.
+             */
+            decoded: number;
+            /**
+             * Format: int64
+             * @description How many devices have it as their own.
+             */
+            devices: number;
+            id: string;
+            last_refusal?: components["schemas"]["DecoderRefusalBody"] | null;
+            /** Format: int64 */
+            refused: number;
+            settings: components["schemas"]["DeviceProfileFields"];
+            updated_at: string;
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description What is set of a profile. */
+        DeviceProfileFields: {
+            /**
+             * @description Whether JSON, too, is decoded; no when not given.
+             * @default false
+             */
+            decodes_json?: boolean;
+            /** @default  */
+            description?: string;
+            /**
+             * @description The types whose devices have it, unless they have one of their own.
+             * @default []
+             */
+            device_types?: string[];
+            /**
+             * @description Whether payloads are decoded by it; yes when not given.
+             * @default true
+             */
+            enabled?: boolean;
+            /** @default  */
+            name?: string;
+            /** @default [] */
+            samples?: components["schemas"]["SamplePayloadBody"][];
+            /**
+             * @description The decoder: a script whose last expression is the readings.
+             * @default
+             */
+            source?: string;
+            /**
+             * @description Filters of the topics it is for; that of telemetry when not given.
+             * @default [
+             *       "v1/devices/me/telemetry"
+             *     ]
+             */
+            topics?: string[];
+        };
+        /** @description What a profile was. */
+        DeviceProfileVersionBody: {
+            /** @description Since when. */
+            at: string;
+            /** @description Who made it so, as in activity records. */
+            by: string;
+            settings: components["schemas"]["DeviceProfileFields"];
+            /** Format: int64 */
+            version: number;
         };
         /** @description Domains. */
         DomainsBody: {
@@ -3195,6 +3828,69 @@ export interface components {
              */
             position?: number | null;
             received_at?: string | null;
+        };
+        /** @description A key that an edge signs its batches with, and what was submitted under it. */
+        EdgeKeyBody: {
+            /**
+             * Format: int64
+             * @description How many batches were kept.
+             */
+            batches: number;
+            /**
+             * Format: int64
+             * @description The platform's clock minus the edge's, in microseconds, as the edge last stated it.
+             */
+            clock_offset_us?: number | null;
+            created_at: string;
+            /**
+             * Format: int64
+             * @description How many entries were in them.
+             */
+            entries: number;
+            /** @description SHA-256 of the public key, in hexadecimal. */
+            fingerprint: string;
+            /**
+             * Format: int64
+             * @description How often a counter came once more with another content. Nothing of these is kept.
+             */
+            forks: number;
+            /** @description Counters that the edge gave up because its disk was full. */
+            given_up: components["schemas"]["EdgeRangeBody"][];
+            id: string;
+            /**
+             * Format: int64
+             * @description Counter of the last batch; 0 without one.
+             */
+            last_counter: number;
+            /** @description When the edge was last heard under this key. */
+            last_seen_at?: string | null;
+            /** @description Counters that were never submitted; at most 100 ranges, the ledger has all of them. */
+            missing: components["schemas"]["EdgeRangeBody"][];
+            /** @description What people call it; may be empty. */
+            name: string;
+            /** @description The Ed25519 public key, in hexadecimal. */
+            public_key: string;
+            /** @description Since when nothing is taken that is signed with it. */
+            revoked_at?: string | null;
+            /**
+             * Format: int64
+             * @description How many entries waited at the edge when it was last heard.
+             */
+            waiting?: number | null;
+        };
+        /** @description A key to register. */
+        EdgeKeyFields: {
+            /** @description What people call it. */
+            name?: string;
+            /** @description The Ed25519 public key: 64 hexadecimal digits, as `veritwin edge init` prints them. */
+            public_key: string;
+        };
+        /** @description Counters from the first to the last. */
+        EdgeRangeBody: {
+            /** Format: int64 */
+            first: number;
+            /** Format: int64 */
+            last: number;
         };
         /** @description An element. */
         ElementBody: {
@@ -3948,6 +4644,39 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_ConnectionBody: {
+            /** @description The rows. */
+            items: {
+                /** @description From where it came. Null for those who may not read the activity record. */
+                address?: string | null;
+                connected_at: string;
+                /** @description What the device showed; of one that another speaks for, what that one showed. */
+                credential_id: string;
+                /** @description Null while it goes on. */
+                ended_at?: string | null;
+                /** @description `device`, `network` or `platform`. */
+                ended_by?: string | null;
+                /** @description A gateway or an edge node of Sparkplug speaks for the device over its own connection. */
+                is_relayed: boolean;
+                /**
+                 * Format: int32
+                 * @description Within which time it promises to send something; 0 is no promise. Null where it is not said.
+                 */
+                keep_alive_seconds?: number | null;
+                /** @description `mqtt3` (3.1 or 3.1.1), `mqtt5` or `websocket`. */
+                protocol: string;
+                /** @description Why it ended. */
+                reason?: string | null;
+                /**
+                 * Format: int32
+                 * @description The reason code of MQTT 5, where the platform ended it.
+                 */
+                reason_code?: number | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_CredentialBody: {
             /** @description The rows. */
             items: {
@@ -4008,6 +4737,102 @@ export interface components {
                 tenant_id: string;
                 tenant_name: string;
                 text?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_DeviceProfileBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                /**
+                 * Format: int64
+                 * @description Payloads that it decoded and refused since the platform started.
+                 */
+                decoded: number;
+                /**
+                 * Format: int64
+                 * @description How many devices have it as their own.
+                 */
+                devices: number;
+                id: string;
+                last_refusal?: components["schemas"]["DecoderRefusalBody"] | null;
+                /** Format: int64 */
+                refused: number;
+                settings: components["schemas"]["DeviceProfileFields"];
+                updated_at: string;
+                /** Format: int64 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_DeviceProfileVersionBody: {
+            /** @description The rows. */
+            items: {
+                /** @description Since when. */
+                at: string;
+                /** @description Who made it so, as in activity records. */
+                by: string;
+                settings: components["schemas"]["DeviceProfileFields"];
+                /** Format: int64 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_EdgeKeyBody: {
+            /** @description The rows. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description How many batches were kept.
+                 */
+                batches: number;
+                /**
+                 * Format: int64
+                 * @description The platform's clock minus the edge's, in microseconds, as the edge last stated it.
+                 */
+                clock_offset_us?: number | null;
+                created_at: string;
+                /**
+                 * Format: int64
+                 * @description How many entries were in them.
+                 */
+                entries: number;
+                /** @description SHA-256 of the public key, in hexadecimal. */
+                fingerprint: string;
+                /**
+                 * Format: int64
+                 * @description How often a counter came once more with another content. Nothing of these is kept.
+                 */
+                forks: number;
+                /** @description Counters that the edge gave up because its disk was full. */
+                given_up: components["schemas"]["EdgeRangeBody"][];
+                id: string;
+                /**
+                 * Format: int64
+                 * @description Counter of the last batch; 0 without one.
+                 */
+                last_counter: number;
+                /** @description When the edge was last heard under this key. */
+                last_seen_at?: string | null;
+                /** @description Counters that were never submitted; at most 100 ranges, the ledger has all of them. */
+                missing: components["schemas"]["EdgeRangeBody"][];
+                /** @description What people call it; may be empty. */
+                name: string;
+                /** @description The Ed25519 public key, in hexadecimal. */
+                public_key: string;
+                /** @description Since when nothing is taken that is signed with it. */
+                revoked_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description How many entries waited at the edge when it was last heard.
+                 */
+                waiting?: number | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -4284,6 +5109,29 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_ParkedBody: {
+            /** @description The rows. */
+            items: {
+                /** Format: int64 */
+                bytes: number;
+                created_at: string;
+                destination_id: string;
+                device_id: string;
+                id: string;
+                parked_at: string;
+                /** @enum {string} */
+                reason: "unreachable" | "failing" | "refused" | "redirect" | "not_allowed" | "full" | "looped";
+                rule_id: string;
+                /**
+                 * Format: int64
+                 * @description The HTTP status that was answered.
+                 */
+                status?: number | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_PlanBody: {
             /** @description The rows. */
             items: {
@@ -4378,6 +5226,112 @@ export interface components {
                 /** @description A Brick relation. */
                 relation: string;
                 subject: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_RouteCountBody: {
+            /** @description The rows. */
+            items: {
+                /** Format: int64 */
+                delivered: number;
+                delivered_at?: string | null;
+                destination_id: string;
+                /**
+                 * Format: int64
+                 * @description Messages that went nowhere: nothing of them may leave, they are too large, or there was no
+                 *     room.
+                 */
+                dropped: number;
+                failed_at?: string | null;
+                /** @enum {string} */
+                last_error?: "unreachable" | "failing" | "refused" | "redirect" | "not_allowed" | "full" | "looped";
+                /** Format: int64 */
+                last_status?: number | null;
+                /**
+                 * Format: int64
+                 * @description Messages that were to go there.
+                 */
+                matched: number;
+                /** @description When the first message that waits is tried; null: none waits. */
+                next_at?: string | null;
+                /** Format: int64 */
+                parked: number;
+                /**
+                 * Format: int64
+                 * @description Tries that failed.
+                 */
+                retried: number;
+                rule_id: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_RouteDestinationBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                enabled: boolean;
+                id: string;
+                instructed_at: string;
+                /** @description Who said that this recipient is instructed, and when. */
+                instructed_by: string;
+                /** @enum {string} */
+                kind: "webhook" | "mqtt" | "nats" | "topic" | "mail";
+                name: string;
+                /** @description What for. */
+                purpose: string;
+                /** @description Who receives what is sent there. */
+                recipient: string;
+                /** @description Topic or subject at a broker, or the template of a topic inside. */
+                topic?: string | null;
+                /** @description For those who may not send there without what stands behind the host: it may be a secret. */
+                url: string;
+                /** @description Who signs in at a broker. */
+                user?: string | null;
+                /** @description Who gets mail. */
+                user_ids: string[];
+                /**
+                 * Format: int64
+                 * @description For `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_RouteRuleBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                destination_ids: string[];
+                enabled: boolean;
+                expression?: string | null;
+                id: string;
+                matches: components["schemas"]["RouteMatchBody"];
+                name: string;
+                /**
+                 * Format: int64
+                 * @description For `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_SampleResultBody: {
+            /** @description The rows. */
+            items: {
+                /** @description The readings, as JSON text. */
+                decoded?: string | null;
+                fault?: components["schemas"]["DecoderFaultBody"] | null;
+                /** @description Whether the readings are what should come out; null: nobody said what should. */
+                matches?: boolean | null;
+                name: string;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -4555,6 +5509,12 @@ export interface components {
             profile: components["schemas"]["ProvisionProfileBody"];
             /** @description `provisionDeviceSecret`; shown once. */
             secret: string;
+        };
+        /** @description A place with what its messages are signed with. */
+        MadeRouteDestinationBody: {
+            destination: components["schemas"]["RouteDestinationBody"];
+            /** @description Of a webhook: `whsec_` and Base64, as Standard Webhooks has it; shown once. */
+            secret?: string | null;
         };
         /** @description A message that came in. */
         MessageBody: {
@@ -4787,6 +5747,29 @@ export interface components {
             /** Format: int64 */
             sequence: number;
         };
+        /** @description A parked message, without what it says. */
+        ParkedBody: {
+            /** Format: int64 */
+            bytes: number;
+            created_at: string;
+            destination_id: string;
+            device_id: string;
+            id: string;
+            parked_at: string;
+            /** @enum {string} */
+            reason: "unreachable" | "failing" | "refused" | "redirect" | "not_allowed" | "full" | "looped";
+            rule_id: string;
+            /**
+             * Format: int64
+             * @description The HTTP status that was answered.
+             */
+            status?: number | null;
+        };
+        /** @description What a parked message says. */
+        ParkedMessageBody: {
+            /** @description As it would be sent, as much of it as may leave now. */
+            message: Record<string, never>;
+        };
         /** @description A passkey. */
         PasskeyBody: {
             created_at: string;
@@ -4847,6 +5830,14 @@ export interface components {
             expires_at?: string | null;
             /** @default null */
             name?: string | null;
+        };
+        /** @description Devices by their ids. */
+        ProfileDevicesBody: {
+            /**
+             * @description To give or take at most 1,000 at once.
+             * @default []
+             */
+            device_ids?: string[];
         };
         /** @description A new profile. */
         ProfileFields: {
@@ -5045,12 +6036,32 @@ export interface components {
             /** @description Until when it goes on beside the new one. */
             until: string;
         };
+        /** @description Which of them; everything given must hold. */
+        ReplayFields: {
+            /** @default null */
+            destination_id?: string | null;
+            /** @default null */
+            rule_id?: string | null;
+        };
+        /** @description How many messages are sent again. */
+        ReplayedBody: {
+            /** Format: int64 */
+            replayed: number;
+        };
         /** @description A mailed link's token, with a new password. */
         ResetBody: {
             /** @description The new password, at least 12 characters. */
             password: string;
             /** @description What follows `#` in the link. */
             token: string;
+        };
+        /** @description Which version to go back to. */
+        RestoreFields: {
+            /**
+             * Format: int64
+             * @default 0
+             */
+            version?: number;
         };
         /** @description Readings are kept as before although the plan would end them already. */
         RetentionWaitBody: {
@@ -5073,6 +6084,161 @@ export interface components {
             custom: components["schemas"]["CustomRoleBody"][];
             /** @description What a role of the tenant's own may permit or deny. */
             grantable: string[];
+        };
+        /** @description An attribute that a device has to have when a message of it comes. */
+        RouteAttributeBody: {
+            /** @description What it has to be: a text, a number, true or false. */
+            equals: unknown;
+            name: string;
+            /** @enum {string} */
+            scope: "server" | "shared" | "client";
+        };
+        /** @description How it went from a rule to a place. */
+        RouteCountBody: {
+            /** Format: int64 */
+            delivered: number;
+            delivered_at?: string | null;
+            destination_id: string;
+            /**
+             * Format: int64
+             * @description Messages that went nowhere: nothing of them may leave, they are too large, or there was no
+             *     room.
+             */
+            dropped: number;
+            failed_at?: string | null;
+            /** @enum {string} */
+            last_error?: "unreachable" | "failing" | "refused" | "redirect" | "not_allowed" | "full" | "looped";
+            /** Format: int64 */
+            last_status?: number | null;
+            /**
+             * Format: int64
+             * @description Messages that were to go there.
+             */
+            matched: number;
+            /** @description When the first message that waits is tried; null: none waits. */
+            next_at?: string | null;
+            /** Format: int64 */
+            parked: number;
+            /**
+             * Format: int64
+             * @description Tries that failed.
+             */
+            retried: number;
+            rule_id: string;
+        };
+        /** @description A place outside. */
+        RouteDestinationBody: {
+            created_at: string;
+            enabled: boolean;
+            id: string;
+            instructed_at: string;
+            /** @description Who said that this recipient is instructed, and when. */
+            instructed_by: string;
+            /** @enum {string} */
+            kind: "webhook" | "mqtt" | "nats" | "topic" | "mail";
+            name: string;
+            /** @description What for. */
+            purpose: string;
+            /** @description Who receives what is sent there. */
+            recipient: string;
+            /** @description Topic or subject at a broker, or the template of a topic inside. */
+            topic?: string | null;
+            /** @description For those who may not send there without what stands behind the host: it may be a secret. */
+            url: string;
+            /** @description Who signs in at a broker. */
+            user?: string | null;
+            /** @description Who gets mail. */
+            user_ids: string[];
+            /**
+             * Format: int64
+             * @description For `If-Match`.
+             */
+            version: number;
+        };
+        /** @description What is set of a place. */
+        RouteDestinationFields: {
+            /** @description On when not given. */
+            enabled?: boolean | null;
+            /**
+             * @description That the recipient is one that your organisation instructed. Nothing leaves without it; a
+             *     `topic` needs none.
+             */
+            instructed?: boolean;
+            /** @enum {string} */
+            kind: "webhook" | "mqtt" | "nats" | "topic" | "mail";
+            name: string;
+            /**
+             * @description The password of that user. When a destination is changed, the one that is known stays; it
+             *     is needed again where address, topic or user is another.
+             */
+            password?: string | null;
+            purpose: string;
+            recipient: string;
+            /**
+             * @description Topic or subject at a broker. Of a `topic` its template, in which `{device}`, `{type}` and
+             *     `{topic}` stand for those of a message.
+             */
+            topic?: string | null;
+            /** @description `https://...`, `mqtts://host:port` or `nats://host:port`; none of a `topic`. */
+            url?: string;
+            /** @description Who signs in at a broker; nobody when not given. */
+            user?: string | null;
+            /** @description Of `mail`: up to ten people of the organisation. Only confirmed addresses are written to. */
+            user_ids?: string[];
+        };
+        /** @description Which messages a rule is about. */
+        RouteMatchBody: {
+            /** @enum {string} */
+            kind: "messages";
+            topic: string;
+        } | {
+            /** @description Only of devices whose attributes are as all of these say. */
+            attributes?: components["schemas"]["RouteAttributeBody"][];
+            device_ids?: string[];
+            /** @description Groups of devices, as they are when a message comes. */
+            group_ids?: string[];
+            keys?: string[];
+            /** @enum {string} */
+            kind: "readings";
+            twin_id?: string | null;
+            types?: string[];
+        };
+        /** @description A rule. */
+        RouteRuleBody: {
+            created_at: string;
+            destination_ids: string[];
+            enabled: boolean;
+            expression?: string | null;
+            id: string;
+            matches: components["schemas"]["RouteMatchBody"];
+            name: string;
+            /**
+             * Format: int64
+             * @description For `If-Match`.
+             */
+            version: number;
+        };
+        /** @description A rule as it is written. */
+        RouteRuleFields: {
+            destination_ids: string[];
+            /** @description On when not given. */
+            enabled?: boolean | null;
+            /** @description A condition that has to hold besides, such as `values.temperature > 30`. */
+            expression?: string | null;
+            matches: components["schemas"]["RouteMatchBody"];
+            name: string;
+        };
+        /** @description What became of a sample. */
+        RouteSampleBody: {
+            /** @description Whether it was taken. */
+            delivered: boolean;
+            /** @description Why it was not taken, in words. */
+            problem?: string | null;
+            /**
+             * Format: int32
+             * @description The HTTP status that was answered.
+             */
+            status?: number | null;
         };
         /** @description A device's answer, or the call that is kept. */
         RpcAnswer: {
@@ -5121,6 +6287,40 @@ export interface components {
             severity: "critical" | "high" | "medium" | "low";
             /** @description What usually helps. */
             what_helps?: string;
+        };
+        /** @description A payload to try a decoder on. */
+        SamplePayloadBody: {
+            /**
+             * @description The payload in this format.
+             * @default
+             */
+            data?: string;
+            /**
+             * @description The readings that should come out, as JSON text: one object, or an array of them.
+             * @default null
+             */
+            expected?: string | null;
+            /**
+             * @description `hex`, `base64` or `text`.
+             * @default
+             */
+            format?: string;
+            /** @default  */
+            name?: string;
+            /**
+             * @description The topic; that of telemetry if empty.
+             * @default
+             */
+            topic?: string;
+        };
+        /** @description What came of a sample: readings or a fault. */
+        SampleResultBody: {
+            /** @description The readings, as JSON text. */
+            decoded?: string | null;
+            fault?: components["schemas"]["DecoderFaultBody"] | null;
+            /** @description Whether the readings are what should come out; null: nobody said what should. */
+            matches?: boolean | null;
+            name: string;
         };
         /** @description Which devices a rule watches; everything given must hold. */
         ScopeBody: {
@@ -5227,6 +6427,49 @@ export interface components {
         SignInRulesBody: {
             /** @description Whether everybody needs a second factor. */
             second_factor_required: boolean;
+        };
+        /** @description The simulation of a device, if there is one. */
+        SimulationAnswer: {
+            simulation?: components["schemas"]["SimulationBody"] | null;
+        };
+        /** @description A simulation that runs, or ran within the last day. */
+        SimulationBody: {
+            /** @description When it ends, or ended. */
+            ends_at: string;
+            /** @description Why it ended before its time. */
+            failure?: string | null;
+            /** Format: int64 */
+            interval_seconds: number;
+            /** @description `temperature`, `co2`, `power_meter` or `door`. */
+            profile: string;
+            /**
+             * Format: int64
+             * @description Messages that it sent, and those that were stored.
+             */
+            published: number;
+            running: boolean;
+            /** Format: int64 */
+            stored: number;
+        };
+        /** @description What to simulate. */
+        SimulationFields: {
+            /**
+             * Format: int32
+             * @description Seconds between readings, 1 to 60; 5 when not given.
+             * @default null
+             */
+            interval_seconds?: number | null;
+            /**
+             * Format: int32
+             * @description For how long, at most 10; 5 when not given.
+             * @default null
+             */
+            minutes?: number | null;
+            /**
+             * @description `temperature` (the default), `co2`, `power_meter` or `door`.
+             * @default null
+             */
+            profile?: string | null;
         };
         /** @description Where a model came from. */
         SourceBody: {
@@ -5600,6 +6843,11 @@ export interface components {
             gateway_id?: string | null;
             /** @description Whether it may speak for other devices; alone, without `gateway_id`. */
             is_gateway?: boolean | null;
+            /**
+             * @description Whether it is a host application of Sparkplug B. To make it one takes the right to command
+             *     devices in the whole tenant.
+             */
+            is_sparkplug_host?: boolean | null;
             name?: string | null;
             type?: string | null;
             units?: {
@@ -5632,6 +6880,15 @@ export interface components {
             id: string;
             name: string;
             roles: ("owner" | "administrator" | "operator" | "analyst" | "viewer" | "auditor" | "privacy_officer" | "security_lead" | "integrator" | "support")[];
+        };
+        /** @description A device that waits to be claimed. */
+        WaitingDeviceBody: {
+            /** @description Whether its name is enough to claim it. */
+            by_name_alone: boolean;
+            device_id: string;
+            expires_at: string;
+            name: string;
+            opened_at: string;
         };
         /** @description What a person enters behind a one-time link. */
         WelcomeBody: {
@@ -7064,6 +8321,474 @@ export interface operations {
             };
         };
     };
+    provisioning_claims: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceClaimsBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_claim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClaimFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClaimSettingsFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_profiles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_DeviceProfileBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceProfileFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceProfileBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_try_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecoderTestFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SampleResultBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_profile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceProfileBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceProfileFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceProfileBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_devices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProfileDevicesBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_assign: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileDevicesBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_release: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileDevicesBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceProfileBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    device_profiles_versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_DeviceProfileVersionBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     devices_list: {
         parameters: {
             query?: {
@@ -7073,6 +8798,8 @@ export interface operations {
                 twin_id?: string | null;
                 /** @description Some of these: ids with commas between, at most 100. */
                 ids?: string | null;
+                /** @description Only those of which a message was refused since the platform started. */
+                has_refusals?: boolean | null;
                 /** @description As given by the page before. */
                 cursor?: string | null;
                 /** @description Rows of a page, at most 500. */
@@ -7332,6 +9059,103 @@ export interface operations {
             };
         };
     };
+    provisioning_device_claim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceClaimBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_give_back: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_connections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ConnectionBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     devices_credentials: {
         parameters: {
             query?: never;
@@ -7453,6 +9277,102 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_edge_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_EdgeKeyBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_register_edge_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EdgeKeyFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EdgeKeyBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_revoke_edge_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                edge_key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7615,6 +9535,101 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_simulation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimulationAnswer"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimulationFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimulationBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    devices_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9397,6 +11412,559 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_counts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RouteCountBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_destinations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RouteDestinationBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_create_destination: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RouteDestinationFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeRouteDestinationBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_replace_destination: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RouteDestinationFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RouteDestinationBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_delete_destination: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_renew_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeRouteDestinationBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_test_destination: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RouteSampleBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_parked: {
+        parameters: {
+            query?: {
+                rule_id?: string | null;
+                destination_id?: string | null;
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ParkedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_replay_all: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayedBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_open_parked: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ParkedMessageBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_discard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_replay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayedBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RouteRuleBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_create_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RouteRuleFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RouteRuleBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_replace_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RouteRuleFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RouteRuleBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    routing_delete_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
