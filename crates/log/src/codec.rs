@@ -42,7 +42,6 @@ const QUALITY_MASK: u8 = 0b0001_1000;
 const SAME_TIME: u8 = 0b0010_0000;
 const NEXT_KEY: u8 = 0b0100_0000;
 const NEW_KEY: u8 = 0b1000_0000;
-
 const TYPE_DOUBLE: u8 = 0;
 const TYPE_INTEGER: u8 = 1;
 const TYPE_FALSE: u8 = 2;

@@ -44,8 +44,8 @@ pub const STRING_BYTES_MAX: usize = 8 * 1024;
 pub const ARRAY_ITEMS_MAX: usize = 4096;
 /// Most keys of a map, with all that is in it.
 pub const MAP_KEYS_MAX: usize = 1024;
-/// Largest value in a variable, in items of arrays with all that is in it: a key weighs as four, and
-/// sixteen bytes of a text or key as one.
+/// Largest value in a variable, in items of arrays with all that is in it: a key weighs as four,
+/// and sixteen bytes of a text or key as one.
 pub const VALUE_WEIGHT_MAX: usize = 16 * 1024;
 /// Deepest nesting of arrays and maps in a variable.
 pub const VALUE_DEPTH_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! What lets devices in by themselves, for the checks that ask for others' things: an authority
 //! that is nobody's and a profile whose secret nobody knows. A profile of devices that is off. What
-//! is sent to devices: a call that was withdrawn, a package of nothing and a key of an edge that was
-//! revoked.
+//! is sent to devices: a call that was withdrawn, a package of nothing and a key of an edge that
+//! was revoked.
 
 use std::collections::BTreeMap;
 

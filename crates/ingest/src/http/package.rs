@@ -22,8 +22,8 @@ use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{Chunk, ChunkRequest, DeviceSession, Origin, PackageKind, Transport};
 use crate::traits::SubmitError;
 
-/// Most packages, or pieces of one, that are being given out at once: 512 KiB of each are in memory,
-/// or twice as much, until their device has read them.
+/// Most packages, or pieces of one, that are being given out at once: 512 KiB of each are in
+/// memory, or twice as much, until their device has read them.
 const DOWNLOADS_MAX: usize = 512;
 const TENANT_DOWNLOADS_MAX: usize = 256;
 const DEVICE_DOWNLOADS_MAX: usize = 4;

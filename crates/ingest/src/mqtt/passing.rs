@@ -13,8 +13,8 @@ use crate::sparkplug::NO_CREDENTIAL;
 use crate::traits::SubmitError;
 
 impl Broker {
-    /// Publishes a message that is no client's own. `Ok` says that it is durable, and that everybody
-    /// has been offered it who has subscribed. What it costs in deliveries is waited for.
+    /// Publishes a message that is no client's own. `Ok` says that it is durable, and that
+    /// everybody has been offered it who has subscribed. What it costs in deliveries is waited for.
     pub async fn pass_on(&self, message: Arc<RelayMessage>) -> Result<(), SubmitError> {
         // While it is held, what stands in the log before the message is not let go.
         let epoch = self.sessions.epoch();

@@ -115,7 +115,10 @@ impl Receipts {
     /// It is durable that these are free, as the connection's PUBRELs said.
     pub(crate) fn freed(&mut self, ids: &[u16], link: u64) {
         for id in ids {
-            let is_left = |receipt: &Receipt| matches!(receipt.stage, Stage::Leaving(from, _) if from == link);
+            let is_left = |receipt: &Receipt| match receipt.stage {
+                Stage::Leaving(from, _) => from == link,
+                _ => false,
+            };
             if self.0.get(id).is_some_and(is_left) {
                 self.0.remove(id);
             }

@@ -52,10 +52,9 @@ impl Relays {
             known.tenants.retain(|_, relay| relay.strong_count() > 0);
             known.sweep_at = known.tenants.len() * 2;
         }
-        let bytes = Bytes::new(Arc::clone(&self.bytes));
         let relay = Arc::new(TenantRelay {
             tree: RwLock::default(),
-            bytes,
+            bytes: Bytes::new(Arc::clone(&self.bytes)),
             under_way: AtomicUsize::new(0),
             waiting_wills: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),

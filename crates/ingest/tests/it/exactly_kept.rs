@@ -9,9 +9,8 @@ use tokio::time::timeout;
 use veritwin_ingest::mqtt::Broker;
 use veritwin_ingest::{SinkEntry, SubmitError};
 
-use crate::mqtt_kept::{
-    Journal, begin_anew, connect_for_hours, message, nothing_waits, open, park, tell,
-};
+use crate::mqtt_kept::{Journal, begin_anew, message, nothing_waits, open, park, tell};
+use crate::packets::connect_for_hours;
 use crate::platform::{Client, TELEMETRY, connect, publish, subscribe};
 
 fn again(message: &[u8]) -> Vec<u8> {

@@ -488,39 +488,3 @@ async fn too_many_connections_are_told_the_limit() {
     let broker = Arc::clone(&broker);
     connected(&broker, 5).await;
 }
-
-#[tokio::test]
-async fn a_device_lets_itself_be_claimed_and_is_told_why_not() {
-    let topic = "v1/devices/me/claim";
-    for level in [4, 5] {
-        let (broker, store) = broker(IngestLimits::default());
-        let mut client = Client::open(&broker);
-        client.send(&connect(level, 2, "c1", "token")).await;
-        client.packet().await;
-        let payload = br#"{"secretKey":"a secret","durationMs":60000}"#;
-        client.send(&publish(level, 1, 7, topic, payload)).await;
-        client.expect(&[0x40, 2, 0, 7]).await;
-        client.send(&publish(level, 1, 8, topic, b"")).await;
-        client.expect(&[0x40, 2, 0, 8]).await;
-        let millis = Some(std::time::Duration::from_millis(60_000));
-        let claims = store.claims.lock().clone();
-        assert_eq!(claims, [("a secret".to_owned(), millis), (String::new(), None)]);
-        // Its acknowledgement says it, or where that cannot a record; the connection stays.
-        for (payload, code, part) in [
-            (&br#"{"secretKey":"refused"}"#[..], 0x87, "not this one"),
-            (&b"7"[..], 0x99, "secretKey (text)"),
-        ] {
-            client.send(&publish(level, 1, 9, topic, payload)).await;
-            let answer = client.packet().await;
-            if level == 5 {
-                assert_eq!((answer[0], answer[4]), (0x40, code), "{answer:02x?}");
-                assert!(String::from_utf8_lossy(&answer).contains(part), "{answer:02x?}");
-            } else {
-                assert_eq!(answer, [0x40, 2, 0, 9]);
-                let refusals = store.refusals();
-                assert!(refusals.last().is_some_and(|one| one.contains(part)), "{refusals:?}");
-            }
-        }
-        assert!(store.readings().is_empty());
-    }
-}

@@ -14,6 +14,7 @@ use veritwin_ingest::{
     Arrivals, EntryRefused, Login, Origin, Placed, Sink, SinkEntry, SubmitError,
 };
 
+use crate::packets::connect_for_hours;
 use crate::platform::{
     API_KEY, CREDENTIAL, Client, DEVICE, Door, NOW_MICROS, TENANT, connect, packet, publish,
     refuse_wide, subscribe, text,
@@ -395,14 +396,6 @@ async fn a_hosts_will_says_after_a_restart_that_it_is_gone() {
 /// A CONNECT of 5.0 that begins a session of two hours anew.
 pub(crate) fn begin_anew(client_id: &str) -> Vec<u8> {
     connect_for_hours(client_id, 0x82)
-}
-
-/// A CONNECT of 5.0 with these flags and a session of two hours.
-pub(crate) fn connect_for_hours(client_id: &str, flags: u8) -> Vec<u8> {
-    let mut body = text("MQTT");
-    body.extend_from_slice(&[5, flags, 0, 60, 5, 0x11, 0, 0, 0x1c, 0x20]);
-    body.extend([text(client_id), text("token")].concat());
-    packet(0x10, &body)
 }
 
 #[tokio::test(start_paused = true)]

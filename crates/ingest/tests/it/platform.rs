@@ -23,6 +23,7 @@ use veritwin_ingest::{
 };
 
 pub(crate) use crate::children::child_of;
+pub(crate) use crate::packets::{connect, packet, publish, subscribe, text};
 
 pub(crate) const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([2; 16]);
@@ -431,64 +432,6 @@ impl Client {
         drop(self.stream);
         self.server.await.expect("served");
     }
-}
-
-/// A fixed header before `body`.
-pub(crate) fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![first_byte];
-    let mut length = body.len();
-    loop {
-        let low = u8::try_from(length & 0x7f).expect("seven bits");
-        length >>= 7;
-        out.push(if length > 0 { low | 0x80 } else { low });
-        if length == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(body);
-    out
-}
-
-pub(crate) fn text(text: &str) -> Vec<u8> {
-    let mut out = u16::try_from(text.len()).expect("short").to_be_bytes().to_vec();
-    out.extend_from_slice(text.as_bytes());
-    out
-}
-
-/// CONNECT with a token. `level` 4 or 5.
-pub(crate) fn connect(level: u8, flags: u8, client_id: &str, token: &str) -> Vec<u8> {
-    let mut body = text("MQTT");
-    body.extend_from_slice(&[level, flags | 0x80, 0, 60]);
-    if level == 5 {
-        body.push(0);
-    }
-    body.extend(text(client_id));
-    body.extend(text(token));
-    packet(0x10, &body)
-}
-
-pub(crate) fn publish(level: u8, qos: u8, id: u16, topic: &str, payload: &[u8]) -> Vec<u8> {
-    let mut body = text(topic);
-    if qos > 0 {
-        body.extend_from_slice(&id.to_be_bytes());
-    }
-    if level == 5 {
-        body.push(0);
-    }
-    body.extend_from_slice(payload);
-    packet(0x30 | (qos << 1), &body)
-}
-
-pub(crate) fn subscribe(level: u8, id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
-    let mut body = id.to_be_bytes().to_vec();
-    if level == 5 {
-        body.push(0);
-    }
-    for (filter, qos) in filters {
-        body.extend(text(filter));
-        body.push(*qos);
-    }
-    packet(0x82, &body)
 }
 
 /// A connected client.

@@ -12,6 +12,7 @@ use veritwin_app::{App, Error, IsolationFixture, ProbeAnswer};
 use veritwin_domain::DeviceId;
 
 use super::Wiring;
+use super::kinds::kind;
 use super::walk::{Answered, Ask, Walk, ask};
 use crate::api;
 
@@ -52,45 +53,6 @@ struct Operation {
 struct Operations {
     owned: Vec<Operation>,
     nobodys: usize,
-}
-
-/// The kind of thing that a parameter of a path names.
-fn kind(path: &str, parameter: &str) -> Option<&'static str> {
-    let named = ["call", "credential", "device", "edge_key", "host"];
-    let named = named.into_iter().find(|name| *name == parameter);
-    if named.is_some() || parameter != "id" {
-        return named;
-    }
-    let collection = path.strip_prefix("/v1/")?.split('/').next()?;
-    let kinds = [
-        ("alerts", "alert"),
-        ("api-keys", "api_key"),
-        ("device-authorities", "device_authority"),
-        ("device-profiles", "device_profile"),
-        ("devices", "device"),
-        ("holds", "hold"),
-        ("incidents", "incident"),
-        ("invitations", "invitation"),
-        ("packages", "package"),
-        ("provision-profiles", "provision_profile"),
-        ("route-destinations", "route_destination"),
-        ("route-messages", "route_message"),
-        ("route-rules", "route_rule"),
-        ("rules", "rule"),
-        ("tenants", "tenant"),
-        ("security-alerts", "security_alert"),
-        ("stream-declarations", "stream_act"),
-        ("stream-rules", "stream_rule"),
-        ("support-grants", "support_grant"),
-        ("support-tickets", "ticket"),
-        ("twins", "twin"),
-        ("users", "user"),
-        ("roles", "role"),
-        ("groups", "group"),
-        ("workspaces", "workspace"),
-        ("grants", "grant"),
-    ];
-    kinds.into_iter().find(|(name, _)| *name == collection).map(|(_, kind)| kind)
 }
 
 fn parameters(path: &str) -> Vec<String> {

@@ -8,6 +8,7 @@ mod arrow;
 mod cookies;
 mod flood;
 mod isolation;
+mod kinds;
 mod opening;
 mod refused;
 mod refused_mqtt;

@@ -24,8 +24,8 @@ pub(super) async fn decoder(app: &App, tenant: TenantId, device: DeviceId) -> Pa
     PayloadDecoder::new(Arc::new(DeviceDecoder { app: app.clone(), on, tenant, device }))
 }
 
-/// By its type, or as it looks: bytes may begin with a brace by chance, and what is said to be bytes
-/// is not looked at.
+/// By its type, or as it looks: bytes may begin with a brace by chance, and what is said to be
+/// bytes is not looked at.
 fn is_json(content_type: &str, payload: &[u8]) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind == "application/json" || kind.ends_with("+json") {
