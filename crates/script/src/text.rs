@@ -92,6 +92,14 @@ fn texts(engine: &mut Engine) {
         Ok(count(text.chars().count()))
     });
     engine.register_fn("is_empty", |text: &str| text.is_empty());
+    engine.register_fn("+", |text: &str, number: i64| -> Answer<String> {
+        take_text(text)?;
+        Ok(format!("{text}{number}"))
+    });
+    engine.register_fn("+", |text: &str, number: f64| -> Answer<String> {
+        take_text(text)?;
+        Ok(format!("{text}{number}"))
+    });
     engine.register_fn("contains", |text: &str, part: &str| -> Answer<bool> {
         take_text(text)?;
         Ok(text.contains(part))

@@ -1,5 +1,6 @@
 //! The list of a device's connections, over the end of the platform.
 
+use super::credentials::administrator;
 use super::*;
 use crate::model::ConnectionView;
 
@@ -20,22 +21,22 @@ async fn what_went_with_the_platform_does_not_seem_to_go_on() {
         code: None,
         reason: None,
     };
-    let device = customer.device;
+    let (person, device) = (administrator(&world, &customer), customer.device);
     world.app.connection_opened((customer.tenant(), device), 1, view.clone());
-    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    let listed = world.app.device_connections(&person, device).await.expect("listed");
     assert_eq!(listed, std::slice::from_ref(&view), "before it is written");
     world.app.flush_connections().await;
-    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    let listed = world.app.device_connections(&person, device).await.expect("listed");
     assert_eq!(listed, std::slice::from_ref(&view));
 
     world.clock.advance(Duration::from_secs(60));
     let world = world.reopen().await;
     let ended = ConnectionView { ended_at: Some(world.app.0.started_at), ..view };
     // Whether or not that is written yet.
-    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    let listed = world.app.device_connections(&person, device).await.expect("listed");
     assert_eq!(listed, std::slice::from_ref(&ended));
     world.app.flush_connections().await;
-    let listed = world.app.device_connections(&customer.context, device).await.expect("listed");
+    let listed = world.app.device_connections(&person, device).await.expect("listed");
     assert_eq!(listed, [ended]);
     world.app.close().await;
 }

@@ -23,7 +23,7 @@ fn basic(password: Option<&str>) -> NewCredential {
 }
 
 /// Somebody who administers the tenant, signed in just now.
-fn administrator(world: &World, customer: &Customer) -> OpContext {
+pub(super) fn administrator(world: &World, customer: &Customer) -> OpContext {
     let at = world.app.clock().now();
     let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
     let (user, session) = (UserId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));

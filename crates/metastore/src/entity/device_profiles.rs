@@ -180,6 +180,7 @@ impl TenantTx {
             .insert(DEVICES)
             .set("device_id", device)
             .set("profile_id", profile)
+            .set("version", 1u64)
             .set("created_at", self.core.at)
             .or_overwrite(&["tenant_id", "device_id"], &["profile_id", "created_at"]);
         self.core.insert(insert).await.map(drop)

@@ -52,6 +52,7 @@ pub(super) const TABLES: &[TableDef] = &[
             column("tenant_id", ColumnKind::Id, Category::DeviceRegistry),
             column("device_id", ColumnKind::Id, Category::DeviceRegistry),
             column("profile_id", ColumnKind::Id, Category::DeviceRegistry),
+            column("version", ColumnKind::Integer, Category::DeviceRegistry),
             column("created_at", ColumnKind::Time, Category::DeviceRegistry),
         ],
         primary_key: &["tenant_id", "device_id"],

@@ -113,6 +113,8 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/device-authorities/code") => json!({"certificate": ""}),
         (_, "/v1/device-authorities/{id}") => json!({"name": ""}),
         (_, "/v1/devices") => json!({"name": ""}),
+        (_, "/v1/device-claims/settings") => json!({"by_name_alone": false}),
+        (_, path) if path.starts_with("/v1/device-") => json!({"name": ""}),
         (_, "/v1/devices/{id}/edge-keys") => json!({"public_key": ""}),
         (_, "/v1/devices/{id}/sparkplug/commands") => json!({"metric": "probe", "value": 1}),
         (_, "/v1/devices/{id}/rpc") => json!({"method": "probe", "params": {}, "timeout_ms": 100}),

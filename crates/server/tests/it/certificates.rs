@@ -260,6 +260,7 @@ fn the_operators_certificate_is_replaced_while_running_and_told_of_before_it_end
     assert_eq!(platform.stderr().matches(alarm).count(), 1, "told once");
     // A session that was there stays; who comes now is shown the new one.
     assert_eq!(session.publish("v1/devices/me/telemetry", b"{\"t\":2}").0, 0);
+    let http = over(&platform, &first.authority);
     assert!(Mqtt::connect(&http, Version::V5, &device.token).is_err());
     let http = over(&platform, &next.authority);
     assert!(Mqtt::connect(&http, Version::V5, &device.token).is_ok());

@@ -36,10 +36,12 @@ impl World {
         let lists = ["devices", "twins", "rules", "users", "alerts"];
         let mut state: Vec<Value> =
             lists.iter().map(|list| tenant.get(&format!("/v1/{list}")).expect(200)).collect();
-        // A connection changes whether and when a device was seen, not what is known of it.
+        // A connection changes whether and when a device was seen, and a mistake what was refused
+        // of it last, not what is known of it.
         for device in state[0]["items"].as_array_mut().unwrap() {
             device["online"] = Value::Null;
             device["last_seen_at"] = Value::Null;
+            device["last_refusal"] = Value::Null;
         }
         let keys = tenant.get("/v1/api-keys").expect(200);
         state.push(json!(keys["items"].as_array().unwrap().len()));

@@ -66,6 +66,8 @@ impl Papers {
     pub(crate) fn new() -> Self {
         let root_key = rcgen::KeyPair::generate().unwrap();
         let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        // Other programs take two of one name for one that vouches for itself.
+        root.distinguished_name.push(rcgen::DnType::CommonName, "authority");
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = root.self_signed(&root_key).unwrap().pem();
         let issuer = rcgen::Issuer::from_ca_cert_pem(&authority, &root_key).unwrap();
