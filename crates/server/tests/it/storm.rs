@@ -17,11 +17,13 @@ use crate::tenant::{Device, Tenant};
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 /// So many clients' ends are worked on at once.
 const THREADS: usize = 32;
+/// And so many devices are made at once: the records take one after the other.
+const MAKERS: usize = 4;
 /// A client whose connection is refused tries again after so long.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// What `each` gives for every number, on some threads.
-fn on_threads<T: Send>(count: usize, each: impl Fn(usize) -> T + Sync) -> Vec<T> {
+fn on_threads<T: Send>(threads: usize, count: usize, each: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let (next, each) = (&next, &each);
     let work = move || {
@@ -35,7 +37,7 @@ fn on_threads<T: Send>(count: usize, each: impl Fn(usize) -> T + Sync) -> Vec<T>
         }
     };
     let mut all = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let ended = threads.into_iter().flat_map(|thread| thread.join().expect("a thread"));
         ended.collect::<Vec<_>>()
     });
@@ -91,8 +93,8 @@ fn beside<T>((calm, meter): (&Tenant, &Device), what: impl FnOnce() -> T) -> (T,
 fn storm(mut platform: Platform, count: usize) {
     let (tenant, calm) = (platform.tenant(), platform.tenant());
     let meter = calm.device("meter");
-    let devices = on_threads(count, |number| tenant.device(&format!("storm-{number}")));
-    let clients = on_threads(count, |number| {
+    let devices = on_threads(MAKERS, count, |number| tenant.device(&format!("storm-{number}")));
+    let clients = on_threads(THREADS, count, |number| {
         let (mut client, present, _) = come_in(&platform, &devices[number]);
         assert!(!present);
         say(&mut client, 1);
@@ -106,7 +108,7 @@ fn storm(mut platform: Platform, count: usize) {
 
     let started = Instant::now();
     let (back, slowest, served) = beside((&calm, &meter), || {
-        on_threads(count, |number| {
+        on_threads(THREADS, count, |number| {
             let (mut client, present, tried) = come_in(&platform, &devices[number]);
             assert!(present, "{} has lost its session", devices[number].name);
             say(&mut client, 2);
