@@ -30,7 +30,7 @@ const PROOFS_MAX: usize = 3;
 /// Bits flipped in copies of each batch: one in the payload, one in the leaf.
 const FLIPS: u64 = 2;
 /// A platform that has just started seals its first batch within this time.
-const FIRST_BATCH_WAIT: Duration = Duration::from_secs(12);
+const FIRST_BATCH_WAIT: Duration = Duration::from_secs(25);
 const FIRST_BATCH_LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
