@@ -143,6 +143,8 @@ function One({ one, edit }: { one: DeviceProfile; edit: () => void }) {
         name={name}
         action={i18n.t('Delete')}
         onConfirm={async () => {
+          // What is open of it would be asked for once more when it is gone.
+          setOpen(null)
           await client.DELETE('/v1/device-profiles/{id}', { params: { path: { id: one.id } } })
           await refresh()
         }}
