@@ -20,11 +20,11 @@ impl LedgerJob {
     ) -> Result<()> {
         let statement = EdgeStatement::decode(&edge.statement)
             .map_err(|error| Error::Internal(format!("an edge's statement: {error}")))?;
-        if self.logs.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
+        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
             self.seal(tenant, Act::Batch).await?;
         }
         let app = self.app.clone();
-        let log = self.logs.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         log.waiting_from.get_or_insert(position);
         log.sealed_at = log.sealed_at.max(app.clock().now());
         let sealed_at = log.sealed_at;
