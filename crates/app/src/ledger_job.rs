@@ -15,6 +15,7 @@ use veritwin_domain::{LogId, TenantId, Timestamp};
 use veritwin_keys::SigningKey;
 use veritwin_ledger::{
     Act, Append, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, RecordBytes,
+    SealedBatch,
 };
 use veritwin_log::{Committed, Consumer, Entry, Record, Unreadable};
 use veritwin_outbound::archive::ArchiveError;
@@ -85,6 +86,28 @@ impl App {
                 tracing::warn!(%error, "the last ledger checkpoints are not written down");
             }
         });
+    }
+}
+
+impl TenantLog {
+    /// Gives what signs the next leaf to whoever seals it, with the leaf in front of it and the
+    /// time.
+    fn with_signer<R>(
+        &mut self,
+        app: &App,
+        tenant: TenantId,
+        seal: impl FnOnce(Option<&LeafReference>, Timestamp, &BatchSigner<'_>) -> R,
+    ) -> Result<R> {
+        self.sealed_at = self.sealed_at.max(app.clock().now());
+        let dek = app.payload_dek(tenant, self.sealed_at)?;
+        let signer = BatchSigner {
+            tenant,
+            dek: &dek,
+            origin: &self.origin,
+            key: &self.key,
+            rng: app.0.rng.as_ref(),
+        };
+        Ok(seal(self.previous.as_ref(), self.sealed_at, &signer))
     }
 }
 
@@ -330,37 +353,36 @@ impl LedgerJob {
 
     /// Seals the open batch of a log and waits until the archive has it.
     async fn seal(&mut self, tenant: TenantId, act: Act) -> Result<u64> {
-        let app = self.app.clone();
         let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        log.sealed_at = log.sealed_at.max(app.clock().now());
-        let sealed_at = log.sealed_at;
-        let dek = app.payload_dek(tenant, sealed_at)?;
-        let signer = BatchSigner {
-            tenant,
-            dek: &dek,
-            origin: &log.origin,
-            key: &log.key,
-            rng: app.0.rng.as_ref(),
-        };
-        let previous = log.previous;
-        let builder = std::mem::replace(
-            &mut log.builder,
-            BatchBuilder::new(BatchLimits::default(), previous.as_ref()),
-        );
-        let sealed = builder
-            .seal(act, previous.as_ref(), sealed_at, &signer)
+        let fresh = BatchBuilder::new(BatchLimits::default(), log.previous.as_ref());
+        let builder = std::mem::replace(&mut log.builder, fresh);
+        let sealed = log
+            .with_signer(&self.app, tenant, |previous, sealed_at, signer| {
+                builder.seal(act, previous, sealed_at, signer)
+            })?
             .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
+        let reached = log.reached;
+        self.append(tenant, sealed, reached).await
+    }
+
+    /// Appends a leaf, and waits until the archive has it: everything of the tenant before
+    /// `reached` is sealed then.
+    async fn append(&mut self, tenant: TenantId, sealed: SealedBatch, reached: u64) -> Result<u64> {
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
+        let reference = sealed.reference();
         let append = Append {
             log: log.log,
             expected_size: log.size,
-            cursor: app.0.lineage.cursor(log.reached),
-            entry: sealed.entry.clone(),
-            payload: sealed.payload.clone(),
+            cursor: self.app.0.lineage.cursor(reached),
+            entry: sealed.entry,
+            payload: sealed.payload,
         };
-        let reference = sealed.reference();
-        let appended = send(&app, &append).await?;
-        app.count_ledger_bytes(tenant, sealed.payload.map_or(0, |all| all.len()));
+        let appended = send(&self.app, &append).await?;
+        if let Some(payload) = append.payload {
+            self.app.count_ledger_bytes(tenant, payload.len());
+        }
         self.heads.note(tenant, appended.checkpoint)?;
+        log.reached = reached;
         log.size = appended.size;
         log.waiting_from = None;
         log.builder = BatchBuilder::new(BatchLimits::default(), Some(&reference));
