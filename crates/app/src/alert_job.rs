@@ -163,8 +163,9 @@ impl LaneJob for AlertJob {
         Ok(())
     }
 
-    async fn read_in(&mut self, tenant: TenantId, position: u64) -> Step<Self> {
-        self.take_in(tenant, position, true).await;
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Step<Self> {
+        let (tenant, read) = self.app.clone().read_alerts(tenant).await;
+        self.put_in(tenant, read, position, late).await;
         Ok(())
     }
 
@@ -221,12 +222,6 @@ impl AlertJob {
         }
     }
 
-    /// Reads a tenant in, or holds it with everything from `position` on.
-    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
-        let (tenant, read) = self.app.clone().read_alerts(tenant).await;
-        self.put_in(tenant, read, position, late).await;
-    }
-
     async fn put_in(&mut self, tenant: TenantId, read: Read, position: u64, late: bool) {
         match read {
             Ok((mut alerts, sources)) => {
@@ -257,7 +252,7 @@ impl AlertJob {
                     self.hold(tenant, self.lanes.here, &error);
                 }
             } else if !self.lanes.held().contains(tenant) {
-                self.take_in(tenant, self.lanes.here, false).await;
+                let Ok(()) = self.take_in(tenant, self.lanes.here, false).await;
             }
         }
         self.settle(true).await;
@@ -401,12 +396,7 @@ impl AlertJob {
     async fn advance(&self) -> bool {
         // Held tenants come back to where they were; resting ones are written later.
         let resting = self.lanes.tenants.values().filter(|one| one.dirty).map(|one| one.stored_to);
-        match self.lanes.advance(resting.min()).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, "alert offset was not written");
-                false
-            }
-        }
+        let written = self.lanes.advance(resting.min()).await;
+        written.inspect_err(|error| tracing::warn!(%error, "alert offset was not written")).is_ok()
     }
 }

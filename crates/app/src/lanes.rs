@@ -150,11 +150,13 @@ pub(crate) trait LaneJob: Send + Sized {
         Ok(())
     }
 
-    /// Reads a tenant in as a late one, or holds it with everything from `position` on.
-    async fn read_in(&mut self, tenant: TenantId, position: u64) -> Step<Self>;
+    /// Reads a tenant in, or holds it with everything from `position` on.
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Step<Self>;
 
     /// Whether a late tenant that has had everything may go on with the others.
-    async fn may_join(&mut self, tenant: TenantId) -> Step<Self, bool>;
+    async fn may_join(&mut self, _tenant: TenantId) -> Step<Self, bool> {
+        Ok(true)
+    }
 
     /// The late tenants' lane could not be read.
     fn lost(&mut self, error: Error) -> Step<Self>;
@@ -193,7 +195,7 @@ pub(crate) trait LaneJob: Send + Sized {
             let lanes = self.lanes();
             let is_past = lanes.late.as_ref().is_some_and(|lane| lane.position() > position);
             if !is_past && !lanes.tenants.contains_key(&tenant) {
-                self.read_in(tenant, position).await?;
+                self.take_in(tenant, position, true).await?;
             }
         }
         if self.lanes().late.is_some() {

@@ -134,8 +134,8 @@ impl LaneJob for LedgerJob {
         Ok(())
     }
 
-    async fn read_in(&mut self, tenant: TenantId, position: u64) -> Result<()> {
-        match self.open(tenant, true).await {
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Result<()> {
+        match self.open(tenant, late).await {
             Ok(log) => drop(self.lanes.tenants.insert(tenant, log)),
             Err(error) => self.failed(tenant, position, error).await?,
         }

@@ -171,13 +171,10 @@ impl LaneJob for RouteJob {
         Ok(())
     }
 
-    async fn read_in(&mut self, tenant: TenantId, position: u64) -> Step<Self> {
-        self.take_in(tenant, position, true).await;
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Step<Self> {
+        let loaded = self.app.load_routes(tenant).await;
+        self.put_in(tenant, loaded, position, late);
         Ok(())
-    }
-
-    async fn may_join(&mut self, _: TenantId) -> Step<Self, bool> {
-        Ok(true)
     }
 
     fn lost(&mut self, error: Error) -> Step<Self> {
@@ -219,12 +216,6 @@ impl RouteJob {
         self.advance().await;
     }
 
-    /// Reads a tenant in, or holds it with everything from `position` on.
-    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
-        let loaded = self.app.load_routes(tenant).await;
-        self.put_in(tenant, loaded, position, late);
-    }
-
     fn put_in(&mut self, tenant: TenantId, loaded: Result<Vec<LiveRule>>, at: u64, late: bool) {
         match loaded {
             Ok(rules) if rules.is_empty() => {
@@ -262,7 +253,7 @@ impl RouteJob {
             if late || !self.lanes.held().contains(tenant) {
                 // A late one has not had what is before here.
                 let position = self.lanes.held().position(tenant).unwrap_or(self.lanes.here);
-                self.take_in(tenant, position, late).await;
+                let Ok(()) = self.take_in(tenant, position, late).await;
             }
         }
     }
@@ -340,12 +331,9 @@ impl RouteJob {
 
     /// Notes how far everybody is, held tenants included.
     async fn advance(&self) -> bool {
-        match self.lanes.advance(None).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, "the position of routing was not written");
-                false
-            }
-        }
+        let written = self.lanes.advance(None).await;
+        written
+            .inspect_err(|error| tracing::warn!(%error, "the position of routing was not written"))
+            .is_ok()
     }
 }
