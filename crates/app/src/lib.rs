@@ -68,6 +68,7 @@ mod job_tests;
 mod kept;
 mod key_level;
 mod knock;
+mod lanes;
 mod lately;
 mod ledger;
 mod ledger_head;
