@@ -8,4 +8,5 @@ mod limits;
 mod log;
 mod model;
 mod secrecy;
+mod simulation;
 mod support;
