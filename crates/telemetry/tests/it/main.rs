@@ -3,6 +3,7 @@
 mod concurrency;
 mod crash;
 mod expire;
+mod golden;
 mod latest;
 mod limits;
 mod log;
@@ -10,3 +11,4 @@ mod model;
 mod secrecy;
 mod simulation;
 mod support;
+mod tenants;

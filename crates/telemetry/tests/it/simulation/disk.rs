@@ -52,6 +52,7 @@ struct State {
     /// Files as they were at the stop: the log tidies up after a failed write, a dead process
     /// does not.
     left: Vec<(PathBuf, Vec<u8>)>,
+    syncs: u64,
 }
 
 impl State {
@@ -83,17 +84,23 @@ impl State {
 
 /// The disk; it outlives the processes that write on it.
 #[derive(Debug)]
-pub(super) struct Disk(Mutex<State>);
+pub(crate) struct Disk(Mutex<State>);
 
 impl Disk {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Mutex::new(State {
             rng: SeededRng::new(seed),
             plan: None,
             is_stopped: false,
             durable: BTreeMap::new(),
             left: Vec::new(),
+            syncs: 0,
         }))
+    }
+
+    /// How often a file was made durable.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.0.lock().syncs
     }
 
     pub(super) fn plan(&self, fault: DiskFault, writes_before: u64) {
@@ -164,7 +171,7 @@ fn zero(file: &mut fs::File, start: u64, end: u64) -> io::Result<()> {
 
 /// The disk as the log sees it.
 #[derive(Debug)]
-pub(super) struct DiskView(pub(super) Arc<Disk>);
+pub(crate) struct DiskView(pub(crate) Arc<Disk>);
 
 struct DiskFile {
     disk: Arc<Disk>,
@@ -237,6 +244,7 @@ impl LogWrite for DiskFile {
         if state.is_stopped {
             return Err(gone());
         }
+        state.syncs += 1;
         let fault = self.at_sync.take();
         if matches!(fault, None | Some(DiskFault::StopsAfterSync)) {
             state.durable.insert(self.path.clone(), self.bytes);

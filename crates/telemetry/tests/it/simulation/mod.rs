@@ -2,9 +2,9 @@
 //! clock that jumps, against an ordered map. One seed is one run: `VERITWIN_SEED` repeats it,
 //! `VERITWIN_SIMULATION_SEEDS` says how many there are.
 
-mod disk;
-mod model;
-mod objects;
+pub(crate) mod disk;
+pub(crate) mod model;
+pub(crate) mod objects;
 mod steps;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

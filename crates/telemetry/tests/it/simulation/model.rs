@@ -11,10 +11,10 @@ type Readings = BTreeMap<i64, (Value, Quality)>;
 
 /// Every reading that was committed; of one series and time the last to come.
 #[derive(Default)]
-pub(super) struct Model(BTreeMap<(TenantId, DeviceId, Key), Readings>);
+pub(crate) struct Model(BTreeMap<(TenantId, DeviceId, Key), Readings>);
 
 impl Model {
-    pub(super) fn take(&mut self, batch: &DeviceBatch) {
+    pub(crate) fn take(&mut self, batch: &DeviceBatch) {
         for reading in &batch.readings {
             let series = (batch.tenant, batch.device, reading.key.clone());
             let readings = self.0.entry(series).or_default();
@@ -23,7 +23,7 @@ impl Model {
     }
 
     /// Compares everything.
-    pub(super) async fn check(&self, engine: &Engine, now: Timestamp) {
+    pub(crate) async fn check(&self, engine: &Engine, now: Timestamp) {
         let mut latest: BTreeMap<(TenantId, DeviceId), Vec<(Key, i64, Value)>> = BTreeMap::new();
         let end = now.saturating_add(LATEST_AHEAD_MAX).as_micros();
         for ((tenant, device, key), readings) in &self.0 {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -68,10 +69,11 @@ enum Turn {
 }
 
 /// The store; it outlives the processes that use it.
-pub(super) struct Objects {
+pub(crate) struct Objects {
     inner: InMemory,
     state: Mutex<State>,
     late: Arc<Mutex<Vec<Late>>>,
+    puts: AtomicU64,
 }
 
 impl fmt::Debug for Objects {
@@ -91,8 +93,18 @@ fn injected() -> Error {
 }
 
 impl Objects {
-    pub(super) fn new() -> Self {
-        Self { inner: InMemory::new(), state: Mutex::default(), late: Arc::default() }
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: InMemory::new(),
+            state: Mutex::default(),
+            late: Arc::default(),
+            puts: AtomicU64::new(0),
+        }
+    }
+
+    /// How many writes were asked for. On a disk each is two fsyncs: the file's and its folder's.
+    pub(crate) fn puts(&self) -> u64 {
+        self.puts.load(Ordering::SeqCst)
     }
 
     pub(super) fn plan(&self, fault: StoreFault, requests_before: u64) {
@@ -174,6 +186,7 @@ impl Objects {
 #[async_trait]
 impl ObjectStore for Objects {
     async fn put_opts(&self, at: &Path, payload: PutPayload, o: PutOptions) -> Result<PutResult> {
+        self.puts.fetch_add(1, Ordering::SeqCst);
         if let Some(during) = self.during() {
             during().await;
         }
