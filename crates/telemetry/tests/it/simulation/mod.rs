@@ -2,6 +2,7 @@
 //! clock that jumps, against an ordered map. One seed is one run: `VERITWIN_SEED` repeats it,
 //! `VERITWIN_SIMULATION_SEEDS` says how many there are.
 
+mod cases;
 pub(crate) mod disk;
 pub(crate) mod model;
 pub(crate) mod objects;
