@@ -127,12 +127,12 @@ impl World {
     /// The process is killed or the power goes, and another one starts.
     async fn crash(&mut self, pending: Vec<DeviceBatch>) {
         let running = self.running.take();
-        self.end(running).await;
+        self.end(running);
         self.open(pending).await;
     }
 
     /// Ends a process at once: nothing that it still does has any effect.
-    async fn end(&self, running: Option<Running>) {
+    fn end(&self, running: Option<Running>) {
         self.disk.stop();
         self.objects.stop();
         // The log marks that it was closed when it is dropped, which nobody does in a crash.
@@ -148,13 +148,15 @@ impl World {
         } else {
             self.disk.after_a_kill();
         }
-        self.objects.land(|| self.below(2) == 0).await;
     }
 
     /// Starts a process. `pending` was appended and never acknowledged: it is there as a whole, or
     /// it is not.
     async fn open(&mut self, pending: Vec<DeviceBatch>) {
         for attempt in 0.. {
+            // What a process asked for and did not wait for is done before the next one looks, or
+            // never.
+            self.objects.land(|| self.below(2) == 0).await;
             self.disk.start();
             self.objects.start();
             let is_cut_off = !self.is_calm && attempt < OPENINGS_CUT_OFF_MAX && self.below(5) == 0;
@@ -169,9 +171,9 @@ impl World {
                     self.running = Some(running);
                     break;
                 }
-                Ok(running) => self.end(Some(running)).await,
+                Ok(running) => self.end(Some(running)),
                 Err(error) if !is_cut_off => panic!("it does not open: {error}"),
-                Err(_) if is_stopped => self.end(None).await,
+                Err(_) if is_stopped => self.end(None),
                 Err(_) => {}
             }
         }
