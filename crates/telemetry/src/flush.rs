@@ -113,6 +113,10 @@ impl Engine {
             inner.memory.write().frozen = None;
             return Ok(base.persisted_position);
         }
+        // Packs that no manifest can name would only fill the store.
+        if let Some(number) = commits.conflict {
+            return Err(TelemetryError::Conflict(number));
+        }
         let generation = base.generation_next;
         let built = if frozen.tenants.is_empty() {
             None
@@ -126,9 +130,8 @@ impl Engine {
         let mut new_packs = Vec::new();
         let mut next = (*base).clone();
         if let Some(built) = built {
-            put_pack(inner, &built.pack, built.bytes).await?;
-            put_pack(inner, &built.latest_pack, built.latest_bytes).await?;
             new_packs = vec![built.pack, built.latest_pack];
+            put_packs(inner, &new_packs, [built.bytes, built.latest_bytes]).await?;
             for (tenant, section) in built.sections {
                 next.tenant_mut(tenant).sections.push(Arc::new(section));
             }
@@ -224,6 +227,35 @@ pub(crate) async fn put_pack(
     put.map_err(|source| TelemetryError::store("write", &path, source))
 }
 
+/// Stores the packs of a flush. If one cannot be stored the others go again: the next attempt makes
+/// its own, and a disk that is full must not be kept full by those of failed ones.
+async fn put_packs(
+    inner: &Inner,
+    packs: &[Arc<Pack>],
+    contents: [Vec<u8>; 2],
+) -> Result<(), TelemetryError> {
+    for (pack, bytes) in packs.iter().zip(contents) {
+        if let Err(error) = put_pack(inner, pack, bytes).await {
+            for pack in packs {
+                discard(inner, pack).await;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a pack that no manifest names, if it is there.
+async fn discard(inner: &Inner, pack: &Pack) {
+    let path = Pack::path_of(pack.file);
+    match inner.reader.store.delete(&path).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+        Err(error) => {
+            tracing::warn!(object = %path, %error, "cannot delete the pack of a failed flush");
+        }
+    }
+}
+
 /// Stores an object that must not exist yet. A store that lost an answer and tried again by itself
 /// finds its own first attempt: no two writers ever seal the same bytes.
 async fn create(inner: &Inner, path: &Path, bytes: Bytes) -> Result<(), object_store::Error> {
@@ -288,10 +320,7 @@ async fn discard_oldest_unsure(inner: &Inner, commits: &mut Commits) {
             commits.unsure.push((number, pack));
             continue;
         }
-        let path = Pack::path_of(pack.file);
-        if let Err(error) = inner.reader.store.delete(&path).await {
-            tracing::warn!(object = %path, %error, "cannot delete the pack of a failed flush");
-        }
+        discard(inner, &pack).await;
     }
 }
 

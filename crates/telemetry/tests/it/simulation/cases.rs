@@ -118,3 +118,24 @@ fn packs_of_failed_manifests_are_bounded_and_go_with_the_next() {
         assert_eq!(stored.len(), 3, "sections, latest values, manifest: {stored:?}");
     });
 }
+
+#[test]
+fn a_flush_that_cannot_store_a_pack_leaves_none() {
+    runtime().block_on(async {
+        for fault in [StoreFault::FailsBefore, StoreFault::FailsAfter] {
+            for requests_before in 0..2 {
+                let mut setup = Setup::new();
+                let objects = Arc::new(Objects::new());
+                setup.store = Arc::clone(&objects) as Arc<dyn ObjectStore>;
+                let engine = setup.open().await;
+                History::default().commit(&engine, one(0));
+                objects.plan(fault, requests_before);
+                engine.flush().await.expect_err("a pack is refused");
+                let stored = crate::support::objects(&setup.store).await;
+                assert!(stored.is_empty(), "{fault:?}, {requests_before}: {stored:?}");
+                engine.flush().await.expect("flushes");
+                assert_eq!(count(&engine).await, 1);
+            }
+        }
+    });
+}
