@@ -12,7 +12,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// The same with the processes that it has started and that still run, and theirs.
+/// User and system time of a process and of all below it that still run, in seconds.
 pub fn cpu_seconds_of_tree(pid: u32) -> Result<f64> {
     let mut all = cpu_seconds(pid)?;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {

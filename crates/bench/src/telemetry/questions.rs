@@ -94,7 +94,8 @@ pub(crate) const LATEST: Question = Question {
     ask: Ask::Latest,
 };
 
-/// First and last-but-one moment of a question, in milliseconds; the day begins at `from`.
+/// The first moment of a question and the first after it, in milliseconds; the day begins at
+/// `from`.
 fn milliseconds(from: Timestamp, last_micros: i64) -> (i64, i64) {
     let end = from.as_micros() + DAY_MICROS;
     ((end - last_micros) / 1000, end / 1000)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use veritwin_domain::{DeviceId, Rng, SeededRng, TenantId, Timestamp};
+use veritwin_domain::{DeviceBatch, DeviceId, Rng, SeededRng, TenantId, Timestamp};
 
 use super::ours::{ROUNDS, milliseconds};
 use super::questions::{IOT, Question};
@@ -31,10 +31,7 @@ fn fleet(load: &Load) -> Fleet {
 }
 
 /// Calls `take` with one batch of messages after the other; answers how many values there were.
-fn for_each_batch(
-    load: &Load,
-    mut take: impl FnMut(&[veritwin_domain::DeviceBatch]) -> Result<()>,
-) -> Result<f64> {
+fn for_each_batch(load: &Load, mut take: impl FnMut(&[DeviceBatch]) -> Result<()>) -> Result<f64> {
     let mut fleet = fleet(load);
     let mut points = 0.0;
     while points < load.points as f64 {
@@ -47,7 +44,7 @@ fn for_each_batch(
     Ok(points + count(&rest))
 }
 
-fn count(batches: &[veritwin_domain::DeviceBatch]) -> f64 {
+fn count(batches: &[DeviceBatch]) -> f64 {
     batches.iter().map(|batch| batch.readings.len()).sum::<usize>() as f64
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use veritwin_domain::Value;
+use veritwin_domain::{DeviceBatch, Value};
 use veritwin_log::{Entry, FileLog, LogConfig};
 use veritwin_telemetry::{Engine, TimeRange};
 
@@ -12,7 +12,7 @@ use super::fast_directory;
 use super::objects::{Objects, StoreFault};
 use crate::support::{History, Setup, TODAY, batch, reading, runtime, series};
 
-fn one(number: i64) -> veritwin_domain::DeviceBatch {
+fn one(number: i64) -> DeviceBatch {
     batch(0, 0, vec![reading("n", TODAY + number, Value::Integer(number))])
 }
 

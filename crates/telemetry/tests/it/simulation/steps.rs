@@ -1,12 +1,12 @@
 //! What happens in a run: readings arrive, are flushed and merged, the log is cut, the clock jumps,
 //! processes end; now and then something fails on the way.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use veritwin_domain::{DeviceBatch, Quality, Reading, Value};
 use veritwin_log::{Entry, LogError};
 use veritwin_telemetry::TelemetryError;
-
-use std::sync::Arc;
 
 use super::disk::{DISK_FAULTS, DiskFault};
 use super::objects::{During, STORE_FAULTS};
