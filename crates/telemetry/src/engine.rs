@@ -133,6 +133,9 @@ pub(crate) struct Commits {
     pub(crate) number_next: u64,
     pub(crate) superseded: Vec<u64>,
     pub(crate) conflict: Option<u64>,
+    /// Packs of manifests whose writing failed, with those manifests' numbers: such a manifest may
+    /// be there, or come late, and would be in force after a crash.
+    pub(crate) unsure: Vec<(u64, Arc<Pack>)>,
 }
 
 /// What the engine holds, for status pages and metrics.
@@ -188,6 +191,7 @@ impl Engine {
             number_next: newest.map_or(1, |number| number + 1),
             superseded: numbers,
             conflict: None,
+            unsure: Vec::new(),
         };
         let inner = Inner {
             clock,

@@ -3,9 +3,12 @@
 mod concurrency;
 mod crash;
 mod expire;
+mod golden;
 mod latest;
 mod limits;
 mod log;
 mod model;
 mod secrecy;
+mod simulation;
 mod support;
+mod tenants;
