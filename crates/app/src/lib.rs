@@ -24,6 +24,7 @@ mod calls;
 mod certificate_ends;
 mod change;
 mod claim_lists;
+mod claim_moves;
 mod claims;
 mod connections;
 mod contact;

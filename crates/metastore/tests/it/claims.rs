@@ -63,6 +63,16 @@ async fn a_device_moves_whole_or_not_at_all() {
         tx.claim_window_open(&window(pump.id)).await.expect("open");
         tx.claim_window_open(&window(pump.id)).await.expect("again");
         assert_eq!(tx.claim_windows(START, 9).await.expect("open"), [window(pump.id)]);
+        // With a gateway goes what it asked for those behind it.
+        let meter = Device { gateway: Some(pump.id), ..device(world, "Meter") };
+        tx.device_create(&meter).await.expect("a device");
+        tx.claim_window_open(&window(meter.id)).await.expect("open");
+        tx.claim_windows_close_behind(meter.id).await.expect("none is behind it");
+        assert!(tx.claim_window(meter.id).await.expect("read").is_some());
+        tx.claim_windows_close_behind(pump.id).await.expect("closed");
+        assert!(tx.claim_window(meter.id).await.expect("read").is_none());
+        assert!(!tx.claim_window_close(meter.id).await.expect("closed before"));
+        tx.device_delete(meter.id).await.expect("deleted");
         assert!(tx.claim_windows(later(60), 9).await.expect("past").is_empty());
         tx.commit().await.expect("commit");
         let tx = world.platform().await;
