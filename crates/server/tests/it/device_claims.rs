@@ -257,7 +257,7 @@ fn a_device_behind_a_gateway_is_claimed_when_its_gateway_asks() {
         let put = json!({"gateway_id": gateway});
         world.partner.send(platform, "PATCH", &path, &put).expect(200);
     };
-    put(Value::Null);
+    put(json!(""));
     assert_eq!(world.list()["waiting"], json!([]));
     world.claim(&world.customer, "meter", SECRET).problem(404);
     put(json!(world.device));
