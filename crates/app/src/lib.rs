@@ -41,6 +41,7 @@ mod devices;
 mod directory;
 mod domains;
 mod edges;
+mod effects;
 mod error;
 mod explain;
 mod factors;
