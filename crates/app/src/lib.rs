@@ -125,6 +125,7 @@ mod route_mail;
 mod route_match;
 mod route_parked;
 mod route_places;
+mod route_pressure;
 mod route_queue;
 mod route_rules;
 mod route_topic;

@@ -20,6 +20,7 @@ use crate::route_expression::Allowance;
 use crate::route_mail::RouteMails;
 use crate::route_match::{Known, LiveRule, devices_asked, matched};
 use crate::route_places::{RoutePlaces, StoredDestination};
+use crate::route_pressure::{LATE_ENTRIES_AT_ONCE, full};
 use crate::route_queue::{RoomLeft, RouteLosses};
 use crate::route_topic::TopicDoor;
 use crate::{App, Error, Result};
@@ -268,7 +269,8 @@ impl RouteJob {
 
     async fn serve(&mut self, given: Given) {
         for (tenant, entries) in given {
-            for some in entries.chunks(ENTRIES_AT_ONCE) {
+            let late = self.tenants.get(&tenant).is_some_and(|one| one.late);
+            for some in entries.chunks(if late { LATE_ENTRIES_AT_ONCE } else { ENTRIES_AT_ONCE }) {
                 if !self.serve_some(tenant, some).await {
                     break;
                 }
@@ -318,7 +320,11 @@ impl RouteJob {
         if wanted.is_empty() {
             return Ok(());
         }
-        app.queue_routes((CONSUMER, &context), &routes.rules, wanted, &mut routes.room).await?;
+        let (place, room) = ((CONSUMER, &context), &mut routes.room);
+        if routes.late && app.may_wait(entries) {
+            return app.queue_patiently(place, &routes.rules, wanted, room).await;
+        }
+        app.queue_routes(place, &routes.rules, wanted, room).await?;
         app.0.routes.due.notify_one();
         Ok(())
     }
@@ -328,6 +334,10 @@ impl RouteJob {
             Ok(Some(batch)) => {
                 let given = self.sort(&batch, true);
                 self.serve(given).await;
+                if self.late_tenants().is_empty() {
+                    // Those who wait for room read from their own places once there is some.
+                    self.late = None;
+                }
                 self.join();
             }
             Ok(None) => self.late = None,
@@ -350,8 +360,14 @@ impl RouteJob {
     async fn retry(&mut self) {
         for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
             let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
-            if !is_past && !self.tenants.contains_key(&tenant) {
+            if is_past || self.tenants.contains_key(&tenant) {
+                continue;
+            }
+            let Some(since) = self.held().of(tenant).map(|held| held.since) else { continue };
+            if self.app.may_go_on(tenant, since).await {
                 self.take_in(tenant, position, true).await;
+            } else {
+                self.hold(tenant, position, &full());
             }
         }
         if self.late.is_some() {
