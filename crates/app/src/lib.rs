@@ -95,6 +95,7 @@ mod papers;
 mod partners;
 mod parts;
 mod people;
+mod plan_routes;
 mod png;
 mod population;
 mod profile_samples;
