@@ -1,6 +1,6 @@
 //! What a device asks that is to be claimed: the JSON of ThingsBoard, over MQTT and HTTP alike, or
-//! nothing at all; and what a gateway asks for devices behind it. Nothing that was written is quoted
-//! in an error.
+//! nothing at all; and what a gateway asks for devices behind it. Nothing that was written is
+//! quoted in an error.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Down-sampling: counts, sums, extremes and ends of runs of values. Every value counts; only
 //! doubles, integers and booleans (0 and 1) are numbers. Readings of bad quality are not left out:
-//! the caller sees their quality in the points. Of made-up ones each bucket says how many there are.
+//! the caller sees their quality in the points. Of made-up ones each bucket says how many there
+//! are.
 
 use veritwin_domain::{Quality, Timestamp};
 

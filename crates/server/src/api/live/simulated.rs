@@ -1,6 +1,6 @@
 //! Which devices are simulated now, and by which credential. What comes with it is marked as made
-//! up. When one of them is heard by itself, its simulation ends: made-up readings do not go on among
-//! measured ones.
+//! up. When one of them is heard by itself, its simulation ends: made-up readings do not go on
+//! among measured ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
