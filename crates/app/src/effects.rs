@@ -116,7 +116,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let now = self.app.clock().monotonic();
-        let mut open = self.app.0.effects.open.lock();
+        let mut open = self.app.0.jobs.effects.open.lock();
         if let Some(from) = open.under_way.remove(&self.number)
             && self.is_owed
         {
@@ -169,7 +169,7 @@ impl Wanted<'_> {
 
 impl App {
     fn effects_under_way(&self, tenant: TenantId) -> UnderWay {
-        let mut open = self.0.effects.open.lock();
+        let mut open = self.0.jobs.effects.open.lock();
         let number = open.count;
         open.count += 1;
         // Asked under the lock: what is saved is never ahead of it.
@@ -214,13 +214,13 @@ impl App {
         let tail = self.0.log.tail_position();
         // A platform of before answered only when the records had it.
         let from = offset.unwrap_or(tail).clamp(self.0.log.first_position(), tail);
-        *self.0.effects.saved_position.lock() = from;
+        *self.0.jobs.effects.saved_position.lock() = from;
         if offset.is_none() {
             self.save_effects(from).await?;
         }
         let failed = self.put_in(from, None).await?;
         let now = self.clock().monotonic();
-        let mut open = self.0.effects.open.lock();
+        let mut open = self.0.jobs.effects.open.lock();
         for (tenant, from) in failed {
             tracing::warn!(%tenant, "attributes or retained messages do not get into the records");
             open.fall_behind(tenant, from, 0, now);
@@ -253,10 +253,10 @@ impl App {
     /// Notes how far everything is in the records.
     async fn advance_effects(&self) {
         let position = {
-            let open = self.0.effects.open.lock();
+            let open = self.0.jobs.effects.open.lock();
             open.position(self.0.log.tail_position())
         };
-        if position <= self.0.effects.saved_position() {
+        if position <= self.0.jobs.effects.saved_position() {
             return;
         }
         if let Err(error) = self.save_effects(position).await {
@@ -268,13 +268,13 @@ impl App {
         let tx = self.0.store.begin_platform(&self.job(jobs::INGEST)).await?;
         tx.offset_advance(CONSUMER, position).await?;
         tx.commit().await?;
-        *self.0.effects.saved_position.lock() = position;
+        *self.0.jobs.effects.saved_position.lock() = position;
         Ok(())
     }
 
     /// Puts in what fell behind, of the tenants whose time has come.
     pub(crate) async fn mend_effects(&self) {
-        let taken = self.0.effects.open.lock().take_due(self.clock().monotonic());
+        let taken = self.0.jobs.effects.open.lock().take_due(self.clock().monotonic());
         let Some(first) = taken.values().map(|one| one.from).min() else { return };
         let of: BTreeMap<_, _> = taken.iter().map(|(tenant, one)| (*tenant, one.from)).collect();
         let failed = match self.put_in(first, Some(&of)).await {
@@ -285,7 +285,7 @@ impl App {
             }
         };
         let now = self.clock().monotonic();
-        let mut open = self.0.effects.open.lock();
+        let mut open = self.0.jobs.effects.open.lock();
         for (tenant, one) in taken {
             open.mending.remove(&tenant);
             match failed.get(&tenant) {

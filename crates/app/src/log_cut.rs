@@ -44,7 +44,7 @@ impl App {
             ("routes", self.0.routes.saved_position()),
             ("ledger", self.sealed_position()),
             ("sessions", self.sessions_position()),
-            ("records", self.0.effects.saved_position()),
+            ("records", self.0.jobs.effects.saved_position()),
         ]
     }
 

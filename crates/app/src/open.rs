@@ -136,7 +136,6 @@ pub(crate) struct Inner {
     pub(crate) call_lines: crate::calls::CallLines,
     pub(crate) edge_lines: crate::edges::EdgeLines,
     pub(crate) retained: crate::retained::RetainedBook,
-    pub(crate) effects: crate::effects::Effects,
     /// Where in the log the sessions of clients begin, once a broker has asked.
     pub(crate) sessions_from: Mutex<Option<u64>>,
     pub(crate) security: Security,
@@ -360,7 +359,6 @@ impl App {
             call_lines: crate::calls::CallLines::default(),
             edge_lines: crate::edges::EdgeLines::default(),
             retained: crate::retained::RetainedBook::default(),
-            effects: crate::effects::Effects::default(),
             sessions_from: Mutex::default(),
             security: Security::new(rng.as_ref()),
             in_flight: crate::idempotency::InFlight::default(),

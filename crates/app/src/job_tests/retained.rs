@@ -258,9 +258,11 @@ async fn what_the_records_refuse_is_answered_and_put_in_from_the_log() {
     let refused = world.app.submit(tenant, parts).await.expect("it is durable");
     assert!(refused.is_empty());
     assert_eq!(world.app.0.log.tail_position() - before, 3, "each once");
-    assert_eq!(world.app.0.effects.behind(), 1);
+    assert_eq!(world.app.0.jobs.effects.behind(), 1);
     world
-        .until("the records to have it", async || (world.app.0.effects.behind() == 0).then_some(()))
+        .until("the records to have it", async || {
+            (world.app.0.jobs.effects.behind() == 0).then_some(())
+        })
         .await;
     assert_eq!(world.says(&customer).await, Some(Value::Integer(7)));
     assert!(world.retained(&customer).await.is_empty());
@@ -298,7 +300,7 @@ async fn what_a_crash_leaves_in_the_log_is_in_the_records_after_it() {
         world.app.start_effects().await.expect("started");
         assert_eq!(world.says(&customer).await, Some(Value::Integer(3)));
         assert_eq!(world.retained(&customer).await, ["a"]);
-        assert_eq!(world.app.0.effects.behind(), 0);
+        assert_eq!(world.app.0.jobs.effects.behind(), 0);
     }
     world.app.close().await;
 }
