@@ -215,8 +215,10 @@ impl App {
         // A platform of before answered only when the records had it.
         let from = offset.unwrap_or(tail).clamp(self.0.log.first_position(), tail);
         *self.0.jobs.effects.saved_position.lock() = from;
-        if offset.is_none() {
-            self.save_effects(from).await?;
+        if offset.is_none()
+            && let Err(error) = self.save_effects(from).await
+        {
+            tracing::warn!(%error, "from where attributes are in the records was not noted");
         }
         let failed = self.put_in(from, None).await?;
         let now = self.clock().monotonic();

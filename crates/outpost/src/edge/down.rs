@@ -1,6 +1,6 @@
 //! The way down: as a gateway of MQTT the edge hears calls and attributes for its devices, and asks
-//! for attributes on their behalf. Nothing of it is kept: while the platform cannot be reached there
-//! is none, and whoever asks is told so.
+//! for attributes on their behalf. Nothing of it is kept: while the platform cannot be reached
+//! there is none, and whoever asks is told so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU16;
