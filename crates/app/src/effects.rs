@@ -279,7 +279,8 @@ impl App {
         let taken = self.0.jobs.effects.open.lock().take_due(self.clock().monotonic());
         let Some(first) = taken.values().map(|one| one.from).min() else { return };
         let of: BTreeMap<_, _> = taken.iter().map(|(tenant, one)| (*tenant, one.from)).collect();
-        let failed = match self.put_in(first, Some(&of)).await {
+        let put_in = self.put_in(first, Some(&of)).await;
+        let failed = match put_in {
             Ok(failed) => failed,
             Err(error) => {
                 tracing::debug!(%error, "what fell behind was not put in");
