@@ -37,7 +37,7 @@ struct LatestItem {
     key: String,
     at: String,
     value: serde_json::Value,
-    /// `good`, `uncertain` or `bad`.
+    /// `good`, `uncertain`, `bad` or `simulated`.
     #[schema(schema_with = words::quality)]
     quality: &'static str,
 }
