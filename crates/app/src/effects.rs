@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use veritwin_access::jobs;
 use veritwin_domain::{DeviceId, Key, TenantId, Value};
@@ -335,6 +336,7 @@ impl App {
 
     /// Puts entries of a tenant into the records. What passes a bound by now is left out: it was
     /// within it when it was taken, and something that came later has its place.
+    #[boxed]
     async fn put_in_some(&self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> Result<()> {
         let (mut written, mut retaining) = (BTreeSet::new(), BTreeSet::new());
         for (_, entry) in entries {

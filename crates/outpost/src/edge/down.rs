@@ -83,7 +83,7 @@ pub(super) fn ways(
 /// Hears what comes down from the platform, for ever.
 pub(super) async fn hear(down: Option<Down>, front: &Front, rng: &dyn Rng) {
     match down {
-        Some(down) => down.run(front, rng).await,
+        Some(down) => Box::pin(down.run(front, rng)).await,
         None => std::future::pending().await,
     }
 }
