@@ -296,6 +296,7 @@ fn bucket_view(bucket: &veritwin_telemetry::Bucket) -> Option<BucketView> {
         max: bucket.max?,
         first: bucket.first?,
         last: bucket.last?,
+        simulated: bucket.simulated,
     })
 }
 

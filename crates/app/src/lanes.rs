@@ -171,6 +171,10 @@ pub(crate) trait LaneJob: Send + Sized {
             }
             Next::Late(batch) => {
                 self.take(&batch, true).await?;
+                if self.late_tenants().is_empty() {
+                    // Who is held again reads from its own place, on a lane of then.
+                    self.lanes().late = None;
+                }
                 self.taken().await?;
                 self.join().await
             }

@@ -23,6 +23,7 @@ use crate::route_expression::Allowance;
 use crate::route_mail::RouteMails;
 use crate::route_match::{Known, LiveRule, devices_asked, matched};
 use crate::route_places::{RoutePlaces, StoredDestination};
+use crate::route_pressure::{LATE_ENTRIES_AT_ONCE, full};
 use crate::route_queue::{RoomLeft, RouteLosses};
 use crate::route_topic::TopicDoor;
 use crate::{App, Error, Result};
@@ -161,8 +162,9 @@ impl LaneJob for RouteJob {
             // A rule that was written before a message came counts for it.
             self.reload_changed().await;
         }
+        let at_once = if late { LATE_ENTRIES_AT_ONCE } else { ENTRIES_AT_ONCE };
         for (tenant, entries) in self.sort(batch, late) {
-            for some in entries.chunks(ENTRIES_AT_ONCE) {
+            for some in entries.chunks(at_once) {
                 if !self.serve_some(tenant, some).await {
                     break;
                 }
@@ -172,6 +174,13 @@ impl LaneJob for RouteJob {
     }
 
     async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Step<Self> {
+        let since = self.lanes.held().of(tenant).filter(|_| late).map(|held| held.since);
+        if let Some(since) = since
+            && !self.app.may_go_on(tenant, since).await
+        {
+            self.hold(tenant, position, &full());
+            return Ok(());
+        }
         let loaded = self.app.load_routes(tenant).await;
         self.put_in(tenant, loaded, position, late);
         Ok(())
@@ -324,7 +333,11 @@ impl RouteJob {
         if wanted.is_empty() {
             return Ok(());
         }
-        app.queue_routes((CONSUMER, &context), &routes.rules, wanted, &mut routes.room).await?;
+        let (place, room) = ((CONSUMER, &context), &mut routes.room);
+        if routes.late && app.may_wait(entries) {
+            return app.queue_patiently(place, &routes.rules, wanted, room).await;
+        }
+        app.queue_routes(place, &routes.rules, wanted, room).await?;
         app.0.routes.due.notify_one();
         Ok(())
     }

@@ -120,6 +120,8 @@ export type Series = Answer<Omit<Schemas['SeriesAnswer'], never>> & {
   max?: (number | null)[]
   avg?: (number | null)[]
   last?: Value[]
+  /** How many readings of each bucket are made up. */
+  simulated?: number[]
 }
 
 /** RFC 9457, with what the platform adds. */

@@ -12,3 +12,11 @@ test('a switch is drawn from its values, raw or last of a bucket, without a band
   expect(chartData(series(buckets), true)).toEqual({ atMs: [1], value: [1], isSwitch: true })
   expect(chartData(series(buckets)).band).toEqual({ min: [0], max: [1] })
 })
+
+test('made-up points and buckets are marked, and nothing is where all are measured', () => {
+  const raw = { at_ms: [1, 2], value: [3, 4], quality: ['good', 'simulated'] }
+  expect(chartData(series(raw)).simulated).toEqual([false, true])
+  const buckets = { at_ms: [1, 2], avg: [1, 2], min: [1, 2], max: [1, 2], simulated: [2, 0] }
+  expect(chartData(series(buckets)).simulated).toEqual([true, false])
+  expect(chartData(series({ ...buckets, simulated: [0, 0] })).simulated).toBeUndefined()
+})

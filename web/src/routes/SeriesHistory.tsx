@@ -15,7 +15,7 @@ import { occurrences } from '../lib/occurrences'
 import { usePreferences } from '../lib/preferences'
 import { formatClock, formatTick, type Range } from '../lib/time'
 import { useLatestValue } from '../live/LiveProvider'
-import { Failure } from '../ui/layout'
+import { Failure, Tag } from '../ui/layout'
 import { History } from '../ui/History'
 import { Icon } from '../ui/icons'
 import type { ChartData } from '../ui/Chart'
@@ -25,8 +25,21 @@ function numeric(value: unknown): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null
 }
 
+/** Which points are made up by a simulation; nothing when none is. */
+function simulated(series: Series | null | undefined): Pick<ChartData, 'simulated'> {
+  const marks =
+    series?.simulated?.map((count) => count > 0) ??
+    series?.quality?.map((quality) => quality === 'simulated') ??
+    []
+  return marks.includes(true) ? { simulated: marks } : {}
+}
+
 /** A series as lines; a switch, which is on or off, as steps of its last values. */
 export function chartData(series: Series | null | undefined, isSwitch = false): ChartData {
+  return { ...lines(series, isSwitch), ...simulated(series) }
+}
+
+function lines(series: Series | null | undefined, isSwitch: boolean): ChartData {
   const atMs = series?.at_ms ?? []
   const values = series?.value ?? series?.last ?? []
   if (values.some((value) => typeof value === 'boolean') || (isSwitch && values.length > 0)) {
@@ -121,6 +134,13 @@ export function SeriesHistory(props: {
               <span className="num">{show(span.max)}</span>
             </>
           )}
+          {data.simulated && (
+            <>
+              {' '}
+              <Tag tone="simulated">{i18n.t('Simulated')}</Tag>{' '}
+              {i18n.t('What is hatched was made up by a simulation.')}
+            </>
+          )}
         </span>
         <Button
           size="compact-xs"
@@ -137,12 +157,13 @@ export function SeriesHistory(props: {
 }
 
 function csv(data: ChartData, unit: string): string {
-  const head = data.band ? ['time', 'mean', 'min', 'max', 'unit'] : ['time', 'value', 'unit']
+  const values = data.band ? ['mean', 'min', 'max'] : ['value']
+  const head = ['time', ...values, 'unit', ...(data.simulated ? ['simulated'] : [])]
   const rows = data.atMs.map((ms, i) => {
     const time = new Date(ms).toISOString()
-    return data.band
-      ? [time, data.value[i], data.band.min[i], data.band.max[i], unit]
-      : [time, data.value[i], unit]
+    const band = data.band ? [data.band.min[i], data.band.max[i]] : []
+    const mark = data.simulated ? [data.simulated[i] === true ? 'yes' : 'no'] : []
+    return [time, data.value[i], ...band, unit, ...mark]
   })
   return toCsv([head, ...rows])
 }

@@ -90,6 +90,8 @@ pub struct BucketView {
     pub first: f64,
     /// The latest.
     pub last: f64,
+    /// Readings in it that a simulation has made up.
+    pub simulated: u64,
 }
 
 /// The points or buckets of one series.

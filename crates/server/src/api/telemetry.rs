@@ -37,7 +37,7 @@ struct LatestItem {
     key: String,
     at: String,
     value: serde_json::Value,
-    /// `good`, `uncertain` or `bad`.
+    /// `good`, `uncertain`, `bad` or `simulated`.
     #[schema(schema_with = words::quality)]
     quality: &'static str,
 }
@@ -170,6 +170,7 @@ fn data(data: &HistoryData, shape: Shape) -> serde_json::Value {
                 "at": body::time(bucket.at), "count": bucket.count, "min": bucket.min,
                 "max": bucket.max, "avg": bucket.sum / bucket.count.max(1) as f64,
                 "sum": bucket.sum, "first": bucket.first, "last": bucket.last,
+                "simulated": bucket.simulated,
             })).collect::<Vec<_>>()
         }),
         (HistoryData::Buckets { buckets, .. }, Shape::Columns) => {
@@ -185,6 +186,7 @@ fn data(data: &HistoryData, shape: Shape) -> serde_json::Value {
                 "sum": column(&|bucket| bucket.sum),
                 "first": column(&|bucket| bucket.first),
                 "last": column(&|bucket| bucket.last),
+                "simulated": buckets.iter().map(|bucket| bucket.simulated).collect::<Vec<_>>(),
             })
         }
     }
@@ -204,7 +206,8 @@ fn answer(series: &HistorySeries, shape: Shape) -> SeriesAnswer {
     }
 }
 
-/// Raw points, or buckets with count, min, max, avg, sum, first and last.
+/// Raw points with their quality, or buckets with count, min, max, avg, sum, first, last and how
+/// many of their readings are simulated.
 #[utoipa::path(post, path = "/v1/telemetry/query", tag = "telemetry", request_body = QueryBody,
     responses((status = 200, body = QueryAnswer), (status = 400), (status = 404)))]
 async fn query(

@@ -28,6 +28,7 @@ mod device_credentials;
 mod device_profiles;
 mod device_provisioning;
 mod edge;
+mod edge_down;
 mod faults;
 mod floods;
 mod gateways;
