@@ -49,6 +49,8 @@ pub struct EngineLimits {
     pub query_open_points_max: usize,
     /// Most points that one query decodes in all.
     pub query_scan_points_max: usize,
+    /// Most bytes of an answer that one query holds.
+    pub query_memory_bytes_max: usize,
     /// Sections of one window, or overlays, that make a compaction due.
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
@@ -67,6 +69,7 @@ impl Default for EngineLimits {
             query_points_max: 100_000,
             query_open_points_max: 2 * 1024 * 1024,
             query_scan_points_max: 500_000_000,
+            query_memory_bytes_max: 64 * 1024 * 1024,
             compaction_sections_min: 8,
             compaction_bytes_max: 32 * 1024 * 1024,
         }
