@@ -7,5 +7,7 @@ mod latest;
 mod limits;
 mod log;
 mod model;
+mod queries;
+mod queries_model;
 mod secrecy;
 mod support;
