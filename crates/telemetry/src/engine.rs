@@ -69,7 +69,7 @@ impl Default for EngineLimits {
             query_points_max: 100_000,
             query_open_points_max: 2 * 1024 * 1024,
             query_scan_points_max: 500_000_000,
-            query_memory_bytes_max: 64 * 1024 * 1024,
+            query_memory_bytes_max: 32 * 1024 * 1024,
             compaction_sections_min: 8,
             compaction_bytes_max: 32 * 1024 * 1024,
         }

@@ -235,7 +235,8 @@ fn run_length(at: &[i64], bound: i64, mask: i64) -> usize {
     from + at[from..to].partition_point(|at| *at ^ mask < bound)
 }
 
-/// Offers what is known of the next chunk if the walk covers the whole chunk and nothing else overlaps it.
+/// Offers what is known of the next chunk if the walk covers the whole of it and nothing else
+/// overlaps it.
 fn take_summary<S: Sink>(walk: &Walk<'_>, placed: &[Placed], next: usize, sink: &mut S) -> bool {
     let Body::Sealed(_, chunk) = &placed[next].source.body else { return false };
     let alone = placed.get(next + 1).is_none_or(|other| other.start > placed[next].end);

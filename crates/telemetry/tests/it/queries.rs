@@ -74,7 +74,11 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 fn any_case() -> impl Strategy<Value = Case> {
-    let quality = prop_oneof![6 => Just(Quality::Good), 1 => Just(Quality::Uncertain), 1 => Just(Quality::Bad)];
+    let quality = prop_oneof![
+        6 => Just(Quality::Good),
+        1 => Just(Quality::Uncertain),
+        1 => Just(Quality::Bad),
+    ];
     let reading = (-1_000_000i64..1_000_000, 0i64..MINUTE, any_value(), quality);
     let fill = prop_oneof![
         3 => Just(Fill::None),
