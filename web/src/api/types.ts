@@ -120,6 +120,14 @@ export type Series = Answer<Omit<Schemas['SeriesAnswer'], never>> & {
   max?: (number | null)[]
   avg?: (number | null)[]
   last?: Value[]
+  /** Where buckets end, and what else was asked of them. */
+  to_ms?: number[]
+  sum?: (number | null)[]
+  delta?: (number | null)[]
+  rate?: (number | null)[]
+  time_weighted_avg?: (number | null)[]
+  p50?: (number | null)[]
+  p95?: (number | null)[]
 }
 
 /** RFC 9457, with what the platform adds. */
