@@ -388,3 +388,93 @@ fn a_line_keeps_its_peaks() {
         assert_eq!(all.await.expect("answers").len(), 1999);
     });
 }
+
+#[test]
+fn nothing_is_decoded_that_the_answer_does_not_need() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        // One day has 1,000 readings: nothing that decodes two of them is answered.
+        setup.limits.query_scan_points_max = 1_500;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        for day in 0..10 {
+            let value = |i: i64| Value::Integer(i % 50 + day);
+            let readings =
+                (0..1_000).map(|i| reading("n", TODAY + day * DAY + i * MINUTE, value(i)));
+            let texts = (0..1_000).map(|i| {
+                reading("state", TODAY + day * DAY + i * MINUTE, Value::Text(format!("{i}").into()))
+            });
+            history.commit(&engine, batch(0, 0, readings.chain(texts).collect()));
+            engine.flush().await.expect("flushes");
+        }
+        let days = |aggregates: &[Aggregate]| Downsample {
+            range: range(TODAY, TODAY + 10 * DAY),
+            buckets: Buckets::Calendar { unit: CalendarUnit::Day, zone: Zone::UTC },
+            aggregates: aggregates.to_vec(),
+            is_counter: false,
+            fill: Fill::None,
+            quality: QualityFilter::Any,
+        };
+        let summed = [
+            Aggregate::Count,
+            Aggregate::Min,
+            Aggregate::Max,
+            Aggregate::Avg,
+            Aggregate::Sum,
+            Aggregate::First,
+            Aggregate::Last,
+            Aggregate::Delta,
+            Aggregate::Rate,
+        ];
+        let (numbers, texts) = (series(0, 0, "n"), series(0, 0, "state"));
+        let budget = engine.budget();
+        let rows = engine.downsample(&numbers, &days(&summed), &budget).await.expect("answers");
+        assert_eq!(rows.len(), 10);
+        assert_eq!(rows[3].values[5], Some(Value::Integer(3)));
+        let rows = engine.downsample(&texts, &days(&[Aggregate::Count]), &budget).await;
+        assert_eq!(rows.expect("answers")[9].values, [Some(Value::Integer(1_000))]);
+        for decoded in [Aggregate::TimeWeighted, Aggregate::Percentile(50_000)] {
+            let refused = engine.downsample(&numbers, &days(&[decoded]), &budget).await;
+            assert_eq!(limit_name(refused.expect_err("decodes")), "query_scan_points_max");
+        }
+        // The last reading of ten days is found in the last of them, and a page at its edge.
+        let late = Timestamp::from_micros(TODAY + 30 * DAY);
+        let last = engine.as_of(&numbers, late, QualityFilter::Any).await.expect("answers");
+        assert_eq!(last.map(|point| point.value), Some(Value::Integer(58)));
+        let page =
+            RangeQuery { range: TimeRange::ALL, order: Order::Descending, limit: 10, after: None };
+        assert_eq!(engine.range(&numbers, page).await.expect("answers").points.len(), 10);
+    });
+}
+
+#[test]
+fn whoever_drops_the_answer_ends_the_work() {
+    use futures::FutureExt;
+    let runtime = runtime();
+    runtime.block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let mut history = History::default();
+        for number in 0..4u8 {
+            let readings = (0..500).map(|i| reading("n", TODAY + i * MINUTE, Value::Integer(i)));
+            history.commit(&engine, batch(0, number, readings.collect()));
+        }
+        engine.flush().await.expect("flushes");
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let before = alive();
+        let asked: Vec<_> = (0..4).map(|number| series(0, number, "n")).collect();
+        let question = Question::Triangles {
+            range: TimeRange::ALL,
+            points_max: 100,
+            quality: QualityFilter::Any,
+        };
+        {
+            let mut answer = engine.ask_many(&asked, &question);
+            assert!((&mut answer).now_or_never().is_none(), "its tasks have not run yet");
+            assert!(alive() > before);
+        }
+        while alive() > before {
+            tokio::task::yield_now().await;
+        }
+    });
+}
