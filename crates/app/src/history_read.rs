@@ -6,7 +6,7 @@ use std::fmt;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{OpContext, Timestamp};
-use veritwin_telemetry::{Answer, Downsample, Order, Question, RangeQuery, TimeRange};
+use veritwin_telemetry::{Answer, Budget, Downsample, Order, Question, RangeQuery, TimeRange};
 
 use crate::directory::TenantDevices;
 use crate::model::{HistoryData, HistoryQuery, HistorySeries, PointView, SeriesId};
@@ -23,6 +23,8 @@ pub struct HistoryReader {
     /// How many series were read.
     begun: usize,
     ready: VecDeque<HistorySeries>,
+    /// Of what is ready, for as long as it is.
+    budget: Option<Budget>,
 }
 
 impl fmt::Debug for HistoryReader {
@@ -45,6 +47,7 @@ impl App {
             query,
             begun: 0,
             ready: VecDeque::new(),
+            budget: None,
         };
         reader.read_more().await?;
         Ok(reader)
@@ -73,9 +76,11 @@ impl HistoryReader {
         let end = (self.begun + SERIES_AT_ONCE).min(self.query.series.len());
         let series = &self.query.series[self.begun..end];
         let (devices, seen) = self.app.see_series(&self.context, series).await?;
+        self.budget = None;
         if let Some(question) = question(&self.query) {
-            let answers = self.app.read_answers(&seen, &question).await?;
-            for (one, answer) in series.iter().zip(answers) {
+            let found = self.app.read_answers(&seen, &question).await?;
+            self.budget = found.budget;
+            for (one, answer) in series.iter().zip(found.answers) {
                 let answer = answered(one, answer, self.query.descending, &devices);
                 self.ready.push_back(answer);
             }
@@ -85,7 +90,7 @@ impl HistoryReader {
                 self.ready.push_back(answer);
             }
         }
-        self.begun = end;
+        self.begun += self.ready.len();
         let rows = |answer: &HistorySeries| match &answer.data {
             HistoryData::Points(points) => points.len() as u64,
             HistoryData::Buckets { .. } | HistoryData::Rows(_) => 0,

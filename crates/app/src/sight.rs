@@ -10,7 +10,8 @@ use veritwin_domain::{DeviceId, Key, OpContext, Place, SiteId, TenantId, Timesta
 use veritwin_governance::streams::Verdict;
 use veritwin_metastore::{Device, TenantTx};
 use veritwin_telemetry::{
-    Answer, Bucket, Latest, Page, QualityFilter, Question, RangeQuery, Series, Stats, TimeRange,
+    Answer, Answers, Bucket, Latest, Page, QualityFilter, Question, RangeQuery, Series, Stats,
+    TimeRange,
 };
 
 use crate::access::place_of;
@@ -152,12 +153,12 @@ impl App {
         Ok(self.0.engine.latest(*tenant, *device, keys).await?.pop())
     }
 
-    /// What series answer to a question, in their order.
+    /// What the first of some series answer to a question: as many as fit into one budget.
     pub(crate) async fn read_answers(
         &self,
         seen: &[SeenSeries],
         question: &Question,
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<Answers> {
         let series: Vec<Series> = seen.iter().map(|seen| seen.series.clone()).collect();
         Ok(self.0.engine.ask_many(&series, question).await?)
     }
@@ -186,16 +187,21 @@ impl App {
         let seen: Vec<SeenSeries> =
             keys.iter().filter_map(|key| sight.series(device, key)).collect();
         let question = Question::AsOf(at, QualityFilter::Any);
-        let answers = self.read_answers(&seen, &question).await?;
-        let mut latest = Vec::with_capacity(answers.len());
-        for (seen, answer) in seen.into_iter().zip(answers) {
-            let Answer::Points(page) = answer else { continue };
-            latest.extend(page.points.into_iter().map(|point| Latest {
-                key: seen.series.key.clone(),
-                at: point.at,
-                value: point.value,
-                quality: point.quality,
-            }));
+        let mut latest = Vec::with_capacity(seen.len());
+        let mut left = seen.as_slice();
+        while !left.is_empty() {
+            let found = self.read_answers(left, &question).await?;
+            let (answered, rest) = left.split_at(found.answers.len().min(left.len()));
+            for (seen, answer) in answered.iter().zip(found.answers) {
+                let Answer::Points(page) = answer else { continue };
+                latest.extend(page.points.into_iter().map(|point| Latest {
+                    key: seen.series.key.clone(),
+                    at: point.at,
+                    value: point.value,
+                    quality: point.quality,
+                }));
+            }
+            left = rest;
         }
         Ok(latest)
     }

@@ -123,7 +123,7 @@ impl Engine {
     /// A page of a series' points.
     #[boxed]
     pub async fn range(&self, series: &Series, query: RangeQuery) -> Result<Page, TelemetryError> {
-        self.range_filtered(series, query, QualityFilter::Any, &self.budget()).await
+        self.range_filtered(series, query, QualityFilter::Any, &self.budget(series.tenant)).await
     }
 
     /// A page of those of a series' points that a filter lets through; what it holds is taken from

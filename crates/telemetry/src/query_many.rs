@@ -35,6 +35,15 @@ pub enum Question {
     AsOf(Timestamp, QualityFilter),
 }
 
+/// The answers of some series.
+#[derive(Debug)]
+pub struct Answers {
+    /// In the order of the series, from the first one on.
+    pub answers: Vec<Answer>,
+    /// What they hold counts as held while this lives; none without series.
+    pub budget: Option<Budget>,
+}
+
 /// What a series answers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -53,7 +62,7 @@ impl Engine {
         at: Timestamp,
         quality: QualityFilter,
     ) -> Result<Option<Point>, TelemetryError> {
-        let mut sink = PointSink::new(1, quality, self.budget());
+        let mut sink = PointSink::new(1, quality, self.budget(series.tenant));
         let wanted = if quality == QualityFilter::Any { 1 } else { usize::MAX };
         let high = at.as_micros();
         let span = Span { low: i64::MIN, high, descending: true, wanted, is_partial: true };
@@ -87,17 +96,36 @@ impl Engine {
         }
     }
 
-    /// Answers a question about several series, in their order.
+    /// Answers a question about several series, or about as many of the first ones as one budget
+    /// holds, but one at least.
     #[boxed]
     pub async fn ask_many(
         &self,
         series: &[Series],
         question: &Question,
-    ) -> Result<Vec<Answer>, TelemetryError> {
-        let budget = self.budget();
-        if let [only] = series {
-            return Ok(vec![self.ask(only, question, &budget).await?]);
+    ) -> Result<Answers, TelemetryError> {
+        let Some(first) = series.first() else {
+            return Ok(Answers { answers: Vec::new(), budget: None });
+        };
+        if series.len() > 1 {
+            let budget = self.budget(first.tenant);
+            let answers = self.ask_at_once(series, question, &budget).await?;
+            if !answers.is_empty() {
+                return Ok(Answers { answers, budget: Some(budget) });
+            }
         }
+        let budget = self.budget(first.tenant);
+        let answers = vec![self.ask(first, question, &budget).await?];
+        Ok(Answers { answers, budget: Some(budget) })
+    }
+
+    /// Answers of the first series; none when they took the budget from the very first.
+    async fn ask_at_once(
+        &self,
+        series: &[Series],
+        question: &Question,
+        budget: &Budget,
+    ) -> Result<Vec<Answer>, TelemetryError> {
         let tasks_max = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let next = Arc::new(AtomicUsize::new(0));
         let shared: Arc<[Series]> = Arc::from(series);
@@ -114,16 +142,30 @@ impl Engine {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     shared.get(place).map(|series| (place, series))
                 } {
-                    answers.push((place, engine.ask(series, &question, &budget).await?));
+                    let answer = engine.ask(series, &question, &budget).await;
+                    let is_last = answer.is_err();
+                    answers.push((place, answer));
+                    if is_last {
+                        break;
+                    }
                 }
-                Ok::<_, TelemetryError>(answers)
+                answers
             });
         }
         let mut placed = Vec::with_capacity(series.len());
         while let Some(done) = tasks.join_next().await {
-            placed.extend(done.map_err(|_| TelemetryError::Stopped)??);
+            placed.extend(done.map_err(|_| TelemetryError::Stopped)?);
         }
         placed.sort_unstable_by_key(|(place, _)| *place);
-        Ok(placed.into_iter().map(|(_, answer)| answer).collect())
+        // Whatever comes before the first mistake was answered: places are taken in their order.
+        let mut answers = Vec::with_capacity(series.len());
+        for (_, answer) in placed {
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(error) if answers.is_empty() && !error.is_over_budget() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(answers)
     }
 }

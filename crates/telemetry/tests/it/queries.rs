@@ -13,7 +13,7 @@ use veritwin_telemetry::{
 
 use crate::queries_model::{Asked, Clocks, MINUTE, Unit, rows};
 use crate::support::{
-    DAY, HOUR_MICROS, History, Setup, TODAY, batch, key, reading, runtime, series,
+    DAY, HOUR_MICROS, History, Setup, TODAY, batch, key, reading, runtime, series, tenant,
 };
 
 /// Zones, and moments around which their clocks were changed.
@@ -210,7 +210,10 @@ impl Case {
             quality: self.quality,
         };
         let series = series(0, 0, "n");
-        let found = engine.downsample(&series, &question, &engine.budget()).await.expect("answers");
+        let found = engine
+            .downsample(&series, &question, &engine.budget(tenant(0)))
+            .await
+            .expect("answers");
         let mut clocks = Clocks::new(ZONES[self.zone].0, unit);
         let (is_counter, fill) = (self.is_counter, self.fill);
         let asked = Asked { aggregates, is_counter, fill, range: (from, to) };
@@ -223,7 +226,7 @@ impl Case {
         }
         let page =
             RangeQuery { range: range(from, to), order: Order::Descending, limit: 5, after: None };
-        let budget = engine.budget();
+        let budget = engine.budget(tenant(0));
         let found = engine.range_filtered(&series, page, self.quality, &budget);
         let inside = points.iter().rev().filter(|one| one.at >= page.range.from);
         let expect: Vec<Point> =
@@ -276,7 +279,7 @@ async fn downsample(
         fill,
         quality: QualityFilter::Any,
     };
-    engine.downsample(&series(0, 0, "n"), &question, &engine.budget()).await
+    engine.downsample(&series(0, 0, "n"), &question, &engine.budget(tenant(0))).await
 }
 
 fn limit_name(error: TelemetryError) -> &'static str {
@@ -340,7 +343,8 @@ fn one_question_is_answered_for_many_series() {
         let answers = engine
             .ask_many(&asked, &Question::AsOf(at, QualityFilter::Any))
             .await
-            .expect("answers");
+            .expect("answers")
+            .answers;
         let values: Vec<Option<Value>> = answers
             .into_iter()
             .map(|answer| match answer {
@@ -358,7 +362,8 @@ fn one_question_is_answered_for_many_series() {
             fill: Fill::None,
             quality: QualityFilter::Any,
         };
-        let answers = engine.ask_many(&asked, &Question::Downsample(whole)).await.expect("answers");
+        let answers =
+            engine.ask_many(&asked, &Question::Downsample(whole)).await.expect("answers").answers;
         let Answer::Rows(rows) = &answers[3] else { panic!("rows are asked for") };
         let sum = (0..48).sum::<i64>() * 3;
         let values = vec![Some(Value::Double(sum as f64)), Some(Value::Integer(48))];
@@ -427,7 +432,7 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
             Aggregate::Rate,
         ];
         let (numbers, texts) = (series(0, 0, "n"), series(0, 0, "state"));
-        let budget = engine.budget();
+        let budget = engine.budget(tenant(0));
         let rows = engine.downsample(&numbers, &days(&summed), &budget).await.expect("answers");
         assert_eq!(rows.len(), 10);
         assert_eq!(rows[3].values[5], Some(Value::Integer(3)));
