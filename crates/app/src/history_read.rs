@@ -57,7 +57,7 @@ impl App {
 impl HistoryReader {
     /// The next series, in the order in which they are asked for; none after the last.
     #[boxed]
-    pub async fn next(&mut self) -> Result<Option<HistorySeries>> {
+    pub async fn next_series(&mut self) -> Result<Option<HistorySeries>> {
         if self.ready.is_empty() && self.begun < self.query.series.len() {
             self.read_more().await?;
         }

@@ -2,6 +2,7 @@
 //! one series in its own form and as it is written.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use serde::Serialize;
@@ -19,6 +20,8 @@ use super::telemetry_query::Shape;
 
 /// Most rows of a record batch.
 const BATCH_ROWS_MAX: usize = 8_192;
+/// More rows are written on a thread of their own: they would hold up what else is sent.
+const INLINE_ROWS_MAX: usize = 2_000;
 
 /// One series of an answer: `points`, or columns.
 #[derive(Serialize, ToSchema)]
@@ -76,14 +79,15 @@ enum Stage {
 
 /// The answer as a body; a mistake on the way breaks it off.
 pub(super) fn stream(reader: HistoryReader, sheet: Sheet) -> Body {
-    let begin = (reader, sheet, Stage::Head);
+    let begin = (reader, Arc::new(sheet), Stage::Head);
     Body::from_stream(futures::stream::try_unfold(begin, |(mut reader, sheet, stage)| async move {
         let (piece, stage) = match stage {
             Stage::Done => return Ok(None),
             Stage::Head => (sheet.head(), Stage::Series { is_first: true }),
-            Stage::Series { is_first } => match reader.next().await {
+            Stage::Series { is_first } => match reader.next_series().await {
                 Ok(Some(series)) => {
-                    (sheet.series(&series, is_first), Stage::Series { is_first: false })
+                    let piece = written(&sheet, series, is_first).await?;
+                    (piece, Stage::Series { is_first: false })
                 }
                 Ok(None) => (sheet.tail(), Stage::Done),
                 Err(error) => {
@@ -94,6 +98,20 @@ pub(super) fn stream(reader: HistoryReader, sheet: Sheet) -> Body {
         };
         Ok(Some((Bytes::from(piece), (reader, sheet, stage))))
     }))
+}
+
+async fn written(sheet: &Arc<Sheet>, series: HistorySeries, is_first: bool) -> io::Result<Vec<u8>> {
+    let rows = match &series.data {
+        HistoryData::Points(points) => points.len(),
+        HistoryData::Buckets { buckets, .. } => buckets.len(),
+        HistoryData::Rows(rows) => rows.len(),
+    };
+    if rows <= INLINE_ROWS_MAX {
+        return Ok(sheet.series(&series, is_first));
+    }
+    let sheet = Arc::clone(sheet);
+    let writing = tokio::task::spawn_blocking(move || sheet.series(&series, is_first));
+    writing.await.map_err(io::Error::other)
 }
 
 impl Sheet {
