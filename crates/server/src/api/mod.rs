@@ -55,6 +55,7 @@ mod system;
 mod telemetry;
 mod telemetry_answer;
 mod telemetry_query;
+mod telemetry_table;
 mod tenants;
 mod tiles;
 mod twins;

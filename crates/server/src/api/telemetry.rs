@@ -1,6 +1,8 @@
 //! Latest values, values as of a time, and exact figures.
 
 use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -10,7 +12,9 @@ use veritwin_domain::{Key, Timestamp};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody};
-use super::{Answer, Api, Problem, telemetry_query, words};
+use super::telemetry_answer::Form;
+use super::telemetry_query::{self, Shape, form_of};
+use super::{Answer, Api, Problem, telemetry_table, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     let routes = OpenApiRouter::new().routes(routes!(latest)).routes(routes!(stats));
@@ -48,14 +52,16 @@ fn key_at(field: &str, text: &str) -> Result<Key, Problem> {
     Key::new(text).map_err(|error| Problem::invalid(error.to_string()).at(field))
 }
 
-/// Latest value of each series, or its value as of a time.
+/// Latest value of each series, or its value as of a time. JSON, or by `Accept` a table:
+/// `text/csv` or `application/vnd.apache.arrow.stream`.
 #[utoipa::path(post, path = "/v1/telemetry/latest", tag = "telemetry", request_body = LatestBody,
     responses((status = 200, body = ListBody<LatestItem>), (status = 400), (status = 413)))]
 async fn latest(
     State(api): State<Api>,
     Caller(context): Caller,
+    headers: HeaderMap,
     Json(body): Json<LatestBody>,
-) -> Answer<axum::Json<ListBody<LatestItem>>> {
+) -> Answer<Response> {
     let devices = body
         .device_ids
         .map(|ids| ids.iter().map(|id| body::id_at("device_ids", id)).collect())
@@ -69,6 +75,13 @@ async fn latest(
         at: body.at.map(|at| body::parse_time("at", &at)).transpose()?,
     };
     let items = api.app.latest(&context, &filter).await?;
+    let vary = [(header::VARY, "accept")];
+    if let Form::Table(form) = form_of(&headers, Shape::Points) {
+        let writing = tokio::task::spawn_blocking(move || telemetry_table::of_latest(form, &items));
+        let table = writing.await.map_err(|_| Problem::broken())?;
+        let kind = [(header::CONTENT_TYPE, form.content_type())];
+        return Ok((vary, kind, table).into_response());
+    }
     let convert = |view: veritwin_app::model::LatestView| LatestItem {
         device_id: view.device.to_string(),
         key: view.key.to_string(),
@@ -76,7 +89,8 @@ async fn latest(
         value: body::value(&view.value),
         quality: view.quality.as_str(),
     };
-    Ok(axum::Json(ListBody::whole(items.into_iter().map(convert).collect())))
+    let items = ListBody::whole(items.into_iter().map(convert).collect());
+    Ok((vary, axum::Json(items)).into_response())
 }
 
 /// One series of one device.

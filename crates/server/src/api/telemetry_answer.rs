@@ -11,15 +11,11 @@ use veritwin_app::HistoryReader;
 use veritwin_app::model::{
     Aggregate, BucketRow, BucketView, HistoryData, HistorySeries, PointView,
 };
-use veritwin_domain::{Timestamp, Value};
 
-use super::activity::csv_field;
-use super::arrow_stream::{self, Column, Field, Kind};
 use super::body;
 use super::telemetry_query::Shape;
+use super::telemetry_table::{Part, Row, Table, TableForm};
 
-/// Most rows of a record batch.
-const BATCH_ROWS_MAX: usize = 8_192;
 /// More rows are written on a thread of their own: they would hold up what else is sent.
 const INLINE_ROWS_MAX: usize = 2_000;
 
@@ -47,16 +43,14 @@ pub(super) struct QueryAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Json(Shape),
-    Csv,
-    Arrow,
+    Table(TableForm),
 }
 
 impl Form {
     pub(super) const fn content_type(self) -> &'static str {
         match self {
             Self::Json(_) => "application/json",
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Table(form) => form.content_type(),
         }
     }
 }
@@ -123,24 +117,21 @@ impl Sheet {
         (format!("{head}["), format!("]{tail}"))
     }
 
+    const fn table(&self, form: TableForm) -> Table<'_> {
+        Table { form, aggregates: self.aggregates.as_slice() }
+    }
+
     fn head(&self) -> Vec<u8> {
         match self.form {
             Form::Json(_) => self.shell().0.into_bytes(),
-            Form::Csv => {
-                let names: Vec<String> =
-                    self.fields().into_iter().map(|field| field.name).collect();
-                format!("{}\r\n", names.join(",")).into_bytes()
-            }
-            Form::Arrow => arrow_stream::schema(&self.fields()),
+            Form::Table(form) => self.table(form).head(),
         }
     }
 
     fn tail(&self) -> Vec<u8> {
         match self.form {
             Form::Json(_) => self.shell().1.into_bytes(),
-            // Nothing ends a CSV; an empty piece is no mistake.
-            Form::Csv => Vec::new(),
-            Form::Arrow => arrow_stream::end(),
+            Form::Table(form) => self.table(form).tail(),
         }
     }
 
@@ -151,8 +142,7 @@ impl Sheet {
                 self.json(series, shape, &mut out);
                 out
             }
-            Form::Csv => self.csv(series).into_bytes(),
-            Form::Arrow => self.arrow(series),
+            Form::Table(form) => self.table(form).rows(&rows_of(series)),
         }
     }
 
@@ -214,163 +204,20 @@ impl Sheet {
         }
         out.push(b'}');
     }
-
-    /// The columns of a table, in CSV and Arrow.
-    fn fields(&self) -> Vec<Field> {
-        let field = |name: &str, kind| Field { name: name.to_owned(), kind };
-        let mut fields = vec![field("device_id", Kind::Text), field("key", Kind::Text)];
-        if self.aggregates.is_empty() {
-            fields.push(field("at", Kind::Time));
-            if self.form == Form::Csv {
-                fields.push(field("value", Kind::Text));
-            } else {
-                fields.push(field("type", Kind::Text));
-                fields.push(field("number", Kind::Double));
-                fields.push(field("integer", Kind::Integer));
-                fields.push(field("text", Kind::Text));
-            }
-            fields.push(field("quality", Kind::Text));
-            return fields;
-        }
-        fields.push(field("from", Kind::Time));
-        fields.push(field("to", Kind::Time));
-        for aggregate in &self.aggregates {
-            let name = name_of(*aggregate);
-            let kind = if *aggregate == Aggregate::Count { Kind::Integer } else { Kind::Double };
-            fields.push(field(&name, kind));
-            if self.form == Form::Arrow && may_be_text(*aggregate) {
-                fields.push(field(&format!("{name}_text"), Kind::Text));
-            }
-        }
-        fields
-    }
-
-    fn csv(&self, series: &HistorySeries) -> String {
-        let head = format!("{},{}", series.series.device, csv_field(&series.series.key));
-        let mut out = String::new();
-        let mut line = |fields: &[String]| {
-            out.push_str(&head);
-            for field in fields {
-                out.push(',');
-                out.push_str(field);
-            }
-            out.push_str("\r\n");
-        };
-        match &series.data {
-            HistoryData::Points(points) => {
-                for one in points {
-                    let (at, value) = (body::time(one.at), csv_value(&one.value));
-                    line(&[at, value, one.quality.as_str().to_owned()]);
-                }
-            }
-            HistoryData::Rows(rows) => {
-                for row in rows {
-                    let mut fields = vec![body::time(row.from), body::time(row.to)];
-                    let text = |value: &Option<Value>| value.as_ref().map(csv_value);
-                    let values = row.values.iter();
-                    fields.extend(values.map(|value| text(value).unwrap_or_default()));
-                    line(&fields);
-                }
-            }
-            // A table is asked in detail.
-            HistoryData::Buckets { .. } => {}
-        }
-        out
-    }
-
-    fn arrow(&self, series: &HistorySeries) -> Vec<u8> {
-        let fields = self.fields();
-        let mut out = Vec::new();
-        let names = [series.series.device.to_string(), series.series.key.to_string()];
-        let mut add = |rows: usize, fill: &dyn Fn(usize, &mut Cells<'_>)| {
-            let mut columns: Vec<Column> = fields.iter().map(|_| Column::default()).collect();
-            for row in 0..rows {
-                let mut cells = Cells { columns: &mut columns, next: 0 };
-                names.iter().for_each(|name| cells.text(Some(name.as_str())));
-                fill(row, &mut cells);
-            }
-            out.extend(arrow_stream::batch(&fields, &columns));
-        };
-        match &series.data {
-            HistoryData::Points(points) => {
-                for part in points.chunks(BATCH_ROWS_MAX) {
-                    add(part.len(), &|row, cells| cells.point(&part[row]));
-                }
-            }
-            HistoryData::Rows(rows) => {
-                for part in rows.chunks(BATCH_ROWS_MAX) {
-                    add(part.len(), &|row, cells| cells.bucket(&part[row], &self.aggregates));
-                }
-            }
-            HistoryData::Buckets { .. } => {}
-        }
-        out
-    }
 }
 
-/// The cells of one row, from left to right.
-struct Cells<'a> {
-    columns: &'a mut [Column],
-    next: usize,
-}
-
-impl Cells<'_> {
-    fn column(&mut self) -> &mut Column {
-        self.next += 1;
-        &mut self.columns[self.next - 1]
+/// The rows of a table.
+fn rows_of(series: &HistorySeries) -> Vec<Row<'_>> {
+    let row = |part| Row { device: series.series.device, key: &series.series.key, part };
+    match &series.data {
+        HistoryData::Points(points) => points
+            .iter()
+            .map(|one| row(Part::Reading { at: one.at, value: &one.value, quality: one.quality }))
+            .collect(),
+        HistoryData::Rows(rows) => rows.iter().map(|one| row(Part::Bucket(one))).collect(),
+        // A table is asked in detail.
+        HistoryData::Buckets { .. } => Vec::new(),
     }
-
-    fn text(&mut self, text: Option<&str>) {
-        self.column().push_text(text);
-    }
-
-    fn time(&mut self, at: Timestamp) {
-        self.column().push_integer(Some(at.as_micros()));
-    }
-
-    fn point(&mut self, point: &PointView) {
-        let (kind, integer) = match &point.value {
-            Value::Double(_) => ("double", None),
-            Value::Integer(number) => ("integer", Some(*number)),
-            Value::Boolean(_) => ("boolean", None),
-            Value::Text(_) => ("text", None),
-            Value::Json(_) => ("json", None),
-        };
-        self.time(point.at);
-        self.text(Some(kind));
-        self.column().push_double(point.value.as_f64());
-        self.column().push_integer(integer);
-        self.text(text_of(Some(&point.value)));
-        self.text(Some(point.quality.as_str()));
-    }
-
-    fn bucket(&mut self, row: &BucketRow, aggregates: &[Aggregate]) {
-        self.time(row.from);
-        self.time(row.to);
-        for (aggregate, value) in aggregates.iter().zip(&row.values) {
-            match value {
-                Some(Value::Integer(count)) if *aggregate == Aggregate::Count => {
-                    self.column().push_integer(Some(*count));
-                }
-                _ if *aggregate == Aggregate::Count => self.column().push_integer(None),
-                value => self.column().push_double(value.as_ref().and_then(Value::as_f64)),
-            }
-            if may_be_text(*aggregate) {
-                self.text(text_of(value.as_ref()));
-            }
-        }
-    }
-}
-
-fn text_of(value: Option<&Value>) -> Option<&str> {
-    match value {
-        Some(Value::Text(text) | Value::Json(text)) => Some(text),
-        _ => None,
-    }
-}
-
-const fn may_be_text(aggregate: Aggregate) -> bool {
-    matches!(aggregate, Aggregate::First | Aggregate::Last)
 }
 
 /// What an aggregate is called in questions and answers.
@@ -457,13 +304,6 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &BucketView) {
     member(out, b',', "first", &bucket.first);
     member(out, b',', "last", &bucket.last);
     out.push(b'}');
-}
-
-fn csv_value(value: &Value) -> String {
-    match value {
-        Value::Text(text) | Value::Json(text) => csv_field(text),
-        other => body::value(other).to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::auth::Caller;
 use super::body::{self, Json};
 use super::telemetry::{SeriesBody, parse_series};
 use super::telemetry_answer::{Form, QueryAnswer, Sheet, name_of, stream};
+use super::telemetry_table::TableForm;
 use super::{Answer, Api, Problem};
 
 /// Where to go on, for answers that are tables.
@@ -380,14 +381,14 @@ fn percentile_of(name: &str) -> Option<Aggregate> {
 }
 
 /// The first form of those in `Accept` that there is; JSON when none of them is.
-fn form_of(headers: &HeaderMap, shape: Shape) -> Form {
+pub(super) fn form_of(headers: &HeaderMap, shape: Shape) -> Form {
     let accepted = headers.get_all(header::ACCEPT).into_iter();
     let texts = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     let mut forms = texts.filter_map(|one| {
         let name = one.split(';').next().unwrap_or_default().trim();
         match name.to_ascii_lowercase().as_str() {
-            "text/csv" => Some(Form::Csv),
-            "application/vnd.apache.arrow.stream" => Some(Form::Arrow),
+            "text/csv" => Some(Form::Table(TableForm::Csv)),
+            "application/vnd.apache.arrow.stream" => Some(Form::Table(TableForm::Arrow)),
             "application/json" | "application/*" | "*/*" => Some(Form::Json(shape)),
             _ => None,
         }
@@ -450,9 +451,12 @@ mod tests {
             assert_eq!(form_of(&headers, Shape::Points), expect, "{accept}");
         };
         let json = Form::Json(Shape::Points);
-        check("text/csv", Form::Csv);
-        check("Text/CSV; charset=utf-8, application/json", Form::Csv);
-        check("text/html, application/vnd.apache.arrow.stream;q=0.9, */*", Form::Arrow);
+        check("text/csv", Form::Table(TableForm::Csv));
+        check("Text/CSV; charset=utf-8, application/json", Form::Table(TableForm::Csv));
+        check(
+            "text/html, application/vnd.apache.arrow.stream;q=0.9, */*",
+            Form::Table(TableForm::Arrow),
+        );
         check("application/json, text/csv", json);
         check("text/html", json);
         assert_eq!(form_of(&HeaderMap::new(), Shape::Points), json);

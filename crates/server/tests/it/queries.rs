@@ -178,6 +178,11 @@ fn a_line_has_as_many_points_as_asked_and_a_time_has_its_values() {
     assert_eq!(latest("2026-03-28T05:59:59Z"), [json!(5), json!("s5")]);
     assert_eq!(latest("2026-03-28T06:00:00Z"), [json!(6), json!("s6")]);
     assert!(latest("2026-03-27T00:00:00Z").is_empty());
+    let body = json!({"device_ids": [device.id], "at": "2026-03-28T06:30:00Z"});
+    let request = tenant.request("POST", "/v1/telemetry/latest").header("accept", "text/csv");
+    let csv = request.json(&body).send().text();
+    let line = format!("{},energy,2026-03-28T06:00:00Z,6,good\r\n", device.id);
+    assert!(csv.starts_with(&format!("device_id,key,at,value,quality\r\n{line}")), "{csv}");
 }
 
 #[test]
