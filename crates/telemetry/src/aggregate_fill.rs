@@ -120,23 +120,21 @@ fn hold(rows: &mut [BucketRow], column: usize, opening: Option<Value>) {
 }
 
 fn connect(rows: &mut [BucketRow], column: usize) {
-    let mut known: Option<(usize, f64)> = None;
-    for index in 0..rows.len() {
-        if rows[index].count == 0 {
-            continue;
+    let number = |row: &BucketRow| row.values[column].as_ref().and_then(Value::as_f64);
+    let place = |row: &BucketRow| row.from.as_micros() as f64;
+    let known: Vec<(usize, f64)> = rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| row.count > 0)
+        .filter_map(|(index, row)| Some((index, number(row)?)))
+        .collect();
+    for pair in known.windows(2) {
+        let ((start, from), (end, to)) = (pair[0], pair[1]);
+        let (left, right) = (place(&rows[start]), place(&rows[end]));
+        for row in rows[start + 1..end].iter_mut().filter(|row| row.count == 0) {
+            let part = (place(row) - left) / (right - left);
+            row.values[column] = Some(Value::Double(from * (1.0 - part) + to * part));
         }
-        let Some(number) = rows[index].values[column].as_ref().and_then(Value::as_f64) else {
-            continue;
-        };
-        if let Some((start, from)) = known {
-            let place = |row: &BucketRow| row.from.as_micros() as f64;
-            let (left, right) = (place(&rows[start]), place(&rows[index]));
-            for row in rows[start + 1..index].iter_mut().filter(|row| row.count == 0) {
-                let part = (place(row) - left) / (right - left);
-                row.values[column] = Some(Value::Double(from * (1.0 - part) + number * part));
-            }
-        }
-        known = Some((index, number));
     }
 }
 

@@ -320,11 +320,11 @@ impl Sink for BucketSink {
             self.bucket(at).add(run.slice(start, start + count));
             start += count;
         }
-        if self.buckets.len() > self.buckets_max {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if self.wanted() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn wanted(&self) -> usize {
+        if self.buckets.len() > self.buckets_max { 0 } else { usize::MAX }
     }
 
     fn summary(&mut self, chunk: &Chunk, summary: &Summary) -> bool {

@@ -1,5 +1,6 @@
-//! From a question about one series to its walk through memory and sections. A question that wants
-//! a few readings from one end opens sections from there on, and no more of them than it needs.
+//! From a question about one series to its walk through memory and sections. Sections are opened
+//! from the walk's beginning on, a few at once, and let go when it is past them; a question that
+//! wants a few readings from one end opens no more of them than it needs.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::reader::OpenSection;
 use crate::sweep::{Body, Sink, Source, Walk, sweep};
 use crate::values::Column;
 
-/// Directories opened at once by one query.
+/// Directories that one query opens at once; it holds those and what overlaps them.
 const DIRECTORIES_AT_ONCE: usize = 16;
 
 /// Bounds of one walk over a series.
@@ -74,10 +75,10 @@ impl Engine {
         } else {
             sections.sort_by_key(|section| section.t_min);
         }
-        let mut opened: Vec<(u64, Arc<OpenSection>)> = Vec::new();
-        let mut at_once = if span.is_partial { 1 } else { sections.len() };
+        let mut opened: Vec<(Arc<Section>, Arc<OpenSection>)> = Vec::new();
+        let mut at_once = if span.is_partial { 1 } else { DIRECTORIES_AT_ONCE };
         let (mut low, mut high) = (span.low, span.high);
-        let mut scan_points_max = self.inner.limits.query_scan_points_max;
+        let mut scanned = 0;
         let mut taken = 0;
         loop {
             let more = &sections[taken..(taken + at_once).min(sections.len())];
@@ -109,10 +110,10 @@ impl Engine {
                     high,
                     descending: span.descending,
                     open_points_max: self.inner.limits.query_open_points_max,
-                    scan_points_max,
+                    scan_points_max: self.inner.limits.query_scan_points_max,
+                    scanned,
                 };
-                let scanned = sweep(&self.inner.reader, walk, sources, sink).await?;
-                scan_points_max = scan_points_max.saturating_sub(scanned);
+                scanned = sweep(&self.inner.reader, walk, sources, sink).await?;
             }
             match closed {
                 Some(next) if sink.wanted() > 0 => {
@@ -121,6 +122,7 @@ impl Engine {
                     } else {
                         low = low.max(next.t_min);
                     }
+                    opened.retain(|(section, _)| section.overlaps(low, high));
                 }
                 _ => return Ok(()),
             }
@@ -147,7 +149,7 @@ impl Engine {
         &self,
         tenant: TenantId,
         sections: &[Arc<Section>],
-        opened: &mut Vec<(u64, Arc<OpenSection>)>,
+        opened: &mut Vec<(Arc<Section>, Arc<OpenSection>)>,
     ) -> Result<(), TelemetryError> {
         // Futures first, then the stream: a closure inside it would tie this to one lifetime.
         let opening: Vec<_> =
@@ -155,7 +157,7 @@ impl Engine {
         let found: Vec<Option<Arc<OpenSection>>> =
             stream::iter(opening).buffered(DIRECTORIES_AT_ONCE).try_collect().await?;
         for (section, open) in sections.iter().zip(found) {
-            opened.extend(open.map(|open| (section.generation, open)));
+            opened.extend(open.map(|open| (Arc::clone(section), open)));
         }
         Ok(())
     }
@@ -175,17 +177,17 @@ impl Engine {
 }
 
 fn sealed_sources(
-    opened: &[(u64, Arc<OpenSection>)],
+    opened: &[(Arc<Section>, Arc<OpenSection>)],
     series: &Series,
     low: i64,
     high: i64,
 ) -> Vec<Source> {
     let mut sources = Vec::new();
-    for (generation, open) in opened {
+    for (section, open) in opened {
         for chunk in open.directory.chunks(series.device, &series.key) {
             if chunk.t_min <= high && low <= chunk.t_max {
                 let body = Body::Sealed(Arc::clone(open), *chunk);
-                sources.push(Source { generation: *generation, body });
+                sources.push(Source { generation: section.generation, body });
             }
         }
     }

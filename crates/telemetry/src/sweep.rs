@@ -76,6 +76,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) open_points_max: usize,
     /// Most points decoded in all.
     pub(crate) scan_points_max: usize,
+    /// Points decoded before, for other parts of the same question.
+    pub(crate) scanned: usize,
 }
 
 /// A source with its place on the walk.
@@ -124,7 +126,7 @@ impl Walk<'_> {
 }
 
 /// Walks over `sources` and hands everything inside the walk's bounds to `sink`; answers how many
-/// points it decoded.
+/// points were decoded in all.
 pub(crate) async fn sweep<S: Sink>(
     reader: &Reader,
     walk: Walk<'_>,
@@ -135,7 +137,7 @@ pub(crate) async fn sweep<S: Sink>(
     let mut placed = walk.place(sources);
     let mut fetched = Fetched::new();
     let mut opened: Vec<Opened> = Vec::new();
-    let mut scanned = 0usize;
+    let mut scanned = walk.scanned;
     let mut next = 0usize;
     loop {
         opened.retain(|opened| !opened.is_done());
