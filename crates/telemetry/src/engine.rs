@@ -52,7 +52,7 @@ pub struct EngineLimits {
     pub query_scan_points_max: usize,
     /// Most bytes of an answer that one query holds.
     pub query_memory_bytes_max: usize,
-    /// Most bytes of answers that all queries hold; a tenant's half of it.
+    /// Most bytes of answers that all queries hold; a tenant's at most three times what is free.
     pub queries_memory_bytes_max: usize,
     /// Sections of one window, or overlays, that make a compaction due.
     pub compaction_sections_min: usize,
