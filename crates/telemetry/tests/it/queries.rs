@@ -402,7 +402,7 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
         setup.limits.query_scan_points_max = 1_500;
         let engine = setup.open().await;
         let mut history = History::default();
-        for day in 0..10 {
+        for day in 0..20 {
             let value = |i: i64| Value::Integer(i % 50 + day);
             let readings =
                 (0..1_000).map(|i| reading("n", TODAY + day * DAY + i * MINUTE, value(i)));
@@ -413,7 +413,7 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
             engine.flush().await.expect("flushes");
         }
         let days = |aggregates: &[Aggregate]| Downsample {
-            range: range(TODAY, TODAY + 10 * DAY),
+            range: range(TODAY, TODAY + 20 * DAY),
             buckets: Buckets::Calendar { unit: CalendarUnit::Day, zone: Zone::UTC },
             aggregates: aggregates.to_vec(),
             is_counter: false,
@@ -434,7 +434,7 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
         let (numbers, texts) = (series(0, 0, "n"), series(0, 0, "state"));
         let budget = engine.budget(tenant(0));
         let rows = engine.downsample(&numbers, &days(&summed), &budget).await.expect("answers");
-        assert_eq!(rows.len(), 10);
+        assert_eq!(rows.len(), 20);
         assert_eq!(rows[3].values[5], Some(Value::Integer(3)));
         let rows = engine.downsample(&texts, &days(&[Aggregate::Count]), &budget).await;
         assert_eq!(rows.expect("answers")[9].values, [Some(Value::Integer(1_000))]);
@@ -442,10 +442,10 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
             let refused = engine.downsample(&numbers, &days(&[decoded]), &budget).await;
             assert_eq!(limit_name(refused.expect_err("decodes")), "query_scan_points_max");
         }
-        // The last reading of ten days is found in the last of them, and a page at its edge.
+        // The last reading of twenty days is found in the last of them, and a page at its edge.
         let late = Timestamp::from_micros(TODAY + 30 * DAY);
         let last = engine.as_of(&numbers, late, QualityFilter::Any).await.expect("answers");
-        assert_eq!(last.map(|point| point.value), Some(Value::Integer(58)));
+        assert_eq!(last.map(|point| point.value), Some(Value::Integer(68)));
         let page =
             RangeQuery { range: TimeRange::ALL, order: Order::Descending, limit: 10, after: None };
         assert_eq!(engine.range(&numbers, page).await.expect("answers").points.len(), 10);
