@@ -14,7 +14,7 @@ import { broken, columnOf, gaps, type HistoryShow } from '../lib/historyChoice'
 import { keyLabel } from '../lib/keys'
 import { occurrences } from '../lib/occurrences'
 import { usePreferences } from '../lib/preferences'
-import { formatClock, formatTick, type Range } from '../lib/time'
+import { formatClock, formatTick, regional, type Range } from '../lib/time'
 import { useLatestValue } from '../live/LiveProvider'
 import { Failure, failureSentence } from '../ui/layout'
 import { History } from '../ui/History'
@@ -107,7 +107,8 @@ export function SeriesHistory(props: {
   const choice = useHistoryChoice()
   const [isTaking, setIsTaking] = useState(false)
   const series = { device_id: device.id, key: seriesKey }
-  const query = useQuery(historyQuery(series, range, choice, lingui.locale))
+  const variety = regional(lingui.locale)
+  const query = useQuery(historyQuery(series, range, choice, variety))
   const isSwitch = typeof useLatestValue(device.id, seriesKey)?.value === 'boolean'
   const show = choice.bucket === undefined || choice.bucket === 'line' ? 'mean' : choice.show
   const data = useMemo(() => chartData(query.data, isSwitch, show), [query.data, isSwitch, show])
@@ -133,7 +134,7 @@ export function SeriesHistory(props: {
   const take = async () => {
     setIsTaking(true)
     try {
-      const { parts, isCut } = await historyTable(series, range, choice, lingui.locale)
+      const { parts, isCut } = await historyTable(series, range, choice, variety)
       download(`${device.name}-${seriesKey}.csv`, 'text/csv', new Blob(parts))
       if (isCut) toast(i18n.t('The file ends after a million readings. Choose a shorter range.'))
     } catch (error) {
