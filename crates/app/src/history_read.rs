@@ -93,7 +93,11 @@ impl HistoryReader {
         self.begun += self.ready.len();
         let rows = |answer: &HistorySeries| match &answer.data {
             HistoryData::Points(points) => points.len() as u64,
-            HistoryData::Buckets { .. } | HistoryData::Rows(_) => 0,
+            // Buckets so narrow that each holds one reading give away the readings.
+            HistoryData::Buckets { buckets, .. } => {
+                buckets.iter().filter(|bucket| bucket.count == 1).count() as u64
+            }
+            HistoryData::Rows(rows) => rows.iter().filter(|row| row.count == 1).count() as u64,
         };
         self.app.watch_taken(&self.context, self.ready.iter().map(rows).sum(), false);
         Ok(())
