@@ -16,6 +16,7 @@ use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
 use veritwin_keys::KeyService;
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
+use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::memory::{Latest, Memory};
 use crate::reader::Reader;
@@ -49,6 +50,10 @@ pub struct EngineLimits {
     pub query_open_points_max: usize,
     /// Most points that one query decodes in all.
     pub query_scan_points_max: usize,
+    /// Most bytes of an answer that one query holds.
+    pub query_memory_bytes_max: usize,
+    /// Most bytes of answers that all queries hold; a tenant's at most three times what is free.
+    pub queries_memory_bytes_max: usize,
     /// Sections of one window, or overlays, that make a compaction due.
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
@@ -67,6 +72,8 @@ impl Default for EngineLimits {
             query_points_max: 100_000,
             query_open_points_max: 2 * 1024 * 1024,
             query_scan_points_max: 500_000_000,
+            query_memory_bytes_max: 64 * 1024 * 1024,
+            queries_memory_bytes_max: 256 * 1024 * 1024,
             compaction_sections_min: 8,
             compaction_bytes_max: 32 * 1024 * 1024,
         }
@@ -118,6 +125,8 @@ pub(crate) struct Inner {
     pub(crate) compaction: tokio::sync::Mutex<()>,
     /// Every pack that exists. One that nothing else refers to can be deleted.
     pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
+    /// What the answers of queries under way hold.
+    pub(crate) query_memory: Arc<Pool>,
     pub(crate) room: Notify,
     /// Who waits for it, tenant by tenant.
     pub(crate) room_queues: RoomQueues,
@@ -202,6 +211,7 @@ impl Engine {
             commits: tokio::sync::Mutex::new(commits),
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
+            query_memory: Arc::new(Pool::new(limits.queries_memory_bytes_max)),
             room: Notify::new(),
             room_queues: RoomQueues::default(),
             taken: Mutex::new(Taken::default()),

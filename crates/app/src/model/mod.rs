@@ -76,8 +76,10 @@ pub use streams::{
     SubjectQuery, SubjectStreamView,
 };
 pub use telemetry::{
-    BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
-    POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    AS_OF_SERIES_MAX, Aggregate, BucketQuery, BucketRow, BucketView, Buckets, CalendarUnit, Fill,
+    HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView, PERCENTILE_MAX,
+    POINTS_PER_SERIES_MAX, PointView, QualityFilter, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    Weekday, Zone,
 };
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,

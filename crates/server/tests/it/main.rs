@@ -56,6 +56,7 @@ mod postgres_server;
 mod promises;
 mod providers;
 mod python;
+mod queries;
 mod ready;
 mod records;
 mod refused;

@@ -8,6 +8,8 @@ mod latest;
 mod limits;
 mod log;
 mod model;
+mod queries;
+mod queries_model;
 mod secrecy;
 mod simulation;
 mod support;
