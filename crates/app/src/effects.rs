@@ -23,6 +23,8 @@ const SAVE_TICKS: u32 = 5;
 /// A tenant that is behind is tried again after so long, twice as long each time.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A start puts in for so long; of the rest everybody is behind, and it is put in afterwards.
+const START_MAX: Duration = Duration::from_secs(20);
 /// Entries that are put in at once.
 const ENTRIES_AT_ONCE: usize = 256;
 
@@ -60,7 +62,6 @@ impl Effects {
     }
 
     /// How many tenants are behind.
-    #[cfg(test)]
     pub(crate) fn behind(&self) -> usize {
         let open = self.open.lock();
         open.behind.len() + open.mending.len()
@@ -68,12 +69,16 @@ impl Effects {
 }
 
 impl Open {
+    /// One that is behind already keeps its time: what fails meanwhile neither hastens its next try
+    /// nor puts it off.
     fn fall_behind(&mut self, tenant: TenantId, from: u64, tries: u32, now: Duration) {
-        let known = self.behind.get(&tenant);
-        let from = known.map_or(from, |known| known.from.min(from));
         let wait = RETRY_MIN.saturating_mul(2u32.saturating_pow(tries)).min(RETRY_MAX);
         let retry_at = now.saturating_add(wait);
-        self.behind.insert(tenant, Behind { from, tries, retry_at });
+        let known = self.behind.entry(tenant).or_insert(Behind { from, tries, retry_at });
+        known.from = known.from.min(from);
+        if tries > known.tries {
+            (known.tries, known.retry_at) = (tries, retry_at);
+        }
     }
 
     fn take_due(&mut self, now: Duration) -> BTreeMap<TenantId, Behind> {
@@ -127,8 +132,13 @@ impl Drop for UnderWay {
 }
 
 /// What of a batch goes into the records: of all tenants, or of some, each from its own position.
+#[derive(Default)]
 struct Wanted<'a> {
     of: Option<&'a BTreeMap<TenantId, u64>>,
+    /// Until when it is read, on the monotonic clock.
+    until: Option<Duration>,
+    /// Where that ended it.
+    left_at: Option<u64>,
     /// Tenants of which something did not get in, with its position.
     failed: BTreeMap<TenantId, u64>,
 }
@@ -136,6 +146,13 @@ struct Wanted<'a> {
 type Said = BTreeMap<TenantId, Vec<(u64, Arc<Entry>)>>;
 
 impl Wanted<'_> {
+    /// Where the next entry may be that somebody wants, from a position on; none where nobody does.
+    fn goes_on_at(&self, at: u64) -> Option<u64> {
+        let Some(of) = self.of else { return Some(at) };
+        let open = of.iter().filter(|(tenant, _)| !self.failed.contains_key(*tenant));
+        open.map(|(_, from)| at.max(*from)).min()
+    }
+
     fn is_wanted(&self, tenant: TenantId, position: u64) -> bool {
         let is_of =
             |of: &BTreeMap<TenantId, u64>| of.get(&tenant).is_some_and(|from| *from <= position);
@@ -209,6 +226,12 @@ impl App {
 
     /// Puts in what the last end has left in the log, and goes on with what falls behind.
     pub(crate) async fn start_effects(&self) -> Result<()> {
+        self.start_effects_within(START_MAX).await
+    }
+
+    /// The same, with so much time for what was left: a tenant that was behind for days must not
+    /// keep everybody waiting for a start.
+    pub(crate) async fn start_effects_within(&self, most: Duration) -> Result<()> {
         let tx = self.0.store.read_platform(&self.job(jobs::INGEST)).await?;
         let offset = tx.offset(CONSUMER).await?;
         drop(tx);
@@ -221,11 +244,27 @@ impl App {
         {
             tracing::warn!(%error, "from where attributes are in the records was not noted");
         }
-        let failed = self.put_in(from, None).await?;
+        let until = Some(self.clock().monotonic().saturating_add(most));
+        let mut wanted = Wanted { until, ..Wanted::default() };
+        self.put_in(from, &mut wanted).await?;
+        let Wanted { mut failed, left_at, .. } = wanted;
+        for tenant in failed.keys() {
+            tracing::warn!(%tenant, "attributes or retained messages do not get into the records");
+        }
+        if let Some(at) = left_at {
+            tracing::warn!(
+                at,
+                tail,
+                "what the log holds of attributes and retained messages is \
+                 put in while the platform runs"
+            );
+            for tenant in self.0.tree.read().ids() {
+                failed.entry(tenant).or_insert(at);
+            }
+        }
         let now = self.clock().monotonic();
         let mut open = self.0.jobs.effects.open.lock();
         for (tenant, from) in failed {
-            tracing::warn!(%tenant, "attributes or retained messages do not get into the records");
             open.fall_behind(tenant, from, 0, now);
         }
         drop(open);
@@ -269,7 +308,10 @@ impl App {
 
     async fn save_effects(&self, position: u64) -> Result<()> {
         let tx = self.0.store.begin_platform(&self.job(jobs::INGEST)).await?;
-        tx.offset_advance(CONSUMER, position).await?;
+        // Records may be ahead of a log that was restored.
+        if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
+            tx.offset_advance(CONSUMER, position).await?;
+        }
         tx.commit().await?;
         *self.0.jobs.effects.saved_position.lock() = position;
         Ok(())
@@ -280,12 +322,12 @@ impl App {
         let taken = self.0.jobs.effects.open.lock().take_due(self.clock().monotonic());
         let Some(first) = taken.values().map(|one| one.from).min() else { return };
         let of: BTreeMap<_, _> = taken.iter().map(|(tenant, one)| (*tenant, one.from)).collect();
-        let put_in = self.put_in(first, Some(&of)).await;
-        let failed = match put_in {
-            Ok(failed) => failed,
+        let mut wanted = Wanted { of: Some(&of), ..Wanted::default() };
+        let failed = match self.put_in(first, &mut wanted).await {
+            Ok(()) => wanted.failed,
             Err(error) => {
                 tracing::debug!(%error, "what fell behind was not put in");
-                of
+                of.clone()
             }
         };
         let now = self.clock().monotonic();
@@ -301,20 +343,26 @@ impl App {
         }
     }
 
-    /// Reads the log to its end. What became durable before one of these is put in comes before the
-    /// end: the last word on each attribute and topic is the last one in the log.
-    async fn put_in(
-        &self,
-        from: u64,
-        of: Option<&BTreeMap<TenantId, u64>>,
-    ) -> Result<BTreeMap<TenantId, u64>> {
+    /// Reads the log to its end, or as far as somebody wants something of it. What became durable
+    /// before one of these is put in comes before the end: the last word on each attribute and
+    /// topic is the last one in the log.
+    async fn put_in(&self, from: u64, wanted: &mut Wanted<'_>) -> Result<()> {
         let stopped = || Error::Unavailable("the platform stops".to_owned());
-        let mut wanted = Wanted { of, failed: BTreeMap::new() };
         let mut consumer = self.0.log.consumer(from)?;
         let mut at = from;
-        while at < self.0.log.tail_position() {
+        while let Some(next) = wanted.goes_on_at(at) {
+            if next >= self.0.log.tail_position() {
+                break;
+            }
             if self.0.stop.is_cancelled() {
                 return Err(stopped());
+            }
+            if wanted.until.is_some_and(|until| until <= self.clock().monotonic()) {
+                wanted.left_at = Some(at);
+                break;
+            }
+            if next > at {
+                consumer = self.0.log.consumer(next)?;
             }
             let batch = consumer.next().await?.ok_or_else(stopped)?;
             at = batch.end();
@@ -331,7 +379,7 @@ impl App {
                 }
             }
         }
-        Ok(wanted.failed)
+        Ok(())
     }
 
     /// Puts entries of a tenant into the records. What passes a bound by now is left out: it was
@@ -388,43 +436,4 @@ impl App {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ONE: TenantId = TenantId::from_bytes([1; 16]);
-    const TWO: TenantId = TenantId::from_bytes([2; 16]);
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn nothing_is_saved_that_is_not_in_the_records() {
-        let mut open = Open::default();
-        assert_eq!(open.position(9), 9);
-        open.under_way.insert(0, 5);
-        assert_eq!(open.position(9), 5);
-        open.under_way.remove(&0);
-        open.fall_behind(ONE, 7, 0, seconds(0));
-        // Another one of it that began before.
-        open.fall_behind(ONE, 6, 0, seconds(0));
-        open.fall_behind(ONE, 8, 0, seconds(0));
-        open.fall_behind(TWO, 8, 0, seconds(5));
-        assert_eq!(open.position(9), 6);
-        assert!(open.take_due(Duration::ZERO).is_empty(), "not yet");
-        let taken = open.take_due(seconds(1));
-        assert_eq!(taken.keys().collect::<Vec<_>>(), [&ONE]);
-        assert_eq!(open.position(9), 6, "it is being put in");
-        open.mending.clear();
-        assert_eq!(open.position(9), 8);
-    }
-
-    #[test]
-    fn tries_come_less_often_up_to_a_bound() {
-        for (tries, wait_s) in [(0, 1), (1, 2), (5, 32), (6, 60), (u32::MAX, 60)] {
-            let mut open = Open::default();
-            open.fall_behind(ONE, 0, tries, seconds(10));
-            assert_eq!(open.behind[&ONE].retry_at, seconds(10 + wait_s), "{tries}");
-        }
-    }
-}
+mod tests;

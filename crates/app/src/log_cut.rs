@@ -75,6 +75,7 @@ impl App {
                 held_by_alerts = jobs.alerts_held.count(),
                 held_by_routes = jobs.routes_held.count(),
                 held_by_ledger = jobs.ledger_held.count(),
+                behind_in_records = jobs.effects.behind(),
                 "the log cannot be cut and grows: a full disk stops writing; see `veritwin doctor`"
             );
         }

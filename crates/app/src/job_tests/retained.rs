@@ -304,3 +304,38 @@ async fn what_a_crash_leaves_in_the_log_is_in_the_records_after_it() {
     }
     world.app.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_start_has_no_time_for_is_put_in_while_the_platform_runs() {
+    let world = World::new().await;
+    let customer = world.customer("late").await;
+    let (app, tenant) = (&world.app, customer.tenant());
+    let tx = app.0.store.begin_platform(&app.local_operator()).await.expect("records");
+    let from = app.0.log.tail_position();
+    tx.offset_advance("records", from).await.expect("an offset");
+    tx.commit().await.expect("written");
+    let record = Record::Attributes(world.said(customer.device, 5));
+    app.0.log.append(vec![Entry { tenant, record }]).await.expect("durable");
+    app.start_effects_within(Duration::ZERO).await.expect("started");
+    assert_eq!(app.0.jobs.effects.saved_position(), from);
+    world
+        .until("the records to have it", async || (app.0.jobs.effects.behind() == 0).then_some(()))
+        .await;
+    assert_eq!(world.says(&customer).await, Some(Value::Integer(5)));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_ahead_of_the_log_do_not_keep_it_from_being_cut() {
+    let world = World::new().await;
+    let customer = world.customer("restored").await;
+    let app = &world.app;
+    let tx = app.0.store.begin_platform(&app.local_operator()).await.expect("records");
+    tx.offset_advance("records", 1_000_000).await.expect("an offset");
+    tx.commit().await.expect("written");
+    app.start_effects().await.expect("started");
+    let before = app.0.jobs.effects.saved_position();
+    let position = world.send(&customer, 1.0).await;
+    app.close().await;
+    assert!(app.0.jobs.effects.saved_position() > position.max(before));
+}
