@@ -38,7 +38,7 @@ const CLAIM_DURATION_MIN: Duration = Duration::from_secs(1);
 const CLAIM_DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often a device asks to be claimed.
 const DEVICE_OFFERS: Rate = Rate::new(1, 10);
-/// How often a gateway asks that devices behind it may be.
+/// How often it is asked with one credential: a gateway's is that of all devices behind it.
 const GATEWAY_OFFERS: Rate = Rate::new(10, 256);
 /// Under which key secrets are compared: the same after a restart.
 const SECRET_KEY: &str = "device claims v1";
@@ -61,7 +61,7 @@ const NO_PLACE: &str = "whoever prepared this device keeps it no longer, or has 
 pub(crate) struct Claims {
     throttle: Mutex<Throttle>,
     offers: Mutex<RateLimiter<(TenantId, DeviceId)>>,
-    of_gateways: Mutex<RateLimiter<(TenantId, DeviceId)>>,
+    of_gateways: Mutex<RateLimiter<(TenantId, CredentialId)>>,
 }
 
 impl Default for Claims {
@@ -133,18 +133,17 @@ impl App {
             return Err(Error::invalid_at("secretKey", detail));
         }
         let now = self.clock().monotonic();
+        self.0.claims.of_gateways.lock().take((tenant, credential), 1, GATEWAY_OFFERS, now)?;
         self.0.claims.offers.lock().take((tenant, device), 1, DEVICE_OFFERS, now)?;
         let gone = self.refuse_claimed(&context, device).await?;
         let tx = self.0.store.begin(&context).await?;
         if chars == 0 && !by_name_alone(&tx).await? {
             return Err(Error::Forbidden(NEEDS_SECRET.to_owned()));
         }
+        // The window before the device, as whoever claims it takes them.
+        tx.claim_window_close(device).await?;
         let known = tx.device_held(device).await?;
         let gateway = offered_by(&tx, &known, credential).await?;
-        if let Some(gateway) = gateway {
-            let mut offers = self.0.claims.of_gateways.lock();
-            offers.take((tenant, gateway), 1, GATEWAY_OFFERS, now)?;
-        }
         refuse_moved(&tx, device, gone).await?;
         check_moves(&tx, &known, gateway).await?;
         let window = ClaimWindow {
