@@ -24,6 +24,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The start waits so long until it is known whose sessions are over. Of the rest it is asked on
 /// while the platform runs.
 const ASKED_AT_START: Duration = Duration::from_secs(10);
+/// Owners of a tenant that are asked for at once. What is known of them is kept, so that a tenant
+/// with many sessions is through at some time.
+const OWNERS_AT_ONCE: usize = 1_024;
 /// So many wills of a tenant are looked at at once.
 const WILLS_AT_ONCE: usize = 8;
 
@@ -52,26 +55,19 @@ impl Unasked {
     }
 
     async fn ask_of_tenant(&self, app: &App, broker: &Broker, owners: Vec<Owner>) {
-        let Some((tenant, ..)) = owners.first().copied() else { return };
-        let of_tenant: Vec<_> = owners.iter().map(|(_, device, one)| (*device, *one)).collect();
-        let asking = app.credentials_lost(tenant, &of_tenant);
-        let lost = match timeout(ASK_TIMEOUT, asking).await {
-            Ok(Ok(lost)) => lost,
-            Ok(Err(error)) => {
-                tracing::debug!(%tenant, %error, "sessions were not looked at");
-                return;
+        for some in owners.chunks(OWNERS_AT_ONCE) {
+            let Some(lost) = lost_of(app, some).await else { return };
+            for (tenant, device, credential) in lost {
+                tracing::info!(%tenant, %device, "a session of a lost credential is over");
+                broker.end_sessions_of(tenant, device, Some(credential));
             }
-            Err(_) => {
-                tracing::debug!(%tenant, "sessions were not looked at in time");
-                return;
-            }
-        };
-        for (device, credential) in lost {
-            tracing::info!(%tenant, %device, "a session of a lost credential is over");
-            broker.end_sessions_of(tenant, device, Some(credential));
+            self.known(some);
         }
+    }
+
+    fn known(&self, owners: &[Owner]) {
         let mut unasked = self.0.lock();
-        for owner in &owners {
+        for owner in owners {
             unasked.remove(owner);
         }
     }
@@ -83,6 +79,24 @@ impl Unasked {
                 () = stop.cancelled() => return,
                 () = sleep(ASK_TIMEOUT) => self.ask(&app, &broker).await,
             }
+        }
+    }
+}
+
+/// Of owners of one tenant those who may not come in any more; none where that cannot be said.
+async fn lost_of(app: &App, owners: &[Owner]) -> Option<Vec<Owner>> {
+    let tenant = owners.first()?.0;
+    let of_tenant: Vec<_> = owners.iter().map(|(_, device, one)| (*device, *one)).collect();
+    let asking = app.credentials_lost(tenant, &of_tenant);
+    match timeout(ASK_TIMEOUT, asking).await {
+        Ok(Ok(lost)) => Some(lost.into_iter().map(|(device, one)| (tenant, device, one)).collect()),
+        Ok(Err(error)) => {
+            tracing::debug!(%tenant, %error, "sessions were not looked at");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%tenant, "sessions were not looked at in time");
+            None
         }
     }
 }

@@ -184,7 +184,11 @@ impl TenantTx {
             return Err(Error::Invalid { what: "credential ids", reason: "expected at most 1000" });
         }
         let select = self.select(TABLE).filter(one_of("id", ids.iter().copied()));
-        let select = select.filter(is_null("revoked_at")).filter(is_null("disabled_at"));
+        let select = select
+            .filter(is_null("revoked_at"))
+            .filter(is_null("disabled_at"))
+            .only(Expr::col("id"), "id")
+            .also(Expr::col("device_id"), "device_id");
         let rows = self.core.all(select).await?;
         rows.iter().map(|row| Ok((row.get("device_id")?, row.get("id")?))).collect()
     }
