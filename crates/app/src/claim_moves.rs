@@ -18,7 +18,8 @@ const IS_HOST: &str = "this device is a Sparkplug host, which stays where it is:
                        first";
 
 /// Who asks with a credential that a device may be claimed: the device itself, or its gateway,
-/// which is given. A window of a device behind a gateway is always that gateway's: who puts it
+/// which is given. The credential is held: who takes it away closes the windows after that, and so
+/// this one as well. A window of a device behind a gateway is always that gateway's: who puts it
 /// there, or takes it from there, closes the one before.
 pub(crate) async fn offered_by(
     tx: &TenantTx,
@@ -27,7 +28,7 @@ pub(crate) async fn offered_by(
 ) -> Result<Option<DeviceId>> {
     let owners = [(device.id, None)].into_iter();
     for (owner, gateway) in owners.chain(device.gateway.map(|gateway| (gateway, Some(gateway)))) {
-        let known = found(tx.credential(owner, credential).await)?;
+        let known = found(tx.credential_held(owner, credential).await)?;
         if known.is_some_and(|known| known.disabled_at.is_none()) {
             return Ok(gateway);
         }

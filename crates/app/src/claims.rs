@@ -140,8 +140,6 @@ impl App {
         if chars == 0 && !by_name_alone(&tx).await? {
             return Err(Error::Forbidden(NEEDS_SECRET.to_owned()));
         }
-        // The window before the device, as whoever claims it takes them.
-        tx.claim_window_close(device).await?;
         let known = tx.device_held(device).await?;
         let gateway = offered_by(&tx, &known, credential).await?;
         refuse_moved(&tx, device, gone).await?;

@@ -407,12 +407,12 @@ impl App {
         if change.disabled == Some(false) || change.valid_until.is_some() {
             self.check_gives_host(context, &known)?;
         }
+        let credential = self.change_credential(&tx, context, (device, id), change).await?;
         if disables {
             // What was shut out may have asked for it, or for a device behind it.
             tx.claim_window_close(device).await?;
             tx.claim_windows_close_behind(device).await?;
         }
-        let credential = self.change_credential(&tx, context, (device, id), change).await?;
         tx.commit().await?;
         let now = self.clock().monotonic();
         if credential.disabled_at.is_some() {

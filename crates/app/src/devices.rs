@@ -325,6 +325,10 @@ impl App {
         }
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
+        if device.gateway != stood.gateway {
+            // One that was opened until now: nobody else opens one before this is over.
+            tx.claim_window_close(id).await?;
+        }
         if device.is_sparkplug_host != stood.is_sparkplug_host {
             tx.device_make_host(id, device.is_sparkplug_host).await?;
         }

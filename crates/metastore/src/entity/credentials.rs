@@ -173,6 +173,15 @@ impl TenantTx {
         load(&row, &self.vault())
     }
 
+    /// One credential of a device that was not revoked. It is not revoked or disabled by others
+    /// before the transaction ends.
+    #[boxed]
+    pub async fn credential_held(&self, device: DeviceId, id: CredentialId) -> Result<Credential> {
+        let this = self.select(TABLE).eq("id", id).eq("device_id", device);
+        let row = self.core.one(this.filter(is_null("revoked_at")).held()).await?;
+        load(&row, &self.vault())
+    }
+
     /// Of these credentials, at most [`crate::PAGE_ROWS_MAX`], those that are neither revoked nor
     /// disabled, each with its device.
     #[boxed]
