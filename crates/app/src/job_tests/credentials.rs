@@ -2,7 +2,7 @@
 //! any more.
 
 use veritwin_domain::{
-    ProvisionAnswer, ProvisionCredential, ProvisionRequest, SessionId, SignIn, UserId,
+    ClaimRequest, ProvisionAnswer, ProvisionCredential, ProvisionRequest, SessionId, SignIn, UserId,
 };
 
 use super::*;
@@ -179,5 +179,29 @@ async fn who_comes_in_no_more_is_told_from_who_does() {
     let administrator = customer.somebody(Role::Administrator);
     app.delete_device(&administrator, device).await.expect("deleted");
     assert_eq!(lost(customer.tenant()).await, owners);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_with_one_credential_is_bounded_over_all_devices() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let (app, tenant) = (&world.app, customer.tenant());
+    let ask = async |number: u16, credential: u8| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let secret = Secret::new("long enough".to_owned());
+        let request = ClaimRequest { secret, duration: None };
+        let who = (tenant, DeviceId::from_bytes(id), CredentialId::from_bytes([credential; 16]));
+        app.offer_device(who, request).await
+    };
+    for number in 0..256 {
+        let unknown = ask(number, 1).await;
+        assert!(matches!(unknown, Err(Error::NotFound(_))), "{unknown:?}");
+    }
+    let over = ask(256, 1).await;
+    assert!(matches!(over, Err(Error::Rate(_))), "{over:?}");
+    let other = ask(256, 2).await;
+    assert!(matches!(other, Err(Error::NotFound(_))), "{other:?}");
     world.app.close().await;
 }
