@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -120,8 +121,15 @@ struct Call {
 struct CallData {
     id: u32,
     method: String,
-    #[serde(default)]
-    params: serde_json::Value,
+    params: Option<Box<RawValue>>,
+}
+
+impl CallData {
+    /// What the device gets, as it was written.
+    fn request(self) -> RpcRequest {
+        let params = self.params.as_deref().map_or("null", RawValue::get).to_owned();
+        RpcRequest { id: self.id, method: self.method, params }
+    }
 }
 
 /// Attributes of a device that have changed.
@@ -171,6 +179,11 @@ fn deleted(data: &Map<String, serde_json::Value>) -> Option<Vec<Key>> {
     keys.iter().map(|key| Key::new(key.as_str()?).ok()).collect()
 }
 
+/// A device's answer to a call, as it was written.
+fn answer(name: &str, id: u32, data: &RawValue) -> String {
+    format!(r#"{{"device":{},"id":{id},"data":{data}}}"#, json!(name))
+}
+
 /// What is open of one connection.
 #[derive(Default)]
 struct Session {
@@ -217,8 +230,7 @@ impl Session {
         match topic {
             RPC => {
                 let Call { device, data } = serde_json::from_slice(payload).ok()?;
-                let CallData { id, method, params } = data;
-                let request = RpcRequest { id, method, params: params.to_string() };
+                let (id, request) = (data.id, data.request());
                 let why = front.call(&device, &request).err()?;
                 return Some(
                     json!({"device": device, "id": id, "data": {"error": why}}).to_string(),
@@ -252,10 +264,11 @@ impl Session {
     async fn say(&mut self, up: Up, client: &mut Client) -> Result<(), String> {
         match up {
             Up::Reply { name, reply, done } => {
-                // The answer is JSON already; what is not is text of the device's.
-                let data: serde_json::Value = serde_json::from_str(&reply.body)
-                    .unwrap_or_else(|_| serde_json::Value::String(reply.body.clone()));
-                let payload = json!({"device": name, "id": reply.id, "data": data}).to_string();
+                let Ok(data) = RawValue::from_string(reply.body) else {
+                    let _gone = done.send(Err("the answer is not JSON".to_owned()));
+                    return Ok(());
+                };
+                let payload = answer(&name, reply.id, &data);
                 let packet_id = client.publish(RPC, payload).await?;
                 self.sent.insert(packet_id, done);
             }
@@ -377,6 +390,21 @@ mod tests {
         ];
         let expect = expect.map(|(key, value)| (key.to_owned(), value));
         assert_eq!(found.collect::<Vec<_>>(), expect);
+    }
+
+    #[test]
+    fn calls_and_answers_go_as_they_were_written() {
+        let text = r#"{"a":12345678901234567890123, "b":1.10}"#;
+        let call = format!(r#"{{"device":"d","data":{{"id":7,"method":"m","params":{text}}}}}"#);
+        let call: Call = serde_json::from_str(&call).expect("a call");
+        let request = call.data.request();
+        assert_eq!((request.id, request.params.as_str()), (7, text));
+        let none = r#"{"device":"d","data":{"id":7,"method":"m"}}"#;
+        let none: Call = serde_json::from_str(none).expect("a call");
+        assert_eq!(none.data.request().params, "null");
+        let data = RawValue::from_string(text.to_owned()).expect("JSON");
+        let expect = format!(r#"{{"device":"a \"b\"","id":7,"data":{text}}}"#);
+        assert_eq!(answer(r#"a "b""#, 7, &data), expect);
     }
 
     #[test]
