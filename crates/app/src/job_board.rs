@@ -200,6 +200,8 @@ impl App {
             let count = held.count() as f64;
             metrics::gauge!("veritwin_tenants_held_up", "job" => job.as_str()).set(count);
         }
+        let behind = self.0.jobs.effects.behind() as f64;
+        metrics::gauge!("veritwin_tenants_held_up", "job" => "effects").set(behind);
     }
 
     /// Whether a part that every tenant needs is away: then no single tenant is to blame.
