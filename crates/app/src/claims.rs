@@ -295,7 +295,7 @@ impl App {
         let taken = tx.credentials_take(id, context.at).await?;
         if former.gateway.is_some() {
             // It speaks for it no longer.
-            tx.device_update(&Device { gateway: None, ..former.clone() }, None).await?;
+            tx.device_put_behind(id, None).await?;
         }
         self.keep_move(&tx, context, (id, MoveState::Away), (context.tenant, device.id)).await?;
         let organisation = self.branch_name(partner, context.tenant);

@@ -326,6 +326,7 @@ impl App {
         let expected = change.if_version.map(|version| u64::try_from(version).unwrap_or(0));
         tx.device_update(&device, expected).await?;
         if device.gateway != stood.gateway {
+            tx.device_put_behind(id, device.gateway).await?;
             // One that was opened until now: nobody else opens one before this is over.
             tx.claim_window_close(id).await?;
         }
@@ -373,8 +374,6 @@ impl App {
         retained.forget_device(id);
         let tx = self.0.store.begin(context).await?;
         let device = tx.device(id).await?;
-        // What a gateway asked for devices behind it goes with it.
-        tx.claim_windows_close_behind(id).await?;
         tx.device_delete(id).await?;
         let change = Change::from(recorded(&device));
         self.record_change(&tx, context, Action::DeviceDelete, &resource, change).await?;

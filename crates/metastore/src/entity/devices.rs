@@ -202,7 +202,8 @@ impl TenantTx {
         Ok(())
     }
 
-    /// Writes a changed device, if its version is still `expected`; not whether it is a host.
+    /// Writes a changed device, if its version is still `expected`; not whether it is a host, nor
+    /// which gateway it is behind.
     #[boxed]
     pub async fn device_update(&self, device: &Device, expected: Option<u64>) -> Result<()> {
         let sealed = self.seal_device(device)?;
@@ -215,7 +216,6 @@ impl TenantTx {
             .set("placement", sealed.placement)
             .set("declaration", device.declaration)
             .set("is_gateway", device.is_gateway)
-            .set("gateway_id", device.gateway)
             .set("updated_at", self.core.at);
         self.update_version(update, *device.id.as_bytes(), expected).await?;
         self.name_changed(device);
@@ -234,11 +234,24 @@ impl TenantTx {
         Ok(())
     }
 
+    /// Puts a device behind a gateway, or behind none. It is no part of [`Self::device_update`]
+    /// either: what was claimed meanwhile would be behind its gateway again.
+    #[boxed]
+    pub async fn device_put_behind(&self, id: DeviceId, gateway: Option<DeviceId>) -> Result<()> {
+        let update = self.update(TABLE).set("gateway_id", gateway).eq("id", id);
+        if self.core.update(update).await? == 0 {
+            self.device(id).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes a device with its credentials and attributes; its alerts are over. Devices behind it
-    /// stay, and are behind no gateway.
+    /// stay, are behind no gateway, and wait to be claimed no longer.
     #[boxed]
     pub async fn device_delete(&self, id: DeviceId) -> Result<()> {
         self.delete_id(TABLE, id).await?;
+        // With its credentials gone it asks for nothing more.
+        self.claim_windows_close_behind(id).await?;
         let freed = self.update(TABLE).set("gateway_id", None::<DeviceId>).eq("gateway_id", id);
         self.core.update(freed).await?;
         self.alerts_end_with(id).await?;

@@ -138,6 +138,11 @@ async fn devices_behind_a_gateway_outlive_it() {
         tx.device_update(&scada, None).await.expect("changed");
         assert!(!tx.device(scada.id).await.expect("read").is_sparkplug_host);
         assert_eq!(tx.devices_behind(gateway.id).await.expect("counted"), 1);
+        // Who read it before and writes it later does not put it back.
+        tx.device_put_behind(meter.id, None).await.expect("taken from it");
+        tx.device_update(&meter, None).await.expect("another change");
+        assert_eq!(tx.devices_behind(gateway.id).await.expect("counted"), 0);
+        tx.device_put_behind(meter.id, Some(gateway.id)).await.expect("put there");
         tx.device_delete(gateway.id).await.expect("deleted");
         assert_eq!(tx.device(meter.id).await.expect("read").gateway, None);
         tx.commit().await.expect("commit");

@@ -164,6 +164,9 @@ async fn with_a_gateway_goes_what_it_asked_for_those_behind_it() {
         tx.claim_windows_close_behind(gateway.id).await.expect("closed");
         assert!(tx.claim_window(meter.id).await.expect("read").is_none());
         assert!(!tx.claim_window_close(meter.id).await.expect("closed before"));
+        tx.claim_window_open(&window(meter.id)).await.expect("open");
+        tx.device_delete(gateway.id).await.expect("deleted");
+        assert!(tx.claim_window(meter.id).await.expect("read").is_none());
         tx.commit().await.expect("commit");
     })
     .await;

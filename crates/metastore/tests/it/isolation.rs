@@ -75,6 +75,7 @@ async fn everything_of_another_tenant_is_not_found() {
         hidden("device", tx.device_held(pump.id).await);
         hidden("device update", tx.device_update(&pump, Some(1)).await);
         hidden("device update, any version", tx.device_update(&pump, None).await);
+        hidden("device behind", tx.device_put_behind(pump.id, None).await);
         hidden("device host", tx.device_make_host(pump.id, true).await);
         hidden("device delete", tx.device_delete(pump.id).await);
         hidden("credentials", tx.credentials(pump.id).await);
