@@ -258,7 +258,8 @@ impl App {
                 "what the log holds of attributes and retained messages is \
                  put in while the platform runs"
             );
-            for tenant in self.0.tree.read().ids() {
+            let all: Vec<TenantId> = self.0.tree.read().ids().collect();
+            for tenant in all {
                 failed.entry(tenant).or_insert(at);
             }
         }
