@@ -275,6 +275,7 @@ impl Sink for DownsampleSink<'_> {
         self.query.quality == QualityFilter::Any
             && !chunk.kind.is_number()
             && !self.needs.ends
+            && !self.needs.marks
             && self.whole(chunk, |state| state.add_count(chunk.count))
     }
 

@@ -225,6 +225,7 @@ fn rows_of(series: &HistorySeries) -> Vec<Row<'_>> {
 pub(super) fn name_of(aggregate: Aggregate) -> String {
     let word = match aggregate {
         Aggregate::Count => "count",
+        Aggregate::Simulated => "simulated",
         Aggregate::Min => "min",
         Aggregate::Max => "max",
         Aggregate::Avg => "avg",

@@ -26,8 +26,9 @@ const NEXT_CURSOR: &str = "veritwin-next-cursor";
 const LINE_POINTS_MIN: usize = 3;
 
 /// What is asked of buckets when nothing is named.
-const AGGREGATES: [Aggregate; 7] = [
+const AGGREGATES: [Aggregate; 8] = [
     Aggregate::Count,
+    Aggregate::Simulated,
     Aggregate::Min,
     Aggregate::Max,
     Aggregate::Avg,
@@ -114,7 +115,7 @@ enum FillWord {
 enum QualityWord {
     #[default]
     Any,
-    /// `good` and `uncertain` ones.
+    /// All but `bad` ones; those that are made up are among them.
     NotBad,
     Good,
 }
@@ -138,9 +139,9 @@ struct QueryBody {
     time_zone: Option<String>,
     /// The first day of a week; `monday` when not given.
     week_starts: Option<WeekdayWord>,
-    /// What is asked of each bucket, at most 16 of `count`, `min`, `max`, `avg`, `sum`, `first`,
-    /// `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to `p100`, with up
-    /// to three decimals. Count, min, max, avg, sum, first and last when not given.
+    /// What is asked of each bucket, at most 16 of `count`, `simulated`, `min`, `max`, `avg`,
+    /// `sum`, `first`, `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to
+    /// `p100`, with up to three decimals. The first eight when not given.
     aggregates: Option<Vec<String>>,
     /// For `delta` and `rate`: the number counts upwards, and where it falls it began at zero.
     #[serde(default)]
@@ -291,7 +292,7 @@ impl QueryBody {
         for (index, name) in names.iter().enumerate() {
             let at = || format!("aggregates[{index}]");
             let Some(aggregate) = aggregate_of(name) else {
-                let detail = "expected count, min, max, avg, sum, first, last, delta, rate, \
+                let detail = "expected count, simulated, min, max, avg, sum, first, last, delta, rate, \
                               time_weighted_avg, or p0 to p100";
                 return Err(Problem::invalid(detail).at(at()));
             };

@@ -28,7 +28,7 @@ const ZONES: [(&str, [&str; 2]); 8] = [
     ("Pacific/Apia", ["2011-09-24T14:00:00Z", "2011-12-30T10:00:00Z"]),
 ];
 
-const AGGREGATES: [Aggregate; 13] = [
+const AGGREGATES: [Aggregate; 14] = [
     Aggregate::Count,
     Aggregate::Min,
     Aggregate::Max,
@@ -42,6 +42,7 @@ const AGGREGATES: [Aggregate; 13] = [
     Aggregate::Percentile(0),
     Aggregate::Percentile(50_000),
     Aggregate::Percentile(99_900),
+    Aggregate::Simulated,
 ];
 
 #[derive(Debug, Clone)]
@@ -78,6 +79,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         6 => Just(Quality::Good),
         1 => Just(Quality::Uncertain),
         1 => Just(Quality::Bad),
+        1 => Just(Quality::Simulated),
     ];
     let reading = (-1_000_000i64..1_000_000, 0i64..MINUTE, any_value(), quality);
     let fill = prop_oneof![
