@@ -372,7 +372,8 @@ mod tests {
         // At the sixth second nobody knows yet for how long the second number holds.
         check(None, &[(0, 10.0), (5, 22.0)], 6 * SECOND, 12.0);
         check(None, &[(0, 10.0), (5, 22.0)], 2 * SECOND, 10.0);
-        check(Some(1e307), &[(5, 3e307)], i64::MAX, 2e307);
+        let large = f64::MAX / 8.0;
+        check(Some(2.0 * large), &[(5, 4.0 * large)], i64::MAX, 3.0 * large);
         check(Some(0.1), &[(3, 0.1), (7, 0.1)], i64::MAX, 0.1);
     }
 

@@ -163,6 +163,11 @@ impl Sink for NumberSink {
         if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// What holds no numbers is passed by.
+    fn counted(&mut self, chunk: &Chunk) -> bool {
+        !chunk.kind.is_number()
+    }
+
     fn wanted(&self) -> usize {
         usize::from(self.found.is_none())
     }
