@@ -100,7 +100,7 @@ impl Engine {
         let rows = sink.finish()?;
         let opening = match (query.fill, range.0.checked_sub(1)) {
             (Fill::Previous, Some(before)) => {
-                self.as_of(series, Timestamp::from_micros(before), query.quality).await?
+                self.as_of(series, Timestamp::from_micros(before), query.quality, budget).await?
             }
             _ => None,
         };

@@ -223,7 +223,10 @@ impl Case {
         assert_alike(&found, &expect);
         for at in [from, to, from + (to - from) / 2] {
             let at_time = Timestamp::from_micros(at);
-            let found = engine.as_of(&series, at_time, self.quality).await.expect("answers");
+            let found = engine
+                .as_of(&series, at_time, self.quality, &engine.budget(tenant(0)))
+                .await
+                .expect("answers");
             assert_eq!(found.as_ref(), points.iter().rfind(|point| point.at <= at_time));
         }
         let page =
@@ -323,7 +326,8 @@ fn bounds_are_named() {
             RangeQuery { range: TimeRange::ALL, order: Order::Ascending, limit: 50, after: None };
         let page = engine.range(&series, all).await;
         assert_eq!(limit_name(page.expect_err("long texts")), "query_memory_bytes_max");
-        let two = engine.triangles(&series, TimeRange::ALL, 2, QualityFilter::Any).await;
+        let budget = engine.budget(tenant(0));
+        let two = engine.triangles(&series, TimeRange::ALL, 2, QualityFilter::Any, &budget).await;
         assert_eq!(limit_name(two.expect_err("no triangle")), "points_max");
     });
 }
@@ -386,11 +390,12 @@ fn a_line_keeps_its_peaks() {
         let sent = readings.chain(texts).collect();
         History::default().commit(&engine, batch(0, 0, sent));
         let series = series(0, 0, "n");
-        let line = engine.triangles(&series, TimeRange::ALL, 100, QualityFilter::Any);
+        let budget = engine.budget(tenant(0));
+        let line = engine.triangles(&series, TimeRange::ALL, 100, QualityFilter::Any, &budget);
         let line = line.await.expect("answers");
         assert_eq!(line.len(), 100);
         assert!(line.iter().any(|point| point.value == Value::Double(99.0)));
-        let all = engine.triangles(&series, TimeRange::ALL, 10_000, QualityFilter::Any);
+        let all = engine.triangles(&series, TimeRange::ALL, 10_000, QualityFilter::Any, &budget);
         // A text at the very beginning took the place of the first number.
         assert_eq!(all.await.expect("answers").len(), 1999);
     });
@@ -446,7 +451,8 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
         }
         // The last reading of twenty days is found in the last of them, and a page at its edge.
         let late = Timestamp::from_micros(TODAY + 30 * DAY);
-        let last = engine.as_of(&numbers, late, QualityFilter::Any).await.expect("answers");
+        let last =
+            engine.as_of(&numbers, late, QualityFilter::Any, &budget).await.expect("answers");
         assert_eq!(last.map(|point| point.value), Some(Value::Integer(68)));
         let page =
             RangeQuery { range: TimeRange::ALL, order: Order::Descending, limit: 10, after: None };
