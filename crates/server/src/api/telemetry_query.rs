@@ -13,7 +13,7 @@ use veritwin_app::model::{
 };
 use veritwin_domain::Timestamp;
 
-use super::auth::Caller;
+use super::auth::{Again, Caller};
 use super::body::{self, Json};
 use super::telemetry::{SeriesBody, parse_series};
 use super::telemetry_answer::{Form, QueryAnswer, Sheet, name_of, stream};
@@ -414,10 +414,11 @@ async fn query(
         Some(Buckets::Fixed { width_micros, .. }) => Some(width_micros / 1000),
         _ => None,
     };
+    let again = Again::of(&headers, &context);
     let reader = api.app.history(&context, query).await?;
     let next_cursor = reader.next_page().map(|at| at.as_micros().to_string());
     let cursor = next_cursor.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-    let body = stream(reader, Sheet { form, aggregates, width_ms, next_cursor });
+    let body = stream(reader, Sheet { form, aggregates, width_ms, next_cursor }, (api, again));
     let mut response = ([(header::CONTENT_TYPE, form.content_type())], body).into_response();
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     if let Some(cursor) = cursor {
