@@ -1,4 +1,4 @@
-//! Histories under way: who reads on is asked for at each step, and what is taken away is counted.
+//! Histories under way: what whoever reads on may see is looked at before each step.
 
 use super::*;
 use crate::Error;
