@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 use veritwin_app::HistoryReader;
@@ -55,6 +56,22 @@ impl Form {
             Self::Table(form) => form.content_type(),
         }
     }
+}
+
+/// The first form of those in `Accept` that there is; JSON when none of them is.
+pub(super) fn form_of(headers: &HeaderMap, shape: Shape) -> Form {
+    let accepted = headers.get_all(header::ACCEPT).into_iter();
+    let texts = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let mut forms = texts.filter_map(|one| {
+        let name = one.split(';').next().unwrap_or_default().trim();
+        match name.to_ascii_lowercase().as_str() {
+            "text/csv" => Some(Form::Table(TableForm::Csv)),
+            "application/vnd.apache.arrow.stream" => Some(Form::Table(TableForm::Arrow)),
+            "application/json" | "application/*" | "*/*" => Some(Form::Json(shape)),
+            _ => None,
+        }
+    });
+    forms.next().unwrap_or(Form::Json(shape))
 }
 
 /// How an answer is laid out.

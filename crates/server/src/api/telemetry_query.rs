@@ -16,8 +16,7 @@ use veritwin_domain::Timestamp;
 use super::auth::{Again, Caller};
 use super::body::{self, Json};
 use super::telemetry::{SeriesBody, parse_series};
-use super::telemetry_answer::{Form, QueryAnswer, Sheet, name_of, stream};
-use super::telemetry_table::TableForm;
+use super::telemetry_answer::{Form, QueryAnswer, Sheet, form_of, name_of, stream};
 use super::{Answer, Api, Problem};
 
 /// Where to go on, for answers that are tables.
@@ -216,6 +215,8 @@ impl QueryBody {
                 "is for JSON: a table takes bucket_ms, bucket or lttb",
             ),
             (self.cursor.is_none() || self.bucket.is_none(), "cursor", "is for raw points"),
+            (self.limit.is_none() || self.bucket.is_none(), "limit", "is for raw points"),
+            (self.points_max.is_none() || self.bucket.is_none(), "points_max", "or bucket"),
         ];
         match fits.into_iter().find(|(fits, ..)| !fits) {
             Some((_, field, why)) => Err(Problem::invalid(format!("{field} {why}")).at(field)),
@@ -381,22 +382,6 @@ fn percentile_of(name: &str) -> Option<Aggregate> {
     (thousandths <= PERCENTILE_MAX).then_some(Aggregate::Percentile(thousandths))
 }
 
-/// The first form of those in `Accept` that there is; JSON when none of them is.
-pub(super) fn form_of(headers: &HeaderMap, shape: Shape) -> Form {
-    let accepted = headers.get_all(header::ACCEPT).into_iter();
-    let texts = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    let mut forms = texts.filter_map(|one| {
-        let name = one.split(';').next().unwrap_or_default().trim();
-        match name.to_ascii_lowercase().as_str() {
-            "text/csv" => Some(Form::Table(TableForm::Csv)),
-            "application/vnd.apache.arrow.stream" => Some(Form::Table(TableForm::Arrow)),
-            "application/json" | "application/*" | "*/*" => Some(Form::Json(shape)),
-            _ => None,
-        }
-    });
-    forms.next().unwrap_or(Form::Json(shape))
-}
-
 /// Raw points, points for a line, or buckets of a width or by the calendar. JSON, or by `Accept`
 /// a table: `text/csv` or `application/vnd.apache.arrow.stream`.
 #[utoipa::path(post, path = "/v1/telemetry/query", tag = "telemetry", request_body = QueryBody,
@@ -430,6 +415,7 @@ async fn query(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::telemetry_table::TableForm;
 
     #[test]
     fn aggregates_are_read_by_their_names() {
@@ -494,6 +480,8 @@ mod tests {
         check(json!({"lttb": 2}), "lttb");
         check(json!({"lttb": 500, "bucket": "day"}), "lttb");
         check(json!({"points_max": 500, "quality": "good"}), "quality");
+        check(json!({"points_max": 500, "bucket": "day"}), "points_max");
+        check(json!({"limit": 500, "bucket": "day"}), "limit");
         assert_eq!(problem(json!({"bucket": "week", "week_starts": "sunday"})), None);
         assert_eq!(problem(json!({"lttb": 500, "quality": "not_bad"})), None);
     }
