@@ -445,6 +445,11 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
         assert_eq!(rows[3].values[5], Some(Value::Integer(3)));
         let rows = engine.downsample(&texts, &days(&[Aggregate::Count]), &budget).await;
         assert_eq!(rows.expect("answers")[9].values, [Some(Value::Integer(1_000))]);
+        // Looking back for a number passes by what is none.
+        let range = range(TODAY + 19 * DAY, TODAY + 20 * DAY);
+        let last_day = Downsample { range, ..days(&[Aggregate::Delta]) };
+        let rows = engine.downsample(&texts, &last_day, &budget).await.expect("answers");
+        assert_eq!((rows.len(), &rows[0].values), (1, &vec![None]));
         for decoded in [Aggregate::TimeWeighted, Aggregate::Percentile(50_000)] {
             let refused = engine.downsample(&numbers, &days(&[decoded]), &budget).await;
             assert_eq!(limit_name(refused.expect_err("decodes")), "query_scan_points_max");
