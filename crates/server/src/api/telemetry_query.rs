@@ -422,6 +422,7 @@ mod tests {
         let check = |name: &str, expect: Option<Aggregate>| assert_eq!(aggregate_of(name), expect);
         check("avg", Some(Aggregate::Avg));
         check("time_weighted_avg", Some(Aggregate::TimeWeighted));
+        check("simulated", Some(Aggregate::Simulated));
         check("p50", Some(Aggregate::Percentile(50_000)));
         check("p99.9", Some(Aggregate::Percentile(99_900)));
         check("p0.005", Some(Aggregate::Percentile(5)));
