@@ -293,8 +293,8 @@ impl QueryBody {
         for (index, name) in names.iter().enumerate() {
             let at = || format!("aggregates[{index}]");
             let Some(aggregate) = aggregate_of(name) else {
-                let detail = "expected count, simulated, min, max, avg, sum, first, last, delta, rate, \
-                              time_weighted_avg, or p0 to p100";
+                let detail = "expected count, simulated, min, max, avg, sum, first, last, delta, \
+                              rate, time_weighted_avg, or p0 to p100";
                 return Err(Problem::invalid(detail).at(at()));
             };
             if aggregates.contains(&aggregate) {
