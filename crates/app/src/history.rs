@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{DeviceId, OpContext, Timestamp};
-use veritwin_telemetry::{Order, RangeQuery, TimeRange};
+use veritwin_telemetry::{Budget, Latest, Order, RangeQuery, TimeRange};
 
 use crate::access::place_of;
 use crate::directory::TenantDevices;
@@ -15,7 +15,7 @@ use crate::model::{
     AS_OF_SERIES_MAX, BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter,
     LatestView, POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
 };
-use crate::sight::{SeenSeries, SeenStreams};
+use crate::sight::{SeenSeries, SeenStreams, Sight};
 use crate::{App, Error, Result};
 
 /// Most latest values in one answer.
@@ -157,21 +157,17 @@ impl App {
             })
         };
         let chosen: Vec<DeviceId> = chosen.into_iter().filter(covered).collect();
+        if let Some(at) = filter.at {
+            let items =
+                self.values_as_of(context, &sight, (&devices, &chosen), (filter, at)).await?;
+            let among: HashSet<DeviceId> = chosen.into_iter().collect();
+            return Ok((sight.following(devices, among), items));
+        }
         let mut items = Vec::new();
-        let mut asked = 0;
         for device in &chosen {
             let keys = filter.keys.as_deref();
             let Some(known) = devices.get(*device) else { continue };
-            let found = match filter.at {
-                None => self.read_latest(&sight, known, keys).await?,
-                Some(at) => {
-                    let keys = self.keys_wanted(&sight, known, keys)?;
-                    asked += keys.len();
-                    check_as_of(asked)?;
-                    self.read_as_of(&sight, known, &keys, at).await?
-                }
-            };
-            for latest in found {
+            for latest in self.read_latest(&sight, known, keys).await? {
                 if items.len() >= LATEST_MAX {
                     let limit = veritwin_domain::LimitExceeded {
                         name: "latest_max",
@@ -180,18 +176,42 @@ impl App {
                     };
                     return Err(limit.into());
                 }
-                items.push(LatestView {
-                    device: *device,
-                    key: latest.key,
-                    at: latest.at,
-                    value: latest.value,
-                    quality: latest.quality,
-                });
+                items.push(latest_view(known.id, latest));
             }
         }
         self.note(context, Action::TelemetryRead, &resource, "done");
         let among: HashSet<DeviceId> = chosen.into_iter().collect();
         Ok((sight.following(devices, among), items))
+    }
+
+    /// What streams of devices said at a time. That is history: it counts as readings taken away.
+    async fn values_as_of(
+        &self,
+        context: &OpContext,
+        sight: &Sight,
+        (devices, chosen): (&TenantDevices, &[DeviceId]),
+        (filter, at): (&LatestFilter, Timestamp),
+    ) -> Result<Vec<LatestView>> {
+        let mut wanted = Vec::new();
+        let mut count = 0;
+        for device in chosen.iter().filter_map(|id| devices.get(*id)) {
+            let keys = self.keys_wanted(sight, device, filter.keys.as_deref())?;
+            count += keys.len();
+            check_as_of(count)?;
+            wanted.push((device, keys));
+        }
+        let budget = self.0.engine.budget(context.tenant);
+        let mut items = Vec::with_capacity(count);
+        let mut is_open = true;
+        for (device, keys) in wanted {
+            is_open &= keys.iter().all(|key| sight.verdict(device, Some(key)).is_open());
+            let found = self.read_as_of(sight, device, &keys, (at, &budget)).await?;
+            items.extend(found.into_iter().map(|latest| latest_view(device.id, latest)));
+        }
+        let action = if is_open { Action::TelemetryRead } else { Action::TelemetryReadPersonal };
+        self.note(context, action, &Resource::all(context.tenant, Kind::Telemetry), "done");
+        self.watch_taken(context, items.len() as u64, false);
+        Ok(items)
     }
 
     /// One series as points, or as buckets that fit.
@@ -200,6 +220,7 @@ impl App {
         query: &HistoryQuery,
         (series, seen): (&SeriesId, &SeenSeries),
         devices: &TenantDevices,
+        budget: &Budget,
     ) -> Result<HistorySeries> {
         let range = TimeRange { from: query.from, to: query.to };
         let unit =
@@ -235,7 +256,7 @@ impl App {
                 );
                 return Err(Error::invalid_at("bucket_ms", detail));
             }
-            let buckets = self.read_buckets(seen, range, width_micros).await?;
+            let buckets = self.read_buckets(seen, range, width_micros, budget).await?;
             let mut buckets: Vec<BucketView> = buckets.iter().filter_map(bucket_view).collect();
             if query.descending {
                 buckets.reverse();
@@ -245,7 +266,7 @@ impl App {
         }
         let order = if query.descending { Order::Descending } else { Order::Ascending };
         let asked = RangeQuery { range, order, limit: query.limit, after: None };
-        let page = self.read_range(seen, asked).await?;
+        let page = self.read_points(seen, asked, budget).await?;
         let convert = |point: veritwin_telemetry::Point| PointView {
             at: point.at,
             value: point.value,
@@ -290,6 +311,11 @@ impl App {
         }
         Ok(answers)
     }
+}
+
+fn latest_view(device: DeviceId, latest: Latest) -> LatestView {
+    let Latest { key, at, value, quality } = latest;
+    LatestView { device, key, at, value, quality }
 }
 
 /// A bucket of texts alone has nothing to draw.

@@ -9,11 +9,13 @@ use veritwin_domain::{OpContext, Timestamp};
 use veritwin_telemetry::{Answer, Budget, Downsample, Order, Question, RangeQuery, TimeRange};
 
 use crate::directory::TenantDevices;
-use crate::model::{HistoryData, HistoryQuery, HistorySeries, PointView, SeriesId};
+use crate::model::{BucketRow, HistoryData, HistoryQuery, HistorySeries, PointView, SeriesId};
 use crate::{App, Error, Result};
 
 /// Series that are read at once, within one budget of memory.
 const SERIES_AT_ONCE: usize = 4;
+/// Readings that a bucket gives away by its extremes and its ends.
+const READINGS_TOLD: u64 = 4;
 
 /// The answer to a history question, under way.
 pub struct HistoryReader {
@@ -58,10 +60,28 @@ impl HistoryReader {
     /// The next series, in the order in which they are asked for; none after the last.
     #[boxed]
     pub async fn next_series(&mut self) -> Result<Option<HistorySeries>> {
-        if self.ready.is_empty() && self.begun < self.query.series.len() {
+        if self.reads_next() {
             self.read_more().await?;
         }
-        Ok(self.ready.pop_front())
+        let next = self.ready.pop_front();
+        if next.is_none() {
+            self.budget = None;
+        }
+        Ok(next)
+    }
+
+    /// Whether the next series has to be read first, for which rights are looked at.
+    pub fn reads_next(&self) -> bool {
+        self.ready.is_empty() && self.begun < self.query.series.len()
+    }
+
+    /// Goes on as whoever asked is by now: with what they hold, in the tenant that was asked.
+    pub fn go_on_as(&mut self, context: OpContext) -> Result<()> {
+        if context.tenant != self.context.tenant {
+            return Err(Error::NotFound("device"));
+        }
+        self.context = context;
+        Ok(())
     }
 
     /// Where to go on with a single series that `limit` cuts; known before it is taken.
@@ -85,19 +105,28 @@ impl HistoryReader {
                 self.ready.push_back(answer);
             }
         } else {
+            let budget = self.app.0.engine.budget(self.context.tenant);
             for asked in series.iter().zip(&seen) {
-                let answer = self.app.one_history(&self.query, asked, &devices).await?;
-                self.ready.push_back(answer);
+                match self.app.one_history(&self.query, asked, &devices, &budget).await {
+                    Ok(answer) => self.ready.push_back(answer),
+                    Err(error) if self.ready.is_empty() => return Err(error),
+                    // What did not fit beside the others is the first of the next step.
+                    Err(_) => break,
+                }
             }
+            self.budget = Some(budget);
         }
         self.begun += self.ready.len();
         let rows = |answer: &HistorySeries| match &answer.data {
             HistoryData::Points(points) => points.len() as u64,
-            // Buckets so narrow that each holds one reading give away the readings.
+            // Buckets so narrow that they say as much as there are readings give those away.
             HistoryData::Buckets { buckets, .. } => {
-                buckets.iter().filter(|bucket| bucket.count == 1).count() as u64
+                buckets.iter().map(|one| one.count).filter(|count| *count <= READINGS_TOLD).sum()
             }
-            HistoryData::Rows(rows) => rows.iter().filter(|row| row.count == 1).count() as u64,
+            HistoryData::Rows(rows) => {
+                let told = |row: &&BucketRow| row.count <= row.values.len() as u64;
+                rows.iter().filter(told).map(|row| row.count).sum()
+            }
         };
         self.app.watch_taken(&self.context, self.ready.iter().map(rows).sum(), false);
         Ok(())

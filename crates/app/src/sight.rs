@@ -10,8 +10,8 @@ use veritwin_domain::{DeviceId, Key, OpContext, Place, SiteId, TenantId, Timesta
 use veritwin_governance::streams::Verdict;
 use veritwin_metastore::{Device, TenantTx};
 use veritwin_telemetry::{
-    Answer, Answers, Bucket, Latest, Page, QualityFilter, Question, RangeQuery, Series, Stats,
-    TimeRange,
+    Answer, Answers, Bucket, Budget, Latest, Page, QualityFilter, Question, RangeQuery, Series,
+    Stats, TimeRange,
 };
 
 use crate::access::place_of;
@@ -176,32 +176,28 @@ impl App {
         Ok(keys)
     }
 
-    /// What streams of a device said at a time, if they may be shown.
+    /// What streams of a device said at a time, if they may be shown; taken from a budget.
     pub(crate) async fn read_as_of(
         &self,
         sight: &Sight,
         device: &Device,
         keys: &[Key],
-        at: Timestamp,
+        (at, budget): (Timestamp, &Budget),
     ) -> Result<Vec<Latest>> {
         let seen: Vec<SeenSeries> =
             keys.iter().filter_map(|key| sight.series(device, key)).collect();
         let question = Question::AsOf(at, QualityFilter::Any);
-        let mut latest = Vec::with_capacity(seen.len());
-        let mut left = seen.as_slice();
-        while !left.is_empty() {
-            let found = self.read_answers(left, &question).await?;
-            let (answered, rest) = left.split_at(found.answers.len().min(left.len()));
-            for (seen, answer) in answered.iter().zip(found.answers) {
-                let Answer::Points(page) = answer else { continue };
-                latest.extend(page.points.into_iter().map(|point| Latest {
-                    key: seen.series.key.clone(),
-                    at: point.at,
-                    value: point.value,
-                    quality: point.quality,
-                }));
-            }
-            left = rest;
+        let series: Vec<Series> = seen.into_iter().map(|seen| seen.series).collect();
+        let answers = self.0.engine.ask_all(&series, &question, budget).await?;
+        let mut latest = Vec::with_capacity(series.len());
+        for (series, answer) in series.into_iter().zip(answers) {
+            let Answer::Points(page) = answer else { continue };
+            latest.extend(page.points.into_iter().map(|point| Latest {
+                key: series.key.clone(),
+                at: point.at,
+                value: point.value,
+                quality: point.quality,
+            }));
         }
         Ok(latest)
     }
@@ -211,19 +207,31 @@ impl App {
         Ok(self.0.engine.range(&seen.series, query).await?)
     }
 
+    /// Points of a series, taken from a budget.
+    pub(crate) async fn read_points(
+        &self,
+        seen: &SeenSeries,
+        query: RangeQuery,
+        budget: &Budget,
+    ) -> Result<Page> {
+        let any = QualityFilter::Any;
+        Ok(self.0.engine.range_filtered(&seen.series, query, any, budget).await?)
+    }
+
     /// Figures of a series.
     pub(crate) async fn read_stats(&self, seen: &SeenSeries, range: TimeRange) -> Result<Stats> {
         Ok(self.0.engine.stats(&seen.series, range).await?)
     }
 
-    /// Buckets of a series.
+    /// Buckets of a series, taken from a budget.
     pub(crate) async fn read_buckets(
         &self,
         seen: &SeenSeries,
         range: TimeRange,
         width_micros: i64,
+        budget: &Budget,
     ) -> Result<Vec<Bucket>> {
-        Ok(self.0.engine.buckets(&seen.series, range, width_micros).await?)
+        Ok(self.0.engine.buckets_within(&seen.series, range, width_micros, budget).await?)
     }
 
     /// Who makes a device's streams less protected, or moves them to where they see personal data,
@@ -276,7 +284,7 @@ mod tests {
     /// (what they raise is concealed), and tests.
     const WITHOUT_READER: [&str; 3] = ["sight.rs", "alert_present.rs", "job_tests/audit.rs"];
     /// Methods of the engine that give out readings or names of streams.
-    const READS: [&str; 13] = [
+    const READS: [&str; 15] = [
         "latest",
         "latest_within",
         "range",
@@ -284,11 +292,13 @@ mod tests {
         "stats",
         "buckets",
         "buckets_many",
+        "buckets_within",
         "downsample",
         "triangles",
         "as_of",
         "ask",
         "ask_many",
+        "ask_all",
         "keys",
     ];
 

@@ -45,7 +45,9 @@ impl Grid<'_> {
         let mut rows = self.spread(rows).await?;
         for (column, aggregate) in self.query.aggregates.iter().enumerate() {
             match (*aggregate, self.query.fill) {
-                (Aggregate::Count, _) => put(&mut rows, column, &Value::Integer(0)),
+                (Aggregate::Count | Aggregate::Simulated, _) => {
+                    put(&mut rows, column, &Value::Integer(0))
+                }
                 (_, Fill::None | Fill::Null) => {}
                 (_, Fill::Value(number)) => put(&mut rows, column, &Value::Double(number)),
                 (_, Fill::Previous) => {
@@ -97,7 +99,11 @@ fn opening_of(aggregate: Aggregate, value: &Value) -> Option<Value> {
         | Aggregate::Avg
         | Aggregate::TimeWeighted
         | Aggregate::Percentile(_) => value.as_f64().map(Value::Double),
-        Aggregate::Count | Aggregate::Sum | Aggregate::Delta | Aggregate::Rate => None,
+        Aggregate::Count
+        | Aggregate::Simulated
+        | Aggregate::Sum
+        | Aggregate::Delta
+        | Aggregate::Rate => None,
     }
 }
 

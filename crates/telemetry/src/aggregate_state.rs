@@ -3,7 +3,7 @@
 
 use veritwin_domain::{Timestamp, Value};
 
-use crate::aggregate::Summary;
+use crate::aggregate::{Summary, simulated};
 use crate::directory::Chunk;
 use crate::quantiles::Quantiles;
 use crate::values::{ColumnRef, Kind};
@@ -13,6 +13,8 @@ use crate::values::{ColumnRef, Kind};
 pub enum Aggregate {
     /// How many readings there are, of any type.
     Count,
+    /// How many of them a simulation has made up.
+    Simulated,
     /// The smallest number.
     Min,
     /// The largest number.
@@ -45,6 +47,8 @@ pub(crate) struct Needs {
     pub(crate) change: bool,
     pub(crate) holding: bool,
     pub(crate) percentiles: bool,
+    /// Which readings are made up; no chunk of those has a summary.
+    pub(crate) marks: bool,
     /// The number counts upwards; where it falls it began at zero again.
     pub(crate) is_counter: bool,
 }
@@ -57,6 +61,7 @@ impl Needs {
             change: asks(&|one| matches!(one, Aggregate::Delta | Aggregate::Rate)),
             holding: asks(&|one| matches!(one, Aggregate::TimeWeighted)),
             percentiles: asks(&|one| matches!(one, Aggregate::Percentile(_))),
+            marks: asks(&|one| matches!(one, Aggregate::Simulated)),
             is_counter,
         }
     }
@@ -93,6 +98,7 @@ pub(crate) struct BucketState {
     /// First and last microsecond that count: of the bucket and of the range.
     window: (i64, i64),
     count: u64,
+    simulated: u64,
     first: Option<Value>,
     last: Option<Value>,
     numbers: u64,
@@ -105,8 +111,8 @@ pub(crate) struct BucketState {
     carried: Option<Sample>,
     /// How far a counter went.
     gained: f64,
-    /// Number times microseconds, and over how many.
-    area: f64,
+    /// The mean over time so far, and over how many microseconds.
+    held_mean: f64,
     covered_micros: f64,
     quantiles: Quantiles,
 }
@@ -117,6 +123,7 @@ impl BucketState {
             needs,
             window,
             count: 0,
+            simulated: 0,
             first: None,
             last: None,
             numbers: 0,
@@ -126,7 +133,7 @@ impl BucketState {
             base: carried,
             carried,
             gained: 0.0,
-            area: 0.0,
+            held_mean: 0.0,
             covered_micros: 0.0,
             quantiles: Quantiles::new(),
         }
@@ -141,6 +148,9 @@ impl BucketState {
     pub(crate) fn add(&mut self, run: ColumnRef<'_>) {
         let Some(last) = run.at.len().checked_sub(1) else { return };
         self.count += run.at.len() as u64;
+        if self.needs.marks {
+            self.simulated += simulated(run.quality);
+        }
         if self.needs.ends {
             self.first.get_or_insert_with(|| run.values.get(0));
             self.last = Some(run.values.get(last));
@@ -203,8 +213,9 @@ impl BucketState {
         let from = held.at.max(self.window.0);
         if until > from {
             let micros = (i128::from(until) - i128::from(from)) as f64;
-            self.area += held.number * micros;
             self.covered_micros += micros;
+            // Not a sum of products, which large numbers over a long time would overflow.
+            self.held_mean += (held.number - self.held_mean) * (micros / self.covered_micros);
         }
     }
 
@@ -220,7 +231,8 @@ impl BucketState {
         let values = aggregates
             .iter()
             .map(|aggregate| match aggregate {
-                Aggregate::Count => Some(Value::Integer(i64::try_from(self.count).ok()?)),
+                Aggregate::Count => counted(self.count),
+                Aggregate::Simulated => counted(self.simulated),
                 Aggregate::First => self.first.clone(),
                 Aggregate::Last => self.last.clone(),
                 Aggregate::Percentile(_) => percentiles.next().flatten().map(Value::Double),
@@ -241,14 +253,14 @@ impl BucketState {
             Aggregate::Sum => Some(self.sum),
             Aggregate::Delta => self.delta(),
             Aggregate::Rate => self.rate(),
-            Aggregate::TimeWeighted if self.covered_micros > 0.0 => {
-                Some((self.area / self.covered_micros).clamp(f64::MIN, f64::MAX))
-            }
+            Aggregate::TimeWeighted if self.covered_micros > 0.0 => Some(self.held_mean),
             // Measured in its very last microsecond, it held for nothing: it is all there is.
             Aggregate::TimeWeighted => self.carried.map(|last| last.number),
-            Aggregate::Count | Aggregate::First | Aggregate::Last | Aggregate::Percentile(_) => {
-                None
-            }
+            Aggregate::Count
+            | Aggregate::Simulated
+            | Aggregate::First
+            | Aggregate::Last
+            | Aggregate::Percentile(_) => None,
         }
     }
 
@@ -270,6 +282,10 @@ impl BucketState {
 pub(crate) struct Finished {
     pub(crate) count: u64,
     pub(crate) values: Vec<Option<Value>>,
+}
+
+fn counted(count: u64) -> Option<Value> {
+    i64::try_from(count).ok().map(Value::Integer)
 }
 
 fn share_of(aggregate: &Aggregate) -> Option<f64> {
@@ -305,6 +321,8 @@ pub struct BucketRow {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::Quality;
+
     use super::*;
     use crate::values::ValuesRef;
 
@@ -354,6 +372,29 @@ mod tests {
         // At the sixth second nobody knows yet for how long the second number holds.
         check(None, &[(0, 10.0), (5, 22.0)], 6 * SECOND, 12.0);
         check(None, &[(0, 10.0), (5, 22.0)], 2 * SECOND, 10.0);
+        let large = f64::MAX / 8.0;
+        check(Some(2.0 * large), &[(5, 4.0 * large)], i64::MAX, 3.0 * large);
+        check(Some(0.1), &[(3, 0.1), (7, 0.1)], i64::MAX, 0.1);
+    }
+
+    #[test]
+    fn what_no_double_tells_is_left_out() {
+        let all = [Aggregate::Sum, Aggregate::Avg, Aggregate::TimeWeighted];
+        let found = finish(&all, (false, None), &[(0, f64::MAX), (5, -f64::MAX)], i64::MAX);
+        assert_eq!(found, [Some(0.0), Some(0.0), None]);
+        let found = finish(&all, (false, None), &[(0, f64::MAX), (5, f64::MAX)], i64::MAX);
+        assert_eq!(found, [None, None, Some(f64::MAX)]);
+    }
+
+    #[test]
+    fn made_up_readings_are_counted() {
+        let asked = [Aggregate::Count, Aggregate::Simulated];
+        let mut state = BucketState::new(Needs::of(&asked, false), (0, 9), None);
+        let quality = [Quality::Good, Quality::Simulated].map(Quality::as_u8);
+        let values = ValuesRef::Double(&[1.0, 2.0]);
+        state.add(ColumnRef { at: &[1, 2], values, quality: &quality });
+        let expect = [2, 1].map(|count| Some(Value::Integer(count)));
+        assert_eq!(state.finish(&asked, i64::MAX).values, expect);
     }
 
     #[test]

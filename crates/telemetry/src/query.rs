@@ -172,6 +172,18 @@ impl Engine {
         range: TimeRange,
         width_micros: i64,
     ) -> Result<Vec<Bucket>, TelemetryError> {
+        self.buckets_within(series, range, width_micros, &self.budget(series.tenant)).await
+    }
+
+    /// [`Self::buckets`], taken from the budget.
+    #[boxed]
+    pub async fn buckets_within(
+        &self,
+        series: &Series,
+        range: TimeRange,
+        width_micros: i64,
+        budget: &Budget,
+    ) -> Result<Vec<Bucket>, TelemetryError> {
         if width_micros <= 0 {
             return Err(TelemetryError::Argument {
                 name: "bucket width",
@@ -187,6 +199,7 @@ impl Engine {
         if sink.buckets.len() > buckets_max {
             return Err(TelemetryError::Limit { name: "query_points_max", max: buckets_max });
         }
+        budget.take(sink.buckets.len() * size_of::<Bucket>())?;
         Ok(sink.buckets)
     }
 

@@ -100,7 +100,7 @@ impl Engine {
         let rows = sink.finish()?;
         let opening = match (query.fill, range.0.checked_sub(1)) {
             (Fill::Previous, Some(before)) => {
-                self.as_of(series, Timestamp::from_micros(before), query.quality).await?
+                self.as_of(series, Timestamp::from_micros(before), query.quality, budget).await?
             }
             _ => None,
         };
@@ -161,6 +161,11 @@ impl Sink for NumberSink {
         });
         self.found = found;
         if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// What holds no numbers is passed by.
+    fn counted(&mut self, chunk: &Chunk) -> bool {
+        !chunk.kind.is_number()
     }
 
     fn wanted(&self) -> usize {
@@ -275,6 +280,7 @@ impl Sink for DownsampleSink<'_> {
         self.query.quality == QualityFilter::Any
             && !chunk.kind.is_number()
             && !self.needs.ends
+            && !self.needs.marks
             && self.whole(chunk, |state| state.add_count(chunk.count))
     }
 

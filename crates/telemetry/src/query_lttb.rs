@@ -8,6 +8,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{Quality, Timestamp, Value};
 
 use crate::TelemetryError;
+use crate::budget::Budget;
 use crate::engine::Engine;
 use crate::query::{Point, QualityFilter, Series, TimeRange};
 use crate::query_downsample::passing;
@@ -25,6 +26,7 @@ const TRIANGLES_MIN: usize = 3;
 impl Engine {
     /// At most `points_max` of a series' numbers, as doubles, so chosen that a line through them
     /// looks like one through all; all of them when there are no more. Texts and JSON are left out.
+    /// What the answer holds is taken from the budget, what choosing it takes from another one.
     #[boxed]
     pub async fn triangles(
         &self,
@@ -32,6 +34,7 @@ impl Engine {
         range: TimeRange,
         points_max: usize,
         filter: QualityFilter,
+        budget: &Budget,
     ) -> Result<Vec<Point>, TelemetryError> {
         let limit_max = self.inner.limits.query_points_max;
         if points_max < TRIANGLES_MIN || points_max > limit_max {
@@ -42,8 +45,11 @@ impl Engine {
             });
         }
         let Some(range) = range.bounds() else { return Ok(Vec::new()) };
-        let mut sink = DotSink { filter, dots: Vec::new(), extremes: None };
+        let mut sink = DotSink::new(filter, self.budget(series.tenant));
         self.walk(series, Span::whole(range), &mut sink).await?;
+        if let Some(error) = sink.failed {
+            return Err(error);
+        }
         let dots = match sink.extremes {
             None => sink.dots,
             Some(extremes) => extremes.finish(),
@@ -53,7 +59,9 @@ impl Engine {
             value: Value::Double(dot.number),
             quality: dot.quality,
         };
-        Ok(largest_triangles(&dots, points_max).iter().map(point).collect())
+        let chosen = largest_triangles(&dots, points_max);
+        budget.take(chosen.len() * size_of::<Point>())?;
+        Ok(chosen.iter().map(point).collect())
     }
 }
 
@@ -68,9 +76,29 @@ struct DotSink {
     filter: QualityFilter,
     dots: Vec<Dot>,
     extremes: Option<Extremes>,
+    /// What both take.
+    budget: Budget,
+    bytes: usize,
+    failed: Option<TelemetryError>,
 }
 
 impl DotSink {
+    const fn new(filter: QualityFilter, budget: Budget) -> Self {
+        Self { filter, dots: Vec::new(), extremes: None, budget, bytes: 0, failed: None }
+    }
+
+    /// Takes from the budget by what it has grown.
+    fn account(&mut self) -> Result<(), TelemetryError> {
+        let stretches = self.extremes.as_ref().map_or(0, |extremes| extremes.stretches.len());
+        let bytes =
+            self.dots.len() * size_of::<Dot>() + stretches * size_of::<Option<(Dot, Dot)>>();
+        if bytes > self.bytes {
+            self.budget.take(bytes - self.bytes)?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+
     fn push(&mut self, dot: Dot) {
         match &mut self.extremes {
             Some(extremes) => extremes.push(dot),
@@ -94,7 +122,17 @@ impl Sink for DotSink {
                 self.push(Dot { at: *at, number, quality: stretch.quality_at(index) });
             }
         }
-        ControlFlow::Continue(())
+        match self.account() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn wanted(&self) -> usize {
+        if self.failed.is_some() { 0 } else { usize::MAX }
     }
 }
 
@@ -192,7 +230,12 @@ fn largest_triangles(dots: &[Dot], count: usize) -> Vec<Dot> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use veritwin_domain::TenantId;
+
     use super::*;
+    use crate::budget::Pool;
 
     fn dot(at: i64, number: f64) -> Dot {
         Dot { at, number, quality: Quality::Good }
@@ -212,7 +255,9 @@ mod tests {
 
     #[test]
     fn of_many_points_the_extremes_stay() {
-        let mut sink = DotSink { filter: QualityFilter::Any, dots: Vec::new(), extremes: None };
+        let budget =
+            Budget::new(Arc::new(Pool::new(1 << 30)), TenantId::from_bytes([1; 16]), 1 << 30);
+        let mut sink = DotSink::new(QualityFilter::Any, budget);
         let count = 3 * TRIANGLES_EXACT_MAX as i64;
         for i in 0..count {
             let number = if i == 400_003 { -50.0 } else { (i % 11) as f64 };

@@ -54,15 +54,16 @@ pub enum Answer {
 }
 
 impl Engine {
-    /// The last reading of a series at or before a time.
+    /// The last reading of a series at or before a time, taken from the budget.
     #[boxed]
     pub async fn as_of(
         &self,
         series: &Series,
         at: Timestamp,
         quality: QualityFilter,
+        budget: &Budget,
     ) -> Result<Option<Point>, TelemetryError> {
-        let mut sink = PointSink::new(1, quality, self.budget(series.tenant));
+        let mut sink = PointSink::new(1, quality, budget.clone());
         let wanted = if quality == QualityFilter::Any { 1 } else { usize::MAX };
         let high = at.as_micros();
         let span = Span { low: i64::MIN, high, descending: true, wanted, is_partial: true };
@@ -84,13 +85,14 @@ impl Engine {
                 self.range_filtered(series, *query, *quality, budget).await.map(Answer::Points)
             }
             Question::Triangles { range, points_max, quality } => {
-                self.triangles(series, *range, *points_max, *quality).await.map(page)
+                let points = self.triangles(series, *range, *points_max, *quality, budget);
+                points.await.map(page)
             }
             Question::Downsample(query) => {
                 self.downsample(series, query, budget).await.map(Answer::Rows)
             }
             Question::AsOf(at, quality) => {
-                let found = self.as_of(series, *at, *quality).await?;
+                let found = self.as_of(series, *at, *quality, budget).await?;
                 Ok(page(found.into_iter().collect()))
             }
         }
@@ -109,9 +111,12 @@ impl Engine {
         };
         if series.len() > 1 {
             let budget = self.budget(first.tenant);
-            let answers = self.ask_at_once(series, question, &budget).await?;
+            let (answers, error) = self.ask_at_once(series, question, &budget).await?;
             if !answers.is_empty() {
                 return Ok(Answers { answers, budget: Some(budget) });
+            }
+            if let Some(error) = error.filter(|error| !error.is_over_budget()) {
+                return Err(error);
             }
         }
         let budget = self.budget(first.tenant);
@@ -119,13 +124,25 @@ impl Engine {
         Ok(Answers { answers, budget: Some(budget) })
     }
 
-    /// Answers of the first series; none when they took the budget from the very first.
-    async fn ask_at_once(
+    /// Answers a question about all of several series, within one budget.
+    #[boxed]
+    pub async fn ask_all(
         &self,
         series: &[Series],
         question: &Question,
         budget: &Budget,
     ) -> Result<Vec<Answer>, TelemetryError> {
+        let (answers, error) = self.ask_at_once(series, question, budget).await?;
+        error.map_or(Ok(answers), Err)
+    }
+
+    /// Answers of the first series, and what was in the way of the next one.
+    async fn ask_at_once(
+        &self,
+        series: &[Series],
+        question: &Question,
+        budget: &Budget,
+    ) -> Result<(Vec<Answer>, Option<TelemetryError>), TelemetryError> {
         let tasks_max = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let next = Arc::new(AtomicUsize::new(0));
         let shared: Arc<[Series]> = Arc::from(series);
@@ -162,10 +179,9 @@ impl Engine {
         for (_, answer) in placed {
             match answer {
                 Ok(answer) => answers.push(answer),
-                Err(error) if answers.is_empty() && !error.is_over_budget() => return Err(error),
-                Err(_) => break,
+                Err(error) => return Ok((answers, Some(error))),
             }
         }
-        Ok(answers)
+        Ok((answers, None))
     }
 }

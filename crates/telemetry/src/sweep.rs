@@ -1,6 +1,6 @@
 //! One walk over a series in the order of time, through memory and every overlapping section. Of
 //! equal times the highest generation wins. Chunks are opened when the walk reaches them, so memory
-//! stays bounded by how many overlap; runs that nobody contests are handed on whole.
+//! stays bounded by how many overlap; runs that nobody contests are handed on in long pieces.
 //!
 //! Times become walk coordinates by `at ^ mask`: mask 0 walks up, mask -1 (which reverses the order
 //! of all 64-bit numbers) walks down.
@@ -18,6 +18,8 @@ use crate::values::{Column, ColumnRef};
 
 /// Most chunks read ahead in one go.
 const READ_AHEAD_CHUNKS_MAX: usize = 32;
+/// Readings handed on at once, and before other tasks have their turn.
+const TURN_ROWS_MAX: usize = 8_192;
 
 /// Takes what the walk finds, in its order.
 pub(crate) trait Sink {
@@ -29,7 +31,8 @@ pub(crate) trait Sink {
         false
     }
 
-    /// The same of a chunk without a summary, of which only times and number are known.
+    /// The same of a chunk without a summary, of which only times, type and number are known; also
+    /// while walking down.
     fn counted(&mut self, _chunk: &Chunk) -> bool {
         false
     }
@@ -139,6 +142,7 @@ pub(crate) async fn sweep<S: Sink>(
     let mut opened: Vec<Opened> = Vec::new();
     let mut scanned = walk.scanned;
     let mut next = 0usize;
+    let mut turn = 0usize;
     loop {
         opened.retain(|opened| !opened.is_done());
         if opened.is_empty() {
@@ -171,8 +175,13 @@ pub(crate) async fn sweep<S: Sink>(
         }
         opened.retain(|opened| !opened.is_done());
         let unopened = placed.get(next).map(|placed| placed.start);
-        if step(&mut opened, unopened, mask, sink).is_break() {
-            return Ok(scanned);
+        match step(&mut opened, unopened, (mask, TURN_ROWS_MAX), sink) {
+            ControlFlow::Break(()) => return Ok(scanned),
+            ControlFlow::Continue(count) => turn += count,
+        }
+        if turn >= TURN_ROWS_MAX {
+            turn = 0;
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -185,21 +194,22 @@ pub(crate) fn merge<S: Sink>(columns: Vec<(u64, Column)>, sink: &mut S) {
         .collect();
     loop {
         opened.retain(|opened| !opened.is_done());
-        if opened.is_empty() || step(&mut opened, None, 0, sink).is_break() {
+        if opened.is_empty() || step(&mut opened, None, (0, usize::MAX), sink).is_break() {
             return;
         }
     }
 }
 
-/// Hands on the run of the winner at the lowest head, up to where another column begins.
+/// Hands on the run of the winner at the lowest head, up to where another column begins, and no
+/// more rows than a bound; says how many.
 fn step<S: Sink>(
     opened: &mut [Opened],
     unopened: Option<i64>,
-    mask: i64,
+    (mask, rows_max): (i64, usize),
     sink: &mut S,
-) -> ControlFlow<()> {
+) -> ControlFlow<(), usize> {
     let head_of = |opened: &Opened| opened.column.at[opened.next] ^ mask;
-    let Some(head) = opened.iter().map(head_of).min() else { return ControlFlow::Continue(()) };
+    let Some(head) = opened.iter().map(head_of).min() else { return ControlFlow::Continue(0) };
     let winner = opened
         .iter()
         .enumerate()
@@ -221,10 +231,11 @@ fn step<S: Sink>(
     }
     let winner = &mut opened[winner];
     let at = &winner.column.at[winner.next..];
+    let at = &at[..at.len().min(rows_max)];
     let count = bound.map_or(at.len(), |bound| run_length(at, bound, mask));
     let run = winner.column.as_ref().slice(winner.next, winner.next + count);
     winner.next += count;
-    sink.run(run)
+    sink.run(run).map_continue(|()| count)
 }
 
 /// How many times lie before `bound`: by doubling steps, since contested runs are mostly short.
@@ -243,11 +254,11 @@ fn take_summary<S: Sink>(walk: &Walk<'_>, placed: &[Placed], next: usize, sink: 
     let Body::Sealed(_, chunk) = &placed[next].source.body else { return false };
     let alone = placed.get(next + 1).is_none_or(|other| other.start > placed[next].end);
     let covered = walk.low <= chunk.t_min && chunk.t_max <= walk.high;
-    if walk.descending || !alone || !covered {
+    if !alone || !covered {
         return false;
     }
     match &chunk.summary {
-        Some(summary) => sink.summary(chunk, summary),
+        Some(summary) => !walk.descending && sink.summary(chunk, summary),
         None => sink.counted(chunk),
     }
 }

@@ -4,7 +4,7 @@ import { useCallback } from 'react'
 import * as z from 'zod'
 
 import { BUCKETS, SHOWS } from '../lib/historyChoice'
-import { PRESETS, resolveRange, type Range } from '../lib/time'
+import { isTimeZone, PRESETS, resolveRange, type Range } from '../lib/time'
 import { useNow } from '../lib/now'
 
 // Compiled validators would need eval, which the content security policy forbids. It has to be said
@@ -31,7 +31,7 @@ export const searchSchema = z.object({
   /** How histories are shown: in which stretches, what of each, by whose clock. */
   bucket: z.enum(BUCKETS).optional().catch(undefined),
   show: z.enum(SHOWS).optional().catch(undefined),
-  zone: text,
+  zone: z.string().refine(isTimeZone).optional().catch(undefined),
   /** Which part of a page that has several. */
   tab: text,
   /** Of records: whose acts, and what the action begins with. */

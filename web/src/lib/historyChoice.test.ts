@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 
-import { broken, gaps, questionOf, tableQuestionOf, weekStart } from './historyChoice'
+import { alone, broken, gaps, questionOf, tableQuestionOf, weekStart } from './historyChoice'
 
 test('a chart asks for what fits, for a line, or for buckets of the calendar', () => {
   const zone = { show: 'counted', timeZone: 'Europe/Berlin' } as const
@@ -9,13 +9,13 @@ test('a chart asks for what fits, for a line, or for buckets of the calendar', (
   expect(questionOf({ ...zone, bucket: 'day' }, 'en')).toEqual({
     bucket: 'day',
     time_zone: 'Europe/Berlin',
-    aggregates: ['delta'],
+    aggregates: ['delta', 'simulated'],
     counter: true,
     fill: 'null',
   })
   expect(questionOf({ ...zone, bucket: 'week', show: 'mean' }, 'de')).toMatchObject({
     week_starts: 'monday',
-    aggregates: ['avg', 'min', 'max', 'last'],
+    aggregates: ['avg', 'min', 'max', 'last', 'simulated'],
   })
 })
 
@@ -38,4 +38,10 @@ test('a line breaks where a bucket is missing, or readings for long', () => {
   expect(gaps([...regular, 1_000], null)).toEqual([19])
   expect(gaps([0, 1, 5_000], null)).toEqual([])
   expect(broken([1, 2, 3], [1], () => null as number | null)).toEqual([1, 2, null, 3])
+})
+
+test('a value between two gaps stands alone', () => {
+  expect(alone([1, null, 2, 3, null, 0])).toEqual([0, 5])
+  expect(alone([1, 2])).toEqual([])
+  expect(alone([])).toEqual([])
 })

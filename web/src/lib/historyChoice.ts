@@ -77,7 +77,8 @@ export function questionOf(choice: HistoryChoice, locale: string) {
     bucket,
     time_zone: timeZone,
     ...(bucket === 'week' && { week_starts: weekStart(locale) }),
-    aggregates: show === 'mean' ? ['avg', 'min', 'max', 'last'] : [column],
+    // Made-up readings are marked in whatever is drawn of them.
+    aggregates: [...(show === 'mean' ? ['avg', 'min', 'max', 'last'] : [column]), 'simulated'],
     ...(counter === true && { counter }),
     fill: 'null' as const,
   }
@@ -98,6 +99,14 @@ export function gaps(atMs: number[], widthMs: number | null): number[] {
     if (usual > 0) most = usual * GAP_TIMES
   }
   return steps.flatMap((step, i) => (step > most ? [i] : []))
+}
+
+/** The places of values that stand alone: no line leads to them. */
+export function alone(values: (number | null)[]): number[] {
+  const isNothing = (value: number | null | undefined) => value === null || value === undefined
+  return values.flatMap((value, i) =>
+    !isNothing(value) && isNothing(values[i - 1]) && isNothing(values[i + 1]) ? [i] : [],
+  )
 }
 
 /** A column with nothing where a line breaks. */

@@ -7,6 +7,7 @@ import {
   formatInstant,
   formatTick,
   isStale,
+  isTimeZone,
   presetMs,
   regional,
   resolveRange,
@@ -71,6 +72,7 @@ test('ticks name the day only when the span needs it', () => {
   expect(formatTick(NOW, 3_600_000, 'en', 'UTC')).toBe('12:00')
   expect(formatTick(NOW, 7 * 86_400_000, 'en', 'UTC')).toBe('Mar 1, 12:00')
   expect(formatTick(NOW, 30 * 86_400_000, 'en', 'UTC')).toBe('Mar 1')
+  expect(formatTick(NOW, 3_600_000, 'en', 'UTC', 'Asia/Taipei')).toBe('20:00')
 })
 
 test('staleness', () => {
@@ -82,4 +84,9 @@ test('dates follow the variety of the language that the browser prefers', () => 
   expect(regional('en', ['de-DE', 'en-GB', 'en-US'])).toBe('en-GB')
   expect(regional('en', ['de', 'en'])).toBe('en')
   expect(regional('zh-Hant', ['zh-Hant-HK'])).toBe('zh-Hant-HK')
+})
+
+test('zones have names that clocks are known of', () => {
+  expect(['UTC', 'Asia/Taipei'].every(isTimeZone)).toBe(true)
+  expect(['Europe/Atlantis', '+01:00', ''].some(isTimeZone)).toBe(false)
 })

@@ -85,6 +85,16 @@ export function timeZoneOf(zone: Zone): string {
   return zone === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone
 }
 
+/** Whether clocks of a zone of this name can be told. */
+export function isTimeZone(name: string): boolean {
+  if (!/^[A-Za-z]/.test(name)) return false
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).format(0) !== ''
+  } catch {
+    return false
+  }
+}
+
 /** Date, time and zone. Seconds are shown: operators compare with logs. */
 export function formatInstant(atMs: number, locale: string, zone: Zone): string {
   if (!Number.isFinite(atMs)) return '—'
@@ -101,7 +111,12 @@ export function formatInstant(atMs: number, locale: string, zone: Zone): string 
   }).format(atMs)
 }
 
-export function formatClock(atMs: number, locale: string, zone: Zone): string {
+export function formatClock(
+  atMs: number,
+  locale: string,
+  zone: Zone,
+  timeZone = timeZoneOf(zone),
+): string {
   return new Intl.DateTimeFormat(regional(locale), {
     month: 'short',
     day: 'numeric',
@@ -109,19 +124,25 @@ export function formatClock(atMs: number, locale: string, zone: Zone): string {
     minute: '2-digit',
     second: '2-digit',
     hourCycle: 'h23',
-    timeZone: timeZoneOf(zone),
+    timeZone,
   }).format(atMs)
 }
 
 /** The label of a tick: the date only where a day is not enough to tell the times apart. */
-export function formatTick(atMs: number, spanMs: number, locale: string, zone: Zone): string {
+export function formatTick(
+  atMs: number,
+  spanMs: number,
+  locale: string,
+  zone: Zone,
+  timeZone = timeZoneOf(zone),
+): string {
   const days = spanMs > 36 * 3_600_000
   return new Intl.DateTimeFormat(regional(locale), {
     ...(days && { month: 'short', day: 'numeric' }),
     ...(spanMs < 8 * 86_400_000 && { hour: '2-digit', minute: '2-digit' }),
     ...(spanMs < 10 * 60_000 && { second: '2-digit' }),
     hourCycle: 'h23',
-    timeZone: timeZoneOf(zone),
+    timeZone,
   }).format(atMs)
 }
 

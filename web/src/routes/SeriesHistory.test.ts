@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 
 import type { Series } from '../api/types'
-import { chartData } from './SeriesHistory'
+import { chartData, startOf } from './SeriesHistory'
 
 const series = (columns: object) => columns as Series
 
@@ -30,4 +30,11 @@ test('a line breaks where buckets are missing, and draws what was chosen of them
   expect(data.atMs).toEqual([0, 10, 11, 40])
   const sums = { at_ms: [0, 10], bucket_ms: null, sum: [4, null] }
   expect(chartData(series(sums), false, 'sum')).toEqual({ atMs: [0, 10], value: [4, null] })
+})
+
+test('an axis begins where its first bucket does, which is before the range', () => {
+  const range = { fromMs: 1_000, toMs: 2_000, rolling: false }
+  expect(startOf(range, [400, 1_400])).toBe(400)
+  expect(startOf(range, [1_200])).toBe(1_000)
+  expect(startOf(range, [])).toBe(1_000)
 })

@@ -14,7 +14,7 @@ import { broken, columnOf, gaps, type HistoryShow } from '../lib/historyChoice'
 import { keyLabel } from '../lib/keys'
 import { occurrences } from '../lib/occurrences'
 import { usePreferences } from '../lib/preferences'
-import { formatClock, formatTick, regional, type Range } from '../lib/time'
+import { formatClock, formatTick, regional, timeZoneOf, type Range } from '../lib/time'
 import { useLatestValue } from '../live/LiveProvider'
 import { Failure, failureSentence, Tag } from '../ui/layout'
 import { History } from '../ui/History'
@@ -90,10 +90,12 @@ function drawn(series: Series | null | undefined, isSwitch: boolean): ChartData 
   return { atMs, value: values.map(numeric) }
 }
 
-/** A device that has just begun to report would be a line at the edge: begin where it began. */
-function startOf(range: Range, atMs: number[]): number {
+/** A device that has just begun to report would be a line at the edge: begin where it began. And a
+ * bucket of the calendar begins before the range of which it holds a part. */
+export function startOf(range: Range, atMs: number[]): number {
   const first = atMs[0]
   const span = range.toMs - range.fromMs
+  if (first !== undefined && first < range.fromMs) return first
   if (!range.rolling || first === undefined || first < range.toMs - span / 2) return range.fromMs
   return Math.max(range.fromMs, Math.min(first, range.toMs - 60_000) - (range.toMs - first) * 0.05)
 }
@@ -102,7 +104,8 @@ function extremes(data: ChartData): { min: number; max: number } | null {
   const low = (data.band?.min ?? data.value).filter((v) => v !== null)
   const high = (data.band?.max ?? data.value).filter((v) => v !== null)
   if (low.length === 0 || high.length === 0) return null
-  return { min: Math.min(...low), max: Math.max(...high) }
+  // Not spread out: there may be more of them than a call takes.
+  return { min: low.reduce((a, b) => Math.min(a, b)), max: high.reduce((a, b) => Math.max(a, b)) }
 }
 
 export function SeriesHistory(props: {
@@ -123,7 +126,10 @@ export function SeriesHistory(props: {
   const variety = regional(lingui.locale)
   const query = useQuery(historyQuery(series, range, choice, variety))
   const isSwitch = typeof useLatestValue(device.id, seriesKey)?.value === 'boolean'
-  const show = choice.bucket === undefined || choice.bucket === 'line' ? 'mean' : choice.show
+  const isCalendar = choice.bucket !== undefined && choice.bucket !== 'line'
+  const show = isCalendar ? choice.show : 'mean'
+  // Buckets begin by the clocks of their zone, and are labelled by them.
+  const clocks = isCalendar ? choice.timeZone : timeZoneOf(zone)
   const data = useMemo(() => chartData(query.data, isSwitch, show), [query.data, isSwitch, show])
   const unit = unitOf(device.units[seriesKey] ?? '', show)
   const mine = props.alerts.filter(
@@ -170,9 +176,9 @@ export function SeriesHistory(props: {
         alerts={marks}
         threshold={mine.find((alert) => alert.threshold !== null)?.threshold ?? null}
         cursorMs={at === undefined ? null : Date.parse(at)}
-        formatTime={(ms) => formatClock(ms, lingui.locale, zone)}
+        formatTime={(ms) => formatClock(ms, lingui.locale, zone, clocks)}
         formatTick={(ms) =>
-          formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)
+          formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone, clocks)
         }
         formatValue={(value) => (data.isSwitch ? say(value) : formatNumber(value, lingui.locale))}
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}

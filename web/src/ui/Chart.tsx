@@ -4,6 +4,7 @@ import 'uplot/dist/uPlot.min.css'
 import uPlot from 'uplot'
 import { useEffect, useRef } from 'react'
 
+import { alone } from '../lib/historyChoice'
 import type { Severity } from '../lib/severity'
 import { simulatedSpans } from '../lib/simulatedSpans'
 
@@ -121,7 +122,12 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
           label: latest.current.unit,
           stroke: line,
           width: 1.5,
-          points: { show: data.atMs.length < 60, size: 4 },
+          // Among many points those that no line leads to.
+          points: {
+            show: () => latest.current.data.atMs.length < 60,
+            filter: (_, __, isShown) => (isShown ? null : alone(latest.current.data.value)),
+            size: 4,
+          },
           spanGaps: false,
           ...steps(data),
           value: (_, value) => (value === null ? '' : latest.current.formatValue(value)),

@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
 use veritwin_app::Arrival;
-use veritwin_domain::{OpContext, PlatformContext, Purpose, RequestId, Secret, TenantId};
+use veritwin_domain::{OpContext, Origin, PlatformContext, Purpose, RequestId, Secret, TenantId};
 
 use super::live::Seat;
 use super::{Api, Problem, origin, parameters};
@@ -165,6 +165,43 @@ async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
     }
     let token = Secret::new(token.to_owned());
     Ok(api.app.authenticate_session(&token, arrival).await?)
+}
+
+/// The credential of a request whose answer takes a while: asked again on the way, it says what
+/// its holder may by then.
+pub(super) struct Again {
+    token: Secret<String>,
+    is_key: bool,
+    purpose: Purpose,
+    origin: Origin,
+}
+
+impl Again {
+    /// The credential that a caller came with.
+    pub(super) fn of(headers: &HeaderMap, context: &OpContext) -> Option<Self> {
+        let key = bearer(headers);
+        let token = key.or_else(|| cookie(headers, SESSION_COOKIE))?;
+        Some(Self {
+            token: Secret::new(token.to_owned()),
+            is_key: key.is_some(),
+            purpose: context.purpose,
+            origin: context.origin.clone(),
+        })
+    }
+
+    /// Who its holder is now; an error when the credential has ended.
+    pub(super) async fn context(&self, api: &Api) -> veritwin_app::Result<OpContext> {
+        let arrival = Arrival {
+            purpose: self.purpose,
+            request: RequestId::generate(api.clock().now(), api.rng()),
+            origin: self.origin.clone(),
+        };
+        if self.is_key {
+            api.app.authenticate_api_key(&self.token, arrival).await
+        } else {
+            api.app.authenticate_session(&self.token, arrival).await
+        }
+    }
 }
 
 fn cross_site() -> Problem {

@@ -12,8 +12,8 @@ use veritwin_domain::{Key, Timestamp};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody};
-use super::telemetry_answer::Form;
-use super::telemetry_query::{self, Shape, form_of};
+use super::telemetry_answer::{Form, form_of};
+use super::telemetry_query::{self, Shape};
 use super::{Answer, Api, Problem, telemetry_table, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {

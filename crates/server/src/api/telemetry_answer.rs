@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 use veritwin_app::HistoryReader;
@@ -12,6 +13,8 @@ use veritwin_app::model::{
     Aggregate, BucketRow, BucketView, HistoryData, HistorySeries, PointView,
 };
 
+use super::Api;
+use super::auth::Again;
 use super::body;
 use super::telemetry_query::Shape;
 use super::telemetry_table::{Part, Row, Table, TableForm};
@@ -55,6 +58,22 @@ impl Form {
     }
 }
 
+/// The first form of those in `Accept` that there is; JSON when none of them is.
+pub(super) fn form_of(headers: &HeaderMap, shape: Shape) -> Form {
+    let accepted = headers.get_all(header::ACCEPT).into_iter();
+    let texts = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let mut forms = texts.filter_map(|one| {
+        let name = one.split(';').next().unwrap_or_default().trim();
+        match name.to_ascii_lowercase().as_str() {
+            "text/csv" => Some(Form::Table(TableForm::Csv)),
+            "application/vnd.apache.arrow.stream" => Some(Form::Table(TableForm::Arrow)),
+            "application/json" | "application/*" | "*/*" => Some(Form::Json(shape)),
+            _ => None,
+        }
+    });
+    forms.next().unwrap_or(Form::Json(shape))
+}
+
 /// How an answer is laid out.
 pub(super) struct Sheet {
     pub(super) form: Form,
@@ -71,14 +90,41 @@ enum Stage {
     Done,
 }
 
+/// An answer under way.
+struct Under {
+    reader: HistoryReader,
+    sheet: Arc<Sheet>,
+    api: Api,
+    again: Option<Again>,
+}
+
+impl Under {
+    /// The next series. Before it is read, whoever asked is asked for again.
+    async fn next(&mut self) -> veritwin_app::Result<Option<HistorySeries>> {
+        if self.reader.reads_next()
+            && let Some(again) = &self.again
+        {
+            let context = again.context(&self.api).await?;
+            self.reader.go_on_as(context)?;
+        }
+        self.reader.next_series().await
+    }
+}
+
 /// The answer as a body; a mistake on the way breaks it off.
-pub(super) fn stream(reader: HistoryReader, sheet: Sheet) -> Body {
-    let begin = (reader, Arc::new(sheet), Stage::Head);
-    Body::from_stream(futures::stream::try_unfold(begin, |(mut reader, sheet, stage)| async move {
+pub(super) fn stream(
+    reader: HistoryReader,
+    sheet: Sheet,
+    (api, again): (Api, Option<Again>),
+) -> Body {
+    let under = Under { reader, sheet: Arc::new(sheet), api, again };
+    let begin = (under, Stage::Head);
+    Body::from_stream(futures::stream::try_unfold(begin, |(mut under, stage)| async move {
+        let sheet = Arc::clone(&under.sheet);
         let (piece, stage) = match stage {
             Stage::Done => return Ok(None),
             Stage::Head => (sheet.head(), Stage::Series { is_first: true }),
-            Stage::Series { is_first } => match reader.next_series().await {
+            Stage::Series { is_first } => match under.next().await {
                 Ok(Some(series)) => {
                     let piece = written(&sheet, series, is_first).await?;
                     (piece, Stage::Series { is_first: false })
@@ -90,7 +136,7 @@ pub(super) fn stream(reader: HistoryReader, sheet: Sheet) -> Body {
                 }
             },
         };
-        Ok(Some((Bytes::from(piece), (reader, sheet, stage))))
+        Ok(Some((Bytes::from(piece), (under, stage))))
     }))
 }
 
@@ -225,6 +271,7 @@ fn rows_of(series: &HistorySeries) -> Vec<Row<'_>> {
 pub(super) fn name_of(aggregate: Aggregate) -> String {
     let word = match aggregate {
         Aggregate::Count => "count",
+        Aggregate::Simulated => "simulated",
         Aggregate::Min => "min",
         Aggregate::Max => "max",
         Aggregate::Avg => "avg",

@@ -13,11 +13,10 @@ use veritwin_app::model::{
 };
 use veritwin_domain::Timestamp;
 
-use super::auth::Caller;
+use super::auth::{Again, Caller};
 use super::body::{self, Json};
 use super::telemetry::{SeriesBody, parse_series};
-use super::telemetry_answer::{Form, QueryAnswer, Sheet, name_of, stream};
-use super::telemetry_table::TableForm;
+use super::telemetry_answer::{Form, QueryAnswer, Sheet, form_of, name_of, stream};
 use super::{Answer, Api, Problem};
 
 /// Where to go on, for answers that are tables.
@@ -26,8 +25,9 @@ const NEXT_CURSOR: &str = "veritwin-next-cursor";
 const LINE_POINTS_MIN: usize = 3;
 
 /// What is asked of buckets when nothing is named.
-const AGGREGATES: [Aggregate; 7] = [
+const AGGREGATES: [Aggregate; 8] = [
     Aggregate::Count,
+    Aggregate::Simulated,
     Aggregate::Min,
     Aggregate::Max,
     Aggregate::Avg,
@@ -114,7 +114,7 @@ enum FillWord {
 enum QualityWord {
     #[default]
     Any,
-    /// `good` and `uncertain` ones.
+    /// All but `bad` ones; those that are made up are among them.
     NotBad,
     Good,
 }
@@ -138,9 +138,9 @@ struct QueryBody {
     time_zone: Option<String>,
     /// The first day of a week; `monday` when not given.
     week_starts: Option<WeekdayWord>,
-    /// What is asked of each bucket, at most 16 of `count`, `min`, `max`, `avg`, `sum`, `first`,
-    /// `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to `p100`, with up
-    /// to three decimals. Count, min, max, avg, sum, first and last when not given.
+    /// What is asked of each bucket, at most 16 of `count`, `simulated`, `min`, `max`, `avg`,
+    /// `sum`, `first`, `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to
+    /// `p100`, with up to three decimals. The first eight when not given.
     aggregates: Option<Vec<String>>,
     /// For `delta` and `rate`: the number counts upwards, and where it falls it began at zero.
     #[serde(default)]
@@ -215,6 +215,8 @@ impl QueryBody {
                 "is for JSON: a table takes bucket_ms, bucket or lttb",
             ),
             (self.cursor.is_none() || self.bucket.is_none(), "cursor", "is for raw points"),
+            (self.limit.is_none() || self.bucket.is_none(), "limit", "is for raw points"),
+            (self.points_max.is_none() || self.bucket.is_none(), "points_max", "or bucket"),
         ];
         match fits.into_iter().find(|(fits, ..)| !fits) {
             Some((_, field, why)) => Err(Problem::invalid(format!("{field} {why}")).at(field)),
@@ -291,8 +293,8 @@ impl QueryBody {
         for (index, name) in names.iter().enumerate() {
             let at = || format!("aggregates[{index}]");
             let Some(aggregate) = aggregate_of(name) else {
-                let detail = "expected count, min, max, avg, sum, first, last, delta, rate, \
-                              time_weighted_avg, or p0 to p100";
+                let detail = "expected count, simulated, min, max, avg, sum, first, last, delta, \
+                              rate, time_weighted_avg, or p0 to p100";
                 return Err(Problem::invalid(detail).at(at()));
             };
             if aggregates.contains(&aggregate) {
@@ -380,22 +382,6 @@ fn percentile_of(name: &str) -> Option<Aggregate> {
     (thousandths <= PERCENTILE_MAX).then_some(Aggregate::Percentile(thousandths))
 }
 
-/// The first form of those in `Accept` that there is; JSON when none of them is.
-pub(super) fn form_of(headers: &HeaderMap, shape: Shape) -> Form {
-    let accepted = headers.get_all(header::ACCEPT).into_iter();
-    let texts = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    let mut forms = texts.filter_map(|one| {
-        let name = one.split(';').next().unwrap_or_default().trim();
-        match name.to_ascii_lowercase().as_str() {
-            "text/csv" => Some(Form::Table(TableForm::Csv)),
-            "application/vnd.apache.arrow.stream" => Some(Form::Table(TableForm::Arrow)),
-            "application/json" | "application/*" | "*/*" => Some(Form::Json(shape)),
-            _ => None,
-        }
-    });
-    forms.next().unwrap_or(Form::Json(shape))
-}
-
 /// Raw points, points for a line, or buckets of a width or by the calendar. JSON, or by `Accept`
 /// a table: `text/csv` or `application/vnd.apache.arrow.stream`.
 #[utoipa::path(post, path = "/v1/telemetry/query", tag = "telemetry", request_body = QueryBody,
@@ -413,10 +399,11 @@ async fn query(
         Some(Buckets::Fixed { width_micros, .. }) => Some(width_micros / 1000),
         _ => None,
     };
+    let again = Again::of(&headers, &context);
     let reader = api.app.history(&context, query).await?;
     let next_cursor = reader.next_page().map(|at| at.as_micros().to_string());
     let cursor = next_cursor.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-    let body = stream(reader, Sheet { form, aggregates, width_ms, next_cursor });
+    let body = stream(reader, Sheet { form, aggregates, width_ms, next_cursor }, (api, again));
     let mut response = ([(header::CONTENT_TYPE, form.content_type())], body).into_response();
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     if let Some(cursor) = cursor {
@@ -428,12 +415,14 @@ async fn query(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::telemetry_table::TableForm;
 
     #[test]
     fn aggregates_are_read_by_their_names() {
         let check = |name: &str, expect: Option<Aggregate>| assert_eq!(aggregate_of(name), expect);
         check("avg", Some(Aggregate::Avg));
         check("time_weighted_avg", Some(Aggregate::TimeWeighted));
+        check("simulated", Some(Aggregate::Simulated));
         check("p50", Some(Aggregate::Percentile(50_000)));
         check("p99.9", Some(Aggregate::Percentile(99_900)));
         check("p0.005", Some(Aggregate::Percentile(5)));
@@ -492,6 +481,8 @@ mod tests {
         check(json!({"lttb": 2}), "lttb");
         check(json!({"lttb": 500, "bucket": "day"}), "lttb");
         check(json!({"points_max": 500, "quality": "good"}), "quality");
+        check(json!({"points_max": 500, "bucket": "day"}), "points_max");
+        check(json!({"limit": 500, "bucket": "day"}), "limit");
         assert_eq!(problem(json!({"bucket": "week", "week_starts": "sunday"})), None);
         assert_eq!(problem(json!({"lttb": 500, "quality": "not_bad"})), None);
     }

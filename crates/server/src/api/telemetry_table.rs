@@ -111,7 +111,7 @@ impl Table<'_> {
         fields.push(field("to", Kind::Time));
         for aggregate in self.aggregates {
             let name = name_of(*aggregate);
-            let kind = if *aggregate == Aggregate::Count { Kind::Integer } else { Kind::Double };
+            let kind = if is_count(*aggregate) { Kind::Integer } else { Kind::Double };
             fields.push(field(&name, kind));
             if self.form == TableForm::Arrow && may_be_text(*aggregate) {
                 fields.push(field(&format!("{name}_text"), Kind::Text));
@@ -207,10 +207,10 @@ impl Cells<'_> {
         self.time(row.to);
         for (aggregate, value) in aggregates.iter().zip(&row.values) {
             match value {
-                Some(Value::Integer(count)) if *aggregate == Aggregate::Count => {
+                Some(Value::Integer(count)) if is_count(*aggregate) => {
                     self.column().push_integer(Some(*count));
                 }
-                _ if *aggregate == Aggregate::Count => self.column().push_integer(None),
+                _ if is_count(*aggregate) => self.column().push_integer(None),
                 value => self.column().push_double(value.as_ref().and_then(Value::as_f64)),
             }
             if may_be_text(*aggregate) {
@@ -225,6 +225,10 @@ fn text_of(value: Option<&Value>) -> Option<&str> {
         Some(Value::Text(text) | Value::Json(text)) => Some(text),
         _ => None,
     }
+}
+
+const fn is_count(aggregate: Aggregate) -> bool {
+    matches!(aggregate, Aggregate::Count | Aggregate::Simulated)
 }
 
 const fn may_be_text(aggregate: Aggregate) -> bool {

@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use veritwin_domain::{Reading, Timestamp, Value};
-use veritwin_telemetry::{Order, RangeQuery, TelemetryError, TimeRange};
+use veritwin_telemetry::{Order, QualityFilter, Question, RangeQuery, TelemetryError, TimeRange};
 
 use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series, tenant};
 
@@ -14,6 +14,36 @@ fn limit_name(error: TelemetryError) -> &'static str {
         TelemetryError::Limit { name, .. } | TelemetryError::Argument { name, .. } => name,
         other => panic!("not a limit: {other}"),
     }
+}
+
+#[test]
+fn every_kind_of_answer_is_held_by_a_budget() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.query_memory_bytes_max = 4_000;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let (n, text) = (series(0, 0, "n"), series(0, 0, "text"));
+        let numbers = (0..90).map(|i| reading("n", TODAY + i * 1_000, Value::Integer(i)));
+        let long = reading("text", TODAY, Value::Text("x".repeat(300).into()));
+        history.commit(&engine, batch(0, 0, numbers.chain([long]).collect()));
+        let name = "query_memory_bytes_max";
+
+        let many = vec![text; 30];
+        let as_of = Question::AsOf(Timestamp::from_micros(TODAY + DAY), QualityFilter::Any);
+        let all = engine.ask_all(&many, &as_of, &engine.budget(tenant(0))).await;
+        assert_eq!(limit_name(all.expect_err("long texts")), name);
+        let first = engine.ask_many(&many, &as_of).await.expect("as many as fit").answers.len();
+        assert!((1..30).contains(&first), "{first}");
+
+        let budget = engine.budget(tenant(0));
+        let line = || engine.triangles(&n, TimeRange::ALL, 60, QualityFilter::Any, &budget);
+        assert_eq!(line().await.expect("one fits").len(), 60);
+        assert_eq!(limit_name(line().await.expect_err("two do not")), name);
+
+        let buckets = engine.buckets(&n, TimeRange::ALL, 1_000).await;
+        assert_eq!(limit_name(buckets.expect_err("90 buckets")), name);
+    });
 }
 
 #[test]

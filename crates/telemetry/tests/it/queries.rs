@@ -28,7 +28,7 @@ const ZONES: [(&str, [&str; 2]); 8] = [
     ("Pacific/Apia", ["2011-09-24T14:00:00Z", "2011-12-30T10:00:00Z"]),
 ];
 
-const AGGREGATES: [Aggregate; 13] = [
+const AGGREGATES: [Aggregate; 14] = [
     Aggregate::Count,
     Aggregate::Min,
     Aggregate::Max,
@@ -42,6 +42,7 @@ const AGGREGATES: [Aggregate; 13] = [
     Aggregate::Percentile(0),
     Aggregate::Percentile(50_000),
     Aggregate::Percentile(99_900),
+    Aggregate::Simulated,
 ];
 
 #[derive(Debug, Clone)]
@@ -78,6 +79,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         6 => Just(Quality::Good),
         1 => Just(Quality::Uncertain),
         1 => Just(Quality::Bad),
+        1 => Just(Quality::Simulated),
     ];
     let reading = (-1_000_000i64..1_000_000, 0i64..MINUTE, any_value(), quality);
     let fill = prop_oneof![
@@ -221,7 +223,10 @@ impl Case {
         assert_alike(&found, &expect);
         for at in [from, to, from + (to - from) / 2] {
             let at_time = Timestamp::from_micros(at);
-            let found = engine.as_of(&series, at_time, self.quality).await.expect("answers");
+            let found = engine
+                .as_of(&series, at_time, self.quality, &engine.budget(tenant(0)))
+                .await
+                .expect("answers");
             assert_eq!(found.as_ref(), points.iter().rfind(|point| point.at <= at_time));
         }
         let page =
@@ -321,7 +326,8 @@ fn bounds_are_named() {
             RangeQuery { range: TimeRange::ALL, order: Order::Ascending, limit: 50, after: None };
         let page = engine.range(&series, all).await;
         assert_eq!(limit_name(page.expect_err("long texts")), "query_memory_bytes_max");
-        let two = engine.triangles(&series, TimeRange::ALL, 2, QualityFilter::Any).await;
+        let budget = engine.budget(tenant(0));
+        let two = engine.triangles(&series, TimeRange::ALL, 2, QualityFilter::Any, &budget).await;
         assert_eq!(limit_name(two.expect_err("no triangle")), "points_max");
     });
 }
@@ -384,11 +390,12 @@ fn a_line_keeps_its_peaks() {
         let sent = readings.chain(texts).collect();
         History::default().commit(&engine, batch(0, 0, sent));
         let series = series(0, 0, "n");
-        let line = engine.triangles(&series, TimeRange::ALL, 100, QualityFilter::Any);
+        let budget = engine.budget(tenant(0));
+        let line = engine.triangles(&series, TimeRange::ALL, 100, QualityFilter::Any, &budget);
         let line = line.await.expect("answers");
         assert_eq!(line.len(), 100);
         assert!(line.iter().any(|point| point.value == Value::Double(99.0)));
-        let all = engine.triangles(&series, TimeRange::ALL, 10_000, QualityFilter::Any);
+        let all = engine.triangles(&series, TimeRange::ALL, 10_000, QualityFilter::Any, &budget);
         // A text at the very beginning took the place of the first number.
         assert_eq!(all.await.expect("answers").len(), 1999);
     });
@@ -438,13 +445,19 @@ fn nothing_is_decoded_that_the_answer_does_not_need() {
         assert_eq!(rows[3].values[5], Some(Value::Integer(3)));
         let rows = engine.downsample(&texts, &days(&[Aggregate::Count]), &budget).await;
         assert_eq!(rows.expect("answers")[9].values, [Some(Value::Integer(1_000))]);
+        // Looking back for a number passes by what is none.
+        let range = range(TODAY + 19 * DAY, TODAY + 20 * DAY);
+        let last_day = Downsample { range, ..days(&[Aggregate::Delta]) };
+        let rows = engine.downsample(&texts, &last_day, &budget).await.expect("answers");
+        assert_eq!((rows.len(), &rows[0].values), (1, &vec![None]));
         for decoded in [Aggregate::TimeWeighted, Aggregate::Percentile(50_000)] {
             let refused = engine.downsample(&numbers, &days(&[decoded]), &budget).await;
             assert_eq!(limit_name(refused.expect_err("decodes")), "query_scan_points_max");
         }
         // The last reading of twenty days is found in the last of them, and a page at its edge.
         let late = Timestamp::from_micros(TODAY + 30 * DAY);
-        let last = engine.as_of(&numbers, late, QualityFilter::Any).await.expect("answers");
+        let last =
+            engine.as_of(&numbers, late, QualityFilter::Any, &budget).await.expect("answers");
         assert_eq!(last.map(|point| point.value), Some(Value::Integer(68)));
         let page =
             RangeQuery { range: TimeRange::ALL, order: Order::Descending, limit: 10, after: None };

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jiff::Timestamp as Moment;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use veritwin_domain::{Timestamp, Value};
+use veritwin_domain::{Quality, Timestamp, Value};
 use veritwin_telemetry::{Aggregate, BucketRow, Fill, Point};
 
 pub(crate) const MINUTE: i64 = 60_000_000;
@@ -154,6 +154,10 @@ fn aggregate_of(
     let numbers = || inside.iter().map(|(_, number)| *number);
     match aggregate {
         Aggregate::Count => return Some(Value::Integer(within(points, window).count() as i64)),
+        Aggregate::Simulated => {
+            let made_up = |point: &&Point| point.quality == Quality::Simulated;
+            return Some(Value::Integer(within(points, window).filter(made_up).count() as i64));
+        }
         Aggregate::First => return within(points, window).next().map(|one| one.value.clone()),
         Aggregate::Last => return within(points, window).next_back().map(|one| one.value.clone()),
         _ => {}
@@ -184,7 +188,9 @@ fn aggregate_of(
             let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
             low + (high - low) * place.fract()
         }
-        Aggregate::Count | Aggregate::First | Aggregate::Last => return None,
+        Aggregate::Count | Aggregate::Simulated | Aggregate::First | Aggregate::Last => {
+            return None;
+        }
     };
     Some(Value::Double(number))
 }
@@ -227,7 +233,9 @@ fn fill(
             _ => before.and_then(Value::as_f64).map(Value::Double),
         };
         row.values[column] = match fill {
-            _ if aggregate == Aggregate::Count => Some(Value::Integer(0)),
+            _ if matches!(aggregate, Aggregate::Count | Aggregate::Simulated) => {
+                Some(Value::Integer(0))
+            }
             Fill::None | Fill::Null => None,
             Fill::Value(number) => Some(Value::Double(number)),
             Fill::Previous if behind > 0 => Some(known[behind - 1].1.clone()),

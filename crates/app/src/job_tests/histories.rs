@@ -1,0 +1,58 @@
+//! Histories under way: what whoever reads on may see is looked at before each step.
+
+use super::*;
+use crate::Error;
+use crate::model::{HistoryQuery, QualityFilter, SeriesId};
+
+/// More series than one step reads.
+const SERIES: usize = 6;
+
+fn query(customer: &Customer, bucket_micros: Option<i64>) -> HistoryQuery {
+    let one = SeriesId { device: customer.device, key: Key::new(KEY).expect("a key") };
+    HistoryQuery {
+        series: vec![one; SERIES],
+        from: Timestamp::MIN,
+        to: Timestamp::MAX,
+        bucket_micros,
+        points_max: None,
+        limit: 10,
+        descending: false,
+        down: None,
+        line_points_max: None,
+        quality: QualityFilter::Any,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_no_more_reads_no_further() {
+    let world = World::new().await;
+    let (customer, other) = (world.customer("One").await, world.customer("Two").await);
+    world.send_all(&customer, &[1.0, 2.0]).await;
+    let viewer = customer.somebody(Role::Operator);
+    for bucket_micros in [None, Some(1_000_000)] {
+        let asked = || world.app.history(&viewer, query(&customer, bucket_micros));
+        let mut reader = asked().await.expect("answers");
+        let mut count = 0;
+        while !reader.reads_next() {
+            reader.next_series().await.expect("answers").expect("a series");
+            count += 1;
+        }
+        assert!((1..SERIES).contains(&count), "{count}");
+        let refused = reader.go_on_as(other.context.clone()).expect_err("another tenant");
+        assert!(matches!(refused, Error::NotFound(_)), "{refused}");
+        let nothing = Actor::without_roles(viewer.actor.kind.clone());
+        let context = OpContext { actor: nothing, ..viewer.clone() };
+        reader.go_on_as(context).expect("the same tenant");
+        reader.next_series().await.expect_err("no rights any more");
+
+        let mut reader = asked().await.expect("answers");
+        let mut count = 0;
+        while let Some(series) = reader.next_series().await.expect("answers") {
+            assert_eq!(series.series.device, customer.device);
+            count += 1;
+            reader.go_on_as(viewer.clone()).expect("the same tenant");
+        }
+        assert_eq!((count, reader.reads_next()), (SERIES, false));
+    }
+    world.app.close().await;
+}
