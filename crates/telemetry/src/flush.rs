@@ -309,18 +309,17 @@ pub(crate) async fn commit(
     Ok(Arc::new(next))
 }
 
-/// A store that refuses one manifest after the other must not fill up with their packs: the oldest
-/// go, unless their manifest is there.
+/// A store that refuses one manifest after the other, done or not, must not fill up with their
+/// packs: of the oldest the manifest goes first, so that none that is there names what is gone. The
+/// manifest in force is there and the log is not cut.
 async fn discard_oldest_unsure(inner: &Inner, commits: &mut Commits) {
     let surplus = commits.unsure.len().saturating_sub(UNSURE_PACKS_MAX);
     let oldest: Vec<(u64, Arc<Pack>)> = commits.unsure.drain(..surplus).collect();
     for (number, pack) in oldest {
-        let head = inner.reader.store.head(&manifest::path_of(number)).await;
-        if !matches!(head, Err(object_store::Error::NotFound { .. })) {
-            commits.unsure.push((number, pack));
-            continue;
+        match inner.reader.store.delete(&manifest::path_of(number)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => discard(inner, &pack).await,
+            Err(_) => commits.unsure.push((number, pack)),
         }
-        discard(inner, &pack).await;
     }
 }
 
