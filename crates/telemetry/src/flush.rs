@@ -193,6 +193,8 @@ impl Engine {
         });
         let store = &self.inner.reader.store;
         self.inner.reader.forget(&files);
+        let mut files: Vec<FileId> = files.into_iter().collect();
+        files.sort_unstable();
         for file in files {
             match store.delete(&Pack::path_of(file)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
