@@ -334,7 +334,7 @@ impl RouteJob {
             return Ok(());
         }
         let (place, room) = ((CONSUMER, &context), &mut routes.room);
-        if routes.late && app.may_wait(entries) {
+        if routes.late && app.may_wait_for_room(entries) {
             return app.queue_patiently(place, &routes.rules, wanted, room).await;
         }
         app.queue_routes(place, &routes.rules, wanted, room).await?;

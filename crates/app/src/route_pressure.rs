@@ -87,7 +87,7 @@ impl App {
     }
 
     /// Whether what begins with these entries may wait for room.
-    pub(crate) fn may_wait(&self, entries: &[(u64, Arc<Entry>)]) -> bool {
+    pub(crate) fn may_wait_for_room(&self, entries: &[(u64, Arc<Entry>)]) -> bool {
         let at = entries.first().and_then(|(_, entry)| received_at(&entry.record));
         at.is_some_and(|at| self.is_young(at))
     }

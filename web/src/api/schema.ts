@@ -2410,7 +2410,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Latest value of each series. */
+        /**
+         * Latest value of each series, or its value as of a time. JSON, or by `Accept` a table:
+         *     `text/csv` or `application/vnd.apache.arrow.stream`.
+         */
         post: operations["telemetry_latest"];
         delete?: never;
         options?: never;
@@ -2427,7 +2430,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Raw points, or buckets with count, min, max, avg, sum, first and last. */
+        /**
+         * Raw points, points for a line, or buckets of a width or by the calendar. JSON, or by `Accept`
+         *     a table: `text/csv` or `application/vnd.apache.arrow.stream`.
+         */
         post: operations["telemetry_query"];
         delete?: never;
         options?: never;
@@ -3283,6 +3289,11 @@ export interface components {
             reason: string;
             tenant_id: string;
         };
+        /**
+         * @description A stretch of time.
+         * @enum {string}
+         */
+        BucketWord: "range" | "hour" | "day" | "week" | "month" | "quarter" | "year";
         /** @description A built-in role with what it permits. */
         BuiltInRole: {
             /** @description Actions it permits people. */
@@ -4071,6 +4082,11 @@ export interface components {
             /** @description Terms: an `https` address or a text; empty: none. */
             terms: string;
         };
+        /**
+         * @description What stands in buckets without readings.
+         * @enum {string}
+         */
+        FillWord: "none" | "null" | "previous" | "linear" | "value";
         /** @description What the provider sent the browser back with. */
         FinishBody: {
             /** @description Left out: the provider refused. */
@@ -4326,6 +4342,12 @@ export interface components {
         /** @description Which latest values are wanted; everything given must hold. */
         LatestBody: {
             /**
+             * @description RFC 3339: what each series said then, its last value at or before that time; of at most
+             *     10,000 series. Now when not given.
+             * @default null
+             */
+            at?: string | null;
+            /**
              * @description Devices; all when not given.
              * @default null
              */
@@ -4347,7 +4369,7 @@ export interface components {
             device_id: string;
             key: string;
             /** @enum {string} */
-            quality: "good" | "uncertain" | "bad";
+            quality: "good" | "uncertain" | "bad" | "simulated";
             value: unknown;
         };
         /** @description A tenant's ledger at a glance. */
@@ -4413,6 +4435,25 @@ export interface components {
              * @default null
              */
             retention_days?: number | null;
+            /**
+             * Format: int64
+             * @description Tries to deliver routed messages of a tenant in a minute, to all destinations together. What
+             *     is over it waits.
+             * @default null
+             */
+            route_deliveries_per_minute?: number | null;
+            /**
+             * Format: int64
+             * @description Routing destinations of a tenant.
+             * @default null
+             */
+            route_destinations?: number | null;
+            /**
+             * Format: int64
+             * @description Routing rules of a tenant.
+             * @default null
+             */
+            route_rules?: number | null;
             /**
              * Format: int64
              * @description Bytes of a tenant's readings and twins.
@@ -5045,7 +5086,7 @@ export interface components {
                 device_id: string;
                 key: string;
                 /** @enum {string} */
-                quality: "good" | "uncertain" | "bad";
+                quality: "good" | "uncertain" | "bad" | "simulated";
                 value: unknown;
             }[];
             /** @description Opaque; null on the last page. */
@@ -5948,6 +5989,11 @@ export interface components {
             strategy: "create_new" | "pre_provisioned";
             type: string;
         };
+        /**
+         * @description Which readings count.
+         * @enum {string}
+         */
+        QualityWord: "any" | "not_bad" | "good";
         /** @description An answer. */
         QueryAnswer: {
             /** @description Where to go on, when `limit` cut a single series. */
@@ -5957,31 +6003,57 @@ export interface components {
         /** @description A history question. */
         QueryBody: {
             /**
+             * @description What is asked of each bucket, at most 16 of `count`, `min`, `max`, `avg`, `sum`, `first`,
+             *     `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to `p100`, with up
+             *     to three decimals. Count, min, max, avg, sum, first and last when not given.
+             */
+            aggregates?: string[] | null;
+            bucket?: components["schemas"]["BucketWord"] | null;
+            /**
              * Format: int64
-             * @description Width of buckets in milliseconds; raw points when not given.
+             * @description Width of buckets in milliseconds; raw points when neither it nor `bucket` is given.
              */
             bucket_ms?: number | null;
+            /** @description RFC 3339: a time at which a bucket of `bucket_ms` begins; 1970 when not given. */
+            bucket_origin?: string | null;
+            /** @description For `delta` and `rate`: the number counts upwards, and where it falls it began at zero. */
+            counter?: boolean;
             /** @description As given by the answer before; needs a single series. */
             cursor?: string | null;
+            fill?: components["schemas"]["FillWord"];
+            /**
+             * Format: double
+             * @description With `"fill":"value"`.
+             */
+            fill_value?: number | null;
             /** @description RFC 3339, inclusive. */
             from: string;
             /** @description Raw points of a series in one answer, at most 100,000. */
             limit?: number | null;
+            /**
+             * @description At most so many raw points, from 3 to 100,000, chosen so that a line through them looks like
+             *     one through all (largest triangle three buckets).
+             */
+            lttb?: number | null;
             /** @description `asc` (the default) or `desc`. */
             order?: string | null;
             /** @description With raw points: more than this many turn into buckets that fit. */
             points_max?: number | null;
+            quality?: components["schemas"]["QualityWord"];
             /** @description At most 128 series. */
             series: components["schemas"]["SeriesBody"][];
             shape?: components["schemas"]["Shape"];
+            /** @description Whose calendar: a name of the IANA database; `UTC` when not given. */
+            time_zone?: string | null;
             /** @description RFC 3339, exclusive. */
             to: string;
+            week_starts?: components["schemas"]["WeekdayWord"] | null;
         };
         /** @description The reading itself. */
         ReadingBody: {
             at: string;
             /** @enum {string} */
-            quality: "good" | "uncertain" | "bad";
+            quality: "good" | "uncertain" | "bad" | "simulated";
             value: unknown;
         };
         /** @description Recovery codes. */
@@ -6353,7 +6425,7 @@ export interface components {
         SeriesAnswer: unknown & {
             /**
              * Format: int64
-             * @description Width of the buckets; null for raw points.
+             * @description Width of the buckets; null for raw points and for buckets by the calendar.
              */
             bucket_ms?: number | null;
             device_id: string;
@@ -6890,6 +6962,8 @@ export interface components {
             name: string;
             opened_at: string;
         };
+        /** @enum {string} */
+        WeekdayWord: "monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday";
         /** @description What a person enters behind a one-time link. */
         WelcomeBody: {
             /** @description That the person is 18 or older and acts for a business. Nobody gets in without it. */
@@ -13216,6 +13290,18 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ListBody_LatestItem"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -9,6 +9,7 @@ use crate::support::{DAY, HOUR_MICROS, TODAY};
 
 type Readings = BTreeMap<i64, (Value, Quality)>;
 type LatestValue = (Key, i64, Value, Quality);
+type LatestOfDevices = BTreeMap<(TenantId, DeviceId), Vec<LatestValue>>;
 
 /// Every reading that was committed; of one series and time the last to come.
 #[derive(Default)]
@@ -30,7 +31,7 @@ impl Model {
 
     /// Compares every reading and the latest values.
     pub(crate) async fn check_readings(&self, engine: &Engine, now: Timestamp) {
-        let mut latest: BTreeMap<(TenantId, DeviceId), Vec<LatestValue>> = BTreeMap::new();
+        let mut latest = LatestOfDevices::new();
         let end = now.saturating_add(LATEST_AHEAD_MAX).as_micros();
         for ((tenant, device, key), readings) in &self.0 {
             let series = Series { tenant: *tenant, device: *device, key: key.clone() };
