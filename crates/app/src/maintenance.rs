@@ -1,6 +1,8 @@
 //! Background work: segments and log truncation, presence, activity records, purges, the
 //! clock's high-water mark. Each round is bounded and a failure waits for the next round.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use veritwin_access::{SESSION_IDLE_MAX, jobs};
@@ -10,7 +12,9 @@ use crate::log_cut::LogCut;
 use crate::{App, Result};
 
 const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
-const COMPACT_TICKS: u32 = 10;
+/// The log is cut every so many of them, also where nothing was flushed.
+const CUT_TICKS: u32 = 10;
+const MERGE_INTERVAL: Duration = Duration::from_secs(10);
 const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_TICKS: u32 = 150;
 /// A clock that moved on by more than this has a purge come due at once.
@@ -21,7 +25,11 @@ pub(crate) const RECORDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
 impl App {
     pub(crate) fn start_maintenance(&self) {
         let (app, watch) = (self.clone(), self.watch_job(Job::Segments));
-        self.0.tasks.spawn(async move { app.keep_segments(&watch).await });
+        let merges = Arc::new(AtomicBool::new(true));
+        let of_segments = Arc::clone(&merges);
+        self.0.tasks.spawn(async move { app.keep_segments(&watch, &of_segments).await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_merged(&merges).await });
         let (app, watch) = (self.clone(), self.watch_job(Job::Records));
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
@@ -40,27 +48,37 @@ impl App {
         }
     }
 
-    async fn keep_segments(&self, watch: &JobWatch) {
+    /// Flushes, and cuts the log behind what is flushed. A turn counts while merges work as well.
+    async fn keep_segments(&self, watch: &JobWatch, merges: &AtomicBool) {
         let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0u32;
         let mut cut = LogCut::default();
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
-            let compact = rounds.is_multiple_of(COMPACT_TICKS);
-            let outcome = if compact {
-                self.0.engine.maintain().await.map(|done| done.flushed)
-            } else {
-                self.0.engine.flush_if_due().await
-            };
-            match outcome {
-                Ok(flushed) if flushed || compact => {
-                    if self.cut_log(&mut cut).await {
+            let is_cut_due = rounds.is_multiple_of(CUT_TICKS);
+            match self.0.engine.flush_if_due().await {
+                Ok(flushed) if flushed || is_cut_due => {
+                    if self.cut_log(&mut cut).await && merges.load(Ordering::Relaxed) {
                         watch.turned();
                     }
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "segments were not written; trying again"),
+            }
+        }
+    }
+
+    /// Merges segments, in a task of its own: merges rest in between, and flushes do not wait for
+    /// them.
+    async fn keep_merged(&self, works: &AtomicBool) {
+        let mut interval = tokio::time::interval(MERGE_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.next_round(&mut interval).await {
+            let outcome = self.0.engine.maintain().await;
+            works.store(outcome.is_ok(), Ordering::Relaxed);
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "segments were not merged; trying again");
             }
         }
     }

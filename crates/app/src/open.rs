@@ -270,6 +270,11 @@ fn engine_config(
     let bytes_max = config.memory_bytes_max;
     engine.limits.memory_bytes_max = bytes_max;
     engine.limits.flush_bytes_min = engine.limits.flush_bytes_min.min(bytes_max / 2);
+    if config.simulated {
+        // Such a clock does not say how long work took.
+        engine.limits.flush_core_percent = 100;
+        engine.limits.compaction_core_percent = 100;
+    }
     engine
 }
 
@@ -419,6 +424,7 @@ impl App {
     #[boxed]
     pub async fn close(&self) {
         self.0.stop.cancel();
+        self.0.engine.stop_resting();
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.finish_activity().await;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use veritwin_domain::{Clock, Rng, SeededRng, TenantId, Timestamp};
 
 use self::ours::{Ours, ROUNDS, milliseconds};
@@ -31,6 +31,8 @@ const LATE_SHARE: f64 = 0.3;
 const TENANTS: usize = 10_000;
 /// Messages of each of them, and of each device whose latest values are asked for.
 const FEW_MESSAGES: u64 = 20;
+/// Where figures beside DuckDB stand.
+const DUCKDB: &str = "telemetry.beside_duckdb";
 /// Devices whose latest values are asked for.
 const LATEST_DEVICES: usize = 10_000;
 
@@ -234,8 +236,15 @@ async fn iot(options: &TelemetryOptions) -> Result<Vec<Entry>> {
     let name = peer.as_ref().map(|(name, _)| name.as_str());
     all.extend(question_entries("telemetry.iot", &warm, name.zip(Some(peer_warm.as_slice()))));
     all.extend(cold);
-    if let Some(duck) = duck(options, &load).await {
-        all.extend(duck_entries(&figures, &warm, duck));
+    if options.with_peer {
+        all.extend(match duck(options, &load).await {
+            Ok(duck) => duck_entries(&figures, &warm, duck),
+            Err(error) => {
+                let alone = entries(DUCKDB, "hourly_average_20m_ms", &figures, None);
+                let missing = Some(format!("{error:#}"));
+                alone.into_iter().map(|entry| Entry { missing: missing.clone(), ..entry }).collect()
+            }
+        });
     }
     Ok(all)
 }
@@ -297,23 +306,20 @@ async fn latest(options: &TelemetryOptions) -> Result<Vec<Entry>> {
     Ok(vec![entry("p50_ms", p50, peer), entry("p99_ms", p99, None), entry("cold_ms", first, None)])
 }
 
-/// DuckDB, where Python has it. It is a reference beside the peer: what goes wrong with it leaves
-/// the figures as they are.
-async fn duck(options: &TelemetryOptions, load: &Load) -> Option<Duck> {
-    if !options.with_peer || !theirs::duck_is_installed().await {
-        return None;
-    }
-    let scratch = tempfile::tempdir_in(&options.directory).ok()?;
-    theirs::duck(scratch.path(), load).await.ok()
+/// DuckDB, where Python has it. It is a reference beside the peer: what goes wrong with it is said
+/// and leaves the figures as they are.
+async fn duck(options: &TelemetryOptions, load: &Load) -> Result<Duck> {
+    ensure!(theirs::duck_is_installed().await, "DuckDB is not installed");
+    let scratch = tempfile::tempdir_in(&options.directory)?;
+    theirs::duck(scratch.path(), load).await
 }
 
 fn duck_entries(ours: &Figures, warm: &[f64], duck: Duck) -> Vec<Entry> {
     let Duck { name, figures, questions } = duck;
-    let prefix = "telemetry.beside_duckdb";
     let peer = (name, figures);
-    let mut all = entries(prefix, "hourly_average_20m_ms", ours, Some(&peer));
+    let mut all = entries(DUCKDB, "hourly_average_20m_ms", ours, Some(&peer));
     all.extend(question_entries(
-        &format!("{prefix}.iot"),
+        &format!("{DUCKDB}.iot"),
         warm,
         Some((peer.0.as_str(), questions.as_slice())),
     ));

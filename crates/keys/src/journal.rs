@@ -57,9 +57,12 @@ impl Journal {
         let mut file = open_for_append(&path)?;
         let length_bytes = valid_bytes as u64;
         // What a process wrote that was killed before its fdatasync is read and used from here on:
-        // a power loss must not take such a key away again.
+        // a power loss must not take such a key away again, nor the file's name, which a rename
+        // gave it just before.
+        file.sync_data()
+            .and_then(|()| directory_handle.sync_all())
+            .map_err(|source| KeyError::io("make durable keyring journal", &path, source))?;
         file.seek(SeekFrom::Start(length_bytes))
-            .and_then(|_| file.sync_data())
             .map_err(|source| KeyError::io("seek in keyring journal", &path, source))?;
         let frames = frames.into_iter().map(<[u8]>::to_vec).collect();
         let directory = directory.to_path_buf();

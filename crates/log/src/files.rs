@@ -118,8 +118,7 @@ enum Manner {
 /// unfinished write off its end. The others' contents are checked when they are read.
 pub(crate) fn find(directory: &Path) -> Result<Found, LogError> {
     let mut paths = list(directory)?;
-    if let Some(index) = unfinished_newest(&paths)? {
-        let path = paths.remove(index);
+    for path in take_unfinished(&mut paths)? {
         tracing::warn!(path = %path.display(), "removed a log file whose creation was unfinished");
         std::fs::remove_file(&path)
             .map_err(|source| LogError::io("delete unfinished log file", &path, source))?;
@@ -139,10 +138,7 @@ pub struct LogCheck {
 pub(crate) fn look(directory: &Path) -> Result<LogCheck, LogError> {
     let mut paths = list(directory)?;
     let files = paths.len();
-    let mut unfinished = None;
-    if let Some(index) = unfinished_newest(&paths)? {
-        unfinished = Some((paths.remove(index), 0));
-    }
+    let unfinished = take_unfinished(&mut paths)?.pop().map(|path| (path, 0));
     let found = go_over(paths, Manner::Look)?;
     Ok(LogCheck { files, unfinished: unfinished.or(found.unfinished) })
 }
@@ -194,19 +190,22 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
     Ok(paths)
 }
 
-/// A file whose header never became durable holds nothing that was acknowledged. It is one of those
-/// with the highest position; their ids tell the newest only where no clock was set back.
-fn unfinished_newest(paths: &[PathBuf]) -> Result<Option<usize>, LogError> {
-    let highest = paths.last().and_then(|path| position_text(path));
-    for (index, path) in paths.iter().enumerate().rev() {
-        if position_text(path) != highest {
+/// Files whose header never became durable hold nothing that was acknowledged. They are among those
+/// with the highest position; their ids tell the newest only where no clock was set back, and there
+/// are several where a power loss undid a removal.
+fn take_unfinished(paths: &mut Vec<PathBuf>) -> Result<Vec<PathBuf>, LogError> {
+    let highest = paths.last().and_then(|path| position_text(path)).map(str::to_owned);
+    let mut unfinished = Vec::new();
+    for index in (0..paths.len()).rev() {
+        let path = &paths[index];
+        if position_text(path) != highest.as_deref() {
             break;
         }
         if is_unfinished(path)? && closed_at(path)?.is_none() {
-            return Ok(Some(index));
+            unfinished.push(paths.remove(index));
         }
     }
-    Ok(None)
+    Ok(unfinished)
 }
 
 /// The part of a name that says where the file begins.

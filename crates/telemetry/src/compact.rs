@@ -17,6 +17,7 @@ use crate::catalog::{Catalog, Pack, Section};
 use crate::codec::Encoder;
 use crate::engine::{Engine, EngineLimits, Inner};
 use crate::flush::{commit, new_file, put_pack, section_scope};
+use crate::pace::Pace;
 use crate::reader::OpenSection;
 use crate::section::SectionWriter;
 use crate::sweep::{Sink, merge};
@@ -103,7 +104,7 @@ impl Engine {
     pub async fn flush_if_due(&self) -> Result<bool, TelemetryError> {
         let is_due = self.is_flush_due();
         if is_due {
-            self.flush().await?;
+            self.flush_at(self.inner.limits.flush_core_percent).await?;
         }
         Ok(is_due)
     }
@@ -276,9 +277,13 @@ fn merge_sections(
     window: Option<i64>,
     inputs: &[(Arc<Section>, Bytes)],
 ) -> Result<(Arc<Pack>, Section, Vec<u8>), TelemetryError> {
+    let mut pace = Pace::new(inner, inner.limits.compaction_core_percent);
     let opened = inputs
         .iter()
-        .map(|(section, whole)| inner.reader.open_whole(tenant, section, whole))
+        .map(|(section, whole)| {
+            pace.step();
+            inner.reader.open_whole(tenant, section, whole)
+        })
         .collect::<Result<Vec<OpenSection>, TelemetryError>>()?;
     let dek = inner
         .reader
@@ -292,11 +297,11 @@ fn merge_sections(
     let devices: BTreeSet<DeviceId> =
         opened.iter().flat_map(|open| open.directory.devices.keys().copied()).collect();
     for device in devices {
-        let merged = merge_device(device, inputs, &opened)?;
+        let merged = merge_device(device, inputs, &opened, &mut pace)?;
         let columns = merged
             .iter()
             .flat_map(|(key, columns)| columns.iter().map(move |column| (key, column.as_ref())));
-        writer.device(device, columns)?;
+        writer.device(device, columns, &mut pace)?;
     }
     let generation = inputs.iter().map(|(section, _)| section.generation).max().unwrap_or(0);
     let section = writer.finish(&pack, generation, window)?;
@@ -307,11 +312,13 @@ fn merge_device(
     device: DeviceId,
     inputs: &[(Arc<Section>, Bytes)],
     opened: &[OpenSection],
+    pace: &mut Pace<'_>,
 ) -> Result<Vec<(Key, Vec<Column>)>, TelemetryError> {
     let mut series: HashMap<Key, Vec<(u64, Column)>> = HashMap::new();
     for ((section, whole), open) in inputs.iter().zip(opened) {
         for entry in open.directory.devices.get(&device).into_iter().flatten() {
             for chunk in &entry.chunks {
+                pace.step();
                 let frame = |offset: u64, bytes: u32| {
                     let start = usize::try_from(offset - section.offset).unwrap_or(usize::MAX);
                     whole.get(start..start.saturating_add(bytes as usize)).unwrap_or_default()
@@ -327,6 +334,7 @@ fn merge_device(
     let mut merged: Vec<(Key, Vec<Column>)> = series
         .into_iter()
         .map(|(key, columns)| {
+            pace.step();
             let mut sink = CollectSink::default();
             merge(columns, &mut sink);
             (key, sink.columns)

@@ -19,6 +19,7 @@ use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::memory::{Latest, Memory};
+use crate::pace::Hurry;
 use crate::reader::Reader;
 use crate::room::{RoomQueues, Taken, bytes_of};
 use crate::{TelemetryError, manifest};
@@ -58,6 +59,11 @@ pub struct EngineLimits {
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
     pub compaction_bytes_max: u64,
+    /// The part of one core that compactions take, in percent; they take all of it while memory
+    /// fills up.
+    pub compaction_core_percent: u32,
+    /// The same of flushes that [`Engine::maintain`] and [`Engine::flush_if_due`] begin.
+    pub flush_core_percent: u32,
 }
 
 impl Default for EngineLimits {
@@ -76,6 +82,8 @@ impl Default for EngineLimits {
             queries_memory_bytes_max: 256 * 1024 * 1024,
             compaction_sections_min: 8,
             compaction_bytes_max: 32 * 1024 * 1024,
+            compaction_core_percent: 25,
+            flush_core_percent: 50,
         }
     }
 }
@@ -134,6 +142,7 @@ pub(crate) struct Inner {
     pub(crate) taken: Mutex<Taken>,
     /// When sections were last checked for destroyed keys, on the monotonic clock.
     pub(crate) expiry_checked: Mutex<Option<Duration>>,
+    pub(crate) hurry: Hurry,
 }
 
 /// The state of writing manifests.
@@ -216,6 +225,7 @@ impl Engine {
             room_queues: RoomQueues::default(),
             taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
+            hurry: Hurry::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;

@@ -132,7 +132,8 @@ impl Engine {
         expiries: &[Expiry],
     ) -> Result<HashMap<TenantId, Expired>, TelemetryError> {
         let inner = &self.inner;
-        // A merge that began before would bring back what goes now.
+        // A merge that began before would bring back what goes now; it does not rest meanwhile.
+        let _hurried = inner.hurry.begin();
         let _alone = inner.compaction.lock().await;
         let mut commits = inner.commits.lock().await;
         let base = Arc::clone(&inner.memory.read().catalog);

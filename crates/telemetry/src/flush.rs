@@ -16,6 +16,7 @@ use crate::catalog::{Catalog, LatestPlace, Pack, Section};
 use crate::codec::Encoder;
 use crate::engine::{Commits, Engine, Inner};
 use crate::memory::{Frozen, FrozenTenant, Latest};
+use crate::pace::{CORE_PERCENT_MAX, Pace};
 use crate::section::{SectionWriter, write_latest};
 use crate::series::Resolved;
 use crate::values::ColumnRef;
@@ -42,14 +43,22 @@ impl Engine {
     /// cut. Readings of tenants whose keys are withdrawn stay in memory and hold that position.
     #[boxed]
     pub async fn flush(&self) -> Result<u64, TelemetryError> {
+        // Somebody waits for it, and for a flush in the background that was first.
+        let _hurried = self.inner.hurry.begin();
+        self.flush_at(CORE_PERCENT_MAX).await
+    }
+
+    /// The same with a part of one core, in percent.
+    #[boxed]
+    pub(crate) async fn flush_at(&self, percent: u32) -> Result<u64, TelemetryError> {
         let engine = self.clone();
         // A task of its own: a caller that gives up must not stop between the manifest and the
         // switch in memory.
-        let task = tokio::spawn(async move { engine.flush_now().await });
+        let task = tokio::spawn(async move { engine.flush_now(percent).await });
         task.await.map_err(|_| TelemetryError::Stopped)?
     }
 
-    async fn flush_now(&self) -> Result<u64, TelemetryError> {
+    async fn flush_now(&self, percent: u32) -> Result<u64, TelemetryError> {
         let inner = &self.inner;
         let mut commits = inner.commits.lock().await;
         self.retry_latest().await?;
@@ -58,7 +67,7 @@ impl Engine {
             Some(frozen) => frozen,
             None => self.freeze().await?,
         };
-        let outcome = self.flush_frozen(&mut commits, &frozen).await;
+        let outcome = self.flush_frozen(&mut commits, &frozen, percent).await;
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
             Err(error) if error.is_denied() => {
@@ -105,6 +114,7 @@ impl Engine {
         &self,
         commits: &mut Commits,
         frozen: &Arc<Frozen>,
+        percent: u32,
     ) -> Result<u64, TelemetryError> {
         let inner = &self.inner;
         let position = frozen.end_position;
@@ -123,7 +133,7 @@ impl Engine {
         } else {
             let latest = self.latest_of(frozen);
             let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
-            let build = move || build(&engine, &frozen, &latest, generation);
+            let build = move || build(&engine, &frozen, &latest, generation, percent);
             let task = tokio::task::spawn_blocking(build);
             Some(task.await.map_err(|_| TelemetryError::Stopped)??)
         };
@@ -183,6 +193,8 @@ impl Engine {
         });
         let store = &self.inner.reader.store;
         self.inner.reader.forget(&files);
+        let mut files: Vec<FileId> = files.into_iter().collect();
+        files.sort_unstable();
         for file in files {
             match store.delete(&Pack::path_of(file)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -309,18 +321,17 @@ pub(crate) async fn commit(
     Ok(Arc::new(next))
 }
 
-/// A store that refuses one manifest after the other must not fill up with their packs: the oldest
-/// go, unless their manifest is there.
+/// A store that refuses one manifest after the other, done or not, must not fill up with their
+/// packs: of the oldest the manifest goes first, so that none that is there names what is gone. The
+/// manifest in force is there and the log is not cut.
 async fn discard_oldest_unsure(inner: &Inner, commits: &mut Commits) {
     let surplus = commits.unsure.len().saturating_sub(UNSURE_PACKS_MAX);
     let oldest: Vec<(u64, Arc<Pack>)> = commits.unsure.drain(..surplus).collect();
     for (number, pack) in oldest {
-        let head = inner.reader.store.head(&manifest::path_of(number)).await;
-        if !matches!(head, Err(object_store::Error::NotFound { .. })) {
-            commits.unsure.push((number, pack));
-            continue;
+        match inner.reader.store.delete(&manifest::path_of(number)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => discard(inner, &pack).await,
+            Err(_) => commits.unsure.push((number, pack)),
         }
-        discard(inner, &pack).await;
     }
 }
 
@@ -336,7 +347,9 @@ fn build(
     frozen: &Frozen,
     latest: &LatestOfTenant,
     generation: u64,
+    percent: u32,
 ) -> Result<Built, TelemetryError> {
+    let mut pace = Pace::new(inner, percent);
     let mut built = Built {
         pack: Arc::new(Pack { file: new_file(inner) }),
         bytes: Vec::new(),
@@ -354,11 +367,12 @@ fn build(
     tenants.sort_unstable_by_key(|(id, ..)| *id);
     let mut deks = keys_of(inner, &tenants)?.into_iter();
     for (id, tenant, windows) in &tenants {
-        let resolved = resolve(*id, tenant);
+        let resolved = resolve(*id, tenant, &mut pace);
         for (window, dek) in windows.iter().zip(&mut deks) {
             let key = FileKey::derive(&dek, new_file(inner));
             let writer = SectionWriter::begin(&mut built.bytes, &mut encoder, *id, key);
-            let section = write_window(writer, &resolved, *window, &built.pack, generation)?;
+            let section =
+                write_window(writer, &resolved, *window, (&built.pack, generation), &mut pace)?;
             built.sections.push((*id, section));
         }
         if let (Some(values), Some(dek)) = (latest.get(id), deks.next()) {
@@ -401,11 +415,12 @@ pub(crate) fn new_file(inner: &Inner) -> FileId {
     FileId::generate(inner.clock.now(), inner.rng.as_ref())
 }
 
-fn resolve(id: TenantId, tenant: &FrozenTenant) -> ResolvedTenant<'_> {
-    let mut devices: Vec<(DeviceId, Vec<(&Key, Resolved<'_>)>)> = tenant
+fn resolve<'f>(id: TenantId, tenant: &'f FrozenTenant, pace: &mut Pace<'_>) -> ResolvedTenant<'f> {
+    let mut devices: Vec<(DeviceId, Vec<(&'f Key, Resolved<'f>)>)> = tenant
         .devices
         .iter()
         .map(|(device, series)| {
+            pace.step();
             (*device, series.iter().map(|(key, rows)| (key, rows.resolve())).collect())
         })
         .collect();
@@ -417,8 +432,8 @@ fn write_window(
     mut writer: SectionWriter<'_>,
     tenant: &ResolvedTenant<'_>,
     window: Option<i64>,
-    pack: &Arc<Pack>,
-    generation: u64,
+    (pack, generation): (&Arc<Pack>, u64),
+    pace: &mut Pace<'_>,
 ) -> Result<Section, TelemetryError> {
     let (low, high) = window.map_or((i64::MIN, i64::MAX), day_bounds);
     for (device, series) in &tenant.devices {
@@ -428,7 +443,7 @@ fn write_window(
         });
         let columns: Vec<(&Key, ColumnRef<'_>)> =
             columns.filter(|(_, column)| !column.at.is_empty()).collect();
-        writer.device(*device, columns.into_iter())?;
+        writer.device(*device, columns.into_iter(), pace)?;
     }
     debug_assert!(!writer.is_empty(), "windows of {} come from its readings", tenant.id);
     writer.finish(pack, generation, window)

@@ -23,6 +23,7 @@ mod latest;
 mod manifest;
 pub mod measure;
 mod memory;
+mod pace;
 mod pin;
 mod quantiles;
 mod query;

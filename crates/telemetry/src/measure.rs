@@ -10,6 +10,7 @@ use veritwin_domain::{Clock, DeviceBatch, Rng, TenantId};
 use veritwin_keys::{KeyService, PlatformFile};
 use veritwin_log::{Entry, FileLog, LogConfig};
 
+use crate::pace::CORE_PERCENT_MAX;
 use crate::{Engine, EngineConfig, Room};
 
 /// Whatever went wrong while measuring.
@@ -65,8 +66,11 @@ impl MeasuredStore {
     async fn start(place: Place, tenants: Vec<TenantId>) -> Result<Self, MeasureError> {
         let Place { directory, keys, clock, rng } = place.clone();
         let store = LocalFileSystem::new_with_prefix(place.objects())?.with_fsync(true);
-        let config =
+        let mut config =
             EngineConfig::new(Arc::new(store), keys.clone(), Arc::clone(&clock), Arc::clone(&rng));
+        // Whoever measures waits for it: a rest would count as work.
+        config.limits.flush_core_percent = CORE_PERCENT_MAX;
+        config.limits.compaction_core_percent = CORE_PERCENT_MAX;
         let engine = Engine::open(config).await?;
         let log = LogConfig::new(directory.join("log"), keys, clock, rng);
         let log = FileLog::open(log, vec![engine.observer()])?;

@@ -13,6 +13,7 @@ use crate::catalog::{LatestPlace, Pack, Section};
 use crate::codec::Encoder;
 use crate::directory::{DirectoryWriter, SUMMARY_COUNT_MIN};
 use crate::memory::Latest;
+use crate::pace::Pace;
 use crate::values::{ColumnRef, Kind, ValuesRef};
 use crate::wire::{Cursor, WireError, put_bytes, put_varint};
 
@@ -109,6 +110,7 @@ impl<'p> SectionWriter<'p> {
         &mut self,
         device: DeviceId,
         columns: impl Iterator<Item = (&'c Key, ColumnRef<'c>)>,
+        pace: &mut Pace<'_>,
     ) -> Result<(), TelemetryError> {
         let groups = group(columns);
         if groups.is_empty() {
@@ -116,12 +118,17 @@ impl<'p> SectionWriter<'p> {
         }
         self.directory.device(device, groups.len());
         for group in &groups {
-            self.group(device, group)?;
+            self.group(device, group, pace)?;
         }
         Ok(())
     }
 
-    fn group(&mut self, device: DeviceId, group: &Group<'_>) -> Result<(), TelemetryError> {
+    fn group(
+        &mut self,
+        device: DeviceId,
+        group: &Group<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), TelemetryError> {
         let (first, last) = (group.at[0], group.at[group.at.len() - 1]);
         self.t_min = self.t_min.min(first);
         self.t_max = self.t_max.max(last);
@@ -133,6 +140,7 @@ impl<'p> SectionWriter<'p> {
         let times_bytes = self.seal(Role::Times, device, first, "")?;
         self.directory.group(group.at, times_bytes, group.columns.len());
         for (key, column) in &group.columns {
+            pace.step();
             self.plain.clear();
             self.encoder
                 .values(*column, &mut self.plain)

@@ -14,8 +14,8 @@ use super::{DAY_MICROS, Figures, Load, TelemetryOptions, percentiles};
 use crate::process::cpu_seconds;
 use crate::shape::{Fleet, STEP_MICROS};
 
-/// Questions for one series' day, after as many to warm up.
-const DAY_READS: usize = 500;
+/// Questions for one series' day, after as many to warm up; of the peers as well.
+pub(super) const DAY_READS: usize = 500;
 /// Most batches of one append.
 const APPEND_BATCHES: usize = 1000;
 /// How often a question about everything is asked; the median counts.

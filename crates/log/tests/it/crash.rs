@@ -218,6 +218,11 @@ async fn an_unfinished_file_is_found_where_the_clock_was_set_back() {
         assert!(!unfinished.exists());
         assert_eq!(numbers(&log, 0), [0i64; 0]);
     }
+    // A removal that a power loss undid, and another creation that was cut off.
+    let other = whole.with_file_name(format!("{:020}-{}.vtlog", 0, id.replace('0', "1")));
+    std::fs::write(&unfinished, b"").unwrap();
+    std::fs::write(&other, b"VTLOG").unwrap();
     fixture.open().append(vec![entry(1, 0)]).await.unwrap();
+    assert!(!unfinished.exists() && !other.exists());
     assert_eq!(numbers(&fixture.open(), 0), [0]);
 }

@@ -2,12 +2,13 @@
 //! that holds at least what was applied before the question.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
-use veritwin_domain::Value;
-use veritwin_telemetry::{Engine, Order, RangeQuery, TimeRange};
+use veritwin_domain::{Clock, Timestamp, Value};
+use veritwin_telemetry::{Engine, EngineConfig, Order, RangeQuery, TimeRange};
 
-use crate::support::{History, Setup, TODAY, batch, reading, series};
+use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series};
 
 const BATCHES: i64 = 400;
 
@@ -88,5 +89,54 @@ fn answers_are_consistent_while_everything_moves() {
         let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
         assert_eq!((stats.count as i64, stats.last), (BATCHES, Some((BATCHES - 1) as f64)));
         assert_eq!(stats.first, Some(1.0));
+    });
+}
+
+/// A clock on which every look at it takes a millisecond.
+#[derive(Debug, Default)]
+struct LookedAt(AtomicU64);
+
+impl Clock for LookedAt {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(TODAY + DAY / 2)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn work_that_rests_between_its_steps_writes_the_same() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let (store, keys) = (Arc::clone(&setup.store), setup.keys.clone());
+        let clock = Arc::new(LookedAt::default());
+        let mut config = EngineConfig::new(store, keys, clock, setup.rng.clone());
+        config.limits.flush_age = Duration::from_millis(1);
+        config.limits.compaction_sections_min = 3;
+        config.limits.flush_core_percent = 80;
+        config.limits.compaction_core_percent = 80;
+        let engine = Engine::open(config).await.expect("opens");
+        let mut history = History::default();
+        for round in 0..3 {
+            for number in 0..8 {
+                let readings = ["a", "b", "c"]
+                    .map(|name| reading(name, TODAY + round, Value::Integer(round)))
+                    .to_vec();
+                history.commit(&engine, batch(0, number, readings));
+            }
+            assert!(engine.flush_if_due().await.expect("flushes"));
+        }
+        assert_eq!(engine.status().sections, 3);
+        assert_eq!(engine.maintain().await.expect("merges").compactions, 1);
+        engine.stop_resting();
+        history.commit(&engine, batch(0, 0, vec![reading("a", TODAY + 3, Value::Integer(3))]));
+        assert!(engine.flush_if_due().await.expect("flushes"));
+        for number in 0..8 {
+            let stats = engine.stats(&series(0, number, "a"), TimeRange::ALL).await;
+            let count = if number == 0 { 4 } else { 3 };
+            assert_eq!(stats.expect("answers").count, count);
+        }
     });
 }

@@ -100,22 +100,28 @@ fn a_store_that_asks_again_by_itself_is_no_other_engine() {
 #[test]
 fn packs_of_failed_manifests_are_bounded_and_go_with_the_next() {
     runtime().block_on(async {
-        let mut setup = Setup::new();
-        let objects = Arc::new(Objects::new());
-        setup.store = Arc::clone(&objects) as Arc<dyn ObjectStore>;
-        let engine = setup.open().await;
-        let mut history = History::default();
-        history.commit(&engine, one(0));
-        for _ in 0..10 {
-            objects.plan(StoreFault::FailsBefore, 2);
-            engine.flush().await.expect_err("the manifest is refused");
-            objects.settle();
+        // Refused, or there and said to be refused: as much as four of them take.
+        for (fault, bound) in [(StoreFault::FailsBefore, 8), (StoreFault::FailsAfter, 8 + 4)] {
+            let mut setup = Setup::new();
+            let objects = Arc::new(Objects::new());
+            setup.store = Arc::clone(&objects) as Arc<dyn ObjectStore>;
+            let engine = setup.open().await;
+            let mut history = History::default();
+            history.commit(&engine, one(0));
+            for _ in 0..10 {
+                objects.plan(fault, 2);
+                engine.flush().await.expect_err("the manifest is refused");
+                objects.settle();
+            }
+            let stored = crate::support::objects(&setup.store).await;
+            assert_eq!(stored.len(), bound, "{fault:?}: {stored:?}");
+            engine.flush().await.expect("flushes");
+            let stored = crate::support::objects(&setup.store).await;
+            assert_eq!(stored.len(), 3, "sections, latest values, manifest: {stored:?}");
+            drop(engine);
+            let engine = setup.open().await;
+            assert_eq!((engine.persisted_position(), count(&engine).await), (1, 1));
         }
-        let stored = crate::support::objects(&setup.store).await;
-        assert_eq!(stored.len(), 8, "{stored:?}");
-        engine.flush().await.expect("flushes");
-        let stored = crate::support::objects(&setup.store).await;
-        assert_eq!(stored.len(), 3, "sections, latest values, manifest: {stored:?}");
     });
 }
 

@@ -1,7 +1,7 @@
 //! A disk for the log that fails as disks do: a write is torn, there is no space, the power goes.
 //! What was made durable stays; of the rest some is lost, or comes out of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ struct State {
     /// does not.
     left: Vec<(PathBuf, Vec<u8>)>,
     syncs: u64,
+    /// What went wrong so far.
+    fired: BTreeSet<String>,
 }
 
 impl State {
@@ -63,6 +65,7 @@ impl State {
             return None;
         }
         self.plan = None;
+        self.fired.insert(format!("{fault:?}"));
         Some(fault)
     }
 
@@ -95,12 +98,18 @@ impl Disk {
             durable: BTreeMap::new(),
             left: Vec::new(),
             syncs: 0,
+            fired: BTreeSet::new(),
         }))
     }
 
     /// How often a file was made durable.
     pub(crate) fn syncs(&self) -> u64 {
         self.0.lock().syncs
+    }
+
+    /// What went wrong so far.
+    pub(super) fn fired(&self) -> BTreeSet<String> {
+        self.0.lock().fired.clone()
     }
 
     pub(super) fn plan(&self, fault: DiskFault, writes_before: u64) {

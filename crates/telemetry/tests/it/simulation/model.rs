@@ -8,7 +8,8 @@ use veritwin_telemetry::{Engine, LATEST_AHEAD_MAX, Order, Point, RangeQuery, Ser
 use crate::support::{DAY, HOUR_MICROS, TODAY};
 
 type Readings = BTreeMap<i64, (Value, Quality)>;
-type LatestOfDevices = BTreeMap<(TenantId, DeviceId), Vec<(Key, i64, Value)>>;
+type LatestValue = (Key, i64, Value, Quality);
+type LatestOfDevices = BTreeMap<(TenantId, DeviceId), Vec<LatestValue>>;
 
 /// Every reading that was committed; of one series and time the last to come.
 #[derive(Default)]
@@ -23,6 +24,11 @@ impl Model {
         }
     }
 
+    /// A tenant is gone, with all it had.
+    pub(crate) fn forget(&mut self, tenant: TenantId) {
+        self.0.retain(|(owner, ..), _| *owner != tenant);
+    }
+
     /// Compares every reading and the latest values.
     pub(crate) async fn check_readings(&self, engine: &Engine, now: Timestamp) {
         let mut latest = LatestOfDevices::new();
@@ -31,15 +37,15 @@ impl Model {
             let series = Series { tenant: *tenant, device: *device, key: key.clone() };
             check_points(engine, &series, readings, Order::Ascending).await;
             let of_device = latest.entry((*tenant, *device)).or_default();
-            if let Some((at, (value, _))) = readings.range(..=end).next_back() {
-                of_device.push((key.clone(), *at, value.clone()));
+            if let Some((at, (value, quality))) = readings.range(..=end).next_back() {
+                of_device.push((key.clone(), *at, value.clone(), *quality));
             }
         }
         for ((tenant, device), expect) in latest {
             let found = engine.latest(tenant, device, None).await.expect("answers");
-            let found: Vec<(Key, i64, Value)> = found
+            let found: Vec<LatestValue> = found
                 .into_iter()
-                .map(|latest| (latest.key, latest.at.as_micros(), latest.value))
+                .map(|latest| (latest.key, latest.at.as_micros(), latest.value, latest.quality))
                 .collect();
             assert_eq!(found, expect, "latest values of {device}");
         }

@@ -1,6 +1,7 @@
 //! An object store that fails as they do: a request is refused, done and not answered, done twice,
 //! done late; the process ends before or after it; readings arrive while it lasts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,8 @@ struct State {
     /// What happens during a write, and how many writes there are before.
     during: Option<(u64, During)>,
     is_stopped: bool,
+    /// What went wrong so far.
+    fired: BTreeSet<String>,
 }
 
 enum Turn {
@@ -105,6 +108,11 @@ impl Objects {
     /// How many writes were asked for. On a disk each is two fsyncs: the file's and its folder's.
     pub(crate) fn puts(&self) -> u64 {
         self.puts.load(Ordering::SeqCst)
+    }
+
+    /// What went wrong so far.
+    pub(super) fn fired(&self) -> BTreeSet<String> {
+        self.state.lock().fired.clone()
     }
 
     pub(super) fn plan(&self, fault: StoreFault, requests_before: u64) {
@@ -158,6 +166,7 @@ impl Objects {
             return Turn::Go;
         }
         state.plan = None;
+        state.fired.insert(format!("{fault:?}"));
         state.is_stopped = matches!(fault, StoreFault::StopsBefore | StoreFault::StopsAfter);
         match fault {
             StoreFault::FailsBefore | StoreFault::StopsBefore => Turn::Fail,

@@ -10,10 +10,10 @@ use veritwin_telemetry::TelemetryError;
 
 use super::disk::{DISK_FAULTS, DiskFault};
 use super::objects::{During, STORE_FAULTS};
-use super::{Running, World, is_injected};
-use crate::support::{DAY, HOUR_MICROS, TODAY, batch, reading};
+use super::{DOOMED, Running, World, is_injected};
+use crate::support::{DAY, HOUR_MICROS, TODAY, batch, reading, tenant};
 
-const KEYS: [&str; 3] = ["temperature", "state", "mixed"];
+pub(super) const KEYS: [&str; 3] = ["temperature", "state", "mixed"];
 
 fn entries(batches: &[DeviceBatch]) -> Vec<Entry> {
     batches.iter().cloned().map(Entry::from).collect()
@@ -35,11 +35,15 @@ impl World {
             69..=79 => self.maintain().await,
             80..=84 => {
                 let Running { engine, log } = self.running();
-                log.truncate_before(engine.persisted_position()).expect("the log may be cut");
+                let cut = log.truncate_before(engine.persisted_position());
+                if cut.expect("the log may be cut").files_deleted > 0 {
+                    self.saw("log cut");
+                }
             }
             85..=89 => self.move_clock(),
             90..=92 => self.restart(Vec::new()).await,
             93..=96 => self.crash(Vec::new()).await,
+            97 => self.destroy(),
             _ => self.check().await,
         }
         let engine = &self.running().engine;
@@ -62,7 +66,10 @@ impl World {
                 Vec::new()
             }
             // The disk was full for this one only; nothing of it stays.
-            Err(LogError::Full(_)) => return,
+            Err(LogError::Full(_)) => {
+                self.saw("disk full");
+                return;
+            }
             Err(LogError::Poisoned(_)) => batches,
             Err(error) => panic!("{error}"),
         };
@@ -74,9 +81,25 @@ impl World {
         }
     }
 
+    /// The keys of one tenant are destroyed, wherever its readings are.
+    fn destroy(&mut self) {
+        if self.is_destroyed {
+            return;
+        }
+        let doomed = tenant(DOOMED);
+        self.setup.keys.destroy_tenant(doomed).expect("destroys");
+        self.model.forget(doomed);
+        self.sent.retain(|batch| batch.tenant != doomed);
+        self.is_destroyed = true;
+        self.saw("tenant destroyed");
+    }
+
     async fn flush(&mut self) {
         self.plan_work();
         let answer = self.running().engine.flush().await;
+        if answer.is_ok() {
+            self.saw("flushed");
+        }
         self.after_work(answer.map(drop)).await;
     }
 
@@ -84,6 +107,9 @@ impl World {
         self.setup.advance(self.below(30) as i64 * HOUR_MICROS);
         self.plan_work();
         let answer = self.running().engine.maintain().await;
+        if answer.as_ref().is_ok_and(|done| done.compactions > 0) {
+            self.saw("merged");
+        }
         self.after_work(answer.map(drop)).await;
     }
 
@@ -116,11 +142,14 @@ impl World {
             let range = told.expect("the disk works");
             assert_eq!(range.first, self.next);
             self.committed(arrived);
+            self.saw("arrived meanwhile");
         }
         match answer {
             Ok(()) => {}
             // Tried again by the next flush or merge.
-            Err(error) if is_stopped || is_injected(&error) => {}
+            Err(error) if is_stopped || is_injected(&error) => self.saw("work failed"),
+            // Memory that a failed flush froze held readings of the tenant that is gone.
+            Err(error) if self.is_destroyed && error.is_denied() => {}
             Err(error) => panic!("{error}"),
         }
         if is_stopped {
@@ -147,7 +176,8 @@ impl World {
         if let Some(again) = self.sent.get(self.below(8 * (self.sent.len() as u64 + 1)) as usize) {
             return again.clone();
         }
-        let (tenant, device) = (self.below(2) as u8, self.below(2) as u8);
+        let tenants = if self.is_destroyed { DOOMED } else { DOOMED + 1 };
+        let (tenant, device) = (self.below(u64::from(tenants)) as u8, self.below(2) as u8);
         let readings = if self.below(3) == 0 { self.run() } else { self.scattered() };
         batch(tenant, device, readings)
     }
