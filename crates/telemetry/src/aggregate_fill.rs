@@ -163,17 +163,22 @@ mod tests {
 
     #[test]
     fn gaps_hold_connect_or_take_a_number() {
-        let known = [None, Some(Value::Double(1.0)), None, None, Some(Value::Integer(7)), None];
+        let (one, nine) = (Some(Value::Double(1.0)), Some(Value::Integer(9)));
+        let known = [None, one, None, None, None, nine, None];
         let mut held = rows(&known);
         hold(&mut held, 0, Some(Value::Double(0.5)));
-        assert_eq!(doubles(&held), [0.5, 1.0, 1.0, 1.0, 7.0, 7.0].map(Some));
+        assert_eq!(doubles(&held), [0.5, 1.0, 1.0, 1.0, 1.0, 9.0, 9.0].map(Some));
         let mut connected = rows(&known);
         connect(&mut connected, 0);
-        let expect = [None, Some(1.0), Some(3.0), Some(5.0), Some(7.0), None];
-        assert_eq!(doubles(&connected), expect);
+        let between = [1.0, 3.0, 5.0, 7.0, 9.0].map(Some);
+        assert_eq!(doubles(&connected)[1..6], between);
+        assert_eq!(
+            [connected[0].values[0].as_ref(), connected[6].values[0].as_ref()],
+            [None, None]
+        );
         let mut put_in = rows(&known);
         put(&mut put_in, 0, &Value::Double(-1.0));
-        assert_eq!(doubles(&put_in), [-1.0, 1.0, -1.0, -1.0, 7.0, -1.0].map(Some));
+        assert_eq!(doubles(&put_in), [-1.0, 1.0, -1.0, -1.0, -1.0, 9.0, -1.0].map(Some));
     }
 
     #[test]

@@ -63,15 +63,26 @@ impl Engine {
         let mut commits = inner.commits.lock().await;
         self.retry_latest().await?;
         let unfinished = inner.memory.read().frozen.clone();
-        let frozen = match unfinished {
-            Some(frozen) => frozen,
-            None => self.freeze().await?,
-        };
-        let outcome = self.flush_frozen(&mut commits, &frozen, percent).await;
+        if let Some(frozen) = unfinished {
+            // What an earlier flush could not store; what came behind it is next.
+            self.flush_one(&mut commits, &frozen, percent).await?;
+        }
+        let frozen = self.freeze().await?;
+        self.flush_one(&mut commits, &frozen, percent).await
+    }
+
+    async fn flush_one(
+        &self,
+        commits: &mut Commits,
+        frozen: &Arc<Frozen>,
+        percent: u32,
+    ) -> Result<u64, TelemetryError> {
+        let inner = &self.inner;
+        let outcome = self.flush_frozen(commits, frozen, percent).await;
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
             Err(error) if error.is_denied() => {
-                inner.memory.write().thaw(&frozen, inner.clock.monotonic());
+                inner.memory.write().thaw(frozen, inner.clock.monotonic());
             }
             Err(_) => {}
             Ok(_) => inner.room.notify_waiters(),

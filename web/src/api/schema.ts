@@ -6003,9 +6003,9 @@ export interface components {
         /** @description A history question. */
         QueryBody: {
             /**
-             * @description What is asked of each bucket, at most 16 of `count`, `min`, `max`, `avg`, `sum`, `first`,
-             *     `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to `p100`, with up
-             *     to three decimals. Count, min, max, avg, sum, first and last when not given.
+             * @description What is asked of each bucket, at most 16 of `count`, `simulated`, `min`, `max`, `avg`,
+             *     `sum`, `first`, `last`, `delta`, `rate`, `time_weighted_avg`, and percentiles from `p0` to
+             *     `p100`, with up to three decimals. The first eight when not given.
              */
             aggregates?: string[] | null;
             bucket?: components["schemas"]["BucketWord"] | null;
