@@ -184,8 +184,8 @@ impl Memory {
         self.skip(position);
     }
 
-    /// Tenants with readings to flush, in the order of their ids: what makes their keys draws random
-    /// numbers, and a simulation has to repeat itself.
+    /// Tenants with readings to flush, in the order of their ids: what makes their keys draws
+    /// random numbers, and a simulation has to repeat itself.
     pub(crate) fn dirty_tenants(&self) -> Vec<TenantId> {
         let dirty = self.tenants.iter().filter(|(_, table)| table.first_position.is_some());
         let mut dirty: Vec<TenantId> = dirty.map(|(id, _)| *id).collect();
