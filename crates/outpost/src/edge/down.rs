@@ -187,7 +187,8 @@ fn answer(name: &str, id: u32, data: &RawValue) -> String {
 /// What is open of one connection.
 #[derive(Default)]
 struct Session {
-    /// Devices that are connected through the edge, as the platform was told.
+    /// Devices that are connected through the edge, as the platform was told, or takes them to be
+    /// since something was said for them.
     named: BTreeSet<String>,
     /// Devices that the platform has sent away, and for how many seconds they are left alone.
     shunned: BTreeMap<String, u32>,
@@ -214,8 +215,9 @@ impl Session {
                 }
             }
             Event::Message { topic, payload, packet_id } => {
-                if let Some(reply) = self.hear(&topic, &payload, front) {
+                if let Some((device, reply)) = self.hear(&topic, &payload, front) {
                     client.publish(RPC, reply).await?;
+                    self.named.insert(device);
                 }
                 if let Some(packet_id) = packet_id {
                     client.acknowledge(packet_id).await?;
@@ -225,16 +227,15 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a message; what is said back to a call that no device gets.
-    fn hear(&mut self, topic: &str, payload: &[u8], front: &Front) -> Option<String> {
+    /// Takes a message; what is said back to a call that no device gets, and for which.
+    fn hear(&mut self, topic: &str, payload: &[u8], front: &Front) -> Option<(String, String)> {
         match topic {
             RPC => {
                 let Call { device, data } = serde_json::from_slice(payload).ok()?;
                 let (id, request) = (data.id, data.request());
                 let why = front.call(&device, &request).err()?;
-                return Some(
-                    json!({"device": device, "id": id, "data": {"error": why}}).to_string(),
-                );
+                let reply = json!({"device": device, "id": id, "data": {"error": why}}).to_string();
+                return Some((device, reply));
             }
             ATTRIBUTES => {
                 let Changed { device, data } = serde_json::from_slice(payload).ok()?;
@@ -270,6 +271,7 @@ impl Session {
                 };
                 let payload = answer(&name, reply.id, &data);
                 let packet_id = client.publish(RPC, payload).await?;
+                self.named.insert(name);
                 self.sent.insert(packet_id, done);
             }
             Up::Ask { name, request, done } => {
@@ -282,6 +284,7 @@ impl Session {
                 let asked =
                     json!({"id": id, "device": name, "client": of_device, "shared": shared});
                 client.publish(REQUEST, asked.to_string()).await?;
+                self.named.insert(name);
                 self.asked.insert(id, done);
             }
         }
