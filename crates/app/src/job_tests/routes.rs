@@ -60,6 +60,11 @@ async fn register(app: &App, customer: &Customer) -> (RouteRuleId, RouteDestinat
     (rule.id, place.id)
 }
 
+fn matched(customer: &Customer, position: u64) -> Matched {
+    let body = Some(b"{}".to_vec());
+    Matched { rule: 0, device: customer.device, position, part: 0, body }
+}
+
 async fn lane(app: &App, customer: &Customer) -> Option<RouteLane> {
     let tx = app.0.store.read(&customer.context).await.expect("records");
     tx.route_lanes().await.expect("lanes").first().copied()
@@ -107,14 +112,7 @@ async fn what_the_log_says_twice_is_queued_once_and_goes_with_its_device() {
     let rules = app.load_routes(customer.tenant()).await.expect("rules");
     let mut room = RoomLeft::default();
     for positions in [[5, 6], [6, 7]] {
-        let matched = |position| Matched {
-            rule: 0,
-            device: customer.device,
-            position,
-            part: 0,
-            body: Some(b"{}".to_vec()),
-        };
-        let wanted = positions.map(matched).into();
+        let wanted = positions.map(|position| matched(&customer, position)).into();
         let queued = app.queue_routes(("routes", &customer.context), &rules, wanted, &mut room);
         queued.await.expect("queued");
     }
@@ -210,15 +208,8 @@ async fn a_tenant_that_catches_up_waits_for_room_and_loses_nothing() {
     let (mut room, context) = (RoomLeft::default(), &customer.context);
     let first = ROUTE_MESSAGES_MAX;
     let mut queue = async || {
-        let matched = |position| Matched {
-            rule: 0,
-            device: customer.device,
-            position,
-            part: 0,
-            body: Some(b"{}".to_vec()),
-        };
         // The first two are of one entry of the log: there is no room for the third.
-        let wanted = [first, first, first + 1].map(matched).into();
+        let wanted = [first, first, first + 1].map(|position| matched(&customer, position)).into();
         app.queue_patiently(("routes", context), &rules, wanted, &mut room).await
     };
     let full = queue().await;

@@ -4,7 +4,29 @@ use std::time::Duration;
 
 use veritwin_domain::IngestLimits;
 
-use crate::platform::{Client, broker, connect, publish};
+use crate::platform::{Client, Store, broker, connect, publish};
+
+/// What is asked is refused: the acknowledgement says it, or where that cannot a record.
+async fn refused(
+    client: &mut Client,
+    store: &Store,
+    (level, topic): (u8, &str),
+    payload: &[u8],
+    (code, part): (u8, &str),
+) {
+    client.send(&publish(level, 1, 9, topic, payload)).await;
+    let answer = client.packet().await;
+    if level == 5 {
+        // A long text takes two bytes of length.
+        let at = 4 + usize::from(answer[1] >= 0x80);
+        assert_eq!((answer[0], answer[at]), (0x40, code), "{answer:02x?}");
+        assert!(String::from_utf8_lossy(&answer).contains(part), "{answer:02x?}");
+    } else {
+        assert_eq!(answer, [0x40, 2, 0, 9]);
+        let refusals = store.refusals();
+        assert!(refusals.last().is_some_and(|one| one.contains(part)), "{refusals:?}");
+    }
+}
 
 #[tokio::test]
 async fn a_device_lets_itself_be_claimed_and_is_told_why_not() {
@@ -27,18 +49,7 @@ async fn a_device_lets_itself_be_claimed_and_is_told_why_not() {
             (&br#"{"secretKey":"refused"}"#[..], 0x87, "not this one"),
             (&b"7"[..], 0x99, "secretKey (text)"),
         ] {
-            client.send(&publish(level, 1, 9, topic, payload)).await;
-            let answer = client.packet().await;
-            if level == 5 {
-                // A long text takes two bytes of length.
-                let at = 4 + usize::from(answer[1] >= 0x80);
-                assert_eq!((answer[0], answer[at]), (0x40, code), "{answer:02x?}");
-                assert!(String::from_utf8_lossy(&answer).contains(part), "{answer:02x?}");
-            } else {
-                assert_eq!(answer, [0x40, 2, 0, 9]);
-                let refusals = store.refusals();
-                assert!(refusals.last().is_some_and(|one| one.contains(part)), "{refusals:?}");
-            }
+            refused(&mut client, &store, (level, topic), payload, (code, part)).await;
         }
         assert!(store.readings().is_empty());
     }
@@ -67,17 +78,7 @@ async fn a_gateway_asks_for_devices_behind_it_and_each_is_refused_by_itself() {
             (&br#"{"foreign":{},"b":{}}"#[..], 0x87, "1 of 2 devices refused"),
             (&br#"{"a":7}"#[..], 0x99, "devices' names"),
         ] {
-            client.send(&publish(level, 1, 9, topic, payload)).await;
-            let answer = client.packet().await;
-            if level == 5 {
-                let at = 4 + usize::from(answer[1] >= 0x80);
-                assert_eq!((answer[0], answer[at]), (0x40, code), "{answer:02x?}");
-                assert!(String::from_utf8_lossy(&answer).contains(part), "{answer:02x?}");
-            } else {
-                assert_eq!(answer, [0x40, 2, 0, 9]);
-                let refusals = store.refusals();
-                assert!(refusals.last().is_some_and(|one| one.contains(part)), "{refusals:?}");
-            }
+            refused(&mut client, &store, (level, topic), payload, (code, part)).await;
         }
         // Those beside the ones that were refused wait.
         assert_eq!(store.claims.lock().len(), 4);
