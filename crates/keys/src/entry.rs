@@ -38,6 +38,15 @@ pub(crate) enum Entry {
     Revoked(TenantId, Timestamp),
     Restored(TenantId),
     LastUsed(Owner, Timestamp),
+    Retired(DekId, Retired),
+}
+
+/// A live key that seals nothing new and waits to be destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retired {
+    pub(crate) at: Timestamp,
+    /// The act that will destroy it; none: it goes after a time.
+    pub(crate) by: Option<[u8; 16]>,
 }
 
 impl Entry {
@@ -85,6 +94,13 @@ impl Entry {
                 encode_owner(*owner, out);
                 put_time(out, *at);
             }
+            Self::Retired(id, retired) => {
+                out.push(20);
+                out.extend_from_slice(id.as_bytes());
+                put_time(out, retired.at);
+                out.push(u8::from(retired.by.is_some()));
+                out.extend_from_slice(&retired.by.unwrap_or_default());
+            }
         }
     }
 
@@ -118,6 +134,11 @@ impl Entry {
             5 => Self::Revoked(tenant(reader)?, time(reader)?),
             6 => Self::Restored(tenant(reader)?),
             7 => Self::LastUsed(decode_owner(reader)?, time(reader)?),
+            20 => {
+                let (id, at) = (DekId::from_bytes(reader.array()?), time(reader)?);
+                let (is_by_act, act) = (reader.u8()? == 1, reader.array()?);
+                Self::Retired(id, Retired { at, by: is_by_act.then_some(act) })
+            }
             _ => return None,
         })
     }
@@ -155,6 +176,8 @@ pub(crate) struct State {
     pub(crate) tenants_destroyed: HashMap<TenantId, Timestamp>,
     pub(crate) revoked: HashMap<TenantId, Timestamp>,
     pub(crate) last_used: HashMap<Owner, Timestamp>,
+    /// Of live keys only.
+    pub(crate) retired: HashMap<DekId, Retired>,
 }
 
 impl State {
@@ -164,7 +187,9 @@ impl State {
                 self.keks.insert(owner, kek);
             }
             Entry::Dek(id, dek) => {
-                self.by_scope.insert(dek.scope, id);
+                if !self.retired.contains_key(&id) {
+                    self.by_scope.insert(dek.scope, id);
+                }
                 self.deks.insert(id, dek);
             }
             Entry::Destroyed(destruction) => {
@@ -172,6 +197,7 @@ impl State {
                     self.by_scope.remove(&destruction.scope);
                 }
                 self.deks.remove(&destruction.dek);
+                self.retired.remove(&destruction.dek);
                 self.destroyed.insert(destruction.dek, destruction);
             }
             Entry::TenantDestroyed(tenant, at) => {
@@ -189,18 +215,32 @@ impl State {
             Entry::LastUsed(owner, at) => {
                 self.last_used.insert(owner, at);
             }
+            Entry::Retired(id, retired) => {
+                let Some(dek) = self.deks.get(&id) else { return };
+                if self.by_scope.get(&dek.scope) == Some(&id) {
+                    self.by_scope.remove(&dek.scope);
+                }
+                self.retired.insert(id, retired);
+            }
         }
     }
 
-    /// The shortest list of entries that adds up to this state.
+    /// The shortest list of entries that adds up to this state. Retired keys come first, so that
+    /// none of them counts as its scope's.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         let keks = self.keks.iter().map(|(owner, kek)| Entry::Kek(*owner, kek.clone()));
-        let deks = self.deks.iter().map(|(id, dek)| Entry::Dek(*id, dek.clone()));
+        let is_retired = move |id: &DekId| self.retired.contains_key(id);
+        let old = self.deks.iter().filter(move |(id, _)| is_retired(id));
+        let old = old.map(|(id, dek)| Entry::Dek(*id, dek.clone()));
+        let retired = self.retired.iter().map(|(id, retired)| Entry::Retired(*id, *retired));
+        let deks = self.deks.iter().filter(move |(id, _)| !is_retired(id));
+        let deks = deks.map(|(id, dek)| Entry::Dek(*id, dek.clone()));
         let destroyed = self.destroyed.values().copied().map(Entry::Destroyed);
         let tenants =
             self.tenants_destroyed.iter().map(|(id, at)| Entry::TenantDestroyed(*id, *at));
         let revoked = self.revoked.iter().map(|(id, at)| Entry::Revoked(*id, *at));
         let used = self.last_used.iter().map(|(owner, at)| Entry::LastUsed(*owner, *at));
+        let deks = old.chain(retired).chain(deks);
         keks.chain(deks).chain(destroyed).chain(tenants).chain(revoked).chain(used)
     }
 
