@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::Reading;
+use veritwin_domain::{Reading, TenantId};
 
 use crate::codec;
 use crate::files::{self, Truncation};
@@ -109,6 +109,19 @@ impl FileLog {
         let entries = entries.into_iter().map(Arc::new).collect();
         shared.push(Request { entries, plain, ends, memory_bytes, tenant, room, reply })?;
         answer.await.unwrap_or_else(|_| Err(shared.refusal()))
+    }
+
+    /// A position such that the keys of every entry at or behind it are asked for after this call
+    /// began: what a key sealed that is retired before the call stands before that position.
+    pub async fn mark(&self, tenant: TenantId) -> Result<u64, LogError> {
+        let shared = &self.0.shared;
+        let share = shared.share(tenant).acquire_many_owned(0).await;
+        let room = Arc::clone(&shared.room).acquire_many_owned(0).await;
+        let room = [share.map_err(|_| shared.refusal())?, room.map_err(|_| shared.refusal())?];
+        let (reply, answer) = oneshot::channel();
+        let (entries, plain, ends) = (Vec::new(), Vec::new(), Vec::new());
+        shared.push(Request { entries, plain, ends, memory_bytes: 0, tenant, room, reply })?;
+        answer.await.unwrap_or_else(|_| Err(shared.refusal())).map(|range| range.first)
     }
 
     /// The position of the first entry that is still there (or of the next, if there is none).

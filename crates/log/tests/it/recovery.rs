@@ -1,5 +1,6 @@
 //! Reading back when keys are gone: only their own tenant's entries are lost to view.
 
+use veritwin_keys::DestructionMethod;
 use veritwin_log::{Record, Unreadable};
 
 use crate::support::{Fixture, entry, tenant};
@@ -48,4 +49,24 @@ async fn after_a_withdrawal_nothing_of_the_tenant_is_served_from_memory() {
     assert_eq!(batch.entries[0].record, Record::Unreadable(Unreadable::KeyRevoked));
     assert_eq!(*batch.entries[1], entry(2, 1));
     assert!(log.append(vec![entry(1, 2)]).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_retired_key_sealed_stands_before_the_mark() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    log.append(vec![entry(1, 0), entry(2, 1)]).await.unwrap();
+    let own = fixture.keys.list(Some(tenant(1)));
+    let deks: Vec<_> = own.iter().map(|one| one.id).collect();
+    fixture.keys.retire(&deks, Some([1; 16])).unwrap();
+    let mark = log.mark(tenant(1)).await.unwrap();
+    assert_eq!(mark, 2);
+    log.append(vec![entry(1, 2)]).await.unwrap();
+    assert_eq!(log.mark(tenant(2)).await.unwrap(), 3, "nothing is written for a mark");
+    fixture.keys.destroy(&deks, DestructionMethod::RewrittenThenKeyDestroyed).unwrap();
+    log.forget_recent();
+    let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
+    let entries: Vec<_> = batches.iter().flat_map(|batch| &batch.entries).collect();
+    assert_eq!(entries[0].record, Record::Unreadable(Unreadable::KeyDestroyed));
+    assert_eq!((&**entries[1], &**entries[2]), (&entry(2, 1), &entry(1, 2)));
 }
