@@ -32,6 +32,10 @@ mod credential_digests;
 mod decode_work;
 mod decoders;
 mod desk;
+mod destruction_certificate;
+mod destruction_job;
+mod destruction_scope;
+mod destructions;
 mod device_credentials;
 mod device_login;
 mod device_passwords;
@@ -135,6 +139,7 @@ mod safe_again;
 mod screening;
 mod security;
 mod session_log;
+mod shred_journal;
 mod sight;
 mod sign_in;
 mod simulations;
@@ -174,6 +179,7 @@ pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
 pub use decoders::DecoderCounts;
+pub use destruction_certificate::check_certificate;
 pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;

@@ -48,6 +48,9 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let compact = rounds.is_multiple_of(COMPACT_TICKS);
+            if compact {
+                self.read_declarations().await;
+            }
             let outcome = if compact {
                 self.0.engine.maintain().await.map(|done| done.flushed)
             } else {

@@ -277,7 +277,7 @@ impl App {
     }
 
     /// The holds of every tenant that are in force.
-    async fn holds_of_all(&self, context: &OpContext) -> Result<Vec<(TenantId, HoldScope)>> {
+    pub(crate) async fn holds_of_all(&self, context: &OpContext) -> Result<Vec<(TenantId, HoldScope)>> {
         let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
         Ok(tx.holds_in_force(context.at).await?)
     }

@@ -10,6 +10,7 @@ use veritwin_keys::{DekScope, DestructionMethod, Epoch, ShredUnit};
 
 use crate::catalog::{Section, Window};
 use crate::figures::HOUR_MICROS;
+use crate::flush::day_bounds;
 
 /// Which readings of a series are meant.
 #[derive(Debug, Clone)]
@@ -88,6 +89,19 @@ pub struct Rewritten {
 }
 
 impl Selection {
+    /// All readings of some series.
+    pub const fn of(tenant: TenantId, which: Which) -> Self {
+        Self { tenant, which, from: Timestamp::MIN, to: Timestamp::MAX, held: Vec::new() }
+    }
+
+    /// Everything of one UTC month, counted from 1970-01.
+    pub fn of_month(tenant: TenantId, month: i64) -> Self {
+        let all = Self::of(tenant, Which::All);
+        let Some((first, last)) = Window::Month(month).days() else { return all };
+        let at = Timestamp::from_micros;
+        Self { from: at(day_bounds(first).0), to: at(day_bounds(last).1), ..all }
+    }
+
     pub(crate) fn meant(&self, device: DeviceId, key: &Key) -> Meant {
         match &self.which {
             Which::All => Meant::All,

@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
@@ -27,6 +28,10 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use destructions::{
+    CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,
+    DestructionView,
 };
 pub use device_profiles::{
     DecoderFault, DecoderFigures, DecoderRefusal, DecoderRule, DeviceProfileInput,
