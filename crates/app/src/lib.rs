@@ -117,6 +117,7 @@ mod refusals;
 mod reset_mail;
 mod retained;
 mod retention;
+mod retention_rules;
 mod rights;
 mod route_attributes;
 mod route_body;

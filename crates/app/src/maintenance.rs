@@ -142,8 +142,9 @@ impl App {
         self.destroy_all_of_nobody().await?;
         self.expire_retained(trusted).await;
         let readings = self.expire_readings(trusted, &holds).await;
+        let own = self.keep_retention(trusted, &holds).await;
         self.expire_ledger(trusted, &holds).await?;
-        readings
+        readings.and(own)
     }
 
     #[cfg(feature = "test-controls")]

@@ -139,15 +139,38 @@ impl Engine {
         Ok(act.done)
     }
 
+    /// Ends chosen series: sections by days and months are written anew without them, and their old
+    /// keys destroyed. Overlays, figures, latest values and what is in memory stay.
+    #[boxed]
+    pub async fn expire_series(&self, selection: &Selection) -> Result<Rewritten, TelemetryError> {
+        let (engine, selection) = (self.clone(), selection.clone());
+        let task = tokio::spawn(async move {
+            let _alone = engine.inner.compaction.lock().await;
+            engine
+                .cut(&selection, |one| matches!(one.window, Window::Day(_) | Window::Month(_)))
+                .await
+        });
+        task.await.map_err(|_| TelemetryError::Stopped)?
+    }
+
     /// Writes months of readings anew without the days that end, and destroys their old keys. The
     /// caller has the lock of compactions.
     pub(crate) async fn cut_months(&self, selection: &Selection) -> Result<u64, TelemetryError> {
+        let done = self.cut(selection, |one| matches!(one.window, Window::Month(_))).await?;
+        Ok(done.points)
+    }
+
+    async fn cut(
+        &self,
+        selection: &Selection,
+        is_asked: impl Fn(&Section) -> bool + Send + Sync,
+    ) -> Result<Rewritten, TelemetryError> {
         /// Names the act of expiry in the keyring.
         const EXPIRY: [u8; 16] = *b"veritwin expiry\0";
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
         let mut act = self.act(selection, EXPIRY, &catalog);
         drop(catalog);
-        self.rewrite_meant(&mut act, |one| matches!(one.window, Window::Month(_))).await?;
+        self.rewrite_meant(&mut act, is_asked).await?;
         let keys = &self.inner.reader.keys;
         let is_own = |one: &DekSummary| one.scope.tenant == Some(selection.tenant);
         let old = keys.retired_by(EXPIRY).into_iter().filter(is_own);
@@ -157,7 +180,7 @@ impl Engine {
             let destroyed = keys.destroy(&old, method);
             destroyed.map_err(TelemetryError::keys("destroy the key of a month"))?;
         }
-        Ok(act.done.points)
+        Ok(act.done)
     }
 
     /// Destroys the keys of days that were merged into months before a moment. Backups of before
