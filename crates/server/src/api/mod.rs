@@ -15,6 +15,7 @@ mod claims;
 mod contact;
 mod device_connections;
 mod device_credentials;
+mod destructions;
 mod device_list;
 mod device_profiles;
 mod device_rpc;
@@ -147,6 +148,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
         .merge(invitations::routes())
