@@ -4,6 +4,7 @@
 
 mod access;
 mod canary;
+mod destruction;
 mod egress;
 mod fingerprints;
 mod fixture;
@@ -15,6 +16,7 @@ mod partners;
 mod passwords;
 mod probe;
 mod refused;
+mod regions;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]
