@@ -22,6 +22,7 @@ mod changes;
 mod database;
 mod demo;
 mod denials;
+mod destructions;
 mod device_ca;
 mod device_claims;
 mod device_credentials;
