@@ -243,12 +243,12 @@ impl App {
     ) -> Result<Option<DestructionState>> {
         let tenant = context.tenant;
         if !self.0.shreds.entries()?.iter().any(|entry| entry.id == id) {
-            self.0.shreds.append(&shred_entry(tenant, id, (body, false))?)?;
+            self.0.shreds.append(&shred_entry(tenant, id, (&*body, false))?)?;
         }
         self.destroy_shredded(tenant, &body.scope, &body.keys)?;
         let at = self.clock().now();
         body.destroyed_at = Some(at.as_micros());
-        body.certificate = Some(self.certify(tenant, (&id.to_string(), at), body).await?);
+        body.certificate = Some(self.certify(tenant, (id.to_string().as_str(), at), body).await?);
         Ok(Some(DestructionState::Certifying))
     }
 
@@ -315,7 +315,7 @@ impl App {
         let sealed = self.seal_evidence_of(log, certificate.digest(), context.at).await?;
         let Some(index) = sealed else { return Ok(None) };
         body.ledger_index = Some(index);
-        self.0.shreds.append(&shred_entry(tenant, id, (body, true))?)?;
+        self.0.shreds.append(&shred_entry(tenant, id, (&*body, true))?)?;
         Ok(Some(DestructionState::Done))
     }
 
@@ -403,7 +403,7 @@ impl App {
         let wanted: Vec<TenantId> = {
             let mut unread = self.0.destructions.unread.lock();
             let some: Vec<TenantId> = unread.iter().copied().take(DECLARATIONS_AT_ONCE).collect();
-            some.iter().for_each(|tenant| drop(unread.remove(tenant)));
+            unread.retain(|tenant| !some.contains(tenant));
             some
         };
         for tenant in wanted {

@@ -50,9 +50,11 @@ impl Engine {
             return Ok(Vec::new());
         }
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
-        let sections = catalog.tenants.get(&series.tenant).map_or(&[][..], |entry| &entry.figures);
+        let sections = catalog.tenants.get(&series.tenant).map(|entry| entry.figures.clone());
+        let mut sections = sections.unwrap_or_default();
+        sections.retain(|one| one.may_hold(series.device, low, high));
         let mut sources = Vec::new();
-        for section in sections.iter().filter(|one| one.may_hold(series.device, low, high)) {
+        for section in &sections {
             let open = self.open_if_live(series.tenant, section).await?;
             let Some(open) = open else { continue };
             for chunk in open.directory.chunks(series.device, &series.key) {

@@ -83,7 +83,8 @@ impl App {
         body.keys =
             retired.iter().map(|one| destroyed_key(one, selection.method(&one.scope))).collect();
         self.destroy_shredded(context.tenant, &body.scope, &body.keys)?;
-        let made = self.certify(context.tenant, (&act.to_string(), context.at), &body).await?;
+        let made =
+            self.certify(context.tenant, (act.to_string().as_str(), context.at), &body).await?;
         let checked = check_certificate(made.to_text(None).as_bytes(), Some(&made.public_key))?;
         if checked.is_expected != Some(true) {
             return Err(Error::Internal("a certificate is not by its own key".to_owned()));
