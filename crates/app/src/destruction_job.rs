@@ -63,8 +63,10 @@ impl Units for PersonalStreams {
             return false;
         };
         let device = devices.get(device);
+        // Whether it is open is kept, what counts for it is worked out.
         device.is_some_and(|device| {
-            book.verdict(device, Some(key)).declaration == Declaration::Personal
+            !book.is_open(device, Some(key))
+                && book.verdict(device, Some(key)).declaration == Declaration::Personal
         })
     }
 }
