@@ -125,7 +125,7 @@ impl App {
     }
 
     /// One step; none when it has to wait, or is over.
-    async fn step(
+    pub(crate) async fn step(
         &self,
         tenant: TenantId,
         stored: &StoredDestruction,
