@@ -123,6 +123,13 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             json!({"name": ""})
         }
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
+        (_, "/v1/destructions/preview") => {
+            json!({"scope": {"kind": "device", "device_id": never}})
+        }
+        (_, "/v1/destructions") => json!({
+            "scope": {"kind": "device", "device_id": never}, "reason": "", "confirm": "",
+        }),
+        (_, "/v1/retention") => json!({"readings_days": 0}),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
         (_, "/v1/certificates/{host}") => json!({"chain": "", "private_key": ""}),
