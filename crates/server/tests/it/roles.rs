@@ -107,6 +107,15 @@ fn asked(path: &str, filled: String) -> String {
     }
 }
 
+/// A destruction of a device that never was.
+fn destruction(path: &str) -> Value {
+    let scope = json!({"kind": "device", "device_id": NEVER});
+    if path.ends_with("preview") {
+        return json!({"scope": scope});
+    }
+    json!({"scope": scope, "reason": "", "confirm": ""})
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -164,12 +173,8 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
-        (_, "/v1/destructions" | "/v1/destructions/preview") => {
-            let scope = json!({"kind": "device", "device_id": NEVER});
-            let words = json!({"scope": scope, "reason": "", "confirm": ""});
-            let look = json!({"scope": scope});
-            let is_look = path.ends_with("preview");
-            request(method, &filled).json(if is_look { &look } else { &words })
+        (_, path) if path.starts_with("/v1/destructions") => {
+            request(method, &filled).json(&destruction(path))
         }
         (_, "/v1/retention") => request(method, &filled).json(&json!({"readings_days": 0})),
         (_, "/v1/stream-declarations") => {
