@@ -207,7 +207,7 @@ impl App {
         let change = Change::from_to(shown(&before), shown(&after));
         self.record_change(&tx, context, Action::RetentionWrite, &resource, change).await?;
         tx.commit().await?;
-        self.0.retention_runs.lock().remove(&context.tenant);
+        self.0.destructions.runs.lock().remove(&context.tenant);
         Ok(self.retention_view(context, &after, version + 1))
     }
 
@@ -278,16 +278,16 @@ impl App {
     pub(crate) async fn keep_retention(&self, now: Timestamp, holds: &Holds) -> Result<()> {
         let today = now.day();
         let due: Vec<TenantId> = {
-            let (tree, runs) = (self.0.tree.read(), self.0.retention_runs.lock());
+            let (tree, runs) = (self.0.tree.read(), self.0.destructions.runs.lock());
             let is_due = |tenant: &TenantId| runs.get(tenant).is_none_or(|day| *day < today);
             tree.ids().filter(is_due).take(TENANTS_PER_ROUND).collect()
         };
         for tenant in due {
             match self.keep_retention_of(tenant, now, holds).await {
-                Ok(()) => drop(self.0.retention_runs.lock().insert(tenant, today)),
+                Ok(()) => drop(self.0.destructions.runs.lock().insert(tenant, today)),
                 Err(Error::Forbidden(_)) => {
                     // Its keys are withdrawn or gone: nothing of it can be written anew.
-                    self.0.retention_runs.lock().insert(tenant, today);
+                    self.0.destructions.runs.lock().insert(tenant, today);
                 }
                 Err(error) => tracing::warn!(%tenant, %error, "readings at their end stay"),
             }

@@ -107,13 +107,18 @@ fn asked(path: &str, filled: String) -> String {
     }
 }
 
-/// A destruction of a device that never was.
-fn destruction(path: &str) -> Value {
+fn is_of_ends(path: &str) -> bool {
+    path.starts_with("/v1/destructions") || path == "/v1/retention"
+}
+
+/// A destruction of a device that never was; a time that keeps nothing.
+fn of_ends(path: &str) -> Value {
     let scope = json!({"kind": "device", "device_id": NEVER});
-    if path.ends_with("preview") {
-        return json!({"scope": scope});
+    match path {
+        "/v1/retention" => json!({"readings_days": 0}),
+        "/v1/destructions/preview" => json!({"scope": scope}),
+        _ => json!({"scope": scope, "reason": "", "confirm": ""}),
     }
-    json!({"scope": scope, "reason": "", "confirm": ""})
 }
 
 /// A request that is understood and finds nothing, or is wrong in what it says.
@@ -173,10 +178,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
-        (_, path) if path.starts_with("/v1/destructions") => {
-            request(method, &filled).json(&destruction(path))
-        }
-        (_, "/v1/retention") => request(method, &filled).json(&json!({"readings_days": 0})),
+        (_, path) if is_of_ends(path) => request(method, &filled).json(&of_ends(path)),
         (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
         }
