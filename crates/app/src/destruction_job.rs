@@ -33,7 +33,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Tenants whose declarations are read for the next flush in one go.
 const DECLARATIONS_AT_ONCE: usize = 64;
 
-/// What wakes the job, what was destroyed, and whose declarations the next flush would like to know.
+/// What wakes the job, what was destroyed, and whose declarations the next flush would like to
+/// know.
 #[derive(Debug)]
 pub(crate) struct DestructionBoard {
     woken: Notify,

@@ -353,7 +353,11 @@ async fn names_of(tx: &TenantTx) -> Result<Names> {
 }
 
 /// One that nothing is done of yet.
-pub(crate) fn fresh(context: &OpContext, (scope, attributes): (StoredScope, bool), reason: &str) -> Body {
+pub(crate) fn fresh(
+    context: &OpContext,
+    (scope, attributes): (StoredScope, bool),
+    reason: &str,
+) -> Body {
     Body {
         scope,
         attributes,

@@ -1,5 +1,6 @@
 //! Hourly figures: what is kept of readings longer than these. They are made of sections that are
-//! about to end, once for each hour, and stand in sections of their own, one for each month and key.
+//! about to end, once for each hour, and stand in sections of their own, one for each month and
+//! key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
