@@ -41,6 +41,8 @@ pub(crate) struct DestructionBoard {
     unread: Mutex<HashSet<TenantId>>,
     pub(crate) shreds: ShredJournal,
     pub(crate) runs: RetentionRuns,
+    /// Tenants that end all their readings by days themselves.
+    pub(crate) by_days: Mutex<HashSet<TenantId>>,
 }
 
 impl DestructionBoard {
@@ -50,6 +52,7 @@ impl DestructionBoard {
             unread: Mutex::default(),
             shreds: ShredJournal::open(&config.data, &config.root_key_dir, keys)?,
             runs: RetentionRuns::default(),
+            by_days: Mutex::default(),
         })
     }
 

@@ -282,15 +282,24 @@ impl App {
             let is_due = |tenant: &TenantId| runs.get(tenant).is_none_or(|day| *day < today);
             tree.ids().filter(is_due).take(TENANTS_PER_ROUND).collect()
         };
+        let is_last = due.len() < TENANTS_PER_ROUND;
         for tenant in due {
             match self.keep_retention_of(tenant, now, holds).await {
                 Ok(()) => drop(self.0.destructions.runs.lock().insert(tenant, today)),
                 Err(Error::Forbidden(_)) => {
                     // Its keys are withdrawn or gone: nothing of it can be written anew.
                     self.0.destructions.runs.lock().insert(tenant, today);
+                    self.0.destructions.by_days.lock().insert(tenant);
                 }
                 Err(error) => tracing::warn!(%tenant, %error, "readings at their end stay"),
             }
+        }
+        if is_last {
+            // Everybody was looked at: whoever is not among these has months.
+            let plans = self.expiries(Kept::Readings, now, holds);
+            let own = self.0.destructions.by_days.lock().clone();
+            let all = plans.iter().map(|expiry| expiry.tenant).chain(own);
+            self.0.engine.keep_by_days(all.collect());
         }
         self.0.engine.destroy_superseded(now.saturating_sub(DAY_KEYS_KEPT)).await?;
         let keys = self.0.keys.clone();
@@ -314,6 +323,13 @@ impl App {
     ) -> Result<()> {
         let context = self.job_in(jobs::RETENTION, tenant);
         let (kept, version) = retention_in(&self.0.store.read(&context).await?).await?;
+        {
+            let mut by_days = self.0.destructions.by_days.lock();
+            match kept.readings_days {
+                Some(_) => drop(by_days.insert(tenant)),
+                None => drop(by_days.remove(&tenant)),
+            }
+        }
         if version == 0 || now.as_micros() < kept.not_before {
             return Ok(());
         }
