@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;
 use veritwin_domain::{
-    CredentialId, DestructionId, DeviceBatch, DeviceId, Key, OpContext, Quality, Reading, Value,
+    CredentialId, DestructionId, DeviceBatch, DeviceId, Key, OpContext, Quality, Reading,
+    Timestamp, Value,
 };
 use veritwin_keys::DekId;
 use veritwin_log::Entry;
@@ -95,6 +97,7 @@ impl App {
         })
     }
 
+    #[boxed]
     async fn destroy_and_look(&self, context: &OpContext) -> Result<Found> {
         let device = DeviceId::generate(context.at, self.rng());
         let act = DestructionId::generate(context.at, self.rng());
@@ -127,7 +130,7 @@ impl App {
         let key = Key::new("check").map_err(|error| Error::Internal(error.to_string()))?;
         let reading = |back: i64| Reading {
             key: key.clone(),
-            at: veritwin_domain::Timestamp::from_micros(context.at.as_micros() - back * 1000),
+            at: Timestamp::from_micros(context.at.as_micros() - back * 1000),
             value: Value::Integer(back),
             quality: Quality::Good,
         };
@@ -143,6 +146,7 @@ impl App {
     }
 
     /// Sections past their plans' time after a purge, measured by the clock that purges trust.
+    #[boxed]
     async fn overdue_sections(&self, context: &OpContext) -> Result<u64> {
         self.purge_records().await?;
         let platform = self.job(jobs::RETENTION);
