@@ -164,6 +164,9 @@ impl From<veritwin_telemetry::TelemetryError> for Error {
             Telemetry::Argument { .. } | Telemetry::Limit { .. } => {
                 Self::invalid(error.to_string())
             }
+            Telemetry::Busy { name, max } => {
+                Self::Crowded(LimitExceeded { name, max, actual: max })
+            }
             other => Self::Internal(format!("telemetry: {other}")),
         }
     }

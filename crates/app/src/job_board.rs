@@ -76,6 +76,7 @@ pub(crate) struct JobBoard {
     pub(crate) alerts_held: HeldTenants,
     pub(crate) routes_held: HeldTenants,
     pub(crate) ledger_held: HeldTenants,
+    pub(crate) effects: crate::effects::Effects,
 }
 
 impl JobBoard {

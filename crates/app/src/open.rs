@@ -415,6 +415,7 @@ impl App {
         if let Err(error) = self.remove_old_fixture().await {
             tracing::warn!(%error, "what the checks of before left stays until the next start");
         }
+        self.start_effects().await?;
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();

@@ -45,6 +45,12 @@ impl FileLog {
         files::create_directory(&config.directory)?;
         let lock = lock(&config.directory)?;
         let found = files::find(&config.directory)?;
+        // A process that was killed before its fdatasync leaves a group that is read and that a
+        // power loss would still take away, from under what is appended behind it.
+        if let Some(last) = found.files.0.last() {
+            let synced = config.storage.sync_existing(&last.path);
+            synced.map_err(|source| LogError::io("make durable log file", &last.path, source))?;
+        }
         let day = config.clock.now().day().max(found.day);
         let (active, info) = ActiveFile::create(&config, found.tail, day)?;
         let mut list = found.files;

@@ -16,6 +16,7 @@ use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
 use veritwin_keys::KeyService;
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
+use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::memory::{Latest, Memory};
 use crate::reader::Reader;
@@ -49,6 +50,10 @@ pub struct EngineLimits {
     pub query_open_points_max: usize,
     /// Most points that one query decodes in all.
     pub query_scan_points_max: usize,
+    /// Most bytes of an answer that one query holds.
+    pub query_memory_bytes_max: usize,
+    /// Most bytes of answers that all queries hold; a tenant's at most three times what is free.
+    pub queries_memory_bytes_max: usize,
     /// Sections of one window, or overlays, that make a compaction due.
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
@@ -67,6 +72,8 @@ impl Default for EngineLimits {
             query_points_max: 100_000,
             query_open_points_max: 2 * 1024 * 1024,
             query_scan_points_max: 500_000_000,
+            query_memory_bytes_max: 64 * 1024 * 1024,
+            queries_memory_bytes_max: 256 * 1024 * 1024,
             compaction_sections_min: 8,
             compaction_bytes_max: 32 * 1024 * 1024,
         }
@@ -124,6 +131,8 @@ pub(crate) struct Inner {
     pub(crate) compaction: tokio::sync::Mutex<()>,
     /// Every pack that exists. One that nothing else refers to can be deleted.
     pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
+    /// What the answers of queries under way hold.
+    pub(crate) query_memory: Arc<Pool>,
     pub(crate) room: Notify,
     /// Who waits for it, tenant by tenant.
     pub(crate) room_queues: RoomQueues,
@@ -144,6 +153,9 @@ pub(crate) struct Commits {
     pub(crate) number_next: u64,
     pub(crate) superseded: Vec<u64>,
     pub(crate) conflict: Option<u64>,
+    /// Packs of manifests whose writing failed, with those manifests' numbers: such a manifest may
+    /// be there, or come late, and would be in force after a crash.
+    pub(crate) unsure: Vec<(u64, Arc<Pack>)>,
 }
 
 /// What the engine holds, for status pages and metrics.
@@ -199,6 +211,7 @@ impl Engine {
             number_next: newest.map_or(1, |number| number + 1),
             superseded: numbers,
             conflict: None,
+            unsure: Vec::new(),
         };
         let inner = Inner {
             clock,
@@ -209,6 +222,7 @@ impl Engine {
             commits: tokio::sync::Mutex::new(commits),
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
+            query_memory: Arc::new(Pool::new(limits.queries_memory_bytes_max)),
             room: Notify::new(),
             room_queues: RoomQueues::default(),
             taken: Mutex::new(Taken::default()),

@@ -57,6 +57,14 @@ pub enum TelemetryError {
         /// Its value.
         max: usize,
     },
+    /// Other queries need what this one would; trying again in a moment may succeed.
+    #[error("limit {name} exceeded: other queries hold all of {max} bytes; try again in a moment")]
+    Busy {
+        /// The bound.
+        name: &'static str,
+        /// Its value.
+        max: usize,
+    },
     /// The log does not hold what the segments continue from.
     #[error("log holds positions {first} to {next}, but segments end before {persisted}")]
     LogMismatch {

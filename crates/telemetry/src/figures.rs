@@ -71,6 +71,7 @@ impl Engine {
             descending: false,
             open_points_max: self.inner.limits.query_open_points_max,
             scan_points_max: self.inner.limits.query_scan_points_max,
+            scanned: 0,
         };
         let buckets_max = self.inner.limits.query_points_max;
         let mut sink = HourSink { hours: Vec::new(), wanted: buckets_max + 1 };
@@ -251,6 +252,7 @@ fn join(earlier: &mut Bucket, later: &Bucket) {
     earlier.max = either(earlier.max, later.max, f64::max);
     earlier.first = earlier.first.or(later.first);
     earlier.last = later.last.or(earlier.last);
+    earlier.simulated += later.simulated;
 }
 
 /// The figures that are known with those of readings. Work for a blocking thread.
@@ -341,6 +343,7 @@ fn column_of(by_hour: &BTreeMap<i64, Bucket>) -> Column {
             // Writing to a text cannot fail.
             let _ = write!(text, ",{:e}", number.unwrap_or_default());
         }
+        let _ = write!(text, ",{}", bucket.simulated);
         column.push(*at, &Value::Text(text.into()), Quality::Good);
     }
     column
@@ -359,6 +362,7 @@ fn read_text(at: Timestamp, text: &str) -> Option<Bucket> {
     let mut number = || parts.next()?.parse::<f64>().ok();
     let (sum, min, max) = (number()?, number()?, number()?);
     let (first, last) = (number()?, number()?);
+    let simulated = parts.next()?.parse().ok()?;
     let ends = |one: f64| (numbers > 0).then_some(one);
     Some(Bucket {
         at,
@@ -369,6 +373,7 @@ fn read_text(at: Timestamp, text: &str) -> Option<Bucket> {
         max: ends(max),
         first: ends(first),
         last: ends(last),
+        simulated,
     })
 }
 

@@ -6,7 +6,11 @@
 //! `persisted_position` never passes a reading that is not in a segment.
 
 mod aggregate;
+mod aggregate_fill;
+mod aggregate_state;
+mod budget;
 mod cache;
+mod calendar;
 mod catalog;
 mod codec;
 mod compact;
@@ -22,7 +26,12 @@ mod manifest;
 pub mod measure;
 mod memory;
 mod pin;
+mod quantiles;
 mod query;
+mod query_downsample;
+mod query_lttb;
+mod query_many;
+mod query_walk;
 mod reader;
 mod room;
 mod section;
@@ -33,6 +42,10 @@ mod values;
 mod wire;
 
 pub use aggregate::{Bucket, Stats};
+pub use aggregate_fill::Fill;
+pub use aggregate_state::{Aggregate, BucketRow, PERCENTILE_MAX};
+pub use budget::Budget;
+pub use calendar::{Buckets, CalendarUnit, Weekday, Zone};
 pub use compact::Maintained;
 pub use engine::{Engine, EngineConfig, EngineLimits, EngineStatus, Units};
 pub use error::TelemetryError;
@@ -41,6 +54,10 @@ pub use figures::FIGURES_MICROS;
 pub use latest::LATEST_AHEAD_MAX;
 pub use memory::Latest;
 pub use pin::Pinned;
-pub use query::{Order, Page, Point, RangeQuery, Series, TimeRange};
+pub use quantiles::PERCENTILE_EXACT_MAX;
+pub use query::{Order, Page, Point, QualityFilter, RangeQuery, Series, TimeRange};
+pub use query_downsample::{AGGREGATES_MAX, Downsample};
+pub use query_lttb::TRIANGLES_EXACT_MAX;
+pub use query_many::{Answer, Answers, Question};
 pub use room::Room;
 pub use selection::{Meant, Rewritten, Selected, Selection, SeriesTest, Which};

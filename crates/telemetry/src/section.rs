@@ -8,7 +8,7 @@ use veritwin_domain::{DeviceId, Key, TenantId};
 use veritwin_keys::{Aad, DataClass, FileHeader, FileKey, FileSealer};
 
 use crate::TelemetryError;
-use crate::aggregate::Summary;
+use crate::aggregate::{Summary, simulated};
 use crate::catalog::{LatestPlace, Pack, Section, Window};
 use crate::codec::Encoder;
 use crate::directory::{DirectoryWriter, SUMMARY_COUNT_MIN};
@@ -139,8 +139,9 @@ impl<'p> SectionWriter<'p> {
                 .map_err(TelemetryError::wire("being written"))?;
             let kind = column.values.kind();
             let values_bytes = self.seal(Role::Values(kind), device, first, key)?;
-            let summary =
-                if column.at.len() < SUMMARY_COUNT_MIN { None } else { Summary::of(column.values) };
+            // A bucket says how many of its readings are made up: they are looked at one by one.
+            let is_whole = column.at.len() >= SUMMARY_COUNT_MIN && simulated(column.quality) == 0;
+            let summary = if is_whole { Summary::of(column.values) } else { None };
             self.directory.column(key, kind, values_bytes, summary.as_ref());
             self.points += column.at.len() as u64;
         }

@@ -69,6 +69,8 @@ impl SeriesRows {
         if let [only] = self.arrivals.as_mut_slice() {
             only.ordinals = (0..self.count).collect();
         }
+        // Nearly every series has one kind, and there are many series.
+        self.arrivals.reserve_exact(1);
         self.arrivals.push(Arrivals {
             kind,
             column: Column::empty(kind),

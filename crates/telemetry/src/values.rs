@@ -26,6 +26,11 @@ impl Kind {
         }
     }
 
+    /// Whether its values are numbers to reckon with; booleans count as 0 and 1.
+    pub(crate) const fn is_number(self) -> bool {
+        matches!(self, Self::Double | Self::Integer | Self::Boolean)
+    }
+
     pub(crate) const fn as_u8(self) -> u8 {
         match self {
             Self::Double => 0,
@@ -178,6 +183,16 @@ impl<'a> ValuesRef<'a> {
 
     pub(crate) fn to_owned(self) -> Values {
         map_each!(self, Values, vector => vector.to_vec())
+    }
+
+    /// The value at `index` as a number; none for text and JSON.
+    pub(crate) fn number_at(self, index: usize) -> Option<f64> {
+        match self {
+            Self::Double(vector) => Some(vector[index]),
+            Self::Integer(vector) => Some(vector[index] as f64),
+            Self::Boolean(vector) => Some(f64::from(u8::from(vector[index]))),
+            Self::Text(_) | Self::Json(_) => None,
+        }
     }
 
     /// The value at `index`; callers keep it inside the column.

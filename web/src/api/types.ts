@@ -126,6 +126,16 @@ export type Series = Answer<Omit<Schemas['SeriesAnswer'], never>> & {
   max?: (number | null)[]
   avg?: (number | null)[]
   last?: Value[]
+  /** How many readings of each bucket are made up. */
+  simulated?: number[]
+  /** Where buckets end, and what else was asked of them. */
+  to_ms?: number[]
+  sum?: (number | null)[]
+  delta?: (number | null)[]
+  rate?: (number | null)[]
+  time_weighted_avg?: (number | null)[]
+  p50?: (number | null)[]
+  p95?: (number | null)[]
 }
 
 /** RFC 9457, with what the platform adds. */

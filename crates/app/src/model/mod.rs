@@ -50,8 +50,8 @@ pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
     AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
-    KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, RetentionWait, Service, TenantChange,
-    TenantExpiringView, TenantInput, TenantRank, UsageView, Waits, Writer,
+    KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, RetentionWait, RouteLimits, Service,
+    TenantChange, TenantExpiringView, TenantInput, TenantRank, UsageView, Waits, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
@@ -83,8 +83,10 @@ pub use streams::{
     SubjectQuery, SubjectStreamView,
 };
 pub use telemetry::{
-    BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
-    POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    AS_OF_SERIES_MAX, Aggregate, BucketQuery, BucketRow, BucketView, Buckets, CalendarUnit, Fill,
+    HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView, PERCENTILE_MAX,
+    POINTS_PER_SERIES_MAX, PointView, QualityFilter, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    Weekday, Zone,
 };
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,

@@ -27,6 +27,19 @@ pub struct PlanLimits {
     pub audit_days: Option<u64>,
     /// Whose key stands above the tenant's keys; none: the platform's.
     pub key_level: Option<KeyLevel>,
+    /// What of routing is bounded.
+    pub routes: RouteLimits,
+}
+
+/// What a plan says of routing; none: no limit but the platform's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteLimits {
+    /// Destinations of a tenant.
+    pub destinations: Option<u64>,
+    /// Rules of a tenant.
+    pub rules: Option<u64>,
+    /// Tries to deliver messages of a tenant in a minute, to all destinations together.
+    pub deliveries_per_minute: Option<u64>,
 }
 
 /// What a plan's times would destroy now.

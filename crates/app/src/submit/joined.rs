@@ -176,8 +176,8 @@ impl App {
             all.refused.append(&mut decided.refused);
             parts.push((decided.parts, placed));
         }
-        let first = self.append(tenant, all).await?;
-        self.store_retained(tenant, draft).await?;
+        let none = ClientDrafts::default();
+        let first = self.with_effects(tenant, self.append(tenant, all), &none, Some(draft)).await?;
         let at = |(refused, placed)| (refused, placed_from(first, placed));
         Ok(parts.into_iter().map(at).collect())
     }

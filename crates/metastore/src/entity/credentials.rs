@@ -173,6 +173,22 @@ impl TenantTx {
         load(&row, &self.vault())
     }
 
+    /// Of these credentials, at most [`crate::PAGE_ROWS_MAX`], those that are neither revoked nor
+    /// disabled, each with its device.
+    #[boxed]
+    pub async fn credentials_in_force(
+        &self,
+        ids: &[CredentialId],
+    ) -> Result<Vec<(DeviceId, CredentialId)>> {
+        if ids.len() > crate::PAGE_ROWS_MAX as usize {
+            return Err(Error::Invalid { what: "credential ids", reason: "expected at most 1000" });
+        }
+        let select = self.select(TABLE).filter(one_of("id", ids.iter().copied()));
+        let select = select.filter(is_null("revoked_at")).filter(is_null("disabled_at"));
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("device_id")?, row.get("id")?))).collect()
+    }
+
     /// Writes what a credential says of itself, until when it counts and whether it is disabled.
     #[boxed]
     pub async fn credential_update(&self, credential: &Credential) -> Result<()> {

@@ -99,7 +99,7 @@ pub(super) fn route_failure() -> Object {
 }
 
 pub(super) fn quality() -> Object {
-    one_of(&["good", "uncertain", "bad"])
+    one_of(&["good", "uncertain", "bad", "simulated"])
 }
 
 pub(super) fn outcome() -> Object {
