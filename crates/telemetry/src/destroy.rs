@@ -13,9 +13,10 @@ use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, FileKey, Ke
 use crate::TelemetryError;
 use crate::catalog::{Catalog, Pack, Section, Window};
 use crate::codec::Encoder;
+use crate::commit::{commit, discard, put_pack};
 use crate::compact::merge_device;
 use crate::engine::{Engine, Inner};
-use crate::flush::{commit, latest_scope, latest_values, new_file, put_pack, section_scope};
+use crate::flush::{latest_scope, latest_values, new_file, section_scope};
 use crate::memory::Latest;
 use crate::query::{Order, RangeQuery, Series, TimeRange};
 use crate::reader::OpenSection;
@@ -299,8 +300,38 @@ impl Engine {
         if inputs.is_empty() {
             return Ok(());
         }
-        let (mut packs, mut added) = (Vec::new(), Vec::new());
-        for input in &inputs {
+        let mut packs = Vec::new();
+        let added = match self.write_anew(act, &inputs, &mut packs).await {
+            Ok(added) => added,
+            Err(error) => {
+                // A disk that is full must not be kept full by attempts that failed.
+                for pack in &packs {
+                    discard(inner, pack).await;
+                }
+                return Err(error);
+            }
+        };
+        let removed: HashSet<SectionId> = inputs.iter().map(|input| input.id()).collect();
+        let mut commits = inner.commits.lock().await;
+        let mut next = (*inner.memory.read().catalog).clone();
+        let entry = next.tenant_mut(tenant);
+        entry.retain(|section| !removed.contains(&section.id()));
+        added.into_iter().for_each(|section| entry.add(section));
+        let catalog = commit(inner, &mut commits, next, packs).await?;
+        inner.memory.write().catalog = catalog;
+        Ok(())
+    }
+
+    /// Sections without what is meant, in packs that no manifest names yet.
+    async fn write_anew(
+        &self,
+        act: &mut Act<'_>,
+        inputs: &[Arc<Section>],
+        packs: &mut Vec<Arc<Pack>>,
+    ) -> Result<Vec<Section>, TelemetryError> {
+        let inner = &self.inner;
+        let mut added = Vec::new();
+        for input in inputs {
             if act.selection.takes_whole(input) {
                 act.done.dropped += 1;
                 act.done.points += input.points;
@@ -317,24 +348,16 @@ impl Engine {
                     act.done.points += input.points;
                 }
                 Some((pack, section, bytes)) => {
+                    packs.push(Arc::clone(&pack));
                     put_pack(inner, &pack, bytes).await?;
                     act.done.sections += 1;
                     act.done.points += input.points.saturating_sub(section.points);
                     act.written.insert(section.id());
-                    packs.push(pack);
                     added.push(section);
                 }
             }
         }
-        let removed: HashSet<SectionId> = inputs.iter().map(|input| input.id()).collect();
-        let mut commits = inner.commits.lock().await;
-        let mut next = (*inner.memory.read().catalog).clone();
-        let entry = next.tenant_mut(tenant);
-        entry.retain(|section| !removed.contains(&section.id()));
-        added.into_iter().for_each(|section| entry.add(section));
-        let catalog = commit(inner, &mut commits, next, packs).await?;
-        inner.memory.write().catalog = catalog;
-        Ok(())
+        Ok(added)
     }
 
     /// Takes what is meant out of the latest values; what was before it becomes the latest again.

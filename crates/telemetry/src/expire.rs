@@ -10,8 +10,8 @@ use veritwin_keys::{DekId, DestructionMethod};
 
 use crate::TelemetryError;
 use crate::catalog::{Section, Window};
+use crate::commit::commit;
 use crate::engine::Engine;
-use crate::flush::commit;
 use crate::selection::{Selection, Which};
 
 /// Which days of a tenant's readings, or of what is kept by days beside them, are at their end.

@@ -13,6 +13,7 @@ mod cache;
 mod calendar;
 mod catalog;
 mod codec;
+mod commit;
 mod compact;
 mod destroy;
 mod directory;
