@@ -10,7 +10,7 @@ use object_store::ObjectStoreExt;
 use veritwin_domain::{DAY_MICROS, DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError, ShredUnit};
 
-use crate::catalog::{Catalog, LatestPlace, Pack, Section, Window};
+use crate::catalog::{LatestPlace, Pack, Section, Window};
 use crate::codec::Encoder;
 use crate::commit::{commit, put_packs};
 use crate::engine::{Commits, Engine, Inner};
