@@ -12,6 +12,7 @@ mod level;
 mod passkey;
 pub mod password;
 mod primitive;
+mod provider;
 mod ring;
 mod root;
 mod scope;
@@ -31,6 +32,11 @@ pub use level::{KEY_LEVELS_OFFERED, KeyLevel};
 pub use passkey::PasskeyKey;
 pub use primitive::{
     ChecksumAlgorithm, SecretKey, Sha256, SystemRng, constant_time_eq, hmac_sha256, sha256,
+};
+pub use provider::{
+    KeyCall, KeyMetadata, KeyProtection, KeyProvider, PROVIDER_CIPHERTEXT_BYTES_MAX,
+    PROVIDER_CREDENTIAL_BYTES_MAX, PROVIDER_TEXT_BYTES_MAX, PROVIDER_TIMEOUT, ProviderAnswer,
+    ProviderConnector, ProviderError, ProviderKind, ProviderSettings,
 };
 pub use ring::{DEK_CACHE_MAX, KEK_CACHE_MAX};
 pub use root::{KekContext, PlatformFile, RootDescription, RootProvider};
