@@ -2,10 +2,13 @@
 //! record, signing, passwords and tokens. The only crate that touches ciphers (`verify` checks
 //! signatures and hashes by itself). It refuses to seal without a stated tenant and data class.
 
+mod above;
 mod dek;
 mod entry;
 mod error;
 mod file;
+mod held;
+mod import;
 mod jose;
 mod journal;
 mod level;
@@ -18,15 +21,19 @@ mod root;
 mod scope;
 mod service;
 mod signing;
+mod spool;
 mod status;
 pub mod tail;
 pub mod token;
 pub mod totp;
 mod wire;
 
+pub use above::{BROUGHT_FINGERPRINT_BYTES, brought_fingerprint};
 pub use dek::{Dek, TAG_BYTES, open_value, seal_value, sealed_dek_id};
 pub use error::KeyError;
 pub use file::{FileHeader, FileKey, FileSealer};
+pub use held::{NewAbove, NewKek, SPOOL_DAYS_AHEAD, WrappedKek};
+pub use import::{IMPORT_BYTES_MAX, ImportKey, ImportWrapping};
 pub use jose::{JoseAlgorithm, JoseKey};
 pub use level::{KEY_LEVELS_OFFERED, KeyLevel};
 pub use passkey::PasskeyKey;
@@ -43,6 +50,7 @@ pub use root::{KekContext, PlatformFile, RootDescription, RootProvider};
 pub use scope::{Aad, DataClass, DekId, DekScope, Epoch, ShredUnit};
 pub use service::KeyService;
 pub use signing::{SigningKey, verify_signature};
+pub use spool::{SPOOL_WRAP_BYTES, SpoolKey, Writing};
 pub use status::{
     ClassStatus, DayKey, DekSummary, Destruction, DestructionMethod, KeyState, KeyStatus, Rotation,
 };
