@@ -31,6 +31,8 @@ fn key_views(owner: &str, status: &veritwin_keys::KeyStatus) -> Vec<KeyView> {
     let state = match status.state {
         KeyState::Active => "active".to_owned(),
         KeyState::Revoked { since } => format!("revoked since {since}"),
+        KeyState::Silent { since } => format!("key service silent since {since}"),
+        KeyState::Gone { at } => format!("destroyed where it was held, known at {at}"),
         KeyState::Destroyed { at } => format!("destroyed at {at}"),
     };
     let view =

@@ -45,6 +45,8 @@ pub(crate) enum Entry {
     Spool(DekId, [u8; 32]),
     /// The key that the customer holds was destroyed where it was held.
     Gone(TenantId, Timestamp),
+    /// The id of the certificate that tells how a tenant's keys ended.
+    Certificate(TenantId, String),
 }
 
 impl Entry {
@@ -107,6 +109,11 @@ impl Entry {
                 out.extend_from_slice(tenant.as_bytes());
                 put_time(out, *at);
             }
+            Self::Certificate(tenant, id) => {
+                out.push(11);
+                out.extend_from_slice(tenant.as_bytes());
+                put_short_bytes(out, id.as_bytes());
+            }
         }
     }
 
@@ -143,6 +150,11 @@ impl Entry {
             8 => Self::Above(tenant(reader)?, Above::decode(reader)?),
             9 => Self::Spool(DekId::from_bytes(reader.array()?), reader.array()?),
             10 => Self::Gone(tenant(reader)?, time(reader)?),
+            11 => {
+                let tenant = tenant(reader)?;
+                let id = std::str::from_utf8(reader.short_bytes()?).ok()?.to_owned();
+                Self::Certificate(tenant, id)
+            }
             _ => return None,
         })
     }
@@ -183,6 +195,7 @@ pub(crate) struct State {
     pub(crate) above: HashMap<TenantId, Above>,
     pub(crate) spools: HashMap<DekId, [u8; 32]>,
     pub(crate) gone: HashMap<TenantId, Timestamp>,
+    pub(crate) certificates: HashMap<TenantId, String>,
 }
 
 impl State {
@@ -229,6 +242,9 @@ impl State {
             Entry::Gone(tenant, at) => {
                 self.gone.insert(tenant, at);
             }
+            Entry::Certificate(tenant, id) => {
+                self.certificates.insert(tenant, id);
+            }
         }
     }
 
@@ -244,6 +260,8 @@ impl State {
         let above = self.above.iter().map(|(id, above)| Entry::Above(*id, above.clone()));
         let spools = self.spools.iter().map(|(id, public)| Entry::Spool(*id, *public));
         let gone = self.gone.iter().map(|(id, at)| Entry::Gone(*id, *at));
+        let certificates = self.certificates.iter();
+        let certificates = certificates.map(|(id, text)| Entry::Certificate(*id, text.clone()));
         keks.chain(deks)
             .chain(destroyed)
             .chain(tenants)
@@ -252,15 +270,16 @@ impl State {
             .chain(above)
             .chain(spools)
             .chain(gone)
+            .chain(certificates)
     }
 
     /// Fails for a tenant that never had keys, or has them no more.
     pub(crate) fn check_known(&self, owner: Owner) -> Result<(), KeyError> {
         match self.key_state(owner)? {
-            KeyState::Destroyed { at } => {
-                Err(owner
-                    .map_or(KeyError::Poisoned, |tenant| KeyError::TenantDestroyed { tenant, at }))
-            }
+            KeyState::Destroyed { at } => Err(match owner {
+                Some(tenant) => self.tenant_destroyed(tenant, at),
+                None => KeyError::Poisoned,
+            }),
             KeyState::Active
             | KeyState::Revoked { .. }
             | KeyState::Silent { .. }
@@ -268,13 +287,18 @@ impl State {
         }
     }
 
+    /// Why nothing of a tenant can be done any more.
+    pub(crate) fn tenant_destroyed(&self, tenant: TenantId, at: Timestamp) -> KeyError {
+        let certificate = self.certificates.get(&tenant).cloned();
+        KeyError::TenantDestroyed { tenant, at, certificate }
+    }
+
     /// Fails unless the owner's keys may be used now.
     pub(crate) fn check_usable(&self, owner: Owner) -> Result<(), KeyError> {
         self.check_known(owner)?;
-        if let Some((tenant, at)) =
-            owner.and_then(|tenant| Some((tenant, *self.gone.get(&tenant)?)))
-        {
-            return Err(KeyError::Gone { tenant, at });
+        if let Some((tenant, at)) = owner.and_then(|id| Some((id, *self.gone.get(&id)?))) {
+            let certificate = self.certificates.get(&tenant).cloned();
+            return Err(KeyError::Gone { tenant, at, certificate });
         }
         match owner.and_then(|tenant| Some((tenant, *self.revoked.get(&tenant)?))) {
             Some((tenant, since)) => Err(KeyError::Revoked { tenant, since }),

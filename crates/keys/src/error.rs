@@ -71,6 +71,8 @@ pub enum KeyError {
         tenant: TenantId,
         /// When the platform learned of it.
         at: Timestamp,
+        /// The certificate that tells of it, if there is one.
+        certificate: Option<String>,
     },
     /// The key above the tenant's KEK is not the platform's: only with it can this be done.
     #[error("the key above those of tenant {0} is the customer's, and is needed for this")]
@@ -85,6 +87,8 @@ pub enum KeyError {
         tenant: TenantId,
         /// When.
         at: Timestamp,
+        /// The certificate that tells of it, if there is one.
+        certificate: Option<String>,
     },
     /// The key was destroyed, for ever.
     #[error("key {id} was destroyed at {at}")]

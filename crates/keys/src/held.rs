@@ -18,6 +18,8 @@ use crate::{
 /// Days for which the log's keys of a tenant with a held key are made ahead: for so long its
 /// readings are taken while its key service is silent.
 pub const SPOOL_DAYS_AHEAD: i64 = 7;
+/// Longest id of a certificate of destruction, in bytes.
+const CERTIFICATE_ID_BYTES_MAX: usize = 128;
 
 /// What is known in memory of a tenant whose key is held elsewhere.
 #[derive(Debug)]
@@ -95,8 +97,13 @@ impl Inner {
     /// Makes what is known in memory of a tenant agree with the keyring.
     pub(crate) fn refresh_held(&self, ring: &Ring, tenant: TenantId) {
         let mut cache = self.cache.write();
-        let is_held = ring.state.level(Some(tenant)) == KeyLevel::Held
-            && ring.state.check_usable(Some(tenant)).is_ok();
+        let is_denied = ring.state.check_usable(Some(tenant)).is_err();
+        if is_denied {
+            cache.denied.insert(tenant);
+        } else {
+            cache.denied.remove(&tenant);
+        }
+        let is_held = ring.state.level(Some(tenant)) == KeyLevel::Held && !is_denied;
         if !is_held {
             cache.held.remove(&tenant);
             return;
@@ -352,6 +359,7 @@ impl KeyService {
         let at = self.0.clock.now();
         ring.commit_by_rewrite(vec![Entry::Above(tenant, above), Entry::Revoked(tenant, at)])?;
         self.0.wipe(&mut ring, tenant);
+        self.0.refresh_held(&ring, tenant);
         Ok(())
     }
 
@@ -371,6 +379,7 @@ impl KeyService {
         let kind = AboveKind::Brought { fingerprint: *fingerprint, wrapped };
         let above = Above { kind, since: *since };
         ring.commit(vec![Entry::Above(tenant, above), Entry::Restored(tenant)])?;
+        self.0.refresh_held(&ring, tenant);
         self.0.changes.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
@@ -388,6 +397,34 @@ impl KeyService {
         self.0.wipe(&mut ring, tenant);
         self.0.refresh_held(&ring, tenant);
         Ok(())
+    }
+
+    /// Keeps the id of the certificate that tells how a tenant's keys ended; refusals name it.
+    pub fn note_certificate(&self, tenant: TenantId, id: &str) -> Result<(), KeyError> {
+        if id.is_empty() || id.len() > CERTIFICATE_ID_BYTES_MAX {
+            return Err(KeyError::Format {
+                expected: "certificate id",
+                reason: "it is empty or longer than 128 bytes",
+            });
+        }
+        self.0.ring.lock().commit(vec![Entry::Certificate(tenant, id.to_owned())])
+    }
+
+    /// Fails if nothing of a tenant may be read now, and says why. Cheap while all is well.
+    pub fn check(&self, tenant: TenantId) -> Result<(), KeyError> {
+        {
+            let cache = self.0.cache.read();
+            if !cache.denied.contains(&tenant) {
+                let is_fresh = cache.is_fresh(Some(tenant), self.0.clock.as_ref());
+                return if is_fresh { Ok(()) } else { Err(KeyError::Silent(tenant)) };
+            }
+        }
+        self.0.ring.lock().state.check_usable(Some(tenant))
+    }
+
+    /// Whether a tenant's key is held elsewhere and may be asked for.
+    pub fn is_held(&self, tenant: TenantId) -> bool {
+        self.0.cache.read().held.contains_key(&tenant)
     }
 
     /// Counts up whenever keys of some tenant are withheld or given back: what was opened with

@@ -56,6 +56,8 @@ pub(crate) struct Cache {
     pub(crate) by_id: HashMap<DekId, Dek>,
     /// Tenants whose key is held elsewhere and may be asked for.
     pub(crate) held: HashMap<TenantId, Held>,
+    /// Tenants whose keys are revoked, gone or destroyed.
+    pub(crate) denied: HashSet<TenantId>,
 }
 
 impl Cache {
@@ -167,8 +169,11 @@ impl Inner {
                 inner.create_kek(&mut ring, None)?;
             }
             compact(&mut ring, wrapped_count > live_count)?;
-            let above: Vec<TenantId> = ring.state.above.keys().copied().collect();
-            for tenant in above {
+            let state = &ring.state;
+            let odd = state.above.keys().chain(state.revoked.keys()).chain(state.gone.keys());
+            let odd = odd.chain(state.tenants_destroyed.keys());
+            let odd: HashSet<TenantId> = odd.copied().collect();
+            for tenant in odd {
                 inner.refresh_held(&ring, tenant);
             }
         }

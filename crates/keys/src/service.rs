@@ -47,7 +47,7 @@ impl KeyService {
     pub fn create_tenant(&self, tenant: TenantId) -> Result<(), KeyError> {
         let mut ring = self.0.ring.lock();
         if let Some(at) = ring.state.tenants_destroyed.get(&tenant) {
-            return Err(KeyError::TenantDestroyed { tenant, at: *at });
+            return Err(ring.state.tenant_destroyed(tenant, *at));
         }
         if ring.state.keks.contains_key(&Some(tenant)) {
             return Ok(());
