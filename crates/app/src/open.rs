@@ -66,6 +66,10 @@ pub struct Config {
     pub outbound: Outbound,
     /// Which authority certificates of host names are fetched from.
     pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
+    /// What reaches the services that hold customers' keys; without it no key is held elsewhere.
+    pub key_services: Option<Arc<dyn veritwin_keys::ProviderConnector>>,
+    /// Most that is written for one tenant while its key service is silent, in bytes.
+    pub spool_bytes_max: u64,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
     /// How often people, programs, devices and tenants may ask and send.
@@ -106,6 +110,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) keys: KeyService,
+    pub(crate) key_board: crate::customer_keys::KeyBoard,
     pub(crate) store: Metastore,
     pub(crate) log: FileLog,
     pub(crate) engine: Arc<Engine>,
@@ -232,6 +237,7 @@ fn log_config(config: &Config, keys: &KeyService, rng: &Arc<dyn Rng>) -> LogConf
     let mut log = LogConfig::new(folder, keys.clone(), clock, Arc::clone(rng));
     log.group_commit_delay = config.group_commit_delay;
     log.file_bytes_max = config.log_file_bytes_max;
+    log.spool_bytes_max = config.spool_bytes_max;
     log
 }
 
@@ -333,6 +339,7 @@ impl App {
         let inner = Inner {
             started_at: clock.now(),
             keys,
+            key_board: crate::customer_keys::KeyBoard::new(config.key_services.clone()),
             store,
             log,
             engine,
@@ -408,6 +415,7 @@ impl App {
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();
+        self.start_key_keeper();
         self.start_ledger();
         self.start_promises();
         self.tell_rest_shortened();

@@ -62,6 +62,8 @@ pub(crate) fn app_config_at(
         mail,
         outbound: outbound(config)?,
         acme: acme(config)?,
+        key_services: None,
+        spool_bytes_max: config.log.spool_bytes_max,
         geo_database: geo_database(config, data, kind.demo)?,
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),

@@ -245,6 +245,8 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         clock: Arc::<ManualClock>::clone(clock),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
+        key_services: None,
+        spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),

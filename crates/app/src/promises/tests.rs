@@ -93,6 +93,8 @@ pub(crate) async fn platform(root: &Path) -> App {
         clock: Arc::new(SystemClock::new()),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
+        key_services: None,
+        spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),
