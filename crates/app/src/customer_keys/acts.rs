@@ -2,6 +2,9 @@
 //! it back to the platform, change its version, take it away and give it back. Each act is written
 //! down with what was before; one that cannot be taken back asks for proof again.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
@@ -52,7 +55,7 @@ impl App {
         Err(Error::Forbidden(format!("the plan's key level is below \"{wanted}\"")))
     }
 
-    fn connect_key(&self, settings: &ProviderSettings) -> Result<std::sync::Arc<dyn KeyProvider>> {
+    fn connect_key(&self, settings: &ProviderSettings) -> Result<Arc<dyn KeyProvider>> {
         self.0.key_board.connector.connect(settings).map_err(at_service)
     }
 
@@ -111,6 +114,7 @@ impl App {
         let change = StoredChange {
             level: KeyLevel::Held.as_str().to_owned(),
             since_micros: context.at.as_micros(),
+            version: self.0.keys.status(Some(tenant))?.kek_version + 1,
             service: Some(service),
             problem: None,
         };
@@ -124,34 +128,30 @@ impl App {
     /// it does nothing twice.
     pub(super) async fn finish_hold(&self, tenant: TenantId) -> Result<()> {
         let book = self.key_book(tenant).await?;
-        let Some(StoredChange { service: Some(service), .. }) = book.change else {
+        let Some(StoredChange { service: Some(service), version, .. }) = book.change else {
             return self.change_key_book(tenant, |book| book.change = None).await;
         };
-        // The settings first: once the key is wrapped there, it has to be found again.
-        let before = book.service;
-        let is_there =
-            self.0.keys.level(tenant) == KeyLevel::Held && before.as_ref() == Some(&service);
+        let status = self.0.keys.status(Some(tenant))?;
+        let is_there = status.level == KeyLevel::Held && status.kek_version >= version;
         if !is_there {
             let provider = self.connect_key(&service.settings()?)?;
             let kek = self.0.keys.new_kek(tenant)?;
             let call = self.key_call(tenant, kek.context().associated_data());
             let wrapped = answer(provider.wrap(&call, kek.secret().expose()));
             let wrapped = wrapped.await.map_err(at_service)?;
-            let stored = service.clone();
-            self.change_key_book(tenant, |book| book.service = Some(stored)).await?;
-            let fresh_until = self
-                .clock()
-                .monotonic()
-                .saturating_add(std::time::Duration::from_secs(service.ttl_s.max(1)));
-            let above = NewAbove::Held { wrapped, fresh_until };
-            if let Err(error) = self.install_kek(kek, above).await {
-                // The key is where it was.
-                self.change_key_book(tenant, |book| book.service = before).await?;
-                return Err(error);
-            }
+            let fresh_until = self.fresh_for(service.ttl_s);
+            self.install_kek(kek, NewAbove::Held { wrapped, fresh_until }).await?;
         }
         self.0.key_board.forget(tenant);
-        self.change_key_book(tenant, |book| book.change = None).await
+        self.change_key_book(tenant, |book| {
+            book.service = Some(service);
+            book.change = None;
+        })
+        .await
+    }
+
+    fn fresh_for(&self, ttl_s: u64) -> Duration {
+        self.clock().monotonic().saturating_add(Duration::from_secs(ttl_s.max(1)))
     }
 
     /// The keyring is written anew by it, on a thread that may block.
@@ -225,7 +225,11 @@ impl App {
     }
 
     async fn rotate_held(&self, tenant: TenantId) -> Result<Rotation> {
-        let Some(service) = self.key_book(tenant).await?.service else {
+        let book = self.key_book(tenant).await?;
+        if book.change.is_some() {
+            return Err(Error::Conflict("a change of the key's level is on its way".to_owned()));
+        }
+        let Some(service) = book.service else {
             return Err(Error::Internal("a held key has no service".to_owned()));
         };
         let provider = self.connect_key(&service.settings()?)?;
@@ -233,8 +237,7 @@ impl App {
         let call = self.key_call(tenant, kek.context().associated_data());
         let wrapped = answer(provider.wrap(&call, kek.secret().expose()));
         let wrapped = wrapped.await.map_err(at_service)?;
-        let ttl = std::time::Duration::from_secs(service.ttl_s.max(1));
-        let fresh_until = self.clock().monotonic().saturating_add(ttl);
+        let fresh_until = self.fresh_for(service.ttl_s);
         self.install_kek(kek, NewAbove::Held { wrapped, fresh_until }).await
     }
 

@@ -43,6 +43,8 @@ pub(super) struct StoredService {
 pub(super) struct StoredChange {
     pub(super) level: String,
     pub(super) since_micros: i64,
+    /// The version of the tenant's key from which on the change is done.
+    pub(super) version: u32,
     /// The service that the key will be held at.
     pub(super) service: Option<StoredService>,
     pub(super) problem: Option<String>,
@@ -97,6 +99,15 @@ impl StoredService {
             "place": self.place,
             "ttl_s": self.ttl_s,
         })
+    }
+}
+
+impl KeyBook {
+    /// The service that wrapped this version of the tenant's key: until it is noted as the
+    /// tenant's, that of a change.
+    pub(super) fn service_of(&self, version: u32) -> Option<&StoredService> {
+        let changed = self.change.as_ref().filter(|change| change.version <= version);
+        changed.and_then(|change| change.service.as_ref()).or(self.service.as_ref())
     }
 }
 

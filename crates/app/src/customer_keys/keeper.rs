@@ -174,8 +174,9 @@ impl App {
         {
             return Ok((Arc::clone(provider), known.ttl));
         }
+        let version = self.0.keys.status(Some(tenant))?.kek_version;
         let book = self.key_book(tenant).await?;
-        let Some(service) = book.service else {
+        let Some(service) = book.service_of(version) else {
             return Err(Error::Internal("a held key has no service".to_owned()));
         };
         let provider = self
