@@ -268,7 +268,7 @@ impl App {
         revoked.await.map_err(stopped)??;
         self.0.key_board.forget(tenant);
         self.wipe_tenant(tenant);
-        self.note(context, Action::KeyManage, &resource, "key_revoked");
+        self.note(context, Action::KeyManage, &resource, "done");
         Ok(())
     }
 
@@ -292,7 +292,7 @@ impl App {
             self.ask_key(tenant).await;
         }
         self.alert_sources_changed(tenant);
-        self.note(context, Action::KeyManage, &resource, "key_restored");
+        self.note(context, Action::KeyManage, &resource, "done");
         self.0.keys.check(tenant).map_err(Error::from)
     }
 }

@@ -72,7 +72,7 @@ impl App {
         let view =
             KeyImportView { id: import.id.clone(), public_key_pem: pem(key.public_der()), ends_at };
         self.change_key_book(tenant, |book| book.import = Some(import)).await?;
-        self.note(context, Action::KeyManage, &resource, "key_import_begun");
+        self.note(context, Action::KeyManage, &resource, "done");
         Ok(view)
     }
 
@@ -117,7 +117,7 @@ impl App {
                 return Err(Error::Conflict(detail.to_owned()));
             }
             self.alert_sources_changed(tenant);
-            self.note(context, Action::KeyManage, &resource, "key_restored");
+            self.note(context, Action::KeyManage, &resource, "done");
             return Ok(());
         }
         let after = json!({"level": KeyLevel::Brought.as_str(), "fingerprint": fingerprint});

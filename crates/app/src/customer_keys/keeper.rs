@@ -70,7 +70,7 @@ impl App {
             for tenant in self.0.keys.lapse() {
                 tracing::warn!(%tenant, "a customer's key service is silent past the key's time");
                 self.wipe_tenant(tenant);
-                self.record_key(tenant, "key_silent").await;
+                self.record_key(tenant, ("failed", "silent")).await;
             }
             if turns.is_multiple_of(CHANGES_TURNS)
                 && let Err(error) = self.resume_key_changes().await
@@ -117,7 +117,7 @@ impl App {
                             tracing::info!(%tenant, "a customer's key is within reach");
                             self.alert_sources_changed(tenant);
                             self.0.live.publish(tenant, || LiveEvent::Access);
-                            self.record_key(tenant, "key_returned").await;
+                            self.record_key(tenant, ("done", "returned")).await;
                         }
                     }
                     Err(error) => self.note_silence(tenant, &error.to_string()),
@@ -131,7 +131,7 @@ impl App {
                 tracing::warn!(%tenant, "a customer's key service refuses the key");
                 self.0.key_board.forget(tenant);
                 self.wipe_tenant(tenant);
-                self.record_key(tenant, "key_revoked").await;
+                self.record_key(tenant, ("denied", "refused")).await;
             }
             Err(Missing::Service(ProviderError::Destroyed)) => {
                 if let Err(error) = self.0.keys.note_gone(tenant) {
@@ -141,7 +141,7 @@ impl App {
                 tracing::warn!(%tenant, "a customer's key was destroyed where it was held");
                 self.0.key_board.forget(tenant);
                 self.wipe_tenant(tenant);
-                self.record_key(tenant, "key_destroyed").await;
+                self.record_key(tenant, ("not_found", "destroyed")).await;
             }
             Err(Missing::Service(error)) => self.note_silence(tenant, &error.to_string()),
             Err(Missing::Here(error)) => self.note_silence(tenant, &error.to_string()),
@@ -237,7 +237,7 @@ impl App {
 
     /// Leaves a record of what became of a tenant's key. Its envelope is the platform's, so that
     /// it is written although the tenant's key is away.
-    async fn record_key(&self, tenant: TenantId, outcome: &'static str) {
+    async fn record_key(&self, tenant: TenantId, (outcome, kind): (&str, &'static str)) {
         let context = self.job(jobs::SECURITY);
         let written = async {
             let tx = self.0.store.begin_platform(&context).await?;
@@ -246,9 +246,9 @@ impl App {
             Ok::<_, Error>(tx.commit().await?)
         };
         if let Err(error) = written.await {
-            tracing::warn!(%tenant, %error, outcome, "what became of a key was not recorded");
+            tracing::warn!(%tenant, %error, kind, "what became of a key was not recorded");
         }
-        metrics::counter!("veritwin_customer_keys", "outcome" => outcome).increment(1);
+        metrics::counter!("veritwin_customer_key_events_total", "kind" => kind).increment(1);
     }
 
     /// Takes up changes of level that a stop or an outage cut off.
