@@ -25,6 +25,9 @@ pub const KEY_TTL_DEFAULT_S: u64 = 60;
 /// The longest that may be chosen; 0 may be, too.
 pub const KEY_TTL_MAX_S: u64 = 300;
 
+/// What has to be said to take a tenant's keys away.
+pub const KEY_REVOKE_WORD: &str = "revoke";
+
 /// A service that shall hold a tenant's key.
 #[derive(Debug, Clone)]
 pub struct KeyServiceInput {
@@ -47,12 +50,12 @@ fn stopped<T>(_: T) -> Error {
 }
 
 impl App {
-    fn check_key_plan(&self, tenant: TenantId, level: KeyLevel) -> Result<()> {
+    pub(super) fn check_key_plan(&self, tenant: TenantId, level: KeyLevel) -> Result<()> {
         if self.plan_key_level(tenant) >= level {
             return Ok(());
         }
         let wanted = level.as_str();
-        Err(Error::Forbidden(format!("the plan's key level is below \"{wanted}\"")))
+        Err(Error::Conflict(format!("the plan's key level is below \"{wanted}\"")))
     }
 
     fn connect_key(&self, settings: &ProviderSettings) -> Result<Arc<dyn KeyProvider>> {
@@ -244,8 +247,12 @@ impl App {
     /// Takes the tenant's keys away: nothing can be read or written until they are given back. A
     /// key that was brought is written out of the keyring: only who brought it can give it back.
     #[boxed]
-    pub async fn revoke_keys(&self, context: &OpContext) -> Result<()> {
+    pub async fn revoke_keys(&self, context: &OpContext, confirm: &str) -> Result<()> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
+        if confirm != KEY_REVOKE_WORD {
+            let detail = format!("expected the word `{KEY_REVOKE_WORD}`");
+            return Err(Error::invalid_at("confirm", detail));
+        }
         let tenant = context.tenant;
         let _turn = self.0.key_board.changes.lock().await;
         let level = self.0.keys.level(tenant);

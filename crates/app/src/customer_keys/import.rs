@@ -1,16 +1,17 @@
 //! Bringing a key: the platform shows a public key once, for a day; the customer wraps a key of
 //! 256 bits under it. The private key is used once, whatever comes of it.
 
+use std::time::Duration;
+
 use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use std::time::Duration;
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, TenantId};
+use veritwin_domain::OpContext;
 use veritwin_keys::{
-    Aad, DataClass, DekScope, ImportKey, ImportWrapping, KeyLevel, KeyState, NewAbove,
-    sealed_dek_id,
+    Aad, DataClass, DekScope, IMPORT_BYTES_MAX, ImportKey, ImportWrapping, KeyLevel, KeyState,
+    NewAbove, sealed_dek_id,
 };
 
 use super::book::StoredImport;
@@ -42,19 +43,12 @@ fn stopped<T>(_: T) -> Error {
 }
 
 impl App {
-    fn check_import_plan(&self, tenant: TenantId) -> Result<()> {
-        if self.plan_key_level(tenant) >= KeyLevel::Brought {
-            return Ok(());
-        }
-        Err(Error::Forbidden("the plan's key level is below \"brought\"".to_owned()))
-    }
-
     /// Makes a wrapping key for one import. One that was waiting is good no more.
     #[boxed]
     pub async fn begin_key_import(&self, context: &OpContext) -> Result<KeyImportView> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
-        self.check_import_plan(tenant)?;
+        self.check_key_plan(tenant, KeyLevel::Brought)?;
         let _turn = self.0.key_board.changes.lock().await;
         // Seconds of CPU: one at a time, as its turn is held.
         let made = tokio::task::spawn_blocking(ImportKey::generate);
@@ -84,16 +78,20 @@ impl App {
         context: &OpContext,
         id: &str,
         wrapping: ImportWrapping,
-        wrapped: &[u8],
+        wrapped: &str,
     ) -> Result<()> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
-        self.check_import_plan(tenant)?;
+        self.check_key_plan(tenant, KeyLevel::Brought)?;
         let _turn = self.0.key_board.changes.lock().await;
         let known = self.key_book(tenant).await?.import;
         let known = known.filter(|known| known.id == id && known.ends_at() > context.at);
         let Some(known) = known else {
             return Err(Error::NotFound("no such import waits for a key"));
+        };
+        let Some(wrapped) = STANDARD.decode(wrapped).ok().filter(|it| it.len() <= IMPORT_BYTES_MAX)
+        else {
+            return Err(Error::invalid_at("wrapped_key", "expected base 64"));
         };
         self.change_key_book(tenant, |book| book.import = None).await?;
         let damaged = |_| Error::Internal("a stored import key is damaged".to_owned());
@@ -101,7 +99,6 @@ impl App {
         let dek = self.0.keys.dek_by_id(sealed_dek_id(&sealed)?)?;
         let aad = Aad::new(None, DataClass::Blob, SEALED_FOR);
         let import = ImportKey::from_sealed(&dek, aad, &sealed)?;
-        let wrapped = wrapped.to_vec();
         let opened = tokio::task::spawn_blocking(move || import.unwrap(wrapping, &wrapped));
         let Ok(key) = opened.await.map_err(stopped)? else {
             let detail = "it does not hold a key of 256 bits under this wrapping key";

@@ -23,7 +23,7 @@ use veritwin_keys::{
 use crate::activity::actor_text;
 use crate::{App, Result};
 
-pub use acts::{KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S, KeyServiceInput};
+pub use acts::{KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S, KeyServiceInput};
 pub use import::KEY_IMPORT_LIFE;
 pub use view::{CustomerKeyView, KeyChangeView, KeyImportView, KeyServiceView, KeyTestView};
 

@@ -97,7 +97,7 @@ pub enum TenantRank {
 }
 
 /// Whether a tenant is served.
-pub use veritwin_keys::KeyLevel;
+pub use veritwin_keys::{ImportWrapping, KeyLevel, ProviderKind, ProviderSettings};
 pub use veritwin_metastore::{RetentionWait, TenantState as Service, Waits};
 
 /// Who answers for a tenant.
