@@ -116,7 +116,9 @@ impl App {
     /// The key level that a tenant's plan pays for.
     pub(super) fn plan_key_level(&self, tenant: veritwin_domain::TenantId) -> KeyLevel {
         let tree = self.0.tree.read();
-        tree.plan(tenant).and_then(|plan| plan.limits.key_level).unwrap_or_default()
+        // Without a plan nothing is limited.
+        let plan = tree.plan(tenant).map(|plan| plan.limits.key_level.unwrap_or_default());
+        plan.unwrap_or(KeyLevel::Held)
     }
 
     /// The key above the tenant's keys.
