@@ -25,7 +25,7 @@ pub struct KekContext {
 }
 
 impl KekContext {
-    fn aad(&self) -> Vec<u8> {
+    pub(crate) fn aad(&self) -> Vec<u8> {
         let mut aad = b"kek".to_vec();
         encode_owner(self.tenant, &mut aad);
         aad.extend_from_slice(&self.version.to_le_bytes());
@@ -54,7 +54,7 @@ pub trait RootProvider: Send + Sync + fmt::Debug {
     fn describe(&self) -> RootDescription;
 }
 
-const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
+pub(crate) const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
 const ROOT_BYTES: usize = 32;
 
 /// A 32-byte root key in a file with mode 0600.
