@@ -30,6 +30,8 @@ const NAMESPACE_HEADER: &str = "x-vault-namespace";
 /// Every request has to say that it is none that a server was tricked into.
 const REQUEST_HEADER: &str = "x-vault-request";
 const NAME_BYTES_MAX: usize = 128;
+/// Longest lease that is relied upon.
+const LEASE_SECONDS_MAX: u64 = 24 * 3600;
 const CIPHERTEXT_PREFIX: &str = "vault:v";
 
 /// One key in one transit engine.
@@ -243,7 +245,8 @@ impl Transit {
             .map_err(|_| invalid("its answer to the login is not Vault's"))?;
         let token = Secret::new(auth.client_token);
         // Three quarters of the lease: clocks and answers take their time.
-        let until = now.saturating_add(Duration::from_secs(auth.lease_duration) * 3 / 4);
+        let lease = Duration::from_secs(auth.lease_duration.min(LEASE_SECONDS_MAX));
+        let until = now.saturating_add(lease * 3 / 4);
         *login.lock() = Some(Login { token: token.clone(), until });
         Ok(token)
     }
