@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{AddressList, Clock, Rng, Secret};
-use veritwin_keys::pkcs11::{Pkcs11Error, Pkcs11Place, Pkcs11Token};
+use veritwin_keys::pkcs11::{Pkcs11Error, Pkcs11Token};
 use veritwin_keys::{KeyError, PassphraseRoot, PlatformFile, RootProvider};
 
 use crate::archive::ClientTrust;
@@ -35,6 +35,7 @@ pub use manage::{
 };
 pub use state::{ProxyCredential, ProxyKey, ProxyKeyState};
 pub use uses::{KeyUse, USE_FILE_BYTES_MAX, UseSummary};
+pub use veritwin_keys::pkcs11::Pkcs11Place;
 
 use counts::{Counts, Rates};
 use listening::accept_all;
