@@ -55,7 +55,7 @@ pub trait RootProvider: Send + Sync + fmt::Debug {
     fn describe(&self) -> RootDescription;
 }
 
-const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
+pub(crate) const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
 const ROOT_BYTES: usize = 32;
 
 /// A 32-byte root key in a file with mode 0600.

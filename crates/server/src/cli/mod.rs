@@ -8,6 +8,7 @@ mod customer_keys;
 mod demo;
 mod doctor;
 mod edge;
+mod keyproxy;
 mod ledger;
 mod operations;
 mod replay;
@@ -79,6 +80,13 @@ enum Command {
         after_help = "Example: veritwin edge run --config /etc/veritwin/edge.toml"
     )]
     Edge(edge::EdgeCommand),
+    /// A key proxy: the program of a customer that holds its own key.
+    #[command(
+        name = "keyproxy",
+        subcommand,
+        after_help = "Example: veritwin keyproxy serve --config /etc/veritwin/keyproxy.toml"
+    )]
+    KeyProxy(keyproxy::KeyProxyCommand),
     /// Administrators.
     #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
@@ -302,6 +310,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
         Command::Edge(command) => edge::run(command),
+        Command::KeyProxy(command) => keyproxy::run(command),
         Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
             commands::admin_link(&place, tenant, platform, support)
         }
