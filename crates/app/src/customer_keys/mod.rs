@@ -16,9 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use veritwin_access::Action;
 use veritwin_domain::{ActorKind, OpContext, Purpose, TenantId, Timestamp};
-use veritwin_keys::{
-    KeyProvider, ProviderConnector, ProviderError, ProviderKind, ProviderSettings,
-};
+use veritwin_keys::{KeyProvider, ProviderConnector};
 
 use crate::activity::actor_text;
 use crate::{App, Result};
@@ -29,23 +27,6 @@ pub use view::{CustomerKeyView, KeyChangeView, KeyImportView, KeyServiceView, Ke
 
 /// Key services that are asked at once.
 const ASKED_AT_ONCE_MAX: usize = 32;
-
-/// An installation without adapters to key services.
-#[derive(Debug)]
-pub(crate) struct NoKeyServices;
-
-impl ProviderConnector for NoKeyServices {
-    fn connect(
-        &self,
-        _settings: &ProviderSettings,
-    ) -> std::result::Result<Arc<dyn KeyProvider>, ProviderError> {
-        Err(ProviderError::Invalid("this installation reaches no key service".to_owned()))
-    }
-
-    fn kinds(&self) -> &'static [ProviderKind] {
-        &[]
-    }
-}
 
 /// What is known of the service that holds one tenant's key.
 #[derive(Debug, Default)]
@@ -82,9 +63,9 @@ pub(crate) struct KeyBoard {
 }
 
 impl KeyBoard {
-    pub(crate) fn new(connector: Option<Arc<dyn ProviderConnector>>) -> Self {
+    pub(crate) fn new(connector: impl ProviderConnector + 'static) -> Self {
         Self {
-            connector: connector.unwrap_or_else(|| Arc::new(NoKeyServices)),
+            connector: Arc::new(connector),
             known: Mutex::default(),
             reasons: Mutex::default(),
             asking: Mutex::default(),

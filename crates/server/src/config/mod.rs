@@ -149,6 +149,11 @@ pub(crate) struct Keys {
     /// Folder of the root keys, outside the data directory. Default: `$CREDENTIALS_DIRECTORY`
     /// under systemd, else the user's configuration folder.
     pub(crate) root_dir: Option<PathBuf>,
+    /// A file with a passphrase that the root key is made of: nothing of it is stored then. Chosen
+    /// before the first start.
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// PKCS#11 modules that customers' keys may be in: code that runs inside the platform.
+    pub(crate) pkcs11_modules: Vec<PathBuf>,
 }
 
 /// `[database]`
