@@ -180,7 +180,7 @@ fn a_held_key_that_is_refused_closes_within_its_time_and_opens_by_an_act_only() 
     }
     let sent = client.publish(TELEMETRY, reading(2, json!(3)).to_string().as_bytes());
     assert_eq!(sent.0, NOT_AUTHORIZED, "{}", sent.1);
-    tenant.send(device, &reading(2, json!(3))).problem(403);
+    assert_eq!(tenant.send(device, &reading(2, json!(3))).status, 403);
     // The service gives the key again, and nobody asks it.
     world.proxy.ask(&world.platform, &["key", "enable", "building-7", "--json"]);
     world.ask().problem(403);
@@ -213,8 +213,9 @@ fn what_comes_while_the_key_service_is_away_is_there_afterwards_and_not_before()
     let (code, reason) = refused.expect("the spool has a bound");
     assert_eq!(code, QUOTA_EXCEEDED, "{reason}");
     assert!(acknowledged.len() > 20, "{}", acknowledged.len());
-    let busy = world.tenant.send(&world.device, &reading(3000, json!(1))).problem(429);
-    assert!(busy["detail"].as_str().unwrap().contains("spool_bytes_max"), "{busy}");
+    let busy = world.tenant.send(&world.device, &reading(3000, json!(1)));
+    assert_eq!(busy.status, 429, "{}", busy.text());
+    assert!(busy.text().contains("spool_bytes_max"), "{}", busy.text());
     world.ask().problem(503);
     // Killed and started again while the key is away: nothing acknowledged is lost by it.
     world.platform.kill();
