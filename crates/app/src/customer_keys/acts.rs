@@ -158,7 +158,7 @@ impl App {
     }
 
     /// The keyring is written anew by it, on a thread that may block.
-    pub(super) async fn install_kek(&self, kek: NewKek, above: NewAbove) -> Result<Rotation> {
+    pub(crate) async fn install_kek(&self, kek: NewKek, above: NewAbove) -> Result<Rotation> {
         let keys = self.0.keys.clone();
         let installed = tokio::task::spawn_blocking(move || keys.install_kek(kek, above));
         Ok(installed.await.map_err(stopped)??)

@@ -224,7 +224,7 @@ impl App {
     }
 
     /// Drops what is in memory of a tenant whose key may not be used now.
-    pub(super) fn wipe_tenant(&self, tenant: TenantId) {
+    pub(crate) fn wipe_tenant(&self, tenant: TenantId) {
         self.0.log.forget_recent();
         self.0.engine.set_aside(tenant);
         self.0.store.forget_names(tenant);
