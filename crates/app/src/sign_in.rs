@@ -385,7 +385,7 @@ impl App {
         let lacks_second_factor = !session.second_factor
             && match self.asks_second_factor(&platform, session.tenant).await {
                 // What the tenant asks for cannot be read: the stricter counts.
-                Err(Error::KeyRevoked | Error::KeySilent | Error::Destroyed(_)) => true,
+                Err(Error::KeyRevoked | Error::KeySilent | Error::KeyDestroyed(_)) => true,
                 asks => asks?,
             };
         let sign_in = SignIn {
