@@ -106,7 +106,12 @@ impl App {
     /// Asks a tenant's service for its key, and acts on the answer.
     pub(super) async fn ask_key(&self, tenant: TenantId) {
         let asked_at = self.clock().monotonic();
+        let asked_for = self.0.keys.wrapped_kek(tenant).ok();
         let unwrapped = self.unwrap_kek(tenant).await;
+        if self.0.keys.wrapped_kek(tenant).ok() != asked_for {
+            // Another key, or another service, by now: this answer says nothing of it.
+            return;
+        }
         match unwrapped {
             Ok((version, kek, ttl)) => {
                 let fresh_until = asked_at.saturating_add(ttl.max(SHORTEST));
