@@ -29,6 +29,7 @@ mod connections;
 mod contact;
 mod context;
 mod credential_digests;
+mod customer_keys;
 mod decode_work;
 mod decoders;
 mod desk;
@@ -172,6 +173,10 @@ pub use calls::{
 pub use connections::ConnectionEnd;
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
+};
+pub use customer_keys::{
+    CustomerKeyView, KEY_IMPORT_LIFE, KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S,
+    KeyChangeView, KeyImportView, KeyServiceInput, KeyServiceView, KeyTestView,
 };
 pub use decoders::DecoderCounts;
 pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};

@@ -2,11 +2,14 @@
 //! record, signing, passwords and tokens. The only crate that touches ciphers (`verify` checks
 //! signatures and hashes by itself). It refuses to seal without a stated tenant and data class.
 
+mod above;
 mod dek;
 mod entry;
 mod error;
 mod file;
 mod gcm;
+mod held;
+mod import;
 mod jose;
 mod journal;
 mod level;
@@ -22,16 +25,20 @@ mod scope;
 mod service;
 mod signing;
 mod sigv4;
+mod spool;
 mod status;
 pub mod tail;
 pub mod token;
 pub mod totp;
 mod wire;
 
+pub use above::{BROUGHT_FINGERPRINT_BYTES, brought_fingerprint};
 pub use dek::{Dek, TAG_BYTES, open_value, seal_value, sealed_dek_id};
 pub use error::KeyError;
 pub use file::{FileHeader, FileKey, FileSealer};
 pub use gcm::{GCM_NONCE_BYTES, GcmKey, GcmSealed};
+pub use held::{NewAbove, NewKek, SPOOL_DAYS_AHEAD, WrappedKek};
+pub use import::{IMPORT_BYTES_MAX, ImportKey, ImportWrapping};
 pub use jose::{JoseAlgorithm, JoseKey};
 pub use level::{KEY_LEVELS_OFFERED, KeyLevel};
 pub use passkey::PasskeyKey;
@@ -53,6 +60,7 @@ pub use sigv4::{
     SIGV4_DATE_HEADER, SIGV4_SKEW_SECONDS_MAX, SigV4Claim, SigV4Request, SigV4Scope,
     sigv4_authorization, sigv4_moment,
 };
+pub use spool::{SPOOL_WRAP_BYTES, SpoolKey, Writing};
 pub use status::{
     ClassStatus, DayKey, DekSummary, Destruction, DestructionMethod, KeyState, KeyStatus, Rotation,
 };

@@ -124,13 +124,18 @@ fn create(path: &Path, passphrase: &Secret<String>, rng: &dyn Rng) -> Result<(),
 impl RootProvider for PassphraseRoot {
     fn wrap(&self, context: &KekContext, kek: &SecretKey) -> Result<Vec<u8>, KeyError> {
         let mut out = Vec::with_capacity(76);
-        let aad = context.aad();
+        let aad = context.associated_data();
         seal_salted(&self.key, self.rng.as_ref(), WRAP_LABEL, &aad, kek.expose(), &mut out);
         Ok(out)
     }
 
     fn unwrap(&self, context: &KekContext, wrapped: &[u8]) -> Result<SecretKey, KeyError> {
-        let opened = Zeroizing::new(open_salted(&self.key, WRAP_LABEL, &context.aad(), wrapped)?);
+        let opened = Zeroizing::new(open_salted(
+            &self.key,
+            WRAP_LABEL,
+            &context.associated_data(),
+            wrapped,
+        )?);
         secret_from(&opened)
     }
 

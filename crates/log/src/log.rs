@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::Reading;
+use veritwin_domain::{Reading, TenantId};
 
 use crate::codec;
 use crate::files::{self, Truncation};
@@ -144,6 +144,12 @@ impl FileLog {
     pub fn queued_bytes(&self) -> usize {
         let shared = &self.0.shared;
         shared.config.queue_bytes_max.saturating_sub(shared.room.available_permits())
+    }
+
+    /// Bytes that wait in the log for a tenant's key, as far as this process has written or met
+    /// them.
+    pub fn spooled_bytes(&self, tenant: TenantId) -> u64 {
+        self.0.shared.spooled_bytes(tenant)
     }
 
     /// Drops the recent entries from memory, so that consumers read the files, where entries of a

@@ -246,7 +246,7 @@ impl Engine {
         place: &LatestPlace,
     ) -> Result<(TenantId, Option<Vec<(DeviceId, Latest)>>), TelemetryError> {
         match self.inner.reader.latest(tenant, place).await {
-            Err(error) if error.is_denied() => {
+            Err(error) if error.is_withheld() => {
                 tracing::debug!(%tenant, %error, "latest values stay closed");
                 Ok((tenant, None))
             }

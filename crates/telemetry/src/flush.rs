@@ -56,7 +56,7 @@ impl Engine {
         let outcome = self.flush_frozen(&mut commits, &frozen).await;
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
-            Err(error) if error.is_denied() => {
+            Err(error) if error.is_withheld() => {
                 inner.memory.write().thaw(&frozen, inner.clock.monotonic());
             }
             Err(_) => {}
@@ -82,7 +82,7 @@ impl Engine {
                         inner.memory.write().forget(*tenant);
                         inner.room.notify_waiters();
                     }
-                    Err(error) if error.is_denied() => drop(held.insert(*tenant)),
+                    Err(error) if error.is_withheld() => drop(held.insert(*tenant)),
                     Err(source) => {
                         return Err(TelemetryError::Keys { action: "flush a tenant", source });
                     }

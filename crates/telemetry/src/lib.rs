@@ -8,6 +8,7 @@
 mod aggregate;
 mod cache;
 mod catalog;
+mod catch_up;
 mod codec;
 mod compact;
 mod directory;
