@@ -200,13 +200,12 @@ fn refused(error: GuardError) -> ProviderError {
 }
 
 /// What a status means where the body says nothing that is understood. A key is never taken for
-/// destroyed by a status alone: any server in between can answer 404.
+/// destroyed or refused by a status alone: any server in between can answer 403 or 404.
 pub(super) fn by_status(status: u16) -> ProviderError {
     match status {
         408 | 425 | 429 | 500.. => {
             ProviderError::Unavailable(format!("it answered with status {status}"))
         }
-        401 | 403 => ProviderError::Denied,
         _ => ProviderError::Invalid(format!("an answer that is not understood, status {status}")),
     }
 }
@@ -218,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_alone_destroys_nothing() {
+    fn a_status_alone_destroys_and_denies_nothing() {
         for status in [408, 429, 500, 503, 599] {
             assert!(matches!(by_status(status), ProviderError::Unavailable(_)), "{status}");
         }
