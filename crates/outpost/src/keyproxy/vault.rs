@@ -97,8 +97,9 @@ fn refused(error: Pkcs11Error) -> Refusal {
     tracing::warn!(%error, "the token did not do what was asked");
     match error {
         Pkcs11Error::Unavailable(_) => Refusal::DependencyTimeout,
-        Pkcs11Error::Denied(_) | Pkcs11Error::Invalid(_) => Refusal::Internal,
-        Pkcs11Error::NoKey => Refusal::KeyNotFound,
+        // A key counts as destroyed when somebody said so to the proxy: a token that was exchanged
+        // by mistake destroys nothing.
+        Pkcs11Error::Denied(_) | Pkcs11Error::Invalid(_) | Pkcs11Error::NoKey => Refusal::Internal,
         Pkcs11Error::NotAuthentic => Refusal::InvalidCiphertext,
     }
 }
