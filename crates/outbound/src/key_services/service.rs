@@ -11,6 +11,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use parking_lot::Mutex;
 use veritwin_domain::Secret;
 use veritwin_keys::{KeyCall, ProviderError, ProviderSettings};
+use zeroize::Zeroizing;
 
 use super::KeyServices;
 use super::settings::invalid;
@@ -73,8 +74,7 @@ pub(super) struct Service {
     _entered: Entered,
 }
 
-/// What is sent.
-#[derive(Debug)]
+/// What is sent. It may hold a key, and shows itself nowhere.
 pub(super) struct Outgoing<'a> {
     pub(super) method: Method,
     pub(super) target: &'a Target,
@@ -139,7 +139,7 @@ impl Service {
             method,
             target,
             headers,
-            body: Bytes::from(body),
+            body: Bytes::from_owner(Zeroizing::new(body)),
             reply_bytes_max: KEY_SERVICE_REPLY_BYTES_MAX,
             timeout: self.timeout,
             tls: self.tls.as_ref(),

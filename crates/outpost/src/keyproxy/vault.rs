@@ -184,7 +184,7 @@ impl Vault {
         }
     }
 
-    /// Whether keys can be used: the token lets us in, or a key that is made for it seals and opens.
+    /// Whether keys can be used: the token lets us in, or a key made for this seals and opens.
     pub(super) async fn is_well(&self) -> bool {
         if let Some(token) = &self.token {
             return answer(|answer| token.check(answer)).await.is_ok();
