@@ -1,7 +1,7 @@
-//! Clients of key services. Vault, OpenBao and AWS KMS cannot be installed for a test: servers on
-//! loopback stand in for them, whose answers are those of their public API documents, and which
-//! check what they are asked. The proxy's client is tested against the real key proxy in `outpost`;
-//! here it meets answers that no proxy should give.
+//! Clients of key services. Vault, OpenBao and AWS itself cannot be installed for a test: servers
+//! on loopback stand in for them, whose answers are those of their public API documents, and which
+//! check what they are asked. KMS is asked in `moto` too. The proxy's client is tested against the
+//! real key proxy in `outpost`; here it meets answers that no proxy should give.
 
 use std::path::PathBuf;
 use std::sync::Arc;

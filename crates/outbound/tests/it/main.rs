@@ -4,6 +4,7 @@
 
 mod guard;
 mod key_services;
+mod moto;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
 mod softhsm;
