@@ -71,7 +71,7 @@ impl Pkcs11Token {
             answer(Err(error));
             return;
         }
-        // Not to lose the answer when there is no room, it is put back together from the job.
+        // Shared, so that there is an answer also where there is no room for the job.
         let (slot, taken) = shared(answer);
         let job: Job = Box::new(move |worker| {
             let outcome = work(worker, &label);

@@ -66,23 +66,38 @@ impl Worker {
         Ok(Open { session, slot, held })
     }
 
-    /// Does something in a session. After a failure of the device the next one begins anew.
-    fn with_session<T>(
-        &mut self,
-        work: impl FnOnce(&Open) -> Result<T, Pkcs11Error>,
-    ) -> Result<T, Pkcs11Error> {
+    /// A session that was just logged in.
+    fn anew(&mut self) -> Result<Open, Pkcs11Error> {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
+        let opened = self.opened();
+        if let Err(Pkcs11Error::Denied(detail)) = &opened {
+            self.refused = Some(Pkcs11Error::Denied(detail.clone()));
+        }
+        opened
+    }
+
+    /// Does something in a session. After a failure of the device the next one begins anew. A key
+    /// that is not found is looked for in a new session: without a login none is found.
+    fn with_session<T>(
+        &mut self,
+        work: impl Fn(&Open) -> Result<T, Pkcs11Error>,
+    ) -> Result<T, Pkcs11Error> {
         let open = match self.open.take() {
-            Some(open) => open,
-            None => match self.opened() {
-                Err(Pkcs11Error::Denied(detail)) => {
-                    let refused = Pkcs11Error::Denied(detail);
-                    self.refused = Some(refused.clone());
-                    return Err(refused);
+            None => self.anew()?,
+            Some(used) => match work(&used) {
+                Err(Pkcs11Error::NoKey) => {
+                    drop(used);
+                    self.anew()?
                 }
-                opened => opened?,
+                Err(Pkcs11Error::Unavailable(detail)) => {
+                    return Err(Pkcs11Error::Unavailable(detail));
+                }
+                done => {
+                    self.open = Some(used);
+                    return done;
+                }
             },
         };
         let done = work(&open);
@@ -96,7 +111,7 @@ impl Worker {
     pub(super) fn with_key<T>(
         &mut self,
         label: &str,
-        work: impl FnOnce(&Session, ObjectHandle, &dyn Rng) -> Result<T, Pkcs11Error>,
+        work: impl Fn(&Session, ObjectHandle, &dyn Rng) -> Result<T, Pkcs11Error>,
     ) -> Result<T, Pkcs11Error> {
         let rng = Arc::clone(&self.rng);
         self.with_session(|open| {

@@ -11,6 +11,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use parking_lot::Mutex;
 use veritwin_domain::Secret;
 use veritwin_keys::{KeyCall, ProviderError, ProviderSettings};
+use zeroize::Zeroizing;
 
 use super::KeyServices;
 use super::settings::invalid;
@@ -73,8 +74,7 @@ pub(super) struct Service {
     _entered: Entered,
 }
 
-/// What is sent.
-#[derive(Debug)]
+/// What is sent. It may hold a key, and shows itself nowhere.
 pub(super) struct Outgoing<'a> {
     pub(super) method: Method,
     pub(super) target: &'a Target,
@@ -139,7 +139,7 @@ impl Service {
             method,
             target,
             headers,
-            body: Bytes::from(body),
+            body: Bytes::from_owner(Zeroizing::new(body)),
             reply_bytes_max: KEY_SERVICE_REPLY_BYTES_MAX,
             timeout: self.timeout,
             tls: self.tls.as_ref(),
@@ -200,13 +200,12 @@ fn refused(error: GuardError) -> ProviderError {
 }
 
 /// What a status means where the body says nothing that is understood. A key is never taken for
-/// destroyed by a status alone: any server in between can answer 404.
+/// destroyed or refused by a status alone: any server in between can answer 403 or 404.
 pub(super) fn by_status(status: u16) -> ProviderError {
     match status {
         408 | 425 | 429 | 500.. => {
             ProviderError::Unavailable(format!("it answered with status {status}"))
         }
-        401 | 403 => ProviderError::Denied,
         _ => ProviderError::Invalid(format!("an answer that is not understood, status {status}")),
     }
 }
@@ -218,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_alone_destroys_nothing() {
+    fn a_status_alone_destroys_and_denies_nothing() {
         for status in [408, 429, 500, 503, 599] {
             assert!(matches!(by_status(status), ProviderError::Unavailable(_)), "{status}");
         }

@@ -174,6 +174,7 @@ pub(super) fn connect(
 /// destruction; the text itself goes nowhere.
 fn refused(reply: &Reply) -> ProviderError {
     let said = serde_json::from_slice::<Errors>(&reply.body);
+    let is_its_own = said.is_ok();
     let said = said.map(|body| body.errors.join("; ")).unwrap_or_default();
     let says = |text: &str| said.contains(text);
     match reply.status {
@@ -183,6 +184,7 @@ fn refused(reply: &Reply) -> ProviderError {
             invalid("the wrapped key does not open under this key")
         }
         400 => invalid("the transit engine does not take the request"),
+        403 if is_its_own => ProviderError::Denied,
         404 => invalid("there is no transit engine at this mount and namespace"),
         412 | 472 | 473 => ProviderError::Unavailable("it is a standby for now".to_owned()),
         503 => ProviderError::Unavailable("it is sealed or in maintenance".to_owned()),
@@ -238,7 +240,9 @@ impl Transit {
         match reply.status {
             200 => {}
             // It knows neither role nor secret id any more.
-            400 | 401 | 403 => return Err(ProviderError::Denied),
+            400 if serde_json::from_slice::<Errors>(&reply.body).is_ok() => {
+                return Err(ProviderError::Denied);
+            }
             _ => return Err(refused(&reply)),
         }
         let LoggedIn { auth } = serde_json::from_slice(&reply.body)
@@ -387,6 +391,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_in_between_denies_nothing() {
+        let reply = Reply { status: 403, headers: HeaderMap::new(), body: "<html>".into() };
+        assert!(matches!(refused(&reply), ProviderError::Invalid(_)));
+    }
+
+    #[test]
     fn vaults_own_words_tell_what_became_of_a_key() {
         let said = |status: u16, text: &str| {
             let body = serde_json::json!({"errors": [text]}).to_string().into();
@@ -404,6 +414,7 @@ mod tests {
             (400, "something with a secret inside"),
             (404, "no handler for route"),
             (404, "encryption key not found"),
+            (401, "unknown"),
         ] {
             let error = said(status, text);
             assert!(matches!(&error, ProviderError::Invalid(said) if !said.contains("secret")));

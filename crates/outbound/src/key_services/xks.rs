@@ -216,9 +216,7 @@ fn refused(status: u16, body: &[u8]) -> ProviderError {
     };
     let invalid = |detail: &str| ProviderError::Invalid(detail.to_owned());
     match (status, error_name.as_str()) {
-        (400, "InvalidStateException")
-        | (401, "AuthenticationFailedException")
-        | (403, "AccessDeniedException") => ProviderError::Denied,
+        (400, "InvalidStateException") | (403, "AccessDeniedException") => ProviderError::Denied,
         (404, "KeyNotFoundException") => ProviderError::Destroyed,
         (429, "ThrottlingException") => {
             ProviderError::Unavailable("the proxy has too much to do".to_owned())
@@ -226,6 +224,11 @@ fn refused(status: u16, body: &[u8]) -> ProviderError {
         (503, "DependencyTimeoutException") => {
             ProviderError::Unavailable("what is behind the proxy does not answer".to_owned())
         }
+        // A clock that is wrong looks the same as a credential that was taken back.
+        (401, "AuthenticationFailedException") => invalid(
+            "the proxy does not take the signature: expected a credential that it knows, and a \
+             clock that is right",
+        ),
         (400, "ValidationException") => invalid("the proxy does not understand the request"),
         (400, "InvalidCiphertextException") => {
             invalid("the wrapped key does not open under this key")
@@ -414,7 +417,6 @@ mod tests {
         };
         check(404, "KeyNotFoundException", Some(ProviderError::Destroyed));
         check(400, "InvalidStateException", Some(ProviderError::Denied));
-        check(401, "AuthenticationFailedException", Some(ProviderError::Denied));
         check(403, "AccessDeniedException", Some(ProviderError::Denied));
         check(429, "ThrottlingException", None);
         check(503, "DependencyTimeoutException", None);
@@ -425,6 +427,8 @@ mod tests {
             (404, r#"{"errorName":"InvalidUriPathException"}"#),
             (400, r#"{"errorName":"KeyNotFoundException"}"#),
             (400, r#"{"errorName":"InvalidCiphertextException"}"#),
+            (401, r#"{"errorName":"AuthenticationFailedException"}"#),
+            (403, "<html>forbidden</html>"),
             (302, ""),
         ] {
             assert!(

@@ -1,5 +1,5 @@
-//! What the proxy counts, how fast each credential may ask, and how that is told: as Prometheus text
-//! and in `status.json`. Nothing in here names a tenant or a person.
+//! What the proxy counts, how fast each credential may ask, and how that is told: as Prometheus
+//! text and in `status.json`. Nothing in here names a tenant or a person.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::counts::{Counts, Rates};
 use super::state::ProxyKeyState;
 use super::uses::{KeyUse, Uses, kept};
-use super::vault::{OpenKey, Vault};
+use super::vault::{Known, OpenKey, Vault};
 use super::wire::{
     Bare, Decrypt, Decrypted, Described, Encrypt, Encrypted, Health, Manager, Plain, Refusal,
     RequestMetadata, bound, json, parse,
@@ -163,7 +163,10 @@ impl Served {
         peer: Peer,
         body: Bytes,
     ) -> Result<Response, Refusal> {
-        let credential = self.authenticated(parts, &body)?;
+        // One reading of the file for all of the request: a file that cannot be read lets nobody
+        // in, and is never taken for one without the key.
+        let known = self.vault.known();
+        let credential = self.authenticated(&known, parts, &body)?;
         if !self.rates.admit(&credential, self.clock.monotonic()) {
             return Err(Refusal::Throttling);
         }
@@ -177,7 +180,7 @@ impl Served {
             Operation::Metadata(key) => (key, Asked::Metadata(parse(&body)?)),
         };
         let said = asked.said().clone();
-        let outcome = self.operate(key, &said, asked).await;
+        let outcome = self.operate(&known, (key, &said), asked).await;
         let named = outcome.as_ref().map_or_else(|refusal| refusal.name(), |_| "ok");
         let one = KeyUse {
             at: self.clock.now().to_string(),
@@ -209,7 +212,7 @@ impl Served {
     }
 
     /// The credential that the request is signed with.
-    fn authenticated(&self, parts: &Parts, body: &Bytes) -> Result<String, Refusal> {
+    fn authenticated(&self, known: &Known, parts: &Parts, body: &Bytes) -> Result<String, Refusal> {
         let failed = Refusal::AuthenticationFailed;
         let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let claim = text("authorization").and_then(SigV4Claim::parse).ok_or(failed)?;
@@ -223,7 +226,6 @@ impl Served {
             }
             headers.push((name.clone(), value.ok_or(failed)?.to_owned()));
         }
-        let known = self.vault.known();
         // A credential that is not known takes as long as one whose signature is wrong.
         let nobody = Secret::new("nobody".to_owned());
         let secret = known.credentials.get(&claim.access_key);
@@ -237,11 +239,10 @@ impl Served {
 
     async fn operate(
         &self,
-        name: &str,
-        said: &RequestMetadata,
+        known: &Known,
+        (name, said): (&str, &RequestMetadata),
         asked: Asked,
     ) -> Result<Response, Refusal> {
-        let known = self.vault.known();
         if !self.purposes.is_empty() && !self.purposes.iter().any(|one| one == said.purpose()) {
             return Err(Refusal::AccessDenied);
         }

@@ -1,6 +1,6 @@
-//! What the key proxy keeps in `keys.json`: its keys and the credentials of who may ask, each secret
-//! wrapped under the root key, the whole under a keyed hash. Someone who can write the file and has
-//! not the root key cannot enable a key or let anybody in.
+//! What the key proxy keeps in `keys.json`: its keys and the credentials of who may ask, each
+//! secret wrapped under the root key, the whole under a keyed hash. Someone who can write the file
+//! and has not the root key cannot enable a key or let anybody in.
 
 use std::path::{Path, PathBuf};
 

@@ -97,8 +97,9 @@ fn refused(error: Pkcs11Error) -> Refusal {
     tracing::warn!(%error, "the token did not do what was asked");
     match error {
         Pkcs11Error::Unavailable(_) => Refusal::DependencyTimeout,
-        Pkcs11Error::Denied(_) | Pkcs11Error::Invalid(_) => Refusal::Internal,
-        Pkcs11Error::NoKey => Refusal::KeyNotFound,
+        // A key counts as destroyed when somebody said so to the proxy: a token that was exchanged
+        // by mistake destroys nothing.
+        Pkcs11Error::Denied(_) | Pkcs11Error::Invalid(_) | Pkcs11Error::NoKey => Refusal::Internal,
         Pkcs11Error::NotAuthentic => Refusal::InvalidCiphertext,
     }
 }
@@ -183,7 +184,7 @@ impl Vault {
         }
     }
 
-    /// Whether keys can be used: the token lets us in, or a key that is made for it seals and opens.
+    /// Whether keys can be used: the token lets us in, or a key made for this seals and opens.
     pub(super) async fn is_well(&self) -> bool {
         if let Some(token) = &self.token {
             return answer(|answer| token.check(answer)).await.is_ok();

@@ -41,6 +41,7 @@ mod identity;
 mod ingest;
 mod invitations;
 mod isolation;
+mod keyproxy;
 mod kill;
 mod ledger;
 mod live_rights;

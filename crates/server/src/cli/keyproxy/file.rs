@@ -50,7 +50,7 @@ struct TokenFile {
 }
 
 fn listen() -> String {
-    "0.0.0.0:8445".to_owned()
+    "0.0.0.0:8443".to_owned()
 }
 
 fn metrics_networks() -> Vec<String> {
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_short_file_is_enough() {
         let config = parse(FILE).expect("read");
-        assert_eq!((config.listen.port(), config.requests_per_second), (8445, 200));
+        assert_eq!((config.listen.port(), config.requests_per_second), (8443, 200));
         assert!(config.clients.is_none() && config.networks.is_empty());
         assert!(config.metrics_networks.contains("127.0.0.1".parse().expect("an address")));
     }
