@@ -115,7 +115,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/v1/keys/customer", &["key.manage"]),
     ("POST", "/v1/keys/customer/test", &["key.manage"]),
     ("POST", "/v1/keys/imports", &["key.manage"]),
-    ("POST", "/v1/keys/imports/{id}", &["key.manage"]),
+    ("PUT", "/v1/keys/imports", &["key.manage"]),
     ("POST", "/v1/keys/restore", &["key.manage"]),
     ("POST", "/v1/keys/revoke", &["key.manage"]),
     ("POST", "/v1/keys/rotate", &["key.manage"]),

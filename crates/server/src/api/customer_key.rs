@@ -15,15 +15,14 @@ use veritwin_app::{
 use veritwin_domain::Secret;
 
 use super::auth::Caller;
-use super::body::{self, Json, Path, SecretJson, Secrets};
+use super::body::{self, Json, SecretJson, Secrets};
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(read, hold, give_back))
         .routes(routes!(test))
-        .routes(routes!(begin_import))
-        .routes(routes!(finish_import))
+        .routes(routes!(begin_import, finish_import))
         .routes(routes!(rotate))
         .routes(routes!(revoke))
         .routes(routes!(restore))
@@ -218,6 +217,8 @@ struct KeyImportBody {
 /// A key of 256 bits, wrapped.
 #[derive(Deserialize, ToSchema)]
 struct WrappedKeyFields {
+    /// The import that it was wrapped for.
+    id: String,
     #[schema(schema_with = words::import_wrapping)]
     wrapping: String,
     /// In base 64.
@@ -310,21 +311,19 @@ async fn begin_import(
 }
 
 /// Takes the wrapped key. The wrapping key is good no more after it.
-#[utoipa::path(post, path = "/v1/keys/imports/{id}", tag = "keys",
-    params(("id" = String, Path)), request_body = WrappedKeyFields,
+#[utoipa::path(put, path = "/v1/keys/imports", tag = "keys", request_body = WrappedKeyFields,
     responses((status = 200, body = CustomerKeyBody), (status = 400), (status = 403),
         (status = 404), (status = 409)))]
 async fn finish_import(
     State(api): State<Api>,
     Caller(context): Caller,
-    Path(id): Path<String>,
     SecretJson(fields): SecretJson<WrappedKeyFields>,
 ) -> Answer<axum::Json<CustomerKeyBody>> {
     let wrapping = ImportWrapping::from_name(&fields.wrapping).ok_or_else(|| {
         let names = ImportWrapping::ALL.map(ImportWrapping::as_str).join(", ");
         Problem::invalid(format!("wrapping must be one of {names}")).at("wrapping")
     })?;
-    api.app.finish_key_import(&context, &id, wrapping, &fields.wrapped_key).await?;
+    api.app.finish_key_import(&context, &fields.id, wrapping, &fields.wrapped_key).await?;
     Ok(axum::Json(api.app.customer_key(&context).await?.into()))
 }
 

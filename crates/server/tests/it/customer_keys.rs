@@ -287,12 +287,12 @@ fn a_key_is_brought_taken_away_and_only_the_same_one_gives_it_back() {
     let bring = |key: &[u8], status: u16| {
         let begun = person("POST", "/v1/keys/imports", &json!({})).expect(201);
         let wrapped = wrapped(begun["public_key"].as_str().unwrap(), key).expect("OpenSSL");
-        let path = format!("/v1/keys/imports/{}", begun["id"].as_str().unwrap());
-        let body = json!({"wrapping": "rsa_oaep_sha256", "wrapped_key": wrapped});
-        let answer = person("POST", &path, &body);
+        let wrapping = "rsa_oaep_sha256";
+        let body = json!({"id": begun["id"], "wrapping": wrapping, "wrapped_key": wrapped});
+        let answer = person("PUT", "/v1/keys/imports", &body);
         assert_eq!(answer.status, status, "{}", answer.text());
         // A wrapping key is good once, whatever came of it.
-        person("POST", &path, &body).problem(404);
+        person("PUT", "/v1/keys/imports", &body).problem(404);
         answer
     };
     bring(&[7; 31], 400);

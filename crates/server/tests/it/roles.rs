@@ -163,7 +163,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             // One body for all of them: none is right, and a door that is closed by it stays open.
             let words = json!({
                 "kind": "xks", "address": "", "key": "", "ttl_s": 0, "confirm": "",
-                "wrapping": "rsa_aes_kwp", "wrapped_key": "",
+                "id": "", "wrapping": "rsa_aes_kwp", "wrapped_key": "",
             });
             request(method, &filled).json(&words)
         }

@@ -368,9 +368,8 @@ function ImportForm({ onDone }: { onDone: () => void }) {
       </div>
     )
   const save = async () => {
-    await client.POST('/v1/keys/imports/{id}', {
-      params: { path: { id: begun.id } },
-      body: { wrapping, wrapped_key: wrapped.replace(/\s/g, '') },
+    await client.PUT('/v1/keys/imports', {
+      body: { id: begun.id, wrapping, wrapped_key: wrapped.replace(/\s/g, '') },
     })
     await changed()
     onDone()
