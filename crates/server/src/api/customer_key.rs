@@ -168,7 +168,7 @@ struct KeyServiceFields {
 }
 
 impl Secrets for KeyServiceFields {
-    const NAMES: &'static [&'static str] = &["credential"];
+    const NAMES: &'static [&'static str] = &["credential", "trust", "user"];
 }
 
 impl TryFrom<KeyServiceFields> for KeyServiceInput {
