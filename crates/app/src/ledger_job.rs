@@ -23,7 +23,6 @@ use crate::job_board::{Job, JobWatch};
 use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
-use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = "ledger";
@@ -36,6 +35,7 @@ const SAVE_TICKS: u32 = 20;
 
 /// Evidence that waits for its leaf.
 pub(crate) struct PendingEvidence {
+    pub(crate) tenant: TenantId,
     pub(crate) digest: [u8; 32],
     pub(crate) at: Timestamp,
     pub(crate) answer: oneshot::Sender<Option<u64>>,
@@ -432,9 +432,9 @@ impl LedgerJob {
         Ok(appended.index)
     }
 
-    /// Seals evidence into the platform's own log; while that is held the evidence waits.
+    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits.
     async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
-        if self.held().contains(PLATFORM_TENANT) {
+        if self.held().contains(pending.tenant) {
             return Ok(());
         }
         match self.try_evidence(&pending).await {
@@ -443,19 +443,20 @@ impl LedgerJob {
                 let _ = pending.answer.send(Some(index));
                 Ok(())
             }
-            Err(error) => self.failed(PLATFORM_TENANT, self.here, error).await,
+            Err(error) => self.failed(pending.tenant, self.here, error).await,
         }
     }
 
     async fn try_evidence(&mut self, pending: &PendingEvidence) -> Result<u64> {
-        if !self.logs.contains_key(&PLATFORM_TENANT) {
-            let log = self.open(PLATFORM_TENANT, false).await?;
-            self.logs.insert(PLATFORM_TENANT, log);
+        let tenant = pending.tenant;
+        if !self.logs.contains_key(&tenant) {
+            let log = self.open(tenant, false).await?;
+            self.logs.insert(tenant, log);
         }
-        if self.logs.get(&PLATFORM_TENANT).is_some_and(|log| !log.builder.is_empty()) {
-            self.seal(PLATFORM_TENANT, Act::Batch).await?;
+        if self.logs.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
+            self.seal(tenant, Act::Batch).await?;
         }
-        let log = self.logs.get_mut(&PLATFORM_TENANT).ok_or(Error::NotFound("ledger log"))?;
+        let log = self.logs.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         let (sequence, at) = (log.builder.next_sequence(), pending.at);
         let record = RecordBytes {
             sequence,
@@ -466,7 +467,7 @@ impl LedgerJob {
         log.builder
             .push(record)
             .map_err(|error| Error::Internal(format!("ledger evidence: {error}")))?;
-        self.seal(PLATFORM_TENANT, Act::Evidence).await
+        self.seal(tenant, Act::Evidence).await
     }
 
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a

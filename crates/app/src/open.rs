@@ -26,6 +26,7 @@ use veritwin_telemetry::{Engine, EngineConfig};
 
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
+use crate::destruction_job::PersonalStreams;
 use crate::directory::Directory;
 use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
@@ -37,6 +38,7 @@ use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
 use crate::security::Security;
+use crate::shred_journal::ShredJournal;
 use crate::{Error, Result};
 
 /// Passwords that are hashed at once.
@@ -161,6 +163,9 @@ pub(crate) struct Inner {
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) shreds: crate::shred_journal::ShredJournal,
+    pub(crate) destructions: crate::destruction_job::DestructionBoard,
+    pub(crate) retention_runs: crate::retention_rules::RetentionRuns,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -344,6 +349,7 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
+        let shreds = ShredJournal::open(&config.data, &config.root_key_dir, &keys)?;
         let egress = Arc::new(EgressRegister::default());
         let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
@@ -396,6 +402,9 @@ impl App {
             #[cfg(feature = "test-controls")]
             disk,
             backup: crate::backup::BackupHold::default(),
+            shreds,
+            destructions: crate::destruction_job::DestructionBoard::default(),
+            retention_runs: crate::retention_rules::RetentionRuns::default(),
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -417,6 +426,8 @@ impl App {
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
         app.load_tree().await?;
+        app.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&app.0))));
+        app.replay_shreds().await?;
         Ok(app)
     }
 
@@ -431,6 +442,7 @@ impl App {
         self.start_maintenance();
         self.start_key_keeper();
         self.start_ledger();
+        self.start_destructions();
         self.start_promises();
         self.tell_rest_shortened();
         Ok(())

@@ -47,6 +47,15 @@ pub(crate) enum Entry {
     Gone(TenantId, Timestamp),
     /// The id of the certificate that tells how a tenant's keys ended.
     Certificate(TenantId, String),
+    Retired(DekId, Retired),
+}
+
+/// A live key that seals nothing new and waits to be destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retired {
+    pub(crate) at: Timestamp,
+    /// The act that will destroy it; none: it goes after a time.
+    pub(crate) by: Option<[u8; 16]>,
 }
 
 impl Entry {
@@ -114,6 +123,13 @@ impl Entry {
                 out.extend_from_slice(tenant.as_bytes());
                 put_short_bytes(out, id.as_bytes());
             }
+            Self::Retired(id, retired) => {
+                out.push(20);
+                out.extend_from_slice(id.as_bytes());
+                put_time(out, retired.at);
+                out.push(u8::from(retired.by.is_some()));
+                out.extend_from_slice(&retired.by.unwrap_or_default());
+            }
         }
     }
 
@@ -154,6 +170,11 @@ impl Entry {
                 let tenant = tenant(reader)?;
                 let id = std::str::from_utf8(reader.short_bytes()?).ok()?.to_owned();
                 Self::Certificate(tenant, id)
+            }
+            20 => {
+                let (id, at) = (DekId::from_bytes(reader.array()?), time(reader)?);
+                let (is_by_act, act) = (reader.u8()? == 1, reader.array()?);
+                Self::Retired(id, Retired { at, by: is_by_act.then_some(act) })
             }
             _ => return None,
         })
@@ -196,6 +217,8 @@ pub(crate) struct State {
     pub(crate) spools: HashMap<DekId, [u8; 32]>,
     pub(crate) gone: HashMap<TenantId, Timestamp>,
     pub(crate) certificates: HashMap<TenantId, String>,
+    /// Of live keys only.
+    pub(crate) retired: HashMap<DekId, Retired>,
 }
 
 impl State {
@@ -205,7 +228,9 @@ impl State {
                 self.keks.insert(owner, kek);
             }
             Entry::Dek(id, dek) => {
-                self.by_scope.insert(dek.scope, id);
+                if !self.retired.contains_key(&id) {
+                    self.by_scope.insert(dek.scope, id);
+                }
                 self.deks.insert(id, dek);
             }
             Entry::Destroyed(destruction) => {
@@ -214,6 +239,7 @@ impl State {
                 }
                 self.deks.remove(&destruction.dek);
                 self.spools.remove(&destruction.dek);
+                self.retired.remove(&destruction.dek);
                 self.destroyed.insert(destruction.dek, destruction);
             }
             Entry::TenantDestroyed(tenant, at) => {
@@ -245,18 +271,32 @@ impl State {
             Entry::Certificate(tenant, id) => {
                 self.certificates.insert(tenant, id);
             }
+            Entry::Retired(id, retired) => {
+                let Some(dek) = self.deks.get(&id) else { return };
+                if self.by_scope.get(&dek.scope) == Some(&id) {
+                    self.by_scope.remove(&dek.scope);
+                }
+                self.retired.insert(id, retired);
+            }
         }
     }
 
-    /// The shortest list of entries that adds up to this state.
+    /// The shortest list of entries that adds up to this state. Retired keys come first, so that
+    /// none of them counts as its scope's.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         let keks = self.keks.iter().map(|(owner, kek)| Entry::Kek(*owner, kek.clone()));
-        let deks = self.deks.iter().map(|(id, dek)| Entry::Dek(*id, dek.clone()));
+        let is_retired = move |id: &DekId| self.retired.contains_key(id);
+        let old = self.deks.iter().filter(move |(id, _)| is_retired(id));
+        let old = old.map(|(id, dek)| Entry::Dek(*id, dek.clone()));
+        let retired = self.retired.iter().map(|(id, retired)| Entry::Retired(*id, *retired));
+        let deks = self.deks.iter().filter(move |(id, _)| !is_retired(id));
+        let deks = deks.map(|(id, dek)| Entry::Dek(*id, dek.clone()));
         let destroyed = self.destroyed.values().copied().map(Entry::Destroyed);
         let tenants =
             self.tenants_destroyed.iter().map(|(id, at)| Entry::TenantDestroyed(*id, *at));
         let revoked = self.revoked.iter().map(|(id, at)| Entry::Revoked(*id, *at));
         let used = self.last_used.iter().map(|(owner, at)| Entry::LastUsed(*owner, *at));
+        let deks = old.chain(retired).chain(deks);
         let above = self.above.iter().map(|(id, above)| Entry::Above(*id, above.clone()));
         let spools = self.spools.iter().map(|(id, public)| Entry::Spool(*id, *public));
         let gone = self.gone.iter().map(|(id, at)| Entry::Gone(*id, *at));

@@ -61,13 +61,16 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    fn insert(&mut self, dek: &Dek) {
+    /// Keeps a key; one that is retired is found by its id only.
+    fn insert(&mut self, dek: &Dek, is_retired: bool) {
         if self.by_id.len() >= DEK_CACHE_MAX {
             self.by_id.clear();
             self.by_scope.clear();
         }
         self.by_id.insert(dek.id(), dek.clone());
-        self.by_scope.insert(*dek.scope(), dek.clone());
+        if !is_retired {
+            self.by_scope.insert(*dek.scope(), dek.clone());
+        }
     }
 
     pub(crate) fn retain(&mut self, keep: impl Fn(&Dek) -> bool) {
@@ -290,7 +293,7 @@ impl Inner {
         let cell = cell.or_insert_with(|| Arc::new(AtomicI64::new(NEVER_MICROS)));
         let dek = Dek::new(id, entry.scope, secret, Arc::clone(&self.rng), Arc::clone(cell));
         dek.note_use(now);
-        self.cache.write().insert(&dek);
+        self.cache.write().insert(&dek, ring.state.retired.contains_key(&id));
         Ok(dek)
     }
 

@@ -111,6 +111,19 @@ impl FileLog {
         answer.await.unwrap_or_else(|_| Err(shared.refusal()))
     }
 
+    /// A position such that the keys of every entry at or behind it are asked for after this call
+    /// began: what a key sealed that is retired before the call stands before that position.
+    pub async fn mark(&self, tenant: TenantId) -> Result<u64, LogError> {
+        let shared = &self.0.shared;
+        let share = shared.share(tenant).acquire_many_owned(0).await;
+        let room = Arc::clone(&shared.room).acquire_many_owned(0).await;
+        let room = [share.map_err(|_| shared.refusal())?, room.map_err(|_| shared.refusal())?];
+        let (reply, answer) = oneshot::channel();
+        let (entries, plain, ends) = (Vec::new(), Vec::new(), Vec::new());
+        shared.push(Request { entries, plain, ends, memory_bytes: 0, tenant, room, reply })?;
+        answer.await.unwrap_or_else(|_| Err(shared.refusal())).map(|range| range.first)
+    }
+
     /// The position of the first entry that is still there (or of the next, if there is none).
     pub fn first_position(&self) -> u64 {
         self.0.shared.files.lock().first_position()

@@ -161,7 +161,7 @@ impl Writer {
     /// are left in `accepted`.
     fn commit(
         &mut self,
-        requests: Vec<Request>,
+        mut requests: Vec<Request>,
         accepted: &mut Vec<Request>,
     ) -> Result<(), Failure> {
         if let Err(error) = self.roll_if_due() {
@@ -169,6 +169,11 @@ impl Writer {
             let reason = describe(&error);
             let is_full = error.is_full();
             return Err(if is_full { Failure::Full(reason) } else { Failure::Fatal(reason) });
+        }
+        if requests.iter().any(|request| request.entries.is_empty()) {
+            let (marks, others) = requests.into_iter().partition(|one| one.entries.is_empty());
+            requests = others;
+            self.answer_marks(marks);
         }
         if requests.is_empty() {
             // A look for space: a new file could be begun.
@@ -221,6 +226,13 @@ impl Writer {
             first += count;
         }
         Ok(())
+    }
+
+    /// Whoever asked for a mark learns where the entries begin whose keys are asked for from now on.
+    fn answer_marks(&self, marks: Vec<Request>) {
+        for mark in marks {
+            mark.answer(Ok(AppendedRange { first: self.file.next, count: 0, is_shown: true }));
+        }
     }
 
     /// One exceptional group must not hold its memory for ever.

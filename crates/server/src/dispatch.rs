@@ -4,6 +4,7 @@
 
 mod admin;
 mod backup;
+mod destructions;
 mod keys;
 mod stopped;
 
@@ -26,6 +27,7 @@ use crate::clock::SimulatedClock;
 use crate::control::{Dispatch, Request};
 use crate::controls::Controls;
 
+pub(crate) use destructions::parse_month;
 pub(crate) use stopped::ask;
 
 /// Every request there is, for the error that names them.
@@ -50,6 +52,7 @@ const REQUESTS: &[&str] = &[
     "open_networks",
     "promise_check",
     "promises",
+    "purge",
     "status",
 ];
 
@@ -190,6 +193,7 @@ impl Dispatch for Dispatcher {
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
+            "purge" => self.purge(arguments(&request)?).await,
             #[cfg(feature = "test-controls")]
             "forget_tenant_filter" => {
                 let on = request.arguments["on"].as_bool().context("on must be true or false")?;

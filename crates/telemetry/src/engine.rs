@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
+use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
 use veritwin_keys::KeyService;
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
@@ -100,6 +100,12 @@ impl EngineConfig {
     }
 }
 
+/// Which series have a key of their device's own, so that destroying it destroys them.
+pub trait Units: fmt::Debug + Send + Sync {
+    /// Whether a series is sealed under its device's own key from now on.
+    fn has_own_key(&self, tenant: TenantId, device: DeviceId, key: &Key) -> bool;
+}
+
 /// The time-series engine. Cloning shares it.
 #[derive(Clone)]
 pub struct Engine {
@@ -125,6 +131,11 @@ pub(crate) struct Inner {
     pub(crate) taken: Mutex<Taken>,
     /// When sections were last checked for destroyed keys, on the monotonic clock.
     pub(crate) expiry_checked: Mutex<Option<Duration>>,
+    /// None: all series are sealed under their tenants' keys.
+    pub(crate) units: RwLock<Option<Arc<dyn Units>>>,
+    /// Tenants whose days are not merged into months; none while nobody has said, and then no
+    /// tenant's are.
+    pub(crate) kept_by_days: RwLock<Option<HashSet<TenantId>>>,
 }
 
 /// The state of writing manifests.
@@ -202,6 +213,8 @@ impl Engine {
             room_queues: RoomQueues::default(),
             taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
+            units: RwLock::new(None),
+            kept_by_days: RwLock::new(None),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;
@@ -272,6 +285,17 @@ impl Engine {
                 _ => memory.skip(position),
             }
         }
+    }
+
+    /// Asks from the next flush on which series have keys of their devices' own.
+    pub fn set_units(&self, units: Arc<dyn Units>) {
+        *self.inner.units.write() = Some(units);
+    }
+
+    /// Says whose readings end by days: theirs stay in sections by days, while those of everybody
+    /// else are merged into months once these are over.
+    pub fn keep_by_days(&self, tenants: HashSet<TenantId>) {
+        *self.inner.kept_by_days.write() = Some(tenants);
     }
 
     /// The engine as an observer of the log.

@@ -288,6 +288,24 @@ export function activityQuery(filter: ActivityFilter) {
   })
 }
 
+/** Open ones move on by themselves. */
+export const destructionsQuery = queryOptions({
+  queryKey: ['destructions'],
+  queryFn: () => body(client.GET('/v1/destructions')),
+  refetchInterval: (query) =>
+    query.state.data?.items.some((one) => one.state !== 'done') ? 2_000 : false,
+})
+
+export const retentionQuery = queryOptions({
+  queryKey: ['retention'],
+  queryFn: () => body(client.GET('/v1/retention')),
+})
+
+export const retentionEndsQuery = queryOptions({
+  queryKey: ['retention', 'ends'],
+  queryFn: () => body(client.GET('/v1/retention/ends')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),

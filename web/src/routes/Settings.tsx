@@ -26,11 +26,18 @@ export function SettingsPage() {
       title={i18n.t('Settings')}
       lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
       actions={
-        may.reviewsAccess && (
-          <Link to="/access" className="button">
-            {i18n.t('Roles and access')}
-          </Link>
-        )
+        <>
+          {may.whole('retention.read') && (
+            <Link to="/destruction" className="button">
+              {i18n.t('Destruction')}
+            </Link>
+          )}
+          {may.reviewsAccess && (
+            <Link to="/access" className="button">
+              {i18n.t('Roles and access')}
+            </Link>
+          )}
+        </>
       }
     >
       <AccountBlocks />

@@ -141,6 +141,7 @@ impl App {
                 match self.0.keys.admit(tenant, version, kek, fresh_until) {
                     Ok(was_silent) => {
                         self.note_answer(tenant, asked_at.saturating_add(ttl.max(SHORTEST) / 2));
+                        self.replay_withheld(tenant).await;
                         if was_silent {
                             tracing::info!(%tenant, "a customer's key is within reach");
                             self.alert_sources_changed(tenant);
@@ -173,6 +174,22 @@ impl App {
             }
             Err(Missing::Service(error)) => self.note_silence(tenant, &error.to_string()),
             Err(Missing::Here(error)) => self.note_silence(tenant, &error.to_string()),
+        }
+    }
+
+    /// Carries out again what was destroyed before a backup that this platform was restored from,
+    /// now that the tenant's key is there.
+    async fn replay_withheld(&self, tenant: TenantId) {
+        if !self.0.key_board.unreplayed.lock().contains(&tenant) {
+            return;
+        }
+        self.0.key_board.replaying.lock().insert(tenant);
+        let replayed = self.replay_shreds().await;
+        let is_done = self.0.key_board.replaying.lock().remove(&tenant);
+        match replayed {
+            Ok(_) if is_done => drop(self.0.key_board.unreplayed.lock().remove(&tenant)),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%tenant, %error, "a destruction waits"),
         }
     }
 

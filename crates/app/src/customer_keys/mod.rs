@@ -58,6 +58,10 @@ pub(crate) struct KeyBoard {
     /// Tenants whose service is being asked.
     asking: Mutex<HashSet<TenantId>>,
     turns: Arc<Semaphore>,
+    /// Tenants of which a destruction has to be carried out again before anything is shown.
+    unreplayed: Mutex<HashSet<TenantId>>,
+    /// Those of them of which it is being carried out; gone again where it was refused.
+    replaying: Mutex<HashSet<TenantId>>,
     /// Taken to change what stands above a tenant's keys.
     changes: tokio::sync::Mutex<()>,
 }
@@ -70,8 +74,16 @@ impl KeyBoard {
             reasons: Mutex::default(),
             asking: Mutex::default(),
             turns: Arc::new(Semaphore::new(ASKED_AT_ONCE_MAX)),
+            unreplayed: Mutex::default(),
+            replaying: Mutex::default(),
             changes: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// Nothing of the tenant is shown until a destruction was carried out again.
+    pub(crate) fn close_until_replayed(&self, tenant: TenantId) {
+        self.replaying.lock().remove(&tenant);
+        self.unreplayed.lock().insert(tenant);
     }
 
     fn reason(&self, tenant: TenantId) -> Option<Reason> {
@@ -136,7 +148,9 @@ impl App {
             let reason = Reason { purpose: context.purpose, actor, at: context.at };
             self.0.key_board.reasons.lock().insert(context.tenant, reason);
         }
-        Ok(self.0.keys.check(context.tenant)?)
+        self.0.keys.check(context.tenant)?;
+        let unreplayed = self.0.key_board.unreplayed.lock();
+        if unreplayed.contains(&context.tenant) { Err(Error::KeySilent) } else { Ok(()) }
     }
 }
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
@@ -13,6 +14,7 @@ mod partners;
 mod people;
 mod providers;
 mod provisioning;
+mod retention;
 mod routes;
 mod security;
 mod streams;
@@ -27,6 +29,10 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use destructions::{
+    CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,
+    DestructionView,
 };
 pub use device_profiles::{
     DecoderFault, DecoderFigures, DecoderRefusal, DecoderRule, DeviceProfileInput,
@@ -63,6 +69,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
+pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,
     RouteMatch, RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,

@@ -5,6 +5,7 @@
 mod access;
 mod canary;
 mod customer_keys;
+mod destruction;
 mod egress;
 mod fingerprints;
 mod fixture;
@@ -16,6 +17,7 @@ mod partners;
 mod passwords;
 mod probe;
 mod refused;
+mod regions;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]

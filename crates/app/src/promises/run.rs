@@ -65,6 +65,8 @@ impl App {
             super::egress::probe(self),
             super::partners::probe(self),
             super::retention::probe(self),
+            super::destruction::probe(self),
+            super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
         ];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use veritwin_domain::Clock;
-use veritwin_keys::{NewAbove, SecretKey};
+use veritwin_keys::{DestructionMethod, NewAbove, SecretKey};
 use veritwin_log::{FileLog, LogError, Record, Unreadable};
 
 use crate::support::{Fixture, entry, tenant};
@@ -120,4 +120,24 @@ async fn a_spool_has_a_bound_and_others_write_on() {
     assert!(matches!(refused, LogError::SpoolFull { max_bytes: 2000, .. }), "{refused}");
     assert!(taken > 5, "{taken}");
     log.append(vec![entry(2, 0)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_retired_key_sealed_stands_before_the_mark() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    log.append(vec![entry(1, 0), entry(2, 1)]).await.unwrap();
+    let own = fixture.keys.list(Some(tenant(1)));
+    let deks: Vec<_> = own.iter().map(|one| one.id).collect();
+    fixture.keys.retire(&deks, Some([1; 16])).unwrap();
+    let mark = log.mark(tenant(1)).await.unwrap();
+    assert_eq!(mark, 2);
+    log.append(vec![entry(1, 2)]).await.unwrap();
+    assert_eq!(log.mark(tenant(2)).await.unwrap(), 3, "nothing is written for a mark");
+    fixture.keys.destroy(&deks, DestructionMethod::RewrittenThenKeyDestroyed).unwrap();
+    log.forget_recent();
+    let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
+    let entries: Vec<_> = batches.iter().flat_map(|batch| &batch.entries).collect();
+    assert_eq!(entries[0].record, Record::Unreadable(Unreadable::KeyDestroyed));
+    assert_eq!((&**entries[1], &**entries[2]), (&entry(2, 1), &entry(1, 2)));
 }

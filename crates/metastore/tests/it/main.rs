@@ -9,6 +9,7 @@ mod connections;
 mod device_profiles;
 mod devices;
 mod dump;
+mod destructions;
 mod edge_keys;
 mod isolation;
 mod platform;

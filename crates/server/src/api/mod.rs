@@ -16,6 +16,7 @@ mod contact;
 mod customer_key;
 mod device_connections;
 mod device_credentials;
+mod destructions;
 mod device_list;
 mod device_profiles;
 mod device_rpc;
@@ -148,6 +149,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
         .merge(invitations::routes())

@@ -122,6 +122,14 @@ pub(super) fn hold_reason() -> Object {
     one_of(&["fraud", "incident", "legal_duty"])
 }
 
+pub(super) fn destruction_scope() -> Object {
+    one_of(&["tenant", "device", "key", "subject", "month"])
+}
+
+pub(super) fn destruction_state() -> Object {
+    one_of(&["asked", "waiting", "destroying", "certifying", "done"])
+}
+
 pub(super) fn hold_state() -> Object {
     one_of(&["asked", "in_force", "release_asked", "expired", "released"])
 }

@@ -11,6 +11,7 @@ mod edge;
 mod keyproxy;
 mod ledger;
 mod operations;
+mod purge;
 mod replay;
 mod review;
 mod serve;
@@ -117,6 +118,9 @@ enum Command {
     /// Keys: which key protects what.
     #[command(subcommand, after_help = "Example: veritwin keys status")]
     Keys(KeysCommand),
+    /// Destroys readings for ever, with a certificate.
+    #[command(after_help = purge::EXAMPLES)]
+    Purge(purge::PurgeArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -279,6 +283,9 @@ enum KeysCommand {
         #[command(flatten)]
         place: JsonPlace,
     },
+    /// Destroys readings for ever, with their keys: the same as `veritwin purge`.
+    #[command(after_help = purge::EXAMPLES)]
+    Shred(purge::PurgeArguments),
 }
 
 #[derive(Subcommand)]
@@ -343,6 +350,9 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Keys(KeysCommand::Rotate { tenant, place }) => {
             commands::keys_rotate(&place, tenant)
+        }
+        Command::Keys(KeysCommand::Shred(arguments)) | Command::Purge(arguments) => {
+            purge::run(&arguments)
         }
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),

@@ -23,6 +23,7 @@ mod customer_keys;
 mod database;
 mod demo;
 mod denials;
+mod destructions;
 mod device_ca;
 mod device_claims;
 mod device_credentials;

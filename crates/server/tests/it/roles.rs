@@ -172,6 +172,14 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
+        (_, "/v1/destructions" | "/v1/destructions/preview") => {
+            let scope = json!({"kind": "device", "device_id": NEVER});
+            let words = json!({"scope": scope, "reason": "", "confirm": ""});
+            let look = json!({"scope": scope});
+            let is_look = path.ends_with("preview");
+            request(method, &filled).json(if is_look { &look } else { &words })
+        }
+        (_, "/v1/retention") => request(method, &filled).json(&json!({"readings_days": 0})),
         (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
         }

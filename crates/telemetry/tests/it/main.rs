@@ -2,10 +2,12 @@
 
 mod concurrency;
 mod crash;
+mod destroy;
 mod expire;
 mod latest;
 mod limits;
 mod log;
 mod model;
+mod months;
 mod secrecy;
 mod support;
