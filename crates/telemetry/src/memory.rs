@@ -93,6 +93,8 @@ pub(crate) struct TenantTable {
     first_position: Option<u64>,
     /// Position of the earliest entry that could not be read and may be readable later.
     unread_position: Option<u64>,
+    /// Its key is, or was a moment ago, out of reach: what comes is left in the log.
+    is_aside: bool,
     /// The stored latest values could not be read: a flush must not replace them unseen.
     latest_unread: bool,
     bytes: usize,
@@ -156,8 +158,9 @@ impl Memory {
             return;
         }
         let tenant = self.tenants.entry(batch.tenant).or_default();
-        if tenant.unread_position.is_some() {
-            // What came before is still unread: all of it is read from the log, in its order.
+        if tenant.is_aside || tenant.unread_position.is_some() {
+            // All of it is read from the log, in its order.
+            tenant.unread_position.get_or_insert(position);
             return;
         }
         self.take(position, batch, now);
@@ -303,6 +306,10 @@ impl Memory {
     /// Takes a frozen table back whose flush cannot be finished.
     pub(crate) fn thaw(&mut self, frozen: &Arc<Frozen>, now: Duration) {
         for (id, tenant) in &frozen.tenants {
+            if self.leave_frozen(*id, tenant.first_position) {
+                continue;
+            }
+            self.bytes += tenant.bytes;
             let table = self.tenants.entry(*id).or_default();
             table.first_position = tenant.first_position.or(table.first_position);
             table.bytes += tenant.bytes;
@@ -317,7 +324,6 @@ impl Memory {
                 }
             }
         }
-        self.bytes += frozen.bytes;
         self.oldest_applied = Some(now);
         self.frozen = None;
     }

@@ -227,6 +227,12 @@ impl App {
         Ok((rotation.old_version, rotation.new_version, rotation.rewrapped_count))
     }
 
+    /// A new version of a held tenant's key, wrapped by its service.
+    pub(crate) async fn rewrap_held(&self, tenant: TenantId) -> Result<()> {
+        let _turn = self.0.key_board.changes.lock().await;
+        self.rotate_held(tenant).await.map(drop)
+    }
+
     async fn rotate_held(&self, tenant: TenantId) -> Result<Rotation> {
         let book = self.key_book(tenant).await?;
         if book.change.is_some() {
