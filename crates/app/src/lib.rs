@@ -183,7 +183,7 @@ pub use context::{
 };
 pub use customer_keys::{
     CustomerKeyView, KEY_IMPORT_LIFE, KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S,
-    KeyChangeView, KeyImportView, KeyServiceInput, KeyServiceView, KeyTestView,
+    KeyChangeView, KeyImportView, KeyResealView, KeyServiceInput, KeyServiceView, KeyTestView,
 };
 pub use decoders::DecoderCounts;
 pub use destruction_certificate::check_certificate;

@@ -21,6 +21,8 @@ pub(super) struct KeyBook {
     pub(super) change: Option<StoredChange>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) import: Option<StoredImport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reseal: Option<StoredReseal>,
 }
 
 /// How a service that holds a key is reached.
@@ -47,6 +49,19 @@ pub(super) struct StoredChange {
     pub(super) version: u32,
     /// The service that the key will be held at.
     pub(super) service: Option<StoredService>,
+    pub(super) problem: Option<String>,
+}
+
+/// Readings that are sealed anew under new data keys.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredReseal {
+    /// Names the act in the keyring, in hexadecimal digits.
+    pub(super) act: String,
+    /// Keys that were made before it are old.
+    pub(super) since_micros: i64,
+    /// Old keys when it began, as far as is known.
+    pub(super) total: u64,
+    pub(super) left: u64,
     pub(super) problem: Option<String>,
 }
 
@@ -117,6 +132,12 @@ impl StoredChange {
     }
 }
 
+impl StoredReseal {
+    pub(super) const fn since(&self) -> Timestamp {
+        Timestamp::from_micros(self.since_micros)
+    }
+}
+
 impl StoredImport {
     pub(super) const fn ends_at(&self) -> Timestamp {
         Timestamp::from_micros(self.ends_micros)
@@ -150,11 +171,12 @@ pub(super) async fn write_book(tx: &PlatformTx, tenant: TenantId, opened: &Opene
     tx.setting_put(&name(tenant), &body, Some(opened.version)).await?;
     let mut changing = read_changing(tx).await?;
     let is_known = changing.contains(&tenant);
-    if is_known == opened.book.change.is_some() {
+    let is_changing = opened.book.change.is_some() || opened.book.reseal.is_some();
+    if is_known == is_changing {
         return Ok(());
     }
     changing.retain(|one| *one != tenant);
-    if opened.book.change.is_some() {
+    if is_changing {
         changing.push(tenant);
     }
     let body = serde_json::to_vec(&changing).map_err(|_| damaged())?;

@@ -79,6 +79,8 @@ impl App {
     pub(crate) fn start_key_keeper(&self) {
         let (app, watch) = (self.clone(), self.watch_job(Job::Keys));
         self.0.tasks.spawn(async move { app.keep_keys(&watch).await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_resealing().await });
     }
 
     async fn keep_keys(&self, watch: &JobWatch) {
@@ -308,6 +310,9 @@ impl App {
     /// Takes up changes of level that a stop or an outage cut off.
     async fn resume_key_changes(&self) -> Result<()> {
         for tenant in self.keys_changing().await? {
+            if self.key_book(tenant).await?.change.is_none() {
+                continue;
+            }
             // Whoever asked for it goes on by themselves.
             let Ok(turn) = self.0.key_board.changes.try_lock() else { return Ok(()) };
             let done = self.finish_hold(tenant).await;

@@ -6,6 +6,7 @@ mod acts;
 mod book;
 mod import;
 mod keeper;
+mod reseal;
 mod view;
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +24,9 @@ use crate::{App, Error, Result};
 
 pub use acts::{KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S, KeyServiceInput};
 pub use import::KEY_IMPORT_LIFE;
-pub use view::{CustomerKeyView, KeyChangeView, KeyImportView, KeyServiceView, KeyTestView};
+pub use view::{
+    CustomerKeyView, KeyChangeView, KeyImportView, KeyResealView, KeyServiceView, KeyTestView,
+};
 
 /// Key services that are asked at once.
 const ASKED_AT_ONCE_MAX: usize = 32;

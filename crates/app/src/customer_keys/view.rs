@@ -43,6 +43,19 @@ pub struct KeyChangeView {
     pub problem: Option<String>,
 }
 
+/// Readings that are sealed anew under new data keys.
+#[derive(Debug, Clone)]
+pub struct KeyResealView {
+    /// Since when.
+    pub since: Timestamp,
+    /// Old data keys when it began.
+    pub total: u64,
+    /// Those of them that seal nothing any more.
+    pub done: u64,
+    /// What it waits for.
+    pub problem: Option<String>,
+}
+
 /// An import that waits for the wrapped key.
 #[derive(Debug, Clone)]
 pub struct KeyImportView {
@@ -94,6 +107,8 @@ pub struct CustomerKeyView {
     pub fingerprint: Option<String>,
     /// A change that is on its way.
     pub change: Option<KeyChangeView>,
+    /// Readings that are sealed anew.
+    pub reseal: Option<KeyResealView>,
     /// Bytes of readings that wait in the log for the key.
     pub waiting_bytes: u64,
     /// Readings were taken that are not in history yet.
@@ -174,6 +189,12 @@ impl App {
             service: service.transpose()?,
             fingerprint: status.brought,
             change,
+            reseal: book.reseal.map(|reseal| KeyResealView {
+                since: reseal.since(),
+                total: reseal.total,
+                done: reseal.total.saturating_sub(reseal.left),
+                problem: reseal.problem,
+            }),
             waiting_bytes: self.0.log.spooled_bytes(tenant),
             is_behind: self.0.engine.is_behind(tenant),
             service_kinds: self

@@ -121,6 +121,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/keys/customer/test", &["key.manage"]),
     ("POST", "/v1/keys/imports", &["key.manage"]),
     ("PUT", "/v1/keys/imports", &["key.manage"]),
+    ("POST", "/v1/keys/reseal", &["key.manage"]),
     ("POST", "/v1/keys/restore", &["key.manage"]),
     ("POST", "/v1/keys/revoke", &["key.manage"]),
     ("POST", "/v1/keys/rotate", &["key.manage"]),

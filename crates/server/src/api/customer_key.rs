@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{ImportWrapping, ProviderKind, ProviderSettings};
 use veritwin_app::{
-    CustomerKeyView, KEY_TTL_DEFAULT_S, KeyChangeView, KeyServiceInput, KeyServiceView,
+    CustomerKeyView, KEY_TTL_DEFAULT_S, KeyChangeView, KeyResealView, KeyServiceInput,
+    KeyServiceView,
 };
 use veritwin_domain::Secret;
 
@@ -24,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(test))
         .routes(routes!(begin_import, finish_import))
         .routes(routes!(rotate))
+        .routes(routes!(reseal))
         .routes(routes!(revoke))
         .routes(routes!(restore))
 }
@@ -89,6 +91,25 @@ impl From<KeyChangeView> for KeyChangeBody {
     }
 }
 
+/// Readings that are sealed anew under new data keys.
+#[derive(Serialize, ToSchema)]
+struct KeyResealBody {
+    since: String,
+    /// Old data keys when it began.
+    total: u64,
+    /// Those of them that seal nothing any more.
+    done: u64,
+    /// What it waits for.
+    problem: Option<String>,
+}
+
+impl From<KeyResealView> for KeyResealBody {
+    fn from(view: KeyResealView) -> Self {
+        let (total, done, problem) = (view.total, view.done, view.problem);
+        Self { since: body::time(view.since), total, done, problem }
+    }
+}
+
 /// The key above a customer's keys.
 #[derive(Serialize, ToSchema)]
 struct CustomerKeyBody {
@@ -115,6 +136,7 @@ struct CustomerKeyBody {
     /// Fingerprint of the key that was brought.
     fingerprint: Option<String>,
     change: Option<KeyChangeBody>,
+    reseal: Option<KeyResealBody>,
     /// Bytes of readings that wait in the log for the key.
     waiting_bytes: u64,
     /// Readings were taken that are not in history yet.
@@ -139,6 +161,7 @@ impl From<CustomerKeyView> for CustomerKeyBody {
             service: view.service.map(KeyServiceBody::from),
             fingerprint: view.fingerprint,
             change: view.change.map(KeyChangeBody::from),
+            reseal: view.reseal.map(KeyResealBody::from),
             waiting_bytes: view.waiting_bytes,
             behind: view.is_behind,
             service_kinds: view.service_kinds,
@@ -336,6 +359,15 @@ async fn rotate(
 ) -> Answer<axum::Json<RotatedBody>> {
     let (old_version, new_version, rewrapped) = api.app.rotate_keys(&context).await?;
     Ok(axum::Json(RotatedBody { old_version, new_version, rewrapped }))
+}
+
+/// Seals the customer's readings anew under new data keys, in the background.
+#[utoipa::path(post, path = "/v1/keys/reseal", tag = "keys",
+    responses((status = 202, body = CustomerKeyBody), (status = 403), (status = 503)))]
+async fn reseal(State(api): State<Api>, Caller(context): Caller) -> Answer<impl IntoResponse> {
+    api.app.reseal_keys(&context).await?;
+    let key: CustomerKeyBody = api.app.customer_key(&context).await?.into();
+    Ok((StatusCode::ACCEPTED, axum::Json(key)))
 }
 
 /// Takes the customer's keys away: nothing is read or written until they are given back.

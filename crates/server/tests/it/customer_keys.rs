@@ -313,6 +313,13 @@ fn a_key_is_brought_taken_away_and_only_the_same_one_gives_it_back() {
     assert_eq!(tenant.latest(&device, "t"), json!(1));
     let rotated = person("POST", "/v1/keys/rotate", &json!({})).expect(200);
     assert!(rotated["rewrapped"].as_u64().unwrap() > 0, "{rotated}");
+    let begun = person("POST", "/v1/keys/reseal", &json!({})).expect(202);
+    assert!(begun["reseal"].is_object(), "{begun}");
+    wait_for("readings to be sealed anew", || {
+        let shown = person("GET", "/v1/keys/customer", &Value::Null).expect(200);
+        shown["reseal"].is_null().then_some(())
+    });
+    assert_eq!(tenant.latest(&device, "t"), json!(1));
     let back = tenant.person("DELETE", "/v1/keys/customer").send().expect(200);
     assert_eq!(back["level"], "platform");
     assert_eq!(tenant.latest(&device, "t"), json!(1));

@@ -23,6 +23,15 @@ impl Memory {
         left.map(|(id, table)| (*id, place(table))).collect()
     }
 
+    /// Whether a tenant was set aside and its stored latest values are not back in memory: what is
+    /// there must not replace them.
+    pub(crate) fn lacks_latest(&self, tenant: TenantId) -> bool {
+        let table = self.tenants.get(&tenant);
+        let is_unread = table.is_some_and(|table| table.is_aside && table.latest_unread);
+        let stored = self.catalog.tenants.get(&tenant);
+        is_unread && stored.is_some_and(|entry| entry.latest.is_some())
+    }
+
     /// The entries of a tenant before this position were read.
     pub(crate) fn read_up_to(&mut self, tenant: TenantId, position: u64) {
         if let Some(table) = self.tenants.get_mut(&tenant) {

@@ -19,7 +19,7 @@ import { Age, Instant } from '../../ui/time'
 import { useSubmit } from '../../ui/useSubmit'
 
 type Kind = 'xks' | 'transit' | 'aws_kms' | 'pkcs11'
-type Open = 'hold' | 'import' | 'revoke' | 'platform' | null
+type Open = 'hold' | 'import' | 'revoke' | 'platform' | 'reseal' | null
 
 function levelLabel(level: CustomerKey['level']): string {
   switch (level) {
@@ -129,13 +129,28 @@ export function CustomerKeyBlock() {
       >
         {i18n.t('Your own key is needed for nothing any more. Data is not rewritten.')}
       </ConfirmTyped>
+      <ConfirmTyped
+        opened={open === 'reseal'}
+        onClose={close}
+        title={i18n.t('Seal readings anew')}
+        name="reseal"
+        action={i18n.t('Seal them anew')}
+        onConfirm={async () => {
+          await client.POST('/v1/keys/reseal')
+          await changed()
+        }}
+      >
+        {i18n.t(
+          'All readings are written anew under new data keys, and the old keys are destroyed: backups of before it lose their readings.',
+        )}
+      </ConfirmTyped>
     </section>
   )
 }
 
 function Shown({ shown }: { shown: CustomerKey }) {
   const { i18n: lingui } = useLingui()
-  const { service, change } = shown
+  const { service, change, reseal } = shown
   const items: [string, ReactNode][] = [
     [
       i18n.t('Whose'),
@@ -192,6 +207,15 @@ function Shown({ shown }: { shown: CustomerKey }) {
           {change.problem !== null && <span lang="en">{change.problem}</span>}
         </p>
       )}
+      {reseal !== null && (
+        <p className="hint">
+          {i18n.t('Readings are sealed anew: {done} of {total} data keys are done.', {
+            done: reseal.done,
+            total: reseal.total,
+          })}{' '}
+          {reseal.problem !== null && <span lang="en">{reseal.problem}</span>}
+        </p>
+      )}
     </>
   )
 }
@@ -231,6 +255,11 @@ function Acts(props: { shown: CustomerKey; onOpen: (open: Open) => void }) {
             onClick={() => void run(() => client.POST('/v1/keys/rotate'))}
           >
             {i18n.t('New version')}
+          </Button>
+        )}
+        {!isClosed && (
+          <Button size="xs" variant="default" onClick={() => onOpen('reseal')}>
+            {i18n.t('Seal readings anew')}
           </Button>
         )}
         {!isClosed && shown.level !== 'platform' && (
