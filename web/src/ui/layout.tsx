@@ -65,6 +65,9 @@ function changedMeanwhile(): Explained {
   }
 }
 
+/** What the platform says of everything that is not there. */
+const NOTHING_THERE = /^(there is )?no such resource$|^$/
+
 type Explained = { happened: string; safe: string; todo: string }
 
 /** An action is named in the reader's words; anything else is said as it is. */
@@ -130,7 +133,9 @@ function explain(error: ProblemError): Explained {
       }
     case 404:
       return {
-        happened: problem.detail ?? i18n.t('There is no such thing here.'),
+        happened: NOTHING_THERE.test(problem.detail ?? '')
+          ? i18n.t('There is no such thing here.')
+          : (problem.detail ?? problem.title),
         safe: kept,
         todo: i18n.t('It may have been removed. Go back to the list.'),
       }
@@ -198,7 +203,7 @@ export function Failure(props: {
     <div className="failure" role="alert" data-compact={props.compact || undefined}>
       <p className="failure-happened">
         {/* What the platform itself says is in English. */}
-        <span {...(happened === error.problem.detail && { lang: 'en' })}>{happened}</span>
+        <span {...(error.status > 0 && happened === error.problem.detail && { lang: 'en' })}>{happened}</span>
         {where && <span className="failure-where"> ({where})</span>}
       </p>
       <p>{safe}</p>
