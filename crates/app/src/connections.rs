@@ -277,7 +277,10 @@ impl App {
             // Of a tenant that is gone, or whose key is, nothing can be written any more.
             let is_gone = matches!(
                 error,
-                Error::NotFound(_) | Error::Forbidden(_) | Error::KeyRevoked | Error::Destroyed(_)
+                Error::NotFound(_)
+                    | Error::Forbidden(_)
+                    | Error::KeyRevoked
+                    | Error::KeyDestroyed(_)
             );
             if !is_gone {
                 self.0.connections.put_back(all);

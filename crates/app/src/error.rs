@@ -45,6 +45,9 @@ pub enum Error {
     /// The keys of this tenant are revoked: by the customer, or by the service that holds the key.
     #[error("the key of this data is revoked")]
     KeyRevoked,
+    /// The keys of this tenant, or the key above them, were destroyed.
+    #[error("destroyed: {0}")]
+    KeyDestroyed(String),
     /// The service that holds the tenant's key does not answer.
     #[error("the key service of this customer does not answer")]
     KeySilent,
@@ -94,7 +97,14 @@ pub enum Error {
 impl Error {
     /// True when it concerns one tenant alone: its keys are denied, or out of reach.
     pub const fn is_withheld(&self) -> bool {
-        matches!(self, Self::KeyRevoked | Self::KeySilent | Self::Destroyed(_) | Self::Forbidden(_))
+        matches!(
+            self,
+            Self::KeyRevoked
+                | Self::KeySilent
+                | Self::KeyDestroyed(_)
+                | Self::Destroyed(_)
+                | Self::Forbidden(_)
+        )
     }
 
     /// Wrong input with no position.
@@ -140,7 +150,7 @@ impl From<veritwin_keys::KeyError> for Error {
                     Some(id) => format!("the certificate of destruction is {id}"),
                     None => "there is no certificate of destruction for it yet".to_owned(),
                 };
-                Self::Destroyed(format!("the key of this data was destroyed at {at}; {told}"))
+                Self::KeyDestroyed(format!("the key of this data was destroyed at {at}; {told}"))
             }
             Key::Destroyed { .. } => {
                 Self::Forbidden("the key of this data is destroyed".to_owned())

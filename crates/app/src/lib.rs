@@ -115,6 +115,7 @@ mod reset_mail;
 mod retained;
 mod retention;
 mod rights;
+mod root_key;
 mod route_attributes;
 mod route_body;
 mod route_delivery;

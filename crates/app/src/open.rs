@@ -15,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
-use veritwin_keys::{
-    KeyError, KeyService, PassphraseRoot, PlatformFile, RootProvider, SecretKey, SystemRng,
-};
+use veritwin_keys::{KeyService, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
@@ -195,33 +193,11 @@ pub(crate) fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyServic
     }
     let has_data = config.data.join("keyring").exists();
     // With data there but no root key, a new one would only hide that the old one is missing.
-    let root = open_root(config, rng, has_data).map_err(|error| not_opened(&error))?;
+    let root =
+        crate::root_key::open_root(config, rng, has_data).map_err(|error| not_opened(&error))?;
     let folder = config.data.join("keyring");
     KeyService::open(root, &folder, Arc::clone(&config.clock), Arc::clone(rng))
         .map_err(|error| not_opened(&error))
-}
-
-/// The root of the keys: a file, or what a passphrase makes.
-pub(crate) fn open_root(
-    config: &Config,
-    rng: &Arc<dyn Rng>,
-    must_be_there: bool,
-) -> std::result::Result<Box<dyn RootProvider>, KeyError> {
-    let rng = Arc::clone(rng);
-    let Some(passphrase) = &config.root_passphrase else {
-        let path = config.root_key_dir.join("root.key");
-        return Ok(Box::new(if must_be_there {
-            PlatformFile::open(&path, rng)?
-        } else {
-            PlatformFile::open_or_create(&path, rng)?
-        }));
-    };
-    let path = config.root_key_dir.join("root.salt");
-    Ok(Box::new(if must_be_there {
-        PassphraseRoot::open(&path, passphrase, rng)?
-    } else {
-        PassphraseRoot::open_or_create(&path, passphrase, rng)?
-    }))
 }
 
 /// Why a file cannot be opened at the start is for the operator to mend: nothing inside broke.

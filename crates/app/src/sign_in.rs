@@ -382,12 +382,8 @@ impl App {
             tx.session_touch(session.id, platform.at).await?;
             tx.commit().await?;
         }
-        let lacks_second_factor = !session.second_factor
-            && match self.asks_second_factor(&platform, session.tenant).await {
-                // What the tenant asks for cannot be read: the stricter counts.
-                Err(Error::KeyRevoked | Error::KeySilent | Error::Destroyed(_)) => true,
-                asks => asks?,
-            };
+        let lacks_second_factor =
+            !session.second_factor && self.asks_or_away(&platform, session.tenant).await?;
         let sign_in = SignIn {
             proved_at: session.proved_at,
             lacks_second_factor,

@@ -159,7 +159,8 @@ impl FileSealer {
 }
 
 /// The front of a sealed file: which key opens it, and a commitment to that key.
-/// Layout: magic `VTWF`, version (2 if the key is random and sealed to a spool key, else 1), class, 2 zero bytes, DekId, FileId, 32 bytes of commitment.
+/// Layout: magic `VTWF`, version (2 if the key is random and sealed to a spool key, else 1), class,
+/// 2 zero bytes, DekId, FileId, 32 bytes of commitment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileHeader {
     /// The data encryption key.

@@ -114,6 +114,9 @@ impl Inner {
             .iter()
             .filter_map(|(dek, public)| {
                 let scope = ring.state.deks.get(dek)?.scope;
+                if ring.state.by_scope.get(&scope) != Some(dek) {
+                    return None;
+                }
                 let Epoch::Day(day) = scope.epoch else { return None };
                 (scope.tenant == Some(tenant)).then_some(Spool { day, dek: *dek, public: *public })
             })

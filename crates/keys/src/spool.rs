@@ -101,10 +101,7 @@ impl KeyService {
                 && let Some(tenant) = scope.tenant
                 && let Some(held) = cache.held.get(&tenant)
             {
-                let day = match scope.epoch {
-                    Epoch::Day(day) => day,
-                    Epoch::None | Epoch::Month(_) => i64::MAX,
-                };
+                let day = if let Epoch::Day(day) = scope.epoch { day } else { i64::MAX };
                 let spool = held.spool(day).ok_or(KeyError::Silent(tenant))?;
                 return Ok(Writing::Spool(SpoolKey {
                     dek: spool.dek,

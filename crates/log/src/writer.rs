@@ -215,7 +215,9 @@ impl Writer {
         self.shared.publish(batch, memory_bytes);
         for request in accepted.drain(..) {
             let count = request.entries.len() as u64;
-            request.answer(Ok(AppendedRange { first, count }));
+            let known = self.file.keys.get(&request.tenant);
+            let is_shown = known.is_none_or(|known| known.is_reachable);
+            request.answer(Ok(AppendedRange { first, count, is_shown }));
             first += count;
         }
         Ok(())

@@ -31,6 +31,7 @@ export type Connection = Answer<Schemas['ConnectionBody']>
 export type CustomRole = Answer<Schemas['CustomRoleBody']>
 export type Declaration = Device['declaration']
 export type Credential = Answer<Schemas['CredentialBody']>
+export type CustomerKey = Answer<Schemas['CustomerKeyBody']>
 export type DeviceClaim = Answer<Schemas['DeviceClaimBody']>
 export type DeviceAuthority = Answer<Schemas['AuthorityBody']>
 export type ProvisionProfile = Answer<Schemas['ProvisionProfileBody']>

@@ -163,7 +163,7 @@ async fn stage(
     create_folder(staging)?;
     copy_files(&plan.keyring, staging)?;
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
-    let root = crate::open::open_root(config, &rng, true)?;
+    let root = crate::root_key::open_root(config, &rng, true)?;
     let keys = KeyService::open(
         root,
         &staging.join("keyring"),

@@ -112,6 +112,7 @@ impl App {
             return Err(Error::invalid_at("ttl_s", detail));
         }
         let found = self.try_key_service(tenant, &settings).await?;
+        let _turn = self.0.key_board.changes.lock().await;
         let service = StoredService::new(settings, ttl_s, found.protection.as_str());
         let after = json!({"level": KeyLevel::Held.as_str(), "service": service.recorded()});
         let change = StoredChange {
@@ -122,7 +123,6 @@ impl App {
             problem: None,
         };
         self.record_level(context, &resource, after).await?;
-        let _turn = self.0.key_board.changes.lock().await;
         self.change_key_book(tenant, |book| book.change = Some(change)).await?;
         self.finish_hold(tenant).await
     }
@@ -158,7 +158,7 @@ impl App {
     }
 
     /// The keyring is written anew by it, on a thread that may block.
-    pub(super) async fn install_kek(&self, kek: NewKek, above: NewAbove) -> Result<Rotation> {
+    pub(crate) async fn install_kek(&self, kek: NewKek, above: NewAbove) -> Result<Rotation> {
         let keys = self.0.keys.clone();
         let installed = tokio::task::spawn_blocking(move || keys.install_kek(kek, above));
         Ok(installed.await.map_err(stopped)??)

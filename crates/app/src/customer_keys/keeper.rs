@@ -25,6 +25,7 @@ const CHANGES_TURNS: u32 = 40;
 const SHORTEST: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(15);
+const HOUR_MICROS: i64 = 3_600_000_000;
 /// A service has its own bound; this one is for an adapter that does not keep it.
 const ANSWER_MAX: Duration = PROVIDER_TIMEOUT.saturating_mul(2);
 
@@ -46,6 +47,28 @@ pub(super) fn secret(bytes: &Zeroizing<Vec<u8>>) -> std::result::Result<SecretKe
     let wrong = |_| ProviderError::Invalid("it unwrapped something that is no key".to_owned());
     let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(wrong)?;
     Ok(SecretKey::from_bytes(bytes))
+}
+
+/// What the people who answer for a tenant are told.
+fn told_of(kind: &str) -> Option<(&'static str, &'static str)> {
+    match kind {
+        "silent" => Some((
+            "Your key service does not answer",
+            "Nothing of your organisation's data can be read until it answers again. What devices \
+             send is stored sealed meanwhile, up to a bound.",
+        )),
+        "refused" => Some((
+            "Your key service refuses the key",
+            "Nothing of your organisation's data can be read or written. When the key may be used \
+             again, an owner or the security lead says so under Settings, Keys.",
+        )),
+        "destroyed" => Some((
+            "The key of your organisation's data was destroyed",
+            "Your key service says that the key is gone for ever. Nothing that it protected can be \
+             opened any more.",
+        )),
+        _ => None,
+    }
 }
 
 fn wait(tries: u32) -> Duration {
@@ -106,7 +129,12 @@ impl App {
     /// Asks a tenant's service for its key, and acts on the answer.
     pub(super) async fn ask_key(&self, tenant: TenantId) {
         let asked_at = self.clock().monotonic();
+        let asked_for = self.0.keys.wrapped_kek(tenant).ok();
         let unwrapped = self.unwrap_kek(tenant).await;
+        if self.0.keys.wrapped_kek(tenant).ok() != asked_for {
+            // Another key, or another service, by now: this answer says nothing of it.
+            return;
+        }
         match unwrapped {
             Ok((version, kek, ttl)) => {
                 let fresh_until = asked_at.saturating_add(ttl.max(SHORTEST));
@@ -224,7 +252,7 @@ impl App {
     }
 
     /// Drops what is in memory of a tenant whose key may not be used now.
-    pub(super) fn wipe_tenant(&self, tenant: TenantId) {
+    pub(crate) fn wipe_tenant(&self, tenant: TenantId) {
         self.0.log.forget_recent();
         self.0.engine.set_aside(tenant);
         self.0.store.forget_names(tenant);
@@ -247,6 +275,15 @@ impl App {
         };
         if let Err(error) = written.await {
             tracing::warn!(%tenant, %error, kind, "what became of a key was not recorded");
+        }
+        if let Some((subject, text)) = told_of(kind) {
+            // One an hour of each kind: a service that comes and goes is no reason for a hundred.
+            let hour = context.at.as_micros().div_euclid(HOUR_MICROS);
+            let event = format!("customer_key.{kind}.{tenant}.{hour}");
+            let told = self.mail_administrators_from_above(tenant, (subject, text), &event);
+            if let Err(error) = told.await {
+                tracing::warn!(%tenant, %error, kind, "nobody was mailed about a key");
+            }
         }
         metrics::counter!("veritwin_customer_key_events_total", "kind" => kind).increment(1);
     }

@@ -15,11 +15,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use veritwin_access::Action;
-use veritwin_domain::{ActorKind, OpContext, Purpose, TenantId, Timestamp};
+use veritwin_domain::{ActorKind, OpContext, PlatformContext, Purpose, TenantId, Timestamp};
 use veritwin_keys::{KeyProvider, ProviderConnector};
 
 use crate::activity::actor_text;
-use crate::{App, Result};
+use crate::{App, Error, Result};
 
 pub use acts::{KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S, KeyServiceInput};
 pub use import::KEY_IMPORT_LIFE;
@@ -109,6 +109,18 @@ const fn needs_key(action: Action) -> bool {
 }
 
 impl App {
+    /// Whether a tenant asks for a second factor; yes while that cannot be read.
+    pub(crate) async fn asks_or_away(
+        &self,
+        context: &PlatformContext,
+        tenant: TenantId,
+    ) -> Result<bool> {
+        match self.asks_second_factor(context, tenant).await {
+            Err(Error::KeyRevoked | Error::KeySilent | Error::KeyDestroyed(_)) => Ok(true),
+            asks => asks,
+        }
+    }
+
     /// Fails while the key of what is asked for is revoked, out of reach or destroyed, whatever of
     /// it is still in memory. Background jobs are stopped by the key itself.
     pub(crate) fn check_key(&self, context: &OpContext, action: Action) -> Result<()> {

@@ -4,6 +4,7 @@
 
 mod access;
 mod canary;
+mod customer_keys;
 mod egress;
 mod fingerprints;
 mod fixture;
@@ -47,7 +48,7 @@ pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub use fixture::{IsolationFixture, RoleFixture};
-pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
+pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
 pub use streams::StreamFixture;
 

@@ -326,7 +326,7 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    for (id, number) in [("P22", 22), ("P32", 32), ("P53", 53)] {
+    for (id, number) in [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53)] {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
         let broken = check(&app, id).await;

@@ -236,6 +236,10 @@ impl From<Error> for Problem {
                 "key_revoked: the key of this customer's data is revoked. An owner or the security \
                  lead restores it under Keys",
             ),
+            Error::KeyDestroyed(detail) => {
+                let kind = "/problems/key-destroyed";
+                Self::new(StatusCode::GONE, kind, "Key destroyed", detail)
+            }
             Error::KeySilent => {
                 let mut problem = Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,

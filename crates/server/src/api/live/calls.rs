@@ -173,7 +173,7 @@ const fn may_pass(error: &Error) -> bool {
         error,
         Error::Forbidden(_)
             | Error::KeyRevoked
-            | Error::Destroyed(_)
+            | Error::KeyDestroyed(_)
             | Error::NotFound(_)
             | Error::Unauthenticated(_)
     )
