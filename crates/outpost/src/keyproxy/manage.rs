@@ -76,7 +76,10 @@ fn change<T>(
     Ok(done)
 }
 
-fn wait<T: Send + 'static>(ask: impl FnOnce(Pkcs11Answer<T>)) -> Result<T, KeyProxyError> {
+/// Waits for a token, on a thread that may wait.
+pub(super) fn wait<T: Send + 'static>(
+    ask: impl FnOnce(Pkcs11Answer<T>),
+) -> Result<T, KeyProxyError> {
     let (tell, told) = channel();
     // Whoever asked may be gone: then nobody needs the answer.
     ask(Box::new(move |outcome| drop(tell.send(outcome))));
