@@ -154,7 +154,7 @@ pub fn add_key(
             }
         };
         let at_us = clock.now().as_micros();
-        state.add_key((&id, label, tenants), at_us, root, rng.as_ref())
+        state.add_key((id.as_str(), label, tenants), at_us, root, rng.as_ref())
     })
 }
 
