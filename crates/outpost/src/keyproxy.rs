@@ -249,6 +249,10 @@ impl KeyProxy {
                 let root = config.root(&rng, false)?;
                 let (acceptor, fingerprint) = place::acceptor(&config, root.as_ref())?;
                 let token = config.open_token(&rng)?;
+                if let Some(token) = &token {
+                    // A wrong PIN is said at the start, and a session is there for the first use.
+                    manage::wait(|answer| token.check(answer))?;
+                }
                 let vault = Vault::open(&config.directory, root, token, rng)?;
                 let uses = Uses::open(&config.directory, USE_FILE_BYTES_MAX)?;
                 Ok::<_, KeyProxyError>((acceptor, fingerprint, vault, uses))

@@ -80,7 +80,7 @@ impl KeyProvider for Token {
     fn wrap<'a>(&'a self, call: &'a KeyCall, plaintext: &'a [u8]) -> ProviderAnswer<'a, Vec<u8>> {
         let (key, bound) = (self.key.clone(), call.associated_data.clone());
         let plaintext = Zeroizing::new(plaintext.to_vec());
-        let asked = self.answer(|answer| self.token.seal(key, bound, plaintext, answer));
+        let asked = self.answer(move |answer| self.token.seal(key, bound, plaintext, answer));
         Box::pin(async move {
             let GcmSealed { nonce, ciphertext, tag } = asked.await?;
             let (nonce, metadata) = (nonce.to_vec(), Vec::new());
@@ -106,7 +106,7 @@ impl KeyProvider for Token {
 
     fn metadata<'a>(&'a self, _call: &'a KeyCall) -> ProviderAnswer<'a, KeyMetadata> {
         let key = self.key.clone();
-        let asked = self.answer(|answer| self.token.describe(key, answer));
+        let asked = self.answer(move |answer| self.token.describe(key, answer));
         Box::pin(async move {
             let facts = asked.await?;
             if facts.bits != 256 {
@@ -126,7 +126,7 @@ impl KeyProvider for Token {
     }
 
     fn health<'a>(&'a self, _call: &'a KeyCall) -> ProviderAnswer<'a, ()> {
-        Box::pin(self.answer(|answer| self.token.check(answer)))
+        Box::pin(self.answer(move |answer| self.token.check(answer)))
     }
 }
 

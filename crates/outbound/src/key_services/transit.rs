@@ -295,7 +295,7 @@ impl Transit {
         // Encrypting under a name that is gone would make another key, where the token may.
         self.describe(call).await?;
         let encoded = Zeroizing::new(STANDARD.encode(plaintext));
-        let reply = self.operate(call, "encrypt", (Some(&encoded), None)).await?;
+        let reply = self.operate(call, "encrypt", (Some(encoded.as_str()), None)).await?;
         let Encrypted { ciphertext } = read(&reply)?;
         if !ciphertext.starts_with(CIPHERTEXT_PREFIX)
             || ciphertext.len() > PROVIDER_CIPHERTEXT_BYTES_MAX

@@ -162,7 +162,7 @@ pub(crate) fn client_verifier(
             }
             let roots = Arc::new(roots);
             let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
-            Ok(builder.build().map_err(certificate_error)?)
+            builder.build().map_err(certificate_error)
         }
     }
 }

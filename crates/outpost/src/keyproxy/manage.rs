@@ -76,7 +76,10 @@ fn change<T>(
     Ok(done)
 }
 
-fn wait<T: Send + 'static>(ask: impl FnOnce(Pkcs11Answer<T>)) -> Result<T, KeyProxyError> {
+/// Waits for a token, on a thread that may wait.
+pub(super) fn wait<T: Send + 'static>(
+    ask: impl FnOnce(Pkcs11Answer<T>),
+) -> Result<T, KeyProxyError> {
     let (tell, told) = channel();
     // Whoever asked may be gone: then nobody needs the answer.
     ask(Box::new(move |outcome| drop(tell.send(outcome))));
@@ -151,7 +154,7 @@ pub fn add_key(
             }
         };
         let at_us = clock.now().as_micros();
-        state.add_key((&id, label, tenants), at_us, root, rng.as_ref())
+        state.add_key((id.as_str(), label, tenants), at_us, root, rng.as_ref())
     })
 }
 

@@ -180,7 +180,7 @@ impl Served {
             Operation::Metadata(key) => (key, Asked::Metadata(parse(&body)?)),
         };
         let said = asked.said().clone();
-        let outcome = self.operate(&known, (key, &said), asked).await;
+        let outcome = self.operate(&known, (key.as_str(), &said), asked).await;
         let named = outcome.as_ref().map_or_else(|refusal| refusal.name(), |_| "ok");
         let one = KeyUse {
             at: self.clock.now().to_string(),
