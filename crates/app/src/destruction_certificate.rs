@@ -136,7 +136,7 @@ impl App {
         let log = self.0.store.read(&self.job_in(veritwin_access::jobs::LEDGER, signer)).await?;
         let log_id = log.tenant().await?.log_id;
         let origin = origin_of(&self.0.config.ledger_host, log_id, self.0.config.simulated);
-        let statement = statement(tenant, id, body, (&origin, at)).to_string();
+        let statement = statement(tenant, id, body, (origin.as_str(), at)).to_string();
         let signature = key.sign(&[SIGNED, statement.as_bytes()].concat());
         Ok(Certificate {
             statement,

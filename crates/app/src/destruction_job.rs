@@ -11,7 +11,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{Declaration, DestructionId, DeviceId, Key, OpContext, TenantId, Timestamp};
-use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, KeyError, KeyState};
+use veritwin_keys::{
+    DataClass, DekId, DekSummary, DestructionMethod, KeyError, KeyService, KeyState,
+};
 use veritwin_metastore::{DestructionState, StoredDestruction};
 use veritwin_telemetry::{Selection, Units};
 
@@ -22,22 +24,38 @@ use crate::destructions::{Body, is_held};
 use crate::error::found;
 use crate::open::Inner;
 use crate::provision::PLATFORM_TENANT;
-use crate::shred_journal::ShredEntry;
-use crate::{App, Error, Result};
+use crate::retention_rules::RetentionRuns;
+use crate::shred_journal::{ShredEntry, ShredJournal};
+use crate::{App, Config, Error, Result};
 
 /// Between looks at what a destruction waits for.
 const TICK: Duration = Duration::from_secs(1);
 /// Tenants whose declarations are read for the next flush in one go.
 const DECLARATIONS_AT_ONCE: usize = 64;
 
-/// What wakes the job, and whose declarations the next flush would like to know.
-#[derive(Debug, Default)]
+/// What wakes the job, what was destroyed, and whose declarations the next flush would like to
+/// know.
+#[derive(Debug)]
 pub(crate) struct DestructionBoard {
     woken: Notify,
     unread: Mutex<HashSet<TenantId>>,
+    pub(crate) shreds: ShredJournal,
+    pub(crate) runs: RetentionRuns,
+    /// Tenants that end all their readings by days themselves.
+    pub(crate) by_days: Mutex<HashSet<TenantId>>,
 }
 
 impl DestructionBoard {
+    pub(crate) fn open(config: &Config, keys: &KeyService) -> Result<Self> {
+        Ok(Self {
+            woken: Notify::default(),
+            unread: Mutex::default(),
+            shreds: ShredJournal::open(&config.data, &config.root_key_dir, keys)?,
+            runs: RetentionRuns::default(),
+            by_days: Mutex::default(),
+        })
+    }
+
     /// There is one more.
     pub(crate) fn wake(&self) {
         self.woken.notify_one();
@@ -63,8 +81,10 @@ impl Units for PersonalStreams {
             return false;
         };
         let device = devices.get(device);
+        // Whether it is open is kept, what counts for it is worked out.
         device.is_some_and(|device| {
-            book.verdict(device, Some(key)).declaration == Declaration::Personal
+            !book.is_open(device, Some(key))
+                && book.verdict(device, Some(key)).declaration == Declaration::Personal
         })
     }
 }
@@ -123,7 +143,7 @@ impl App {
     }
 
     /// One step; none when it has to wait, or is over.
-    async fn step(
+    pub(crate) async fn step(
         &self,
         tenant: TenantId,
         stored: &StoredDestruction,
@@ -242,13 +262,13 @@ impl App {
         body: &mut Body,
     ) -> Result<Option<DestructionState>> {
         let tenant = context.tenant;
-        if !self.0.shreds.entries()?.iter().any(|entry| entry.id == id) {
-            self.0.shreds.append(&shred_entry(tenant, id, (body, false))?)?;
+        if !self.0.destructions.shreds.entries()?.iter().any(|entry| entry.id == id) {
+            self.0.destructions.shreds.append(&shred_entry(tenant, id, (&*body, false))?)?;
         }
         self.destroy_shredded(tenant, &body.scope, &body.keys)?;
         let at = self.clock().now();
         body.destroyed_at = Some(at.as_micros());
-        body.certificate = Some(self.certify(tenant, (&id.to_string(), at), body).await?);
+        body.certificate = Some(self.certify(tenant, (id.to_string().as_str(), at), body).await?);
         if body.scope == StoredScope::Tenant {
             // What is asked of the tenant from now on is answered with it.
             self.0.keys.note_certificate(tenant, &id.to_string())?;
@@ -324,7 +344,7 @@ impl App {
         let sealed = self.seal_evidence_of(log, certificate.digest(), context.at).await?;
         let Some(index) = sealed else { return Ok(None) };
         body.ledger_index = Some(index);
-        self.0.shreds.append(&shred_entry(tenant, id, (body, true))?)?;
+        self.0.destructions.shreds.append(&shred_entry(tenant, id, (&*body, true))?)?;
         Ok(Some(DestructionState::Done))
     }
 
@@ -348,7 +368,7 @@ impl App {
     /// backup of before. Nobody is listened to yet.
     pub(crate) async fn replay_shreds(&self) -> Result<usize> {
         let mut replayed = 0;
-        for entry in self.0.shreds.entries()? {
+        for entry in self.0.destructions.shreds.entries()? {
             let context = self.job_in(jobs::RETENTION, entry.tenant);
             let tx = self.0.store.read(&context).await?;
             let is_known = found(tx.destruction(entry.id).await)?.is_some();
@@ -414,7 +434,7 @@ impl App {
         let wanted: Vec<TenantId> = {
             let mut unread = self.0.destructions.unread.lock();
             let some: Vec<TenantId> = unread.iter().copied().take(DECLARATIONS_AT_ONCE).collect();
-            some.iter().for_each(|tenant| drop(unread.remove(tenant)));
+            unread.retain(|tenant| !some.contains(tenant));
             some
         };
         for tenant in wanted {

@@ -26,7 +26,7 @@ use veritwin_telemetry::{Engine, EngineConfig};
 
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
-use crate::destruction_job::PersonalStreams;
+use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
 use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
@@ -38,7 +38,6 @@ use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
 use crate::security::Security;
-use crate::shred_journal::ShredJournal;
 use crate::{Error, Result};
 
 /// Passwords that are hashed at once.
@@ -163,9 +162,7 @@ pub(crate) struct Inner {
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) backup: crate::backup::BackupHold,
-    pub(crate) shreds: crate::shred_journal::ShredJournal,
     pub(crate) destructions: crate::destruction_job::DestructionBoard,
-    pub(crate) retention_runs: crate::retention_rules::RetentionRuns,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -336,7 +333,7 @@ impl App {
         let keys = open_keys(&config, &rng)?;
         crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(store_config(&config, &keys)?).await?;
-        let objects = open_objects(&config)?;
+        let (egress, objects) = (Arc::new(EgressRegister::default()), open_objects(&config)?);
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
@@ -349,8 +346,7 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let shreds = ShredJournal::open(&config.data, &config.root_key_dir, &keys)?;
-        let egress = Arc::new(EgressRegister::default());
+        let destructions = DestructionBoard::open(&config, &keys)?;
         let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
         let key_services = open_key_services(&config, &egress, &rng)?;
@@ -402,9 +398,7 @@ impl App {
             #[cfg(feature = "test-controls")]
             disk,
             backup: crate::backup::BackupHold::default(),
-            shreds,
-            destructions: crate::destruction_job::DestructionBoard::default(),
-            retention_runs: crate::retention_rules::RetentionRuns::default(),
+            destructions,
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -424,11 +418,16 @@ impl App {
             rng,
         };
         let app = Self(Arc::new(inner));
-        app.ensure_platform_tenant().await?;
-        app.load_tree().await?;
-        app.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&app.0))));
-        app.replay_shreds().await?;
+        app.begin().await?;
         Ok(app)
+    }
+
+    /// What has to be so before anybody is listened to.
+    async fn begin(&self) -> Result<()> {
+        self.ensure_platform_tenant().await?;
+        self.load_tree().await?;
+        self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
+        self.replay_shreds().await.map(drop)
     }
 
     /// Starts the background jobs.

@@ -232,9 +232,7 @@ impl App {
 
     /// Destroys the readings that are past their plans' time at a trusted moment.
     pub(crate) async fn expire_readings(&self, now: Timestamp, holds: &Holds) -> Result<()> {
-        let expiries = self.expiries(Kept::Readings, now, holds);
-        self.0.engine.keep_by_days(expiries.iter().map(|expiry| expiry.tenant).collect());
-        self.expire_readings_of(expiries).await
+        self.expire_readings_of(self.expiries(Kept::Readings, now, holds)).await
     }
 
     /// Destroys readings at their end; the hourly figures of those who want them are kept before.

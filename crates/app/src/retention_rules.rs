@@ -208,7 +208,7 @@ impl App {
         let change = Change::from_to(shown(&before), shown(&after));
         self.record_change(&tx, context, Action::RetentionWrite, &resource, change).await?;
         tx.commit().await?;
-        self.0.retention_runs.lock().remove(&context.tenant);
+        self.0.destructions.runs.lock().remove(&context.tenant);
         Ok(self.retention_view(context, &after, version + 1))
     }
 
@@ -279,19 +279,28 @@ impl App {
     pub(crate) async fn keep_retention(&self, now: Timestamp, holds: &Holds) -> Result<()> {
         let today = now.day();
         let due: Vec<TenantId> = {
-            let (tree, runs) = (self.0.tree.read(), self.0.retention_runs.lock());
+            let (tree, runs) = (self.0.tree.read(), self.0.destructions.runs.lock());
             let is_due = |tenant: &TenantId| runs.get(tenant).is_none_or(|day| *day < today);
             tree.ids().filter(is_due).take(TENANTS_PER_ROUND).collect()
         };
+        let is_last = due.len() < TENANTS_PER_ROUND;
         for tenant in due {
             match self.keep_retention_of(tenant, now, holds).await {
-                Ok(()) => drop(self.0.retention_runs.lock().insert(tenant, today)),
+                Ok(()) => drop(self.0.destructions.runs.lock().insert(tenant, today)),
                 Err(error) if error.is_withheld() => {
                     // Its keys are withdrawn or gone: nothing of it can be written anew.
-                    self.0.retention_runs.lock().insert(tenant, today);
+                    self.0.destructions.runs.lock().insert(tenant, today);
+                    self.0.destructions.by_days.lock().insert(tenant);
                 }
                 Err(error) => tracing::warn!(%tenant, %error, "readings at their end stay"),
             }
+        }
+        if is_last {
+            // Everybody was looked at: whoever is not among these has months.
+            let plans = self.expiries(Kept::Readings, now, holds);
+            let own = self.0.destructions.by_days.lock().clone();
+            let all = plans.iter().map(|expiry| expiry.tenant).chain(own);
+            self.0.engine.keep_by_days(all.collect());
         }
         self.0.engine.destroy_superseded(now.saturating_sub(DAY_KEYS_KEPT)).await?;
         let keys = self.0.keys.clone();
@@ -325,6 +334,13 @@ impl App {
     ) -> Result<()> {
         let context = self.job_in(jobs::RETENTION, tenant);
         let (kept, version) = retention_in(&self.0.store.read(&context).await?).await?;
+        {
+            let mut by_days = self.0.destructions.by_days.lock();
+            match kept.readings_days {
+                Some(_) => drop(by_days.insert(tenant)),
+                None => drop(by_days.remove(&tenant)),
+            }
+        }
         if version == 0 || now.as_micros() < kept.not_before {
             return Ok(());
         }

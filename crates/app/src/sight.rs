@@ -167,7 +167,7 @@ impl App {
         range: TimeRange,
         width_micros: i64,
     ) -> Result<Vec<Bucket>> {
-        Ok(self.0.engine.buckets(&seen.series, range, width_micros).await?)
+        Ok(self.0.engine.buckets_with_figures(&seen.series, range, width_micros).await?)
     }
 
     /// Who makes a device's streams less protected, or moves them to where they see personal data,
@@ -220,8 +220,17 @@ mod tests {
     /// (what they raise is concealed), and tests.
     const WITHOUT_READER: [&str; 3] = ["sight.rs", "alert_present.rs", "job_tests/audit.rs"];
     /// Methods of the engine that give out readings or names of streams.
-    const READS: [&str; 7] =
-        ["latest", "latest_within", "range", "stats", "buckets", "buckets_many", "keys"];
+    const READS: [&str; 9] = [
+        "latest",
+        "latest_within",
+        "range",
+        "stats",
+        "buckets",
+        "buckets_many",
+        "buckets_with_figures",
+        "figures",
+        "keys",
+    ];
 
     fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {

@@ -256,9 +256,9 @@ impl KeyService {
             .collect()
     }
 
-    /// Takes keys out of use: what is sealed from now on gets new ones, and what they sealed opens as
-    /// before until they are destroyed. `by` names the act that will do it; without one they go
-    /// after a time. A key that an act has retired stays that act's.
+    /// Takes keys out of use: what is sealed from now on gets new ones, and what they sealed opens
+    /// as before until they are destroyed. `by` names the act that will do it; without one they
+    /// go after a time. A key that an act has retired stays that act's.
     pub fn retire(&self, deks: &[DekId], by: Option<[u8; 16]>) -> Result<(), KeyError> {
         let mut ring = self.0.ring.lock();
         let now = self.0.clock.now();
@@ -291,8 +291,8 @@ impl KeyService {
         self.retired(|retired| retired.by == Some(act))
     }
 
-    /// The live keys that were retired before a moment and are no act's to destroy, in the order of
-    /// their ids.
+    /// The live keys that were retired before a moment and are no act's to destroy, in the order
+    /// of their ids.
     pub fn retired_before(&self, at: Timestamp) -> Vec<DekSummary> {
         self.retired(|retired| retired.by.is_none() && retired.at < at)
     }

@@ -228,7 +228,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whoever asked for a mark learns where the entries begin whose keys are asked for from now on.
+    /// Whoever asked for a mark learns where the entries begin whose keys are asked for from now
+    /// on.
     fn answer_marks(&self, marks: Vec<Request>) {
         for mark in marks {
             mark.answer(Ok(AppendedRange { first: self.file.next, count: 0, is_shown: true }));

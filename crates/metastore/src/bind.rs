@@ -48,7 +48,8 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
-    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId IncidentId
+    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
+    IncidentId
     LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId RouteMessageId
     RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId
     UserId WorkspaceId

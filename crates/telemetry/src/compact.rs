@@ -219,18 +219,14 @@ struct Due<'l> {
     limits: &'l EngineLimits,
 }
 
-/// Sections of one key, or of keys that become one.
-type GroupId = (Option<DeviceId>, Window);
-
 /// Where a section belongs once merged: days of a month that is over belong to the month.
-fn group_of(section: &Section, months_before: Option<i64>) -> GroupId {
-    let window = match section.window {
+fn group_of(section: &Section, months_before: Option<i64>) -> Window {
+    match section.window {
         Window::Day(day) if months_before.is_some_and(|month| month_of(day) < month) => {
             Window::Month(month_of(day))
         }
         window => window,
-    };
-    (section.device, window)
+    }
 }
 
 /// Finds sections that should be merged. Days of tenants that are `by_days` stay days; without
@@ -247,25 +243,43 @@ fn plan(
     let over = month_of(due.today.saturating_sub(MONTH_WAIT_DAYS));
     for (tenant, entry) in tenants {
         let months = by_days.is_some_and(|by_days| !by_days.contains(tenant)).then_some(over);
-        let mut groups: BTreeMap<GroupId, Vec<Arc<Section>>> = BTreeMap::new();
+        // Sections of other keys' units hold other series, but for those whose declaration changed
+        // in between.
+        let mut units: BTreeMap<Option<DeviceId>, Vec<Arc<Section>>> = BTreeMap::new();
         for section in &entry.sections {
-            groups.entry(group_of(section, months)).or_default().push(Arc::clone(section));
+            units.entry(section.device).or_default().push(Arc::clone(section));
         }
-        for (group, mut sections) in groups {
-            if sections.len() < 2 {
-                continue;
+        for (device, all) in units {
+            if let Some((window, inputs)) = plan_unit(&all, months, due) {
+                return Some(Plan { tenant: *tenant, window, device, inputs });
             }
-            sections.sort_by_key(|section| section.generation);
-            for mut run in runs(&sections, &entry.sections, months) {
-                while !run.is_empty() {
-                    let fitting = fitting(run, due.limits.compaction_bytes_max);
-                    if is_due(fitting, group.1, due) {
-                        let (device, window) = group;
-                        let inputs = fitting.to_vec();
-                        return Some(Plan { tenant: *tenant, window, device, inputs });
-                    }
-                    run = &run[..run.len() - fitting.len().max(1)];
+        }
+    }
+    None
+}
+
+/// Finds sections of one unit that should be merged, and what they become.
+fn plan_unit(
+    all: &[Arc<Section>],
+    months: Option<i64>,
+    due: Due<'_>,
+) -> Option<(Window, Vec<Arc<Section>>)> {
+    let mut groups: BTreeMap<Window, Vec<Arc<Section>>> = BTreeMap::new();
+    for section in all {
+        groups.entry(group_of(section, months)).or_default().push(Arc::clone(section));
+    }
+    for (window, mut sections) in groups {
+        if sections.len() < 2 {
+            continue;
+        }
+        sections.sort_by_key(|section| section.generation);
+        for mut run in runs(&sections, all, months) {
+            while !run.is_empty() {
+                let fitting = fitting(run, due.limits.compaction_bytes_max);
+                if is_due(fitting, window, due) {
+                    return Some((window, fitting.to_vec()));
                 }
+                run = &run[..run.len() - fitting.len().max(1)];
             }
         }
     }
@@ -273,8 +287,6 @@ fn plan(
 }
 
 /// Cuts one group's sections where the generation of a foreign, overlapping section lies between.
-/// Sections of other keys' units hold other series, but for those whose declaration changed in
-/// between.
 fn runs<'s>(
     sections: &'s [Arc<Section>],
     all: &'s [Arc<Section>],
@@ -285,8 +297,7 @@ fn runs<'s>(
     sections.chunk_by(move |left, right| {
         let own = group_of(left, months);
         !all.iter().any(|other| {
-            other.device == left.device
-                && group_of(other, months) != own
+            group_of(other, months) != own
                 && other.overlaps(low, high)
                 && (left.generation..right.generation).contains(&other.generation)
         })

@@ -24,10 +24,12 @@ use crate::memory::Latest;
 use crate::query::{Order, RangeQuery, Series, TimeRange};
 use crate::reader::OpenSection;
 use crate::section::{SectionWriter, write_latest};
-use crate::selection::{Meant, Selection};
+use crate::selection::{Meant, Rewritten, Selected, Selection};
 use crate::values::Column;
 
 type SectionId = (FileId, u64);
+/// Which sections an act looks at.
+type Asked = fn(&Section) -> bool;
 
 /// One call of [`Engine::destroy`].
 struct Act<'s> {
@@ -75,7 +77,8 @@ impl Engine {
         let act = self.act(selection, [0; 16], &catalog);
         let (mut found, mut devices, mut series) =
             (Selected::default(), HashSet::new(), HashSet::new());
-        for section in all(&catalog, selection.tenant) {
+        let sections: Vec<Arc<Section>> = all(&catalog, selection.tenant).cloned().collect();
+        for section in &sections {
             if !selection.may_touch(section) {
                 continue;
             }
@@ -167,7 +170,7 @@ impl Engine {
     async fn cut(
         &self,
         selection: &Selection,
-        is_asked: impl Fn(&Section) -> bool + Send + Sync,
+        is_asked: Asked,
     ) -> Result<Rewritten, TelemetryError> {
         /// Names the act of expiry in the keyring.
         const EXPIRY: [u8; 16] = *b"veritwin expiry\0";
@@ -247,9 +250,9 @@ impl Engine {
     async fn rewrite_meant(
         &self,
         act: &mut Act<'_>,
-        is_asked: impl Fn(&Section) -> bool + Send + Sync,
+        is_asked: Asked,
     ) -> Result<(), TelemetryError> {
-        while let Some(dek) = self.next_key(act, &is_asked).await? {
+        while let Some(dek) = self.next_key(act, is_asked).await? {
             self.rewrite_key(act, dek).await?;
         }
         Ok(())
@@ -259,13 +262,15 @@ impl Engine {
     async fn next_key(
         &self,
         act: &Act<'_>,
-        is_asked: &(impl Fn(&Section) -> bool + Send + Sync),
+        is_asked: Asked,
     ) -> Result<Option<DekId>, TelemetryError> {
         let keys = &self.inner.reader.keys;
         let tenant = act.selection.tenant;
         let retired: HashSet<DekId> = keys.retired_by(act.id).iter().map(|one| one.id).collect();
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
-        for section in all(&catalog, tenant) {
+        let sections: Vec<Arc<Section>> = all(&catalog, tenant).cloned().collect();
+        drop(catalog);
+        for section in &sections {
             if retired.contains(&section.dek) {
                 return Ok(Some(section.dek));
             }

@@ -1,5 +1,6 @@
 //! Hourly figures: what is kept of readings longer than these. They are made of sections that are
-//! about to end, once for each hour, and stand in sections of their own, one for each month and key.
+//! about to end, once for each hour, and stand in sections of their own, one for each month and
+//! key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -50,9 +51,11 @@ impl Engine {
             return Ok(Vec::new());
         }
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
-        let sections = catalog.tenants.get(&series.tenant).map_or(&[][..], |entry| &entry.figures);
+        let sections = catalog.tenants.get(&series.tenant).map(|entry| entry.figures.clone());
+        let mut sections = sections.unwrap_or_default();
+        sections.retain(|one| one.may_hold(series.device, low, high));
         let mut sources = Vec::new();
-        for section in sections.iter().filter(|one| one.may_hold(series.device, low, high)) {
+        for section in &sections {
             let open = self.open_if_live(series.tenant, section).await?;
             let Some(open) = open else { continue };
             for chunk in open.directory.chunks(series.device, &series.key) {
@@ -81,6 +84,37 @@ impl Engine {
         };
         let hours = sink.hours.into_iter();
         hours.map(|(at, value)| read_hour(at, &value).ok_or_else(damaged)).collect()
+    }
+
+    /// [`Engine::buckets`], and, where these are whole hours, what figures say of readings that
+    /// ended. A reading that came after its hour had ended counts beside that hour's figures.
+    #[boxed]
+    pub async fn buckets_with_figures(
+        &self,
+        series: &Series,
+        range: TimeRange,
+        width_micros: i64,
+    ) -> Result<Vec<Bucket>, TelemetryError> {
+        let buckets = self.buckets(series, range, width_micros).await?;
+        if width_micros % HOUR_MICROS != 0 {
+            return Ok(buckets);
+        }
+        let hours = self.figures(series, range).await?;
+        if hours.is_empty() {
+            return Ok(buckets);
+        }
+        let mut joined: BTreeMap<i64, Bucket> = BTreeMap::new();
+        // Figures are of earlier times than what is still there.
+        for bucket in hours.into_iter().chain(buckets) {
+            let at = bucket.at.as_micros().div_euclid(width_micros).saturating_mul(width_micros);
+            let empty = Bucket::empty(Timestamp::from_micros(at));
+            join(joined.entry(at).or_insert(empty), &bucket);
+        }
+        let buckets_max = self.inner.limits.query_points_max;
+        if joined.len() > buckets_max {
+            return Err(TelemetryError::Limit { name: "query_points_max", max: buckets_max });
+        }
+        Ok(joined.into_values().collect())
     }
 
     /// Keeps hourly figures of the readings that [`Engine::expire`] would end now. An hour that has
@@ -201,6 +235,22 @@ struct Built {
     section: Section,
     bytes: Vec<u8>,
     hours: u64,
+}
+
+/// Adds a later bucket to one that holds it.
+fn join(earlier: &mut Bucket, later: &Bucket) {
+    let either =
+        |one: Option<f64>, other: Option<f64>, pick: fn(f64, f64) -> f64| match (one, other) {
+            (Some(one), Some(other)) => Some(pick(one, other)),
+            (one, other) => one.or(other),
+        };
+    earlier.count += later.count;
+    earlier.numbers += later.numbers;
+    earlier.sum += later.sum;
+    earlier.min = either(earlier.min, later.min, f64::min);
+    earlier.max = either(earlier.max, later.max, f64::max);
+    earlier.first = earlier.first.or(later.first);
+    earlier.last = later.last.or(earlier.last);
 }
 
 /// The figures that are known with those of readings. Work for a blocking thread.

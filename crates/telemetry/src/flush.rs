@@ -21,7 +21,7 @@ use crate::{TelemetryError, manifest};
 
 /// Most devices of a tenant whose series get sections of their own in one flush; those of more
 /// stand in the tenant's, from which they are destroyed by rewriting.
-const OWN_PARTS_MAX: usize = 4096;
+const OWN_PARTS_MAX: usize = 512;
 
 /// Two packs that no manifest names yet. Latest values have one of their own: those of a tenant
 /// that falls silent stay for ever and must not keep the sections around them alive.

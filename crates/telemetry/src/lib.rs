@@ -35,7 +35,6 @@ mod wire;
 
 pub use aggregate::{Bucket, Stats};
 pub use compact::Maintained;
-pub use destroy::{Rewritten, Selected};
 pub use engine::{Engine, EngineConfig, EngineLimits, EngineStatus, Units};
 pub use error::TelemetryError;
 pub use expire::{Expired, Expiry};
@@ -45,4 +44,4 @@ pub use memory::Latest;
 pub use pin::Pinned;
 pub use query::{Order, Page, Point, RangeQuery, Series, TimeRange};
 pub use room::Room;
-pub use selection::{Meant, Selection, SeriesTest, Which};
+pub use selection::{Meant, Rewritten, Selected, Selection, SeriesTest, Which};

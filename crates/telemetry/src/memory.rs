@@ -234,8 +234,8 @@ impl Memory {
         }
     }
 
-    /// Takes latest values away that are meant; of a series with rows that arrived since, the newest
-    /// of those is its latest instead. Answers the series that have none now.
+    /// Takes latest values away that are meant; of a series with rows that arrived since, the
+    /// newest of those is its latest instead. Answers the series that have none now.
     pub(crate) fn forget_latest(
         &mut self,
         tenant: TenantId,

@@ -1,5 +1,5 @@
-//! Which readings are meant when some are destroyed: series, a time, and days that stay because they
-//! are held.
+//! Which readings are meant when some are destroyed: series, a time, and days that stay because
+//! they are held.
 
 use std::collections::BTreeSet;
 use std::fmt;

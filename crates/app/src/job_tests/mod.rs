@@ -6,6 +6,7 @@ mod attributes;
 mod audit;
 mod connections;
 mod credentials;
+mod destructions;
 mod inventory;
 mod ledger;
 mod retained;

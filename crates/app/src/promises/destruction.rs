@@ -2,6 +2,7 @@
 //! are gone, nothing of them can be opened, the certificate is right, and no tenant has readings
 //! past its plan's time that no hold names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use veritwin_access::jobs;
@@ -10,6 +11,7 @@ use veritwin_domain::{
 };
 use veritwin_keys::DekId;
 use veritwin_log::Entry;
+use veritwin_metastore::{DestructionState, StoredDestruction};
 
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
@@ -39,6 +41,30 @@ struct Found {
 }
 
 impl App {
+    /// A destruction of nothing that is over.
+    pub(super) async fn probe_destruction(
+        &self,
+        context: &OpContext,
+        things: &mut BTreeMap<&'static str, String>,
+    ) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let known = tx.destructions().await?.first().map(|known| known.id);
+        let id = known.unwrap_or_else(|| DestructionId::generate(context.at, self.rng()));
+        if known.is_none() {
+            let stored = StoredDestruction {
+                id,
+                state: DestructionState::Done,
+                body: fresh(context, (StoredScope::Month { month: 0 }, false), "").to_store()?,
+                version: 1,
+                requested_at: context.at,
+            };
+            tx.destruction_create(&stored).await?;
+            tx.commit().await?;
+        }
+        things.insert("destruction", id.to_string());
+        Ok(())
+    }
+
     async fn check_destruction(&self) -> Result<ProbeAnswer> {
         self.ensure_probe_tenant().await?;
         let found = self.destroy_and_look(&self.job_in(jobs::RETENTION, PROBE_TENANT)).await?;
@@ -83,7 +109,8 @@ impl App {
         body.keys =
             retired.iter().map(|one| destroyed_key(one, selection.method(&one.scope))).collect();
         self.destroy_shredded(context.tenant, &body.scope, &body.keys)?;
-        let made = self.certify(context.tenant, (&act.to_string(), context.at), &body).await?;
+        let made =
+            self.certify(context.tenant, (act.to_string().as_str(), context.at), &body).await?;
         let checked = check_certificate(made.to_text(None).as_bytes(), Some(&made.public_key))?;
         if checked.is_expected != Some(true) {
             return Err(Error::Internal("a certificate is not by its own key".to_owned()));

@@ -1,5 +1,5 @@
-//! P38: the same checks run in every region of the platform, and their results are the same. Where a
-//! platform has one region, that is the one that is looked at, and the answer says so.
+//! P38: the same checks run in every region of the platform, and their results are the same. Where
+//! a platform has one region, that is the one that is looked at, and the answer says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -163,6 +163,7 @@ async fn the_isolation_fixture_is_made_once() {
         "api_key",
         "call",
         "credential",
+        "destruction",
         "device",
         "device_authority",
         "device_profile",

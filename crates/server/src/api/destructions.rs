@@ -286,7 +286,7 @@ async fn read(
 /// The certificate of a destruction, as a file: `veritwin purge --verify` checks it.
 #[utoipa::path(get, path = "/v1/destructions/{id}/certificate", tag = "destructions",
     params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json", body = String), (status = 403),
+    responses((status = 200, body = serde_json::Value), (status = 403),
         (status = 404), (status = 409)))]
 async fn certificate(
     State(api): State<Api>,

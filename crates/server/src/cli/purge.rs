@@ -1,7 +1,7 @@
 //! `veritwin purge` and `veritwin keys shred`: destruction of readings with a certificate, in two
 //! steps, and the check of a certificate without a platform.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -175,7 +175,7 @@ fn list(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(file: &PathBuf, arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
+fn verify(file: &Path, arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let checked = match veritwin_app::check_certificate(&bytes, arguments.key.as_deref()) {
         Ok(checked) => checked,

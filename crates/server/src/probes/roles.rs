@@ -123,6 +123,8 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             json!({"name": ""})
         }
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
+        (_, "/v1/retention") => json!({"readings_days": 0}),
+        (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
         (_, "/v1/certificates/{host}") => json!({"chain": "", "private_key": ""}),
@@ -161,6 +163,15 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         _ => json!({}),
     };
     (uri, JSON, body.to_string().into_bytes())
+}
+
+/// A destruction of a device that never was.
+fn destruction(path: &str, never: &str) -> Value {
+    let scope = json!({"kind": "device", "device_id": never});
+    match path {
+        "/v1/destructions/preview" => json!({"scope": scope}),
+        _ => json!({"scope": scope, "reason": "", "confirm": ""}),
+    }
 }
 
 /// What one's own account is asked, which keys are always refused.

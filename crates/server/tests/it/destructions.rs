@@ -177,6 +177,8 @@ fn what_is_destroyed_is_gone_also_from_a_backup_of_before() {
     assert_eq!(back.counts(), left, "what the shred journal says was carried out again");
     assert_eq!(back.tenant.latest(&back.kept, "t"), json!(1.5));
     assert!(other.at(restored.http()).get("/v1/devices").status >= 400);
+    let certificate = format!("/v1/destructions/{}/certificate", ids[0]);
+    assert_eq!(back.tenant.person("GET", &certificate).send().status, 200, "it came with it");
     let stderr = restored.stderr();
     assert!(!stderr.contains(PERSON), "no log names anybody");
 }

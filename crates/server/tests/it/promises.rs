@@ -1,5 +1,5 @@
-//! The promise board of a real platform: twenty-one checks hold, and each turns red when its feature
-//! is broken. The second half needs a build with the feature `test-controls`.
+//! The promise board of a real platform: twenty-one checks hold, and each turns red when its
+//! feature is broken. The second half needs a build with the feature `test-controls`.
 
 use serde_json::{Value, json};
 

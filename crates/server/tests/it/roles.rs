@@ -107,6 +107,20 @@ fn asked(path: &str, filled: String) -> String {
     }
 }
 
+fn is_of_ends(path: &str) -> bool {
+    path.starts_with("/v1/destructions") || path == "/v1/retention"
+}
+
+/// A destruction of a device that never was; a time that keeps nothing.
+fn of_ends(path: &str) -> Value {
+    let scope = json!({"kind": "device", "device_id": NEVER});
+    match path {
+        "/v1/retention" => json!({"readings_days": 0}),
+        "/v1/destructions/preview" => json!({"scope": scope}),
+        _ => json!({"scope": scope, "reason": "", "confirm": ""}),
+    }
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -172,14 +186,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
-        (_, "/v1/destructions" | "/v1/destructions/preview") => {
-            let scope = json!({"kind": "device", "device_id": NEVER});
-            let words = json!({"scope": scope, "reason": "", "confirm": ""});
-            let look = json!({"scope": scope});
-            let is_look = path.ends_with("preview");
-            request(method, &filled).json(if is_look { &look } else { &words })
-        }
-        (_, "/v1/retention") => request(method, &filled).json(&json!({"readings_days": 0})),
+        (_, path) if is_of_ends(path) => request(method, &filled).json(&of_ends(path)),
         (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
         }

@@ -100,6 +100,7 @@ fn figures_stay_when_readings_are_gone() {
         let engine = fill(&setup).await;
         let first_day = LAST / DAY - 3;
         let expiry = Expiry { tenant: tenant(0), first_day, held: Vec::new() };
+        let one = series(0, 0, "n");
         let figures = |engine: Engine| async move {
             engine.figures(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers")
         };
@@ -112,6 +113,13 @@ fn figures_stay_when_readings_are_gone() {
         assert_eq!(kept.len(), 24);
         assert!(kept.iter().all(|hour| hour.at.as_micros() % FIGURES_MICROS == 0));
         assert_eq!((kept[0].count, kept[0].avg()), (1, Some(9.0)));
+        let all = |width: i64| engine.buckets_with_figures(&one, TimeRange::ALL, width);
+        let days = all(DAY).await.expect("answers");
+        assert_eq!(days.len(), 10);
+        assert!(days.iter().all(|day| day.count == 4), "{days:?}");
+        let whole = all(365 * DAY).await.expect("answers");
+        assert_eq!(whole.iter().map(|year| year.count).sum::<u64>(), 40);
+        assert_eq!(all(HOUR_MICROS / 2).await.expect("answers").len(), 16, "figures are by hours");
         drop(engine);
         let engine = setup.open().await;
         assert_eq!(figures(engine.clone()).await, kept);
