@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{OpContext, TenantId};
-use veritwin_keys::{DataClass, DekId, DestructionMethod};
+use veritwin_domain::{OpContext, TenantId, Timestamp};
+use veritwin_keys::{DataClass, DekId, DestructionMethod, KeyError};
 
 use super::book::{KeyBook, StoredReseal};
 use crate::change::Change;
@@ -28,12 +28,19 @@ impl App {
         self.0.keys.check(tenant)?;
         self.rotate_keys(context).await?;
         let _turn = self.0.key_board.changes.lock().await;
-        let mut act = [0u8; ACT_BYTES];
-        self.rng().fill(&mut act);
+        // One that is on its way goes on under its name: what it has retired is its to destroy.
+        let act = match self.key_book(tenant).await?.reseal {
+            Some(known) => known.act,
+            None => {
+                let mut act = [0u8; ACT_BYTES];
+                self.rng().fill(&mut act);
+                hex::encode(act)
+            }
+        };
         let all = self.0.keys.list(Some(tenant)).into_iter();
         let total = all.filter(|one| one.scope.class == DataClass::Segment).count() as u64;
         let reseal = StoredReseal {
-            act: hex::encode(act),
+            act,
             since_micros: self.clock().now().as_micros(),
             total,
             left: total,
@@ -86,6 +93,11 @@ impl App {
         let mut act = [0u8; ACT_BYTES];
         hex::decode_to_slice(&reseal.act, &mut act).map_err(|_| damaged())?;
         let before = reseal.since();
+        if let Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) =
+            self.0.keys.check(tenant)
+        {
+            return self.end_reseal(tenant, before).await;
+        }
         while !self.0.stop.is_cancelled() {
             let left = self.0.engine.reseal_step(tenant, act, before).await?;
             if left == 0 {
@@ -99,13 +111,12 @@ impl App {
                     let stopped = |_| Error::Internal("destroying old keys stopped".to_owned());
                     destroyed.map_err(stopped)??;
                 }
-                return self.end_reseal(tenant, &reseal.act).await;
+                return self.end_reseal(tenant, before).await;
             }
             // The key of this step is done.
             let left = (left - 1) as u64;
-            let is_own = reseal.act.clone();
             let note = move |book: &mut KeyBook| {
-                if let Some(known) = book.reseal.as_mut().filter(|known| known.act == is_own) {
+                if let Some(known) = book.reseal.as_mut().filter(|known| known.since() == before) {
                     known.left = left;
                     known.total = known.total.max(left);
                     known.problem = None;
@@ -117,12 +128,9 @@ impl App {
     }
 
     /// Another one that was asked for meanwhile goes on.
-    async fn end_reseal(&self, tenant: TenantId, act: &str) -> Result<()> {
-        let act = act.to_owned();
+    async fn end_reseal(&self, tenant: TenantId, since: Timestamp) -> Result<()> {
         self.change_key_book(tenant, move |book| {
-            if book.reseal.as_ref().is_some_and(|known| known.act == act) {
-                book.reseal = None;
-            }
+            book.reseal.take_if(|known| known.since() == since);
         })
         .await
     }
