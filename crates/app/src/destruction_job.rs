@@ -269,6 +269,10 @@ impl App {
         let at = self.clock().now();
         body.destroyed_at = Some(at.as_micros());
         body.certificate = Some(self.certify(tenant, (id.to_string().as_str(), at), body).await?);
+        if body.scope == StoredScope::Tenant {
+            // What is asked of the tenant from now on is answered with it.
+            self.0.keys.note_certificate(tenant, &id.to_string())?;
+        }
         Ok(Some(DestructionState::Certifying))
     }
 
@@ -296,7 +300,12 @@ impl App {
         if *scope == StoredScope::Tenant {
             match keys.status(Some(tenant)).map(|status| status.state) {
                 Ok(KeyState::Destroyed { .. }) | Err(KeyError::UnknownTenant(_)) => {}
-                Ok(KeyState::Active | KeyState::Revoked { .. }) => {
+                Ok(
+                    KeyState::Active
+                    | KeyState::Revoked { .. }
+                    | KeyState::Silent { .. }
+                    | KeyState::Gone { .. },
+                ) => {
                     keys.destroy_tenant(tenant)?;
                 }
                 Err(error) => return Err(error.into()),
@@ -371,9 +380,11 @@ impl App {
             }
             match self.replay(&context, &entry).await {
                 Ok(()) => replayed += 1,
-                Err(Error::Forbidden(reason)) => {
+                // Nothing of the tenant is shown before it is.
+                Err(reason) if reason.is_withheld() => {
                     let tenant = entry.tenant;
                     tracing::error!(%tenant, %reason, "a destruction is not carried out again yet");
+                    self.0.key_board.close_until_replayed(tenant);
                 }
                 Err(error) => return Err(error),
             }

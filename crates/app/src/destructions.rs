@@ -347,7 +347,7 @@ async fn check_open(tx: &TenantTx) -> Result<()> {
 /// Names of actors; none of a tenant whose keys are gone.
 async fn names_of(tx: &TenantTx) -> Result<Names> {
     match names(tx).await {
-        Err(Error::Destroyed(_) | Error::Forbidden(_)) => Ok(Names::new()),
+        Err(error) if error.is_withheld() => Ok(Names::new()),
         other => other,
     }
 }

@@ -30,6 +30,7 @@ mod connections;
 mod contact;
 mod context;
 mod credential_digests;
+mod customer_keys;
 mod decode_work;
 mod decoders;
 mod desk;
@@ -124,6 +125,7 @@ mod retained;
 mod retention;
 mod retention_rules;
 mod rights;
+mod root_key;
 mod route_attributes;
 mod route_body;
 mod route_delivery;
@@ -184,6 +186,10 @@ pub use calls::{
 pub use connections::ConnectionEnd;
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
+};
+pub use customer_keys::{
+    CustomerKeyView, KEY_IMPORT_LIFE, KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S,
+    KeyChangeView, KeyImportView, KeyResealView, KeyServiceInput, KeyServiceView, KeyTestView,
 };
 pub use decoders::DecoderCounts;
 pub use destruction_certificate::check_certificate;

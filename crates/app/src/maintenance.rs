@@ -48,6 +48,9 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let compact = rounds.is_multiple_of(COMPACT_TICKS);
+            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
+                tracing::warn!(%error, "readings stay in the log; trying again");
+            }
             if compact {
                 self.read_declarations().await;
             }

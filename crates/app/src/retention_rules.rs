@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource, jobs};
 use veritwin_domain::{DAY_MICROS, DeviceId, DeviceProfileId, Key, OpContext, TenantId, Timestamp};
+use veritwin_keys::KeyError;
 use veritwin_metastore::TenantTx;
 use veritwin_telemetry::{Expiry, Meant, Selection, SeriesTest, Which};
 
@@ -286,7 +287,7 @@ impl App {
         for tenant in due {
             match self.keep_retention_of(tenant, now, holds).await {
                 Ok(()) => drop(self.0.destructions.runs.lock().insert(tenant, today)),
-                Err(Error::Forbidden(_)) => {
+                Err(error) if error.is_withheld() => {
                     // Its keys are withdrawn or gone: nothing of it can be written anew.
                     self.0.destructions.runs.lock().insert(tenant, today);
                     self.0.destructions.by_days.lock().insert(tenant);
@@ -304,15 +305,25 @@ impl App {
         self.0.engine.destroy_superseded(now.saturating_sub(DAY_KEYS_KEPT)).await?;
         let keys = self.0.keys.clone();
         let rewrap = move || {
+            let mut held = Vec::new();
             for tenant in keys.shredded_since_wrap(now.saturating_sub(DAY), REWRAPS_PER_ROUND) {
-                if let Err(error) = keys.rotate_tenant(tenant) {
-                    tracing::warn!(%tenant, %error, "keys were not wrapped anew");
+                match keys.rotate_tenant(tenant) {
+                    Ok(_) => {}
+                    Err(KeyError::HeldElsewhere(_)) => held.push(tenant),
+                    Err(error) => tracing::warn!(%tenant, %error, "keys were not wrapped anew"),
                 }
             }
+            held
         };
-        tokio::task::spawn_blocking(rewrap)
+        let held = tokio::task::spawn_blocking(rewrap)
             .await
-            .map_err(|_| Error::Internal("wrapping keys anew stopped".to_owned()))
+            .map_err(|_| Error::Internal("wrapping keys anew stopped".to_owned()))?;
+        for tenant in held {
+            if let Err(error) = self.rewrap_held(tenant).await {
+                tracing::warn!(%tenant, %error, "keys were not wrapped anew");
+            }
+        }
+        Ok(())
     }
 
     async fn keep_retention_of(

@@ -5,23 +5,25 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use veritwin_domain::{Clock, FileId, Rng, TenantId, Timestamp};
 
+use crate::above::AboveKind;
 use crate::entry::{Entry, Retired};
 use crate::journal::Journal;
 use crate::primitive::hkdf_sha256;
 use crate::ring::Inner;
 use crate::{
     DataClass, DayKey, Dek, DekId, DekScope, DekSummary, Destruction, DestructionMethod, Epoch,
-    FileHeader, FileKey, KeyError, KeyStatus, RootProvider, Rotation, SecretKey,
+    FileHeader, FileKey, KeyError, KeyState, KeyStatus, RootProvider, Rotation, SecretKey,
 };
 
 const SUBKEY_LABEL: &[u8] = b"veritwin platform subkey v1";
 
 /// The keys of the platform and its tenants. Cloning shares it.
 #[derive(Clone)]
-pub struct KeyService(Arc<Inner>);
+pub struct KeyService(pub(crate) Arc<Inner>);
 
 impl KeyService {
     /// Opens the keyring in `directory` (made if absent, its parent has to exist), and makes the
@@ -45,7 +47,7 @@ impl KeyService {
     pub fn create_tenant(&self, tenant: TenantId) -> Result<(), KeyError> {
         let mut ring = self.0.ring.lock();
         if let Some(at) = ring.state.tenants_destroyed.get(&tenant) {
-            return Err(KeyError::TenantDestroyed { tenant, at: *at });
+            return Err(ring.state.tenant_destroyed(tenant, *at));
         }
         if ring.state.keks.contains_key(&Some(tenant)) {
             return Ok(());
@@ -55,9 +57,8 @@ impl KeyService {
 
     /// The key of a scope; made and durable at the first call.
     pub fn dek(&self, scope: &DekScope) -> Result<Dek, KeyError> {
-        if let Some(dek) = self.0.cache.read().by_scope.get(scope) {
-            dek.note_use(self.0.clock.now());
-            return Ok(dek.clone());
+        if let Some(dek) = self.0.cached(|cache| cache.by_scope.get(scope)) {
+            return Ok(dek);
         }
         self.deks(std::slice::from_ref(scope)).remove(0)
     }
@@ -84,9 +85,8 @@ impl KeyService {
 
     /// The key that a sealed header names.
     pub fn dek_by_id(&self, id: DekId) -> Result<Dek, KeyError> {
-        if let Some(dek) = self.0.cache.read().by_id.get(&id) {
-            dek.note_use(self.0.clock.now());
-            return Ok(dek.clone());
+        if let Some(dek) = self.0.cached(|cache| cache.by_id.get(&id)) {
+            return Ok(dek);
         }
         self.0.load(&mut self.0.ring.lock(), id)
     }
@@ -167,8 +167,8 @@ impl KeyService {
         }
         let at = self.0.clock.now();
         ring.commit(vec![Entry::Revoked(tenant, at)])?;
-        ring.keks.remove(&Some(tenant));
-        self.0.cache.write().retain(|dek| dek.scope().tenant != Some(tenant));
+        self.0.wipe(&mut ring, tenant);
+        self.0.refresh_held(&ring, tenant);
         Ok(())
     }
 
@@ -179,7 +179,13 @@ impl KeyService {
         if !ring.state.revoked.contains_key(&tenant) {
             return Ok(());
         }
-        ring.commit(vec![Entry::Restored(tenant)])
+        if ring.state.brought(Some(tenant)).is_some_and(|(_, wrapped)| wrapped.is_empty()) {
+            return Err(KeyError::HeldElsewhere(tenant));
+        }
+        ring.commit(vec![Entry::Restored(tenant)])?;
+        self.0.refresh_held(&ring, tenant);
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// The tenants that have, or had, keys.
@@ -195,12 +201,24 @@ impl KeyService {
     /// Which keys protect a tenant or, with `None`, the platform.
     pub fn status(&self, tenant: Option<TenantId>) -> Result<KeyStatus, KeyError> {
         let ring = self.0.ring.lock();
-        let state = ring.state.key_state(tenant)?;
+        let mut state = ring.state.key_state(tenant)?;
+        let above = tenant.and_then(|tenant| ring.state.above.get(&tenant));
+        let brought = above.and_then(|above| match &above.kind {
+            AboveKind::Brought { fingerprint, .. } => Some(hex::encode(fingerprint)),
+            AboveKind::Platform | AboveKind::Held => None,
+        });
+        let silent = tenant.and_then(|tenant| self.silent_since(tenant));
+        if let (KeyState::Active, Some(since)) = (state, silent) {
+            state = KeyState::Silent { since };
+        }
         let kek = ring.state.keks.get(&tenant);
         let destroyed = ring.state.destroyed.values();
         Ok(KeyStatus {
             tenant,
             root: self.0.root.describe(),
+            level: ring.state.level(tenant),
+            level_since: above.map(|above| above.since),
+            brought,
             state,
             kek_version: kek.map_or(0, |kek| kek.version),
             kek_created_at: kek.map(|kek| kek.created_at),
@@ -261,6 +279,10 @@ impl KeyService {
         ring.commit(entries)?;
         let retired = &ring.state.retired;
         self.0.cache.write().by_scope.retain(|_, dek| !retired.contains_key(&dek.id()));
+        let owners = deks.iter().filter_map(|id| ring.state.deks.get(id)?.scope.tenant);
+        for tenant in owners.collect::<BTreeSet<TenantId>>() {
+            self.0.refresh_held(&ring, tenant);
+        }
         Ok(())
     }
 

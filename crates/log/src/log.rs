@@ -165,6 +165,12 @@ impl FileLog {
         shared.config.queue_bytes_max.saturating_sub(shared.room.available_permits())
     }
 
+    /// Bytes that wait in the log for a tenant's key, as far as this process has written or met
+    /// them.
+    pub fn spooled_bytes(&self, tenant: TenantId) -> u64 {
+        self.0.shared.spooled_bytes(tenant)
+    }
+
     /// Drops the recent entries from memory, so that consumers read the files, where entries of a
     /// tenant whose keys were withdrawn are unreadable. Call it after a withdrawal.
     pub fn forget_recent(&self) {

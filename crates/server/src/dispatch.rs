@@ -5,6 +5,7 @@
 mod admin;
 mod backup;
 mod destructions;
+mod keys;
 mod stopped;
 
 use std::path::PathBuf;
@@ -40,6 +41,10 @@ const REQUESTS: &[&str] = &[
     "create_tenant",
     "import_inventory",
     "import_twin",
+    "keys_import",
+    "keys_import_begin",
+    "keys_restore",
+    "keys_revoke",
     "keys_rotate",
     "keys_status",
     "ledger_export",
@@ -179,6 +184,10 @@ impl Dispatch for Dispatcher {
                 let InArguments { arguments, body } = InArguments::take(request)?;
                 self.import_twin(arguments, body).await
             }
+            "keys_import" => self.keys_import(&arguments(&request)?).await,
+            "keys_import_begin" => self.keys_import_begin(&arguments(&request)?).await,
+            "keys_restore" => self.keys_restore(&arguments(&request)?).await,
+            "keys_revoke" => self.keys_revoke(&arguments(&request)?).await,
             "keys_rotate" => self.keys_rotate(&arguments(&request)?).await,
             "keys_status" => self.keys_status(&arguments(&request)?).await,
             "ledger_export" => self.ledger_export(arguments(&request)?).await,

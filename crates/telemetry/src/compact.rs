@@ -89,7 +89,7 @@ impl Engine {
                     // A merge takes seconds: memory may have filled up meanwhile.
                     done.flushed |= self.flush_if_due().await?;
                 }
-                Err(error) if error.is_denied() => {
+                Err(error) if error.is_withheld() => {
                     let dropped = self.drop_destroyed(true).await?;
                     done.sections_dropped += dropped;
                     if dropped == 0 {

@@ -2,6 +2,8 @@
 //! new key, or dropped whole; the old keys are retired by the act, and whoever asked destroys them
 //! once that is written down. Cut off at any step, the same call goes on from there.
 
+mod reseal;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use crate::codec::Encoder;
 use crate::commit::{commit, discard, put_pack};
 use crate::compact::merge_device;
 use crate::engine::{Engine, Inner};
-use crate::flush::{latest_scope, latest_values, new_file, section_scope};
+use crate::flush::{latest_scope, latest_values, new_file, out_of_reach, section_scope};
 use crate::memory::Latest;
 use crate::query::{Order, RangeQuery, Series, TimeRange};
 use crate::reader::OpenSection;
@@ -378,7 +380,13 @@ impl Engine {
             inner.memory.write().restore_latest(tenant, Some(vec![(device, latest)]));
         }
         let mut commits = inner.commits.lock().await;
-        let values = latest_values(&inner.memory.read(), tenant);
+        let values = {
+            let memory = inner.memory.read();
+            if memory.lacks_latest(tenant) {
+                return Err(out_of_reach(tenant));
+            }
+            latest_values(&memory, tenant)
+        };
         let mut next = (*inner.memory.read().catalog).clone();
         if values.is_empty() && !next.tenants.contains_key(&tenant) {
             return Ok(());

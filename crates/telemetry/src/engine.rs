@@ -13,7 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
-use veritwin_keys::KeyService;
+use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
 use crate::budget::Pool;
@@ -273,7 +273,11 @@ impl Engine {
         place: &LatestPlace,
     ) -> Result<(TenantId, Option<Vec<(DeviceId, Latest)>>), TelemetryError> {
         match self.inner.reader.latest(tenant, place).await {
-            Err(error) if error.is_denied() => {
+            // They are gone for ever; waiting for them would wait for ever.
+            Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => {
+                Ok((tenant, Some(Vec::new())))
+            }
+            Err(error) if error.is_withheld() => {
                 tracing::debug!(%tenant, %error, "latest values stay closed");
                 Ok((tenant, None))
             }

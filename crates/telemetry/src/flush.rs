@@ -61,7 +61,7 @@ impl Engine {
         let outcome = self.flush_frozen(&mut commits, &frozen).await;
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
-            Err(error) if error.is_denied() => {
+            Err(error) if error.is_withheld() => {
                 inner.memory.write().thaw(&frozen, inner.clock.monotonic());
             }
             Err(_) => {}
@@ -87,7 +87,7 @@ impl Engine {
                         inner.memory.write().forget(*tenant);
                         inner.room.notify_waiters();
                     }
-                    Err(error) if error.is_denied() => drop(held.insert(*tenant)),
+                    Err(error) if error.is_withheld() => drop(held.insert(*tenant)),
                     Err(source) => {
                         return Err(TelemetryError::Keys { action: "flush a tenant", source });
                     }
@@ -121,7 +121,7 @@ impl Engine {
         let built = if frozen.tenants.is_empty() {
             None
         } else {
-            let latest = self.latest_of(frozen);
+            let latest = self.latest_of(frozen)?;
             let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
             let build = move || build(&engine, &frozen, &latest, generation);
             let task = tokio::task::spawn_blocking(build);
@@ -154,15 +154,18 @@ impl Engine {
 
     /// Latest values of every tenant that is flushed. They may be ahead of the frozen table; what
     /// they are ahead by is in the log and will be applied again.
-    fn latest_of(&self, frozen: &Frozen) -> LatestOfTenant {
+    fn latest_of(&self, frozen: &Frozen) -> Result<LatestOfTenant, TelemetryError> {
         let memory = self.inner.memory.read();
         let mut latest = LatestOfTenant::new();
         for tenant in frozen.tenants.keys() {
+            if memory.lacks_latest(*tenant) {
+                return Err(out_of_reach(*tenant));
+            }
             if memory.tenants.contains_key(tenant) {
                 latest.insert(*tenant, latest_values(&memory, *tenant));
             }
         }
-        latest
+        Ok(latest)
     }
 
     /// Deletes packs that nothing refers to any more and manifests that are superseded. What cannot
@@ -209,6 +212,11 @@ pub(crate) fn latest_values(memory: &Memory, tenant: TenantId) -> Vec<(DeviceId,
     let each = devices.into_iter();
     each.flat_map(|(device, table)| table.latest().map(|latest| (*device, latest.clone())))
         .collect()
+}
+
+/// A tenant was set aside a moment ago, and its latest values with it.
+pub(crate) fn out_of_reach(tenant: TenantId) -> TelemetryError {
+    TelemetryError::keys("write latest values")(KeyError::Silent(tenant))
 }
 
 /// The scope of what has no day: overlays and latest values.

@@ -12,6 +12,7 @@ mod budget;
 mod cache;
 mod calendar;
 mod catalog;
+mod catch_up;
 mod codec;
 mod commit;
 mod compact;

@@ -30,6 +30,11 @@ impl SeriesRows {
         self.count == 0
     }
 
+    /// Overwrites the values; the rows are of no use any more.
+    pub(crate) fn wipe(&mut self) {
+        self.arrivals.iter_mut().for_each(|arrivals| arrivals.column.values.wipe());
+    }
+
     /// When they were measured, in no order.
     pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
         self.arrivals.iter().flat_map(|arrivals| arrivals.column.at.iter().copied())

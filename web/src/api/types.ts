@@ -31,6 +31,7 @@ export type Connection = Answer<Schemas['ConnectionBody']>
 export type CustomRole = Answer<Schemas['CustomRoleBody']>
 export type Declaration = Device['declaration']
 export type Credential = Answer<Schemas['CredentialBody']>
+export type CustomerKey = Answer<Schemas['CustomerKeyBody']>
 export type Destruction = Answer<Schemas['DestructionBody']>
 export type DestructionPreview = Answer<Schemas['DestructionPreviewBody']>
 export type DestructionScope = Schemas['DestructionScopeBody']

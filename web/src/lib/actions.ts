@@ -101,6 +101,7 @@ function aboutThings(): Record<string, string> {
     'retention.read': i18n.t('See how long readings are kept'),
     'retention.write': i18n.t('Change how long readings are kept'),
     'key.read': i18n.t('See which key protects what'),
+    'key.manage': i18n.t('Bring, hold, rotate or revoke keys'),
     'promise.read': i18n.t('Read the promises'),
     'promise.check': i18n.t('Run a promise’s check'),
   }
@@ -200,7 +201,6 @@ function aboutThePlatform(): Record<string, string> {
     'device.rpc': i18n.t('Call or answer, as the device'),
     'device.speak_for': i18n.t('Speak for devices behind it, as the gateway'),
     'incident.raise': i18n.t('Raise a security alert'),
-    'key.manage': i18n.t('Rotate, revoke or destroy keys'),
     'ledger.maintain': i18n.t('Destroy what of the ledger is past its time'),
     'ledger.seal': i18n.t('Seal batches into the ledger'),
     'link.inspect': i18n.t('Look into a one-time link'),

@@ -11,6 +11,7 @@ import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
+import { CustomerKeyBlock } from './settings/CustomerKey'
 import { Networks } from './settings/Networks'
 import { Newcomers } from './settings/Newcomers'
 import { People } from './settings/People'
@@ -54,6 +55,7 @@ export function SettingsPage() {
       )}
       {may.whole('tenant.read') && <Networks />}
       {may.whole('provisioning.read') && <Newcomers />}
+      {may.whole('key.read') && <CustomerKeyBlock />}
       {may.whole('key.read') && <Keys />}
     </Page>
   )

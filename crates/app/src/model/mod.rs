@@ -50,8 +50,9 @@ pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
     AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
-    KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, RetentionWait, RouteLimits, Service,
-    TenantChange, TenantExpiringView, TenantInput, TenantRank, UsageView, Waits, Writer,
+    ImportWrapping, KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, ProviderKind,
+    ProviderSettings, RetentionWait, RouteLimits, Service, TenantChange, TenantExpiringView,
+    TenantInput, TenantRank, UsageView, Waits, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,

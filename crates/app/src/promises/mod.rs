@@ -4,6 +4,7 @@
 
 mod access;
 mod canary;
+mod customer_keys;
 mod destruction;
 mod egress;
 mod fingerprints;
@@ -49,7 +50,7 @@ pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub use fixture::{IsolationFixture, RoleFixture};
-pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
+pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
 pub use streams::StreamFixture;
 

@@ -60,6 +60,8 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::customer_keys::held_probe(self),
+            super::customer_keys::module_probe(self),
             super::egress::probe(self),
             super::partners::probe(self),
             super::retention::probe(self),

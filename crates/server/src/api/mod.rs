@@ -14,6 +14,7 @@ mod catalogue;
 mod certificates;
 mod claims;
 mod contact;
+mod customer_key;
 mod destructions;
 mod device_connections;
 mod device_credentials;
@@ -157,6 +158,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(incidents::routes())
         .merge(invitations::routes())
         .merge(support::routes())
+        .merge(customer_key::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())

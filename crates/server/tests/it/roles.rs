@@ -173,6 +173,14 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         }
         (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
         (_, "/v1/telemetry/query" | "/v1/telemetry/stats") => request(method, &filled).json(&query),
+        (_, path) if path.starts_with("/v1/keys") => {
+            // One body for all of them: none is right, and a door that is closed by it stays open.
+            let words = json!({
+                "kind": "xks", "address": "", "key": "", "ttl_s": 0, "confirm": "",
+                "id": "", "wrapping": "rsa_aes_kwp", "wrapped_key": "",
+            });
+            request(method, &filled).json(&words)
+        }
         (_, "/v1/holds") => {
             let at = "2026-01-01T00:00:00Z";
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use veritwin_domain::{DeviceId, Key, TenantId, Timestamp, Value};
-use veritwin_keys::{DestructionMethod, KeyService};
+use veritwin_domain::{Clock, DeviceId, Key, TenantId, Timestamp, Value};
+use veritwin_keys::{DataClass, DekId, DestructionMethod, KeyService};
 use veritwin_telemetry::{
     Engine, Meant, Rewritten, Selection, TelemetryError, TimeRange, Units, Which,
 };
@@ -242,4 +242,45 @@ fn a_destruction_that_is_cut_off_goes_on() {
     for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::OnceBefore, Fault::OnceAfter] {
         assert!(runtime().block_on(every_cut(fault)) > 5, "{fault:?}");
     }
+}
+
+#[test]
+fn everything_is_sealed_anew_and_the_old_keys_are_needed_for_nothing() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        let (engine, history) = filled(&mut setup).await;
+        let before = copied(&setup.store).await;
+        setup.advance(1_000_000);
+        let moment = setup.clock.now();
+        let known = setup.keys.list(Some(tenant(0))).into_iter();
+        let old = known.filter(|one| one.scope.class == DataClass::Segment).map(|one| one.id);
+        let mut old: Vec<DekId> = old.collect();
+        let mut steps = 0;
+        while engine.reseal_step(tenant(0), ACT, moment).await.expect("seals anew") > 0 {
+            steps += 1;
+        }
+        assert!(steps >= 3, "one step for each day: {steps}");
+        let retired: Vec<DekId> =
+            setup.keys.retired_by(ACT).into_iter().map(|one| one.id).collect();
+        old.sort_unstable();
+        assert_eq!(retired, old, "every old key, and no other");
+        let method = DestructionMethod::RewrittenThenKeyDestroyed;
+        setup.keys.destroy(&retired, method).expect("destroys");
+        let counts = [((0, 0, "a"), 13), ((0, 0, "b"), 3), ((0, 1, "a"), 3), ((1, 0, "a"), 3)];
+        for (place, expected) in counts {
+            assert_eq!(count(&engine, place).await, expected, "{place:?}");
+        }
+        drop(engine);
+
+        let engine = setup.open().await;
+        history.replay(&engine);
+        for (place, expected) in counts {
+            assert_eq!(count(&engine, place).await, expected, "{place:?}, opened again");
+        }
+        assert_eq!(engine.latest(tenant(0), device(0), None).await.expect("answers").len(), 2);
+        drop(engine);
+        let copy = setup.open_on(before).await;
+        assert_eq!(count(&copy, (0, 0, "a")).await, 0, "an older copy opens with none of them");
+        assert_eq!(count(&copy, (1, 0, "a")).await, 3, "another tenant's reads");
+    });
 }
