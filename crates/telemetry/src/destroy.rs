@@ -3,12 +3,12 @@
 //! once that is written down. Cut off at any step, the same call goes on from there.
 
 mod reseal;
+mod rewrite;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use bytes::Bytes;
 use veritwin_domain::{DeviceId, FileId, Key, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, FileKey, KeyError};
 
@@ -16,15 +16,14 @@ use crate::TelemetryError;
 use crate::catalog::{Catalog, Pack, Section, Window};
 use crate::codec::Encoder;
 use crate::commit::{commit, discard, put_pack};
-use crate::compact::merge_device;
-use crate::engine::{Engine, Inner};
-use crate::flush::{latest_scope, latest_values, new_file, out_of_reach, section_scope};
+use crate::engine::Engine;
+use crate::flush::{latest_scope, latest_values, new_file, out_of_reach};
 use crate::memory::Latest;
 use crate::query::{Order, RangeQuery, Series, TimeRange};
 use crate::reader::OpenSection;
-use crate::section::{SectionWriter, write_latest};
-use crate::selection::{Meant, Rewritten, Selected, Selection};
-use crate::values::Column;
+use crate::section::write_latest;
+use crate::selection::{Rewritten, Selected, Selection};
+use rewrite::rewrite_section;
 
 type SectionId = (FileId, u64);
 /// Which sections an act looks at.
@@ -49,33 +48,47 @@ impl Act<'_> {
         open: &OpenSection,
         mut each: impl FnMut(DeviceId, &Key, u64),
     ) {
-        let (low, high) = self.selection.bounds(section.window);
         for (device, series) in &open.directory.devices {
             for entry in series {
-                let points: u64 = entry
-                    .chunks
-                    .iter()
-                    .filter(|chunk| chunk.t_min <= high && low <= chunk.t_max)
-                    .map(|chunk| u64::from(chunk.count))
-                    .sum();
-                if points > 0 && !matches!(self.selection.meant(*device, &entry.key), Meant::No) {
+                let meant = self.selection.meant(*device, &entry.key);
+                let may_take = |times| self.selection.may_take(&meant, section.window, times);
+                let chunks = entry.chunks.iter();
+                let chunks = chunks.filter(|chunk| may_take((chunk.t_min, chunk.t_max)));
+                let points: u64 = chunks.map(|chunk| u64::from(chunk.count)).sum();
+                if points > 0 {
                     each(*device, &entry.key, points);
                 }
             }
         }
     }
+
+    /// One section less. Hours of figures are no readings.
+    fn note_dropped(&mut self, section: &Section) {
+        self.done.dropped += 1;
+        self.done.points += readings_of(section);
+    }
+}
+
+fn readings_of(section: &Section) -> u64 {
+    if matches!(section.window, Window::Figures(_)) { 0 } else { section.points }
 }
 
 impl Engine {
-    /// What [`Engine::destroy`] would destroy now. What is in memory is written out first, so that
-    /// it is counted.
+    /// What [`Engine::destroy`] would destroy now; what is still in memory is counted there.
     #[boxed]
     pub async fn selected(&self, selection: &Selection) -> Result<Selected, TelemetryError> {
-        self.flush().await?;
-        let catalog = Arc::clone(&self.inner.memory.read().catalog);
+        let (catalog, waiting) = {
+            let memory = self.inner.memory.read();
+            (Arc::clone(&memory.catalog), memory.meant_waiting(selection))
+        };
         let act = self.act(selection, [0; 16], &catalog);
         let (mut found, mut devices, mut series) =
             (Selected::default(), HashSet::new(), HashSet::new());
+        for (device, key, points) in waiting {
+            found.points += points;
+            devices.insert(device);
+            series.insert((device, key));
+        }
         let sections: Vec<Arc<Section>> = all(&catalog, selection.tenant).cloned().collect();
         for section in &sections {
             if !selection.may_touch(section) {
@@ -251,27 +264,35 @@ impl Engine {
         act: &mut Act<'_>,
         is_asked: Asked,
     ) -> Result<(), TelemetryError> {
-        while let Some(dek) = self.next_key(act, is_asked).await? {
-            self.rewrite_key(act, dek).await?;
+        loop {
+            let deks = self.met_keys(act, is_asked).await?;
+            if deks.is_empty() {
+                return Ok(());
+            }
+            for dek in deks {
+                self.rewrite_key(act, dek).await?;
+            }
         }
-        Ok(())
     }
 
-    /// A key with sections that hold something that is meant, or that the act has retired.
-    async fn next_key(
-        &self,
-        act: &Act<'_>,
-        is_asked: Asked,
-    ) -> Result<Option<DekId>, TelemetryError> {
+    /// The keys with sections that hold something that is meant, or that the act has retired, each
+    /// once.
+    async fn met_keys(&self, act: &Act<'_>, is_asked: Asked) -> Result<Vec<DekId>, TelemetryError> {
         let keys = &self.inner.reader.keys;
         let tenant = act.selection.tenant;
         let retired: HashSet<DekId> = keys.retired_by(act.id).iter().map(|one| one.id).collect();
         let catalog = Arc::clone(&self.inner.memory.read().catalog);
         let sections: Vec<Arc<Section>> = all(&catalog, tenant).cloned().collect();
         drop(catalog);
+        let (mut known, mut met) = (HashSet::new(), Vec::new());
         for section in &sections {
+            if known.contains(&section.dek) {
+                continue;
+            }
             if retired.contains(&section.dek) {
-                return Ok(Some(section.dek));
+                known.insert(section.dek);
+                met.push(section.dek);
+                continue;
             }
             let is_new =
                 section.generation >= act.generation_end || act.written.contains(&section.id());
@@ -282,10 +303,11 @@ impl Engine {
             let mut is_met = false;
             act.meets(section, &open, |_, _, _| is_met = true);
             if is_met {
-                return Ok(Some(section.dek));
+                known.insert(section.dek);
+                met.push(section.dek);
             }
         }
-        Ok(None)
+        Ok(met)
     }
 
     /// Retires one key and writes all it seals anew under another, without what is meant.
@@ -335,8 +357,7 @@ impl Engine {
         let mut added = Vec::new();
         for input in inputs {
             if act.selection.takes_whole(input) {
-                act.done.dropped += 1;
-                act.done.points += input.points;
+                act.note_dropped(input);
                 continue;
             }
             let whole = inner.reader.whole(input).await?;
@@ -345,15 +366,12 @@ impl Engine {
             let rewrite = move || rewrite_section(&engine, &selection, &section, &whole);
             let task = tokio::task::spawn_blocking(rewrite);
             match task.await.map_err(|_| TelemetryError::Stopped)?? {
-                None => {
-                    act.done.dropped += 1;
-                    act.done.points += input.points;
-                }
+                None => act.note_dropped(input),
                 Some((pack, section, bytes)) => {
                     packs.push(Arc::clone(&pack));
                     put_pack(inner, &pack, bytes).await?;
                     act.done.sections += 1;
-                    act.done.points += input.points.saturating_sub(section.points);
+                    act.done.points += readings_of(input).saturating_sub(readings_of(&section));
                     act.written.insert(section.id());
                     added.push(section);
                 }
@@ -365,19 +383,23 @@ impl Engine {
     /// Takes what is meant out of the latest values; what was before it becomes the latest again.
     async fn rewrite_latest(&self, selection: &Selection) -> Result<(), TelemetryError> {
         let (inner, tenant) = (&self.inner, selection.tenant);
-        let is_meant = |device: DeviceId, latest: &Latest| {
-            let meant = selection.meant(device, &latest.key);
-            selection.takes(&meant, Window::All, latest.at.as_micros())
-        };
-        let gone = inner.memory.write().forget_latest(tenant, is_meant);
-        for (device, key) in gone {
+        let mut before = Vec::new();
+        let meant = inner.memory.read().meant_latest(selection);
+        for (device, key) in meant.iter().cloned() {
             let series = Series { tenant, device, key };
             let order = Order::Descending;
             let query = RangeQuery { range: TimeRange::ALL, order, limit: 1, after: None };
             let Some(point) = self.range(&series, query).await?.points.pop() else { continue };
             let (at, value, quality) = (point.at, point.value, point.quality);
-            let latest = Latest { key: series.key, at, value, quality };
-            inner.memory.write().restore_latest(tenant, Some(vec![(device, latest)]));
+            before.push((device, Latest { key: series.key, at, value, quality }));
+        }
+        {
+            // In one go, once nothing can fail: nobody finds a series without its latest value.
+            let mut memory = inner.memory.write();
+            if memory.lacks_latest(tenant) {
+                return Err(out_of_reach(tenant));
+            }
+            memory.replace_latest(selection, &meant, before);
         }
         let mut commits = inner.commits.lock().await;
         let values = {
@@ -415,82 +437,4 @@ impl Engine {
 /// Sections of readings and figures of a tenant.
 fn all(catalog: &Catalog, tenant: TenantId) -> impl Iterator<Item = &Arc<Section>> {
     catalog.tenants.get(&tenant).into_iter().flat_map(|entry| entry.all())
-}
-
-/// A section without what is meant, under the key that its scope has now; none when nothing is
-/// left. Work for a blocking thread.
-fn rewrite_section(
-    inner: &Inner,
-    selection: &Selection,
-    section: &Arc<Section>,
-    whole: &Bytes,
-) -> Result<Option<(Arc<Pack>, Section, Vec<u8>)>, TelemetryError> {
-    let tenant = selection.tenant;
-    let open = [inner.reader.open_whole(tenant, section, whole)?];
-    let input = [(Arc::clone(section), whole.clone())];
-    let place = (section.window, section.device);
-    let dek = inner.reader.keys.dek(&section_scope(tenant, place));
-    let dek = dek.map_err(TelemetryError::keys("seal a section anew"))?;
-    let key = FileKey::derive(&dek, new_file(inner));
-    let pack = Arc::new(Pack { file: new_file(inner) });
-    let (mut bytes, mut encoder) = (Vec::new(), Encoder::new());
-    let mut writer = SectionWriter::begin(&mut bytes, &mut encoder, tenant, key);
-    let devices: BTreeSet<DeviceId> = open[0].directory.devices.keys().copied().collect();
-    for device in devices {
-        let mut series = merge_device(device, &input, &open)?;
-        for (key, columns) in &mut series {
-            let meant = selection.meant(device, key);
-            if !matches!(meant, Meant::No) {
-                let takes = |at| selection.takes(&meant, section.window, at);
-                columns.iter_mut().for_each(|column| *column = without(column, takes));
-            }
-        }
-        let columns = series.iter().flat_map(|(key, columns)| {
-            let filled = columns.iter().filter(|column| !column.at.is_empty());
-            filled.map(move |column| (key, column.as_ref()))
-        });
-        writer.device(device, columns)?;
-    }
-    if writer.is_empty() {
-        return Ok(None);
-    }
-    let section = writer.finish(&pack, section.generation, place)?;
-    Ok(Some((pack, section, bytes)))
-}
-
-/// The rows of a column that are not taken.
-fn without(column: &Column, takes: impl Fn(i64) -> bool) -> Column {
-    let whole = column.as_ref();
-    let mut left = Column::empty(whole.values.kind());
-    let mut from = 0;
-    while from < whole.at.len() {
-        let start = from + whole.at[from..].iter().take_while(|at| takes(**at)).count();
-        let end = start + whole.at[start..].iter().take_while(|at| !takes(**at)).count();
-        left.extend(whole.slice(start, end));
-        from = end;
-    }
-    left
-}
-
-#[cfg(test)]
-mod tests {
-    use veritwin_domain::{Quality, Value};
-
-    use super::*;
-    use crate::values::Kind;
-
-    #[test]
-    fn what_is_not_taken_stays_with_its_quality() {
-        let mut column = Column::empty(Kind::Integer);
-        for at in 0..10 {
-            let quality = if at == 7 { Quality::Bad } else { Quality::Good };
-            column.push(at, &Value::Integer(at * 10), quality);
-        }
-        let left = without(&column, |at| at < 2 || (4..7).contains(&at));
-        assert_eq!(left.at, [2, 3, 7, 8, 9]);
-        assert_eq!(left.as_ref().values.get(2), Value::Integer(70));
-        assert_eq!(left.as_ref().quality_at(2), Quality::Bad);
-        assert_eq!(left.as_ref().quality_at(3), Quality::Good);
-        assert!(without(&column, |_| true).at.is_empty());
-    }
 }

@@ -352,6 +352,13 @@ impl Engine {
         self.inner.memory.read().catalog.persisted_position
     }
 
+    /// Everything of a tenant in the log before this position is in a segment, also while others'
+    /// readings wait for their keys. After a restart the log gives back what is at or behind
+    /// [`Self::persisted_position`].
+    pub fn persisted_position_of(&self, tenant: TenantId) -> u64 {
+        self.inner.memory.read().stored_to(tenant)
+    }
+
     /// What the engine holds.
     pub fn status(&self) -> EngineStatus {
         let memory = self.inner.memory.read();

@@ -2,6 +2,7 @@
 //! series. Entries are taken in log order, each once; nothing here waits or does input or output.
 
 mod aside;
+mod meant;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -232,44 +233,6 @@ impl Memory {
                 }
             }
         }
-    }
-
-    /// Takes latest values away that are meant; of a series with rows that arrived since, the
-    /// newest of those is its latest instead. Answers the series that have none now.
-    pub(crate) fn forget_latest(
-        &mut self,
-        tenant: TenantId,
-        is_meant: impl Fn(DeviceId, &Latest) -> bool,
-    ) -> Vec<(DeviceId, Key)> {
-        let mut gone = Vec::new();
-        let Some(table) = self.tenants.get_mut(&tenant) else { return gone };
-        for (id, device) in &mut table.devices {
-            let before = device.slots.len();
-            device.slots.retain_mut(|slot| {
-                if !is_meant(*id, &slot.latest) {
-                    return true;
-                }
-                match slot.rows.newest() {
-                    Some((at, value, quality)) => {
-                        slot.latest.at = Timestamp::from_micros(at);
-                        (slot.latest.value, slot.latest.quality) = (value, quality);
-                        true
-                    }
-                    None => {
-                        gone.push((*id, slot.latest.key.clone()));
-                        false
-                    }
-                }
-            });
-            if device.slots.len() < before {
-                let places = device.slots.iter().enumerate();
-                let places = places.map(|(place, slot)| (slot.latest.key.clone(), place));
-                device.by_key = places.collect();
-                device.guess = 0;
-            }
-        }
-        table.devices.retain(|_, device| !device.slots.is_empty());
-        gone
     }
 
     /// Tenants whose stored latest values could not be read yet, and where those are.

@@ -142,6 +142,30 @@ impl Selection {
         }
     }
 
+    /// Whether something between two times may be taken; nothing is where one hold keeps all days.
+    pub(crate) fn may_take(
+        &self,
+        meant: &Meant,
+        window: Window,
+        (first, last): (i64, i64),
+    ) -> bool {
+        let (low, high) = self.bounds(window);
+        let (first, last) = (first.max(low), last.min(high));
+        let days = (first.div_euclid(DAY_MICROS), last.div_euclid(DAY_MICROS));
+        if first > last || self.held.iter().any(|(from, to)| *from <= days.0 && days.1 <= *to) {
+            return false;
+        }
+        let end = match window {
+            Window::Figures(_) => last.saturating_add(HOUR_MICROS - 1),
+            Window::All | Window::Day(_) | Window::Month(_) => last,
+        };
+        match meant {
+            Meant::No => false,
+            Meant::All => true,
+            Meant::At(times) => times.range(first..=end).next().is_some(),
+        }
+    }
+
     pub(crate) fn may_touch(&self, section: &Section) -> bool {
         let (low, high) = self.bounds(section.window);
         let is_of = match (&self.which, section.device) {
@@ -262,5 +286,25 @@ mod tests {
         assert!(some.takes(&at, figures, hour("2026-10-01T10:00:00Z")));
         assert!(some.takes(&at, Window::All, hour("2026-10-01T10:35:00Z")));
         assert!(!some.takes(&at, Window::All, hour("2026-10-01T10:36:00Z")));
+    }
+
+    #[test]
+    fn what_is_held_or_names_nobody_is_not_written_anew() {
+        let time = |text: &str| Timestamp::parse_rfc3339(text).expect("a time").as_micros();
+        let some = selection(Which::All, "2026-10-01T00:00:00Z", "2026-10-03T23:59:59.999999Z");
+        let day = time("2026-10-02T00:00:00Z").div_euclid(DAY_MICROS);
+        let held = Selection { held: vec![(day, day)], ..some.clone() };
+        let second = (time("2026-10-02T01:00:00Z"), time("2026-10-02T02:00:00Z"));
+        let both = (time("2026-10-02T01:00:00Z"), time("2026-10-03T02:00:00Z"));
+        let later = (time("2026-10-04T00:00:00Z"), time("2026-10-05T00:00:00Z"));
+        assert!(some.may_take(&Meant::All, Window::All, second));
+        assert!(!some.may_take(&Meant::All, Window::All, later));
+        assert!(!some.may_take(&Meant::No, Window::All, second));
+        assert!(!held.may_take(&Meant::All, Window::All, second), "all of it is held");
+        assert!(held.may_take(&Meant::All, Window::All, both));
+        let at = |text: &str| Meant::At(Arc::new(BTreeSet::from([time(text)])));
+        assert!(some.may_take(&at("2026-10-02T01:30:00Z"), Window::All, second));
+        assert!(!some.may_take(&at("2026-10-02T02:30:00Z"), Window::All, second));
+        assert!(some.may_take(&at("2026-10-02T02:30:00Z"), Window::Figures(681), second));
     }
 }

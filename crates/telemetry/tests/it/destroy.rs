@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use veritwin_domain::{Clock, DeviceId, Key, TenantId, Timestamp, Value};
 use veritwin_keys::{DataClass, DekId, DestructionMethod, KeyService};
 use veritwin_telemetry::{
-    Engine, Meant, Rewritten, Selection, TelemetryError, TimeRange, Units, Which,
+    Engine, Expiry, Meant, Rewritten, Selection, TelemetryError, TimeRange, Units, Which,
 };
 
 use crate::crash::{Fault, FaultyStore};
@@ -121,6 +121,58 @@ fn one_device_is_destroyed_and_its_neighbours_stay() {
         assert_eq!(count(&old, (0, 0, "a")).await, 0, "of an older copy nothing can be read");
         assert!(old.latest(tenant(0), device(0), None).await.expect("answers").is_empty());
         assert_eq!(count(&old, (1, 0, "a")).await, 3, "another tenant's reads");
+    });
+}
+
+#[test]
+fn a_look_counts_what_is_in_memory_and_writes_nothing() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        let (engine, mut history) = filled(&mut setup).await;
+        let sections = engine.status().sections;
+        let late = vec![reading("a", TODAY + 5, Value::Integer(1))];
+        history.commit(&engine, batch(0, 0, late.clone()));
+        history.commit(&engine, batch(0, 1, late));
+        let found = engine.selected(&selection(of_device(0))).await.expect("looks");
+        assert_eq!((found.devices, found.series, found.points), (1, 2, 17));
+        assert_eq!(engine.status().sections, sections, "nobody else pays for a look");
+        let mut early = selection(of_device(0));
+        early.to = Timestamp::from_micros(TODAY);
+        assert_eq!(engine.selected(&early).await.expect("looks").points, 16);
+    });
+}
+
+#[test]
+fn what_waits_for_anothers_key_is_not_waited_for() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        let (engine, mut history) = filled(&mut setup).await;
+        let before = engine.persisted_position();
+        let late = || vec![reading("a", TODAY + 5, Value::Integer(1))];
+        history.commit(&engine, batch(1, 0, late()));
+        history.commit(&engine, batch(0, 0, late()));
+        setup.keys.revoke(tenant(1)).expect("revokes");
+        engine.flush().await.expect("flushes");
+        assert_eq!(engine.persisted_position(), before, "the log is kept for the other");
+        assert_eq!(engine.persisted_position_of(tenant(1)), before);
+        assert_eq!(engine.persisted_position_of(tenant(0)), before + 2);
+        destroy(&engine, &setup.keys, &selection(of_device(0))).await.expect("destroys");
+        assert_eq!(count(&engine, (0, 0, "a")).await, 0);
+    });
+}
+
+#[test]
+fn figures_are_no_readings_of_a_destruction() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        let (engine, _) = filled(&mut setup).await;
+        let first_day = TODAY / DAY;
+        let expiry = Expiry { tenant: tenant(0), first_day, held: Vec::new() };
+        assert!(engine.keep_figures(&expiry).await.expect("kept") > 0);
+        let done = destroy(&engine, &setup.keys, &selection(of_device(0))).await.expect("ends");
+        assert_eq!(done.points, 16, "hours are not counted");
+        let left = engine.figures(&series(0, 0, "a"), TimeRange::ALL).await.expect("answers");
+        assert!(left.is_empty(), "but they are gone");
     });
 }
 
