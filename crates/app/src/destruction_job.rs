@@ -6,22 +6,22 @@ use std::collections::HashSet;
 use std::sync::Weak;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{Declaration, DestructionId, DeviceId, Key, OpContext, TenantId, Timestamp};
+use veritwin_domain::{Declaration, DestructionId, DeviceId, Key, OpContext, TenantId};
 use veritwin_keys::{
     DataClass, DekId, DekSummary, DestructionMethod, KeyError, KeyService, KeyState,
 };
 use veritwin_metastore::{DestructionState, StoredDestruction};
-use veritwin_telemetry::{Selection, Units};
+use veritwin_telemetry::Units;
 
 use crate::change::Change;
 use crate::destruction_certificate::{DestroyedKey, destroyed_key};
 use crate::destruction_scope::StoredScope;
 use crate::destructions::{Body, is_held};
-use crate::error::found;
 use crate::open::Inner;
 use crate::provision::PLATFORM_TENANT;
 use crate::retention_rules::RetentionRuns;
@@ -41,6 +41,8 @@ pub(crate) struct DestructionBoard {
     unread: Mutex<HashSet<TenantId>>,
     pub(crate) shreds: ShredJournal,
     pub(crate) runs: RetentionRuns,
+    /// Acts whose readings were taken out since this process began.
+    taken: Mutex<HashSet<DestructionId>>,
     /// Tenants that end all their readings by days themselves.
     pub(crate) by_days: Mutex<HashSet<TenantId>>,
 }
@@ -52,6 +54,7 @@ impl DestructionBoard {
             unread: Mutex::default(),
             shreds: ShredJournal::open(&config.data, &config.root_key_dir, keys)?,
             runs: RetentionRuns::default(),
+            taken: Mutex::default(),
             by_days: Mutex::default(),
         })
     }
@@ -121,25 +124,32 @@ impl App {
 
     /// Brings every destruction as far as it gets; answers how many are not over.
     async fn advance_destructions(&self) -> Result<usize> {
-        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
-        let open = tx.destructions_open().await?;
-        drop(tx);
-        let mut left = 0;
-        for (tenant, mut stored) in open {
-            loop {
-                match self.step(tenant, &stored).await {
-                    Ok(Some(moved)) => stored = moved,
-                    Ok(None) => break,
-                    Err(error) => {
-                        let id = stored.id;
-                        tracing::warn!(%tenant, %id, %error, "a destruction waits");
-                        break;
-                    }
+        let (mut left, mut after) = (0, None);
+        loop {
+            let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+            let open = tx.destructions_open(after).await?;
+            drop(tx);
+            let Some((_, last)) = open.last() else { return Ok(left) };
+            after = Some((last.requested_at, last.id));
+            for (tenant, stored) in open {
+                left += usize::from(!self.advance_destruction(tenant, stored).await);
+            }
+        }
+    }
+
+    /// Brings a destruction as far as it gets; whether it is over.
+    async fn advance_destruction(&self, tenant: TenantId, mut stored: StoredDestruction) -> bool {
+        loop {
+            match self.step(tenant, &stored).await {
+                Ok(Some(moved)) => stored = moved,
+                Ok(None) => return stored.state == DestructionState::Done,
+                Err(error) => {
+                    let id = stored.id;
+                    tracing::warn!(%tenant, %id, %error, "a destruction waits");
+                    return false;
                 }
             }
-            left += usize::from(stored.state != DestructionState::Done);
         }
-        Ok(left)
     }
 
     /// One step; none when it has to wait, or is over.
@@ -153,19 +163,20 @@ impl App {
         let id = stored.id;
         let next = match stored.state {
             DestructionState::Asked => self.begin_destruction(&context, id, &mut body).await?,
-            DestructionState::Waiting => self.take_out(&context, id, &mut body).await?,
+            DestructionState::Waiting => self.await_readers(&context, &body).await?,
             DestructionState::Destroying => self.shred(&context, id, &mut body).await?,
             DestructionState::Certifying => self.seal_certificate(&context, id, &mut body).await?,
             DestructionState::Done => None,
         };
         let Some(state) = next else { return Ok(None) };
+        if state == DestructionState::Done {
+            // Rather twice than never, should this end in between.
+            self.record_destruction(&context, &body).await?;
+        }
         let moved = StoredDestruction { state, body: body.to_store()?, ..stored.clone() };
         let tx = self.0.store.begin(&context).await?;
         tx.destruction_update(&moved).await?;
         tx.commit().await?;
-        if state == DestructionState::Done {
-            self.record_destruction(&context, &body).await?;
-        }
         Ok(Some(StoredDestruction { version: moved.version + 1, ..moved }))
     }
 
@@ -186,75 +197,98 @@ impl App {
             body.keys = all.iter().map(|one| destroyed_key(one, method)).collect();
             return Ok(Some(DestructionState::Destroying));
         }
-        let is_log = |one: &DekSummary| one.scope.class == DataClass::Log;
-        let log: Vec<DekId> =
-            keys.list(Some(tenant)).iter().filter(|one| is_log(one)).map(|one| one.id).collect();
-        keys.retire(&log, Some(*id.as_bytes()))?;
+        // Without its key service no new keys can be made for what its devices send.
+        if keys.silent_since(tenant).is_some() {
+            return Ok(None);
+        }
+        let own = keys.list(Some(tenant)).into_iter();
+        let log: Vec<DekSummary> = own.filter(|one| one.scope.class == DataClass::Log).collect();
+        let ids: Vec<DekId> = log.iter().map(|one| one.id).collect();
+        keys.retire(&ids, Some(*id.as_bytes()))?;
+        // Also those that an act of before has retired, which may wait for long: what they sealed
+        // stands before the mark, too.
+        let method = DestructionMethod::RewrittenThenKeyDestroyed;
+        body.keys = log.iter().map(|one| destroyed_key(one, method)).collect();
         body.log_mark = Some(self.0.log.mark(tenant).await?);
         Ok(Some(DestructionState::Waiting))
     }
 
-    /// Who still has to read the log up to a position; segments are written when it is their turn.
-    fn reads_before(&self, mark: u64) -> Option<&'static str> {
-        let mut positions = self.consumer_positions().into_iter();
-        let slow = positions.find(|(name, position)| *name != "segments" && *position < mark);
-        slow.map(|(name, _)| name)
+    /// Who still has to read a tenant's part of the log up to a position; segments are written
+    /// when it is their turn.
+    fn reads_before(&self, tenant: TenantId, mark: u64) -> Option<&'static str> {
+        let mut positions = self.consumer_positions_of(tenant).into_iter();
+        positions.find(|(_, position)| *position < mark).map(|(name, _)| name)
     }
 
     /// What a destruction waits for, as people see it.
-    pub(crate) fn waits_for(&self, state: DestructionState, body: &Body) -> Option<&'static str> {
+    pub(crate) fn waits_for(
+        &self,
+        tenant: TenantId,
+        (state, body): (DestructionState, &Body),
+    ) -> Option<&'static str> {
         match state {
             DestructionState::Asked => Some("start"),
-            DestructionState::Waiting => body.log_mark.and_then(|mark| self.reads_before(mark)),
+            DestructionState::Waiting => {
+                body.log_mark.and_then(|mark| self.reads_before(tenant, mark))
+            }
             DestructionState::Certifying => Some("ledger"),
             DestructionState::Destroying | DestructionState::Done => None,
         }
     }
 
-    /// Once the log has been read past its old keys, the readings leave segments, figures, latest
-    /// values and, where asked, attributes.
+    /// Whether everything of a tenant in the log before a position was read, and is in segments.
+    async fn is_read(&self, tenant: TenantId, mark: u64) -> Result<bool> {
+        let is_waiting = self.reads_before(tenant, mark).is_some()
+            || self.edges_position(Some(tenant)).await? < mark;
+        if is_waiting {
+            return Ok(false);
+        }
+        let engine = &self.0.engine;
+        if engine.persisted_position_of(tenant) < mark && !engine.is_behind(tenant) {
+            engine.flush().await?;
+        }
+        Ok(engine.persisted_position_of(tenant) >= mark)
+    }
+
+    /// Once the log has been read past its old keys, and no hold is in the way, nothing stops it.
+    async fn await_readers(
+        &self,
+        context: &OpContext,
+        body: &Body,
+    ) -> Result<Option<DestructionState>> {
+        let is_read = self.is_read(context.tenant, body.log_mark.unwrap_or(0)).await?;
+        if !is_read || is_held(&body.scope, &self.own_holds(context).await?) {
+            return Ok(None);
+        }
+        Ok(Some(DestructionState::Destroying))
+    }
+
+    /// The readings leave segments, figures, latest values and, where asked, attributes. False
+    /// while some of them are in the log alone.
+    #[boxed]
     async fn take_out(
         &self,
         context: &OpContext,
         id: DestructionId,
         body: &mut Body,
-    ) -> Result<Option<DestructionState>> {
-        let mark = body.log_mark.unwrap_or(0);
-        let is_read = self.reads_before(mark).is_none() && self.edges_position().await? >= mark;
-        if !is_read || is_held(&body.scope, &self.own_holds(context).await?) {
-            return Ok(None);
+    ) -> Result<bool> {
+        // Asked again: after a restart the log has given back what its keys still open.
+        if !self.is_read(context.tenant, body.log_mark.unwrap_or(0)).await? {
+            return Ok(false);
         }
-        let selection = self.selection(context, &body.scope).await?;
-        let done = self.0.engine.destroy(&selection, *id.as_bytes()).await?;
+        let act = *id.as_bytes();
+        let (done, retired) = self.take_readings(context, &body.scope, act).await?;
         body.done.readings += done.points;
         body.done.rewritten += done.sections;
         body.done.dropped += done.dropped;
-        if self.0.engine.persisted_position() < mark {
-            return Ok(None);
-        }
         self.destroy_attributes(context, (&body.scope, body.attributes)).await?;
-        let retired = self.0.keys.retired_by(*id.as_bytes());
-        let key = |one: &DekSummary| destroyed_key(one, method(&selection, one));
-        body.keys = retired.iter().map(key).collect();
-        Ok(Some(DestructionState::Destroying))
+        let known: HashSet<String> = body.keys.iter().map(|key| key.id.clone()).collect();
+        body.keys.extend(retired.into_iter().filter(|key| !known.contains(&key.id)));
+        Ok(true)
     }
 
-    async fn destroy_attributes(
-        &self,
-        context: &OpContext,
-        (scope, is_asked): (&StoredScope, bool),
-    ) -> Result<()> {
-        let StoredScope::Device { device } = scope else { return Ok(()) };
-        if is_asked {
-            let tx = self.0.store.begin(context).await?;
-            tx.attributes_delete(*device).await?;
-            tx.commit().await?;
-        }
-        Ok(())
-    }
-
-    /// First what is to be destroyed is written down where no backup reaches; then the keys go, and
-    /// what was done is signed.
+    /// The readings are taken out. Then what is to be destroyed is written down where no backup
+    /// reaches; then the keys go, and what was done is signed.
     async fn shred(
         &self,
         context: &OpContext,
@@ -262,8 +296,24 @@ impl App {
         body: &mut Body,
     ) -> Result<Option<DestructionState>> {
         let tenant = context.tenant;
-        if !self.0.destructions.shreds.entries()?.iter().any(|entry| entry.id == id) {
-            self.0.destructions.shreds.append(&shred_entry(tenant, id, (&*body, false))?)?;
+        let board = &self.0.destructions;
+        let known = board.shreds.entry(id)?;
+        if let Some(known) = &known {
+            *body = Body::read(known.body.as_bytes())?;
+        }
+        let is_taken = known.is_some()
+            && (body.scope == StoredScope::Tenant
+                || board.taken.lock().contains(&id)
+                || self.0.keys.live(&ids_of(&body.keys)).is_empty());
+        if !is_taken {
+            if body.scope != StoredScope::Tenant && !self.take_out(context, id, body).await? {
+                return Ok(None);
+            }
+            let entry = shred_entry(tenant, id, (&*body, false))?;
+            if known.as_ref() != Some(&entry) {
+                board.shreds.append(&entry)?;
+            }
+            board.taken.lock().insert(id);
         }
         self.destroy_shredded(tenant, &body.scope, &body.keys)?;
         let at = self.clock().now();
@@ -273,6 +323,7 @@ impl App {
             // What is asked of the tenant from now on is answered with it.
             self.0.keys.note_certificate(tenant, &id.to_string())?;
         }
+        board.taken.lock().remove(&id);
         Ok(Some(DestructionState::Certifying))
     }
 
@@ -314,8 +365,7 @@ impl App {
         let by_key = DestructionMethod::KeyDestroyed;
         for method in [by_key, DestructionMethod::RewrittenThenKeyDestroyed] {
             let of_method = all.iter().filter(|key| key.method == method.as_str());
-            let ids: Vec<DekId> = of_method.filter_map(|key| key.id.parse().ok()).collect();
-            let live = keys.live(&ids);
+            let live = keys.live(&ids_of(of_method));
             if !live.is_empty() {
                 keys.destroy(&live, method)?;
             }
@@ -364,71 +414,6 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// Carries out again what the shred journal says and these stores do not know: they are of a
-    /// backup of before. Nobody is listened to yet.
-    pub(crate) async fn replay_shreds(&self) -> Result<usize> {
-        let mut replayed = 0;
-        for entry in self.0.destructions.shreds.entries()? {
-            let context = self.job_in(jobs::RETENTION, entry.tenant);
-            let tx = self.0.store.read(&context).await?;
-            let is_known = found(tx.destruction(entry.id).await)?.is_some();
-            let is_there = found(tx.tenant().await)?.is_some();
-            drop(tx);
-            // One that is known goes on by itself; of a tenant that is not there nothing is.
-            if is_known || !is_there {
-                continue;
-            }
-            match self.replay(&context, &entry).await {
-                Ok(()) => replayed += 1,
-                // Nothing of the tenant is shown before it is.
-                Err(reason) if reason.is_withheld() => {
-                    let tenant = entry.tenant;
-                    tracing::error!(%tenant, %reason, "a destruction is not carried out again yet");
-                    self.0.key_board.close_until_replayed(tenant);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if replayed > 0 {
-            tracing::warn!(
-                replayed,
-                "a backup of before held what was destroyed since: it is gone"
-            );
-        }
-        Ok(replayed)
-    }
-
-    async fn replay(&self, context: &OpContext, entry: &ShredEntry) -> Result<()> {
-        let keys = &self.0.keys;
-        let body = Body::read(entry.body.as_bytes())?;
-        let act = *entry.id.as_bytes();
-        if entry.scope != StoredScope::Tenant {
-            // What these keys seal is written anew, without what was destroyed.
-            let listed: Vec<DekId> = entry.keys.iter().filter_map(|key| key.parse().ok()).collect();
-            keys.retire(&keys.live(&listed), Some(act))?;
-            let selection = self.selection(context, &entry.scope).await?;
-            self.0.engine.destroy(&selection, act).await?;
-            self.destroy_attributes(context, (&entry.scope, entry.attributes)).await?;
-            let retired = keys.retired_by(act);
-            let again: Vec<DestroyedKey> =
-                retired.iter().map(|one| destroyed_key(one, method(&selection, one))).collect();
-            self.destroy_shredded(entry.tenant, &entry.scope, &again)?;
-        } else {
-            self.destroy_shredded(entry.tenant, &entry.scope, &[])?;
-        }
-        let state = if entry.done { DestructionState::Done } else { DestructionState::Destroying };
-        let stored = StoredDestruction {
-            id: entry.id,
-            state,
-            body: entry.body.clone().into_bytes(),
-            version: 1,
-            requested_at: Timestamp::from_micros(body.requested_at),
-        };
-        let tx = self.0.store.begin(context).await?;
-        tx.destruction_create(&stored).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// Reads declarations that the last flush would have liked to know.
     pub(crate) async fn read_declarations(&self) {
         let wanted: Vec<TenantId> = {
@@ -447,13 +432,9 @@ impl App {
     }
 }
 
-/// How a key's content goes: that of the log was read to its end, and stays where it was put.
-fn method(selection: &Selection, key: &DekSummary) -> DestructionMethod {
-    if key.scope.class == DataClass::Log {
-        DestructionMethod::RewrittenThenKeyDestroyed
-    } else {
-        selection.method(&key.scope)
-    }
+/// The ids of keys as certificates name them.
+pub(crate) fn ids_of<'k>(keys: impl IntoIterator<Item = &'k DestroyedKey>) -> Vec<DekId> {
+    keys.into_iter().filter_map(|key| key.id.parse().ok()).collect()
 }
 
 fn shred_entry(

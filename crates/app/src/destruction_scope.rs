@@ -1,14 +1,18 @@
-//! Which readings a destruction is about: as it is stored, and as a selection of the telemetry
-//! engine. A person's series are looked up once, as their declarations stand when it is asked for.
+//! Which readings a destruction is about: as it is stored, as a selection of the telemetry engine,
+//! and taken out by it. A person's series are looked up once, as their declarations stand when it
+//! is asked for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::Action;
 use veritwin_domain::{Declaration, DeviceId, Key, OpContext};
-use veritwin_telemetry::{Meant, Point, Selection, SeriesTest, TimeRange, Which};
+use veritwin_keys::{DataClass, DekSummary, DestructionMethod};
+use veritwin_telemetry::{Meant, Point, Rewritten, Selection, SeriesTest, TimeRange, Which};
 
+use crate::destruction_certificate::{DestroyedKey, destroyed_key};
 use crate::model::{DestructionInput, DestructionScope, StreamSubject};
 use crate::rights::bounded;
 use crate::stream_subjects::names;
@@ -57,6 +61,21 @@ impl StoredScope {
         })
     }
 
+    /// What is taken out one after the other. A stream that says of others whom they are about goes
+    /// after these, so that whoever was cut off can still read what is left to take.
+    pub(crate) fn passes(&self) -> Vec<Self> {
+        let Self::Subject { person, series } = self else { return vec![self.clone()] };
+        let (mut passes, mut left) = (Vec::new(), series.clone());
+        while !left.is_empty() {
+            let (now, later) = first_of(&left);
+            // Streams that name each other go together.
+            let (now, later) = if now.is_empty() { (left, Vec::new()) } else { (now, later) };
+            passes.push(Self::Subject { person: person.clone(), series: now });
+            left = later;
+        }
+        if passes.is_empty() { vec![self.clone()] } else { passes }
+    }
+
     /// The name of its kind.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
@@ -67,6 +86,25 @@ impl StoredScope {
             Self::Month { .. } => "month",
         }
     }
+}
+
+/// The series that name nobody for others of them, and the rest.
+fn first_of(all: &[SubjectSeries]) -> (Vec<SubjectSeries>, Vec<SubjectSeries>) {
+    let named = all.iter().filter_map(|one| {
+        let field = one.field.as_ref()?;
+        let is_for_others = one.keys.iter().any(|key| key != field);
+        is_for_others.then_some((one.device, field))
+    });
+    let named: HashSet<(DeviceId, &String)> = named.collect();
+    let part = |is_named: bool| {
+        let parts = all.iter().map(|one| {
+            let keys =
+                one.keys.iter().filter(|key| named.contains(&(one.device, *key)) == is_named);
+            SubjectSeries { keys: keys.cloned().collect(), ..one.clone() }
+        });
+        parts.filter(|one| !one.keys.is_empty()).collect()
+    };
+    (part(false), part(true))
 }
 
 impl App {
@@ -130,6 +168,46 @@ impl App {
         Ok(found.into_iter().map(series).collect())
     }
 
+    /// Takes readings out, and answers the keys that the act has retired so far.
+    #[boxed]
+    pub(crate) async fn take_readings(
+        &self,
+        context: &OpContext,
+        scope: &StoredScope,
+        act: [u8; 16],
+    ) -> Result<(Rewritten, Vec<DestroyedKey>)> {
+        let mut done = Rewritten::default();
+        let mut last = None;
+        for pass in scope.passes() {
+            let selection = self.selection(context, &pass).await?;
+            let one = self.0.engine.destroy(&selection, act).await?;
+            done.points += one.points;
+            done.sections += one.sections;
+            done.dropped += one.dropped;
+            last = Some(selection);
+        }
+        let retired = self.0.keys.retired_by(act).into_iter().map(|one| {
+            let of = |selection: &Selection| method(selection, &one);
+            let method = last.as_ref().map_or(DestructionMethod::RewrittenThenKeyDestroyed, of);
+            destroyed_key(&one, method)
+        });
+        Ok((done, retired.collect()))
+    }
+
+    pub(crate) async fn destroy_attributes(
+        &self,
+        context: &OpContext,
+        (scope, is_asked): (&StoredScope, bool),
+    ) -> Result<()> {
+        let StoredScope::Device { device } = scope else { return Ok(()) };
+        if is_asked {
+            let tx = self.0.store.begin(context).await?;
+            tx.attributes_delete(*device).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
     /// The readings that a stored scope is about.
     pub(crate) async fn selection(
         &self,
@@ -173,10 +251,7 @@ impl App {
         for one in series {
             let of_them = match &one.field {
                 None => Meant::All,
-                Some(field) => {
-                    let times = self.moments(context, (one.device, field), person).await?;
-                    Meant::At(Arc::new(times))
-                }
+                Some(field) => self.moments(context, (one.device, field), person).await?,
             };
             let keys = meant.entry(one.device).or_default();
             for key in &one.keys {
@@ -186,17 +261,18 @@ impl App {
         Ok(meant)
     }
 
-    /// When a field of a device names a person.
+    /// When a field of a device names a person. Of a device that is gone meanwhile nobody can read
+    /// that any more: its streams go whole.
     async fn moments(
         &self,
         context: &OpContext,
         (device, field): (DeviceId, &str),
         person: &str,
-    ) -> Result<BTreeSet<i64>> {
+    ) -> Result<Meant> {
         let mut times = BTreeSet::new();
         let devices = self.tenant_devices(context).await?;
         let (Some(device), Ok(field)) = (devices.get(device), Key::new(field)) else {
-            return Ok(times);
+            return Ok(Meant::All);
         };
         let sight = self.sight(context).await?;
         let Some(seen) = sight.series(device, &field) else {
@@ -209,6 +285,58 @@ impl App {
         };
         self.each_point(&seen, (TimeRange::ALL, usize::MAX), add).await?;
         bounded("subject_moments_max", SUBJECT_MOMENTS_MAX, times.len())?;
-        Ok(times)
+        Ok(Meant::At(Arc::new(times)))
+    }
+}
+
+/// How a key's content goes: that of the log was read to its end, and stays where it was put.
+fn method(selection: &Selection, key: &DekSummary) -> DestructionMethod {
+    if key.scope.class == DataClass::Log {
+        DestructionMethod::RewrittenThenKeyDestroyed
+    } else {
+        selection.method(&key.scope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(device: u8, keys: &[&str], field: Option<&str>) -> SubjectSeries {
+        SubjectSeries {
+            device: DeviceId::from_bytes([device; 16]),
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            field: field.map(str::to_owned),
+        }
+    }
+
+    fn passes(series: Vec<SubjectSeries>) -> Vec<Vec<SubjectSeries>> {
+        let scope = StoredScope::Subject { person: "Ada".to_owned(), series };
+        let each = scope.passes().into_iter().map(|pass| match pass {
+            StoredScope::Subject { series, .. } => series,
+            other => panic!("{other:?}"),
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn whoever_names_people_goes_after_those_it_names_them_for() {
+        let found = passes(vec![
+            series(1, &["driver", "speed"], Some("driver")),
+            series(1, &["shift"], Some("driver")),
+            series(2, &["driver"], None),
+        ]);
+        let first = vec![
+            series(1, &["speed"], Some("driver")),
+            series(1, &["shift"], Some("driver")),
+            series(2, &["driver"], None),
+        ];
+        assert_eq!(found, [first, vec![series(1, &["driver"], Some("driver"))]]);
+        let chain = vec![series(1, &["a"], Some("b")), series(1, &["b"], Some("c"))];
+        assert_eq!(passes(chain.clone()), [vec![chain[0].clone()], vec![chain[1].clone()]]);
+        let ring = vec![series(1, &["a"], Some("b")), series(1, &["b"], Some("a"))];
+        assert_eq!(passes(ring.clone()), [ring]);
+        assert_eq!(passes(Vec::new()).len(), 1, "nothing of a person is looked for, too");
+        assert_eq!(StoredScope::Tenant.passes(), [StoredScope::Tenant]);
     }
 }

@@ -165,7 +165,8 @@ impl App {
         Ok((scope, counts))
     }
 
-    /// What confirms a preview of a moment: nobody can make one without having seen it.
+    /// What confirms a preview of a moment: nobody can make one without having seen it, and nobody
+    /// can use another's.
     fn confirmation(
         &self,
         context: &OpContext,
@@ -173,7 +174,8 @@ impl App {
         at: Timestamp,
     ) -> Result<String> {
         let secret = self.0.keys.platform_subkey(CONFIRM_LABEL)?;
-        let seen = format!("{} {} {input:?}", context.tenant, at.as_micros());
+        let by = actor_text(&context.actor.kind);
+        let seen = format!("{} {} {by} {input:?}", context.tenant, at.as_micros());
         let mac = hmac_sha256(secret.expose(), seen.as_bytes());
         Ok(format!("{}-{}", at.as_micros(), hex::encode(mac)))
     }
@@ -209,6 +211,7 @@ impl App {
         check(context, input)?;
         let reason = words("reason", reason, REASON_CHARS_MAX)?;
         self.check_confirmation(context, input, confirm)?;
+        self.0.destructions.shreds.check_room(context.tenant)?;
         let (scope, counts) = self.met(context, input).await?;
         if is_held(&scope, &self.own_holds(context).await?) {
             return Err(Error::Conflict(
@@ -254,7 +257,7 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let (stored, names) = (tx.destructions().await?, names_of(&tx).await?);
         self.note(context, Action::DestructionRead, &resource, "done");
-        stored.iter().map(|one| self.view(one, &names)).collect()
+        stored.iter().map(|one| self.view(context.tenant, one, &names)).collect()
     }
 
     /// One destruction.
@@ -269,7 +272,7 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let (stored, names) = (tx.destruction(id).await?, names_of(&tx).await?);
         self.note(context, Action::DestructionRead, &resource, "done");
-        self.view(&stored, &names)
+        self.view(context.tenant, &stored, &names)
     }
 
     /// The certificate of a destruction that is over, as a file.
@@ -290,7 +293,12 @@ impl App {
         Ok(certificate.to_text(body.ledger_index))
     }
 
-    fn view(&self, stored: &StoredDestruction, names: &Names) -> Result<DestructionView> {
+    fn view(
+        &self,
+        tenant: TenantId,
+        stored: &StoredDestruction,
+        names: &Names,
+    ) -> Result<DestructionView> {
         let body = Body::read(&stored.body)?;
         let by = names.get(&body.requested_by).cloned();
         Ok(DestructionView {
@@ -298,7 +306,7 @@ impl App {
             state: stored.state.as_str(),
             scope: body.scope.shown()?,
             attributes: body.attributes,
-            waits_for: self.waits_for(stored.state, &body),
+            waits_for: self.waits_for(tenant, (stored.state, &body)),
             reason: body.reason,
             requested_by: by.unwrap_or(body.requested_by),
             requested_at: stored.requested_at,

@@ -36,6 +36,7 @@ mod decoders;
 mod desk;
 mod destruction_certificate;
 mod destruction_job;
+mod destruction_replay;
 mod destruction_scope;
 mod destructions;
 mod device_credentials;

@@ -427,7 +427,7 @@ impl App {
         self.ensure_platform_tenant().await?;
         self.load_tree().await?;
         self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
-        self.replay_shreds().await.map(drop)
+        self.replay_shreds(None).await.map(drop)
     }
 
     /// Starts the background jobs.

@@ -2,7 +2,7 @@
 //! beside the root key and beside the keyring. Whatever backup is restored, the next start carries
 //! out what it says again before anybody is listened to. It is only appended to.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,11 +18,19 @@ use veritwin_keys::{
 
 use crate::backup::files::{create_folder, instance_of, io, sync_folder};
 use crate::destruction_scope::StoredScope;
+use crate::rights::bounded;
 use crate::{Error, Result};
 
 const FILE: &str = "shred.journal";
-/// Largest journal that is read, in bytes: some hundred thousand acts.
-const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// With so many bytes in the journal nobody can ask for more destructions.
+const JOURNAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same for the lines of one tenant, so that none takes the room of the others.
+const TENANT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest journal that is read, in bytes: what was asked for before is still written.
+const JOURNAL_READ_MAX: u64 = 4 * JOURNAL_BYTES_MAX as u64;
+/// Largest line, in bytes of JSON.
+const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const ZSTD_LEVEL: i32 = 3;
 const AAD: &[u8] = b"shred journal v1";
 /// Of the platform's secret from which the key that signs the lines is made.
 const SIGNER: &str = "shred journal signer v1";
@@ -44,12 +52,38 @@ pub(crate) struct ShredEntry {
     pub(crate) done: bool,
 }
 
+/// The newest line of an act.
+#[derive(Debug)]
+struct Line {
+    id: DestructionId,
+    tenant: TenantId,
+    text: String,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// In the order of the acts.
+    newest: Vec<Line>,
+    /// Bytes of all lines, by tenant.
+    bytes: HashMap<TenantId, usize>,
+}
+
+impl Lines {
+    fn add(&mut self, entry: &ShredEntry, text: String) {
+        *self.bytes.entry(entry.tenant).or_default() += text.len();
+        match self.newest.iter_mut().find(|line| line.id == entry.id) {
+            Some(line) => line.text = text,
+            None => self.newest.push(Line { id: entry.id, tenant: entry.tenant, text }),
+        }
+    }
+}
+
 /// The journal of this platform, in as many copies as there are folders.
 #[derive(Debug)]
 pub(crate) struct ShredJournal {
     keys: KeyService,
     paths: Vec<PathBuf>,
-    lines: Mutex<Vec<String>>,
+    lines: Mutex<Lines>,
 }
 
 /// The journal's name beside the root key, which several platforms may share.
@@ -79,34 +113,47 @@ impl ShredJournal {
             lines.extend(new);
             copies.push(copy.into_iter().collect::<HashSet<String>>());
         }
-        let journal = Self { keys: keys.clone(), paths, lines: Mutex::new(Vec::new()) };
-        for line in &lines {
-            journal.opened(line)?;
-        }
+        let journal = Self { keys: keys.clone(), paths, lines: Mutex::default() };
+        let entries = lines.iter().map(|line| journal.opened(line));
+        let entries = entries.collect::<Result<Vec<ShredEntry>>>()?;
         for (path, copy) in journal.paths.iter().zip(&copies) {
             let missing: Vec<&String> = lines.iter().filter(|line| !copy.contains(*line)).collect();
             append(path, &missing)?;
         }
-        *journal.lines.lock() = lines;
+        {
+            let mut known = journal.lines.lock();
+            entries.iter().zip(lines).for_each(|(entry, line)| known.add(entry, line));
+        }
         Ok(journal)
     }
 
-    /// What was destroyed, in the order of the acts, each as its newest line says.
-    pub(crate) fn entries(&self) -> Result<Vec<ShredEntry>> {
-        let mut entries: Vec<ShredEntry> = Vec::new();
-        for line in self.lines.lock().iter() {
-            let entry = self.opened(line)?;
-            match entries.iter_mut().find(|known| known.id == entry.id) {
-                Some(known) => *known = entry,
-                None => entries.push(entry),
-            }
-        }
-        Ok(entries)
+    /// What was destroyed, in the order of the acts, each as its newest line says; of one tenant,
+    /// or of all.
+    pub(crate) fn entries(&self, of: Option<TenantId>) -> Result<Vec<ShredEntry>> {
+        let lines = self.lines.lock();
+        let asked = lines.newest.iter().filter(|line| of.is_none_or(|of| of == line.tenant));
+        asked.map(|line| self.opened(&line.text)).collect()
+    }
+
+    /// One act, as its newest line says.
+    pub(crate) fn entry(&self, id: DestructionId) -> Result<Option<ShredEntry>> {
+        let lines = self.lines.lock();
+        let line = lines.newest.iter().find(|line| line.id == id);
+        line.map(|line| self.opened(&line.text)).transpose()
+    }
+
+    /// Refuses one more act of a tenant when there is no room for it.
+    pub(crate) fn check_room(&self, tenant: TenantId) -> Result<()> {
+        let lines = self.lines.lock();
+        let own = lines.bytes.get(&tenant).copied().unwrap_or_default();
+        bounded("shred_tenant_bytes_max", TENANT_BYTES_MAX, own)?;
+        bounded("shred_journal_bytes_max", JOURNAL_BYTES_MAX, lines.bytes.values().sum())
     }
 
     /// Writes a line to every copy; durable when this returns.
     pub(crate) fn append(&self, entry: &ShredEntry) -> Result<()> {
         let plain = serde_json::to_vec(entry).map_err(|e| Error::Internal(e.to_string()))?;
+        let plain = packed(&plain)?;
         let dek = self.keys.dek(&DekScope::platform(DataClass::Record))?;
         let sealed = seal_value(&dek, Aad::new(None, DataClass::Record, AAD), &plain)?;
         let signature = self.signer()?.sign(&sealed);
@@ -115,7 +162,7 @@ impl ShredJournal {
         for path in &self.paths {
             append(path, &[&line])?;
         }
-        lines.push(line);
+        lines.add(entry, line);
         Ok(())
     }
 
@@ -140,15 +187,34 @@ impl ShredJournal {
         }
         let dek = self.keys.dek_by_id(sealed_dek_id(&sealed)?)?;
         let plain = open_value(&dek, Aad::new(None, DataClass::Record, AAD), &sealed)?;
+        let plain = unpacked(&plain).ok_or_else(wrong)?;
         serde_json::from_slice(&plain).map_err(|_| wrong())
     }
+}
+
+/// The length, and the bytes compressed: a line names its keys several times.
+fn packed(plain: &[u8]) -> Result<Vec<u8>> {
+    bounded("shred_line_bytes_max", LINE_BYTES_MAX, plain.len())?;
+    let small = zstd::bulk::compress(plain, ZSTD_LEVEL);
+    let small = small.map_err(|error| Error::Internal(error.to_string()))?;
+    let length = (plain.len() as u64).to_le_bytes();
+    Ok([length.as_slice(), small.as_slice()].concat())
+}
+
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (length, small) = bytes.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    if length > LINE_BYTES_MAX {
+        return None;
+    }
+    zstd::bulk::decompress(small, length).ok().filter(|plain| plain.len() == length)
 }
 
 /// The whole lines of a copy. What a crash left behind the last one was of no act that began.
 fn read(path: &Path) -> Result<Vec<String>> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Ok(facts) if facts.len() > JOURNAL_BYTES_MAX => {
+        Ok(facts) if facts.len() > JOURNAL_READ_MAX => {
             return Err(Error::invalid_at(path.display().to_string(), "is too large"));
         }
         _ => {}
@@ -223,25 +289,51 @@ mod tests {
         let keys = keys(&data);
         let open = || ShredJournal::open(&data, &root, &keys);
         let journal = open().expect("opens");
-        assert!(journal.entries().expect("none").is_empty());
+        assert!(journal.entries(None).expect("none").is_empty());
         journal.append(&entry(1)).expect("written");
         journal.append(&entry(2)).expect("written");
         journal.append(&ShredEntry { done: true, ..entry(1) }).expect("written");
         let expected = [ShredEntry { done: true, ..entry(1) }, entry(2)];
-        assert_eq!(journal.entries().expect("read"), expected);
+        assert_eq!(journal.entries(None).expect("read"), expected);
+        assert!(journal.entries(Some(TenantId::from_bytes([2; 16]))).expect("read").is_empty());
+        assert_eq!(journal.entry(entry(2).id).expect("read"), Some(entry(2)));
+        assert_eq!(journal.entry(entry(3).id).expect("read"), None);
         // An older keyring comes back; what stands beside the root key counts.
         let beside = beside_keyring(&data);
         let whole = std::fs::read_to_string(&beside).expect("a copy");
         assert!(!whole.contains("681"), "nothing is readable");
         std::fs::remove_file(&beside).expect("removed");
-        assert_eq!(open().expect("opens").entries().expect("read"), expected);
+        assert_eq!(open().expect("opens").entries(None).expect("read"), expected);
         assert_eq!(std::fs::read_to_string(&beside).expect("there again"), whole);
         // A write that a crash cut short.
         std::fs::write(&beside, &whole[..whole.len() - 9]).expect("written");
-        assert_eq!(open().expect("opens").entries().expect("read"), expected);
+        assert_eq!(open().expect("opens").entries(None).expect("read"), expected);
         let changed =
             whole.replacen(&whole[40..42], if &whole[40..42] == "00" { "11" } else { "00" }, 1);
         std::fs::write(&beside, changed).expect("written");
         assert!(open().is_err(), "a changed line is refused");
+    }
+
+    #[test]
+    fn a_line_of_many_keys_is_small_and_a_tenant_has_its_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = keys(folder.path());
+        let root = folder.path().join("root");
+        let journal = ShredJournal::open(folder.path(), &root, &keys).expect("opens");
+        let many: Vec<String> = (0..2000).map(|number| format!("{number:032x}")).collect();
+        let body = serde_json::json!({"keys": many, "statement": many}).to_string();
+        let (keys, plain) = (many, body.len());
+        journal.append(&ShredEntry { keys, body, ..entry(1) }).expect("written");
+        let own = entry(1).tenant;
+        let written = journal.lines.lock().bytes[&own];
+        assert!(written < plain / 2, "{written} of {plain}");
+        assert!(journal.check_room(own).is_ok());
+        journal.lines.lock().bytes.insert(own, TENANT_BYTES_MAX + 1);
+        assert!(journal.check_room(own).is_err());
+        assert!(journal.check_room(TenantId::from_bytes([2; 16])).is_ok(), "others go on");
+        journal.lines.lock().bytes.insert(own, JOURNAL_BYTES_MAX + 1);
+        assert!(journal.check_room(TenantId::from_bytes([2; 16])).is_err());
+        assert!(unpacked(&[0; 7]).is_none() && unpacked(&[255; 40]).is_none());
+        assert!(unpacked(&packed(b"abc").expect("packed")[..9]).is_none());
     }
 }

@@ -186,7 +186,7 @@ impl App {
             return;
         }
         self.0.key_board.replaying.lock().insert(tenant);
-        let replayed = self.replay_shreds().await;
+        let replayed = self.replay_shreds(Some(tenant)).await;
         let is_done = self.0.key_board.replaying.lock().remove(&tenant);
         match replayed {
             Ok(_) if is_done => drop(self.0.key_board.unreplayed.lock().remove(&tenant)),

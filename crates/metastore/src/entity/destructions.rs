@@ -14,6 +14,8 @@ use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
 const TABLE: &str = "destructions";
 /// Most destructions of a tenant that are listed, newest first.
 const DESTRUCTIONS_LISTED_MAX: u64 = 500;
+/// Destructions that are not over, of all tenants, in one answer.
+const OPEN_AT_ONCE: u64 = 64;
 
 stored_enum! {
     /// How far a destruction is.
@@ -121,13 +123,22 @@ impl TenantTx {
 }
 
 impl PlatformTx {
-    /// The destructions that are not over, of all tenants, oldest first.
+    /// Destructions that are not over, of all tenants, oldest first: those behind the one that was
+    /// asked for at a moment, a bounded number; none is left to answer when there are none.
     #[boxed]
-    pub async fn destructions_open(&self) -> Result<Vec<(TenantId, StoredDestruction)>> {
+    pub async fn destructions_open(
+        &self,
+        after: Option<(Timestamp, DestructionId)>,
+    ) -> Result<Vec<(TenantId, StoredDestruction)>> {
         let is_open = one_of("state", DestructionState::OPEN);
-        let select = self.select(TABLE).filter(is_open).ascending("requested_at");
+        let select = self.select(TABLE).filter(is_open);
+        let select = match after {
+            Some((at, id)) => select.after("requested_at", at, *id.as_bytes()),
+            None => select,
+        };
+        let select = select.ascending("requested_at").ascending("id").limit(OPEN_AT_ONCE);
         let vault = self.vault();
-        let rows = self.core.all(select.limit(DESTRUCTIONS_LISTED_MAX)).await?;
+        let rows = self.core.all(select).await?;
         rows.iter().map(|row| Ok((row.get("tenant_id")?, load(row, &vault)?))).collect()
     }
 }
