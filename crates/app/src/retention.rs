@@ -241,17 +241,31 @@ impl App {
         if expiries.is_empty() {
             return Ok(());
         }
-        for expiry in &expiries {
-            match self.keep_figures(expiry).await {
+        let mut ending = Vec::with_capacity(expiries.len());
+        for expiry in expiries {
+            match self.keep_figures(&expiry).await {
+                Ok(()) => ending.push(expiry),
+                // Whether it wants figures is known when its key is back; what ends is closed.
+                Err(Error::KeySilent) => {}
                 // Nothing of it can be opened any more: there is nothing to keep.
-                Ok(()) | Err(Error::Forbidden(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) if error.is_withheld() => ending.push(expiry),
+                Err(error) => {
+                    let tenant = expiry.tenant;
+                    tracing::warn!(%tenant, %error, "readings at their end stay: no figures");
+                }
             }
         }
+        let expiries = ending;
         let destroyed = self.0.engine.expire(&expiries).await?;
         for expiry in &expiries {
             let Some(done) = destroyed.get(&expiry.tenant) else { continue };
-            self.record_expiry(expiry, *done).await?;
+            match self.record_expiry(expiry, *done).await {
+                // Nothing can be sealed for it.
+                Err(error) if error.is_withheld() => {
+                    tracing::warn!(tenant = %expiry.tenant, %error, "an end was not recorded");
+                }
+                written => written?,
+            }
         }
         Ok(())
     }

@@ -178,11 +178,19 @@ impl Engine {
         // A merge that began before would bring back what goes now.
         let _alone = inner.compaction.lock().await;
         let mut cut: HashMap<TenantId, u64> = HashMap::new();
+        let mut failed = None;
         for expiry in expiries {
             let catalog = Arc::clone(&inner.memory.read().catalog);
             let sections = catalog.sections(expiry.tenant);
             if sections.iter().any(|section| expiry.cuts(section, sections)) {
-                cut.insert(expiry.tenant, self.cut_months(&expiry.of_months()).await?);
+                match self.cut_months(&expiry.of_months()).await {
+                    Ok(points) => drop(cut.insert(expiry.tenant, points)),
+                    // One tenant's trouble keeps nobody else's readings.
+                    Err(error) => {
+                        tracing::warn!(tenant = %expiry.tenant, %error, "a month stays whole");
+                        failed = failed.or((!error.is_withheld()).then_some(error));
+                    }
+                }
             }
         }
         let mut commits = inner.commits.lock().await;
@@ -200,7 +208,8 @@ impl Engine {
         }
         self.destroy_keys(&mut ending)?;
         if ending.is_empty() {
-            return Ok(cut.into_iter().map(of_months).collect());
+            let done = cut.into_iter().map(of_months).collect();
+            return failed.map_or(Ok(done), Err);
         }
         let mut next = (*base).clone();
         let mut done = HashMap::new();

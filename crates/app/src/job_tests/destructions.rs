@@ -3,6 +3,7 @@
 
 use veritwin_domain::DestructionId;
 use veritwin_metastore::{DestructionState, StoredDestruction};
+use veritwin_telemetry::Expiry;
 
 use super::*;
 use crate::check_certificate;
@@ -114,5 +115,23 @@ async fn a_destruction_ends_once_wherever_it_is_cut_off() {
     let world = world.reopen().await;
     assert_eq!(world.stored(&customer, id).await.state, DestructionState::Done);
     assert_eq!(world.left(&other).await, 1);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readings_end_whoever_has_withdrawn_a_key() {
+    let world = World::new().await;
+    let (bad, good) = (world.customer("Bad").await, world.customer("Good").await);
+    world.send_all(&bad, &[1.0]).await;
+    world.send_all(&good, &[2.0]).await;
+    let (engine, keys) = (&world.app.0.engine, &world.app.0.keys);
+    engine.flush().await.expect("flushes");
+    keys.revoke(bad.tenant()).expect("revokes");
+    let first_day = world.app.clock().now().day() + 1;
+    let expiry = |one: &Customer| Expiry { tenant: one.tenant(), first_day, held: Vec::new() };
+    assert_eq!(engine.expiring(&expiry(&good)).points, 1);
+    let all = vec![expiry(&bad), expiry(&good)];
+    world.app.expire_readings_of(all).await.expect("one tenant's key is its own trouble");
+    assert!(engine.expiring(&expiry(&good)).is_empty());
     world.app.close().await;
 }
