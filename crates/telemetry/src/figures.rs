@@ -14,7 +14,7 @@ use veritwin_keys::{DestructionMethod, FileKey};
 
 use crate::TelemetryError;
 use crate::aggregate::Bucket;
-use crate::catalog::{Catalog, Pack, Section, Window, month_of};
+use crate::catalog::{Pack, Section, Window, month_of};
 use crate::codec::Encoder;
 use crate::commit::{commit, put_pack};
 use crate::compact::merge_device;
@@ -140,25 +140,30 @@ impl Engine {
                 groups.entry(group).or_default().push(Arc::clone(section));
             }
         }
+        drop(catalog);
+        let bytes_max = self.inner.limits.compaction_bytes_max;
         let mut added = 0;
         for (group, sections) in groups {
-            added += self.add_figures(&catalog, expiry.tenant, group, sections).await?;
+            for portion in portions(sections, bytes_max) {
+                added += self.add_figures(expiry.tenant, group, portion).await?;
+            }
         }
         Ok(added)
     }
 
     async fn add_figures(
         &self,
-        catalog: &Catalog,
         tenant: TenantId,
         (month, device): GroupId,
         sections: Vec<Arc<Section>>,
     ) -> Result<u64, TelemetryError> {
         let inner = &self.inner;
+        let catalog = Arc::clone(&inner.memory.read().catalog);
         let place = (Window::Figures(month), device);
         let known = catalog.tenants.get(&tenant).into_iter().flat_map(|entry| &entry.figures);
         let known: Vec<Arc<Section>> =
             known.filter(|one| (one.window, one.device) == place).cloned().collect();
+        drop(catalog);
         let known_count = known.len();
         let removed: Vec<_> = known.iter().map(|section| section.id()).collect();
         let mut inputs = Vec::with_capacity(known_count + sections.len());
@@ -210,6 +215,26 @@ impl Engine {
         inner.memory.write().catalog = catalog;
         Ok(ending.len())
     }
+}
+
+/// Sections in portions that are read at once; what shares an hour is in one of them.
+fn portions(mut sections: Vec<Arc<Section>>, bytes_max: u64) -> Vec<Vec<Arc<Section>>> {
+    sections.sort_by_key(|section| section.t_min);
+    let mut portions: Vec<Vec<Arc<Section>>> = Vec::new();
+    let (mut bytes, mut end) = (0u64, i64::MIN);
+    for section in sections {
+        let is_apart = section.t_min.div_euclid(HOUR_MICROS) > end.div_euclid(HOUR_MICROS);
+        bytes = bytes.saturating_add(section.bytes());
+        end = end.max(section.t_max);
+        match portions.last_mut() {
+            Some(last) if bytes <= bytes_max || !is_apart => last.push(section),
+            _ => {
+                bytes = section.bytes();
+                portions.push(vec![section]);
+            }
+        }
+    }
+    portions
 }
 
 /// Takes hours, in their order, up to a number.
@@ -380,7 +405,38 @@ fn read_text(at: Timestamp, text: &str) -> Option<Bucket> {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_domain::FileId;
+    use veritwin_keys::DekId;
+
     use super::*;
+
+    #[test]
+    fn what_shares_an_hour_is_read_at_once_and_a_month_is_not() {
+        let section = |from: i64, to: i64| {
+            Arc::new(Section {
+                pack: Arc::new(Pack { file: FileId::from_bytes([1; 16]) }),
+                dek: DekId::from_bytes([0; 16]),
+                offset: 0,
+                directory_offset: 900,
+                directory_bytes: 100,
+                frames: 2,
+                generation: 1,
+                window: Window::Day(0),
+                device: None,
+                t_min: from * HOUR_MICROS,
+                t_max: to * HOUR_MICROS + 1,
+                points: 1,
+            })
+        };
+        let all = vec![section(0, 9), section(10, 19), section(19, 22), section(30, 40)];
+        let counts = |bytes_max: u64| {
+            portions(all.clone(), bytes_max).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(10_000), [4]);
+        assert_eq!(counts(2500), [3, 1], "what shares an hour goes along");
+        assert_eq!(counts(100), [1, 2, 1], "one hour is in two of them");
+        assert!(portions(Vec::new(), 1).is_empty());
+    }
 
     #[test]
     fn hours_are_written_and_read() {
