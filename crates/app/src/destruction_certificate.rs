@@ -9,6 +9,7 @@ use veritwin_keys::{DekSummary, DestructionMethod, Epoch, ShredUnit, sha256, ver
 use veritwin_ledger::origin_of;
 
 use crate::backup::KEYRING_HORIZON;
+use crate::destruction_scope::StoredScope;
 use crate::destructions::Body;
 use crate::model::CheckedCertificate;
 use crate::provision::PLATFORM_TENANT;
@@ -77,16 +78,25 @@ pub(crate) fn destroyed_key(key: &DekSummary, method: DestructionMethod) -> Dest
 
 /// What a destruction leaves where it is, by name.
 pub(crate) fn stays(body: &Body) -> Vec<&'static str> {
-    match body.scope.kind() {
-        "tenant" => vec!["exports"],
-        _ => vec![
-            "ledger_payloads",
-            "activity_records",
-            "alerts",
-            "messages_on_their_way",
-            "exports",
-        ],
+    if body.scope == StoredScope::Tenant {
+        return vec!["exports"];
     }
+    let mut stays = vec![
+        "ledger_payloads",
+        "activity_records",
+        "alerts",
+        "messages_on_their_way",
+        "retained_messages",
+        "exports",
+    ];
+    if !body.attributes {
+        stays.push("attributes");
+    }
+    if body.scope.is_named_by_fields() {
+        // Of hours whose readings ended, nobody knows any more whom they were about.
+        stays.push("figures_of_ended_readings");
+    }
+    stays
 }
 
 /// The statement of a destruction: JSON with its fields in one order.
@@ -223,6 +233,41 @@ mod tests {
         assert_ne!(changed, text);
         assert!(matches!(check_certificate(changed.as_bytes(), None), Err(Error::Conflict(_))));
         assert!(check_certificate(b"{}", None).is_err());
+    }
+
+    #[test]
+    fn a_certificate_names_what_stays() {
+        let of = |scope: Value, attributes: bool| {
+            let scope = serde_json::from_value(scope).expect("a scope");
+            let body = json!({
+                "scope": StoredScope::Tenant,
+                "attributes": attributes,
+                "reason": "",
+                "requested_by": "",
+                "requested_at": 0,
+                "counts": crate::destructions::Counts::default(),
+                "log_mark": null,
+                "done": crate::destructions::Done::default(),
+                "keys": [],
+                "destroyed_at": null,
+                "certificate": null,
+                "ledger_index": null,
+            });
+            let body: Body = serde_json::from_value(body).expect("a body");
+            stays(&Body { scope, ..body })
+        };
+        assert_eq!(of(json!({"kind": "tenant"}), false), ["exports"]);
+        let month = of(json!({"kind": "month", "month": 1}), false);
+        assert!(month.contains(&"retained_messages") && month.contains(&"attributes"));
+        let device = json!({"kind": "device", "device": "00000000-0000-7000-8000-000000000000"});
+        assert!(!of(device, true).contains(&"attributes"));
+        let person = |field: Option<&str>| {
+            let device = "00000000-0000-7000-8000-000000000000";
+            let series = json!([{"device": device, "keys": ["t"], "field": field}]);
+            of(json!({"kind": "subject", "person": "Ada", "series": series}), false)
+        };
+        assert!(!person(None).contains(&"figures_of_ended_readings"));
+        assert!(person(Some("driver")).contains(&"figures_of_ended_readings"));
     }
 
     #[test]

@@ -61,6 +61,14 @@ impl StoredScope {
         })
     }
 
+    /// Whether single readings are meant, those at which a field names somebody.
+    pub(crate) fn is_named_by_fields(&self) -> bool {
+        match self {
+            Self::Subject { series, .. } => series.iter().any(|one| one.field.is_some()),
+            _ => false,
+        }
+    }
+
     /// What is taken out one after the other. A stream that says of others whom they are about goes
     /// after these, so that whoever was cut off can still read what is left to take.
     pub(crate) fn passes(&self) -> Vec<Self> {

@@ -47,7 +47,7 @@ function stateLabel(one: Destruction): string {
         ? i18n.t('waits until the ledger has sealed')
         : i18n.t('waits for what still reads the log')
     case 'destroying':
-      return i18n.t('destroys the keys')
+      return i18n.t('takes the readings out and destroys their keys')
     case 'certifying':
       return i18n.t('waits for its entry in the ledger')
     case 'done':
@@ -65,6 +65,12 @@ function stayLabel(name: string): string {
       return i18n.t('alerts that were raised')
     case 'messages_on_their_way':
       return i18n.t('messages on their way to places outside')
+    case 'retained_messages':
+      return i18n.t('retained MQTT messages, until they are replaced')
+    case 'attributes':
+      return i18n.t('attributes of devices')
+    case 'figures_of_ended_readings':
+      return i18n.t('hourly figures of readings that had ended before')
     case 'exports':
       return i18n.t('what was exported before')
     default:

@@ -143,6 +143,37 @@ fn a_look_counts_what_is_in_memory_and_writes_nothing() {
 }
 
 #[test]
+fn flushes_go_on_while_something_is_destroyed() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.flush_bytes_min = 1;
+        let (engine, mut history) = filled(&mut setup).await;
+        let (begins, begun) = std::sync::mpsc::channel::<()>();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = parking_lot::Mutex::new(released);
+        let test = move |_: DeviceId, _: &Key| {
+            // It waits in the middle until the other end is dropped.
+            let _ = begins.send(());
+            let _ = released.lock().recv();
+            Meant::No
+        };
+        let chosen = selection(Which::Series(Arc::new(test)));
+        let other = engine.clone();
+        let destroying = tokio::spawn(async move { other.destroy(&chosen, ACT).await });
+        begun.recv().expect("it begins");
+        let late = vec![reading("a", TODAY + 5, Value::Integer(1))];
+        history.commit(&engine, batch(0, 1, late));
+        let done = engine.maintain().await.expect("maintains");
+        assert!(done.flushed, "memory does not fill up");
+        assert_eq!(done.compactions, 0, "merges wait");
+        drop(release);
+        destroying.await.expect("a task").expect("ends");
+        assert_eq!(count(&engine, (0, 1, "a")).await, 4);
+    });
+}
+
+#[test]
 fn what_waits_for_anothers_key_is_not_waited_for() {
     runtime().block_on(async {
         let mut setup = Setup::new();
