@@ -12,7 +12,7 @@ use crate::destruction_scope::StoredScope;
 use crate::destructions::Body;
 use crate::error::found;
 use crate::shred_journal::ShredEntry;
-use crate::{App, Result};
+use crate::{App, Error, Result};
 
 impl App {
     /// Carries out again what the shred journal says and these stores do not know, or of which keys
@@ -75,6 +75,11 @@ impl App {
         let body = Body::read(entry.body.as_bytes())?;
         let act = *entry.id.as_bytes();
         if entry.scope != StoredScope::Tenant {
+            // What they sealed in the log first becomes segments.
+            self.0.engine.catch_up(&self.0.log).await?;
+            if self.0.engine.is_behind(entry.tenant) {
+                return Err(Error::KeySilent);
+            }
             // What these keys seal is written anew, without what was destroyed.
             keys.retire(&keys.live(&listed(entry)), Some(act))?;
             let (_, retired) = self.take_readings(context, &entry.scope, act).await?;

@@ -323,11 +323,10 @@ impl App {
     /// kept. What can be found out is noted now. Of one tenant, or of all.
     pub(crate) async fn edges_position(&self, of: Option<TenantId>) -> Result<u64> {
         let tx = self.0.store.read_platform(&self.job(jobs::INGEST)).await?;
-        let pending = tx.edge_keys_pending().await?;
+        let pending = tx.edge_keys_pending(of).await?;
         drop(tx);
         let mut lowest = u64::MAX;
-        let is_asked = |tenant: TenantId| of.is_none_or(|one| one == tenant);
-        for (tenant, device, position) in pending.into_iter().filter(|one| is_asked(one.0)) {
+        for (tenant, device, position) in pending {
             match self.settle_edge(tenant, device).await {
                 Ok(true) => {}
                 Ok(false) => lowest = lowest.min(position),
