@@ -285,7 +285,7 @@ impl App {
         };
         let is_last = due.len() < TENANTS_PER_ROUND;
         for tenant in due {
-            match self.keep_retention_of(tenant, now, holds).await {
+            match self.keep_retention_of(tenant, now).await {
                 Ok(()) => drop(self.0.destructions.runs.lock().insert(tenant, today)),
                 Err(error) if error.is_withheld() => {
                     // Its keys are withdrawn or gone: nothing of it can be written anew.
@@ -326,12 +326,7 @@ impl App {
         Ok(())
     }
 
-    async fn keep_retention_of(
-        &self,
-        tenant: TenantId,
-        now: Timestamp,
-        holds: &Holds,
-    ) -> Result<()> {
+    async fn keep_retention_of(&self, tenant: TenantId, now: Timestamp) -> Result<()> {
         let context = self.job_in(jobs::RETENTION, tenant);
         let (kept, version) = retention_in(&self.0.store.read(&context).await?).await?;
         {
@@ -344,7 +339,9 @@ impl App {
         if version == 0 || now.as_micros() < kept.not_before {
             return Ok(());
         }
-        let ends = |days: u64| expiry(Kept::Readings, (tenant, days), now, holds);
+        // Those before it may have taken hours: what is held is asked now.
+        let holds = self.holds_of_all(&context).await?;
+        let ends = |days: u64| expiry(Kept::Readings, (tenant, days), now, &holds);
         if let Some(days) = kept.readings_days {
             self.expire_readings_of(vec![ends(days)]).await?;
         }
