@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -118,7 +118,10 @@ impl ShredJournal {
         let entries = entries.collect::<Result<Vec<ShredEntry>>>()?;
         for (path, copy) in journal.paths.iter().zip(&copies) {
             let missing: Vec<&String> = lines.iter().filter(|line| !copy.contains(*line)).collect();
-            append(path, &missing)?;
+            if let Err(error) = append(path, &missing) {
+                // Another copy has them. Nothing more is destroyed until this one can be written.
+                tracing::error!(%error, "a copy of the shred journal lacks lines");
+            }
         }
         {
             let mut known = journal.lines.lock();
@@ -142,8 +145,16 @@ impl ShredJournal {
         line.map(|line| self.opened(&line.text)).transpose()
     }
 
-    /// Refuses one more act of a tenant when there is no room for it.
+    /// Refuses one more act of a tenant when there is no room for it, or a copy cannot be written:
+    /// the folder of the root key may be read-only.
     pub(crate) fn check_room(&self, tenant: TenantId) -> Result<()> {
+        for path in &self.paths {
+            if let Err(error) = open_copy(path) {
+                tracing::error!(%error, "the shred journal cannot be written");
+                let detail = "the shred journal cannot be written: see the platform's log";
+                return Err(Error::Unavailable(detail.to_owned()));
+            }
+        }
         let lines = self.lines.lock();
         let own = lines.bytes.get(&tenant).copied().unwrap_or_default();
         bounded("shred_tenant_bytes_max", TENANT_BYTES_MAX, own)?;
@@ -229,27 +240,47 @@ fn read(path: &Path) -> Result<Vec<String>> {
     Ok(text[..end].lines().map(str::to_owned).collect())
 }
 
+/// A copy to append to, made if there is none.
+fn open_copy(path: &Path) -> Result<File> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let is_new = !path.exists();
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).append(true).mode(0o600);
+    let file = options.open(path).map_err(io("open", path))?;
+    if is_new {
+        sync_folder(folder)?;
+    }
+    Ok(file)
+}
+
+/// Whether nothing stands behind the last whole line.
+fn ends_whole(file: &mut File) -> std::io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
 fn append(path: &Path, lines: &[&String]) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    create_folder(folder)?;
-    let is_new = !path.exists();
-    let mut file: File = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(io("open", path))?;
+    let mut file = open_copy(path)?;
+    if !ends_whole(&mut file).map_err(io("read", path))? {
+        // What a full disk has cut off must not become part of the next line.
+        read(path)?;
+    }
     let mut text = String::new();
     for line in lines {
         text.push_str(line);
         text.push('\n');
     }
     file.write_all(text.as_bytes()).map_err(io("write", path))?;
-    file.sync_all().map_err(io("make durable", path))?;
-    if is_new { sync_folder(folder) } else { Ok(()) }
+    file.sync_all().map_err(io("make durable", path))
 }
 
 #[cfg(test)]
@@ -308,6 +339,13 @@ mod tests {
         // A write that a crash cut short.
         std::fs::write(&beside, &whole[..whole.len() - 9]).expect("written");
         assert_eq!(open().expect("opens").entries(None).expect("read"), expected);
+        // One that a full disk cut short, and this process goes on.
+        let journal = open().expect("opens");
+        let torn = OpenOptions::new().append(true).open(&beside).expect("opened");
+        (&torn).write_all(b"00ff").expect("written");
+        journal.append(&entry(3)).expect("written");
+        let entries = open().expect("opens").entries(None).expect("read");
+        assert_eq!(entries.len(), 3, "the line is whole");
         let changed =
             whole.replacen(&whole[40..42], if &whole[40..42] == "00" { "11" } else { "00" }, 1);
         std::fs::write(&beside, changed).expect("written");
@@ -333,6 +371,10 @@ mod tests {
         assert!(journal.check_room(TenantId::from_bytes([2; 16])).is_ok(), "others go on");
         journal.lines.lock().bytes.insert(own, JOURNAL_BYTES_MAX + 1);
         assert!(journal.check_room(TenantId::from_bytes([2; 16])).is_err());
+        std::fs::remove_dir_all(&root).expect("removed");
+        std::fs::write(&root, "no folder").expect("written");
+        journal.lines.lock().bytes.clear();
+        assert!(matches!(journal.check_room(own), Err(Error::Unavailable(_))));
         assert!(unpacked(&[0; 7]).is_none() && unpacked(&[255; 40]).is_none());
         assert!(unpacked(&packed(b"abc").expect("packed")[..9]).is_none());
     }
