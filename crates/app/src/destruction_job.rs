@@ -16,7 +16,7 @@ use veritwin_keys::{
     DataClass, DekId, DekSummary, DestructionMethod, KeyError, KeyService, KeyState,
 };
 use veritwin_metastore::{DestructionState, StoredDestruction};
-use veritwin_telemetry::Units;
+use veritwin_telemetry::{OwnKeys, Units};
 
 use crate::change::Change;
 use crate::destruction_certificate::{DestroyedKey, destroyed_key};
@@ -76,19 +76,22 @@ impl std::fmt::Debug for PersonalStreams {
 }
 
 impl Units for PersonalStreams {
-    fn has_own_key(&self, tenant: TenantId, device: DeviceId, key: &Key) -> bool {
-        let Some(inner) = self.0.upgrade() else { return false };
-        let (Ok(book), Ok(devices)) = (inner.stream_books.get(tenant), inner.directory.get(tenant))
+    fn own_keys(&self, tenant: TenantId) -> Option<OwnKeys> {
+        let inner = self.0.upgrade()?;
+        // A flush is of all tenants: it must not drive out what the hot paths use.
+        let (Some(book), Some(devices)) =
+            (inner.stream_books.peek(tenant), inner.directory.peek(tenant))
         else {
             inner.destructions.unread.lock().insert(tenant);
-            return false;
+            return None;
         };
-        let device = devices.get(device);
-        // Whether it is open is kept, what counts for it is worked out.
-        device.is_some_and(|device| {
-            !book.is_open(device, Some(key))
-                && book.verdict(device, Some(key)).declaration == Declaration::Personal
-        })
+        Some(Box::new(move |device: DeviceId, key: &Key| {
+            // Whether it is open is kept, what counts for it is worked out.
+            devices.get(device).is_some_and(|device| {
+                !book.is_open(device, Some(key))
+                    && book.verdict(device, Some(key)).declaration == Declaration::Personal
+            })
+        }))
     }
 }
 

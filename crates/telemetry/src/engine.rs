@@ -107,10 +107,13 @@ impl EngineConfig {
     }
 }
 
+/// Whether a series of one tenant is sealed under its device's own key.
+pub type OwnKeys = Box<dyn Fn(DeviceId, &Key) -> bool + Send + Sync>;
+
 /// Which series have a key of their device's own, so that destroying it destroys them.
 pub trait Units: fmt::Debug + Send + Sync {
-    /// Whether a series is sealed under its device's own key from now on.
-    fn has_own_key(&self, tenant: TenantId, device: DeviceId, key: &Key) -> bool;
+    /// Of a tenant, as it is from now on; asked once for each flush. None: no series has.
+    fn own_keys(&self, tenant: TenantId) -> Option<OwnKeys>;
 }
 
 /// The time-series engine. Cloning shares it.

@@ -264,15 +264,15 @@ impl<'f> Part<'f> {
 /// The parts of a tenant, each with something in it.
 fn parts_of<'f>(inner: &Inner, id: TenantId, tenant: &'f FrozenTenant) -> Vec<Part<'f>> {
     let units = inner.units.read().clone();
+    let own_keys = units.and_then(|units| units.own_keys(id));
     let windows_max = inner.limits.flush_windows_max;
     let mut devices: Vec<_> = tenant.devices.iter().collect();
     devices.sort_unstable_by_key(|(device, _)| **device);
     let (mut shared, mut parts) = (Vec::new(), Vec::new());
     for (device, series) in devices {
         let has_room = parts.len() < OWN_PARTS_MAX;
-        let has_own = |key: &Key| {
-            has_room && units.as_ref().is_some_and(|units| units.has_own_key(id, *device, key))
-        };
+        let has_own =
+            |key: &Key| has_room && own_keys.as_ref().is_some_and(|has_own| has_own(*device, key));
         let all = series.iter().map(|(key, rows)| (key, rows));
         let (own, rest): (SeriesOf<'f>, SeriesOf<'f>) = all.partition(|(key, _)| has_own(key));
         if !own.is_empty() {

@@ -49,7 +49,7 @@ pub use aggregate_state::{Aggregate, BucketRow, PERCENTILE_MAX};
 pub use budget::Budget;
 pub use calendar::{Buckets, CalendarUnit, Weekday, Zone};
 pub use compact::Maintained;
-pub use engine::{Engine, EngineConfig, EngineLimits, EngineStatus, Units};
+pub use engine::{Engine, EngineConfig, EngineLimits, EngineStatus, OwnKeys, Units};
 pub use error::TelemetryError;
 pub use expire::{Expired, Expiry};
 pub use figures::FIGURES_MICROS;

@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use veritwin_domain::{Clock, DeviceId, Key, TenantId, Timestamp, Value};
 use veritwin_keys::{DataClass, DekId, DestructionMethod, KeyService};
 use veritwin_telemetry::{
-    Engine, Expiry, Meant, Rewritten, Selection, TelemetryError, TimeRange, Units, Which,
+    Engine, Expiry, Meant, OwnKeys, Rewritten, Selection, TelemetryError, TimeRange, Units, Which,
 };
 
 use crate::crash::{Fault, FaultyStore};
@@ -253,11 +253,11 @@ fn a_whole_month_goes_with_its_keys_alone() {
 }
 
 #[derive(Debug)]
-struct OwnKeys;
+struct OneSeries;
 
-impl Units for OwnKeys {
-    fn has_own_key(&self, _: TenantId, id: DeviceId, key: &Key) -> bool {
-        id == device(0) && &**key == "a"
+impl Units for OneSeries {
+    fn own_keys(&self, _: TenantId) -> Option<OwnKeys> {
+        Some(Box::new(|id: DeviceId, key: &Key| id == device(0) && &**key == "a"))
     }
 }
 
@@ -266,7 +266,7 @@ fn a_personal_series_has_its_devices_own_key() {
     runtime().block_on(async {
         let mut setup = Setup::new();
         let engine = setup.open().await;
-        engine.set_units(Arc::new(OwnKeys));
+        engine.set_units(Arc::new(OneSeries));
         fill(&engine, &mut History::default()).await.expect("fills");
         assert_eq!((count(&engine, (0, 0, "a")).await, count(&engine, (0, 1, "a")).await), (13, 3));
         let chosen = selection(of_device(0));
