@@ -30,9 +30,15 @@ mod connections;
 mod contact;
 mod context;
 mod credential_digests;
+mod customer_keys;
 mod decode_work;
 mod decoders;
 mod desk;
+mod destruction_certificate;
+mod destruction_job;
+mod destruction_replay;
+mod destruction_scope;
+mod destructions;
 mod device_credentials;
 mod device_login;
 mod device_passwords;
@@ -118,7 +124,9 @@ mod refusals;
 mod reset_mail;
 mod retained;
 mod retention;
+mod retention_rules;
 mod rights;
+mod root_key;
 mod route_attributes;
 mod route_body;
 mod route_delivery;
@@ -141,6 +149,7 @@ mod safe_again;
 mod screening;
 mod security;
 mod session_log;
+mod shred_journal;
 mod sight;
 mod sign_in;
 mod simulations;
@@ -179,7 +188,12 @@ pub use connections::ConnectionEnd;
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
+pub use customer_keys::{
+    CustomerKeyView, KEY_IMPORT_LIFE, KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S,
+    KeyChangeView, KeyImportView, KeyResealView, KeyServiceInput, KeyServiceView, KeyTestView,
+};
 pub use decoders::DecoderCounts;
+pub use destruction_certificate::check_certificate;
 pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use veritwin_domain::TenantId;
+
 use crate::App;
 
 /// A log that waits this long for alerts or ledger is an alarm.
@@ -48,6 +50,18 @@ impl App {
         ]
     }
 
+    /// How far each consumer but the segments is with a tenant, by name, whoever else is held up.
+    pub(crate) fn consumer_positions_of(&self, tenant: TenantId) -> [(&'static str, u64); 5] {
+        let jobs = &self.0.jobs;
+        [
+            ("alerts", jobs.alerts_held.position_of(tenant)),
+            ("routes", jobs.routes_held.position_of(tenant)),
+            ("ledger", jobs.ledger_held.position_of(tenant)),
+            ("sessions", self.sessions_position()),
+            ("records", jobs.effects.position_of(tenant, self.0.log.tail_position())),
+        ]
+    }
+
     /// Cuts the log where every consumer has had it; whether that went well.
     pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
         if self.0.backup.is_on() {
@@ -55,7 +69,7 @@ impl App {
         }
         let positions = self.consumer_positions();
         // Asked after the others: what an edge begins meanwhile is behind them.
-        let edges = match self.edges_position().await {
+        let edges = match self.edges_position(None).await {
             Ok(edges) => edges,
             Err(error) => {
                 tracing::debug!(%error, "the log is not cut: how far edges need it is not known");
@@ -83,9 +97,11 @@ impl App {
         let keys = self.0.keys.clone();
         let done = tokio::task::spawn_blocking(move || {
             let truncation = log.truncate_before(position)?;
-            if !truncation.deks_unused.is_empty() {
+            // Some may be destroyed already, on purpose.
+            let unused = keys.live(&truncation.deks_unused);
+            if !unused.is_empty() {
                 let method = veritwin_keys::DestructionMethod::KeyDestroyed;
-                if let Err(error) = keys.destroy(&truncation.deks_unused, method) {
+                if let Err(error) = keys.destroy(&unused, method) {
                     tracing::warn!(%error, "keys of cut log files were not destroyed");
                 }
             }

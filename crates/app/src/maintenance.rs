@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use veritwin_access::{SESSION_IDLE_MAX, jobs};
+use veritwin_domain::{TenantId, Timestamp};
+use veritwin_metastore::HoldScope;
 
 use crate::job_board::{Job, JobWatch};
 use crate::log_cut::LogCut;
+use crate::retention::Holds;
 use crate::{App, Result};
 
 const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,6 +61,12 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let is_cut_due = rounds.is_multiple_of(CUT_TICKS);
+            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
+                tracing::warn!(%error, "readings stay in the log; trying again");
+            }
+            if is_cut_due {
+                self.read_declarations().await;
+            }
             match self.0.engine.flush_if_due().await {
                 Ok(flushed) if flushed || is_cut_due => {
                     if self.cut_log(&mut cut).await && merges.load(Ordering::Relaxed) {
@@ -90,6 +100,9 @@ impl App {
         let mut purged_at = self.clock().now();
         // What failed is tried again in the next round and does not count as a turn.
         let mut purge_is_due = true;
+        // Writing years anew without what ends takes long: nothing else here waits for it.
+        let mut ending: Option<JoinHandle<Result<()>>> = None;
+        let mut ends_next = None;
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let mut done = self.flush_activity().await;
@@ -103,17 +116,31 @@ impl App {
             let now = self.clock().now();
             let moved_on = now.since(purged_at) > PURGE_INTERVAL;
             purge_is_due |= rounds.is_multiple_of(PURGE_TICKS) || moved_on;
+            if let Some(ended) = ending.take_if(|ending| ending.is_finished())
+                && let Ok(Err(error)) = ended.await
+            {
+                tracing::warn!(%error, "readings past their time stay; trying again");
+                (purge_is_due, done) = (true, false);
+            }
             if purge_is_due {
-                match self.purge_records().await {
-                    Ok(()) => {
+                match self.purge_old().await {
+                    Ok(ends) => {
                         purge_is_due = false;
                         purged_at = now;
+                        ends_next = Some(ends);
                     }
                     Err(error) => {
                         tracing::warn!(%error, "old records were not purged; trying again");
                         done = false;
                     }
                 }
+            }
+            if ending.is_none()
+                && let Some((trusted, holds)) = ends_next.take()
+            {
+                let app = self.clone();
+                let end = async move { app.end_readings(trusted, &holds).await };
+                ending = Some(self.0.tasks.spawn(end));
             }
             if done {
                 watch.turned();
@@ -122,8 +149,15 @@ impl App {
         self.flush_presence().await;
     }
 
-    /// Deletes what is past its time and notes the clock.
+    /// Deletes and destroys what is past its time and notes the clock.
     pub(crate) async fn purge_records(&self) -> Result<()> {
+        let (trusted, holds) = self.purge_old().await?;
+        self.end_readings(trusted, &holds).await
+    }
+
+    /// Deletes records that are past their time and notes the clock; answers the moment up to which
+    /// things may end, and the holds of then.
+    async fn purge_old(&self) -> Result<(Timestamp, Vec<(TenantId, HoldScope)>)> {
         // What was gathered is as old as what is stored: written later it would outlive this purge.
         self.flush_activity().await;
         let context = self.job(jobs::RETENTION);
@@ -156,9 +190,15 @@ impl App {
         self.warn_of_certificates().await;
         self.destroy_all_of_nobody().await?;
         self.expire_retained(trusted).await;
-        let readings = self.expire_readings(trusted, &holds).await;
-        self.expire_ledger(trusted, &holds).await?;
-        readings
+        Ok((trusted, holds))
+    }
+
+    /// Destroys readings and what the ledger sealed that are past their time.
+    async fn end_readings(&self, trusted: Timestamp, holds: &Holds) -> Result<()> {
+        let readings = self.expire_readings(trusted, holds).await;
+        let own = self.keep_retention(trusted, holds).await;
+        self.expire_ledger(trusted, holds).await?;
+        readings.and(own)
     }
 
     #[cfg(feature = "test-controls")]

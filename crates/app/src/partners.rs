@@ -90,6 +90,7 @@ impl App {
         let tree = self.0.tree.read();
         Ok(PlacedTenant {
             rank: tree.rank(tenant.id),
+            key_level: self.0.keys.level(tenant.id),
             state: tenant.place.state,
             plan: tree.plan(tenant.id).cloned(),
             waits: in_force(tenant.place.waits, counting.at),

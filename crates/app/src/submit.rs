@@ -267,7 +267,10 @@ impl App {
         }
         let room = self.room_for(tenant, &entries).await?;
         let appended = self.0.log.append(entries).await?;
-        room.filled();
+        // What waits for its tenant's key takes no room in memory.
+        if appended.is_shown {
+            room.filled();
+        }
         for (device, refusal) in refused {
             self.0.refusals.note((tenant, device), refusal);
         }

@@ -12,8 +12,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
-use veritwin_keys::KeyService;
+use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
+use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
 use crate::budget::Pool;
@@ -115,6 +115,15 @@ impl EngineConfig {
     }
 }
 
+/// Whether a series of one tenant is sealed under its device's own key.
+pub type OwnKeys = Box<dyn Fn(DeviceId, &Key) -> bool + Send + Sync>;
+
+/// Which series have a key of their device's own, so that destroying it destroys them.
+pub trait Units: fmt::Debug + Send + Sync {
+    /// Of a tenant, as it is from now on; asked once for each flush. None: no series has.
+    fn own_keys(&self, tenant: TenantId) -> Option<OwnKeys>;
+}
+
 /// The time-series engine. Cloning shares it.
 #[derive(Clone)]
 pub struct Engine {
@@ -143,6 +152,11 @@ pub(crate) struct Inner {
     /// When sections were last checked for destroyed keys, on the monotonic clock.
     pub(crate) expiry_checked: Mutex<Option<Duration>>,
     pub(crate) hurry: Hurry,
+    /// None: all series are sealed under their tenants' keys.
+    pub(crate) units: RwLock<Option<Arc<dyn Units>>>,
+    /// Tenants whose days are not merged into months; none while nobody has said, and then no
+    /// tenant's are.
+    pub(crate) kept_by_days: RwLock<Option<HashSet<TenantId>>>,
 }
 
 /// The state of writing manifests.
@@ -226,6 +240,8 @@ impl Engine {
             taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
             hurry: Hurry::default(),
+            units: RwLock::new(None),
+            kept_by_days: RwLock::new(None),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;
@@ -270,7 +286,11 @@ impl Engine {
         place: &LatestPlace,
     ) -> Result<(TenantId, Option<Vec<(DeviceId, Latest)>>), TelemetryError> {
         match self.inner.reader.latest(tenant, place).await {
-            Err(error) if error.is_denied() => {
+            // They are gone for ever; waiting for them would wait for ever.
+            Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => {
+                Ok((tenant, Some(Vec::new())))
+            }
+            Err(error) if error.is_withheld() => {
                 tracing::debug!(%tenant, %error, "latest values stay closed");
                 Ok((tenant, None))
             }
@@ -296,6 +316,17 @@ impl Engine {
                 _ => memory.skip(position),
             }
         }
+    }
+
+    /// Asks from the next flush on which series have keys of their devices' own.
+    pub fn set_units(&self, units: Arc<dyn Units>) {
+        *self.inner.units.write() = Some(units);
+    }
+
+    /// Says whose readings end by days: theirs stay in sections by days, while those of everybody
+    /// else are merged into months once these are over.
+    pub fn keep_by_days(&self, tenants: HashSet<TenantId>) {
+        *self.inner.kept_by_days.write() = Some(tenants);
     }
 
     /// The engine as an observer of the log.
@@ -332,6 +363,13 @@ impl Engine {
     /// replay starts there.
     pub fn persisted_position(&self) -> u64 {
         self.inner.memory.read().catalog.persisted_position
+    }
+
+    /// Everything of a tenant in the log before this position is in a segment, also while others'
+    /// readings wait for their keys. After a restart the log gives back what is at or behind
+    /// [`Self::persisted_position`].
+    pub fn persisted_position_of(&self, tenant: TenantId) -> u64 {
+        self.inner.memory.read().stored_to(tenant)
     }
 
     /// What the engine holds.

@@ -104,6 +104,12 @@ impl TelemetryError {
     pub const fn is_denied(&self) -> bool {
         matches!(self, Self::Keys { source, .. } if source.is_denied())
     }
+
+    /// True when it concerns one tenant alone: its keys are denied, or the service that holds
+    /// them is silent.
+    pub const fn is_withheld(&self) -> bool {
+        matches!(self, Self::Keys { source, .. } if source.is_withheld())
+    }
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub enum TenantRank {
 }
 
 /// Whether a tenant is served.
-pub use veritwin_keys::KeyLevel;
+pub use veritwin_keys::{ImportWrapping, KeyLevel, ProviderKind, ProviderSettings};
 pub use veritwin_metastore::{RetentionWait, TenantState as Service, Waits};
 
 /// Who answers for a tenant.
@@ -162,15 +162,10 @@ pub struct PlacedTenant {
     pub hosts: Vec<String>,
     /// The domains below which it gives host names itself, when it is a partner.
     pub domains: Vec<String>,
+    /// Whose key stands above its keys.
+    pub key_level: KeyLevel,
     /// Counts changes.
     pub version: i64,
-}
-
-impl PlacedTenant {
-    /// Whose key stands above its keys.
-    pub fn key_level(&self) -> KeyLevel {
-        self.plan.as_ref().and_then(|plan| plan.limits.key_level).unwrap_or_default()
-    }
 }
 
 /// A tenant to make.

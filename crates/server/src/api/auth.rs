@@ -35,9 +35,8 @@ fn purpose(path: &str) -> Purpose {
         "devices" | "device-profiles" | "packages" | "telemetry" | "ws" | "route-counts"
         | "route-destinations" | "route-messages" | "route-rules" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "support" | "support-tickets" | "support-grants" | "support-desk" => {
-            Purpose::SecuritySupport
-        }
+        | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
+        | "support-desk" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }

@@ -14,6 +14,8 @@ mod catalogue;
 mod certificates;
 mod claims;
 mod contact;
+mod customer_key;
+mod destructions;
 mod device_connections;
 mod device_credentials;
 mod device_list;
@@ -151,10 +153,12 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
         .merge(invitations::routes())
         .merge(support::routes())
+        .merge(customer_key::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())

@@ -2,12 +2,14 @@
 
 mod concurrency;
 mod crash;
+mod destroy;
 mod expire;
 mod golden;
 mod latest;
 mod limits;
 mod log;
 mod model;
+mod months;
 mod queries;
 mod queries_model;
 mod secrecy;
