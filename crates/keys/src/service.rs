@@ -160,16 +160,7 @@ impl KeyService {
 
     /// Withdraws a tenant's keys: nothing of it can be sealed or opened until [`Self::restore`].
     pub fn revoke(&self, tenant: TenantId) -> Result<(), KeyError> {
-        let mut ring = self.0.ring.lock();
-        ring.state.check_known(Some(tenant))?;
-        if ring.state.revoked.contains_key(&tenant) {
-            return Ok(());
-        }
-        let at = self.0.clock.now();
-        ring.commit(vec![Entry::Revoked(tenant, at)])?;
-        self.0.wipe(&mut ring, tenant);
-        self.0.refresh_held(&ring, tenant);
-        Ok(())
+        self.0.withdraw(&mut self.0.ring.lock(), tenant)
     }
 
     /// Ends a withdrawal.

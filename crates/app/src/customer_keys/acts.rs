@@ -10,13 +10,14 @@ use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, TenantId};
 use veritwin_keys::{
-    KeyError, KeyLevel, KeyMetadata, KeyProvider, NewAbove, NewKek, ProviderError,
+    KeyCall, KeyError, KeyLevel, KeyMetadata, KeyProvider, NewAbove, NewKek, ProviderError,
     ProviderSettings, Rotation, SecretKey,
 };
 
 use super::book::{StoredChange, StoredService};
 use super::keeper::{answer, secret};
 use super::view::KeyTestView;
+use crate::activity::actor_text;
 use crate::change::Change;
 use crate::{App, Error, Result};
 
@@ -70,7 +71,7 @@ impl App {
         input: &KeyServiceInput,
     ) -> Result<KeyTestView> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
-        let found = self.try_key_service(context.tenant, &input.settings).await?;
+        let found = self.try_key_service(context, &input.settings).await?;
         self.note(context, Action::KeyManage, &resource, "done");
         let protection = found.protection.as_str();
         Ok(KeyTestView { key: found.key, spec: found.spec, protection })
@@ -78,11 +79,15 @@ impl App {
 
     async fn try_key_service(
         &self,
-        tenant: TenantId,
+        context: &OpContext,
         settings: &ProviderSettings,
     ) -> Result<KeyMetadata> {
         let provider = self.connect_key(settings)?;
-        let call = self.key_call(tenant, b"veritwin key service test".to_vec());
+        let call = KeyCall {
+            purpose: context.purpose,
+            actor: actor_text(&context.actor.kind),
+            ..self.key_call(context.tenant, b"veritwin key service test".to_vec())
+        };
         answer(provider.health(&call)).await.map_err(at_service)?;
         let found = answer(provider.metadata(&call)).await.map_err(at_service)?;
         if !found.enabled {
@@ -111,7 +116,7 @@ impl App {
             let detail = format!("expected 0 to {KEY_TTL_MAX_S} seconds, got {ttl_s}");
             return Err(Error::invalid_at("ttl_s", detail));
         }
-        let found = self.try_key_service(tenant, &settings).await?;
+        let found = self.try_key_service(context, &settings).await?;
         let _turn = self.0.key_board.changes.lock().await;
         let service = StoredService::new(settings, ttl_s, found.protection.as_str());
         let after = json!({"level": KeyLevel::Held.as_str(), "service": service.recorded()});

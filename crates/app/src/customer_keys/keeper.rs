@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{Purpose, RequestId, TenantId};
+use veritwin_domain::{Purpose, RequestId, TenantId, Timestamp};
 use veritwin_keys::{
-    KeyCall, KeyProvider, PROVIDER_TIMEOUT, ProviderAnswer, ProviderError, SecretKey,
+    KeyCall, KeyProvider, PROVIDER_TIMEOUT, ProviderAnswer, ProviderError, SecretKey, WrappedKek,
 };
 use zeroize::Zeroizing;
 
@@ -130,19 +130,21 @@ impl App {
 
     /// Asks a tenant's service for its key, and acts on the answer.
     pub(super) async fn ask_key(&self, tenant: TenantId) {
-        let asked_at = self.clock().monotonic();
-        let asked_for = self.0.keys.wrapped_kek(tenant).ok();
-        let unwrapped = self.unwrap_kek(tenant).await;
-        if self.0.keys.wrapped_kek(tenant).ok() != asked_for {
+        let (asked_at, told_at) = (self.clock().monotonic(), self.clock().now());
+        let Ok(asked) = self.0.keys.wrapped_kek(tenant) else { return };
+        let version = asked.context.version;
+        let unwrapped = self.unwrap_kek(tenant, &asked).await;
+        if self.0.keys.wrapped_kek(tenant).ok().as_ref() != Some(&asked) {
             // Another key, or another service, by now: this answer says nothing of it.
             return;
         }
         match unwrapped {
-            Ok((version, kek, ttl)) => {
+            Ok((kek, ttl)) => {
                 let fresh_until = asked_at.saturating_add(ttl.max(SHORTEST));
                 match self.0.keys.admit(tenant, version, kek, fresh_until) {
                     Ok(was_silent) => {
-                        self.note_answer(tenant, asked_at.saturating_add(ttl.max(SHORTEST) / 2));
+                        let next_ask = asked_at.saturating_add(ttl.max(SHORTEST) / 2);
+                        self.note_answer(tenant, next_ask, told_at);
                         self.replay_withheld(tenant).await;
                         if was_silent {
                             tracing::info!(%tenant, "a customer's key is within reach");
@@ -155,7 +157,7 @@ impl App {
                 }
             }
             Err(Missing::Service(ProviderError::Denied)) => {
-                if let Err(error) = self.0.keys.revoke(tenant) {
+                if let Err(error) = self.0.keys.note_refused(tenant, version) {
                     tracing::error!(%tenant, %error, "a refused key was not noted as revoked");
                     return;
                 }
@@ -165,7 +167,7 @@ impl App {
                 self.record_key(tenant, ("denied", "refused")).await;
             }
             Err(Missing::Service(ProviderError::Destroyed)) => {
-                if let Err(error) = self.0.keys.note_gone(tenant) {
+                if let Err(error) = self.0.keys.note_gone(tenant, version) {
                     tracing::error!(%tenant, %error, "a destroyed key was not noted");
                     return;
                 }
@@ -195,8 +197,9 @@ impl App {
         }
     }
 
-    fn note_answer(&self, tenant: TenantId, next_ask: Duration) {
+    fn note_answer(&self, tenant: TenantId, next_ask: Duration, told_at: Timestamp) {
         if let Some(known) = self.0.key_board.known.lock().get_mut(&tenant) {
+            known.told_at = Some(told_at);
             known.next_ask = next_ask;
             known.tries = 0;
             known.answered_at = Some(self.clock().now());
@@ -214,14 +217,18 @@ impl App {
         known.problem = Some(problem.to_owned());
     }
 
-    /// The service of a tenant, connected as its settings say.
-    async fn key_service(&self, tenant: TenantId) -> Result<(Arc<dyn KeyProvider>, Duration)> {
+    /// The service that wrapped this version of a tenant's KEK, connected as its settings say.
+    async fn key_service(
+        &self,
+        tenant: TenantId,
+        version: u32,
+    ) -> Result<(Arc<dyn KeyProvider>, Duration)> {
         if let Some(known) = self.0.key_board.known.lock().get(&tenant)
+            && known.version == version
             && let Some(provider) = &known.provider
         {
             return Ok((Arc::clone(provider), known.ttl));
         }
-        let version = self.0.keys.status(Some(tenant))?.kek_version;
         let book = self.key_book(tenant).await?;
         let Some(service) = book.service_of(version) else {
             return Err(Error::Internal("a held key has no service".to_owned()));
@@ -236,6 +243,7 @@ impl App {
         let mut all = self.0.key_board.known.lock();
         let known = all.entry(tenant).or_default();
         known.provider = Some(Arc::clone(&provider));
+        known.version = version;
         known.ttl = ttl;
         Ok((provider, ttl))
     }
@@ -243,20 +251,25 @@ impl App {
     async fn unwrap_kek(
         &self,
         tenant: TenantId,
-    ) -> std::result::Result<(u32, SecretKey, Duration), Missing> {
-        let (provider, ttl) = self.key_service(tenant).await.map_err(Missing::Here)?;
-        let kek = self.0.keys.wrapped_kek(tenant).map_err(|error| Missing::Here(error.into()))?;
+        kek: &WrappedKek,
+    ) -> std::result::Result<(SecretKey, Duration), Missing> {
+        let service = self.key_service(tenant, kek.context.version).await;
+        let (provider, ttl) = service.map_err(Missing::Here)?;
         let call = self.key_call(tenant, kek.context.associated_data());
         let bytes = answer(provider.unwrap(&call, &kek.wrapped));
         let bytes = bytes.await.map_err(Missing::Service)?;
         let secret = secret(&bytes).map_err(Missing::Service)?;
-        Ok((kek.context.version, secret, ttl))
+        Ok((secret, ttl))
     }
 
-    /// What travels with a question: who needed the key last, and why.
+    /// What travels with a question: who needed the key last since the one before, and why. When
+    /// nobody did it is the platform's own work that goes on.
     pub(super) fn key_call(&self, tenant: TenantId, associated_data: Vec<u8>) -> KeyCall {
         let at = self.clock().now();
-        let reason = self.0.key_board.reason(tenant).unwrap_or_else(|| Reason {
+        let told_at = self.0.key_board.known.lock().get(&tenant).and_then(|known| known.told_at);
+        let reason = self.0.key_board.reason(tenant);
+        let reason = reason.filter(|reason| told_at.is_none_or(|told| reason.at >= told));
+        let reason = reason.unwrap_or_else(|| Reason {
             purpose: Purpose::IngestRouting,
             actor: format!("job:{}", jobs::SEGMENTS),
             at,

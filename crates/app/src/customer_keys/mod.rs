@@ -36,11 +36,15 @@ const ASKED_AT_ONCE_MAX: usize = 32;
 struct Known {
     /// None until its settings were read.
     provider: Option<Arc<dyn KeyProvider>>,
+    /// The version of the tenant's KEK that this service wrapped.
+    version: u32,
     ttl: Duration,
     /// On the monotonic clock.
     next_ask: Duration,
     tries: u32,
     answered_at: Option<Timestamp>,
+    /// When it was asked what it answered last: who needed the key before was told then.
+    told_at: Option<Timestamp>,
     problem: Option<String>,
 }
 
