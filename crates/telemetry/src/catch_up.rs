@@ -37,7 +37,7 @@ impl Engine {
                     self.catch_up_one(log, tenant, position).await?;
                     count += 1;
                 }
-                Err(KeyError::TenantDestroyed { .. }) => {
+                Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) => {
                     self.inner.memory.write().forget(tenant);
                     self.inner.room.notify_waiters();
                 }

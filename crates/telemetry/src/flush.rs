@@ -83,7 +83,7 @@ impl Engine {
             for (tenant, dek) in tenants.iter().zip(deks) {
                 match dek {
                     Ok(_) => {}
-                    Err(KeyError::TenantDestroyed { .. }) => {
+                    Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) => {
                         inner.memory.write().forget(*tenant);
                         inner.room.notify_waiters();
                     }
