@@ -19,8 +19,8 @@ use crate::job_board::{Job, JobWatch};
 use crate::{App, Error, LiveEvent, Result};
 
 const TURN: Duration = Duration::from_millis(250);
-/// Turns between looks for changes of level that were cut off.
-const CHANGES_TURNS: u32 = 40;
+/// How often is looked for changes of level that were cut off.
+const CHANGES_LOOK: Duration = Duration::from_secs(10);
 /// A key whose time is 0 is asked for anew each time this has passed.
 const SHORTEST: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -80,31 +80,49 @@ impl App {
         let (app, watch) = (self.clone(), self.watch_job(Job::Keys));
         self.0.tasks.spawn(async move { app.keep_keys(&watch).await });
         let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_key_changes().await });
+        let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_resealing().await });
     }
 
     async fn keep_keys(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(TURN);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut turns = 0u32;
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
                 _ = interval.tick() => {}
             }
-            for tenant in self.0.keys.lapse() {
+            // Nothing in here waits: what leaves memory does so in time, whoever else is slow.
+            let lapsed = self.0.keys.lapse();
+            for tenant in &lapsed {
                 tracing::warn!(%tenant, "a customer's key service is silent past the key's time");
-                self.wipe_tenant(tenant);
-                self.record_key(tenant, ("failed", "silent")).await;
+                self.wipe_tenant(*tenant);
             }
-            if turns.is_multiple_of(CHANGES_TURNS)
-                && let Err(error) = self.resume_key_changes().await
-            {
-                tracing::warn!(%error, "changes of customers' keys wait");
+            if !lapsed.is_empty() {
+                let app = self.clone();
+                self.0.tasks.spawn(async move {
+                    for tenant in lapsed {
+                        app.record_key(tenant, ("failed", "silent")).await;
+                    }
+                });
             }
-            turns = turns.wrapping_add(1);
             self.ask_due_keys();
             watch.turned();
+        }
+    }
+
+    async fn keep_key_changes(&self) {
+        let mut interval = tokio::time::interval(CHANGES_LOOK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => break,
+                _ = interval.tick() => {}
+            }
+            if let Err(error) = self.resume_key_changes().await {
+                tracing::warn!(%error, "changes of customers' keys wait");
+            }
         }
     }
 
@@ -323,25 +341,31 @@ impl App {
     /// Takes up changes of level that a stop or an outage cut off.
     async fn resume_key_changes(&self) -> Result<()> {
         for tenant in self.keys_changing().await? {
-            if self.key_book(tenant).await?.change.is_none() {
-                continue;
+            if self.0.stop.is_cancelled() {
+                break;
             }
-            // Whoever asked for it goes on by themselves.
-            let Ok(turn) = self.0.key_board.changes.try_lock() else { return Ok(()) };
-            let done = self.finish_hold(tenant).await;
-            drop(turn);
-            if let Err(error) = done {
+            if let Err(error) = self.resume_key_change(tenant).await {
                 tracing::debug!(%tenant, %error, "a change of a customer's key waits");
-                let problem = error.to_string();
-                let note = move |book: &mut KeyBook| {
-                    if let Some(change) = &mut book.change {
-                        change.problem = Some(problem);
-                    }
-                };
-                self.change_key_book(tenant, note).await?;
             }
         }
         Ok(())
+    }
+
+    async fn resume_key_change(&self, tenant: TenantId) -> Result<()> {
+        // Whoever asked for it goes on by themselves.
+        let Some(_turn) = self.0.key_board.free_turn(tenant) else { return Ok(()) };
+        let Some(change) = self.key_book(tenant).await?.change else { return Ok(()) };
+        let Err(error) = self.finish_hold(tenant).await else { return Ok(()) };
+        let problem = error.to_string();
+        if change.problem.as_ref() != Some(&problem) {
+            let note = move |book: &mut KeyBook| {
+                if let Some(change) = &mut book.change {
+                    change.problem = Some(problem);
+                }
+            };
+            self.change_key_book(tenant, note).await?;
+        }
+        Err(error)
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use veritwin_access::Action;
 use veritwin_domain::{ActorKind, OpContext, PlatformContext, Purpose, TenantId, Timestamp};
 use veritwin_keys::{KeyProvider, ProviderConnector};
@@ -69,8 +69,12 @@ pub(crate) struct KeyBoard {
     unreplayed: Mutex<HashSet<TenantId>>,
     /// Those of them of which it is being carried out; gone again where it was refused.
     replaying: Mutex<HashSet<TenantId>>,
-    /// Taken to change what stands above a tenant's keys.
-    changes: tokio::sync::Mutex<()>,
+    /// Of each tenant, taken to change what stands above its keys.
+    changes: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Taken to make the key pair of an import.
+    imports: tokio::sync::Mutex<()>,
+    /// Taken to write what is kept of a tenant's key.
+    books: tokio::sync::Mutex<()>,
 }
 
 impl KeyBoard {
@@ -83,8 +87,24 @@ impl KeyBoard {
             turns: Arc::new(Semaphore::new(ASKED_AT_ONCE_MAX)),
             unreplayed: Mutex::default(),
             replaying: Mutex::default(),
-            changes: tokio::sync::Mutex::new(()),
+            changes: Mutex::default(),
+            imports: tokio::sync::Mutex::new(()),
+            books: tokio::sync::Mutex::new(()),
         }
+    }
+
+    fn changes_of(&self, tenant: TenantId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.changes.lock().entry(tenant).or_default())
+    }
+
+    /// The turn to change what stands above a tenant's keys.
+    async fn turn(&self, tenant: TenantId) -> OwnedMutexGuard<()> {
+        self.changes_of(tenant).lock_owned().await
+    }
+
+    /// The same, if nobody has it.
+    fn free_turn(&self, tenant: TenantId) -> Option<OwnedMutexGuard<()>> {
+        self.changes_of(tenant).try_lock_owned().ok()
     }
 
     /// Nothing of the tenant is shown until a destruction was carried out again.

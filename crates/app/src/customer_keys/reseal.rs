@@ -27,7 +27,7 @@ impl App {
         let tenant = context.tenant;
         self.0.keys.check(tenant)?;
         self.rotate_keys(context).await?;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         // One that is on its way goes on under its name: what it has retired is its to destroy.
         let act = match self.key_book(tenant).await?.reseal {
             Some(known) => known.act,
