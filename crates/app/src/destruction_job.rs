@@ -272,6 +272,7 @@ impl App {
         if body.scope == StoredScope::Tenant {
             // What is asked of the tenant from now on is answered with it.
             self.0.keys.note_certificate(tenant, &id.to_string())?;
+            self.forget_key_book(tenant).await?;
         }
         Ok(Some(DestructionState::Certifying))
     }
@@ -415,6 +416,7 @@ impl App {
             self.destroy_shredded(entry.tenant, &entry.scope, &again)?;
         } else {
             self.destroy_shredded(entry.tenant, &entry.scope, &[])?;
+            self.forget_key_book(entry.tenant).await?;
         }
         let state = if entry.done { DestructionState::Done } else { DestructionState::Destroying };
         let stored = StoredDestruction {

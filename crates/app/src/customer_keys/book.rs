@@ -1,6 +1,7 @@
 //! What the platform keeps of a customer's key: how its service is reached, an import that waits,
 //! a change of level on its way. One sealed setting of the platform for each tenant.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_domain::{Secret, TenantId, Timestamp};
@@ -13,7 +14,7 @@ use crate::{App, Error, Result};
 const CHANGING: &str = "customer_keys.changing";
 
 /// What is kept of one tenant's key.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeyBook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<StoredService>,
@@ -217,6 +218,17 @@ impl App {
         change(&mut opened.book);
         write_book(&tx, tenant, &opened).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Drops what is kept of the key of a tenant whose keys are destroyed: with what its service
+    /// was asked is nobody's to have any more.
+    #[boxed]
+    pub(crate) async fn forget_key_book(&self, tenant: TenantId) -> Result<()> {
+        self.0.key_board.forget_all(tenant);
+        if self.key_book(tenant).await? == KeyBook::default() {
+            return Ok(());
+        }
+        self.change_key_book(tenant, |book| *book = KeyBook::default()).await
     }
 
     /// Tenants whose change of level is on its way.

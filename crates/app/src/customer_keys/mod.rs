@@ -121,6 +121,13 @@ impl KeyBoard {
     fn forget(&self, tenant: TenantId) {
         self.known.lock().remove(&tenant);
     }
+
+    /// The tenant needs no key any more.
+    fn forget_all(&self, tenant: TenantId) {
+        self.forget(tenant);
+        self.reasons.lock().remove(&tenant);
+        self.changes.lock().remove(&tenant);
+    }
 }
 
 /// What is done of a tenant whose key is out of reach: writing goes on, and so does what is not
