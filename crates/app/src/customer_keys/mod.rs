@@ -141,17 +141,23 @@ const fn needs_key(action: Action) -> bool {
             | Action::DevicePresence
             | Action::DeviceSpeakFor
     );
+    // What waits on its way out is the tenant's content too, and so is how it is read.
+    let is_passed_on = matches!(
+        action,
+        Action::RouteRead | Action::RouteWrite | Action::DecoderRead | Action::DecoderWrite
+    );
     !is_writing
-        && matches!(
-            action.kind(),
-            Kind::Telemetry
-                | Kind::Device
-                | Kind::Alert
-                | Kind::Rule
-                | Kind::Twin
-                | Kind::Ledger
-                | Kind::Incident
-        )
+        && (is_passed_on
+            || matches!(
+                action.kind(),
+                Kind::Telemetry
+                    | Kind::Device
+                    | Kind::Alert
+                    | Kind::Rule
+                    | Kind::Twin
+                    | Kind::Ledger
+                    | Kind::Incident
+            ))
 }
 
 impl App {
@@ -194,7 +200,9 @@ mod tests {
 
     #[test]
     fn reading_needs_the_key_and_writing_does_not() {
-        for action in [Action::TelemetryRead, Action::DeviceList, Action::AlertRead] {
+        for action in
+            [Action::TelemetryRead, Action::DeviceList, Action::AlertRead, Action::RouteRead]
+        {
             assert!(needs_key(action), "{action}");
         }
         for action in [Action::TelemetryWrite, Action::KeyManage, Action::SessionRead] {
