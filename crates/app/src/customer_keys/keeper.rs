@@ -43,6 +43,23 @@ pub(super) async fn answer<T>(
     tokio::time::timeout(ANSWER_MAX, asked).await.map_err(late)?
 }
 
+/// What a service unwraps. From "destroyed" there is no way back: it has to say so again when it is
+/// asked about the key itself.
+async fn unwrapped(
+    provider: &dyn KeyProvider,
+    call: &KeyCall,
+    wrapped: &[u8],
+) -> std::result::Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let asked = answer(provider.unwrap(call, wrapped)).await;
+    if !matches!(asked, Err(ProviderError::Destroyed)) {
+        return asked;
+    }
+    Err(answer(provider.metadata(call)).await.map_or_else(
+        |error| error,
+        |_| ProviderError::Invalid("it says of one key that it is gone and there".to_owned()),
+    ))
+}
+
 pub(super) fn secret(bytes: &Zeroizing<Vec<u8>>) -> std::result::Result<SecretKey, ProviderError> {
     let wrong = |_| ProviderError::Invalid("it unwrapped something that is no key".to_owned());
     let bytes: [u8; 32] = bytes.as_slice().try_into().map_err(wrong)?;
@@ -274,9 +291,8 @@ impl App {
         let service = self.key_service(tenant, kek.context.version).await;
         let (provider, ttl) = service.map_err(Missing::Here)?;
         let call = self.key_call(tenant, kek.context.associated_data());
-        let bytes = answer(provider.unwrap(&call, &kek.wrapped));
-        let bytes = bytes.await.map_err(Missing::Service)?;
-        let secret = secret(&bytes).map_err(Missing::Service)?;
+        let bytes = unwrapped(provider.as_ref(), &call, &kek.wrapped).await;
+        let secret = bytes.and_then(|bytes| secret(&bytes)).map_err(Missing::Service)?;
         Ok((secret, ttl))
     }
 
@@ -371,7 +387,69 @@ impl App {
 
 #[cfg(test)]
 mod tests {
+    use veritwin_keys::{KeyMetadata, KeyProtection, ProviderKind};
+
     use super::*;
+
+    /// A service that answers each kind of question in one way.
+    #[derive(Debug)]
+    struct Says {
+        unwrap: ProviderError,
+        metadata: std::result::Result<KeyMetadata, ProviderError>,
+    }
+
+    impl KeyProvider for Says {
+        fn kind(&self) -> ProviderKind {
+            ProviderKind::Xks
+        }
+
+        fn wrap<'a>(&'a self, _: &'a KeyCall, _: &'a [u8]) -> ProviderAnswer<'a, Vec<u8>> {
+            Box::pin(async { Err(ProviderError::Denied) })
+        }
+
+        fn unwrap<'a>(
+            &'a self,
+            _: &'a KeyCall,
+            _: &'a [u8],
+        ) -> ProviderAnswer<'a, Zeroizing<Vec<u8>>> {
+            Box::pin(async { Err(self.unwrap.clone()) })
+        }
+
+        fn metadata<'a>(&'a self, _: &'a KeyCall) -> ProviderAnswer<'a, KeyMetadata> {
+            Box::pin(async { self.metadata.clone() })
+        }
+
+        fn health<'a>(&'a self, _: &'a KeyCall) -> ProviderAnswer<'a, ()> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_destroyed_when_its_service_says_so_twice() {
+        let call = KeyCall {
+            tenant: TenantId::from_bytes([1; 16]),
+            purpose: Purpose::IngestRouting,
+            actor: "job:segments".to_owned(),
+            request: RequestId::from_bytes([2; 16]),
+            associated_data: Vec::new(),
+        };
+        let there = KeyMetadata {
+            key: "k".to_owned(),
+            spec: "AES_256".to_owned(),
+            enabled: true,
+            protection: KeyProtection::Unstated,
+        };
+        let away = || ProviderError::Unavailable("late".to_owned());
+        let ask = async |unwrap: ProviderError, metadata| {
+            let says = Says { unwrap, metadata };
+            unwrapped(&says, &call, b"wrapped").await.expect_err("no key")
+        };
+        let destroyed = || ProviderError::Destroyed;
+        assert_eq!(ask(destroyed(), Err(destroyed())).await, ProviderError::Destroyed);
+        assert!(matches!(ask(destroyed(), Ok(there)).await, ProviderError::Invalid(_)));
+        assert_eq!(ask(destroyed(), Err(away())).await, away());
+        assert_eq!(ask(ProviderError::Denied, Err(destroyed())).await, ProviderError::Denied);
+    }
 
     #[test]
     fn silence_is_asked_again_ever_less_often_up_to_a_bound() {
