@@ -226,8 +226,8 @@ impl App {
         }
     }
 
-    /// Whether every key of a tenant was destroyed, or the one above them where it was held: nothing
-    /// of it is ever read or written again.
+    /// Whether every key of a tenant was destroyed, or the one above them where it was held:
+    /// nothing of it is ever read or written again.
     pub(crate) fn is_tenant_destroyed(&self, tenant: TenantId) -> bool {
         use veritwin_keys::KeyError;
         let checked = self.0.keys.check(tenant);

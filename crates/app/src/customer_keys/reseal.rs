@@ -111,6 +111,7 @@ impl App {
         if self.0.stop.is_cancelled() {
             return Ok(false);
         }
+        self.0.keys.check(tenant)?;
         let left = self.0.engine.reseal_step(tenant, act, before).await?;
         if left == 0 {
             self.destroy_resealed(act).await?;
