@@ -22,6 +22,8 @@ impl App {
     pub(crate) fn start_maintenance(&self) {
         let (app, watch) = (self.clone(), self.watch_job(Job::Segments));
         self.0.tasks.spawn(async move { app.keep_segments(&watch).await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_catching_up().await });
         let (app, watch) = (self.clone(), self.watch_job(Job::Records));
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
@@ -40,6 +42,17 @@ impl App {
         }
     }
 
+    /// Readings that were left in the log come in beside everything else: it may be much.
+    async fn keep_catching_up(&self) {
+        let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.next_round(&mut interval).await {
+            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
+                tracing::warn!(%error, "readings stay in the log; trying again");
+            }
+        }
+    }
+
     async fn keep_segments(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -48,9 +61,6 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let compact = rounds.is_multiple_of(COMPACT_TICKS);
-            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
-                tracing::warn!(%error, "readings stay in the log; trying again");
-            }
             if compact {
                 self.read_declarations().await;
             }

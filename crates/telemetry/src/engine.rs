@@ -262,7 +262,13 @@ impl Engine {
             .collect();
         let mut tenants = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
         while let Some((tenant, latest)) = tenants.try_next().await? {
-            self.inner.memory.write().restore_latest(tenant, latest);
+            let is_read = latest.as_ref().is_some_and(|latest| !latest.is_empty());
+            let mut memory = self.inner.memory.write();
+            memory.restore_latest(tenant, latest);
+            if is_read && self.inner.reader.keys.check(tenant).is_err() {
+                // The key went away while they were read: what was wiped stays so.
+                memory.set_aside(tenant);
+            }
         }
         Ok(())
     }
