@@ -3,6 +3,7 @@
 //! in the log counts, however often it is read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::TenantId;
@@ -10,7 +11,11 @@ use veritwin_keys::KeyError;
 use veritwin_log::{Committed, FileLog, Record, Unreadable};
 
 use crate::flush::latest_scope;
+use crate::memory::Frozen;
 use crate::{Engine, TelemetryError};
+
+/// How long the readings of a tenant stay in the log whose key went away under a flush.
+const REST: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Drops what is in memory of a tenant whose key is out of reach. Numbers are overwritten; the
@@ -19,6 +24,26 @@ impl Engine {
         self.inner.memory.write().set_aside(tenant);
         self.inner.reader.forget_denied();
         self.inner.room.notify_waiters();
+    }
+
+    /// Keys went away under a flush. What it would have written of their tenants stays in the log
+    /// for a while: one whose key comes and goes must not let every flush fail.
+    pub(crate) fn leave_withheld(&self, frozen: &Frozen, error: &TelemetryError) {
+        let failed = error.withheld_tenant();
+        let until = self.inner.clock.monotonic().saturating_add(REST);
+        for tenant in frozen.tenants.keys().copied() {
+            if failed == Some(tenant) || self.inner.reader.keys.check(tenant).is_err() {
+                self.inner.resting.lock().insert(tenant, until);
+                self.inner.memory.write().set_aside(tenant);
+            }
+        }
+    }
+
+    fn is_resting(&self, tenant: TenantId) -> bool {
+        let now = self.inner.clock.monotonic();
+        let mut resting = self.inner.resting.lock();
+        resting.retain(|_, until| *until > now);
+        resting.contains_key(&tenant)
     }
 
     /// Whether readings of a tenant are still only in the log.
@@ -34,6 +59,9 @@ impl Engine {
         let left = self.inner.memory.read().left_in_log();
         let mut ready = BTreeMap::new();
         for (tenant, position) in left {
+            if self.is_resting(tenant) {
+                continue;
+            }
             match self.inner.reader.keys.dek(&latest_scope(tenant)) {
                 Ok(_) => drop(ready.insert(tenant, position)),
                 Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) => {

@@ -1,7 +1,7 @@
 //! The engine: opens a store, takes committed entries, and holds what flush, compaction and
 //! queries share. It is the only reader of its store's manifest while it is open.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,6 +145,9 @@ pub(crate) struct Inner {
     /// Tenants whose days are not merged into months; none while nobody has said, and then no
     /// tenant's are.
     pub(crate) kept_by_days: RwLock<Option<HashSet<TenantId>>>,
+    /// Tenants whose keys went away under a flush, and until when their readings stay in the log,
+    /// on the monotonic clock.
+    pub(crate) resting: Mutex<HashMap<TenantId, Duration>>,
 }
 
 /// The state of writing manifests.
@@ -229,6 +232,7 @@ impl Engine {
             expiry_checked: Mutex::new(None),
             units: RwLock::new(None),
             kept_by_days: RwLock::new(None),
+            resting: Mutex::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;

@@ -62,6 +62,7 @@ impl Engine {
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
             Err(error) if error.is_withheld() => {
+                self.leave_withheld(&frozen, error);
                 inner.memory.write().thaw(&frozen, inner.clock.monotonic());
             }
             Err(_) => {}
