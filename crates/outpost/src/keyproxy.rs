@@ -315,6 +315,7 @@ impl KeyProxy {
             }),
         )?;
         let Self { directory, listener, acceptor, address, fingerprint, served, clock, .. } = self;
+        let listener = (listener, served.networks.clone());
         let say = Saying { directory, address, fingerprint, served: Arc::clone(&served), clock };
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut connections = JoinSet::new();
