@@ -17,7 +17,7 @@ use veritwin_domain::Secret;
 
 use crate::constant_time_eq;
 
-pub use token::{PKCS11_WAITING_MAX, Pkcs11Answer, Pkcs11Token};
+pub use token::{PKCS11_THREADS_MAX, PKCS11_WAITING_MAX, Pkcs11Answer, Pkcs11Token};
 
 /// Longest label of a token or key, in bytes.
 pub const PKCS11_LABEL_BYTES_MAX: usize = 128;
