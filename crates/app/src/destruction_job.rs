@@ -325,6 +325,7 @@ impl App {
         if body.scope == StoredScope::Tenant {
             // What is asked of the tenant from now on is answered with it.
             self.0.keys.note_certificate(tenant, &id.to_string())?;
+            self.forget_key_book(tenant).await?;
         }
         board.taken.lock().remove(&id);
         Ok(Some(DestructionState::Certifying))

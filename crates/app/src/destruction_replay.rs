@@ -90,6 +90,7 @@ impl App {
             self.destroy_shredded(entry.tenant, &entry.scope, &all)?;
         } else {
             self.destroy_shredded(entry.tenant, &entry.scope, &[])?;
+            self.forget_key_book(entry.tenant).await?;
         }
         let state = if entry.done { DestructionState::Done } else { DestructionState::Destroying };
         let stored = StoredDestruction {

@@ -330,6 +330,8 @@ impl App {
             match self.settle_edge(tenant, device).await {
                 Ok(true) => {}
                 Ok(false) => lowest = lowest.min(position),
+                // Its batches are read by nobody any more.
+                Err(_) if self.is_tenant_destroyed(tenant) => {}
                 Err(error) => {
                     tracing::debug!(%error, %device, "what became of an edge's batch is open");
                     lowest = lowest.min(position);

@@ -228,13 +228,12 @@ impl App {
         }
     }
 
-    /// Whether every key of a tenant was destroyed: nothing of it is ever read or written again.
+    /// Whether every key of a tenant was destroyed, or the one above them where it was held:
+    /// nothing of it is ever read or written again.
     pub(crate) fn is_tenant_destroyed(&self, tenant: TenantId) -> bool {
-        use veritwin_keys::{KeyError, KeyState};
-        match self.0.keys.status(Some(tenant)) {
-            Ok(status) => matches!(status.state, KeyState::Destroyed { .. }),
-            Err(error) => matches!(error, KeyError::TenantDestroyed { .. }),
-        }
+        use veritwin_keys::KeyError;
+        let checked = self.0.keys.check(tenant);
+        matches!(checked, Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }))
     }
 }
 

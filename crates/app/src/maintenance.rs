@@ -34,6 +34,8 @@ impl App {
         self.0.tasks.spawn(async move { app.keep_segments(&watch, &of_segments).await });
         let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_merged(&merges).await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_catching_up().await });
         let (app, watch) = (self.clone(), self.watch_job(Job::Records));
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
@@ -52,6 +54,17 @@ impl App {
         }
     }
 
+    /// Readings that were left in the log come in beside everything else: it may be much.
+    async fn keep_catching_up(&self) {
+        let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.next_round(&mut interval).await {
+            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
+                tracing::warn!(%error, "readings stay in the log; trying again");
+            }
+        }
+    }
+
     /// Flushes, and cuts the log behind what is flushed. A turn counts while merges work as well.
     async fn keep_segments(&self, watch: &JobWatch, merges: &AtomicBool) {
         let mut interval = tokio::time::interval(SEGMENTS_INTERVAL);
@@ -61,9 +74,6 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let is_cut_due = rounds.is_multiple_of(CUT_TICKS);
-            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
-                tracing::warn!(%error, "readings stay in the log; trying again");
-            }
             if is_cut_due {
                 self.read_declarations().await;
             }

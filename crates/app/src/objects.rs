@@ -61,12 +61,12 @@ impl ChunkCache {
         Some(chunk)
     }
 
-    /// Keeps a chunk in the place of the tenant's oldest one, or of the oldest one of who has most.
     /// Drops what is kept of a tenant.
     pub(crate) fn forget(&self, tenant: TenantId) {
         self.kept.lock().retain(|((owner, ..), _)| *owner != tenant);
     }
 
+    /// Keeps a chunk in the place of the tenant's oldest one, or of the oldest one of who has most.
     fn keep(&self, name: ChunkName, chunk: Bytes) {
         let mut kept = self.kept.lock();
         let owners: Vec<TenantId> = kept.iter().map(|((owner, ..), _)| *owner).collect();
@@ -214,6 +214,10 @@ impl App {
             tokio::task::spawn_blocking(move || app.open_chunk(tenant, &head, number, &sealed));
         let chunk = opened.await.map_err(|_| Error::Internal("opening stopped".to_owned()))??;
         cache.keep(name, chunk.clone());
+        if self.0.keys.check(tenant).is_err() {
+            // The key went away while it was opened: what was wiped stays so.
+            cache.forget(tenant);
+        }
         Ok((chunk, true))
     }
 
@@ -267,6 +271,10 @@ impl App {
             models.remove(0);
         }
         models.push((name, Arc::clone(&model)));
+        if self.0.keys.check(tenant).is_err() {
+            // As for chunks.
+            models.retain(|((owner, _), _)| *owner != tenant);
+        }
         Ok(model)
     }
 }

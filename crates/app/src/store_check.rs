@@ -69,7 +69,7 @@ pub fn look_at(stored: Stored, data: &Path) -> Option<StoreLook> {
         return None;
     }
     let found = match stored {
-        Stored::Keyring | Stored::ArchiveKeyring => KeyService::check(&folder)
+        Stored::Keyring | Stored::ArchiveKeyring => KeyService::check_files(&folder)
             .map(|cut| cut.map(|offset| (folder.join("keyring.journal"), offset)))
             .map_err(|error| describe(&error)),
         Stored::ArchiveJournal => {

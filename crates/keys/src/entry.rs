@@ -367,6 +367,17 @@ impl State {
         above.map_or(KeyLevel::Platform, Above::level)
     }
 
+    /// Fails unless this version of the tenant's KEK is in use and held elsewhere.
+    pub(crate) fn check_asked(&self, tenant: TenantId, version: u32) -> Result<(), KeyError> {
+        let owner = Some(tenant);
+        let is_it = self.keks.get(&owner).is_some_and(|kek| kek.version == version);
+        if is_it && self.level(owner) == KeyLevel::Held {
+            Ok(())
+        } else {
+            Err(KeyError::Replaced(tenant))
+        }
+    }
+
     /// The key that a tenant brought, as it is stored.
     pub(crate) fn brought(&self, owner: Owner) -> Option<(TenantId, &[u8])> {
         let tenant = owner?;

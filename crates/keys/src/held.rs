@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use veritwin_domain::{TenantId, Timestamp};
 
-use crate::above::{Above, AboveKind, brought_context, brought_fingerprint, wrap_under_brought};
+use crate::above::{
+    Above, AboveKind, brought_context, brought_fingerprint, unwrap_under_brought,
+    wrap_under_brought,
+};
 use crate::entry::{Entry, KekEntry, Owner};
 use crate::ring::{Cache, Inner, Ring, WRAPPED_BYTES_MAX, cache_kek, unwrap_dek};
 use crate::spool::{Spool, public_of};
@@ -158,6 +161,19 @@ impl Inner {
         Ok(())
     }
 
+    /// Takes a tenant's keys out of use until they are restored.
+    pub(crate) fn withdraw(&self, ring: &mut Ring, tenant: TenantId) -> Result<(), KeyError> {
+        ring.state.check_known(Some(tenant))?;
+        if ring.state.revoked.contains_key(&tenant) {
+            return Ok(());
+        }
+        let at = self.clock.now();
+        ring.commit(vec![Entry::Revoked(tenant, at)])?;
+        self.wipe(ring, tenant);
+        self.refresh_held(ring, tenant);
+        Ok(())
+    }
+
     /// Wipes what was unwrapped for a tenant.
     pub(crate) fn wipe(&self, ring: &mut Ring, tenant: TenantId) {
         ring.keks.remove(&Some(tenant));
@@ -264,11 +280,7 @@ impl KeyService {
         let mut ring = self.0.ring.lock();
         let owner = Some(tenant);
         ring.state.check_usable(owner)?;
-        if ring.state.level(owner) != KeyLevel::Held
-            || ring.state.keks.get(&owner).map(|kek| kek.version) != Some(version)
-        {
-            return Err(KeyError::Replaced(tenant));
-        }
+        ring.state.check_asked(tenant, version)?;
         let known =
             self.0.cache.read().held.get(&tenant).and_then(|held| held.spools.first().copied());
         let record = ring.state.by_scope.get(&DekScope::tenant(tenant, DataClass::Record));
@@ -378,6 +390,11 @@ impl KeyService {
         if brought_fingerprint(key) != *fingerprint {
             return Err(KeyError::NotAuthentic);
         }
+        // A fingerprint is short: what counts is that the key opens what it has to.
+        if let Some(kek) = ring.state.keks.get(&Some(tenant)) {
+            let context = KekContext { tenant: Some(tenant), version: kek.version };
+            unwrap_under_brought(key, &context, &kek.wrapped)?;
+        }
         let wrapped = self.0.root.wrap(&brought_context(tenant), key)?;
         let kind = AboveKind::Brought { fingerprint: *fingerprint, wrapped };
         let above = Above { kind, since: *since };
@@ -387,14 +404,25 @@ impl KeyService {
         Ok(())
     }
 
-    /// Notes that the key above a tenant's keys was destroyed where it was held. Nothing is
-    /// deleted by that: whether everything shall go is the customer's to say.
-    pub fn note_gone(&self, tenant: TenantId) -> Result<(), KeyError> {
+    /// Withdraws the keys of a tenant whose key service refused to unwrap this version of its KEK.
+    /// Where another version is in use by now the answer was about something else, and counts for
+    /// nothing: [`KeyError::Replaced`].
+    pub fn note_refused(&self, tenant: TenantId, version: u32) -> Result<(), KeyError> {
+        let mut ring = self.0.ring.lock();
+        ring.state.check_asked(tenant, version)?;
+        self.0.withdraw(&mut ring, tenant)
+    }
+
+    /// Notes that the key above this version of a tenant's KEK was destroyed where it was held; of
+    /// another version as [`Self::note_refused`]. Nothing is deleted by that: whether everything
+    /// shall go is the customer's to say.
+    pub fn note_gone(&self, tenant: TenantId, version: u32) -> Result<(), KeyError> {
         let mut ring = self.0.ring.lock();
         ring.state.check_known(Some(tenant))?;
         if ring.state.gone.contains_key(&tenant) {
             return Ok(());
         }
+        ring.state.check_asked(tenant, version)?;
         let at = self.0.clock.now();
         ring.commit(vec![Entry::Gone(tenant, at)])?;
         self.0.wipe(&mut ring, tenant);

@@ -17,7 +17,7 @@ use veritwin_domain::Secret;
 
 use crate::constant_time_eq;
 
-pub use token::{PKCS11_WAITING_MAX, Pkcs11Answer, Pkcs11Token};
+pub use token::{PKCS11_THREADS_MAX, PKCS11_WAITING_MAX, Pkcs11Answer, Pkcs11Token};
 
 /// Longest label of a token or key, in bytes.
 pub const PKCS11_LABEL_BYTES_MAX: usize = 128;
@@ -69,9 +69,18 @@ pub struct Pkcs11KeyFacts {
 /// A module that is loaded. It stays so until the process ends.
 struct Loaded {
     context: Pkcs11,
-    /// The PIN that each token is open with, and for how many. Whoever is logged in is so for the
-    /// whole process: without this a second party would come in with any PIN.
-    pins: Mutex<HashMap<String, (Secret<String>, usize)>>,
+    /// The PIN that each token is open with. Whoever is logged in is so for the whole process:
+    /// without this a second party would come in with any PIN.
+    pins: Mutex<HashMap<String, Pin>>,
+}
+
+/// A PIN that a token is open with, or that is being tried.
+struct Pin {
+    pin: Secret<String>,
+    /// For how many.
+    count: usize,
+    /// The token took it.
+    is_in: bool,
 }
 
 impl fmt::Debug for Loaded {
@@ -111,14 +120,26 @@ struct Held {
 impl Held {
     fn take(loaded: &Arc<Loaded>, place: &Pkcs11Place) -> Result<Self, Pkcs11Error> {
         let mut pins = loaded.pins.lock();
-        let entry = pins.entry(place.token.clone()).or_insert_with(|| (place.pin.clone(), 0));
-        if !constant_time_eq(entry.0.expose().as_bytes(), place.pin.expose().as_bytes()) {
-            let detail = "the token is in use with another PIN";
-            return Err(Pkcs11Error::Denied(detail.to_owned()));
+        let new = || Pin { pin: place.pin.clone(), count: 0, is_in: false };
+        let entry = pins.entry(place.token.clone()).or_insert_with(new);
+        if !constant_time_eq(entry.pin.expose().as_bytes(), place.pin.expose().as_bytes()) {
+            // One that is only being tried may be the wrong one of the two.
+            return Err(if entry.is_in {
+                Pkcs11Error::Denied("the token is in use with another PIN".to_owned())
+            } else {
+                Pkcs11Error::Unavailable("another PIN is being tried at the token".to_owned())
+            });
         }
-        entry.1 += 1;
+        entry.count += 1;
         drop(pins);
         Ok(Self { loaded: Arc::clone(loaded), token: place.token.clone() })
+    }
+
+    /// The token took the PIN.
+    fn came_in(&self) {
+        if let Some(entry) = self.loaded.pins.lock().get_mut(&self.token) {
+            entry.is_in = true;
+        }
     }
 }
 
@@ -126,8 +147,8 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut pins = self.loaded.pins.lock();
         if let Some(entry) = pins.get_mut(&self.token) {
-            entry.1 = entry.1.saturating_sub(1);
-            if entry.1 == 0 {
+            entry.count = entry.count.saturating_sub(1);
+            if entry.count == 0 {
                 pins.remove(&self.token);
             }
         }

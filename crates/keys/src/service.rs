@@ -39,7 +39,7 @@ impl KeyService {
 
     /// Reads the journal of a keyring that nobody has open and changes nothing: an error names the
     /// damage. The answer is where an unfinished write begins, which the next opening cuts off.
-    pub fn check(directory: &Path) -> Result<Option<u64>, KeyError> {
+    pub fn check_files(directory: &Path) -> Result<Option<u64>, KeyError> {
         Journal::check(directory)
     }
 
@@ -160,16 +160,7 @@ impl KeyService {
 
     /// Withdraws a tenant's keys: nothing of it can be sealed or opened until [`Self::restore`].
     pub fn revoke(&self, tenant: TenantId) -> Result<(), KeyError> {
-        let mut ring = self.0.ring.lock();
-        ring.state.check_known(Some(tenant))?;
-        if ring.state.revoked.contains_key(&tenant) {
-            return Ok(());
-        }
-        let at = self.0.clock.now();
-        ring.commit(vec![Entry::Revoked(tenant, at)])?;
-        self.0.wipe(&mut ring, tenant);
-        self.0.refresh_held(&ring, tenant);
-        Ok(())
+        self.0.withdraw(&mut self.0.ring.lock(), tenant)
     }
 
     /// Ends a withdrawal.

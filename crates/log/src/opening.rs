@@ -131,12 +131,13 @@ impl Opener {
         };
         match opened {
             Ok(key) => Ok(Ok(key)),
-            Err(KeyError::Destroyed { .. } | KeyError::TenantDestroyed { .. }) => {
-                Ok(Err(Unreadable::KeyDestroyed))
-            }
-            Err(KeyError::Revoked { .. } | KeyError::Gone { .. }) => {
-                Ok(Err(Unreadable::KeyRevoked))
-            }
+            // What was destroyed where it was held comes back as little: nobody waits for it.
+            Err(
+                KeyError::Destroyed { .. }
+                | KeyError::TenantDestroyed { .. }
+                | KeyError::Gone { .. },
+            ) => Ok(Err(Unreadable::KeyDestroyed)),
+            Err(KeyError::Revoked { .. }) => Ok(Err(Unreadable::KeyRevoked)),
             Err(KeyError::Silent(_)) => Ok(Err(Unreadable::KeyUnavailable)),
             // The file's key is there and is not the one that the file commits to.
             Err(error @ (KeyError::NotAuthentic | KeyError::WrongScope(_))) => {

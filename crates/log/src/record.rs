@@ -122,7 +122,7 @@ pub struct EdgeEntry {
 /// Why an entry cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unreadable {
-    /// The key was destroyed, or every key of the tenant was.
+    /// The key was destroyed, or every key of the tenant was, or the one above them.
     KeyDestroyed,
     /// The tenant's keys are withdrawn for now.
     KeyRevoked,

@@ -13,6 +13,7 @@ mod uses;
 mod vault;
 mod wire;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,6 +226,7 @@ pub struct KeyProxy {
     fingerprint: String,
     served: Arc<Served>,
     clock: Arc<dyn Clock>,
+    _lock: File,
 }
 
 impl std::fmt::Debug for KeyProxy {
@@ -254,12 +256,13 @@ impl KeyProxy {
                     manage::wait(|answer| token.check(answer))?;
                 }
                 let vault = Vault::open(&config.directory, root, token, rng)?;
+                let lock = files::lock_to_serve(&config.directory)?;
                 let uses = Uses::open(&config.directory, USE_FILE_BYTES_MAX)?;
-                Ok::<_, KeyProxyError>((acceptor, fingerprint, vault, uses))
+                Ok::<_, KeyProxyError>((acceptor, fingerprint, vault, (uses, lock)))
             })
         };
         let opened = opening.await.map_err(|error| KeyProxyError::Damaged(error.to_string()))?;
-        let (acceptor, fingerprint, vault, uses) = opened?;
+        let (acceptor, fingerprint, vault, (uses, lock)) = opened?;
         let certificate = certificate_path(&config);
         let served = Arc::new(Served {
             vault,
@@ -276,7 +279,17 @@ impl KeyProxy {
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(KeyProxyError::io(config.listen))?;
         let address = listener.local_addr().map_err(KeyProxyError::io(config.listen))?;
-        Ok(Self { directory, listener, acceptor, address, certificate, fingerprint, served, clock })
+        Ok(Self {
+            directory,
+            listener,
+            acceptor,
+            address,
+            certificate,
+            fingerprint,
+            served,
+            clock,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -302,6 +315,7 @@ impl KeyProxy {
             }),
         )?;
         let Self { directory, listener, acceptor, address, fingerprint, served, clock, .. } = self;
+        let listener = (listener, served.networks.clone());
         let say = Saying { directory, address, fingerprint, served: Arc::clone(&served), clock };
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut connections = JoinSet::new();

@@ -1,7 +1,7 @@
 //! The engine: opens a store, takes committed entries, and holds what flush, compaction and
 //! queries share. It is the only reader of its store's manifest while it is open.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,6 +157,9 @@ pub(crate) struct Inner {
     /// Tenants whose days are not merged into months; none while nobody has said, and then no
     /// tenant's are.
     pub(crate) kept_by_days: RwLock<Option<HashSet<TenantId>>>,
+    /// Tenants whose keys went away under a flush, and until when their readings stay in the log,
+    /// on the monotonic clock.
+    pub(crate) resting: Mutex<HashMap<TenantId, Duration>>,
 }
 
 /// The state of writing manifests.
@@ -242,6 +245,7 @@ impl Engine {
             hurry: Hurry::default(),
             units: RwLock::new(None),
             kept_by_days: RwLock::new(None),
+            resting: Mutex::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;
@@ -275,7 +279,13 @@ impl Engine {
             .collect();
         let mut tenants = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
         while let Some((tenant, latest)) = tenants.try_next().await? {
-            self.inner.memory.write().restore_latest(tenant, latest);
+            let is_read = latest.as_ref().is_some_and(|latest| !latest.is_empty());
+            let mut memory = self.inner.memory.write();
+            memory.restore_latest(tenant, latest);
+            if is_read && self.inner.reader.keys.check(tenant).is_err() {
+                // The key went away while they were read: what was wiped stays so.
+                memory.set_aside(tenant);
+            }
         }
         Ok(())
     }

@@ -82,6 +82,7 @@ impl Engine {
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
             Err(error) if error.is_withheld() => {
+                self.leave_withheld(frozen, error);
                 inner.memory.write().thaw(frozen, inner.clock.monotonic());
             }
             Err(_) => {}
@@ -103,7 +104,7 @@ impl Engine {
             for (tenant, dek) in tenants.iter().zip(deks) {
                 match dek {
                     Ok(_) => {}
-                    Err(KeyError::TenantDestroyed { .. }) => {
+                    Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) => {
                         inner.memory.write().forget(*tenant);
                         inner.room.notify_waiters();
                     }

@@ -10,13 +10,14 @@ use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, TenantId};
 use veritwin_keys::{
-    KeyError, KeyLevel, KeyMetadata, KeyProvider, NewAbove, NewKek, ProviderError,
+    KeyCall, KeyError, KeyLevel, KeyMetadata, KeyProvider, NewAbove, NewKek, ProviderError,
     ProviderSettings, Rotation, SecretKey,
 };
 
 use super::book::{StoredChange, StoredService};
 use super::keeper::{answer, secret};
 use super::view::KeyTestView;
+use crate::activity::actor_text;
 use crate::change::Change;
 use crate::{App, Error, Result};
 
@@ -70,7 +71,7 @@ impl App {
         input: &KeyServiceInput,
     ) -> Result<KeyTestView> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
-        let found = self.try_key_service(context.tenant, &input.settings).await?;
+        let found = self.try_key_service(context, &input.settings).await?;
         self.note(context, Action::KeyManage, &resource, "done");
         let protection = found.protection.as_str();
         Ok(KeyTestView { key: found.key, spec: found.spec, protection })
@@ -78,11 +79,15 @@ impl App {
 
     async fn try_key_service(
         &self,
-        tenant: TenantId,
+        context: &OpContext,
         settings: &ProviderSettings,
     ) -> Result<KeyMetadata> {
         let provider = self.connect_key(settings)?;
-        let call = self.key_call(tenant, b"veritwin key service test".to_vec());
+        let call = KeyCall {
+            purpose: context.purpose,
+            actor: actor_text(&context.actor.kind),
+            ..self.key_call(context.tenant, b"veritwin key service test".to_vec())
+        };
         answer(provider.health(&call)).await.map_err(at_service)?;
         let found = answer(provider.metadata(&call)).await.map_err(at_service)?;
         if !found.enabled {
@@ -111,8 +116,8 @@ impl App {
             let detail = format!("expected 0 to {KEY_TTL_MAX_S} seconds, got {ttl_s}");
             return Err(Error::invalid_at("ttl_s", detail));
         }
-        let found = self.try_key_service(tenant, &settings).await?;
-        let _turn = self.0.key_board.changes.lock().await;
+        let found = self.try_key_service(context, &settings).await?;
+        let _turn = self.0.key_board.turn(tenant).await;
         let service = StoredService::new(settings, ttl_s, found.protection.as_str());
         let after = json!({"level": KeyLevel::Held.as_str(), "service": service.recorded()});
         let change = StoredChange {
@@ -123,8 +128,20 @@ impl App {
             problem: None,
         };
         self.record_level(context, &resource, after).await?;
+        // The service of a change before it may be the one that wrapped the key that is in use.
+        self.settle_key_change(tenant).await?;
         self.change_key_book(tenant, |book| book.change = Some(change)).await?;
         self.finish_hold(tenant).await
+    }
+
+    /// Ends a change that is on its way: what it has made counts, and the rest is not done.
+    pub(super) async fn settle_key_change(&self, tenant: TenantId) -> Result<()> {
+        if self.key_book(tenant).await?.change.is_none() {
+            return Ok(());
+        }
+        let status = self.0.keys.status(Some(tenant))?;
+        let (version, is_held) = (status.kek_version, status.level == KeyLevel::Held);
+        self.change_key_book(tenant, move |book| book.settle(version, is_held)).await
     }
 
     /// Wraps the tenant's key at the service that the change names and puts it to use. Done twice
@@ -169,9 +186,11 @@ impl App {
     pub async fn key_to_platform(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         let after = json!({"level": KeyLevel::Platform.as_str()});
         self.record_level(context, &resource, after).await?;
+        // It would go on after a stop.
+        self.settle_key_change(tenant).await?;
         let kek = self.0.keys.new_kek(tenant)?;
         self.install_kek(kek, NewAbove::Platform).await?;
         self.0.key_board.forget(tenant);
@@ -208,7 +227,7 @@ impl App {
     pub async fn rotate_keys(&self, context: &OpContext) -> Result<(u32, u32, usize)> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         let rotation = match self.0.keys.level(tenant) {
             KeyLevel::Held => self.rotate_held(tenant).await?,
             KeyLevel::Platform | KeyLevel::Brought => {
@@ -229,7 +248,7 @@ impl App {
 
     /// A new version of a held tenant's key, wrapped by its service.
     pub(crate) async fn rewrap_held(&self, tenant: TenantId) -> Result<()> {
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         self.rotate_held(tenant).await.map(drop)
     }
 
@@ -260,18 +279,17 @@ impl App {
             return Err(Error::invalid_at("confirm", detail));
         }
         let tenant = context.tenant;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         let level = self.0.keys.level(tenant);
-        self.0.keys.check(tenant).or_else(|error| match error {
-            // A silent service does not keep a customer from closing the door.
-            KeyError::Silent(_) => Ok(()),
-            other => Err(other),
-        })?;
-        if self.0.keys.silent_since(tenant).is_none() {
-            let tx = self.0.store.begin(context).await?;
-            let change = Change::from_to(json!({"state": "active"}), json!({"state": "revoked"}));
-            self.record_change(&tx, context, Action::KeyManage, &resource, change).await?;
-            tx.commit().await?;
+        // A silent service does not keep a customer from closing the door: then only that it was
+        // done is recorded, since what changed is sealed under the key that is away.
+        let recorded = match self.0.keys.check(tenant) {
+            Ok(()) => self.record_revocation(context, &resource).await,
+            Err(error) => Err(error.into()),
+        };
+        match recorded {
+            Ok(()) | Err(Error::KeySilent) => {}
+            Err(error) => return Err(error),
         }
         let keys = self.0.keys.clone();
         let revoked = tokio::task::spawn_blocking(move || match level {
@@ -285,12 +303,19 @@ impl App {
         Ok(())
     }
 
+    async fn record_revocation(&self, context: &OpContext, resource: &Resource) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let change = Change::from_to(json!({"state": "active"}), json!({"state": "revoked"}));
+        self.record_change(&tx, context, Action::KeyManage, resource, change).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Gives the tenant's keys back. A service that refused is asked again; it may refuse again.
     #[boxed]
     pub async fn restore_keys(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         let keys = self.0.keys.clone();
         let restored = tokio::task::spawn_blocking(move || keys.restore(tenant));
         match restored.await.map_err(stopped)? {

@@ -1,6 +1,7 @@
 //! What the platform keeps of a customer's key: how its service is reached, an import that waits,
 //! a change of level on its way. One sealed setting of the platform for each tenant.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_domain::{Secret, TenantId, Timestamp};
@@ -13,7 +14,7 @@ use crate::{App, Error, Result};
 const CHANGING: &str = "customer_keys.changing";
 
 /// What is kept of one tenant's key.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeyBook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<StoredService>,
@@ -124,6 +125,13 @@ impl KeyBook {
         let changed = self.change.as_ref().filter(|change| change.version <= version);
         changed.and_then(|change| change.service.as_ref()).or(self.service.as_ref())
     }
+
+    /// Ends a change of a tenant whose key has this version: the service that wrapped it stays.
+    pub(super) fn settle(&mut self, version: u32, is_held: bool) {
+        let wrapped_by = self.service_of(version).filter(|_| is_held).cloned();
+        self.service = wrapped_by;
+        self.change = None;
+    }
 }
 
 impl StoredChange {
@@ -169,7 +177,7 @@ pub(super) async fn read_book(tx: &PlatformTx, tenant: TenantId) -> Result<Opene
 pub(super) async fn write_book(tx: &PlatformTx, tenant: TenantId, opened: &Opened) -> Result<()> {
     let body = serde_json::to_vec(&opened.book).map_err(|_| damaged())?;
     tx.setting_put(&name(tenant), &body, Some(opened.version)).await?;
-    let mut changing = read_changing(tx).await?;
+    let (mut changing, version) = read_changing(tx).await?;
     let is_known = changing.contains(&tenant);
     let is_changing = opened.book.change.is_some() || opened.book.reseal.is_some();
     if is_known == is_changing {
@@ -180,12 +188,14 @@ pub(super) async fn write_book(tx: &PlatformTx, tenant: TenantId, opened: &Opene
         changing.push(tenant);
     }
     let body = serde_json::to_vec(&changing).map_err(|_| damaged())?;
-    Ok(tx.setting_put(CHANGING, &body, None).await?)
+    Ok(tx.setting_put(CHANGING, &body, Some(version)).await?)
 }
 
-async fn read_changing(tx: &PlatformTx) -> Result<Vec<TenantId>> {
-    let Some(stored) = tx.setting(CHANGING).await? else { return Ok(Vec::new()) };
-    serde_json::from_slice(&stored.body).map_err(|_| damaged())
+/// The tenants, and the version that the list has.
+async fn read_changing(tx: &PlatformTx) -> Result<(Vec<TenantId>, u64)> {
+    let Some(stored) = tx.setting(CHANGING).await? else { return Ok((Vec::new(), 0)) };
+    let tenants = serde_json::from_slice(&stored.body).map_err(|_| damaged())?;
+    Ok((tenants, stored.version))
 }
 
 impl App {
@@ -201,6 +211,8 @@ impl App {
         tenant: TenantId,
         change: impl FnOnce(&mut KeyBook) + Send,
     ) -> Result<()> {
+        // What was read is what is written over: two at once would lose one.
+        let _alone = self.0.key_board.books.lock().await;
         let tx = self.0.store.begin_platform(&self.job(jobs::SECURITY)).await?;
         let mut opened = read_book(&tx, tenant).await?;
         change(&mut opened.book);
@@ -208,9 +220,67 @@ impl App {
         Ok(tx.commit().await?)
     }
 
+    /// Drops what is kept of the key of a tenant whose keys are destroyed: with what its service
+    /// was asked is nobody's to have any more.
+    #[boxed]
+    pub(crate) async fn forget_key_book(&self, tenant: TenantId) -> Result<()> {
+        self.0.key_board.forget_all(tenant);
+        if self.key_book(tenant).await? == KeyBook::default() {
+            return Ok(());
+        }
+        self.change_key_book(tenant, |book| *book = KeyBook::default()).await
+    }
+
     /// Tenants whose change of level is on its way.
     pub(super) async fn keys_changing(&self) -> Result<Vec<TenantId>> {
         let tx = self.0.store.read_platform(&self.job(jobs::SECURITY)).await?;
-        read_changing(&tx).await
+        Ok(read_changing(&tx).await?.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(address: &str) -> StoredService {
+        let settings = ProviderSettings {
+            kind: ProviderKind::Xks,
+            address: address.to_owned(),
+            key: "k".to_owned(),
+            place: None,
+            user: None,
+            credential: None,
+            trust: None,
+        };
+        StoredService::new(settings, 60, "unstated")
+    }
+
+    /// A key of version 5 at one service, on its way to another as version 6.
+    fn on_its_way() -> KeyBook {
+        let change = StoredChange {
+            level: "held".to_owned(),
+            since_micros: 0,
+            version: 6,
+            service: Some(service("https://new")),
+            problem: None,
+        };
+        KeyBook {
+            service: Some(service("https://old")),
+            change: Some(change),
+            ..KeyBook::default()
+        }
+    }
+
+    #[test]
+    fn a_change_that_ends_leaves_the_service_that_wrapped_the_key() {
+        for (version, is_held, expect) in
+            [(5, true, Some("https://old")), (6, true, Some("https://new")), (6, false, None)]
+        {
+            let mut book = on_its_way();
+            book.settle(version, is_held);
+            assert!(book.change.is_none());
+            let left = book.service.as_ref().map(|service| service.address.as_str());
+            assert_eq!(left, expect, "{version} {is_held}");
+        }
     }
 }

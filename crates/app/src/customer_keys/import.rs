@@ -49,10 +49,13 @@ impl App {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
         self.check_key_plan(tenant, KeyLevel::Brought)?;
-        let _turn = self.0.key_board.changes.lock().await;
-        // Seconds of CPU: one at a time, as its turn is held.
-        let made = tokio::task::spawn_blocking(ImportKey::generate);
-        let key = made.await.map_err(stopped)??;
+        let key = {
+            // Seconds of CPU: one at a time, whoever asks.
+            let _alone = self.0.key_board.imports.lock().await;
+            let made = tokio::task::spawn_blocking(ImportKey::generate);
+            made.await.map_err(stopped)??
+        };
+        let _turn = self.0.key_board.turn(tenant).await;
         let dek = self.0.keys.dek(&DekScope::platform(DataClass::Blob))?;
         let sealed = key.seal(&dek, Aad::new(None, DataClass::Blob, SEALED_FOR))?;
         let mut id = [0u8; IMPORT_ID_BYTES];
@@ -83,7 +86,7 @@ impl App {
         let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
         let tenant = context.tenant;
         self.check_key_plan(tenant, KeyLevel::Brought)?;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         let known = self.key_book(tenant).await?.import;
         let known = known.filter(|known| known.id == id && known.ends_at() > context.at);
         let Some(known) = known else {
@@ -119,6 +122,7 @@ impl App {
         }
         let after = json!({"level": KeyLevel::Brought.as_str(), "fingerprint": fingerprint});
         self.record_level(context, &resource, after).await?;
+        self.settle_key_change(tenant).await?;
         let kek = self.0.keys.new_kek(tenant)?;
         self.install_kek(kek, NewAbove::Brought(key)).await?;
         self.0.key_board.forget(tenant);

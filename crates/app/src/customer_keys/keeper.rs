@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{Purpose, RequestId, TenantId};
+use veritwin_domain::{Purpose, RequestId, TenantId, Timestamp};
 use veritwin_keys::{
-    KeyCall, KeyProvider, PROVIDER_TIMEOUT, ProviderAnswer, ProviderError, SecretKey,
+    KeyCall, KeyProvider, PROVIDER_TIMEOUT, ProviderAnswer, ProviderError, SecretKey, WrappedKek,
 };
 use zeroize::Zeroizing;
 
@@ -19,8 +19,8 @@ use crate::job_board::{Job, JobWatch};
 use crate::{App, Error, LiveEvent, Result};
 
 const TURN: Duration = Duration::from_millis(250);
-/// Turns between looks for changes of level that were cut off.
-const CHANGES_TURNS: u32 = 40;
+/// How often is looked for changes of level that were cut off.
+const CHANGES_LOOK: Duration = Duration::from_secs(10);
 /// A key whose time is 0 is asked for anew each time this has passed.
 const SHORTEST: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -41,6 +41,23 @@ pub(super) async fn answer<T>(
 ) -> std::result::Result<T, ProviderError> {
     let late = |_| ProviderError::Unavailable("no answer in time".to_owned());
     tokio::time::timeout(ANSWER_MAX, asked).await.map_err(late)?
+}
+
+/// What a service unwraps. From "destroyed" there is no way back: it has to say so again when it is
+/// asked about the key itself.
+async fn unwrapped(
+    provider: &dyn KeyProvider,
+    call: &KeyCall,
+    wrapped: &[u8],
+) -> std::result::Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let asked = answer(provider.unwrap(call, wrapped)).await;
+    if !matches!(asked, Err(ProviderError::Destroyed)) {
+        return asked;
+    }
+    Err(answer(provider.metadata(call)).await.map_or_else(
+        |error| error,
+        |_| ProviderError::Invalid("it says of one key that it is gone and there".to_owned()),
+    ))
 }
 
 pub(super) fn secret(bytes: &Zeroizing<Vec<u8>>) -> std::result::Result<SecretKey, ProviderError> {
@@ -80,31 +97,49 @@ impl App {
         let (app, watch) = (self.clone(), self.watch_job(Job::Keys));
         self.0.tasks.spawn(async move { app.keep_keys(&watch).await });
         let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_key_changes().await });
+        let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_resealing().await });
     }
 
     async fn keep_keys(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(TURN);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut turns = 0u32;
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
                 _ = interval.tick() => {}
             }
-            for tenant in self.0.keys.lapse() {
+            // Nothing in here waits: what leaves memory does so in time, whoever else is slow.
+            let lapsed = self.0.keys.lapse();
+            for tenant in &lapsed {
                 tracing::warn!(%tenant, "a customer's key service is silent past the key's time");
-                self.wipe_tenant(tenant);
-                self.record_key(tenant, ("failed", "silent")).await;
+                self.wipe_tenant(*tenant);
             }
-            if turns.is_multiple_of(CHANGES_TURNS)
-                && let Err(error) = self.resume_key_changes().await
-            {
-                tracing::warn!(%error, "changes of customers' keys wait");
+            if !lapsed.is_empty() {
+                let app = self.clone();
+                self.0.tasks.spawn(async move {
+                    for tenant in lapsed {
+                        app.record_key(tenant, ("failed", "silent")).await;
+                    }
+                });
             }
-            turns = turns.wrapping_add(1);
             self.ask_due_keys();
             watch.turned();
+        }
+    }
+
+    async fn keep_key_changes(&self) {
+        let mut interval = tokio::time::interval(CHANGES_LOOK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => break,
+                _ = interval.tick() => {}
+            }
+            if let Err(error) = self.resume_key_changes().await {
+                tracing::warn!(%error, "changes of customers' keys wait");
+            }
         }
     }
 
@@ -130,19 +165,21 @@ impl App {
 
     /// Asks a tenant's service for its key, and acts on the answer.
     pub(super) async fn ask_key(&self, tenant: TenantId) {
-        let asked_at = self.clock().monotonic();
-        let asked_for = self.0.keys.wrapped_kek(tenant).ok();
-        let unwrapped = self.unwrap_kek(tenant).await;
-        if self.0.keys.wrapped_kek(tenant).ok() != asked_for {
+        let (asked_at, told_at) = (self.clock().monotonic(), self.clock().now());
+        let Ok(asked) = self.0.keys.wrapped_kek(tenant) else { return };
+        let version = asked.context.version;
+        let unwrapped = self.unwrap_kek(tenant, &asked).await;
+        if self.0.keys.wrapped_kek(tenant).ok().as_ref() != Some(&asked) {
             // Another key, or another service, by now: this answer says nothing of it.
             return;
         }
         match unwrapped {
-            Ok((version, kek, ttl)) => {
+            Ok((kek, ttl)) => {
                 let fresh_until = asked_at.saturating_add(ttl.max(SHORTEST));
                 match self.0.keys.admit(tenant, version, kek, fresh_until) {
                     Ok(was_silent) => {
-                        self.note_answer(tenant, asked_at.saturating_add(ttl.max(SHORTEST) / 2));
+                        let next_ask = asked_at.saturating_add(ttl.max(SHORTEST) / 2);
+                        self.note_answer(tenant, next_ask, told_at);
                         self.replay_withheld(tenant).await;
                         if was_silent {
                             tracing::info!(%tenant, "a customer's key is within reach");
@@ -155,7 +192,7 @@ impl App {
                 }
             }
             Err(Missing::Service(ProviderError::Denied)) => {
-                if let Err(error) = self.0.keys.revoke(tenant) {
+                if let Err(error) = self.0.keys.note_refused(tenant, version) {
                     tracing::error!(%tenant, %error, "a refused key was not noted as revoked");
                     return;
                 }
@@ -165,7 +202,7 @@ impl App {
                 self.record_key(tenant, ("denied", "refused")).await;
             }
             Err(Missing::Service(ProviderError::Destroyed)) => {
-                if let Err(error) = self.0.keys.note_gone(tenant) {
+                if let Err(error) = self.0.keys.note_gone(tenant, version) {
                     tracing::error!(%tenant, %error, "a destroyed key was not noted");
                     return;
                 }
@@ -195,8 +232,9 @@ impl App {
         }
     }
 
-    fn note_answer(&self, tenant: TenantId, next_ask: Duration) {
+    fn note_answer(&self, tenant: TenantId, next_ask: Duration, told_at: Timestamp) {
         if let Some(known) = self.0.key_board.known.lock().get_mut(&tenant) {
+            known.told_at = Some(told_at);
             known.next_ask = next_ask;
             known.tries = 0;
             known.answered_at = Some(self.clock().now());
@@ -214,14 +252,18 @@ impl App {
         known.problem = Some(problem.to_owned());
     }
 
-    /// The service of a tenant, connected as its settings say.
-    async fn key_service(&self, tenant: TenantId) -> Result<(Arc<dyn KeyProvider>, Duration)> {
+    /// The service that wrapped this version of a tenant's KEK, connected as its settings say.
+    async fn key_service(
+        &self,
+        tenant: TenantId,
+        version: u32,
+    ) -> Result<(Arc<dyn KeyProvider>, Duration)> {
         if let Some(known) = self.0.key_board.known.lock().get(&tenant)
+            && known.version == version
             && let Some(provider) = &known.provider
         {
             return Ok((Arc::clone(provider), known.ttl));
         }
-        let version = self.0.keys.status(Some(tenant))?.kek_version;
         let book = self.key_book(tenant).await?;
         let Some(service) = book.service_of(version) else {
             return Err(Error::Internal("a held key has no service".to_owned()));
@@ -236,6 +278,7 @@ impl App {
         let mut all = self.0.key_board.known.lock();
         let known = all.entry(tenant).or_default();
         known.provider = Some(Arc::clone(&provider));
+        known.version = version;
         known.ttl = ttl;
         Ok((provider, ttl))
     }
@@ -243,20 +286,24 @@ impl App {
     async fn unwrap_kek(
         &self,
         tenant: TenantId,
-    ) -> std::result::Result<(u32, SecretKey, Duration), Missing> {
-        let (provider, ttl) = self.key_service(tenant).await.map_err(Missing::Here)?;
-        let kek = self.0.keys.wrapped_kek(tenant).map_err(|error| Missing::Here(error.into()))?;
+        kek: &WrappedKek,
+    ) -> std::result::Result<(SecretKey, Duration), Missing> {
+        let service = self.key_service(tenant, kek.context.version).await;
+        let (provider, ttl) = service.map_err(Missing::Here)?;
         let call = self.key_call(tenant, kek.context.associated_data());
-        let bytes = answer(provider.unwrap(&call, &kek.wrapped));
-        let bytes = bytes.await.map_err(Missing::Service)?;
-        let secret = secret(&bytes).map_err(Missing::Service)?;
-        Ok((kek.context.version, secret, ttl))
+        let bytes = unwrapped(provider.as_ref(), &call, &kek.wrapped).await;
+        let secret = bytes.and_then(|bytes| secret(&bytes)).map_err(Missing::Service)?;
+        Ok((secret, ttl))
     }
 
-    /// What travels with a question: who needed the key last, and why.
+    /// What travels with a question: who needed the key last since the one before, and why. When
+    /// nobody did it is the platform's own work that goes on.
     pub(super) fn key_call(&self, tenant: TenantId, associated_data: Vec<u8>) -> KeyCall {
         let at = self.clock().now();
-        let reason = self.0.key_board.reason(tenant).unwrap_or_else(|| Reason {
+        let told_at = self.0.key_board.known.lock().get(&tenant).and_then(|known| known.told_at);
+        let reason = self.0.key_board.reason(tenant);
+        let reason = reason.filter(|reason| told_at.is_none_or(|told| reason.at >= told));
+        let reason = reason.unwrap_or_else(|| Reason {
             purpose: Purpose::IngestRouting,
             actor: format!("job:{}", jobs::SEGMENTS),
             at,
@@ -310,31 +357,99 @@ impl App {
     /// Takes up changes of level that a stop or an outage cut off.
     async fn resume_key_changes(&self) -> Result<()> {
         for tenant in self.keys_changing().await? {
-            if self.key_book(tenant).await?.change.is_none() {
-                continue;
+            if self.0.stop.is_cancelled() {
+                break;
             }
-            // Whoever asked for it goes on by themselves.
-            let Ok(turn) = self.0.key_board.changes.try_lock() else { return Ok(()) };
-            let done = self.finish_hold(tenant).await;
-            drop(turn);
-            if let Err(error) = done {
+            if let Err(error) = self.resume_key_change(tenant).await {
                 tracing::debug!(%tenant, %error, "a change of a customer's key waits");
-                let problem = error.to_string();
-                let note = move |book: &mut KeyBook| {
-                    if let Some(change) = &mut book.change {
-                        change.problem = Some(problem);
-                    }
-                };
-                self.change_key_book(tenant, note).await?;
             }
         }
         Ok(())
+    }
+
+    async fn resume_key_change(&self, tenant: TenantId) -> Result<()> {
+        // Whoever asked for it goes on by themselves.
+        let Some(_turn) = self.0.key_board.free_turn(tenant) else { return Ok(()) };
+        let Some(change) = self.key_book(tenant).await?.change else { return Ok(()) };
+        let Err(error) = self.finish_hold(tenant).await else { return Ok(()) };
+        let problem = error.to_string();
+        if change.problem.as_ref() != Some(&problem) {
+            let note = move |book: &mut KeyBook| {
+                if let Some(change) = &mut book.change {
+                    change.problem = Some(problem);
+                }
+            };
+            self.change_key_book(tenant, note).await?;
+        }
+        Err(error)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use veritwin_keys::{KeyMetadata, KeyProtection, ProviderKind};
+
     use super::*;
+
+    /// A service that answers each kind of question in one way.
+    #[derive(Debug)]
+    struct Says {
+        unwrap: ProviderError,
+        metadata: std::result::Result<KeyMetadata, ProviderError>,
+    }
+
+    impl KeyProvider for Says {
+        fn kind(&self) -> ProviderKind {
+            ProviderKind::Xks
+        }
+
+        fn wrap<'a>(&'a self, _: &'a KeyCall, _: &'a [u8]) -> ProviderAnswer<'a, Vec<u8>> {
+            Box::pin(async { Err(ProviderError::Denied) })
+        }
+
+        fn unwrap<'a>(
+            &'a self,
+            _: &'a KeyCall,
+            _: &'a [u8],
+        ) -> ProviderAnswer<'a, Zeroizing<Vec<u8>>> {
+            Box::pin(async { Err(self.unwrap.clone()) })
+        }
+
+        fn metadata<'a>(&'a self, _: &'a KeyCall) -> ProviderAnswer<'a, KeyMetadata> {
+            Box::pin(async { self.metadata.clone() })
+        }
+
+        fn health<'a>(&'a self, _: &'a KeyCall) -> ProviderAnswer<'a, ()> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_destroyed_when_its_service_says_so_twice() {
+        let call = KeyCall {
+            tenant: TenantId::from_bytes([1; 16]),
+            purpose: Purpose::IngestRouting,
+            actor: "job:segments".to_owned(),
+            request: RequestId::from_bytes([2; 16]),
+            associated_data: Vec::new(),
+        };
+        let there = KeyMetadata {
+            key: "k".to_owned(),
+            spec: "AES_256".to_owned(),
+            enabled: true,
+            protection: KeyProtection::Unstated,
+        };
+        let away = || ProviderError::Unavailable("late".to_owned());
+        let ask = async |unwrap: ProviderError, metadata| {
+            let says = Says { unwrap, metadata };
+            unwrapped(&says, &call, b"wrapped").await.expect_err("no key")
+        };
+        let destroyed = || ProviderError::Destroyed;
+        assert_eq!(ask(destroyed(), Err(destroyed())).await, ProviderError::Destroyed);
+        assert!(matches!(ask(destroyed(), Ok(there)).await, ProviderError::Invalid(_)));
+        assert_eq!(ask(destroyed(), Err(away())).await, away());
+        assert_eq!(ask(ProviderError::Denied, Err(destroyed())).await, ProviderError::Denied);
+    }
 
     #[test]
     fn silence_is_asked_again_ever_less_often_up_to_a_bound() {

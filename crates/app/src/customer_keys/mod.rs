@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use veritwin_access::Action;
 use veritwin_domain::{ActorKind, OpContext, PlatformContext, Purpose, TenantId, Timestamp};
 use veritwin_keys::{KeyProvider, ProviderConnector};
@@ -36,11 +36,15 @@ const ASKED_AT_ONCE_MAX: usize = 32;
 struct Known {
     /// None until its settings were read.
     provider: Option<Arc<dyn KeyProvider>>,
+    /// The version of the tenant's KEK that this service wrapped.
+    version: u32,
     ttl: Duration,
     /// On the monotonic clock.
     next_ask: Duration,
     tries: u32,
     answered_at: Option<Timestamp>,
+    /// When it was asked what it answered last: who needed the key before was told then.
+    told_at: Option<Timestamp>,
     problem: Option<String>,
 }
 
@@ -65,8 +69,12 @@ pub(crate) struct KeyBoard {
     unreplayed: Mutex<HashSet<TenantId>>,
     /// Those of them of which it is being carried out; gone again where it was refused.
     replaying: Mutex<HashSet<TenantId>>,
-    /// Taken to change what stands above a tenant's keys.
-    changes: tokio::sync::Mutex<()>,
+    /// Of each tenant, taken to change what stands above its keys.
+    changes: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Taken to make the key pair of an import.
+    imports: tokio::sync::Mutex<()>,
+    /// Taken to write what is kept of a tenant's key.
+    books: tokio::sync::Mutex<()>,
 }
 
 impl KeyBoard {
@@ -79,8 +87,24 @@ impl KeyBoard {
             turns: Arc::new(Semaphore::new(ASKED_AT_ONCE_MAX)),
             unreplayed: Mutex::default(),
             replaying: Mutex::default(),
-            changes: tokio::sync::Mutex::new(()),
+            changes: Mutex::default(),
+            imports: tokio::sync::Mutex::new(()),
+            books: tokio::sync::Mutex::new(()),
         }
+    }
+
+    fn changes_of(&self, tenant: TenantId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.changes.lock().entry(tenant).or_default())
+    }
+
+    /// The turn to change what stands above a tenant's keys.
+    async fn turn(&self, tenant: TenantId) -> OwnedMutexGuard<()> {
+        self.changes_of(tenant).lock_owned().await
+    }
+
+    /// The same, if nobody has it.
+    fn free_turn(&self, tenant: TenantId) -> Option<OwnedMutexGuard<()>> {
+        self.changes_of(tenant).try_lock_owned().ok()
     }
 
     /// Nothing of the tenant is shown until a destruction was carried out again.
@@ -97,6 +121,13 @@ impl KeyBoard {
     fn forget(&self, tenant: TenantId) {
         self.known.lock().remove(&tenant);
     }
+
+    /// The tenant needs no key any more.
+    fn forget_all(&self, tenant: TenantId) {
+        self.forget(tenant);
+        self.reasons.lock().remove(&tenant);
+        self.changes.lock().remove(&tenant);
+    }
 }
 
 /// What is done of a tenant whose key is out of reach: writing goes on, and so does what is not
@@ -110,17 +141,23 @@ const fn needs_key(action: Action) -> bool {
             | Action::DevicePresence
             | Action::DeviceSpeakFor
     );
+    // What waits on its way out is the tenant's content too, and so is how it is read.
+    let is_passed_on = matches!(
+        action,
+        Action::RouteRead | Action::RouteWrite | Action::DecoderRead | Action::DecoderWrite
+    );
     !is_writing
-        && matches!(
-            action.kind(),
-            Kind::Telemetry
-                | Kind::Device
-                | Kind::Alert
-                | Kind::Rule
-                | Kind::Twin
-                | Kind::Ledger
-                | Kind::Incident
-        )
+        && (is_passed_on
+            || matches!(
+                action.kind(),
+                Kind::Telemetry
+                    | Kind::Device
+                    | Kind::Alert
+                    | Kind::Rule
+                    | Kind::Twin
+                    | Kind::Ledger
+                    | Kind::Incident
+            ))
 }
 
 impl App {
@@ -163,7 +200,9 @@ mod tests {
 
     #[test]
     fn reading_needs_the_key_and_writing_does_not() {
-        for action in [Action::TelemetryRead, Action::DeviceList, Action::AlertRead] {
+        for action in
+            [Action::TelemetryRead, Action::DeviceList, Action::AlertRead, Action::RouteRead]
+        {
             assert!(needs_key(action), "{action}");
         }
         for action in [Action::TelemetryWrite, Action::KeyManage, Action::SessionRead] {

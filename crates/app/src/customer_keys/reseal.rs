@@ -8,7 +8,7 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, TenantId, Timestamp};
-use veritwin_keys::{DataClass, DekId, DestructionMethod, KeyError};
+use veritwin_keys::{DataClass, DekId, DestructionMethod};
 
 use super::book::{KeyBook, StoredReseal};
 use crate::change::Change;
@@ -27,7 +27,7 @@ impl App {
         let tenant = context.tenant;
         self.0.keys.check(tenant)?;
         self.rotate_keys(context).await?;
-        let _turn = self.0.key_board.changes.lock().await;
+        let _turn = self.0.key_board.turn(tenant).await;
         // One that is on its way goes on under its name: what it has retired is its to destroy.
         let act = match self.key_book(tenant).await?.reseal {
             Some(known) => known.act,
@@ -61,9 +61,19 @@ impl App {
                 () = self.0.stop.cancelled() => break,
                 _ = interval.tick() => {}
             }
-            let Ok(tenants) = self.keys_changing().await else { continue };
-            for tenant in tenants {
-                if let Err(error) = self.reseal_one(tenant).await {
+            while self.reseal_some().await {}
+        }
+    }
+
+    /// One key of each tenant that seals anew, so that nobody waits for all of another's; whether
+    /// it goes on.
+    async fn reseal_some(&self) -> bool {
+        let Ok(tenants) = self.keys_changing().await else { return false };
+        let mut goes_on = false;
+        for tenant in tenants {
+            match self.reseal_one(tenant).await {
+                Ok(is_left) => goes_on |= is_left,
+                Err(error) => {
                     tracing::debug!(%tenant, %error, "sealing readings anew waits");
                     if let Err(error) = self.note_reseal(tenant, error.to_string()).await {
                         tracing::debug!(%tenant, %error, "why it waits was not noted");
@@ -71,6 +81,7 @@ impl App {
                 }
             }
         }
+        goes_on && !self.0.stop.is_cancelled()
     }
 
     async fn note_reseal(&self, tenant: TenantId, problem: String) -> Result<()> {
@@ -86,44 +97,50 @@ impl App {
         .await
     }
 
-    /// One key after the other, until nothing is left or the platform stops.
-    async fn reseal_one(&self, tenant: TenantId) -> Result<()> {
-        let Some(reseal) = self.key_book(tenant).await?.reseal else { return Ok(()) };
+    /// Seals anew what one key sealed; whether more is left.
+    async fn reseal_one(&self, tenant: TenantId) -> Result<bool> {
+        let Some(reseal) = self.key_book(tenant).await?.reseal else { return Ok(false) };
         let damaged = || Error::Internal("what is stored of sealing anew is damaged".to_owned());
         let mut act = [0u8; ACT_BYTES];
         hex::decode_to_slice(&reseal.act, &mut act).map_err(|_| damaged())?;
         let before = reseal.since();
-        if let Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) =
-            self.0.keys.check(tenant)
-        {
-            return self.end_reseal(tenant, before).await;
+        if self.is_tenant_destroyed(tenant) {
+            self.end_reseal(tenant, before).await?;
+            return Ok(false);
         }
-        while !self.0.stop.is_cancelled() {
-            let left = self.0.engine.reseal_step(tenant, act, before).await?;
-            if left == 0 {
-                let old = self.0.keys.retired_by(act);
-                let old: Vec<DekId> = old.iter().map(|one| one.id).collect();
-                if !old.is_empty() {
-                    let method = DestructionMethod::RewrittenThenKeyDestroyed;
-                    let keys = self.0.keys.clone();
-                    let destroyed =
-                        tokio::task::spawn_blocking(move || keys.destroy(&old, method)).await;
-                    let stopped = |_| Error::Internal("destroying old keys stopped".to_owned());
-                    destroyed.map_err(stopped)??;
-                }
-                return self.end_reseal(tenant, before).await;
+        if self.0.stop.is_cancelled() {
+            return Ok(false);
+        }
+        self.0.keys.check(tenant)?;
+        let left = self.0.engine.reseal_step(tenant, act, before).await?;
+        if left == 0 {
+            self.destroy_resealed(act).await?;
+            self.end_reseal(tenant, before).await?;
+            return Ok(false);
+        }
+        // The key of this step is done.
+        let left = (left - 1) as u64;
+        let note = move |book: &mut KeyBook| {
+            if let Some(known) = book.reseal.as_mut().filter(|known| known.since() == before) {
+                known.left = left;
+                known.total = known.total.max(left);
+                known.problem = None;
             }
-            // The key of this step is done.
-            let left = (left - 1) as u64;
-            let note = move |book: &mut KeyBook| {
-                if let Some(known) = book.reseal.as_mut().filter(|known| known.since() == before) {
-                    known.left = left;
-                    known.total = known.total.max(left);
-                    known.problem = None;
-                }
-            };
-            self.change_key_book(tenant, note).await?;
+        };
+        self.change_key_book(tenant, note).await?;
+        Ok(true)
+    }
+
+    /// Destroys the old keys that an act has retired.
+    async fn destroy_resealed(&self, act: [u8; ACT_BYTES]) -> Result<()> {
+        let old: Vec<DekId> = self.0.keys.retired_by(act).iter().map(|one| one.id).collect();
+        if old.is_empty() {
+            return Ok(());
         }
+        let keys = self.0.keys.clone();
+        let method = DestructionMethod::RewrittenThenKeyDestroyed;
+        let destroyed = tokio::task::spawn_blocking(move || keys.destroy(&old, method)).await;
+        destroyed.map_err(|_| Error::Internal("destroying old keys stopped".to_owned()))??;
         Ok(())
     }
 

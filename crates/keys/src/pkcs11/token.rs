@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use veritwin_domain::Rng;
@@ -14,6 +15,31 @@ use crate::GcmSealed;
 
 /// Most questions that wait for one token; more are refused at once.
 pub const PKCS11_WAITING_MAX: usize = 32;
+
+/// Most threads of tokens. One whose module hangs does not end, and more must not come of it.
+pub const PKCS11_THREADS_MAX: usize = 256;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread that counts until this is dropped.
+struct Thread(&'static AtomicUsize);
+
+impl Thread {
+    fn count(all: &'static AtomicUsize) -> Result<Self, Pkcs11Error> {
+        let before = all.fetch_add(1, Ordering::AcqRel);
+        let counted = Self(all);
+        if before >= PKCS11_THREADS_MAX {
+            return Err(Pkcs11Error::Unavailable("limit pkcs11_threads_max exceeded".to_owned()));
+        }
+        Ok(counted)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// What is done with an answer. It is called once, on the token's thread.
 pub type Pkcs11Answer<T> = Box<dyn FnOnce(Result<T, Pkcs11Error>) + Send>;
@@ -53,10 +79,13 @@ impl Pkcs11Token {
         check_label("token", &place.token)?;
         let shown = format!("{} in {}", place.token, place.module.display()).into();
         let (jobs, queue) = sync_channel(PKCS11_WAITING_MAX);
-        let worker = Worker::new(place, rng);
+        let (worker, counted) = (Worker::new(place, rng), Thread::count(&THREADS)?);
         std::thread::Builder::new()
             .name("pkcs11".to_owned())
-            .spawn(move || serve(worker, &queue))
+            .spawn(move || {
+                serve(worker, &queue);
+                drop(counted);
+            })
             .map_err(|error| Pkcs11Error::Unavailable(format!("no thread: {error}")))?;
         Ok(Self { jobs, shown })
     }
@@ -184,5 +213,15 @@ mod tests {
         for label in ["", long.as_str()] {
             assert!(matches!(described("/nowhere", label), Err(Pkcs11Error::Invalid(_))));
         }
+    }
+
+    #[test]
+    fn a_thread_counts_until_it_ends() {
+        static ALL: AtomicUsize = AtomicUsize::new(PKCS11_THREADS_MAX - 1);
+        let last = Thread::count(&ALL).expect("room for one");
+        assert!(matches!(Thread::count(&ALL), Err(Pkcs11Error::Unavailable(_))));
+        drop(last);
+        assert!(Thread::count(&ALL).is_ok());
+        assert_eq!(ALL.load(Ordering::Acquire), PKCS11_THREADS_MAX - 1);
     }
 }

@@ -2,6 +2,7 @@
 //! and dropped after a failure of the device. A PIN that was refused is not tried again, since a
 //! token counts wrong ones and locks itself.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use cryptoki::error::{Error, RvError};
@@ -60,7 +61,7 @@ impl Worker {
         let session = loaded.context.open_rw_session(slot).map_err(said)?;
         let pin = AuthPin::new(self.place.pin.expose().as_str().into());
         match session.login(UserType::User, Some(&pin)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => held.came_in(),
             Err(error) => return Err(classify(&error)),
         }
         Ok(Open { session, slot, held })
@@ -114,10 +115,19 @@ impl Worker {
         work: impl Fn(&Session, ObjectHandle, &dyn Rng) -> Result<T, Pkcs11Error>,
     ) -> Result<T, Pkcs11Error> {
         let rng = Arc::clone(&self.rng);
-        self.with_session(|open| {
-            let key = find(&open.session, label)?.ok_or(Pkcs11Error::NoKey)?;
-            work(&open.session, key, rng.as_ref())
-        })
+        let is_there = Cell::new(false);
+        let done = self.with_session(|open| {
+            let found = find(&open.session, label)?;
+            is_there.set(found.is_some());
+            work(&open.session, found.ok_or(Pkcs11Error::NoKey)?, rng.as_ref())
+        });
+        match done {
+            // The handle is what is not taken: the key was found under its label a moment ago.
+            Err(Pkcs11Error::NoKey) if is_there.get() => {
+                Err(Pkcs11Error::Unavailable("it does not take the key's handle".to_owned()))
+            }
+            done => done,
+        }
     }
 
     pub(super) fn describe(&mut self, label: &str) -> Result<Pkcs11KeyFacts, Pkcs11Error> {

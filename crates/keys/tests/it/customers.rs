@@ -129,7 +129,14 @@ fn a_refused_or_destroyed_key_stays_so_until_somebody_acts() {
     service.restore(tenant(1)).unwrap();
     assert_eq!(service.held_tenants(), [tenant(1)]);
     assert!(matches!(opened(&service, &text), Err(KeyError::Silent(_))));
-    service.note_gone(tenant(1)).unwrap();
+    // What was asked about another version says nothing of this one.
+    assert!(matches!(service.note_gone(tenant(1), 1), Err(KeyError::Replaced(_))));
+    assert!(matches!(service.note_refused(tenant(1), 3), Err(KeyError::Replaced(_))));
+    assert_eq!(service.held_tenants(), [tenant(1)]);
+    service.note_refused(tenant(1), 2).unwrap();
+    assert!(matches!(service.check(tenant(1)), Err(KeyError::Revoked { .. })));
+    service.restore(tenant(1)).unwrap();
+    service.note_gone(tenant(1), 2).unwrap();
     service.note_certificate(tenant(1), "certificate-7").unwrap();
     drop(service);
     let service = fixture.open();

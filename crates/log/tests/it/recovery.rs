@@ -141,3 +141,22 @@ async fn what_a_retired_key_sealed_stands_before_the_mark() {
     assert_eq!(entries[0].record, Record::Unreadable(Unreadable::KeyDestroyed));
     assert_eq!((&**entries[1], &**entries[2]), (&entry(2, 1), &entry(1, 2)));
 }
+
+#[tokio::test]
+async fn nobody_waits_for_what_a_destroyed_key_sealed() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    log.append(vec![entry(1, 0)]).await.unwrap();
+    silenced(&fixture, 1);
+    log.append(vec![entry(1, 1)]).await.unwrap();
+    let version = fixture.keys.wrapped_kek(tenant(1)).unwrap().context.version;
+    fixture.keys.note_gone(tenant(1), version).unwrap();
+    log.forget_recent();
+    let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
+    let entries: Vec<_> = batches.iter().flat_map(|batch| &batch.entries).collect();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        assert_eq!(entry.record, Record::Unreadable(Unreadable::KeyDestroyed));
+    }
+    assert!(log.append(vec![entry(1, 2)]).await.is_err());
+}

@@ -148,6 +148,16 @@ pub(super) fn connect(
     }))
 }
 
+/// What KMS's error means for a key of this name. An alias can be given to the key again: only what
+/// is asked for by its own id is gone for ever.
+fn refused_of(key: &str, reply: &Reply) -> ProviderError {
+    let is_alias = key.starts_with("alias/") || key.contains(":alias/");
+    match refused(reply) {
+        ProviderError::Destroyed if is_alias => ProviderError::Denied,
+        error => error,
+    }
+}
+
 /// What KMS's error means. A name that is not known counts for nothing.
 fn refused(reply: &Reply) -> ProviderError {
     let header = reply.headers.get(ERROR_HEADER).and_then(|value| value.to_str().ok());
@@ -223,7 +233,7 @@ impl AwsKms {
         };
         let reply = self.service.send(call, outgoing).await?;
         if reply.status != 200 {
-            return Err(refused(&reply));
+            return Err(refused_of(&self.key, &reply));
         }
         // The parser's own message could quote what it read.
         serde_json::from_slice(&reply.body).map_err(|_| invalid("its answer is not of KMS"))
@@ -318,6 +328,15 @@ mod tests {
             refused(&Reply { status, headers: HeaderMap::new(), body })
         };
         assert_eq!(said(400, "NotFoundException"), ProviderError::Destroyed);
+        let gone = |key: &str| {
+            let body = r#"{"__type": "NotFoundException"}"#.into();
+            refused_of(key, &Reply { status: 400, headers: HeaderMap::new(), body })
+        };
+        let arn = "arn:aws:kms:eu-central-1:111122223333";
+        assert_eq!(gone(&format!("{arn}:key/1234abcd")), ProviderError::Destroyed);
+        for alias in ["alias/mine".to_owned(), format!("{arn}:alias/mine")] {
+            assert_eq!(gone(&alias), ProviderError::Denied, "{alias}");
+        }
         for denied in ["com.amazonaws.kms#DisabledException", "AccessDeniedException"] {
             assert_eq!(said(400, denied), ProviderError::Denied, "{denied}");
         }

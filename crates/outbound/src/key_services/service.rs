@@ -221,11 +221,7 @@ mod tests {
         for status in [408, 429, 500, 503, 599] {
             assert!(matches!(by_status(status), ProviderError::Unavailable(_)), "{status}");
         }
-        assert_eq!(
-            (by_status(401), by_status(403)),
-            (ProviderError::Denied, ProviderError::Denied)
-        );
-        for status in [200, 204, 400, 404, 410] {
+        for status in [200, 204, 400, 401, 403, 404, 410] {
             assert!(matches!(by_status(status), ProviderError::Invalid(_)), "{status}");
         }
     }

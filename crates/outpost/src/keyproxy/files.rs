@@ -1,7 +1,7 @@
 //! The key proxy's files: written whole under another name, made durable, then renamed, and
 //! readable by their owner alone.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -10,6 +10,8 @@ use super::KeyProxyError;
 
 /// Largest file of the proxy that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+const SERVE_LOCK: &str = "serve.lock";
 
 /// Makes the directory, for its owner only.
 pub(super) fn make_directory(path: &Path) -> Result<(), KeyProxyError> {
@@ -55,4 +57,20 @@ pub(super) fn lock(directory: &Path) -> Result<File, KeyProxyError> {
     let file = File::open(directory).map_err(KeyProxyError::io(directory.display()))?;
     file.lock().map_err(KeyProxyError::io(directory.display()))?;
     Ok(file)
+}
+
+/// Whoever answers from a directory and writes its record does so alone until this is dropped.
+pub(super) fn lock_to_serve(directory: &Path) -> Result<File, KeyProxyError> {
+    let path = directory.join(SERVE_LOCK);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(KeyProxyError::io(path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let detail = format!("a key proxy runs in {} already", directory.display());
+            Err(KeyProxyError::Configuration(detail))
+        }
+        Err(TryLockError::Error(error)) => Err(KeyProxyError::io(path.display())(error)),
+    }
 }

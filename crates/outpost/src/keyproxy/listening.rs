@@ -12,9 +12,10 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use veritwin_domain::AddressList;
 
 use super::routes::Peer;
 
@@ -22,6 +23,8 @@ use super::routes::Peer;
 pub const KEYPROXY_CONNECTIONS_MAX: usize = 256;
 /// Most of them from one address.
 const ADDRESS_CONNECTIONS_MAX: usize = KEYPROXY_CONNECTIONS_MAX / 2;
+/// Most of them from outside the networks that are answered, so that those find room.
+const STRANGERS_MAX: usize = KEYPROXY_CONNECTIONS_MAX / 4;
 /// Most requests at once on one connection.
 const STREAMS_MAX: u32 = 32;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,16 +68,36 @@ impl Drop for Counted {
     }
 }
 
+/// Room for connections from outside the networks that are answered.
+struct Strangers {
+    networks: AddressList,
+    room: Arc<Semaphore>,
+}
+
+impl Strangers {
+    fn new(networks: AddressList) -> Self {
+        Self { networks, room: Arc::new(Semaphore::new(STRANGERS_MAX)) }
+    }
+
+    /// A place of theirs, which whoever is answered does not need; an error when there is none.
+    fn admit(&self, address: IpAddr) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        if self.networks.is_empty() || self.networks.contains(address) {
+            return Ok(None);
+        }
+        Arc::clone(&self.room).try_acquire_owned().map(Some)
+    }
+}
+
 /// Accepts connections, for ever.
 pub(super) async fn accept_all(
-    listener: TcpListener,
+    (listener, networks): (TcpListener, AddressList),
     acceptor: TlsAcceptor,
     routes: Router,
     stopped: watch::Receiver<bool>,
     connections: &mut JoinSet<()>,
 ) {
     let room = Arc::new(Semaphore::new(KEYPROXY_CONNECTIONS_MAX));
-    let addresses = Addresses::default();
+    let (addresses, strangers) = (Addresses::default(), Strangers::new(networks));
     loop {
         while connections.try_join_next().is_some() {}
         // The semaphore is never closed.
@@ -88,7 +111,8 @@ pub(super) async fn accept_all(
             }
         };
         let address = peer.ip().to_canonical();
-        let Some(counted) = addresses.count(address) else {
+        let (Some(counted), Ok(stranger)) = (addresses.count(address), strangers.admit(address))
+        else {
             tracing::debug!("an address has as many connections as it may");
             continue;
         };
@@ -101,7 +125,7 @@ pub(super) async fn accept_all(
                 Ok(Err(error)) => tracing::debug!(%address, %error, "a connection ended"),
                 Err(_) => tracing::debug!(%address, "a connection was open for too long"),
             }
-            drop((permit, counted));
+            drop((permit, counted, stranger));
         });
     }
 }
@@ -148,5 +172,20 @@ mod tests {
         assert!(addresses.count(other).is_some());
         drop(held);
         assert!(addresses.0.lock().is_empty(), "nothing is remembered of who is gone");
+    }
+
+    #[test]
+    fn whoever_is_not_answered_leaves_room_for_the_others() {
+        let networks = AddressList::parse(&["192.0.2.1"]).expect("a list");
+        let strangers = Strangers::new(networks);
+        let [one, other] = [[192u8, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+        let held: Vec<_> =
+            (0..STRANGERS_MAX).map(|_| strangers.admit(other).expect("room")).collect();
+        assert!(strangers.admit(other).is_err());
+        assert!(strangers.admit(one).is_ok_and(|place| place.is_none()));
+        drop(held);
+        assert!(strangers.admit(other).is_ok());
+        let everybody = Strangers::new(AddressList::default());
+        assert!(everybody.admit(other).is_ok_and(|place| place.is_none()));
     }
 }

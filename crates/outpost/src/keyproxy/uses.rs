@@ -92,6 +92,12 @@ fn closed(directory: &Path) -> Result<Vec<PathBuf>, KeyProxyError> {
     Ok(found)
 }
 
+/// The number of a closed file.
+fn number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("use.")?.strip_suffix(".log")?.parse().ok()
+}
+
 /// The last whole line of a file and where it ends.
 fn tail(file: &mut File) -> std::io::Result<(Option<Vec<u8>>, u64)> {
     let length = file.metadata()?.len();
@@ -175,9 +181,11 @@ impl Uses {
     }
 
     fn begin_next(&self, open: &mut Open) -> std::io::Result<()> {
-        let count = closed(&self.directory).map_err(std::io::Error::other)?.len();
+        // Behind the last one, also where older ones were moved away: none is ever written over.
+        let closed = closed(&self.directory).map_err(std::io::Error::other)?;
+        let last = closed.last().and_then(|path| number(path)).unwrap_or(0);
         let path = self.directory.join(USE_FILE);
-        std::fs::rename(&path, self.directory.join(format!("use.{:08}.log", count + 1)))?;
+        std::fs::rename(&path, self.directory.join(format!("use.{:08}.log", last + 1)))?;
         open.file = open_file(&path)?;
         open.bytes = 0;
         sync_directory(&self.directory)
@@ -280,5 +288,26 @@ mod tests {
         uses.append(one("ok")).expect("kept");
         let summary = verify(place.path()).expect("read");
         assert_eq!((summary.uses, summary.broken_at), (3, None));
+    }
+
+    #[test]
+    fn no_file_is_written_over_when_older_ones_were_moved_away() {
+        let place = tempfile::tempdir().expect("folder");
+        let uses = Uses::open(place.path(), 1).expect("opened");
+        for _ in 0..4 {
+            uses.append(one("ok")).expect("kept");
+        }
+        let path = |number: u64| place.path().join(format!("use.{number:08}.log"));
+        let third = std::fs::read(path(3)).expect("three are closed");
+        for number in [1, 2] {
+            std::fs::remove_file(path(number)).expect("moved away");
+        }
+        for _ in 0..3 {
+            uses.append(one("ok")).expect("kept");
+        }
+        assert_eq!(std::fs::read(path(3)).expect("still there"), third);
+        let numbers: Vec<_> =
+            closed(place.path()).expect("files").iter().map(|it| number(it)).collect();
+        assert_eq!(numbers, [Some(3), Some(4), Some(5), Some(6)]);
     }
 }

@@ -201,8 +201,11 @@ async fn a_key_wraps_unwraps_and_says_what_it_is() {
     }
     assert_eq!(first["tenant"], tenant(1).to_string());
     assert_eq!(first["request"], RequestId::from_bytes([9; 16]).to_string());
-    // After a start it goes on with the same key and the same record.
+    // After a start it goes on with the same key and the same record, and nobody beside it.
     let running = world.start().await;
+    let second = KeyProxy::bind(world.config.clone(), world.clock.clone(), Arc::clone(&world.rng));
+    let error = second.await.expect_err("two would write one record").to_string();
+    assert!(error.contains("already"), "{error}");
     assert_eq!(&**world.key(&running).unwrap(&call(1), &wrapped).await.unwrap(), KEK);
     running.stop().await;
     let summary = verify_uses(&world.config.directory).unwrap();

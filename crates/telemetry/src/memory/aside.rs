@@ -32,7 +32,15 @@ impl Memory {
         is_unread && stored.is_some_and(|entry| entry.latest.is_some())
     }
 
-    /// The entries of a tenant before this position were read.
+    /// Whether nothing of a tenant is left in the log before a position. It is again once the
+    /// tenant was set aside, or a flush of what was read from there failed.
+    pub(crate) fn is_read_to(&self, tenant: TenantId, position: u64) -> bool {
+        let table = self.tenants.get(&tenant);
+        table.is_some_and(|table| table.unread_position.is_none_or(|unread| unread >= position))
+    }
+
+    /// The entries of a tenant before this position were read, all of them: see
+    /// [`Self::is_read_to`].
     pub(crate) fn read_up_to(&mut self, tenant: TenantId, position: u64) {
         if let Some(table) = self.tenants.get_mut(&tenant) {
             table.unread_position = table.unread_position.map(|unread| unread.max(position));
@@ -79,5 +87,66 @@ impl Memory {
         let positions = [table.unread_position, first_position];
         table.unread_position = positions.into_iter().flatten().min();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use veritwin_domain::{CredentialId, DeviceBatch, DeviceId, Key, Quality, Reading, Timestamp};
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    fn batch(value: i64) -> DeviceBatch {
+        let reading = Reading {
+            key: Key::new("n").expect("a key"),
+            at: Timestamp::from_micros(value),
+            value: Value::Integer(value),
+            quality: Quality::Good,
+        };
+        DeviceBatch {
+            tenant: TenantId::from_bytes([1; 16]),
+            device: DeviceId::from_bytes([2; 16]),
+            credential: CredentialId::from_bytes([3; 16]),
+            received_at: Timestamp::EPOCH,
+            readings: vec![reading],
+        }
+    }
+
+    /// A tenant of which entries 0 and 1 were left in the log, and 0 was read again.
+    fn half_read() -> (Memory, TenantId) {
+        let mut memory = Memory::new(Arc::new(Catalog::default()));
+        let tenant = batch(0).tenant;
+        memory.set_aside(tenant);
+        memory.leave_in_log(tenant, 0);
+        memory.leave_in_log(tenant, 1);
+        assert_eq!(memory.left_in_log(), [(tenant, 0)]);
+        memory.apply_late(0, &batch(1), Duration::ZERO);
+        memory.read_up_to(tenant, 1);
+        assert_eq!(memory.left_in_log(), [(tenant, 1)]);
+        assert!(memory.is_read_to(tenant, 1));
+        (memory, tenant)
+    }
+
+    #[test]
+    fn what_was_read_and_wiped_again_is_still_to_be_read() {
+        let (mut memory, tenant) = half_read();
+        memory.set_aside(tenant);
+        assert!(!memory.is_read_to(tenant, 1), "whoever was reading begins again");
+        assert_eq!(memory.left_in_log(), [(tenant, 0)]);
+    }
+
+    #[test]
+    fn what_was_read_and_could_not_be_flushed_is_still_to_be_read() {
+        let (mut memory, tenant) = half_read();
+        let frozen = memory.freeze(|_| false);
+        assert_eq!((frozen.tenants.len(), frozen.end_position), (1, 1));
+        assert!(memory.is_read_to(tenant, 1));
+        memory.thaw(&frozen, Duration::ZERO);
+        assert!(!memory.is_read_to(tenant, 1));
+        assert_eq!(memory.left_in_log(), [(tenant, 0)]);
     }
 }
