@@ -310,6 +310,8 @@ define_actions! {
     SystemMaintain = "system.maintain" on Platform;
     /// Read version, certificates, listeners and stores.
     SystemRead = "system.read" on System;
+    /// Take readings away as a file.
+    TelemetryExport = "telemetry.export" on Telemetry;
     /// Flush, compact and expire telemetry.
     TelemetryMaintain = "telemetry.maintain" on Telemetry;
     /// Read series declared non-personal.

@@ -6,8 +6,8 @@ use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
     Declaration, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, GrantId, GroupId,
-    HoldId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role,
-    RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId,
+    HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId,
+    Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId,
     StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
@@ -47,7 +47,7 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
-    DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId IncidentId
+    DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId ImportId IncidentId
     LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId RouteMessageId
     RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId
     UserId WorkspaceId

@@ -79,6 +79,7 @@ function aboutThings(): Record<string, string> {
     'credential.update': i18n.t('Disable credentials, or say until when they count'),
     'telemetry.read': i18n.t('Read values and history'),
     'telemetry.read_personal': i18n.t('Read personal or undeclared series'),
+    'telemetry.export': i18n.t('Export values'),
     'telemetry.write': i18n.t('Write values in bulk'),
     'stream.read': i18n.t('See what is declared of streams'),
     'stream.declare': i18n.t('Declare streams and make rules for them'),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use veritwin_domain::{
-    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, OpContext, PackageId,
+    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, ImportId, OpContext, PackageId,
     ProvisionProfileId,
 };
 use veritwin_metastore::{
@@ -17,6 +17,7 @@ use crate::authorities::{Landing, StoredAuthority};
 use crate::calls::withdrawn;
 use crate::device_profiles::StoredDeviceProfile;
 use crate::edges::revoked;
+use crate::imports::cancelled;
 use crate::model::{DeviceProfileInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::{App, Result};
@@ -63,7 +64,7 @@ impl App {
         Ok(())
     }
 
-    /// Finds or makes a call, a key of an edge and a package.
+    /// Finds or makes a call, a key of an edge, a package and an import.
     pub(super) async fn probe_sent(
         &self,
         context: &OpContext,
@@ -95,7 +96,16 @@ impl App {
                 made.id
             }
         };
+        let import = match tx.imports().await?.first() {
+            Some(known) => known.id,
+            None => {
+                let made = cancelled(ImportId::generate(context.at, self.rng()), context.at)?;
+                tx.import_create(&made, "probe").await?;
+                made.id
+            }
+        };
         tx.commit().await?;
+        things.insert("import", import.to_string());
         things.insert("call", call.to_string());
         things.insert("edge_key", edge_key.to_string());
         things.insert("package", package.to_string());

@@ -32,7 +32,7 @@ fn purpose(path: &str) -> Purpose {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
-        "devices" | "device-profiles" | "packages" | "telemetry" | "ws" | "route-counts"
+        "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws" | "route-counts"
         | "route-destinations" | "route-messages" | "route-rules" => Purpose::IngestRouting,
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
         | "support" | "support-tickets" | "support-grants" | "support-desk" => {
