@@ -9,6 +9,8 @@ mod doctor;
 mod edge;
 mod ledger;
 mod operations;
+mod readings;
+mod remote;
 mod replay;
 mod review;
 mod serve;
@@ -94,6 +96,9 @@ enum Command {
     /// Sends recorded readings through MQTT over TLS.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArguments),
+    /// Brings readings with their own times in from files, or takes readings away as a file.
+    #[command(subcommand, after_help = readings::EXAMPLES)]
+    Readings(readings::ReadingsCommand),
     /// Backs a platform up while it runs, or its keyring.
     #[command(after_help = "Examples:\n  veritwin backup /backups/monday\n  \
                             veritwin backup --keyring /keyring-backups")]
@@ -274,6 +279,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Ledger(command) => ledger::run(command),
         Command::Import(arguments) => commands::import(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Readings(command) => readings::run(&command),
         Command::Backup(arguments) => operations::backup(&arguments),
         Command::Restore(arguments) => operations::restore(&arguments),
         Command::Migrate(arguments) => operations::migrate(&arguments),
@@ -364,6 +370,10 @@ mod tests {
         check("veritwin replay --csv a.csv --speed 0");
         check("veritwin replay --csv a.csv --speed 2 --backfill");
         check("veritwin import");
+        check("veritwin readings import");
+        check("veritwin readings import a.csv --device a --device-column b");
+        check("veritwin readings import a.csv --address host:8443");
+        check("veritwin readings export out.csv --format xlsx");
         check("veritwin backup");
         check("veritwin backup out --keyring --archive");
         check("veritwin restore in");
