@@ -25,7 +25,7 @@ const PIECE_TIME: Duration = Duration::from_secs(20);
 /// A column of values.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct ValueBody {
+pub(crate) struct ImportColumn {
     pub(crate) column: String,
     /// The key of its series; the column's name when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ pub(crate) struct ValueBody {
 /// How a file is read. NDJSON and line protocol name devices, keys and times themselves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct PlanBody {
+pub(crate) struct ImportPlan {
     /// `csv`, `ndjson`, `line_protocol` or `parquet`.
     pub(crate) format: String,
     /// The header of a CSV file.
@@ -67,7 +67,7 @@ pub(crate) struct PlanBody {
     pub(crate) time_pattern: Option<String>,
     /// The columns of values; every other one when not given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) values: Vec<ValueBody>,
+    pub(crate) values: Vec<ImportColumn>,
     /// The column of the keys, where each row is one value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key_column: Option<String>,
@@ -89,7 +89,7 @@ fn wrong(at: &str, detail: impl Into<String>) -> Error {
     Error::invalid_at(format!("plan.{at}"), detail)
 }
 
-impl PlanBody {
+impl ImportPlan {
     /// What it means, or what is wrong with it.
     pub(crate) fn mapping(&self) -> Result<FileMapping, Error> {
         let form = FileForm::parse(&self.format)
@@ -159,7 +159,7 @@ impl PlanBody {
         if self.values.is_empty() {
             return Ok(ValuesFrom::Others);
         }
-        let column = |one: &ValueBody| {
+        let column = |one: &ImportColumn| {
             let kind = one.kind.as_deref().unwrap_or("auto");
             let kind = ValueKind::parse(kind).ok_or_else(|| {
                 wrong("values", "kind must be auto, double, integer, boolean, text or json")
@@ -173,7 +173,7 @@ impl PlanBody {
 }
 
 /// The plan of an import, as it was written.
-pub(crate) fn plan_of(view: &ImportView) -> Result<PlanBody, Error> {
+pub(crate) fn plan_of(view: &ImportView) -> Result<ImportPlan, Error> {
     serde_json::from_str(&view.plan)
         .map_err(|error| Error::Internal(format!("an import's plan cannot be read: {error}")))
 }
@@ -302,7 +302,7 @@ pub(crate) async fn preview(
     app: &App,
     limits: &IngestLimits,
     context: &OpContext,
-    (plan, body): (PlanBody, Bytes),
+    (plan, body): (ImportPlan, Bytes),
 ) -> Result<Preview, Error> {
     let form = FileForm::parse(&plan.format)
         .ok_or_else(|| wrong("format", "must be csv, ndjson, line_protocol or parquet"))?;
@@ -315,7 +315,7 @@ pub(crate) async fn preview(
         if is_table && plan.time_column.is_none() {
             return Ok((columns, Step::default()));
         }
-        let plan = PlanBody { columns: columns.clone(), ..plan };
+        let plan = ImportPlan { columns: columns.clone(), ..plan };
         let piece =
             Piece { body, header: columns.clone(), is_first: true, before: 0, rows_taken: 0 };
         let opened = PieceReader::open(plan.mapping()?, rules, piece);
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Result<FileMapping, Error> {
-        serde_json::from_str::<PlanBody>(text).expect(text).mapping()
+        serde_json::from_str::<ImportPlan>(text).expect(text).mapping()
     }
 
     #[test]
@@ -357,6 +357,6 @@ mod tests {
         check(&csv(r#","device":"a","device_column":"t","time_column":"t""#), Some("plan.device"));
         let local = csv(r#","device":"a","time_column":"t","time_format":"local""#);
         check(&local, Some("plan.time_format"));
-        assert!(serde_json::from_str::<PlanBody>(r#"{"formt":"csv"}"#).is_err());
+        assert!(serde_json::from_str::<ImportPlan>(r#"{"formt":"csv"}"#).is_err());
     }
 }

@@ -15,7 +15,7 @@ use super::body::{self, Json, ListBody, Path, Query};
 use super::upload::{Sender, Upload};
 use super::{Answer, Api, Problem};
 use crate::imports::{
-    PARQUET_PIECE_BYTES_MAX, PlanBody, SentPiece, TEXT_PIECE_BYTES_MAX, plan_of, preview,
+    ImportPlan, PARQUET_PIECE_BYTES_MAX, SentPiece, TEXT_PIECE_BYTES_MAX, plan_of, preview,
     take_piece,
 };
 
@@ -45,7 +45,7 @@ struct NewImport {
     /// What tells this file from others, such as its SHA-256: opened again with the same one and
     /// the same plan, the import goes on where it is.
     fingerprint: String,
-    plan: PlanBody,
+    plan: ImportPlan,
 }
 
 /// How an import stands.
@@ -53,7 +53,7 @@ struct NewImport {
 struct ImportBody {
     id: String,
     name: String,
-    plan: PlanBody,
+    plan: ImportPlan,
     /// `open`, `done` or `cancelled`.
     state: &'static str,
     /// The number of the piece that is next, from 0.
@@ -270,7 +270,7 @@ async fn look(
     upload: Upload,
 ) -> Answer<axum::Json<PreviewBody>> {
     api.app.may_import(&context)?;
-    let plan: PlanBody = serde_json::from_str(&query.plan)
+    let plan: ImportPlan = serde_json::from_str(&query.plan)
         .map_err(|error| Problem::invalid(format!("not a plan: {error}")).at("plan"))?;
     let bytes_max =
         if plan.format == "parquet" { PARQUET_PIECE_BYTES_MAX } else { TEXT_PIECE_BYTES_MAX };

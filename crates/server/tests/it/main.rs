@@ -55,6 +55,7 @@ mod postgres_server;
 mod promises;
 mod providers;
 mod python;
+mod readings_files;
 mod ready;
 mod records;
 mod refused;

@@ -18,7 +18,7 @@ use crate::cli::remote::{Ask, RemoteArguments};
 use crate::cli::{BadArguments, print, print_json};
 
 #[derive(Args, Debug, Clone)]
-pub(super) struct ExportReadings {
+pub(in crate::cli) struct ExportReadings {
     /// The file to write.
     out: PathBuf,
     /// csv, ndjson, line_protocol or parquet; by default the file's name says it.

@@ -26,7 +26,7 @@ const FILES_MAX: usize = 1_000;
 const SENT_MAX: u32 = 1_000;
 
 #[derive(Args, Debug, Clone)]
-pub(super) struct ImportReadings {
+pub(in crate::cli) struct ImportReadings {
     /// Files of readings.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,

@@ -6,7 +6,7 @@ use clap::Args;
 use veritwin_ingest::bulk::FileForm;
 
 use crate::cli::BadArguments;
-use crate::imports::{PlanBody, ValueBody};
+use crate::imports::{ImportColumn, ImportPlan};
 
 /// What a table's time column is usually called.
 const TIMES: [&str; 5] = ["time", "timestamp", "ts", "date", "datetime"];
@@ -77,7 +77,7 @@ pub(super) fn form_of(path: &Path) -> Option<FileForm> {
     }
 }
 
-fn value_of(text: &str) -> ValueBody {
+fn value_of(text: &str) -> ImportColumn {
     let (column, rest) = match text.split_once('=') {
         None => (text, None),
         Some((column, rest)) => (column, Some(rest)),
@@ -86,7 +86,7 @@ fn value_of(text: &str) -> ValueBody {
         None => (None, None),
         Some((key, kind)) => (Some(key.to_owned()), kind.map(str::to_owned)),
     };
-    ValueBody { column: column.to_owned(), key, kind }
+    ImportColumn { column: column.to_owned(), key, kind }
 }
 
 const fn split<'a>((key, kind): (&'a str, &'a str)) -> (&'a str, Option<&'a str>) {
@@ -113,7 +113,7 @@ impl PlanArguments {
     }
 
     /// The plan of a file with these columns.
-    pub(super) fn plan(&self, path: &Path, columns: Vec<String>) -> anyhow::Result<PlanBody> {
+    pub(super) fn plan(&self, path: &Path, columns: Vec<String>) -> anyhow::Result<ImportPlan> {
         let form = self.form(path)?;
         let is_exported = match form {
             FileForm::Csv => columns == EXPORTED,
@@ -132,7 +132,7 @@ impl PlanArguments {
             let usual = |column: &&String| TIMES.contains(&column.to_ascii_lowercase().as_str());
             columns.iter().find(usual).cloned()
         });
-        let mut plan = PlanBody {
+        let mut plan = ImportPlan {
             format: form.as_str().to_owned(),
             columns: if form == FileForm::Csv { columns } else { Vec::new() },
             delimiter: self.delimiter(path),
