@@ -12,6 +12,8 @@ use clap::Subcommand;
 
 use super::commands::block_on;
 
+pub(super) use import::import_file;
+
 /// Shown below `--help`.
 pub(super) const EXAMPLES: &str = "Examples:
   veritwin readings import hall.csv --device Hall --time-column date --api-key-file key

@@ -83,6 +83,8 @@ pub(super) struct Ask<'a> {
     pub(super) path: &'a str,
     pub(super) content_type: &'static str,
     pub(super) body: Bytes,
+    /// A further header.
+    pub(super) header: Option<(&'static str, String)>,
 }
 
 /// What a refusal says.
@@ -168,6 +170,9 @@ impl Remote {
         if !ask.content_type.is_empty() {
             request = request.header(header::CONTENT_TYPE, ask.content_type);
         }
+        if let Some((name, value)) = &ask.header {
+            request = request.header(*name, value);
+        }
         let request = request.body(Full::new(ask.body.clone()))?;
         let mut sender = match self.open.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
@@ -180,29 +185,40 @@ impl Remote {
         Ok(answer)
     }
 
-    /// Asks, again where the platform is busy, and gives an answer that is none of an error.
-    pub(super) async fn ask(&mut self, ask: &Ask<'_>) -> anyhow::Result<Response<Incoming>> {
+    /// Asks, again where the platform is busy.
+    async fn answer(&mut self, ask: &Ask<'_>) -> anyhow::Result<Response<Incoming>> {
         let mut tries = 0;
         loop {
             let answer = self.send(ask).await?;
-            let status = answer.status();
-            if status.is_success() {
-                return Ok(answer);
-            }
             tries += 1;
-            let wait = again(status, answer.headers());
-            let body = whole(answer).await?;
-            if let Some(wait) = wait.filter(|wait| *wait <= AGAIN_MAX && tries <= TRIES_MAX) {
-                tokio::time::sleep(wait).await;
-                continue;
-            }
-            let refused: Refused = serde_json::from_slice(&body).unwrap_or_default();
-            let position = refused.position.map(|at| format!("{at}: ")).unwrap_or_default();
-            match (refused.detail.as_str(), refused.title.as_str()) {
-                ("", "") => bail!("the platform answers {status}"),
-                ("", title) => bail!("{position}{title} ({status})"),
-                (detail, _) => bail!("{position}{detail} ({status})"),
-            }
+            let wait = again(answer.status(), answer.headers());
+            let Some(wait) = wait.filter(|wait| *wait <= AGAIN_MAX && tries <= TRIES_MAX) else {
+                return Ok(answer);
+            };
+            whole(answer).await?;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Asks, and gives an answer that is none of an error.
+    pub(super) async fn ask(&mut self, ask: &Ask<'_>) -> anyhow::Result<Response<Incoming>> {
+        let answer = self.answer(ask).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await?) }
+    }
+
+    /// Asks for what may not be there, or not be the asker's: then what the platform says.
+    pub(super) async fn find(
+        &mut self,
+        ask: &Ask<'_>,
+    ) -> anyhow::Result<Result<Response<Incoming>, String>> {
+        let answer = self.answer(ask).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(Ok(answer)),
+            StatusCode::NOT_FOUND
+            | StatusCode::FORBIDDEN
+            | StatusCode::CONFLICT
+            | StatusCode::BAD_REQUEST => Ok(Err(refusal(answer).await?.to_string())),
+            _ => Err(refusal(answer).await?),
         }
     }
 
@@ -217,17 +233,31 @@ impl Remote {
 impl<'a> Ask<'a> {
     /// A question without a body.
     pub(super) fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, content_type: "", body: Bytes::new() }
+        Self { method: Method::GET, path, content_type: "", body: Bytes::new(), header: None }
     }
 
     /// A question in JSON.
     pub(super) fn post(path: &'a str, body: &serde_json::Value) -> Self {
         let body = Bytes::from(body.to_string());
-        Self { method: Method::POST, path, content_type: "application/json", body }
+        let content_type = "application/json";
+        Self { method: Method::POST, path, content_type, body, header: None }
     }
 }
 
-async fn whole(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
+/// What an answer says that is one of an error.
+async fn refusal(answer: Response<Incoming>) -> anyhow::Result<anyhow::Error> {
+    let status = answer.status();
+    let refused: Refused = serde_json::from_slice(&whole(answer).await?).unwrap_or_default();
+    let position = refused.position.map(|at| format!("{at}: ")).unwrap_or_default();
+    Ok(match (refused.detail.as_str(), refused.title.as_str()) {
+        ("", "") => anyhow::anyhow!("the platform answers {status}"),
+        ("", title) => anyhow::anyhow!("{position}{title} ({status})"),
+        (detail, _) => anyhow::anyhow!("{position}{detail} ({status})"),
+    })
+}
+
+/// An answer's body, within its bound.
+pub(super) async fn whole(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
     let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
     let body = body.context("the platform's answer does not end in time")?;

@@ -75,6 +75,7 @@ mod storm;
 mod streams;
 mod tails;
 mod tenant;
+mod tenant_export;
 mod tls;
 mod traffic;
 mod webhooks;

@@ -107,10 +107,10 @@ pub(in crate::cli) fn import(arguments: &ImportArguments) -> anyhow::Result<Exit
         }
     };
     let bar = spinner(format!("importing {}", arguments.file.display()));
-    let facts = ask(&arguments.place.place, request.with_body(bytes));
+    let facts = ask(&arguments.remote.place.place, request.with_body(bytes));
     bar.finish_and_clear();
     let facts = facts.with_context(|| format!("{} was not imported", arguments.file.display()))?;
-    if arguments.place.json {
+    if arguments.remote.place.json {
         print_json(&facts)?;
     } else if kind == FileKind::Ifc {
         print(&show_twin(&facts));

@@ -19,6 +19,7 @@ use super::plan::PlanArguments;
 use crate::cli::commands::columns;
 use crate::cli::remote::{Ask, Remote, RemoteArguments};
 use crate::cli::{print, print_error, print_json};
+use crate::imports::ImportPlan;
 
 /// Most files of one command.
 const FILES_MAX: usize = 1_000;
@@ -70,13 +71,13 @@ struct RefusedPage {
 
 /// What became of a file.
 #[derive(Serialize)]
-struct Imported {
+pub(in crate::cli) struct Imported {
     file: String,
     import: String,
     rows: u64,
-    readings: u64,
-    refused: u64,
-    refused_file: Option<String>,
+    pub(in crate::cli) readings: u64,
+    pub(in crate::cli) refused: u64,
+    pub(in crate::cli) refused_file: Option<String>,
     /// It had been imported before: nothing was sent.
     was_done: bool,
 }
@@ -139,26 +140,30 @@ async fn import(
     path: &Path,
 ) -> anyhow::Result<Imported> {
     let form = arguments.plan.form(path)?;
-    let (fingerprint, bytes) = fingerprint(path)?;
-    let mut pieces = Pieces::open(path, form)?;
-    let mut first = pieces.next()?;
-    let head = first.as_ref().map(|piece| piece.body.clone()).unwrap_or_default();
+    let head = Pieces::open(path, form)?.next()?.map(|piece| piece.body).unwrap_or_default();
     let delimiter = arguments.plan.delimiter(path).and_then(|text| text.bytes().next());
     let names = columns_of(form, delimiter.unwrap_or(b','), &head)
         .map_err(|error| anyhow::anyhow!("{error}"))?;
     let plan = arguments.plan.plan(path, names)?;
+    import_file(remote, (path, form), &plan, arguments.refused.clone()).await
+}
+
+/// Imports a file by a plan; where it is imported already, nothing is sent.
+pub(in crate::cli) async fn import_file(
+    remote: &mut Remote,
+    (path, form): (&Path, FileForm),
+    plan: &ImportPlan,
+    refused: Option<PathBuf>,
+) -> anyhow::Result<Imported> {
+    let (fingerprint, bytes) = fingerprint(path)?;
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
     let body = json!({"name": name, "fingerprint": fingerprint, "plan": plan});
     let mut state: Import = remote.json(&Ask::post("/v1/imports", &body)).await?;
     let was_done = state.state == "done";
     let bar = bar(bytes, name);
-    let mut number = 0;
+    let (mut pieces, mut number) = (Pieces::open(path, form)?, 0);
     while !was_done {
-        let piece = match first.take() {
-            Some(piece) => Some(piece),
-            None => pieces.next()?,
-        };
-        let Some(piece) = piece else { break };
+        let Some(piece) = pieces.next()? else { break };
         let length = piece.body.len() as u64;
         if number >= state.next_piece {
             state = send(remote, &state.id, (number, piece)).await?;
@@ -170,7 +175,7 @@ async fn import(
     ensure!(state.state == "done", "the import is {}: start it again to go on", state.state);
     let refused_file = match state.refused {
         0 => None,
-        _ => Some(write_refused(arguments, remote, (path, form), &state).await?),
+        _ => Some(write_refused(refused, remote, (path, form), &state).await?),
     };
     Ok(Imported {
         file: path.display().to_string(),
@@ -197,6 +202,7 @@ async fn send(
             path: &path,
             content_type: "application/octet-stream",
             body: piece.body.clone(),
+            header: None,
         };
         let state: Import = remote.json(&ask).await?;
         if state.next_piece > number {
@@ -213,12 +219,12 @@ async fn send(
 
 /// Writes the refused rows, each as it stands in the file and with what is wrong.
 async fn write_refused(
-    arguments: &ImportReadings,
+    given: Option<PathBuf>,
     remote: &mut Remote,
     (path, form): (&Path, FileForm),
     state: &Import,
 ) -> anyhow::Result<String> {
-    let out = arguments.refused.clone().unwrap_or_else(|| {
+    let out = given.unwrap_or_else(|| {
         let mut name = path.as_os_str().to_owned();
         name.push(".refused.ndjson");
         PathBuf::from(name)
