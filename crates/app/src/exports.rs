@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
-use veritwin_access::{Action, Kind, Resource};
+use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{DeviceId, OpContext, Timestamp};
 use veritwin_metastore::Device;
 use veritwin_telemetry::{Order, RangeQuery, TimeRange};
@@ -35,7 +35,27 @@ fn check(query: &ExportQuery) -> Result<()> {
     Ok(())
 }
 
+/// Where somebody may read readings and take them away.
+struct ExportReach {
+    read: Reach,
+    export: Reach,
+}
+
+impl ExportReach {
+    fn covers(&self, device: &Device) -> bool {
+        self.read.covers(place_of(device)) && self.export.covers(place_of(device))
+    }
+}
+
 impl App {
+    /// Whoever may not read may not take away either.
+    fn export_reach(&self, context: &OpContext) -> Result<ExportReach> {
+        Ok(ExportReach {
+            export: self.reach(context, Action::TelemetryExport, Kind::Telemetry)?,
+            read: self.reach(context, Action::TelemetryRead, Kind::Telemetry)?,
+        })
+    }
+
     /// The series that leave: those asked for that the actor may see. A device that is named and
     /// cannot be seen is as good as none. It is recorded as an export, and counted as one.
     #[boxed]
@@ -44,17 +64,17 @@ impl App {
         context: &OpContext,
         query: &ExportQuery,
     ) -> Result<Vec<ExportSeries>> {
-        let reach = self.reach(context, Action::TelemetryExport, Kind::Telemetry)?;
+        let reach = self.export_reach(context)?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         check(query)?;
         let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
         let wanted: Vec<&Arc<Device>> = match &query.devices {
-            None => devices.all().filter(|device| reach.covers(place_of(device))).collect(),
+            None => devices.all().filter(|device| reach.covers(device)).collect(),
             Some(ids) => {
                 let found = |id: &DeviceId| {
                     let device = devices.get(*id);
-                    let device = device.filter(|device| reach.covers(place_of(device)));
+                    let device = device.filter(|device| reach.covers(device));
                     device.ok_or(Error::NotFound("device"))
                 };
                 ids.iter().map(found).collect::<Result<Vec<_>>>()?
@@ -96,10 +116,10 @@ impl App {
         series: &SeriesId,
         (from, to): (Timestamp, Timestamp),
     ) -> Result<ExportPage> {
-        let reach = self.reach(context, Action::TelemetryExport, Kind::Telemetry)?;
+        let reach = self.export_reach(context)?;
         let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
-        let device = devices.get(series.device).filter(|device| reach.covers(place_of(device)));
+        let device = devices.get(series.device).filter(|device| reach.covers(device));
         let seen = device.and_then(|device| sight.series(device, &series.key));
         let seen = seen.ok_or(Error::NotFound("device"))?;
         let range = TimeRange { from, to };

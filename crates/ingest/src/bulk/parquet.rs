@@ -1,6 +1,6 @@
 //! Apache Parquet, read row by row and written, by our own code: flat tables, every encoding that
 //! is written today, uncompressed or with snappy, gzip, zstd or lz4. Of each column one page and
-//! one dictionary are held, and all of them together are bounded before a page is opened.
+//! one dictionary are held, each bounded before it is opened, and all of them together.
 
 mod bits;
 mod codec;
@@ -63,8 +63,8 @@ impl ParquetSource {
         let names: Vec<String> = footer.columns.iter().map(|column| column.name.clone()).collect();
         let plan = Plan::new(mapping, &names).map_err(BulkError::of_table)?;
         let chosen = plan.columns();
-        let foreign = chosen.iter().filter_map(|index| footer.columns.get(*index));
-        if let Some(column) = foreign.into_iter().find(|one| one.meaning == Meaning::Other) {
+        let mut read = chosen.iter().filter_map(|index| footer.columns.get(*index));
+        if let Some(column) = read.find(|one| one.meaning == Meaning::Other) {
             let detail = format!(
                 "the column {:?} holds what no reading can be made of: choose the columns that are \
                  numbers, integers, booleans, texts or times",

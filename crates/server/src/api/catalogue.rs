@@ -203,7 +203,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/v1/support-tickets/{id}", &["support.manage"]),
     ("POST", "/v1/support-tickets/{id}/grants", &["support.manage"]),
     ("GET", "/v1/system", &["system.read"]),
-    ("POST", "/v1/telemetry/export", &["telemetry.export"]),
+    ("POST", "/v1/telemetry/export", &["telemetry.export", "telemetry.read"]),
     ("POST", "/v1/telemetry/latest", &["telemetry.read"]),
     ("POST", "/v1/telemetry/query", &["telemetry.read"]),
     ("POST", "/v1/telemetry/stats", &["telemetry.read"]),

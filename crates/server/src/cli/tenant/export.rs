@@ -48,7 +48,7 @@ pub(in crate::cli) async fn run(arguments: &ExportArguments) -> anyhow::Result<E
     }
     let mut writing = Writing::open(&arguments.out, Manifest::new(&tenant, now()))?;
     let bar = spinner("exporting".to_owned());
-    for (name, path) in LISTS {
+    for (name, path) in LISTS.iter().copied() {
         list(&mut remote, &mut writing, &bar, (name, path)).await?;
     }
     of_each(&mut remote, &mut writing, &bar, &ATTRIBUTES).await?;
