@@ -20,6 +20,8 @@ pub use write::{ExportedRow, FileWriter};
 
 /// Most readings that are taken out of a piece in one step.
 pub const STEP_READINGS_MAX: usize = 20_000;
+/// Bytes of text behind which a step ends: few bytes of a file may say them again and again.
+const STEP_TEXT_BYTES: usize = 4 * 1024 * 1024;
 /// Most rows that are looked at in one step: rows may hold nothing.
 const STEP_ROWS_MAX: u64 = 50_000;
 /// Most devices of one step: behind them it ends.
@@ -332,6 +334,7 @@ pub(super) struct Taking<'a> {
     rows: Rows<'a>,
     step: Step,
     readings: usize,
+    text_bytes: usize,
     /// How many readings each device has.
     counts: Vec<usize>,
     scratch: Vec<(Key, Value)>,
@@ -340,7 +343,7 @@ pub(super) struct Taking<'a> {
 impl<'a> Taking<'a> {
     pub(super) fn new(rules: &'a FileRules) -> Self {
         let (rows, step, counts, scratch) = (rules.rows(), Step::default(), Vec::new(), Vec::new());
-        Self { rows, step, readings: 0, counts, scratch }
+        Self { rows, step, readings: 0, text_bytes: 0, counts, scratch }
     }
 
     /// How many readings a device has by now, and how many it had when this was asked last.
@@ -355,6 +358,7 @@ impl<'a> Taking<'a> {
     /// Whether there is room for another row.
     pub(super) fn goes_on(&self) -> bool {
         self.readings < STEP_READINGS_MAX
+            && self.text_bytes < STEP_TEXT_BYTES
             && self.step.rows < STEP_ROWS_MAX
             && self.step.refused.len() < STEP_REFUSED_MAX
             && self.rows.devices.len() < STEP_DEVICES_MAX
@@ -364,8 +368,9 @@ impl<'a> Taking<'a> {
     pub(super) fn take<'c>(&mut self, plan: &Plan, row: u64, cell: impl Fn(usize) -> Cell<'c>) {
         self.step.rows += 1;
         match plan.take(cell, &mut self.rows, &mut self.scratch) {
-            Ok(Some((place, readings))) => {
+            Ok(Some((place, readings, bytes))) => {
                 self.readings += readings;
+                self.text_bytes += bytes;
                 self.step.rows_of.push((place, row));
             }
             Ok(None) => {}

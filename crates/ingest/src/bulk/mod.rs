@@ -17,6 +17,9 @@ use veritwin_domain::{
 
 use crate::payload::{Kept, KeyTable, PayloadError, RefusedValue, check_value};
 
+pub use self::parquet::{
+    PARQUET_GROUPS_MAX, PARQUET_HELD_BYTES_MAX, PARQUET_PAGE_BYTES_MAX, PARQUET_PAGE_VALUES_MAX,
+};
 pub use arrow::{ARROW_CELLS_MAX, ARROW_COLUMNS_MAX, ARROW_DICTIONARY_VALUES_MAX, ARROW_ROWS_MAX};
 pub use files::{
     COLUMN_BYTES_MAX, DeviceFrom, ExportedRow, FILE_COLUMNS_MAX, FileForm, FileMapping, FileRules,
@@ -24,9 +27,6 @@ pub use files::{
     TimeForm, ValueColumn, ValueKind, ValuesFrom, columns_of, cut_of, lines_of,
 };
 pub use line_protocol::Precision;
-pub use self::parquet::{
-    PARQUET_GROUPS_MAX, PARQUET_HELD_BYTES_MAX, PARQUET_PAGE_BYTES_MAX, PARQUET_PAGE_VALUES_MAX,
-};
 
 /// Most devices in one bulk write.
 pub const DEVICES_PER_WRITE_MAX: usize = 10_000;

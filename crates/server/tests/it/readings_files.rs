@@ -172,6 +172,8 @@ fn what_is_exported_is_imported_elsewhere() {
         assert_eq!(before, after, "{format}");
         assert_eq!(from.stats(&device, "flow").0, 50, "{format}");
     }
+    let foreign = json!({"device_ids": [device.id]});
+    to.post("/v1/telemetry/export", &foreign).problem(404);
     let pump = to.device("Pump");
     let path = platform.scratch("pump.csv");
     let by_name = [

@@ -46,6 +46,8 @@ enum Values {
     Pairs { key: usize, values: Vec<usize>, kind: Option<usize> },
 }
 
+/// Most bytes of texts of one row: a word of a dictionary may stand in all of its columns.
+const ROW_BYTES_MAX: usize = 1024 * 1024;
 /// Words that stand for no value.
 const NOTHING: [&str; 4] = ["", "null", "nan", "na"];
 
@@ -137,13 +139,14 @@ impl Plan {
     }
 
     /// Takes a row: its readings, or why it is refused; then nothing of it is among them. Gives
-    /// the place of its device and how many readings it has; none of a row without a value.
+    /// the place of its device, how many readings it has and how many bytes of text; none of a row
+    /// without a value.
     pub(in crate::bulk) fn take<'c>(
         &self,
         cell: impl Fn(usize) -> Cell<'c>,
         rows: &mut Rows<'_>,
         scratch: &mut Vec<(Key, Value)>,
-    ) -> Result<Option<(usize, usize)>, BulkError> {
+    ) -> Result<Option<(usize, usize, usize)>, BulkError> {
         scratch.clear();
         let line = 0;
         match &self.values {
@@ -181,6 +184,11 @@ impl Plan {
         if scratch.is_empty() {
             return Ok(None);
         }
+        let bytes: usize = scratch.iter().map(|(_, value)| value.text_bytes()).sum();
+        if bytes > ROW_BYTES_MAX {
+            let limit = LimitExceeded { name: "row_bytes_max", max: ROW_BYTES_MAX, actual: bytes };
+            return Err(BulkError::of_limit(line, 0, limit));
+        }
         let device = self.device_of(&cell)?;
         let quality = self.quality_of(&cell)?;
         let at = self.form.read(&cell(self.time));
@@ -191,7 +199,7 @@ impl Plan {
             let reading = |(key, value)| Reading { key, at, value, quality };
             device.readings.extend(scratch.drain(..).map(reading));
         }
-        Ok(Some((place, readings)))
+        Ok(Some((place, readings, bytes)))
     }
 
     fn device_of<'x, 'c: 'x>(
