@@ -20,8 +20,8 @@ use crate::{App, Error, Result};
 pub const EXPORT_SERIES_MAX: usize = 100_000;
 /// Most devices or keys that one export names.
 pub const EXPORT_NAMES_MAX: usize = 10_000;
-/// Points of a series that are read at once.
-const PAGE_POINTS: usize = 10_000;
+/// Most points of a series that are read at once.
+pub const EXPORT_PAGE_POINTS_MAX: usize = 10_000;
 
 fn check(query: &ExportQuery) -> Result<()> {
     if query.from >= query.to {
@@ -115,6 +115,7 @@ impl App {
         context: &OpContext,
         series: &SeriesId,
         (from, to): (Timestamp, Timestamp),
+        points_max: usize,
     ) -> Result<ExportPage> {
         let reach = self.export_reach(context)?;
         let sight = self.sight(context).await?;
@@ -122,8 +123,9 @@ impl App {
         let device = devices.get(series.device).filter(|device| reach.covers(device));
         let seen = device.and_then(|device| sight.series(device, &series.key));
         let seen = seen.ok_or(Error::NotFound("device"))?;
+        let limit = points_max.clamp(1, EXPORT_PAGE_POINTS_MAX);
         let range = TimeRange { from, to };
-        let asked = RangeQuery { range, order: Order::Ascending, limit: PAGE_POINTS, after: None };
+        let asked = RangeQuery { range, order: Order::Ascending, limit, after: None };
         let page = self.read_range(&seen, asked).await?;
         self.watch_taken(context, page.points.len() as u64, false);
         let convert = |point: veritwin_telemetry::Point| PointView {

@@ -179,7 +179,7 @@ pub use decoders::DecoderCounts;
 pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
-pub use exports::{EXPORT_NAMES_MAX, EXPORT_SERIES_MAX};
+pub use exports::{EXPORT_NAMES_MAX, EXPORT_PAGE_POINTS_MAX, EXPORT_SERIES_MAX};
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{ExportPage, ExportQuery, ExportSeries};
-use veritwin_app::{App, Error};
+use veritwin_app::{App, EXPORT_PAGE_POINTS_MAX, Error};
 use veritwin_domain::{Key, OpContext, TenantId, Timestamp};
 use veritwin_ingest::bulk::{ExportedRow, FileForm, FileWriter};
 
@@ -22,6 +22,11 @@ use super::{Answer, Api, Problem};
 
 /// Bytes that are gathered before they leave.
 const PART_BYTES: usize = 64 * 1024;
+/// Points of a series that are read first, and fewest; how many follow its texts say.
+const PAGE_POINTS: usize = 500;
+const PAGE_POINTS_MIN: usize = 16;
+/// So many bytes of texts are much for a page.
+const PAGE_TEXT_BYTES: usize = 1024 * 1024;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(export))
@@ -78,6 +83,7 @@ struct Leaving {
     /// The series that is read, and from where.
     present: Option<(ExportSeries, Timestamp)>,
     range: (Timestamp, Timestamp),
+    page_points: usize,
     /// None once the file is whole.
     writer: Option<FileWriter>,
     gathered: Vec<u8>,
@@ -120,13 +126,15 @@ impl Leaving {
             let Some(writer) = self.writer.take() else { break };
             if self.present.is_none() {
                 self.present = self.series.next().map(|series| (series, self.range.0));
+                self.page_points = PAGE_POINTS;
             }
             let Some((series, from)) = self.present.take() else {
                 writer.end(&mut self.gathered)?;
                 break;
             };
             let range = (from, self.range.1);
-            let page = match self.app.export_page(&self.context, &series.series, range).await {
+            let (context, points) = (&self.context, self.page_points);
+            let page = match self.app.export_page(context, &series.series, range, points).await {
                 Ok(page) => page,
                 // The device is gone by now, or what is declared of the series has changed.
                 Err(Error::NotFound(_)) => {
@@ -134,6 +142,11 @@ impl Leaving {
                     continue;
                 }
                 Err(error) => return Err(failed(&error)),
+            };
+            let bytes: usize = page.points.iter().map(|point| point.value.text_bytes()).sum();
+            self.page_points = match bytes {
+                0..PAGE_TEXT_BYTES => (points * 2).min(EXPORT_PAGE_POINTS_MAX),
+                _ => (points / 4).max(PAGE_POINTS_MIN),
             };
             self.present = page.next.map(|next| (series.clone(), next));
             let gathered = std::mem::take(&mut self.gathered);
@@ -169,6 +182,7 @@ async fn export(
         series: series.into_iter(),
         present: None,
         range: (query.from, query.to),
+        page_points: PAGE_POINTS,
         writer,
         gathered,
         _seat: seat,
