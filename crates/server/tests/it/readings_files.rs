@@ -120,7 +120,7 @@ fn an_import_goes_on_after_either_side_was_killed() {
         (ended || moved(&tenant) > before).then_some(())
     });
     platform.kill();
-    client.kill().ok();
+    let _ = client.kill();
     client.wait().unwrap();
     platform.start_again();
     let tenant = tenant.at(platform.http());

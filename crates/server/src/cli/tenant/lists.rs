@@ -21,7 +21,7 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("streams", "/v1/streams?state=all"),
     ("stream-declarations", "/v1/stream-declarations"),
     ("rules", "/v1/rules"),
-    ("alerts", "/v1/alerts"),
+    ("alerts", "/v1/alerts?filter=all"),
     ("packages", "/v1/packages"),
     ("provision-profiles", "/v1/provision-profiles"),
     ("device-authorities", "/v1/device-authorities"),
