@@ -47,10 +47,10 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
-    DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId ImportId IncidentId
-    LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId RouteMessageId
-    RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId
-    UserId WorkspaceId
+    DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId ImportId
+    IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId
+    RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId
+    TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

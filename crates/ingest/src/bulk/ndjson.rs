@@ -1,6 +1,7 @@
 //! Newline-delimited JSON: each line `{"device":"NAME","ts":MILLISECONDS,"values":{...}}`, with
-//! `ts_us` for microseconds instead and `quality` where it is not good. A device leaves `device` out
-//! and may use every ThingsBoard telemetry shape as a line; without a time that of receipt counts.
+//! `ts_us` for microseconds instead and `quality` where it is not good. A device leaves `device`
+//! out and may use every ThingsBoard telemetry shape as a line; without a time that of receipt
+//! counts.
 
 use std::borrow::Cow;
 

@@ -32,8 +32,10 @@ fn purpose(path: &str) -> Purpose {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
-        "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws" | "route-counts"
-        | "route-destinations" | "route-messages" | "route-rules" => Purpose::IngestRouting,
+        "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws"
+        | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
+            Purpose::IngestRouting
+        }
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
         | "support" | "support-tickets" | "support-grants" | "support-desk" => {
             Purpose::SecuritySupport

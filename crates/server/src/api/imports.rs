@@ -161,7 +161,8 @@ struct PieceQuery {
 /// one; or a whole Parquet file of at most 64 MiB. Where `next_piece` of the answer is still this
 /// number, the piece is sent again and goes on from `rows_taken`. A piece that was taken before
 /// changes nothing.
-#[utoipa::path(put, path = "/v1/imports/{id}/piece", tag = "imports", params(("id" = String, Path), PieceQuery),
+#[utoipa::path(put, path = "/v1/imports/{id}/piece", tag = "imports",
+    params(("id" = String, Path), PieceQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = ImportBody), (status = 400), (status = 404), (status = 409),
         (status = 413), (status = 429)))]
@@ -213,7 +214,8 @@ struct RefusedQuery {
 }
 
 /// Lists the rows that an import refused, in their order, the first 10,000 of them.
-#[utoipa::path(get, path = "/v1/imports/{id}/refused", tag = "imports", params(("id" = String, Path), RefusedQuery),
+#[utoipa::path(get, path = "/v1/imports/{id}/refused", tag = "imports",
+    params(("id" = String, Path), RefusedQuery),
     responses((status = 200, body = ListBody<RefusedBody>), (status = 404)))]
 async fn refused(
     State(api): State<Api>,

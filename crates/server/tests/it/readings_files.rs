@@ -226,8 +226,11 @@ fn pieces_come_in_their_order_and_a_plan_can_be_tried() {
     assert_eq!(send(1, true, &line(T0 + 1, 2)).expect(200)["state"], "done");
     assert_eq!(tenant.points(&device, "kwh"), [(T0, json!(1)), (T0 + 1, json!(2))]);
 
-    let plan = "%7B%22format%22%3A%22csv%22%2C%22device%22%3A%22Meter%22%2C%22time_column%22%3A%22t%22%2C\
-        %22time_format%22%3A%22local%22%2C%22time_zone%22%3A%22Asia%2FTokyo%22%7D";
+    let plan = [
+        "%7B%22format%22%3A%22csv%22%2C%22device%22%3A%22Meter%22%2C%22time_column%22%3A%22t%22",
+        "%2C%22time_format%22%3A%22local%22%2C%22time_zone%22%3A%22Asia%2FTokyo%22%7D",
+    ]
+    .concat();
     let body = b"t,kwh\n2026-01-01 09:00:00,5\nsometime,6\n";
     let path = format!("/v1/imports/preview?plan={plan}");
     let preview = tenant.request("POST", &path).body("text/csv", body).send().expect(200);

@@ -18,7 +18,8 @@ fn text(value: &Value) -> String {
 /// A tenant with one of everything that an import takes.
 fn filled(tenant: &Tenant) -> Vec<Device> {
     let model = demo_ifc();
-    let twin = tenant.request("POST", "/v1/twins?name=Hall").body("application/x-step", model.as_bytes());
+    let twin =
+        tenant.request("POST", "/v1/twins?name=Hall").body("application/x-step", model.as_bytes());
     let twin = text(&twin.send().expect(201)["twin"]["id"]);
     let storeys = tenant.get(&format!("/v1/twins/{twin}/model")).expect(200);
     let space = text(&storeys["spaces"][0]["id"]);
@@ -35,7 +36,8 @@ fn filled(tenant: &Tenant) -> Vec<Device> {
     let ids: Vec<&str> = devices.iter().map(|device| device.id.as_str()).collect();
     let group = json!({"name": "All", "workspace_id": workspace, "device_ids": ids});
     tenant.post("/v1/groups", &group).expect(201);
-    let profile = json!({"name": "Bytes", "source": "#{t: payload.len()}", "device_types": ["raw"]});
+    let profile =
+        json!({"name": "Bytes", "source": "#{t: payload.len()}", "device_types": ["raw"]});
     tenant.post("/v1/device-profiles", &profile).expect(201);
     let rule = json!({"device_type": "test", "key": "note", "declaration": "non_personal"});
     tenant.post("/v1/stream-rules", &rule).expect(201);
@@ -48,7 +50,8 @@ fn filled(tenant: &Tenant) -> Vec<Device> {
     for (index, device) in devices.iter().enumerate() {
         for row in 0..300 {
             let at = T0 + row * 1_000;
-            let values = json!({"t": (row + index as i64) as f64 / 8.0, "note": format!("n, {row}")});
+            let values =
+                json!({"t": (row + index as i64) as f64 / 8.0, "note": format!("n, {row}")});
             tenant.send(device, &json!({"ts": at, "values": values})).expect(200);
         }
     }
@@ -59,8 +62,19 @@ fn filled(tenant: &Tenant) -> Vec<Device> {
 fn compared(tenant: &Tenant) -> Value {
     fn bare(value: &mut Value) {
         const OWN: [&str; 14] = [
-            "id", "ids", "created_at", "updated_at", "last_seen_at", "declared_at", "declared_by",
-            "version", "online", "twin_id", "device_id", "workspace_id", "active_alerts",
+            "id",
+            "ids",
+            "created_at",
+            "updated_at",
+            "last_seen_at",
+            "declared_at",
+            "declared_by",
+            "version",
+            "online",
+            "twin_id",
+            "device_id",
+            "workspace_id",
+            "active_alerts",
             "clock_slow_seconds",
         ];
         match value {
@@ -79,15 +93,20 @@ fn compared(tenant: &Tenant) -> Value {
     };
     let mut found = json!({});
     for list in [
-        "twins", "devices?limit=500", "workspaces", "groups", "device-profiles", "stream-rules",
-        "rules", "streams?state=all",
+        "twins",
+        "devices?limit=500",
+        "workspaces",
+        "groups",
+        "device-profiles",
+        "stream-rules",
+        "rules",
+        "streams?state=all",
     ] {
         let mut items = tenant.get(&format!("/v1/{list}")).expect(200)["items"].take();
         for item in items.as_array_mut().unwrap() {
             // By name instead: ids are the platform's own.
             if let Some(ids) = item["device_ids"].as_array().cloned() {
-                let mut names: Vec<String> =
-                    ids.iter().map(|id| name_of(id).to_string()).collect();
+                let mut names: Vec<String> = ids.iter().map(|id| name_of(id).to_string()).collect();
                 names.sort();
                 item["device_ids"] = json!(names);
             }
@@ -131,9 +150,15 @@ fn a_tenant_moves_to_another_platform() {
     let arguments = ["export", shown, "--json", "--api-key", &old.api_key, "--tenant", &old.id];
     let manifest = from.cli(&arguments).json();
     assert_eq!(manifest["tenant_id"], old.id.as_str());
-    let files: Vec<&str> =
-        manifest["files"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
-    for name in ["devices.ndjson", "users.ndjson", "activity.ndjson", "alerts.ndjson", "readings.csv"] {
+    let files: Vec<&str> = manifest["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
+    for name in
+        ["devices.ndjson", "users.ndjson", "activity.ndjson", "alerts.ndjson", "readings.csv"]
+    {
         assert!(files.contains(&name), "{name}: {files:?}");
     }
     // No secret of anybody's is in any file.
