@@ -58,6 +58,7 @@ impl Action {
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
+                | Self::TenantExport
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
                 | Self::TenantUpdateBelow
@@ -324,6 +325,8 @@ define_actions! {
     TenantCreate = "tenant.create" on Platform;
     /// Create a tenant below one's own.
     TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Take everything of one's own tenant away.
+    TenantExport = "tenant.export" on Tenant;
     /// Invite the first administrator of a tenant below one's own.
     TenantInviteBelow = "tenant.invite_below" on Tenant;
     /// List all tenants.

@@ -108,6 +108,19 @@ impl App {
         Ok(series)
     }
 
+    /// Somebody is about to take everything of the tenant away that they may read: it is recorded,
+    /// and counted as an export, before the first list is read.
+    #[boxed]
+    pub async fn begin_tenant_export(&self, context: &OpContext) -> Result<()> {
+        let resource = self.authorize_all(context, Action::TenantExport, Kind::Tenant)?;
+        let tx = self.0.store.begin(context).await?;
+        let what = Change::to(json!({"export": "everything"}));
+        self.record_change(&tx, context, Action::TenantExport, &resource, what).await?;
+        tx.commit().await?;
+        self.watch_taken(context, 0, true);
+        Ok(())
+    }
+
     /// Points of a series that leaves. Whoever may see it no longer gets no more of it.
     #[boxed]
     pub async fn export_page(

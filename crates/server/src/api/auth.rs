@@ -37,7 +37,7 @@ fn purpose(path: &str) -> Purpose {
             Purpose::IngestRouting
         }
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "support" | "support-tickets" | "support-grants" | "support-desk" => {
+        | "support" | "support-tickets" | "support-grants" | "support-desk" | "tenant-exports" => {
             Purpose::SecuritySupport
         }
         _ => Purpose::TwinBuilding,

@@ -207,6 +207,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/telemetry/latest", &["telemetry.read"]),
     ("POST", "/v1/telemetry/query", &["telemetry.read"]),
     ("POST", "/v1/telemetry/stats", &["telemetry.read"]),
+    ("POST", "/v1/tenant-exports", &["tenant.export"]),
     ("GET", "/v1/tenants", &["tenant.read"]),
     ("POST", "/v1/tenants", &["tenant.create_below"]),
     ("PUT", "/v1/tenants/sign-in", &["tenant.update"]),

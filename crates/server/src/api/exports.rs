@@ -4,7 +4,7 @@ use std::io;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -29,7 +29,7 @@ const PAGE_POINTS_MIN: usize = 16;
 const PAGE_TEXT_BYTES: usize = 1024 * 1024;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(export))
+    OpenApiRouter::new().routes(routes!(export)).routes(routes!(begin_tenant_export))
 }
 
 /// Which readings leave, and in which form.
@@ -203,4 +203,17 @@ async fn export(
         headers.insert(header::CONTENT_DISPOSITION, name);
     }
     Ok(response)
+}
+
+/// Says that everything of the tenant is about to be taken away, which is then recorded. `veritwin
+/// export` asks this first and reads the lists after that; it takes the right to, and of a person a
+/// proof of the last minutes.
+#[utoipa::path(post, path = "/v1/tenant-exports", tag = "tenants",
+    responses((status = 204), (status = 403)))]
+async fn begin_tenant_export(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<StatusCode> {
+    api.app.begin_tenant_export(&context).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -204,6 +204,24 @@ fn a_tenant_moves_to_another_platform() {
     touched(&folder, &|| import(&[]).stderr);
 }
 
+#[test]
+fn who_may_not_export_a_tenant_gets_no_folder() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let key = tenant.post("/v1/api-keys", &json!({"name": "v", "role": "viewer"})).expect(201);
+    let key = key["secret"].as_str().unwrap();
+    let folder = platform.scratch("none");
+    let shown = folder.to_str().unwrap();
+    let refused = platform.cli(&["export", shown, "--api-key", key]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("tenant.export"), "{refused:?}");
+    assert!(!folder.exists());
+    let done = platform.cli(&["export", shown, "--api-key", &tenant.api_key]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let records = tenant.get("/v1/activity?action=tenant.export&outcome=done").expect(200);
+    assert_eq!(records["items"].as_array().unwrap().len(), 1, "{records}");
+}
+
 /// A folder that somebody touched is refused, whatever it says.
 fn touched(folder: &Path, import: &dyn Fn() -> String) {
     let manifest = folder.join("manifest.json");

@@ -46,6 +46,8 @@ pub(in crate::cli) async fn run(arguments: &ExportArguments) -> anyhow::Result<E
         let detail = format!("the key is of the tenant {}", text(&tenant, "id"));
         return Err(BadArguments(detail).into());
     }
+    let begin = Ask::post("/v1/tenant-exports", &Value::Null);
+    remote.ask(&begin).await.context("the key may not export the tenant")?;
     let mut writing = Writing::open(&arguments.out, Manifest::new(&tenant, now()))?;
     let bar = spinner("exporting".to_owned());
     for (name, path) in LISTS.iter().copied() {
