@@ -10,10 +10,11 @@ mod thrift;
 mod write;
 
 use bytes::Bytes;
+use veritwin_domain::LimitExceeded;
 
 use super::BulkError;
 use super::files::{Cell, FILE_COLUMNS_MAX, FileMapping, FileRules, Piece, Plan, Step, Taking};
-use meta::{Footer, Group, Meaning};
+use meta::{Column, Footer, Group, Meaning};
 use pages::ColumnReader;
 use thrift::Fault;
 
@@ -22,12 +23,20 @@ pub(super) use write::ParquetWriter;
 const COLUMNS_MAX: usize = FILE_COLUMNS_MAX;
 /// Most row groups of a file.
 pub const PARQUET_GROUPS_MAX: usize = 10_000;
+/// Most parts of columns in all row groups of a file.
+pub const PARQUET_CHUNKS_MAX: usize = 1_000_000;
+/// Most values of the columns that are read of one row group.
+pub const PARQUET_GROUP_VALUES_MAX: usize = 256 * 1024 * 1024;
+/// Most bytes of pages and dictionaries that are decompressed of one row group.
+pub const PARQUET_GROUP_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 /// Longest page once it is decompressed, in bytes.
 pub const PARQUET_PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most values of a page.
 pub const PARQUET_PAGE_VALUES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of decompressed pages and dictionaries of one file that are held at once.
 pub const PARQUET_HELD_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Decompressed bytes behind which a step ends: few rows may take many.
+const STEP_OPENED_BYTES: usize = 512 * 1024 * 1024;
 
 /// A whole Parquet file, row by row.
 pub(super) struct ParquetSource {
@@ -42,6 +51,9 @@ pub(super) struct ParquetSource {
     /// Rows of the present group that are left.
     left: usize,
     open: Vec<ColumnReader>,
+    /// Bytes that were decompressed of the present group, and in the present step.
+    opened: usize,
+    opened_in_step: usize,
     /// Rows of the file before this one.
     row: u64,
     before: u64,
@@ -72,6 +84,26 @@ impl ParquetSource {
             );
             return Err(BulkError::new(0, 0, detail).of_table());
         }
+        let time = footer.columns.get(plan.time_column());
+        let is_wall = |one: &&Column| matches!(one.meaning, Meaning::Wall(_) | Meaning::Date);
+        if let Some(column) = time.filter(is_wall)
+            && !mapping.time.is_local()
+        {
+            let detail = format!(
+                "the times of the column {:?} are of no time zone: expected the form local, and \
+                 the time zone in which they were written, such as Europe/Berlin or UTC",
+                column.name
+            );
+            return Err(BulkError::new(0, 0, detail).of_table());
+        }
+        let values_of = |group: &Group| group.rows.saturating_mul(chosen.len());
+        if let Some(actual) =
+            footer.groups.iter().map(values_of).find(|values| *values > PARQUET_GROUP_VALUES_MAX)
+        {
+            let max = PARQUET_GROUP_VALUES_MAX;
+            let limit = LimitExceeded { name: "parquet_group_values_max", max, actual };
+            return Err(BulkError::of_limit(0, 0, limit).of_table());
+        }
         let mut places = vec![None; names.len()];
         for (place, index) in chosen.iter().enumerate() {
             if let Some(slot) = places.get_mut(*index) {
@@ -87,6 +119,8 @@ impl ParquetSource {
             group: 0,
             left: 0,
             open: Vec::new(),
+            opened: 0,
+            opened_in_step: 0,
             row: 0,
             before: piece.before,
         };
@@ -127,6 +161,7 @@ impl ParquetSource {
             });
             let (open, left) = (columns.collect(), group.rows);
             (self.open, self.left) = (open, left);
+            self.opened = 0;
             self.group += 1;
         }
         for place in 0..self.open.len() {
@@ -145,7 +180,15 @@ impl ParquetSource {
         let Some(column) = self.open.get_mut(place).filter(|column| column.needs_page()) else {
             return Ok(());
         };
-        column.open_page()?;
+        let opened = column.open_page()?;
+        self.opened = self.opened.saturating_add(opened);
+        self.opened_in_step = self.opened_in_step.saturating_add(opened);
+        if self.opened > PARQUET_GROUP_BYTES_MAX {
+            return Err(Fault::new(format!(
+                "limit parquet_group_bytes_max exceeded: at most {PARQUET_GROUP_BYTES_MAX} bytes \
+                 of a row group once it is decompressed: write the file with smaller groups"
+            )));
+        }
         let held: usize = self.open.iter().map(ColumnReader::held).sum();
         if held > PARQUET_HELD_BYTES_MAX {
             return Err(Fault::new(format!(
@@ -159,7 +202,8 @@ impl ParquetSource {
 
     pub(super) fn step(&mut self, rules: &FileRules) -> Result<Step, BulkError> {
         let mut taking = Taking::new(rules);
-        while taking.goes_on() {
+        self.opened_in_step = 0;
+        while taking.goes_on() && self.opened_in_step < STEP_OPENED_BYTES {
             if !self.advance().map_err(refused)? {
                 return Ok(taking.done(true));
             }
@@ -173,3 +217,6 @@ impl ParquetSource {
         Ok(taking.done(false))
     }
 }
+
+#[cfg(test)]
+mod tests;

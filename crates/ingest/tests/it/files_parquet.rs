@@ -80,10 +80,13 @@ fn mapping() -> FileMapping {
 
 /// All readings of a file, or why it cannot be read.
 fn read(file: Bytes) -> Result<Vec<(String, i64, Value)>, String> {
+    read_as(file, mapping())
+}
+
+fn read_as(file: Bytes, mapping: FileMapping) -> Result<Vec<(String, i64, Value)>, String> {
     let piece = Piece { body: file, header: Vec::new(), is_first: true, before: 0, rows_taken: 0 };
     let rules = FileRules::new(IngestLimits::default(), Screening::ALL);
-    let mut reader =
-        PieceReader::open(mapping(), rules, piece).map_err(|error| error.to_string())?;
+    let mut reader = PieceReader::open(mapping, rules, piece).map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
     loop {
         let step = reader.step().map_err(|error| error.to_string())?;
@@ -148,6 +151,32 @@ fn every_compression_and_encoding_is_read() {
         let properties = properties.set_column_encoding(column(name), encoding);
         check(&format!("{name} in {encoding:?}"), properties);
     }
+}
+
+#[test]
+fn times_without_an_offset_need_their_zone() {
+    let schema = "message readings {
+        required int64 time (TIMESTAMP(MICROS, false));
+        required int64 n;
+    }";
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut file = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut file, schema, properties).expect("a writer");
+    let mut rows = writer.next_row_group().expect("a group");
+    for number in [1_769_851_800_000_000, 7] {
+        let mut column = rows.next_column().expect("next").expect("a column");
+        column.typed::<Int64Type>().write_batch(&[number], None, None).expect("written");
+        column.close().expect("closed");
+    }
+    rows.close().expect("closed");
+    writer.close().expect("closed");
+    let file = Bytes::from(file);
+    let error = read_as(file.clone(), mapping()).expect_err("no zone");
+    assert!(error.contains("no time zone"), "{error}");
+    let berlin = TimeForm::parse("local", Some("Europe/Berlin"), None).expect("a form");
+    let found = read_as(file, FileMapping { time: berlin, ..mapping() }).expect("rows");
+    assert_eq!(found, [("n".to_owned(), 1_769_848_200_000_000, Value::Integer(7))]);
 }
 
 #[test]

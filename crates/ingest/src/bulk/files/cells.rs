@@ -18,6 +18,8 @@ pub(in crate::bulk) enum Cell<'a> {
     Text(&'a str),
     /// Microseconds since 1970.
     Moment(i64),
+    /// Microseconds since 1970 on a clock of an unknown time zone.
+    Wall(i64),
     /// Bytes that are no text.
     Foreign,
 }
@@ -116,6 +118,11 @@ impl Plan {
         }
         let is_typed = mapping.form == FileForm::Parquet;
         Ok(Self { device, time, form: mapping.time.clone(), values, quality, is_typed })
+    }
+
+    /// The column of the times.
+    pub(in crate::bulk) const fn time_column(&self) -> usize {
+        self.time
     }
 
     /// The columns that are read at all.
@@ -226,7 +233,11 @@ impl Plan {
             Cell::Text(text) if text.trim().is_empty() => Some(Quality::Good),
             Cell::Text(text) => all.into_iter().find(|quality| quality.as_str() == text.trim()),
             Cell::Integer(number) => u8::try_from(number).ok().and_then(Quality::from_u8),
-            Cell::Boolean(_) | Cell::Double(_) | Cell::Moment(_) | Cell::Foreign => None,
+            Cell::Boolean(_)
+            | Cell::Double(_)
+            | Cell::Moment(_)
+            | Cell::Wall(_)
+            | Cell::Foreign => None,
         };
         found.ok_or_else(|| BulkError::new(0, index + 1, "expected good, uncertain or bad"))
     }
@@ -271,14 +282,16 @@ fn value_of(
         }
         (ValueKind::Json, _) => return Err(wrong("JSON as a text")),
         (ValueKind::Text, Cell::Boolean(flag)) => Value::Text(flag.to_string().into()),
-        (ValueKind::Text, Cell::Integer(number) | Cell::Moment(number)) => {
+        (ValueKind::Text, Cell::Integer(number) | Cell::Moment(number) | Cell::Wall(number)) => {
             Value::Text(number.to_string().into())
         }
         (ValueKind::Text, Cell::Double(number)) => Value::Text(number.to_string().into()),
         (ValueKind::Auto | ValueKind::Boolean, Cell::Boolean(flag)) => Value::Boolean(flag),
         (ValueKind::Auto | ValueKind::Integer, Cell::Integer(number)) => Value::Integer(number),
-        (ValueKind::Auto | ValueKind::Integer, Cell::Moment(micros)) => Value::Integer(micros),
-        (ValueKind::Double, Cell::Integer(number) | Cell::Moment(number)) => {
+        (ValueKind::Auto | ValueKind::Integer, Cell::Moment(micros) | Cell::Wall(micros)) => {
+            Value::Integer(micros)
+        }
+        (ValueKind::Double, Cell::Integer(number) | Cell::Moment(number) | Cell::Wall(number)) => {
             Value::Double(number as f64)
         }
         (ValueKind::Auto | ValueKind::Double, Cell::Double(number)) => {

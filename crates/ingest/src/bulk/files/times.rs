@@ -1,6 +1,7 @@
 //! Times as files write them: numbers since 1970 in some unit, RFC 3339, or local ones with a time
 //! zone, daylight saving included.
 
+use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use veritwin_domain::Timestamp;
@@ -69,11 +70,17 @@ impl TimeForm {
         Ok(number)
     }
 
+    /// Whether times without an offset can be read.
+    pub(in crate::bulk) const fn is_local(&self) -> bool {
+        matches!(self, Self::Local { .. })
+    }
+
     /// The moment that a cell names.
     pub(super) fn read(&self, cell: &Cell<'_>) -> Result<Timestamp, String> {
         let micros = match cell {
             Cell::Null => return Err("no time: expected one in every row".to_owned()),
             Cell::Moment(micros) => Some(*micros),
+            Cell::Wall(micros) => self.of_wall(*micros)?,
             Cell::Integer(number) => self.of_integer(*number)?,
             Cell::Double(number) => self.of_double(*number)?,
             Cell::Boolean(_) | Cell::Foreign => None,
@@ -104,6 +111,14 @@ impl TimeForm {
                 "not a local time in the form of the pattern that was given"
             }
         }
+    }
+
+    fn of_wall(&self, micros: i64) -> Result<Option<i64>, String> {
+        let Self::Local { zone, .. } = self else {
+            return Err("a time of no time zone: expected the form local, and a zone".to_owned());
+        };
+        let civil = jiff::Timestamp::from_microsecond(micros).ok();
+        civil.map_or(Ok(None), |civil| micros_of(zone, TimeZone::UTC.to_datetime(civil)))
     }
 
     fn of_integer(&self, number: i64) -> Result<Option<i64>, String> {
@@ -186,8 +201,6 @@ fn local(zone: Option<&str>, pattern: Option<&str>) -> Result<TimeForm, String> 
     Ok(TimeForm::Local { zone, pattern: pattern.map(str::to_owned) })
 }
 
-/// A time that comes twice when the clock goes back is the first of the two; one that the clock
-/// leaves out is none.
 fn local_micros(zone: &TimeZone, pattern: Option<&str>, text: &str) -> Result<Option<i64>, String> {
     let read = |pattern: &str| BrokenDownTime::parse(pattern, text).ok();
     let broken = match pattern {
@@ -199,7 +212,12 @@ fn local_micros(zone: &TimeZone, pattern: Option<&str>, text: &str) -> Result<Op
         let moment = broken.to_timestamp().ok();
         return Ok(moment.map(jiff::Timestamp::as_microsecond));
     }
-    let Ok(civil) = broken.to_datetime() else { return Ok(None) };
+    broken.to_datetime().map_or(Ok(None), |civil| micros_of(zone, civil))
+}
+
+/// A time that comes twice when the clock goes back is the first of the two; one that the clock
+/// leaves out is none.
+fn micros_of(zone: &TimeZone, civil: DateTime) -> Result<Option<i64>, String> {
     let ambiguous = zone.to_ambiguous_timestamp(civil);
     if let AmbiguousOffset::Gap { .. } = ambiguous.offset() {
         return Err("a local time that there is not: the clock goes forward over it".to_owned());
@@ -239,6 +257,14 @@ mod tests {
         check(&berlin, "2026-10-25 02:30:00", Some(1_792_888_200_000_000));
         let pattern = TimeForm::parse("local", Some("Asia/Tokyo"), Some("%d/%m/%Y %H.%M"));
         check(&pattern.expect("a form"), "31/01/2026 17.30", Some(1_769_848_200_000_000));
+        // What a table has without an offset is the same; what has one needs no zone.
+        let micros =
+            |form: &TimeForm, cell: &Cell<'_>| form.read(cell).ok().map(Timestamp::as_micros);
+        let wall = Cell::Wall(1_769_851_800_000_000);
+        assert_eq!(micros(&berlin, &wall), Some(1_769_848_200_000_000));
+        assert_eq!(micros(&TimeForm::Microseconds, &wall), None);
+        let moment = Cell::Moment(1_769_848_200_000_000);
+        assert_eq!(micros(&berlin, &moment), Some(1_769_848_200_000_000));
         assert!(TimeForm::parse("local", None, None).is_err());
         assert!(TimeForm::parse("local", Some("Mars/Olympus"), None).is_err());
         assert!(TimeForm::parse("ms", Some("UTC"), None).is_err());

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::codec::Codec;
 use super::thrift::{BOOLEAN_TRUE, Fault, Reader};
-use super::{COLUMNS_MAX, PARQUET_GROUPS_MAX};
+use super::{COLUMNS_MAX, PARQUET_CHUNKS_MAX, PARQUET_GROUPS_MAX};
+use crate::bulk::files::COLUMN_BYTES_MAX;
 
 const MAGIC: &[u8] = b"PAR1";
 const ENCRYPTED: &[u8] = b"PARE";
@@ -31,7 +32,9 @@ pub(super) enum Meaning {
     Unsigned,
     /// So many of these since 1970.
     Moment(Unit),
-    /// Days since 1970.
+    /// The same on a clock that hangs nobody says where.
+    Wall(Unit),
+    /// Days since 1970, nobody says where.
     Date,
     /// To be divided by this.
     Decimal(f64),
@@ -96,6 +99,7 @@ enum Logical {
     Decimal,
     Date,
     Moment(Unit),
+    Wall(Unit),
     Integer { is_signed: bool },
     Other,
 }
@@ -119,7 +123,7 @@ impl Footer {
         let start = usize::try_from(length).ok().and_then(|length| end.checked_sub(length));
         let metadata = start.and_then(|start| file.get(start..end)).ok_or_else(no_parquet)?;
         let mut reader = Reader::new(metadata);
-        let (mut elements, mut groups) = (Vec::new(), Vec::new());
+        let (mut elements, mut groups, mut chunks) = (Vec::new(), Vec::new(), 0);
         reader.fields(|reader, id, of| match id {
             2 => reader.list(|reader, _| {
                 // A root, and a column each.
@@ -136,7 +140,15 @@ impl Footer {
                         format!("limit parquet_groups_max exceeded: at most {PARQUET_GROUPS_MAX}");
                     return Err(Fault::new(detail));
                 }
-                groups.push(group(reader, start.unwrap_or_default())?);
+                let group = group(reader, start.unwrap_or_default())?;
+                chunks += group.chunks.len();
+                if chunks > PARQUET_CHUNKS_MAX {
+                    return Err(Fault::new(format!(
+                        "limit parquet_chunks_max exceeded: at most {PARQUET_CHUNKS_MAX} parts of \
+                         columns in all row groups"
+                    )));
+                }
+                groups.push(group);
                 Ok(())
             }),
             8 => Err(Fault::new("an encrypted Parquet file: expected a plain one")),
@@ -207,6 +219,7 @@ fn meaning(physical: Physical, element: &Element) -> Meaning {
         (Physical::Int32 | Physical::Int64, Some(Logical::Decimal)) => decimal,
         (Physical::Int32, Some(Logical::Date)) => Meaning::Date,
         (Physical::Int64, Some(Logical::Moment(unit))) => Meaning::Moment(unit),
+        (Physical::Int64, Some(Logical::Wall(unit))) => Meaning::Wall(unit),
         (Physical::Int32 | Physical::Int64, Some(Logical::Integer { is_signed: false })) => {
             Meaning::Unsigned
         }
@@ -222,7 +235,14 @@ fn element(reader: &mut Reader<'_>) -> Result<Element, Fault> {
             1 => element.physical = Some(reader.long()?),
             2 => element.length = reader.long()?,
             3 => element.repetition = reader.long()?,
-            4 => reader.text()?.clone_into(&mut element.name),
+            4 => {
+                let name = reader.text()?;
+                if name.len() > COLUMN_BYTES_MAX {
+                    let detail = format!("a column's name has at most {COLUMN_BYTES_MAX} bytes");
+                    return Err(Fault::new(detail));
+                }
+                name.clone_into(&mut element.name);
+            }
             5 => element.children = reader.long()?,
             6 => element.converted = Some(reader.long()?),
             7 => element.scale = reader.long()?,
@@ -257,7 +277,7 @@ fn logical(reader: &mut Reader<'_>, scale: &mut i64) -> Result<Logical, Fault> {
                 found = Logical::Integer { is_signed: true };
                 reader.skip(of)?;
             }
-            8 => found = Logical::Moment(unit(reader)?),
+            8 => found = moment(reader)?,
             10 => {
                 let mut is_signed = true;
                 reader.fields(|reader, id, of| {
@@ -275,9 +295,14 @@ fn logical(reader: &mut Reader<'_>, scale: &mut i64) -> Result<Logical, Fault> {
     Ok(found)
 }
 
-fn unit(reader: &mut Reader<'_>) -> Result<Unit, Fault> {
-    let mut unit = Unit::Micros;
+/// A time of a unit, and whether its file says that it is one of UTC.
+fn moment(reader: &mut Reader<'_>) -> Result<Logical, Fault> {
+    let (mut unit, mut is_of_utc) = (Unit::Micros, true);
     reader.fields(|reader, id, of| match id {
+        1 => {
+            is_of_utc = of == BOOLEAN_TRUE;
+            reader.skip(of)
+        }
         2 => reader.fields(|reader, id, of| {
             unit = match id {
                 1 => Unit::Millis,
@@ -288,7 +313,7 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Fault> {
         }),
         _ => reader.skip(of),
     })?;
-    Ok(unit)
+    Ok(if is_of_utc { Logical::Moment(unit) } else { Logical::Wall(unit) })
 }
 
 /// A row group, whose chunks stand before the footer.
@@ -296,6 +321,10 @@ fn group(reader: &mut Reader<'_>, end: usize) -> Result<Group, Fault> {
     let mut group = Group { rows: 0, chunks: Vec::new() };
     reader.fields(|reader, id, of| match id {
         1 => reader.list(|reader, _| {
+            if group.chunks.len() >= COLUMNS_MAX {
+                let detail = format!("limit file_columns_max exceeded: at most {COLUMNS_MAX}");
+                return Err(Fault::new(detail));
+            }
             group.chunks.push(chunk(reader, end)?);
             Ok(())
         }),

@@ -27,6 +27,7 @@ enum Current {
     Integer(i64),
     Double(f64),
     Moment(i64),
+    Wall(i64),
     /// Text in the page.
     Page(Range<usize>),
     /// Text in the dictionary.
@@ -98,6 +99,7 @@ pub(super) struct ColumnReader {
     codec: super::codec::Codec,
     page: Option<Page>,
     dictionary: Dictionary,
+    has_dictionary: bool,
     joined: Vec<u8>,
     current: Current,
 }
@@ -152,6 +154,7 @@ impl ColumnReader {
             codec: chunk.codec,
             page: None,
             dictionary: Dictionary::default(),
+            has_dictionary: false,
             joined: Vec::new(),
             current: Current::Null,
         }
@@ -167,7 +170,8 @@ impl ColumnReader {
             };
             page.buffer.len() + 8 * lengths
         });
-        page + self.dictionary.buffer.len() + 8 * self.dictionary.places.len()
+        let words = self.dictionary.buffer.len() + 8 * self.dictionary.places.len();
+        page + words + self.joined.capacity()
     }
 
     /// Whether the next value is on a page that is not open yet.
@@ -175,9 +179,10 @@ impl ColumnReader {
         self.page.as_ref().is_none_or(|page| page.left == 0)
     }
 
-    /// Opens the next page that holds values.
-    pub(super) fn open_page(&mut self) -> Result<(), Fault> {
+    /// Opens the next page that holds values, and gives how many bytes that made.
+    pub(super) fn open_page(&mut self) -> Result<usize, Fault> {
         self.page = None;
+        let mut opened = 0;
         while self.needs_page() {
             let file = self.file.clone();
             let rest = file.get(self.range.clone()).filter(|rest| !rest.is_empty());
@@ -189,13 +194,22 @@ impl ColumnReader {
             let body = rest.get(start..end).ok_or_else(cut)?;
             self.range.start += end;
             match header.kind {
+                // What holds no value is not opened.
+                0 | 3 if header.values == 0 => continue,
                 0 => self.page = Some(self.page_of(body, &header)?),
-                2 => self.dictionary = self.dictionary_of(body, &header)?,
+                2 if self.has_dictionary => {
+                    return Err(Fault::new("a column with two dictionaries in a row group"));
+                }
+                2 => {
+                    self.has_dictionary = true;
+                    self.dictionary = self.dictionary_of(body, &header)?;
+                }
                 3 => self.page = Some(self.page_with_levels(body, &header)?),
-                _ => {}
+                _ => continue,
             }
+            opened += header.opened;
         }
-        Ok(())
+        Ok(opened)
     }
 
     fn dictionary_of(&self, body: &[u8], header: &Header) -> Result<Dictionary, Fault> {
@@ -364,6 +378,7 @@ impl ColumnReader {
             Current::Integer(number) => return Cell::Integer(*number),
             Current::Double(number) => return Cell::Double(*number),
             Current::Moment(micros) => return Cell::Moment(*micros),
+            Current::Wall(micros) => return Cell::Wall(*micros),
             Current::Page(range) => {
                 self.page.as_ref().and_then(|page| page.buffer.get(range.clone()))
             }
@@ -459,12 +474,19 @@ fn number(column: &Column, bytes: &[u8]) -> Result<Current, Fault> {
     }
 }
 
+const fn micros(unit: Unit, number: i64) -> i64 {
+    match unit {
+        Unit::Millis => number.saturating_mul(1_000),
+        Unit::Micros => number,
+        Unit::Nanos => number.div_euclid(1_000),
+    }
+}
+
 fn integer(column: &Column, number: i64) -> Current {
     match column.meaning {
-        Meaning::Moment(Unit::Millis) => Current::Moment(number.saturating_mul(1_000)),
-        Meaning::Moment(Unit::Micros) => Current::Moment(number),
-        Meaning::Moment(Unit::Nanos) => Current::Moment(number.div_euclid(1_000)),
-        Meaning::Date => Current::Moment(number.saturating_mul(DAY_MICROS)),
+        Meaning::Moment(unit) => Current::Moment(micros(unit, number)),
+        Meaning::Wall(unit) => Current::Wall(micros(unit, number)),
+        Meaning::Date => Current::Wall(number.saturating_mul(DAY_MICROS)),
         Meaning::Decimal(by) => Current::Double(number as f64 / by),
         Meaning::Unsigned if number < 0 => Current::Double(number as u64 as f64),
         Meaning::Unsigned | Meaning::Itself | Meaning::Other => Current::Integer(number),

@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             let delta = i64::from(head >> 4);
-            id = if delta == 0 { self.long()? } else { id + delta };
+            id = if delta == 0 { self.long()? } else { id.saturating_add(delta) };
             each(self, id, head & 0x0f)?;
         }
     }
