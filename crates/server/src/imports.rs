@@ -129,7 +129,8 @@ impl ImportPlan {
         })
     }
 
-    fn delimiter(&self) -> Result<u8, Error> {
+    /// What stands between the columns.
+    pub(crate) fn delimiter(&self) -> Result<u8, Error> {
         match self.delimiter.as_deref() {
             None | Some(",") => Ok(b','),
             Some(";") => Ok(b';'),

@@ -311,19 +311,44 @@ pub fn columns_of(form: FileForm, delimiter: u8, body: &[u8]) -> Result<Vec<Stri
     }
 }
 
+/// Where in a record of CSV something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// A field begins here.
+    Begin,
+    Field,
+    Quotes,
+    /// Behind a quote inside of quotes, which ends them unless another one follows.
+    Quote,
+}
+
+impl Within {
+    /// Behind a byte. A quote in the middle of a field is a letter like any other.
+    const fn behind(self, byte: u8, delimiter: u8) -> Self {
+        match (self, byte) {
+            (Self::Begin | Self::Quote, b'"') => Self::Quotes,
+            (Self::Quotes, b'"') => Self::Quote,
+            (Self::Quotes, _) => Self::Quotes,
+            (_, b'\n' | b'\r') => Self::Begin,
+            (_, other) if other == delimiter => Self::Begin,
+            _ => Self::Field,
+        }
+    }
+}
+
 /// Where a text is to be cut so that a piece of it holds whole rows: behind the last break of a
 /// row within `bytes_max`. None where one row is longer than that.
-pub fn cut_of(form: FileForm, text: &[u8], bytes_max: usize) -> Option<usize> {
+pub fn cut_of(form: FileForm, delimiter: u8, text: &[u8], bytes_max: usize) -> Option<usize> {
     if text.len() <= bytes_max {
         return Some(text.len());
     }
-    let (mut cut, mut in_quotes) = (None, false);
+    let (mut cut, mut within) = (None, Within::Begin);
     for (index, byte) in text[..bytes_max].iter().enumerate() {
-        match byte {
-            // A doubled quote inside of quotes closes and opens them again.
-            b'"' if form == FileForm::Csv => in_quotes = !in_quotes,
-            b'\n' if !in_quotes => cut = Some(index + 1),
-            _ => {}
+        if *byte == b'\n' && within != Within::Quotes {
+            cut = Some(index + 1);
+        }
+        if form == FileForm::Csv {
+            within = within.behind(*byte, delimiter);
         }
     }
     cut

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -56,6 +57,8 @@ fn a_file_is_imported_once_and_its_wrong_rows_are_written_out() {
     assert_eq!((&done["rows"], &done["readings"]), (&json!(1_003), &json!(2_000)), "{done}");
     assert_eq!(done["refused"], 3, "{done}");
     let refused = fs::read_to_string(done["refused_file"].as_str().unwrap()).unwrap();
+    let mode = fs::metadata(done["refused_file"].as_str().unwrap()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "nobody else reads them: {mode:o}");
     let refused: Vec<Value> =
         refused.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let rows: Vec<&Value> = refused.iter().map(|one| &one["row"]).collect();

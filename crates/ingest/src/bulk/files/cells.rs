@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use veritwin_domain::{Key, LimitExceeded, Quality, Reading, Value};
 
+use super::write::unguarded;
 use super::{DeviceFrom, FILE_COLUMNS_MAX, FileForm, FileMapping, TimeForm, ValueKind, ValuesFrom};
 use crate::bulk::{BulkError, Rows};
 use crate::payload::check_json;
@@ -34,6 +35,8 @@ pub(in crate::bulk) struct Plan {
     quality: Option<usize>,
     /// Its cells have types: a text is one, whatever it looks like.
     is_typed: bool,
+    /// Texts stand as an export writes them, so that none is a formula.
+    is_guarded: bool,
 }
 
 #[derive(Debug)]
@@ -117,7 +120,10 @@ impl Plan {
             return Err(BulkError::new(1, 1, detail));
         }
         let is_typed = mapping.form == FileForm::Parquet;
-        Ok(Self { device, time, form: mapping.time.clone(), values, quality, is_typed })
+        let is_told = matches!(values, Values::Pairs { kind: Some(_), .. });
+        let is_guarded = is_told && !is_typed;
+        let form = mapping.time.clone();
+        Ok(Self { device, time, form, values, quality, is_typed, is_guarded })
     }
 
     /// The column of the times.
@@ -156,6 +162,10 @@ impl Plan {
     ) -> Result<Option<(usize, usize, usize)>, BulkError> {
         scratch.clear();
         let line = 0;
+        let cell = |index: usize| match cell(index) {
+            Cell::Text(text) if self.is_guarded => Cell::Text(unguarded(text)),
+            other => other,
+        };
         match &self.values {
             Values::Columns(chosen) => {
                 for (index, key, kind) in chosen {

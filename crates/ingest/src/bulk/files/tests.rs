@@ -138,6 +138,9 @@ fn what_is_written_is_read_again() {
         Value::Integer(i64::MIN),
         Value::Boolean(false),
         Value::Text("21".into()),
+        Value::Text("=1+1".into()),
+        Value::Text("'=1+1".into()),
+        Value::Text("'quoted'".into()),
         Value::Text("a \"b\", c\\d = é".into()),
         Value::Json("{\"a\":[1,null]}".into()),
     ];
@@ -148,7 +151,7 @@ fn what_is_written_is_read_again() {
             let at = Timestamp::from_micros(1_769_848_200_000_001 + index as i64);
             let row = ExportedRow {
                 device_id: "0197-a",
-                device: "North, hall",
+                device: "-North, hall",
                 key: "a key, with = and \\",
                 at,
                 value,
@@ -157,6 +160,8 @@ fn what_is_written_is_read_again() {
             writer.push(&row, &mut file).expect("written");
         }
         writer.end(&mut file).expect("written");
+        let text = String::from_utf8_lossy(&file);
+        assert!(form != FileForm::Csv || text.contains(",'=1+1,text,"), "{text}");
         let header: Vec<String> = columns_of(form, b',', &file).expect("columns");
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
         let (rows, refused) = read(&exported(form), piece(&file, &header));
@@ -195,9 +200,12 @@ fn mappings_name_what_is_not_there() {
 #[test]
 fn pieces_are_cut_between_rows() {
     let text = b"a,b\n\"x\ny\",2\n3,4\n";
-    assert_eq!(cut_of(FileForm::Csv, text, 7), Some(4));
-    assert_eq!(cut_of(FileForm::NdJson, text, 7), Some(7));
-    assert_eq!(cut_of(FileForm::Csv, text, 100), Some(text.len()));
-    assert_eq!(cut_of(FileForm::Csv, b"a very long row", 4), None);
+    assert_eq!(cut_of(FileForm::Csv, b',', text, 7), Some(4));
+    assert_eq!(cut_of(FileForm::NdJson, b',', text, 7), Some(7));
+    assert_eq!(cut_of(FileForm::Csv, b',', text, 100), Some(text.len()));
+    assert_eq!(cut_of(FileForm::Csv, b',', b"a very long row", 4), None);
+    // A quote within a field is a letter; doubled ones within quotes end nothing.
+    assert_eq!(cut_of(FileForm::Csv, b';', b"5\" pipe;1\n6;2\n7;3\n", 16), Some(14));
+    assert_eq!(cut_of(FileForm::Csv, b';', b"\"a\"\"\nb\";1\n6;2\n7", 13), Some(10));
     assert_eq!(lines_of(text), 4);
 }

@@ -1,6 +1,7 @@
 //! Files of readings, written as they are read: what is written of them is taken from a buffer, so
 //! that whoever receives it sets the pace. What is written here, an import takes back.
 
+use std::borrow::Cow;
 use std::io;
 
 use veritwin_domain::{Quality, Timestamp, Value};
@@ -62,15 +63,30 @@ fn push_field(out: &mut String, field: &str) {
     }
 }
 
+/// What a spreadsheet would take for a formula. What stands behind an apostrophe is among it, so
+/// that the one that is put before it can be told.
+const FORMULAS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+
+/// A text that no spreadsheet takes for a formula.
+fn guarded(text: &str) -> Cow<'_, str> {
+    if text.starts_with(FORMULAS) { format!("'{text}").into() } else { text.into() }
+}
+
+/// The text as it was.
+pub(super) fn unguarded(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|rest| rest.starts_with(FORMULAS)).unwrap_or(text)
+}
+
 fn csv_line(row: &ExportedRow<'_>) -> String {
     let mut value = String::new();
     match row.value {
-        Value::Text(text) | Value::Json(text) => value.push_str(text),
+        Value::Text(text) | Value::Json(text) => value.push_str(&guarded(text)),
         other => push_value(&mut value, other),
     }
     let mut line = String::with_capacity(160);
     let at = row.at.to_string();
-    for field in [row.device_id, row.device, row.key, &at, &value, row.kind()] {
+    let (device, key) = (guarded(row.device), guarded(row.key));
+    for field in [row.device_id, &device, &key, &at, &value, row.kind()] {
         push_field(&mut line, field);
         line.push(',');
     }

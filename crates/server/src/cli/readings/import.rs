@@ -1,8 +1,9 @@
 //! `veritwin readings import`: each file is one import on the platform, which says how far it has
 //! come. Rows that were refused are written beside the file, with their lines and why.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -140,10 +141,11 @@ async fn import(
     path: &Path,
 ) -> anyhow::Result<Imported> {
     let form = arguments.plan.form(path)?;
-    let head = Pieces::open(path, form)?.next()?.map(|piece| piece.body).unwrap_or_default();
     let delimiter = arguments.plan.delimiter(path).and_then(|text| text.bytes().next());
-    let names = columns_of(form, delimiter.unwrap_or(b','), &head)
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let delimiter = delimiter.unwrap_or(b',');
+    let head = Pieces::open(path, form, delimiter)?.next()?;
+    let head = head.map(|piece| piece.body).unwrap_or_default();
+    let names = columns_of(form, delimiter, &head).map_err(|error| anyhow::anyhow!("{error}"))?;
     let plan = arguments.plan.plan(path, names)?;
     import_file(remote, (path, form), &plan, arguments.refused.clone()).await
 }
@@ -161,7 +163,7 @@ pub(in crate::cli) async fn import_file(
     let mut state: Import = remote.json(&Ask::post("/v1/imports", &body)).await?;
     let was_done = state.state == "done";
     let bar = bar(bytes, name);
-    let (mut pieces, mut number) = (Pieces::open(path, form)?, 0);
+    let (mut pieces, mut number) = (Pieces::open(path, form, plan.delimiter()?)?, 0);
     while !was_done {
         let Some(piece) = pieces.next()? else { break };
         let length = piece.body.len() as u64;
@@ -230,7 +232,10 @@ async fn write_refused(
         PathBuf::from(name)
     });
     let shown = out.display().to_string();
-    let file = File::create(&out).with_context(|| format!("cannot write {shown}"))?;
+    let mut options = OpenOptions::new();
+    // They hold the rows as they stand: nobody else reads them here.
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&out).with_context(|| format!("cannot write {shown}"))?;
     let mut writer = BufWriter::new(file);
     let mut lines = match form {
         FileForm::Parquet => None,

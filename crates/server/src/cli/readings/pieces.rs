@@ -19,6 +19,7 @@ const PIECE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) struct Pieces {
     file: File,
     form: FileForm,
+    delimiter: u8,
     rest: Vec<u8>,
     is_read: bool,
     is_done: bool,
@@ -31,7 +32,7 @@ pub(super) struct FilePiece {
 }
 
 impl Pieces {
-    pub(super) fn open(path: &Path, form: FileForm) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, form: FileForm, delimiter: u8) -> anyhow::Result<Self> {
         let shown = path.display();
         let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
         let bytes = file.metadata()?.len();
@@ -40,7 +41,7 @@ impl Pieces {
             "{shown}: limit parquet_piece_bytes_max exceeded: at most {PARQUET_PIECE_BYTES_MAX}, \
              got {bytes}: write it as several files"
         );
-        Ok(Self { file, form, rest: Vec::new(), is_read: false, is_done: false })
+        Ok(Self { file, form, delimiter, rest: Vec::new(), is_read: false, is_done: false })
     }
 
     fn fill(&mut self, bytes: usize) -> anyhow::Result<()> {
@@ -62,7 +63,7 @@ impl Pieces {
         self.fill(max)?;
         let cut = match self.form {
             FileForm::Parquet => Some(self.rest.len()),
-            form => cut_of(form, &self.rest, max),
+            form => cut_of(form, self.delimiter, &self.rest, max),
         };
         let Some(cut) = cut else {
             bail!("limit piece_bytes_max exceeded: a row is longer than {max} bytes");
@@ -102,7 +103,7 @@ mod tests {
         let text = line.repeat(9_000);
         std::fs::write(&path, &text).expect("written");
         let read = || {
-            let mut pieces = Pieces::open(&path, FileForm::NdJson).expect("opened");
+            let mut pieces = Pieces::open(&path, FileForm::NdJson, b',').expect("opened");
             let mut all = Vec::new();
             while let Some(piece) = pieces.next().expect("a piece") {
                 assert!(piece.body.len() <= PIECE_BYTES && piece.body.ends_with(b"\n"));
