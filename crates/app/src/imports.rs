@@ -22,6 +22,8 @@ use crate::{App, Error, Result, Submission};
 pub const IMPORTS_MAX: u64 = 200;
 /// Most refused rows of an import that are kept with their reasons; more are counted.
 pub const IMPORT_REFUSED_KEPT_MAX: u64 = 10_000;
+/// Refused rows that are written in one transaction.
+const REFUSED_AT_ONCE: usize = 500;
 /// Longest plan, in bytes.
 pub const IMPORT_PLAN_BYTES_MAX: usize = 128 * 1024;
 const NAME_CHARS_MAX: usize = 255;
@@ -257,15 +259,10 @@ impl App {
             return Err(Error::Changed("import"));
         }
         let readings = self.store_import_step(context, &step).await?;
+        self.keep_refused(context, &import, &step.refused).await?;
         let moved = moved(&import, &step, readings, context.clock.now());
         let tx = self.0.store.begin(context).await?;
         tx.import_update(&moved).await?;
-        let room = IMPORT_REFUSED_KEPT_MAX.saturating_sub(import.refused);
-        let kept = usize::try_from(room).unwrap_or(usize::MAX);
-        for refused in step.refused.into_iter().take(kept) {
-            let ImportRefusedRow { row, column, detail } = refused;
-            tx.import_refusal_add(moved.id, &ImportRefusal { row, column, detail }).await?;
-        }
         if moved.state == ImportState::Done {
             let resource = Resource::all(context.tenant, Kind::Device);
             let change = Change::to(recorded(&moved, &body));
@@ -273,6 +270,26 @@ impl App {
         }
         tx.commit().await?;
         Ok(view(&moved, body))
+    }
+
+    /// Notes rows of a step that are refused, as many as are kept of an import, some at a time:
+    /// other writers go in between. A step that is repeated notes the same ones.
+    async fn keep_refused(
+        &self,
+        context: &OpContext,
+        import: &Import,
+        refused: &[ImportRefusedRow],
+    ) -> Result<()> {
+        let room = IMPORT_REFUSED_KEPT_MAX.saturating_sub(import.refused);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        for some in refused.get(..room).unwrap_or(refused).chunks(REFUSED_AT_ONCE) {
+            let tx = self.0.store.begin(context).await?;
+            for ImportRefusedRow { row, column, detail } in some.iter().cloned() {
+                tx.import_refusal_add(import.id, &ImportRefusal { row, column, detail }).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// How many readings of a step are durable now.
