@@ -21,7 +21,7 @@ pub const EXPORT_SERIES_MAX: usize = 100_000;
 /// Most devices or keys that one export names.
 pub const EXPORT_NAMES_MAX: usize = 10_000;
 /// Most points of a series that are read at once.
-pub const EXPORT_PAGE_POINTS_MAX: usize = 10_000;
+pub const EXPORT_PAGE_POINTS_MAX: usize = 2_000;
 
 fn check(query: &ExportQuery) -> Result<()> {
     if query.from >= query.to {

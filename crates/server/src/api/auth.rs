@@ -18,6 +18,12 @@ pub(crate) const SESSION_COOKIE: &str = "__Host-session";
 /// The context of a request inside the tenant of its credential.
 pub(crate) struct Caller(pub(crate) OpContext);
 
+/// What a request came with, to ask later whether its sender may still be let in.
+pub(crate) struct Credential {
+    secret: Secret<String>,
+    is_session: bool,
+}
+
 /// The context of a request that needs no credential.
 pub(crate) struct Public(pub(crate) PlatformContext);
 
@@ -151,6 +157,47 @@ impl FromRequestParts<Api> for Caller {
     }
 }
 
+impl Credential {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let made = |token: &str, is_session| {
+            let secret = Secret::new(token.to_owned());
+            Self { secret, is_session }
+        };
+        let program = bearer(headers).map(|token| made(token, false));
+        program.or_else(|| cookie(headers, SESSION_COOKIE).map(|token| made(token, true)))
+    }
+
+    /// Who it is of now: what they may has possibly changed since the context that is known.
+    pub(crate) async fn again(
+        &self,
+        api: &Api,
+        known: &OpContext,
+    ) -> Result<OpContext, veritwin_app::Error> {
+        let arrival = Arrival {
+            purpose: known.purpose,
+            request: known.request,
+            origin: known.origin.clone(),
+        };
+        if self.is_session {
+            api.app.authenticate_session(&self.secret, arrival).await
+        } else {
+            api.app.authenticate_api_key(&self.secret, arrival).await
+        }
+    }
+}
+
+impl FromRequestParts<Api> for Credential {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        Self::of(&parts.headers).ok_or_else(not_known)
+    }
+}
+
+fn not_known() -> Problem {
+    Problem::unauthenticated("sign in, or send an API key as `Authorization: Bearer ...`")
+}
+
 async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
     let arrival = arrival(api, parts);
     if let Some(token) = bearer(&parts.headers) {
@@ -158,9 +205,7 @@ async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
         return Ok(api.app.authenticate_api_key(&token, arrival).await?);
     }
     let Some(token) = cookie(&parts.headers, SESSION_COOKIE) else {
-        return Err(Problem::unauthenticated(
-            "sign in, or send an API key as `Authorization: Bearer ...`",
-        ));
+        return Err(not_known());
     };
     if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
         return Err(cross_site());

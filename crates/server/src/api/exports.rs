@@ -1,6 +1,7 @@
 //! Readings as a file: streamed as it is read, so that whoever receives it sets the pace.
 
 use std::io;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -11,11 +12,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{ExportPage, ExportQuery, ExportSeries};
-use veritwin_app::{App, EXPORT_PAGE_POINTS_MAX, Error};
+use veritwin_app::{EXPORT_PAGE_POINTS_MAX, Error};
 use veritwin_domain::{Key, OpContext, TenantId, Timestamp};
 use veritwin_ingest::bulk::{ExportedRow, FileForm, FileWriter};
 
-use super::auth::Caller;
+use super::auth::{Caller, Credential};
 use super::body::{self, Json};
 use super::live::Seat;
 use super::{Answer, Api, Problem};
@@ -25,6 +26,8 @@ const PART_BYTES: usize = 64 * 1024;
 /// Points of a series that are read first, and fewest; how many follow its texts say.
 const PAGE_POINTS: usize = 500;
 const PAGE_POINTS_MIN: usize = 16;
+/// Whoever receives an export is asked for again after this, and before a page.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// So many bytes of texts are much for a page.
 const PAGE_TEXT_BYTES: usize = 1024 * 1024;
 
@@ -77,8 +80,11 @@ impl ExportBody {
 
 /// An export under way.
 struct Leaving {
-    app: App,
+    api: Api,
+    credential: Credential,
     context: OpContext,
+    /// When it was asked last who receives it.
+    asked_at: Duration,
     series: std::vec::IntoIter<ExportSeries>,
     /// The series that is read, and from where.
     present: Option<(ExportSeries, Timestamp)>,
@@ -120,9 +126,26 @@ async fn write(
 }
 
 impl Leaving {
+    /// Whoever has signed out since it began, or whose key was revoked, gets no more of it, and
+    /// whose rights are others by now gets what those allow.
+    async fn ask_again(&mut self) -> io::Result<()> {
+        let now = self.api.clock().monotonic();
+        if now.saturating_sub(self.asked_at) < ASKED_AGAIN {
+            return Ok(());
+        }
+        let found = self.credential.again(&self.api, &self.context).await;
+        let found = found.map_err(|error| failed(&error))?;
+        if found.tenant != self.context.tenant {
+            return Err(failed(&Error::NotFound("tenant")));
+        }
+        (self.context, self.asked_at) = (found, now);
+        Ok(())
+    }
+
     /// The next part of the file; none once it is whole.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         while self.gathered.len() < PART_BYTES {
+            self.ask_again().await?;
             let Some(writer) = self.writer.take() else { break };
             if self.present.is_none() {
                 self.present = self.series.next().map(|series| (series, self.range.0));
@@ -134,7 +157,8 @@ impl Leaving {
             };
             let range = (from, self.range.1);
             let (context, points) = (&self.context, self.page_points);
-            let page = match self.app.export_page(context, &series.series, range, points).await {
+            let page = match self.api.app.export_page(context, &series.series, range, points).await
+            {
                 Ok(page) => page,
                 // The device is gone by now, or what is declared of the series has changed.
                 Err(Error::NotFound(_)) => {
@@ -166,6 +190,7 @@ impl Leaving {
 async fn export(
     State(api): State<Api>,
     Caller(context): Caller,
+    credential: Credential,
     Json(body): Json<ExportBody>,
 ) -> Answer<Response> {
     let (form, query) = body.parse()?;
@@ -177,7 +202,9 @@ async fn export(
     let mut gathered = Vec::new();
     let writer = Some(FileWriter::new(form, &mut gathered));
     let leaving = Leaving {
-        app: api.app.clone(),
+        asked_at: api.clock().monotonic(),
+        api,
+        credential,
         context,
         series: series.into_iter(),
         present: None,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Output, Platform, wait_for};
 use crate::kill::T0;
-use crate::tenant::Tenant;
+use crate::tenant::{Device, Tenant};
 
 fn import(platform: &Platform, tenant: &Tenant, arguments: &[&str]) -> Output {
     let common = ["readings", "import", "--json", "--api-key", &tenant.api_key];
@@ -242,4 +242,41 @@ fn pieces_come_in_their_order_and_a_plan_can_be_tried() {
     assert_eq!(preview["readings"][0]["device_known"], true);
     assert_eq!(preview["refused"][0]["row"], 3);
     assert_eq!(tenant.points(&device, "kwh").len(), 2, "a preview stores nothing");
+}
+
+#[test]
+fn an_export_holds_what_its_receiver_may_see() {
+    let tenant = Platform::shared().tenant();
+    let device = |declaration: &str| {
+        let body = json!({"name": declaration, "type": "test", "declaration": declaration});
+        let made = tenant.post("/v1/devices", &body).expect(201);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (id, token) = (text(&made["device"]["id"]), text(&made["token"]));
+        let device = Device { id, name: declaration.to_owned(), token };
+        tenant.send(&device, &json!({"ts": T0, "values": {"t": 1}})).expect(200);
+        device
+    };
+    let open = device("non_personal");
+    let closed = [device("personal"), device("undeclared")];
+    let export = |cookie: &str, body: &Value| {
+        tenant.http().post("/v1/telemetry/export").header("cookie", cookie).json(body).send()
+    };
+    let (_, analyst) = tenant.member("studies", "analyst");
+    let answer = export(&analyst, &json!({}));
+    assert_eq!(answer.status, 200);
+    let rows = answer.text();
+    assert!(rows.contains(&open.id), "{rows}");
+    for device in &closed {
+        assert!(!rows.contains(&device.id), "{rows}");
+        // Named, it has nothing that may be shown.
+        let rows = export(&analyst, &json!({"device_ids": [device.id]})).text();
+        assert_eq!(rows.lines().count(), 1, "{rows}");
+    }
+    let rows = export(&tenant.cookie, &json!({})).text();
+    assert!(closed.iter().all(|device| rows.contains(&device.id)), "{rows}");
+    // Who may read and not take away gets nothing, and neither does who may do nothing any more.
+    let (_, viewer) = tenant.member("reads", "viewer");
+    export(&viewer, &json!({})).problem(403);
+    tenant.http().request("DELETE", "/v1/session").header("cookie", &analyst).send().expect(204);
+    export(&analyst, &json!({})).problem(401);
 }
