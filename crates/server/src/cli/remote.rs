@@ -97,6 +97,11 @@ struct Refused {
 }
 
 impl RemoteArguments {
+    /// Whether another platform is named than that of the data directory.
+    pub(super) const fn is_elsewhere(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// The platform that is meant.
     pub(super) fn remote(&self) -> anyhow::Result<Remote> {
         let key = match (&self.api_key, &self.api_key_file) {
@@ -217,7 +222,9 @@ impl Remote {
             StatusCode::NOT_FOUND
             | StatusCode::FORBIDDEN
             | StatusCode::CONFLICT
-            | StatusCode::BAD_REQUEST => Ok(Err(refusal(answer).await?.to_string())),
+            | StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY => Ok(Err(refusal(answer).await?.to_string())),
             _ => Err(refusal(answer).await?),
         }
     }

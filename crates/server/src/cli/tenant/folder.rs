@@ -145,7 +145,11 @@ impl Writing {
             );
             known
         } else {
-            let is_empty = fs::read_dir(root).map_or(true, |mut all| all.next().is_none());
+            // What a kill left of the first write is nothing yet.
+            let is_own = |name: std::ffi::OsString| name == "export.part";
+            let is_empty = fs::read_dir(root).map_or(true, |mut all| {
+                all.all(|one| one.is_ok_and(|one| is_own(one.file_name())))
+            });
             ensure!(is_empty, "{shown} is not empty, and holds no export");
             private_folder(root)?;
             fresh
@@ -159,6 +163,7 @@ impl Writing {
         if self.manifest.file(path).is_some() {
             return Ok(None);
         }
+        ensure!(is_plain(path), "{path:?} leads out of the export");
         let place = self.root.join(path);
         if let Some(folder) = place.parent() {
             private_folder(folder)?;
@@ -233,14 +238,17 @@ impl WritingFile {
     }
 }
 
+/// Whether a path leads on from a folder, and never up or elsewhere.
+fn is_plain(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
 /// A place inside a folder: a plain path, and no link on the way.
 pub(super) fn inside(root: &Path, path: &str) -> anyhow::Result<PathBuf> {
-    let relative = Path::new(path);
-    let is_plain =
-        !path.is_empty() && relative.components().all(|part| matches!(part, Component::Normal(_)));
-    ensure!(is_plain, "{path:?} leads out of the export");
+    ensure!(is_plain(path), "{path:?} leads out of the export");
     let mut place = root.to_owned();
-    for part in relative.components() {
+    for part in Path::new(path).components() {
         place.push(part);
         let meta = fs::symlink_metadata(&place)
             .with_context(|| format!("the export lacks {}", place.display()))?;
@@ -334,6 +342,25 @@ mod tests {
         fs::write(root.join("lists/devices.ndjson"), b"{\"name\":\"Bump\"}\n").expect("changed");
         let error = checked(&root).expect_err("changed").to_string();
         assert!(error.contains("changed or is damaged"), "{error}");
+    }
+
+    #[test]
+    fn what_a_kill_left_goes_on_and_nothing_is_written_outside_of_the_folder() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let root = dir.path().join("out");
+        fs::create_dir(&root).expect("a folder");
+        fs::write(root.join("export.part"), b"{").expect("written");
+        let fresh = Manifest::new(&json!({"id": "t", "name": "Acme"}), String::new());
+        let writing = Writing::open(&root, fresh.clone()).expect("it goes on");
+        // A list names twins by what the platform answers.
+        for path in ["twins/../../secret/source.ifc", "/tmp/source.ifc", "twins//..", ""] {
+            assert!(writing.begin(path).is_err(), "{path}");
+        }
+        drop(writing);
+        let other = dir.path().join("other");
+        fs::create_dir(&other).expect("a folder");
+        fs::write(other.join("mine"), b"m").expect("written");
+        assert!(Writing::open(&other, fresh).is_err());
     }
 
     #[test]

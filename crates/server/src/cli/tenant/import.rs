@@ -2,7 +2,7 @@
 //! taken for the same and left as it is, so that the same command again goes on where it was.
 //! Rights, people, keys and addresses are not given by a file: a person sets them up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -60,6 +60,20 @@ pub(super) struct Importing<'a> {
     tokens: Option<File>,
     /// Ids there by ids here.
     pub(super) ids: HashMap<String, String>,
+}
+
+/// The shared and server attributes of a device that it has not got yet: what is there stays.
+fn lacking(of: &Value, known: &Value) -> Option<Value> {
+    let mut body = json!({});
+    for scope in ["shared", "server"] {
+        let mut attributes = of[scope].as_object().cloned().unwrap_or_default();
+        attributes.retain(|key, _| known[scope].get(key).is_none());
+        if !attributes.is_empty() {
+            body[scope] = Value::Object(attributes);
+        }
+    }
+    let has_some = body.as_object().is_some_and(|scopes| !scopes.is_empty());
+    has_some.then_some(body)
 }
 
 /// `veritwin import FOLDER`
@@ -303,8 +317,10 @@ impl Importing<'_> {
                     _ => device[member].clone(),
                 };
                 let is_said = wanted.is_string() || wanted == json!(true);
-                let is_so = there.get(id.as_str()).is_some_and(|known| known[member] == wanted);
-                if is_said && !is_so {
+                let known = there.get(id.as_str()).map_or(&Value::Null, |known| &known[member]);
+                // What is said there stays.
+                let is_said_there = known.is_string() || *known == json!(true);
+                if is_said && !is_said_there {
                     let named = ("device", text(device, "name"));
                     let path = format!("/v1/devices/{id}");
                     let body = json!({ member: wanted });
@@ -324,18 +340,46 @@ impl Importing<'_> {
                 continue;
             }
             let path = format!("/v1/devices/{id}/attributes");
-            let body = json!({"shared": of["shared"], "server": of["server"]});
-            self.report.count("attributes of device").created += 1;
             let named = ("attributes of device", text(&of, "device_id"));
+            let known: Value = match self.remote.find(&Ask::get(&path)).await? {
+                Ok(answer) => serde_json::from_slice(&whole(answer).await?)?,
+                Err(why) => {
+                    self.report.refuse(named.0, named.1, &why);
+                    continue;
+                }
+            };
+            let Some(body) = lacking(&of, &known) else {
+                self.report.count(named.0).known += 1;
+                continue;
+            };
+            self.report.count(named.0).created += 1;
             self.change(named, (Method::PATCH, &path), &body).await?;
         }
         Ok(())
     }
 
+    /// Devices there that have a profile of their own.
+    async fn placed(&mut self) -> anyhow::Result<HashSet<String>> {
+        let mut placed = HashSet::new();
+        for profile in all(&mut self.remote, "/v1/device-profiles").await? {
+            let path = format!("/v1/device-profiles/{}/devices", text(&profile, "id"));
+            let Ok(answer) = self.remote.find(&Ask::get(&path)).await? else { continue };
+            let of: Value = serde_json::from_slice(&whole(answer).await?)?;
+            let ids = of["device_ids"].as_array().into_iter().flatten();
+            placed.extend(ids.filter_map(|id| id.as_str().map(str::to_owned)));
+        }
+        Ok(placed)
+    }
+
     async fn profile_devices(&mut self) -> anyhow::Result<()> {
+        if !self.has("device-profile-devices") {
+            return Ok(());
+        }
+        let placed = self.placed().await?;
         for of in self.list("device-profile-devices")? {
             let Some(id) = self.ids.get(text(&of, "profile_id")).cloned() else { continue };
-            let devices = self.all_there(&of["device_ids"]);
+            let mut devices = self.all_there(&of["device_ids"]);
+            devices.retain(|id| id.as_str().is_some_and(|id| !placed.contains(id)));
             let path = format!("/v1/device-profiles/{id}/devices");
             for some in devices.chunks(ASSIGNED_AT_ONCE) {
                 let named = ("devices of profile", text(&of, "profile_id"));

@@ -1,6 +1,7 @@
 //! What follows once devices are there: what is declared of their streams, readings, rules.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -53,8 +54,9 @@ impl Importing<'_> {
             quality_column: text("quality"),
             ..ImportPlan::default()
         };
-        let mut refused = self.root.as_os_str().to_owned();
-        refused.push(".refused.ndjson");
+        // Beside the folder, however its name is written.
+        let refused = self.root.components().as_path().as_os_str();
+        let refused = [refused, OsStr::new(".refused.ndjson")].into_iter().collect::<OsString>();
         let refused = Some(PathBuf::from(refused));
         let done = import_file(&mut self.remote, (&path, FileForm::Csv), &plan, refused).await?;
         self.report.readings = done.readings;
