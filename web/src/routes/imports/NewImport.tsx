@@ -9,7 +9,7 @@ import type { Import, ImportPlan, ImportPreview } from '../../api/types'
 import { Failure } from '../../ui/layout'
 import { useSubmit } from '../../ui/useSubmit'
 import { Mapping } from './Mapping'
-import { formOf, isTable, type Form } from './pieces'
+import { formOf, isTable, sniff, type Form } from './pieces'
 import { Preview } from './Preview'
 import { preview, run, Stopped } from './run'
 
@@ -18,11 +18,12 @@ const EXPORTED = ['device_id', 'device', 'key', 'time', 'value', 'type', 'qualit
 const TIMES = ['time', 'timestamp', 'ts', 'date', 'datetime']
 
 /** What is likely meant by a table of these columns. */
-function guess(form: Form, columns: string[]): ImportPlan {
-  const plan: ImportPlan = { format: form, columns: form === 'csv' ? columns : [] }
+function guess(known: ImportPlan, columns: string[]): ImportPlan {
+  const isCsv = known.format === 'csv'
+  const plan: ImportPlan = { ...known, columns: isCsv ? columns : [] }
   const time = columns.find((column) => TIMES.includes(column.toLowerCase()))
   if (time !== undefined) plan.time_column = time
-  if (form === 'csv' && EXPORTED.every((column) => columns.includes(column))) {
+  if (isCsv && EXPORTED.every((column) => columns.includes(column))) {
     return {
       ...plan,
       device_column: 'device_id',
@@ -59,9 +60,12 @@ export function NewImport({ onMoved, onDone }: { onMoved: () => void; onDone: ()
         setPlan({ format: form })
         return
       }
-      const { columns: found } = await preview(chosen, { format: form })
+      const known: ImportPlan = { format: form }
+      const delimiter = form === 'csv' ? await sniff(chosen) : ','
+      if (delimiter !== ',') known.delimiter = delimiter
+      const { columns: found } = await preview(chosen, known)
       setColumns(found)
-      setPlan(guess(form, found))
+      setPlan(guess(known, found))
     })
   }
   const change = (next: ImportPlan) => {

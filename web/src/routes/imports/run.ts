@@ -5,7 +5,7 @@ import { i18n } from '@lingui/core'
 import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import type { Import, ImportPlan, ImportPreview } from '../../api/types'
-import { fingerprintOf, pieces, sampleOf, type Form } from './pieces'
+import { fingerprintOf, pieces, sampleOf, type Form, type Written } from './pieces'
 
 const AGAIN_MS = 2_000
 /** How often a busy platform is asked again in a row. */
@@ -22,6 +22,10 @@ export type Watch = {
   onProgress: (fraction: number, state: Import) => void
 }
 
+function writtenIn(plan: ImportPlan): Written {
+  return { form: plan.format as Form, delimiter: plan.delimiter ?? ',' }
+}
+
 /** What a plan makes of the beginning of a file. */
 export async function preview(file: File, plan: ImportPlan): Promise<ImportPreview> {
   const query = new URLSearchParams({ plan: JSON.stringify({ ...plan, columns: [] }) })
@@ -29,7 +33,7 @@ export async function preview(file: File, plan: ImportPlan): Promise<ImportPrevi
     method: 'POST',
     path: `/v1/imports/preview?${query.toString()}`,
     type: OCTETS,
-    content: await sampleOf(file, plan.format as Form),
+    content: await sampleOf(file, writtenIn(plan)),
   })
 }
 
@@ -41,7 +45,7 @@ export async function run(file: File, plan: ImportPlan, watch: Watch): Promise<I
   )
   let state = opened as Import
   let number = 0
-  for await (const piece of pieces(file, plan.format as Form)) {
+  for await (const piece of pieces(file, writtenIn(plan))) {
     if (state.state === 'done') break
     if (piece === null) throw new Error(i18n.t('A row is longer than 4 MiB.'))
     while (number >= state.next_piece && state.state === 'open') {
