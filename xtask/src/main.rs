@@ -59,7 +59,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// The long runs: 200 kill rounds, a reconnect storm of 20,000 devices and more.
+    /// The long runs: 200 kill rounds, a reconnect storm of 20,000 devices, 10,000 seeds of the
+    /// simulated engine and more.
     Soak,
     /// Coverage-guided fuzzing, all targets or one. Example: cargo xtask fuzz senml --seconds 1800
     Fuzz {

@@ -214,13 +214,15 @@ pub(crate) fn soak() -> anyhow::Result<()> {
             "--",
             "kill::",
             "storm::",
+            "simulation::",
             "--include-ignored",
             "--nocapture",
             "--test-threads",
             "1",
         ])
         .env("VERITWIN_TEST_BINARY", binary)
-        .env("VERITWIN_KILL_ROUNDS", "200");
+        .env("VERITWIN_KILL_ROUNDS", "200")
+        .env("VERITWIN_SIMULATION_SEEDS", "10000");
     run::run(command)
 }
 

@@ -44,6 +44,7 @@ impl Action {
                 | Self::CertificateWrite
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
+                | Self::DestructionCreate
                 | Self::DeviceDelete
                 | Self::DeviceReturn
                 | Self::GrantWrite
@@ -53,6 +54,7 @@ impl Action {
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
+                | Self::RetentionWrite
                 | Self::RoleWrite
                 | Self::RouteWrite
                 | Self::SessionLeave
@@ -159,6 +161,10 @@ define_actions! {
     DecoderRead = "decoder.read" on Tenant;
     /// Make, change, try or delete profiles of devices, and say which devices have them.
     DecoderWrite = "decoder.write" on Tenant;
+    /// Destroy readings for ever.
+    DestructionCreate = "destruction.create" on Keys;
+    /// See what a destruction would meet, how far one is, and its certificate.
+    DestructionRead = "destruction.read" on Keys;
     /// Find the device behind a presented credential.
     DeviceAuthenticate = "device.authenticate" on Platform;
     /// Claim a device that waits to be claimed: it is the tenant's own then.
@@ -263,6 +269,10 @@ define_actions! {
     ProvisioningRead = "provisioning.read" on Tenant;
     /// Set, change or take away how devices come in by themselves.
     ProvisioningWrite = "provisioning.write" on Tenant;
+    /// See how long readings are kept, and what is at its end.
+    RetentionRead = "retention.read" on Keys;
+    /// Change how long readings are kept.
+    RetentionWrite = "retention.write" on Keys;
     /// List roles and what they may do.
     RoleRead = "role.read" on Access;
     /// Make, change or delete roles of the tenant's own.

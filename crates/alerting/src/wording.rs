@@ -225,7 +225,10 @@ fn how_sure(transition: &Transition) -> Phrase {
         (Reason::Value, Quality::Good) => {
             plain("alert.sure.measured", "measured, the device reports good quality")
         }
-        (Reason::Value, _) => {
+        (Reason::Value, Quality::Simulated) => {
+            plain("alert.sure.simulated", "not measured: a simulation of the device made it up")
+        }
+        (Reason::Value, Quality::Uncertain | Quality::Bad) => {
             plain("alert.sure.uncertain", "the device itself doubts this measurement")
         }
         (Reason::Silence, _) => plain(

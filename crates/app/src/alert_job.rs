@@ -2,10 +2,12 @@
 //! is held by itself: the others go on, it comes back on a lane of its own from where it was, and
 //! the log keeps what it has not had.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -13,17 +15,17 @@ use tokio::time::Instant;
 use veritwin_access::jobs;
 use veritwin_alerting::{DeviceFacts, Rule};
 use veritwin_domain::{DeviceId, RuleId, TenantId, Timestamp};
-use veritwin_log::{Committed, Consumer, LogError, Record, Unreadable};
+use veritwin_log::{Committed, Consumer, Record, Unreadable};
 
 use crate::alert_state::TenantAlerts;
 use crate::directory::TenantDevices;
-use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
+use crate::held::key_withdrawn;
 use crate::job_board::{Job, JobWatch};
+use crate::lanes::{LaneJob, Lanes, Step};
 use crate::live::LiveEvent;
 use crate::rule_streams::Withheld;
 use crate::{App, Error, Result};
 
-const CONSUMER: &str = "alerts";
 /// Tenants that are read in at once at a start: the records answer several questions at a time.
 const TENANTS_AT_ONCE: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
@@ -47,12 +49,9 @@ impl AlertBoard {
 
 struct AlertJob {
     app: App,
-    /// Every tenant that is not held, and held ones on their way back.
-    tenants: HashMap<TenantId, TenantAlerts>,
-    /// Everything before this position was given to the tenants that are not late.
-    here: u64,
-    /// Reads again what late tenants have not had.
-    late: Option<Lane>,
+    lanes: Lanes<TenantAlerts>,
+    /// The log ended here at the start.
+    caught_up_at: u64,
     /// When the platform was back after its last stop; silence counts from there.
     resumed_at: Option<Timestamp>,
     /// The records are away: nothing is read ahead.
@@ -68,17 +67,15 @@ impl App {
 
     pub(crate) async fn start_alerts(&self) -> Result<()> {
         let platform = self.job(jobs::ALERTS);
-        let tx = self.0.store.read_platform(&platform).await?;
-        let offset = tx.offset(CONSUMER).await?.unwrap_or(0);
-        drop(tx);
-        let first = self.0.log.first_position();
-        let start = offset.clamp(first, self.0.log.tail_position());
-        *self.0.alerts.saved_position.lock() = start;
+        let mut lanes = Lanes::new(self, jobs::ALERTS, |app| {
+            (&app.0.jobs.alerts_held, &app.0.alerts.saved_position)
+        });
+        lanes.begin(0).await?;
+        let start = lanes.here;
         let mut job = AlertJob {
             app: self.clone(),
-            tenants: HashMap::new(),
-            here: start,
-            late: None,
+            lanes,
+            caught_up_at: start,
             resumed_at: None,
             is_waiting: false,
         };
@@ -89,9 +86,9 @@ impl App {
             job.put_in(tenant, read, start, false).await;
         }
         let consumer = self.0.log.consumer(start)?;
-        let caught_up_at = self.0.log.tail_position();
+        job.caught_up_at = self.0.log.tail_position();
         let watch = self.watch_job(Job::Alerts);
-        self.0.tasks.spawn(async move { job.run(consumer, caught_up_at, &watch).await });
+        self.0.tasks.spawn(async move { job.run(consumer, &watch).await });
         Ok(())
     }
 }
@@ -124,37 +121,93 @@ impl App {
     }
 }
 
+#[async_trait]
+impl LaneJob for AlertJob {
+    type Tenant = TenantAlerts;
+    type Stop = Infallible;
+
+    fn lanes(&mut self) -> &mut Lanes<TenantAlerts> {
+        &mut self.lanes
+    }
+
+    fn late(alerts: &mut TenantAlerts) -> &mut bool {
+        &mut alerts.late
+    }
+
+    async fn take(&mut self, batch: &Committed, late: bool) -> Step<Self> {
+        if !late {
+            // A rule that was written before a reading came counts for it.
+            self.reload_changed().await;
+        }
+        for (position, entry) in batch.iter() {
+            let tenant = entry.tenant;
+            let known = self.lanes.tenants.get_mut(&tenant);
+            let Some(alerts) = known.filter(|one| one.late == late) else { continue };
+            match &entry.record {
+                Record::Readings(readings) => {
+                    alerts.touch(position);
+                    alerts.pending.extend(alerts.evaluator.apply(position, readings));
+                }
+                Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
+                    self.hold(tenant, position, &key_withdrawn());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn taken(&mut self) -> Step<Self> {
+        self.resume();
+        self.settle(false).await;
+        Ok(())
+    }
+
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Step<Self> {
+        let (tenant, read) = self.app.clone().read_alerts(tenant).await;
+        self.put_in(tenant, read, position, late).await;
+        Ok(())
+    }
+
+    async fn may_join(&mut self, tenant: TenantId) -> Step<Self, bool> {
+        let is_written = self.write(tenant).await;
+        if let (true, Some(at)) = (is_written, self.resumed_at)
+            && let Some(alerts) = self.lanes.tenants.get_mut(&tenant)
+        {
+            alerts.evaluator.resume(at);
+        }
+        Ok(is_written)
+    }
+
+    fn lost(&mut self, error: Error) -> Step<Self> {
+        for tenant in self.late_tenants() {
+            self.hold(tenant, 0, &error);
+        }
+        Ok(())
+    }
+}
+
 impl AlertJob {
-    async fn run(mut self, mut consumer: Consumer, caught_up_at: u64, watch: &JobWatch) {
-        let stop = self.app.0.stop.clone();
+    async fn run(mut self, mut front: Consumer, watch: &JobWatch) {
+        let app = self.app.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        self.resume_at(caught_up_at);
+        self.resume();
         let mut ticks = 0u32;
         loop {
             tokio::select! {
-                () = stop.cancelled() => break,
-                next = consumer.next(), if !self.is_waiting => match next {
-                    Ok(Some(batch)) => {
-                        // A rule that was written before a reading came counts for it.
-                        self.reload_changed().await;
-                        self.take(&batch, false);
-                        self.here = batch.end();
-                        self.resume_at(caught_up_at);
-                        self.settle(false).await;
+                () = app.0.stop.cancelled() => break,
+                next = self.lanes.next(&mut front), if !self.is_waiting => match next {
+                    Ok(Some(next)) => {
+                        let Ok(()) = self.serve(next).await;
                     }
                     Ok(None) => break,
-                    Err(LogError::Truncated { first, .. }) => match self.app.0.log.consumer(first) {
-                        Ok(fresh) => consumer = fresh,
-                        Err(error) => { tracing::error!(%error, "alerts stopped"); break }
-                    },
                     Err(error) => { tracing::error!(%error, "alerts stopped"); break }
                 },
-                next = next_of(&mut self.late), if !self.is_waiting => self.take_late(next).await,
-                () = self.app.0.alerts.wake.notified() => self.reload_changed().await,
+                () = app.0.alerts.wake.notified() => self.reload_changed().await,
                 _ = tick.tick() => {
                     self.tick();
-                    self.retry().await;
+                    let Ok(()) = self.retry().await;
                     ticks += 1;
                     let save = ticks.is_multiple_of(SAVE_TICKS);
                     if self.settle(save).await && save && self.advance().await {
@@ -163,27 +216,17 @@ impl AlertJob {
                 }
             }
         }
-        self.tenants.values_mut().for_each(TenantAlerts::rest_no_more);
+        self.lanes.tenants.values_mut().for_each(TenantAlerts::rest_no_more);
         if self.settle(true).await {
             self.advance().await;
         }
-    }
-
-    fn held(&self) -> &HeldTenants {
-        &self.app.0.jobs.alerts_held
-    }
-
-    /// Reads a tenant in, or holds it with everything from `position` on.
-    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
-        let (tenant, read) = self.app.clone().read_alerts(tenant).await;
-        self.put_in(tenant, read, position, late).await;
     }
 
     async fn put_in(&mut self, tenant: TenantId, read: Read, position: u64, late: bool) {
         match read {
             Ok((mut alerts, sources)) => {
                 alerts.late = late;
-                self.tenants.insert(tenant, alerts);
+                self.lanes.tenants.insert(tenant, alerts);
                 self.refresh(tenant, sources).await;
             }
             Err(error) => self.hold(tenant, position, &error),
@@ -192,15 +235,10 @@ impl AlertJob {
 
     /// Drops what is in memory of a tenant; it is read again, and from the log, later on.
     fn hold(&mut self, tenant: TenantId, position: u64, error: &Error) {
-        let known = self.tenants.remove(&tenant);
-        let is_rowless = matches!(error, Error::NotFound("tenants"));
-        if is_rowless || self.app.is_tenant_destroyed(tenant) {
-            self.held().release(CONSUMER, tenant);
-            return;
-        }
+        let known = self.lanes.tenants.remove(&tenant);
         let dirty_from = known.filter(|known| known.dirty).map(|known| known.stored_to);
         let position = dirty_from.map_or(position, |from| from.min(position));
-        self.held().hold(CONSUMER, tenant, position, error, self.app.clock());
+        self.lanes.hold(tenant, position, error);
     }
 
     async fn reload_changed(&mut self) {
@@ -209,12 +247,12 @@ impl AlertJob {
             return;
         }
         for tenant in changed {
-            if self.tenants.contains_key(&tenant) {
+            if self.lanes.tenants.contains_key(&tenant) {
                 if let Err(error) = self.reload(tenant).await {
-                    self.hold(tenant, self.here, &error);
+                    self.hold(tenant, self.lanes.here, &error);
                 }
-            } else if !self.held().contains(tenant) {
-                self.take_in(tenant, self.here, false).await;
+            } else if !self.lanes.held().contains(tenant) {
+                let Ok(()) = self.take_in(tenant, self.lanes.here, false).await;
             }
         }
         self.settle(true).await;
@@ -231,7 +269,7 @@ impl AlertJob {
     async fn refresh(&mut self, tenant: TenantId, sources: Sources) {
         self.put_sources(tenant, sources);
         let app = self.app.clone();
-        if let Some(alerts) = self.tenants.get_mut(&tenant) {
+        if let Some(alerts) = self.lanes.tenants.get_mut(&tenant) {
             app.judge_present(tenant, alerts).await;
         }
     }
@@ -241,9 +279,9 @@ impl AlertJob {
     fn put_sources(&mut self, tenant: TenantId, sources: Sources) {
         let Sources { rules, devices, withheld } = sources;
         let now = self.app.clock().now();
-        let place = self.held().position(tenant);
-        let here = self.here;
-        let Some(alerts) = self.tenants.get_mut(&tenant) else { return };
+        let place = self.lanes.held().position(tenant);
+        let here = self.lanes.here;
+        let Some(alerts) = self.lanes.tenants.get_mut(&tenant) else { return };
         let refused = |error: veritwin_alerting::EvaluatorError| {
             tracing::warn!(%error, "an alert rule or device is not watched");
             Vec::new()
@@ -285,112 +323,28 @@ impl AlertJob {
         alerts.touch(from);
     }
 
-    /// Gives the entries to the tenants they belong to: to late ones, or to all others.
-    fn take(&mut self, batch: &Committed, late: bool) {
-        for (position, entry) in batch.iter() {
-            let tenant = entry.tenant;
-            let Some(alerts) = self.tenants.get_mut(&tenant).filter(|one| one.late == late) else {
-                continue;
-            };
-            match &entry.record {
-                Record::Readings(readings) => {
-                    alerts.touch(position);
-                    alerts.pending.extend(alerts.evaluator.apply(position, readings));
-                }
-                Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) => {
-                    self.hold(tenant, position, &key_withdrawn());
-                }
-                _ => {}
-            }
-        }
-    }
-
-    async fn take_late(&mut self, next: Batch) {
-        match next {
-            Ok(Some(batch)) => {
-                self.take(&batch, true);
-                self.settle(false).await;
-                self.join().await;
-            }
-            Ok(None) => self.late = None,
-            Err(error) => {
-                self.late = None;
-                let error = Error::from(error);
-                for tenant in self.late_tenants() {
-                    self.hold(tenant, 0, &error);
-                }
-            }
-        }
-    }
-
-    fn late_tenants(&self) -> Vec<TenantId> {
-        self.tenants.iter().filter(|(_, one)| one.late).map(|(tenant, _)| *tenant).collect()
-    }
-
-    /// Reads held tenants in again whose time has come. They share one lane; who is further back
-    /// than it waits for the next.
-    async fn retry(&mut self) {
-        for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
-            let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
-            if !is_past && !self.tenants.contains_key(&tenant) {
-                self.take_in(tenant, position, true).await;
-            }
-        }
-        if self.late.is_some() {
-            return;
-        }
-        let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
-        if let Some(from) = places.min().filter(|from| *from < self.here) {
-            match self.app.0.log.consumer(from.max(self.app.0.log.first_position())) {
-                Ok(reader) => self.late = Some(Lane::start(reader, &self.app.0.tasks)),
-                Err(error) => self.take_late(Err(error)).await,
-            }
-        }
-        self.join().await;
-    }
-
-    /// Late tenants that have had everything go on with the others.
-    async fn join(&mut self) {
-        if self.late.as_ref().is_some_and(|lane| lane.position() < self.here) {
-            return;
-        }
-        self.late = None;
-        for tenant in self.late_tenants() {
-            if !self.write(tenant).await {
-                continue;
-            }
-            if let Some(alerts) = self.tenants.get_mut(&tenant) {
-                alerts.late = false;
-                if let Some(at) = self.resumed_at {
-                    alerts.evaluator.resume(at);
-                }
-                self.held().release(CONSUMER, tenant);
-            }
-        }
-    }
-
     fn tick(&mut self) {
         if self.resumed_at.is_none() {
             return;
         }
         let now = self.app.clock().now();
-        for alerts in self.tenants.values_mut().filter(|one| !one.late) {
+        for alerts in self.lanes.tenants.values_mut().filter(|one| !one.late) {
             let made = alerts.evaluator.tick(now);
             if !made.is_empty() {
-                alerts.touch(self.here);
+                alerts.touch(self.lanes.here);
                 alerts.pending.extend(made);
             }
         }
     }
 
     /// Once what came before the start is read, time counts again.
-    fn resume_at(&mut self, caught_up_at: u64) {
-        if self.resumed_at.is_some() || self.here < caught_up_at {
+    fn resume(&mut self) {
+        if self.resumed_at.is_some() || self.lanes.here < self.caught_up_at {
             return;
         }
         let now = self.app.clock().now();
         self.resumed_at = Some(now);
-        for alerts in self.tenants.values_mut() {
+        for alerts in self.lanes.tenants.values_mut() {
             alerts.evaluator.resume(now);
         }
     }
@@ -402,7 +356,7 @@ impl AlertJob {
             self.is_waiting = self.app.is_database_away().await;
         }
         let now = Instant::now();
-        let due = self.tenants.iter().filter(|(_, alerts)| alerts.is_due(save, now));
+        let due = self.lanes.tenants.iter().filter(|(_, alerts)| alerts.is_due(save, now));
         let due: Vec<TenantId> = due.map(|(tenant, _)| *tenant).collect();
         for tenant in due {
             if self.is_waiting {
@@ -415,7 +369,7 @@ impl AlertJob {
 
     /// Writes one tenant; whether that was done.
     async fn write(&mut self, tenant: TenantId) -> bool {
-        let Some(alerts) = self.tenants.get_mut(&tenant) else { return false };
+        let Some(alerts) = self.lanes.tenants.get_mut(&tenant) else { return false };
         let began = Instant::now();
         let written = self.app.write_alerts(tenant, alerts).await;
         alerts.rest(began, Instant::now());
@@ -432,7 +386,7 @@ impl AlertJob {
                 false
             }
             Err(error) => {
-                self.hold(tenant, self.here, &error);
+                self.hold(tenant, self.lanes.here, &error);
                 false
             }
         }
@@ -441,27 +395,8 @@ impl AlertJob {
     /// Notes how far everybody is, held and resting tenants included.
     async fn advance(&self) -> bool {
         // Held tenants come back to where they were; resting ones are written later.
-        let resting = self.tenants.values().filter(|one| one.dirty).map(|one| one.stored_to);
-        let open = self.held().lowest().into_iter().chain(resting);
-        let position = open.fold(self.here, u64::min);
-        let platform = self.app.job(jobs::ALERTS);
-        let written = async {
-            let tx = self.app.0.store.begin_platform(&platform).await?;
-            if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
-                tx.offset_advance(CONSUMER, position).await?;
-            }
-            tx.commit().await
-        };
-        match written.await {
-            Ok(()) => {
-                let mut saved = self.app.0.alerts.saved_position.lock();
-                *saved = (*saved).max(position);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "alert offset was not written");
-                false
-            }
-        }
+        let resting = self.lanes.tenants.values().filter(|one| one.dirty).map(|one| one.stored_to);
+        let written = self.lanes.advance(resting.min()).await;
+        written.inspect_err(|error| tracing::warn!(%error, "alert offset was not written")).is_ok()
     }
 }

@@ -21,6 +21,7 @@ use veritwin_metastore::{
 use crate::activity::actor_text;
 use crate::change::Change;
 use crate::claim_lists::{away, refuse_moved};
+use crate::claim_moves::{check_moves, offered_by};
 use crate::device_credentials::CREDENTIALS_PER_DEVICE_MAX;
 use crate::devices::{KIND_CHARS_MAX, check_name, check_text, recorded};
 use crate::error::found;
@@ -37,6 +38,8 @@ const CLAIM_DURATION_MIN: Duration = Duration::from_secs(1);
 const CLAIM_DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often a device asks to be claimed.
 const DEVICE_OFFERS: Rate = Rate::new(1, 10);
+/// How often a gateway asks that devices behind it may be.
+const GATEWAY_OFFERS: Rate = Rate::new(10, 256);
 /// Under which key secrets are compared: the same after a restart.
 const SECRET_KEY: &str = "device claims v1";
 /// Whether a device may be claimed by its name alone.
@@ -45,14 +48,6 @@ pub(crate) const SETTING: &str = "claiming";
 const UNKNOWN: Error = Error::NotFound("device that waits to be claimed by this name and secret");
 const NEEDS_SECRET: &str = "secretKey: needs 8 characters or more, or the organisation allows \
                             its devices to be claimed by their names alone";
-const BEHIND: &str = "this device speaks through a gateway and cannot move by itself: take it from \
-                      its gateway first";
-const HAS_CHILDREN: &str = "devices are behind this gateway and would not move with it: take them \
-                            from it first";
-const IS_EDGE: &str = "an edge signs its batches for this gateway and would not move with it: \
-                       revoke its keys first";
-const IS_HOST: &str = "this device is a Sparkplug host, which stays where it is: take that from it \
-                       first";
 const HOST_THERE: &str = "whoever prepared this device has made it a Sparkplug host: they have to \
                           take that from it first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
@@ -66,30 +61,17 @@ const NO_PLACE: &str = "whoever prepared this device keeps it no longer, or has 
 pub(crate) struct Claims {
     throttle: Mutex<Throttle>,
     offers: Mutex<RateLimiter<(TenantId, DeviceId)>>,
+    of_gateways: Mutex<RateLimiter<(TenantId, DeviceId)>>,
 }
 
 impl Default for Claims {
     fn default() -> Self {
-        let offers = RateLimiter::new("device_offers_per_second");
-        Self { throttle: Mutex::default(), offers: Mutex::new(offers) }
+        Self {
+            throttle: Mutex::default(),
+            offers: Mutex::new(RateLimiter::new("device_offers_per_second")),
+            of_gateways: Mutex::new(RateLimiter::new("gateway_offers_per_second")),
+        }
     }
-}
-
-/// Refuses a device that would not move whole.
-async fn check_moves(tx: &TenantTx, device: &Device) -> Result<()> {
-    if device.gateway.is_some() {
-        return Err(Error::Conflict(BEHIND.to_owned()));
-    }
-    if device.is_sparkplug_host {
-        return Err(Error::Conflict(IS_HOST.to_owned()));
-    }
-    if device.is_gateway && tx.devices_behind(device.id).await? > 0 {
-        return Err(Error::Conflict(HAS_CHILDREN.to_owned()));
-    }
-    if tx.edge_keys(device.id).await?.iter().any(|key| key.revoked_at.is_none()) {
-        return Err(Error::Conflict(IS_EDGE.to_owned()));
-    }
-    Ok(())
 }
 
 /// Whether a device has a place for so many credentials more.
@@ -129,7 +111,7 @@ impl App {
         Ok(constant_time_eq(&none, &window.secret_digest))
     }
 
-    /// Lets a device be claimed for a while, as it asks itself.
+    /// Lets a device be claimed for a while, as it asks itself or the gateway that it is behind.
     #[boxed]
     pub async fn offer_device(
         &self,
@@ -158,8 +140,13 @@ impl App {
             return Err(Error::Forbidden(NEEDS_SECRET.to_owned()));
         }
         let known = tx.device_held(device).await?;
+        let gateway = offered_by(&tx, &known, credential).await?;
+        if let Some(gateway) = gateway {
+            let mut offers = self.0.claims.of_gateways.lock();
+            offers.take((tenant, gateway), 1, GATEWAY_OFFERS, now)?;
+        }
         refuse_moved(&tx, device, gone).await?;
-        check_moves(&tx, &known).await?;
+        check_moves(&tx, &known, gateway).await?;
         let window = ClaimWindow {
             device,
             secret_digest: self.claim_digest((tenant, device), secret)?,
@@ -292,25 +279,32 @@ impl App {
     ) -> Result<MovedDevice> {
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
         let tx = tx.inside(partner);
-        let former = found(tx.device_held(id).await)?.ok_or(UNKNOWN)?;
         // Somebody else may have been first.
         let digest = self.claim_digest((partner, id), &input.secret)?;
         let is_open = |window: &ClaimWindow| {
             context.at < window.expires_at && constant_time_eq(&digest, &window.secret_digest)
         };
         tx.claim_window(id).await?.filter(is_open).ok_or(UNKNOWN)?;
-        check_moves(&tx, &former).await?;
+        // Of several who are here at once one finds it.
+        if !tx.claim_window_close(id).await? {
+            return Err(UNKNOWN);
+        }
+        let former = found(tx.device_held(id).await)?.ok_or(UNKNOWN)?;
+        check_moves(&tx, &former, former.gateway).await?;
         let tx = tx.above()?.inside(context.tenant);
         let asked = (name, input.kind);
         let (mut device, is_new) = self.claimed_row(&tx, context, asked, (partner, id)).await?;
         let tx = tx.above()?.inside(partner);
         let taken = tx.credentials_take(id, context.at).await?;
-        tx.claim_window_close(id).await?;
+        if former.gateway.is_some() {
+            // It speaks for it no longer.
+            tx.device_update(&Device { gateway: None, ..former.clone() }, None).await?;
+        }
         self.keep_move(&tx, context, (id, MoveState::Away), (context.tenant, device.id)).await?;
         let organisation = self.branch_name(partner, context.tenant);
         let change = Change::from_to(
-            json!({"name": former.name, "organisation": null}),
-            json!({"name": former.name, "organisation": organisation}),
+            json!({"name": former.name, "gateway": former.gateway, "organisation": null}),
+            json!({"name": former.name, "gateway": null, "organisation": organisation}),
         );
         self.record_elsewhere(&tx, Action::DeviceClaim, id, change).await?;
         let tx = tx.above()?.inside(context.tenant);
@@ -345,7 +339,7 @@ impl App {
         let moved = moved.ok_or_else(|| Error::Conflict(NOT_CLAIMED.to_owned()))?;
         refuse_moved(&tx, id, gone).await?;
         let (partner, former) = (moved.other_tenant, moved.other_device);
-        check_moves(&tx, &device).await?;
+        check_moves(&tx, &device, None).await?;
         let taken = tx.credentials_take(id, context.at).await?;
         let mut given = Vec::with_capacity(taken.len());
         for one in &taken {

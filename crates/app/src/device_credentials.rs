@@ -408,8 +408,9 @@ impl App {
             self.check_gives_host(context, &known)?;
         }
         if disables {
-            // What was shut out may have asked for it.
+            // What was shut out may have asked for it, or for a device behind it.
             tx.claim_window_close(device).await?;
+            tx.claim_windows_close_behind(device).await?;
         }
         let credential = self.change_credential(&tx, context, (device, id), change).await?;
         tx.commit().await?;
@@ -438,8 +439,9 @@ impl App {
         let known = tx.credentials(id).await?;
         let known = known.iter().find(|one| one.id == credential && one.revoked_at.is_none());
         tx.credential_revoke(id, credential, context.at).await?;
-        // What is shut out may have asked for it.
+        // What is shut out may have asked for it, or for a device behind it.
         tx.claim_window_close(id).await?;
+        tx.claim_windows_close_behind(id).await?;
         let change = known.map(|one| Change::from(recorded(one))).unwrap_or_default();
         self.record_change(&tx, context, Action::CredentialDelete, &resource, change).await?;
         tx.commit().await?;

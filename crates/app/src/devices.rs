@@ -369,6 +369,8 @@ impl App {
         retained.forget_device(id);
         let tx = self.0.store.begin(context).await?;
         let device = tx.device(id).await?;
+        // What a gateway asked for devices behind it goes with it.
+        tx.claim_windows_close_behind(id).await?;
         tx.device_delete(id).await?;
         let change = Change::from(recorded(&device));
         self.record_change(&tx, context, Action::DeviceDelete, &resource, change).await?;

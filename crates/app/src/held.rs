@@ -82,11 +82,12 @@ pub(crate) async fn next_of(lane: &mut Option<Lane>) -> Batch {
 
 /// Why an entry of the log cannot be read for now.
 pub(crate) fn key_withdrawn() -> Error {
-    Error::Forbidden("the key of this data is revoked or out of reach".to_owned())
+    Error::KeyRevoked
 }
 
 fn reason(error: &Error) -> String {
     match error {
+        Error::KeyRevoked => "the key of this data is revoked or out of reach".to_owned(),
         Error::Internal(_) => "a stored record is damaged, or a part inside broke".to_owned(),
         other => other.to_string(),
     }

@@ -12,8 +12,8 @@ use veritwin_telemetry::{Order, RangeQuery, TimeRange};
 use crate::access::place_of;
 use crate::directory::TenantDevices;
 use crate::model::{
-    BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
-    POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    AS_OF_SERIES_MAX, BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter,
+    LatestView, POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
 };
 use crate::sight::{SeenSeries, SeenStreams};
 use crate::{App, Error, Result};
@@ -32,6 +32,14 @@ fn check_series(series: &[SeriesId]) -> Result<()> {
             actual: series.len(),
         };
         return Err(limit.into());
+    }
+    Ok(())
+}
+
+fn check_as_of(series: usize) -> Result<()> {
+    if series > AS_OF_SERIES_MAX {
+        let (name, max) = ("as_of_series_max", AS_OF_SERIES_MAX);
+        return Err(veritwin_domain::LimitExceeded { name, max, actual: series }.into());
     }
     Ok(())
 }
@@ -75,14 +83,29 @@ impl App {
     }
 
     /// Every asked-for series has to be one that the actor may see; they come in the same order.
-    async fn authorize_series(
+    pub(crate) async fn authorize_series(
         &self,
         context: &OpContext,
         series: &[SeriesId],
     ) -> Result<(Arc<TenantDevices>, Vec<SeenSeries>)> {
         check_series(series)?;
-        let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
+        let (devices, seen) = self.see_series(context, series).await?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
+        if seen.iter().all(|one| one.is_open) {
+            self.note(context, Action::TelemetryRead, &resource, "done");
+        } else {
+            self.note(context, Action::TelemetryReadPersonal, &resource, "done");
+        }
+        Ok((devices, seen))
+    }
+
+    /// The series as the actor may see them; for the rest of an answer under way.
+    pub(crate) async fn see_series(
+        &self,
+        context: &OpContext,
+        series: &[SeriesId],
+    ) -> Result<(Arc<TenantDevices>, Vec<SeenSeries>)> {
+        let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
         let mut seen = Vec::with_capacity(series.len());
@@ -90,11 +113,6 @@ impl App {
             let device = devices.get(one.device).filter(|device| reach.covers(place_of(device)));
             let found = device.and_then(|device| sight.series(device, &one.key));
             seen.push(found.ok_or(Error::NotFound("device"))?);
-        }
-        if seen.iter().all(|one| one.is_open) {
-            self.note(context, Action::TelemetryRead, &resource, "done");
-        } else {
-            self.note(context, Action::TelemetryReadPersonal, &resource, "done");
         }
         Ok((devices, seen))
     }
@@ -140,10 +158,20 @@ impl App {
         };
         let chosen: Vec<DeviceId> = chosen.into_iter().filter(covered).collect();
         let mut items = Vec::new();
+        let mut asked = 0;
         for device in &chosen {
             let keys = filter.keys.as_deref();
             let Some(known) = devices.get(*device) else { continue };
-            for latest in self.read_latest(&sight, known, keys).await? {
+            let found = match filter.at {
+                None => self.read_latest(&sight, known, keys).await?,
+                Some(at) => {
+                    let keys = self.keys_wanted(&sight, known, keys)?;
+                    asked += keys.len();
+                    check_as_of(asked)?;
+                    self.read_as_of(&sight, known, &keys, at).await?
+                }
+            };
+            for latest in found {
                 if items.len() >= LATEST_MAX {
                     let limit = veritwin_domain::LimitExceeded {
                         name: "latest_max",
@@ -166,30 +194,8 @@ impl App {
         Ok((sight.following(devices, among), items))
     }
 
-    /// Raw points or buckets of several series.
-    #[boxed]
-    pub async fn history(
-        &self,
-        context: &OpContext,
-        query: &HistoryQuery,
-    ) -> Result<Vec<HistorySeries>> {
-        let (devices, seen) = self.authorize_series(context, &query.series).await?;
-        if query.from >= query.to {
-            return Err(Error::invalid_at("to", "must be after from"));
-        }
-        let mut answers = Vec::with_capacity(query.series.len());
-        for (series, seen) in query.series.iter().zip(&seen) {
-            answers.push(self.one_history(query, (series, seen), &devices).await?);
-        }
-        let rows = |answer: &HistorySeries| match &answer.data {
-            HistoryData::Points(points) => points.len() as u64,
-            HistoryData::Buckets { .. } => 0,
-        };
-        self.watch_taken(context, answers.iter().map(rows).sum(), false);
-        Ok(answers)
-    }
-
-    async fn one_history(
+    /// One series as points, or as buckets that fit.
+    pub(crate) async fn one_history(
         &self,
         query: &HistoryQuery,
         (series, seen): (&SeriesId, &SeenSeries),
@@ -296,6 +302,7 @@ fn bucket_view(bucket: &veritwin_telemetry::Bucket) -> Option<BucketView> {
         max: bucket.max?,
         first: bucket.first?,
         last: bucket.last?,
+        simulated: bucket.simulated,
     })
 }
 

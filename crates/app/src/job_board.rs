@@ -21,6 +21,8 @@ pub enum Job {
     Routes,
     /// Seals what is durable into the ledger.
     Ledger,
+    /// Asks customers' key services.
+    Keys,
     /// Writes segments and cuts the log.
     Segments,
     /// Writes activity and presence down, deletes what is past its time.
@@ -42,6 +44,7 @@ impl Job {
             Self::Alerts => "alerts",
             Self::Routes => "routes",
             Self::Ledger => "ledger",
+            Self::Keys => "keys",
             Self::Segments => "segments",
             Self::Records => "records",
             Self::Mail => "mail",
@@ -54,7 +57,9 @@ impl Job {
     /// Longest time between two turns that readiness accepts.
     pub const fn turn_max(self) -> Duration {
         match self {
-            Self::Alerts | Self::Routes | Self::Ledger | Self::Archive => Duration::from_secs(60),
+            Self::Alerts | Self::Routes | Self::Keys | Self::Ledger | Self::Archive => {
+                Duration::from_secs(60)
+            }
             Self::Segments | Self::Records | Self::Promises => Duration::from_secs(120),
             // One mail server that does not answer holds a round for minutes.
             Self::Mail | Self::Evidence => Duration::from_secs(600),
@@ -76,6 +81,7 @@ pub(crate) struct JobBoard {
     pub(crate) alerts_held: HeldTenants,
     pub(crate) routes_held: HeldTenants,
     pub(crate) ledger_held: HeldTenants,
+    pub(crate) effects: crate::effects::Effects,
 }
 
 impl JobBoard {

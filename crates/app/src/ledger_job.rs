@@ -5,28 +5,29 @@
 
 mod edge;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId, Timestamp};
 use veritwin_keys::SigningKey;
 use veritwin_ledger::{
     Act, Append, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, RecordBytes,
+    SealedBatch,
 };
-use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
+use veritwin_log::{Committed, Consumer, Entry, Record, Unreadable};
 use veritwin_outbound::archive::ArchiveError;
 
-use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
+use crate::held::key_withdrawn;
 use crate::job_board::{Job, JobWatch};
+use crate::lanes::{LaneJob, Lanes};
 use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
-use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
-const CONSUMER: &str = "ledger";
 const TICK: Duration = Duration::from_millis(250);
 const BATCH_AGE: Duration = Duration::from_secs(1);
 /// Between tries while the archive is away.
@@ -36,6 +37,7 @@ const SAVE_TICKS: u32 = 20;
 
 /// Evidence that waits for its leaf.
 pub(crate) struct PendingEvidence {
+    pub(crate) tenant: TenantId,
     pub(crate) digest: [u8; 32],
     pub(crate) at: Timestamp,
     pub(crate) answer: oneshot::Sender<Option<u64>>,
@@ -63,13 +65,8 @@ struct TenantLog {
 
 struct LedgerJob {
     app: App,
-    /// Logs of tenants that are not held, and of held ones on their way back.
-    logs: HashMap<TenantId, TenantLog>,
+    lanes: Lanes<TenantLog>,
     heads: Heads,
-    /// Everything before this position was given to the logs that are not late.
-    here: u64,
-    /// Reads again what late tenants have not had.
-    late: Option<Lane>,
     /// Tenants whose row is gone or whose keys are destroyed: nothing of them can be sealed.
     gone: HashSet<TenantId>,
 }
@@ -78,20 +75,81 @@ impl App {
     pub(crate) fn start_ledger(&self) {
         let Some(evidence) = self.0.ledger.evidence_queue.lock().take() else { return };
         let watch = self.watch_job(Job::Ledger);
-        let mut job = LedgerJob {
-            app: self.clone(),
-            logs: HashMap::new(),
-            heads: Heads::default(),
-            here: 0,
-            late: None,
-            gone: HashSet::new(),
-        };
+        let lanes = Lanes::new(self, jobs::LEDGER, |app| {
+            (&app.0.jobs.ledger_held, &app.0.ledger.saved_position)
+        });
+        let (heads, gone) = (Heads::default(), HashSet::new());
+        let mut job = LedgerJob { app: self.clone(), lanes, heads, gone };
         self.0.tasks.spawn(async move {
             job.run(evidence, &watch).await;
             if let Err(error) = job.heads.save(&job.app, true).await {
                 tracing::warn!(%error, "the last ledger checkpoints are not written down");
             }
         });
+    }
+}
+
+impl TenantLog {
+    /// Gives what signs the next leaf to whoever seals it, with the leaf in front of it and the
+    /// time.
+    fn with_signer<R>(
+        &mut self,
+        app: &App,
+        tenant: TenantId,
+        seal: impl FnOnce(Option<&LeafReference>, Timestamp, &BatchSigner<'_>) -> R,
+    ) -> Result<R> {
+        self.sealed_at = self.sealed_at.max(app.clock().now());
+        let dek = app.payload_dek(tenant, self.sealed_at)?;
+        let signer = BatchSigner {
+            tenant,
+            dek: &dek,
+            origin: &self.origin,
+            key: &self.key,
+            rng: app.0.rng.as_ref(),
+        };
+        Ok(seal(self.previous.as_ref(), self.sealed_at, &signer))
+    }
+}
+
+#[async_trait]
+impl LaneJob for LedgerJob {
+    type Tenant = TenantLog;
+    type Stop = Error;
+
+    fn lanes(&mut self) -> &mut Lanes<TenantLog> {
+        &mut self.lanes
+    }
+
+    fn late(log: &mut TenantLog) -> &mut bool {
+        &mut log.late
+    }
+
+    async fn take(&mut self, batch: &Committed, late: bool) -> Result<()> {
+        for (position, entry) in batch.iter() {
+            if let Err(error) = self.take_entry(position, entry, late).await {
+                self.failed(entry.tenant, position, error).await?;
+            }
+        }
+        self.publish_pending();
+        Ok(())
+    }
+
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Result<()> {
+        match self.open(tenant, late).await {
+            Ok(log) => drop(self.lanes.tenants.insert(tenant, log)),
+            Err(error) => self.failed(tenant, position, error).await?,
+        }
+        Ok(())
+    }
+
+    /// Not before its archive took it.
+    async fn may_join(&mut self, tenant: TenantId) -> Result<bool> {
+        self.seal_or_hold(tenant).await?;
+        Ok(true)
+    }
+
+    fn lost(&mut self, error: Error) -> Result<()> {
+        Err(error)
     }
 }
 
@@ -116,8 +174,7 @@ impl LedgerJob {
                 }
                 Err(error) => tracing::debug!(%error, "the ledger waits for its archive"),
             }
-            self.logs.clear();
-            self.late = None;
+            self.lanes.clear();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY) => {}
@@ -128,7 +185,7 @@ impl LedgerJob {
     /// Seals until the platform stops, or until the first error that concerns everybody.
     async fn follow(
         &mut self,
-        mut consumer: Consumer,
+        mut front: Consumer,
         evidence: &mut mpsc::Receiver<PendingEvidence>,
         tick: &mut tokio::time::Interval,
         watch: &JobWatch,
@@ -138,16 +195,10 @@ impl LedgerJob {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                next = consumer.next() => match next {
-                    Ok(Some(batch)) => {
-                        self.take(&batch, false).await?;
-                        self.here = batch.end();
-                    }
-                    Ok(None) => break,
-                    Err(LogError::Truncated { first, .. }) => self.go_on(&mut consumer, first)?,
-                    Err(error) => return Err(error.into()),
+                next = self.lanes.next(&mut front) => match next? {
+                    Some(next) => self.serve(next).await?,
+                    None => break,
                 },
-                next = next_of(&mut self.late) => self.take_late(next).await?,
                 Some(pending) = evidence.recv() => self.seal_evidence(pending).await?,
                 _ = tick.tick() => {
                     ticks += 1;
@@ -164,29 +215,13 @@ impl LedgerJob {
         self.save().await
     }
 
-    fn held(&self) -> &HeldTenants {
-        &self.app.0.jobs.ledger_held
-    }
-
-    fn go_on(&self, consumer: &mut Consumer, first: u64) -> Result<()> {
-        *consumer = self.app.0.log.consumer(first)?;
-        Ok(())
-    }
-
     /// Where to read from: the stored offset.
     async fn begin(&mut self) -> Result<Consumer> {
         self.app.archive()?;
-        let platform = self.app.job(jobs::LEDGER);
-        let tx = self.app.0.store.read_platform(&platform).await?;
-        let offset = tx.offset(CONSUMER).await?.unwrap_or(0);
-        drop(tx);
-        let log = &self.app.0.log;
-        let start = offset.clamp(log.first_position(), log.tail_position());
-        *self.app.0.ledger.saved_position.lock() = start;
+        self.lanes.begin(0).await?;
         // What the last turn had in memory is read again from here.
-        self.app.0.ledger.unsealed.lock().taken_to = start;
-        self.here = start;
-        Ok(log.consumer(start)?)
+        self.app.0.ledger.unsealed.lock().taken_to = self.lanes.here;
+        Ok(self.app.0.log.consumer(self.lanes.here)?)
     }
 
     async fn open(&mut self, tenant: TenantId, late: bool) -> Result<TenantLog> {
@@ -222,47 +257,30 @@ impl LedgerJob {
     /// Something failed for a tenant: it is held with everything from `position` on, unless the
     /// failure is everybody's, which is handed back.
     async fn failed(&mut self, tenant: TenantId, position: u64, error: Error) -> Result<()> {
-        let known = self.logs.remove(&tenant);
-        // Its row is gone, or came after the cut of a backup: nobody has a log for it.
-        let is_rowless = matches!(error, Error::NotFound("tenants"));
-        if is_rowless || self.app.is_tenant_destroyed(tenant) {
-            self.gone.insert(tenant);
-            self.heads.forget(tenant);
-            self.held().release(CONSUMER, tenant);
-            self.app.0.ledger.unsealed.lock().open.remove(&tenant);
-            return Ok(());
-        }
-        if self.app.is_ledger_away().await {
+        let known = self.lanes.tenants.remove(&tenant);
+        if !self.lanes.is_gone(tenant, &error) && self.app.is_ledger_away().await {
             return Err(error);
         }
         let from = known.and_then(|log| log.waiting_from).map_or(position, |at| at.min(position));
-        self.held().hold(CONSUMER, tenant, from, &error, self.app.clock());
+        if !self.lanes.hold(tenant, from, &error) {
+            self.gone.insert(tenant);
+            self.heads.forget(tenant);
+        }
         // Not before it is held: in between it would look sealed.
         self.app.0.ledger.unsealed.lock().open.remove(&tenant);
         Ok(())
     }
 
-    /// Gives the entries to the logs they belong to: of late tenants, or of all others.
-    async fn take(&mut self, batch: &Committed, late: bool) -> Result<()> {
-        for (position, entry) in batch.iter() {
-            if let Err(error) = self.take_entry(position, entry, late).await {
-                self.failed(entry.tenant, position, error).await?;
-            }
-        }
-        self.publish_pending();
-        Ok(())
-    }
-
     async fn take_entry(&mut self, position: u64, entry: &Entry, late: bool) -> Result<()> {
         let tenant = entry.tenant;
-        if !self.logs.contains_key(&tenant) {
-            if late || self.held().contains(tenant) || self.gone.contains(&tenant) {
+        if !self.lanes.tenants.contains_key(&tenant) {
+            if late || self.lanes.held().contains(tenant) || self.gone.contains(&tenant) {
                 return Ok(());
             }
             let log = self.open(tenant, false).await?;
-            self.logs.insert(tenant, log);
+            self.lanes.tenants.insert(tenant, log);
         }
-        let Some(log) = self.logs.get(&tenant) else { return Ok(()) };
+        let Some(log) = self.lanes.tenants.get(&tenant) else { return Ok(()) };
         if log.late != late || position < log.reached || !log.subscribed {
             return Ok(());
         }
@@ -282,7 +300,7 @@ impl LedgerJob {
             self.seal(tenant, Act::Batch).await?;
         }
         let now = self.app.clock().monotonic();
-        let Some(log) = self.logs.get_mut(&tenant) else { return Ok(()) };
+        let Some(log) = self.lanes.tenants.get_mut(&tenant) else { return Ok(()) };
         if log.builder.is_empty() {
             log.opened_at = now;
         }
@@ -295,69 +313,10 @@ impl LedgerJob {
         Ok(())
     }
 
-    async fn take_late(&mut self, next: Batch) -> Result<()> {
-        match next {
-            Ok(Some(batch)) => {
-                self.take(&batch, true).await?;
-                self.join().await
-            }
-            Ok(None) => {
-                self.late = None;
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn late_tenants(&self) -> Vec<TenantId> {
-        self.logs.iter().filter(|(_, log)| log.late).map(|(tenant, _)| *tenant).collect()
-    }
-
-    /// Opens logs of held tenants again whose time has come. They share one lane; who is further
-    /// back than it waits for the next.
-    async fn retry(&mut self) -> Result<()> {
-        for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
-            let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
-            if is_past || self.logs.contains_key(&tenant) {
-                continue;
-            }
-            match self.open(tenant, true).await {
-                Ok(log) => drop(self.logs.insert(tenant, log)),
-                Err(error) => self.failed(tenant, position, error).await?,
-            }
-        }
-        if self.late.is_some() {
-            return Ok(());
-        }
-        let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
-        if let Some(from) = places.min().filter(|from| *from < self.here) {
-            let log = &self.app.0.log;
-            let reader = log.consumer(from.max(log.first_position()))?;
-            self.late = Some(Lane::start(reader, &self.app.0.tasks));
-        }
-        self.join().await
-    }
-
-    /// Late tenants that have had everything, and whose archive took it, go on with the others.
-    async fn join(&mut self) -> Result<()> {
-        if self.late.as_ref().is_some_and(|lane| lane.position() < self.here) {
-            return Ok(());
-        }
-        self.late = None;
-        for tenant in self.late_tenants() {
-            self.seal_or_hold(tenant).await?;
-            if let Some(log) = self.logs.get_mut(&tenant) {
-                log.late = false;
-                self.held().release(CONSUMER, tenant);
-            }
-        }
-        Ok(())
-    }
-
     fn publish_pending(&self) {
         let mut unsealed = self.app.0.ledger.unsealed.lock();
-        unsealed.taken_to = self.here;
-        for (tenant, log) in &self.logs {
+        unsealed.taken_to = self.lanes.here;
+        for (tenant, log) in &self.lanes.tenants {
             unsealed.open.insert(*tenant, (log.builder.len() as u64, log.waiting_from));
         }
     }
@@ -365,7 +324,8 @@ impl LedgerJob {
     async fn seal_due(&mut self, everything: bool) -> Result<()> {
         let now = self.app.clock().monotonic();
         let due: Vec<TenantId> = self
-            .logs
+            .lanes
+            .tenants
             .iter()
             .filter(|(_, log)| {
                 let old = now.saturating_sub(log.opened_at) >= BATCH_AGE;
@@ -382,48 +342,47 @@ impl LedgerJob {
 
     /// Seals what a tenant's builder holds, or holds the tenant.
     async fn seal_or_hold(&mut self, tenant: TenantId) -> Result<()> {
-        if self.logs.get(&tenant).is_none_or(|log| log.builder.is_empty()) {
+        if self.lanes.tenants.get(&tenant).is_none_or(|log| log.builder.is_empty()) {
             return Ok(());
         }
         match self.seal(tenant, Act::Batch).await {
             Ok(_) => Ok(()),
-            Err(error) => self.failed(tenant, self.here, error).await,
+            Err(error) => self.failed(tenant, self.lanes.here, error).await,
         }
     }
 
     /// Seals the open batch of a log and waits until the archive has it.
     async fn seal(&mut self, tenant: TenantId, act: Act) -> Result<u64> {
-        let app = self.app.clone();
-        let log = self.logs.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        log.sealed_at = log.sealed_at.max(app.clock().now());
-        let sealed_at = log.sealed_at;
-        let dek = app.payload_dek(tenant, sealed_at)?;
-        let signer = BatchSigner {
-            tenant,
-            dek: &dek,
-            origin: &log.origin,
-            key: &log.key,
-            rng: app.0.rng.as_ref(),
-        };
-        let previous = log.previous;
-        let builder = std::mem::replace(
-            &mut log.builder,
-            BatchBuilder::new(BatchLimits::default(), previous.as_ref()),
-        );
-        let sealed = builder
-            .seal(act, previous.as_ref(), sealed_at, &signer)
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
+        let fresh = BatchBuilder::new(BatchLimits::default(), log.previous.as_ref());
+        let builder = std::mem::replace(&mut log.builder, fresh);
+        let sealed = log
+            .with_signer(&self.app, tenant, |previous, sealed_at, signer| {
+                builder.seal(act, previous, sealed_at, signer)
+            })?
             .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
+        let reached = log.reached;
+        self.append(tenant, sealed, reached).await
+    }
+
+    /// Appends a leaf, and waits until the archive has it: everything of the tenant before
+    /// `reached` is sealed then.
+    async fn append(&mut self, tenant: TenantId, sealed: SealedBatch, reached: u64) -> Result<u64> {
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
+        let reference = sealed.reference();
         let append = Append {
             log: log.log,
             expected_size: log.size,
-            cursor: app.0.lineage.cursor(log.reached),
-            entry: sealed.entry.clone(),
-            payload: sealed.payload.clone(),
+            cursor: self.app.0.lineage.cursor(reached),
+            entry: sealed.entry,
+            payload: sealed.payload,
         };
-        let reference = sealed.reference();
-        let appended = send(&app, &append).await?;
-        app.count_ledger_bytes(tenant, sealed.payload.map_or(0, |all| all.len()));
+        let appended = send(&self.app, &append).await?;
+        if let Some(payload) = append.payload {
+            self.app.count_ledger_bytes(tenant, payload.len());
+        }
         self.heads.note(tenant, appended.checkpoint)?;
+        log.reached = reached;
         log.size = appended.size;
         log.waiting_from = None;
         log.builder = BatchBuilder::new(BatchLimits::default(), Some(&reference));
@@ -432,9 +391,9 @@ impl LedgerJob {
         Ok(appended.index)
     }
 
-    /// Seals evidence into the platform's own log; while that is held the evidence waits.
+    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits.
     async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
-        if self.held().contains(PLATFORM_TENANT) {
+        if self.lanes.held().contains(pending.tenant) {
             return Ok(());
         }
         match self.try_evidence(&pending).await {
@@ -443,19 +402,20 @@ impl LedgerJob {
                 let _ = pending.answer.send(Some(index));
                 Ok(())
             }
-            Err(error) => self.failed(PLATFORM_TENANT, self.here, error).await,
+            Err(error) => self.failed(pending.tenant, self.lanes.here, error).await,
         }
     }
 
     async fn try_evidence(&mut self, pending: &PendingEvidence) -> Result<u64> {
-        if !self.logs.contains_key(&PLATFORM_TENANT) {
-            let log = self.open(PLATFORM_TENANT, false).await?;
-            self.logs.insert(PLATFORM_TENANT, log);
+        let tenant = pending.tenant;
+        if !self.lanes.tenants.contains_key(&tenant) {
+            let log = self.open(tenant, false).await?;
+            self.lanes.tenants.insert(tenant, log);
         }
-        if self.logs.get(&PLATFORM_TENANT).is_some_and(|log| !log.builder.is_empty()) {
-            self.seal(PLATFORM_TENANT, Act::Batch).await?;
+        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
+            self.seal(tenant, Act::Batch).await?;
         }
-        let log = self.logs.get_mut(&PLATFORM_TENANT).ok_or(Error::NotFound("ledger log"))?;
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         let (sequence, at) = (log.builder.next_sequence(), pending.at);
         let record = RecordBytes {
             sequence,
@@ -466,24 +426,15 @@ impl LedgerJob {
         log.builder
             .push(record)
             .map_err(|error| Error::Internal(format!("ledger evidence: {error}")))?;
-        self.seal(PLATFORM_TENANT, Act::Evidence).await
+        self.seal(tenant, Act::Evidence).await
     }
 
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a
     /// builder or for a held tenant.
     async fn save(&mut self) -> Result<()> {
         self.heads.save(&self.app, false).await?;
-        let waiting = self.logs.values().filter_map(|log| log.waiting_from);
-        let position = waiting.chain(self.held().lowest()).fold(self.here, u64::min);
-        let platform = self.app.job(jobs::LEDGER);
-        let tx = self.app.0.store.begin_platform(&platform).await?;
-        if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
-            tx.offset_advance(CONSUMER, position).await?;
-            tx.commit().await?;
-        }
-        let mut saved = self.app.0.ledger.saved_position.lock();
-        *saved = (*saved).max(position);
-        Ok(())
+        let waiting = self.lanes.tenants.values().filter_map(|log| log.waiting_from).min();
+        Ok(self.lanes.advance(waiting).await?)
     }
 }
 

@@ -48,6 +48,12 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let compact = rounds.is_multiple_of(COMPACT_TICKS);
+            if let Err(error) = self.0.engine.catch_up(&self.0.log).await {
+                tracing::warn!(%error, "readings stay in the log; trying again");
+            }
+            if compact {
+                self.read_declarations().await;
+            }
             let outcome = if compact {
                 self.0.engine.maintain().await.map(|done| done.flushed)
             } else {
@@ -140,8 +146,9 @@ impl App {
         self.destroy_all_of_nobody().await?;
         self.expire_retained(trusted).await;
         let readings = self.expire_readings(trusted, &holds).await;
+        let own = self.keep_retention(trusted, &holds).await;
         self.expire_ledger(trusted, &holds).await?;
-        readings
+        readings.and(own)
     }
 
     #[cfg(feature = "test-controls")]

@@ -62,6 +62,11 @@ impl ChunkCache {
     }
 
     /// Keeps a chunk in the place of the tenant's oldest one, or of the oldest one of who has most.
+    /// Drops what is kept of a tenant.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        self.kept.lock().retain(|((owner, ..), _)| *owner != tenant);
+    }
+
     fn keep(&self, name: ChunkName, chunk: Bytes) {
         let mut kept = self.kept.lock();
         let owners: Vec<TenantId> = kept.iter().map(|((owner, ..), _)| *owner).collect();

@@ -15,16 +15,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
-use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
+use veritwin_keys::{KeyService, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
+use veritwin_outbound::key_services::KeyServices;
 use veritwin_outbound::mail::{MailConfig, Mailer};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_telemetry::{Engine, EngineConfig};
 
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
+use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
 use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
@@ -66,6 +68,12 @@ pub struct Config {
     pub outbound: Outbound,
     /// Which authority certificates of host names are fetched from.
     pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
+    /// What the root key is made of; without it the root key is a file.
+    pub root_passphrase: Option<Secret<String>>,
+    /// PKCS#11 modules that customers' keys may be in: code that runs in this process.
+    pub key_modules: Vec<PathBuf>,
+    /// Most that is written for one tenant while its key service is silent, in bytes.
+    pub spool_bytes_max: u64,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
     /// How often people, programs, devices and tenants may ask and send.
@@ -106,6 +114,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) keys: KeyService,
+    pub(crate) key_board: crate::customer_keys::KeyBoard,
     pub(crate) store: Metastore,
     pub(crate) log: FileLog,
     pub(crate) engine: Arc<Engine>,
@@ -153,6 +162,7 @@ pub(crate) struct Inner {
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) destructions: crate::destruction_job::DestructionBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -183,16 +193,12 @@ pub(crate) fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyServic
             .create(&config.root_key_dir)
             .map_err(io)?;
     }
-    let path = config.root_key_dir.join("root.key");
     let has_data = config.data.join("keyring").exists();
     // With data there but no root key, a new one would only hide that the old one is missing.
-    let root = if has_data {
-        PlatformFile::open(&path, Arc::clone(rng)).map_err(|error| not_opened(&error))?
-    } else {
-        PlatformFile::open_or_create(&path, Arc::clone(rng)).map_err(|error| not_opened(&error))?
-    };
+    let root =
+        crate::root_key::open_root(config, rng, has_data).map_err(|error| not_opened(&error))?;
     let folder = config.data.join("keyring");
-    KeyService::open(Box::new(root), &folder, Arc::clone(&config.clock), Arc::clone(rng))
+    KeyService::open(root, &folder, Arc::clone(&config.clock), Arc::clone(rng))
         .map_err(|error| not_opened(&error))
 }
 
@@ -232,6 +238,7 @@ fn log_config(config: &Config, keys: &KeyService, rng: &Arc<dyn Rng>) -> LogConf
     let mut log = LogConfig::new(folder, keys.clone(), clock, Arc::clone(rng));
     log.group_commit_delay = config.group_commit_delay;
     log.file_bytes_max = config.log_file_bytes_max;
+    log.spool_bytes_max = config.spool_bytes_max;
     log
 }
 
@@ -279,15 +286,29 @@ fn open_providers(
     egress: &Arc<EgressRegister>,
     rng: &dyn Rng,
 ) -> Result<Providers> {
+    Ok(Providers::new(rng, guarded_client(config, egress)?, Arc::clone(egress)))
+}
+
+fn guarded_client(config: &Config, egress: &Arc<EgressRegister>) -> Result<GuardedClient> {
     let Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
     let mut policy = GuardPolicy { allowed: allowed_networks.clone(), ..GuardPolicy::default() };
     if !ports.is_empty() {
         policy.ports.clone_from(ports);
     }
     let guard = Guard::new(policy);
-    let client = GuardedClient::new(guard, Arc::clone(egress), authorities_pem.as_deref())
-        .map_err(|error| Error::invalid_at("outbound.authorities", error.to_string()))?;
-    Ok(Providers::new(rng, client, Arc::clone(egress)))
+    GuardedClient::new(guard, Arc::clone(egress), authorities_pem.as_deref())
+        .map_err(|error| Error::invalid_at("outbound.authorities", error.to_string()))
+}
+
+/// The way to the services that hold customers' keys.
+fn open_key_services(
+    config: &Config,
+    egress: &Arc<EgressRegister>,
+    rng: &Arc<dyn Rng>,
+) -> Result<KeyServices> {
+    let client = Arc::new(guarded_client(config, egress)?);
+    let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(rng));
+    Ok(KeyServices::new(client, Arc::clone(egress), config.key_modules.clone(), clock, rng))
 }
 
 /// Who sees each commit of the log, in this order.
@@ -312,7 +333,7 @@ impl App {
         let keys = open_keys(&config, &rng)?;
         crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(store_config(&config, &keys)?).await?;
-        let objects = open_objects(&config)?;
+        let (egress, objects) = (Arc::new(EgressRegister::default()), open_objects(&config)?);
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
@@ -325,14 +346,16 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let egress = Arc::new(EgressRegister::default());
+        let destructions = DestructionBoard::open(&config, &keys)?;
         let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
+        let key_services = open_key_services(&config, &egress, &rng)?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
             keys,
+            key_board: crate::customer_keys::KeyBoard::new(key_services),
             store,
             log,
             engine,
@@ -375,6 +398,7 @@ impl App {
             #[cfg(feature = "test-controls")]
             disk,
             backup: crate::backup::BackupHold::default(),
+            destructions,
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -394,9 +418,16 @@ impl App {
             rng,
         };
         let app = Self(Arc::new(inner));
-        app.ensure_platform_tenant().await?;
-        app.load_tree().await?;
+        app.begin().await?;
         Ok(app)
+    }
+
+    /// What has to be so before anybody is listened to.
+    async fn begin(&self) -> Result<()> {
+        self.ensure_platform_tenant().await?;
+        self.load_tree().await?;
+        self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
+        self.replay_shreds().await.map(drop)
     }
 
     /// Starts the background jobs.
@@ -405,10 +436,13 @@ impl App {
         if let Err(error) = self.remove_old_fixture().await {
             tracing::warn!(%error, "what the checks of before left stays until the next start");
         }
+        self.start_effects().await?;
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();
+        self.start_key_keeper();
         self.start_ledger();
+        self.start_destructions();
         self.start_promises();
         self.tell_rest_shortened();
         Ok(())

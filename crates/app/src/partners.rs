@@ -16,7 +16,8 @@ use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput,
 use crate::people::tenant_view;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
 use crate::retention::in_force;
-use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view, usage_view};
+use crate::storage::usage_view;
+use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view};
 use crate::{App, Error, Result, recorded};
 
 /// Most host names of one tenant.
@@ -89,6 +90,7 @@ impl App {
         let tree = self.0.tree.read();
         Ok(PlacedTenant {
             rank: tree.rank(tenant.id),
+            key_level: self.0.keys.level(tenant.id),
             state: tenant.place.state,
             plan: tree.plan(tenant.id).cloned(),
             waits: in_force(tenant.place.waits, counting.at),

@@ -146,6 +146,9 @@ pub(crate) fn plan(plan: &PlanView) -> Value {
         "retention_days": limits.retention_days,
         "audit_days": limits.audit_days,
         "key_level": limits.key_level.map(veritwin_keys::KeyLevel::as_str),
+        "route_destinations": limits.routes.destinations,
+        "route_rules": limits.routes.rules,
+        "route_deliveries_per_minute": limits.routes.deliveries_per_minute,
     })
 }
 

@@ -53,6 +53,9 @@ pub(crate) struct ReadingsRow {
 pub(crate) struct RouteData {
     pub(crate) rule: NamedRule,
     pub(crate) device: NamedDevice,
+    /// The readings are made up by a simulation of the device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) simulated: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) readings: Vec<ReadingsRow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +191,7 @@ pub(crate) fn body_of(
                 name: device.name.clone(),
                 kind: device.kind.clone(),
             },
+            simulated: false,
             readings: Vec::new(),
             topic: None,
             payload: None,

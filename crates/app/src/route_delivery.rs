@@ -242,7 +242,7 @@ impl App {
     /// What is wrong with one lane or its tenant does not hold the others.
     async fn deliver_lane(self, turn: Turn, lane: RouteLane) {
         let (tenant, _) = turn.key;
-        if let Err(error) = self.serve_lane(tenant, &lane).await {
+        if let Err(error) = self.serve_lane(&turn, &lane).await {
             let mut rest = REST;
             if self.is_tenant_destroyed(tenant) {
                 self.0.routes.places.keep(&self.0.egress, tenant, |_| false);
@@ -255,8 +255,12 @@ impl App {
         }
     }
 
-    async fn serve_lane(&self, tenant: TenantId, lane: &RouteLane) -> Result<()> {
-        let key = (lane.rule, lane.destination);
+    async fn serve_lane(&self, turn: &Turn, lane: &RouteLane) -> Result<()> {
+        let (key, (tenant, _)) = ((lane.rule, lane.destination), turn.key);
+        let may_try = || {
+            let most = self.plan_limits(tenant).routes.deliveries_per_minute;
+            turn.may_try(most, self.clock().monotonic())
+        };
         let context = self.job_in(jobs::ROUTES, tenant);
         let tx = self.0.store.read(&context).await?;
         let place = found(tx.route_destination(lane.destination).await)?;
@@ -278,6 +282,9 @@ impl App {
         self.enter_route_place(tenant, lane.destination, outlet.place());
         let mut tries = (lane.attempts, lane.last_error);
         if let (StoredKind::Mail { people }, Some(message)) = (&outlet.kind, &head) {
+            if !may_try() {
+                return Ok(());
+            }
             let Some(tried) = self.mail_lane(tenant, lane, (&outlet.name, people)).await? else {
                 return Ok(());
             };
@@ -286,7 +293,7 @@ impl App {
         }
         let until = self.clock().monotonic().saturating_add(TURN_MAX);
         for _ in 0..MESSAGES_AT_A_TURN {
-            let Some(message) = head.take() else { return Ok(()) };
+            let Some(message) = head.take().filter(|_| may_try()) else { return Ok(()) };
             let settled = self.try_message((tenant, &outlet), &message, tries).await?;
             head = self.settle(tenant, (key, Some(&message)), settled, version).await?;
             if self.clock().monotonic() > until {

@@ -2,24 +2,28 @@
 //! the transaction that notes how far the tenant is. A place that does not answer holds nothing
 //! here; a tenant that cannot be read or written is held by itself.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use veritwin_access::jobs;
 use veritwin_domain::{RouteDestinationId, TenantId};
-use veritwin_log::{Committed, Consumer, Entry, LogError, Record, Unreadable};
+use veritwin_log::{Committed, Consumer, Entry, Record, Unreadable};
 
-use crate::held::{Batch, HeldTenants, Lane, key_withdrawn, next_of};
+use crate::held::key_withdrawn;
 use crate::job_board::{Job, JobWatch};
+use crate::lanes::{LaneJob, Lanes, Step};
 use crate::route_attributes::{RouteAttributes, StoredAttribute};
 use crate::route_expression::Allowance;
 use crate::route_mail::RouteMails;
 use crate::route_match::{Known, LiveRule, devices_asked, matched};
 use crate::route_places::{RoutePlaces, StoredDestination};
+use crate::route_pressure::{LATE_ENTRIES_AT_ONCE, full};
 use crate::route_queue::{RoomLeft, RouteLosses};
 use crate::route_topic::TopicDoor;
 use crate::{App, Error, Result};
@@ -65,12 +69,8 @@ struct TenantRoutes {
 
 struct RouteJob {
     app: App,
-    /// Tenants that have rules and are not held, and held ones on their way back.
-    tenants: HashMap<TenantId, TenantRoutes>,
-    /// Everything before this position was given to the tenants that are not late.
-    here: u64,
-    /// Reads again what late tenants have not had.
-    late: Option<Lane>,
+    /// Of the tenants that have rules.
+    lanes: Lanes<TenantRoutes>,
     /// How many tenants have conditions, as it was counted last.
     conditional: usize,
 }
@@ -88,15 +88,13 @@ impl App {
 
     pub(crate) async fn start_routes(&self) -> Result<()> {
         let platform = self.job(jobs::ROUTES);
-        let tx = self.0.store.read_platform(&platform).await?;
-        let offset = tx.offset(CONSUMER).await?;
-        drop(tx);
+        let mut lanes = Lanes::new(self, CONSUMER, |app| {
+            (&app.0.jobs.routes_held, &app.0.routes.saved_position)
+        });
         // A platform of before had no rules, so nothing that stands in its log is wanted.
-        let tail = self.0.log.tail_position();
-        let start = offset.unwrap_or(tail).clamp(self.0.log.first_position(), tail);
-        *self.0.routes.saved_position.lock() = start;
-        let (app, tenants) = (self.clone(), HashMap::new());
-        let mut job = RouteJob { app, tenants, here: start, late: None, conditional: 1 };
+        let is_known = lanes.begin(u64::MAX).await?;
+        let start = lanes.here;
+        let mut job = RouteJob { app: self.clone(), lanes, conditional: 1 };
         let tenants = self.all_tenants(&platform).await?.into_iter();
         let reads = tenants.map(|tenant| {
             let app = self.clone();
@@ -106,7 +104,7 @@ impl App {
         while let Some((tenant, loaded)) = reads.next().await {
             job.put_in(tenant, loaded, start, false);
         }
-        if offset.is_none() {
+        if !is_known {
             job.advance().await;
         }
         let consumer = self.0.log.consumer(start)?;
@@ -146,36 +144,77 @@ impl TenantRoutes {
     }
 }
 
+#[async_trait]
+impl LaneJob for RouteJob {
+    type Tenant = TenantRoutes;
+    type Stop = Infallible;
+
+    fn lanes(&mut self) -> &mut Lanes<TenantRoutes> {
+        &mut self.lanes
+    }
+
+    fn late(routes: &mut TenantRoutes) -> &mut bool {
+        &mut routes.late
+    }
+
+    async fn take(&mut self, batch: &Committed, late: bool) -> Step<Self> {
+        if !late {
+            // A rule that was written before a message came counts for it.
+            self.reload_changed().await;
+        }
+        let at_once = if late { LATE_ENTRIES_AT_ONCE } else { ENTRIES_AT_ONCE };
+        for (tenant, entries) in self.sort(batch, late) {
+            for some in entries.chunks(at_once) {
+                if !self.serve_some(tenant, some).await {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) -> Step<Self> {
+        let since = self.lanes.held().of(tenant).filter(|_| late).map(|held| held.since);
+        if let Some(since) = since
+            && !self.app.may_go_on(tenant, since).await
+        {
+            self.hold(tenant, position, &full());
+            return Ok(());
+        }
+        let loaded = self.app.load_routes(tenant).await;
+        self.put_in(tenant, loaded, position, late);
+        Ok(())
+    }
+
+    fn lost(&mut self, error: Error) -> Step<Self> {
+        for tenant in self.late_tenants() {
+            self.hold(tenant, 0, &error);
+        }
+        Ok(())
+    }
+}
+
 impl RouteJob {
-    async fn run(mut self, mut consumer: Consumer, watch: &JobWatch) {
-        let stop = self.app.0.stop.clone();
+    async fn run(mut self, mut front: Consumer, watch: &JobWatch) {
+        let app = self.app.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut ticks = 0u32;
         loop {
             tokio::select! {
-                () = stop.cancelled() => break,
-                next = consumer.next() => match next {
-                    Ok(Some(batch)) => {
-                        // A rule that was written before a message came counts for it.
-                        self.reload_changed().await;
-                        let given = self.sort(&batch, false);
-                        self.serve(given).await;
-                        self.here = batch.end();
+                () = app.0.stop.cancelled() => break,
+                next = self.lanes.next(&mut front) => match next {
+                    Ok(Some(next)) => {
+                        let Ok(()) = self.serve(next).await;
                     }
                     Ok(None) => break,
-                    Err(LogError::Truncated { first, .. }) => match self.app.0.log.consumer(first) {
-                        Ok(fresh) => consumer = fresh,
-                        Err(error) => { tracing::error!(%error, "routing stopped"); break }
-                    },
                     Err(error) => { tracing::error!(%error, "routing stopped"); break }
                 },
-                next = next_of(&mut self.late) => self.take_late(next).await,
-                () = self.app.0.routes.wake.notified() => self.reload_changed().await,
+                () = app.0.routes.wake.notified() => self.reload_changed().await,
                 _ = tick.tick() => {
-                    self.retry().await;
+                    let Ok(()) = self.retry().await;
                     self.conditional =
-                        self.tenants.values().filter(|one| one.is_conditional()).count();
+                        self.lanes.tenants.values().filter(|one| one.is_conditional()).count();
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(SAVE_TICKS) && self.advance().await {
                         watch.turned();
@@ -186,31 +225,21 @@ impl RouteJob {
         self.advance().await;
     }
 
-    fn held(&self) -> &HeldTenants {
-        &self.app.0.jobs.routes_held
-    }
-
-    /// Reads a tenant in, or holds it with everything from `position` on.
-    async fn take_in(&mut self, tenant: TenantId, position: u64, late: bool) {
-        let loaded = self.app.load_routes(tenant).await;
-        self.put_in(tenant, loaded, position, late);
-    }
-
     fn put_in(&mut self, tenant: TenantId, loaded: Result<Vec<LiveRule>>, at: u64, late: bool) {
         match loaded {
             Ok(rules) if rules.is_empty() => {
                 self.app.0.routes.attributes.begin(tenant, false);
-                self.tenants.remove(&tenant);
-                self.held().release(CONSUMER, tenant);
+                self.lanes.tenants.remove(&tenant);
+                self.lanes.release(tenant);
             }
             Ok(rules) => {
                 let asks = rules.iter().any(|rule| !rule.attributes.is_empty());
                 self.app.0.routes.attributes.begin(tenant, asks);
                 // Whoever changes rules gets no more time for them.
-                let known = self.tenants.get(&tenant).map(|one| one.allowance);
+                let known = self.lanes.tenants.get(&tenant).map(|one| one.allowance);
                 let (room, allowance) = (RoomLeft::default(), known.unwrap_or_default());
                 let routes = TenantRoutes { rules, room, allowance, late };
-                self.tenants.insert(tenant, routes);
+                self.lanes.tenants.insert(tenant, routes);
             }
             Err(error) => self.hold(tenant, at, &error),
         }
@@ -218,26 +247,22 @@ impl RouteJob {
 
     /// Drops what is in memory of a tenant; it is read again, and from the log, later on.
     fn hold(&mut self, tenant: TenantId, position: u64, error: &Error) {
-        self.tenants.remove(&tenant);
+        self.lanes.tenants.remove(&tenant);
         self.app.0.routes.attributes.begin(tenant, false);
-        let is_rowless = matches!(error, Error::NotFound("tenants"));
-        if is_rowless || self.app.is_tenant_destroyed(tenant) {
+        if !self.lanes.hold(tenant, position, error) {
             self.app.0.routes.places.keep(&self.app.0.egress, tenant, |_| false);
-            self.held().release(CONSUMER, tenant);
-            return;
         }
-        self.held().hold(CONSUMER, tenant, position, error, self.app.clock());
     }
 
     async fn reload_changed(&mut self) {
         let changed = std::mem::take(&mut *self.app.0.routes.changed.lock());
         for tenant in changed {
             // A held tenant is read in when its time has come.
-            let late = self.tenants.get(&tenant).is_some_and(|one| one.late);
-            if late || !self.held().contains(tenant) {
+            let late = self.lanes.tenants.get(&tenant).is_some_and(|one| one.late);
+            if late || !self.lanes.held().contains(tenant) {
                 // A late one has not had what is before here.
-                let position = self.held().position(tenant).unwrap_or(self.here);
-                self.take_in(tenant, position, late).await;
+                let position = self.lanes.held().position(tenant).unwrap_or(self.lanes.here);
+                let Ok(()) = self.take_in(tenant, position, late).await;
             }
         }
     }
@@ -247,7 +272,7 @@ impl RouteJob {
         let mut given = Given::new();
         for (position, entry) in batch.iter() {
             let tenant = entry.tenant;
-            if self.tenants.get(&tenant).is_none_or(|one| one.late != late) {
+            if self.lanes.tenants.get(&tenant).is_none_or(|one| one.late != late) {
                 continue;
             }
             match &entry.record {
@@ -266,19 +291,9 @@ impl RouteJob {
         given
     }
 
-    async fn serve(&mut self, given: Given) {
-        for (tenant, entries) in given {
-            for some in entries.chunks(ENTRIES_AT_ONCE) {
-                if !self.serve_some(tenant, some).await {
-                    break;
-                }
-            }
-        }
-    }
-
     /// Serves a tenant; false if it is held from then on.
     async fn serve_some(&mut self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> bool {
-        let from = entries.first().map_or(self.here, |(first, _)| *first);
+        let from = entries.first().map_or(self.lanes.here, |(first, _)| *first);
         while let Err(error) = self.serve_one(tenant, entries).await {
             if self.app.is_database_away().await {
                 tracing::warn!(%error, "routed messages were not written; trying again");
@@ -303,7 +318,7 @@ impl RouteJob {
 
     async fn serve_one(&mut self, tenant: TenantId, entries: &[(u64, Arc<Entry>)]) -> Result<()> {
         let app = self.app.clone();
-        let Some(routes) = self.tenants.get_mut(&tenant) else { return Ok(()) };
+        let Some(routes) = self.lanes.tenants.get_mut(&tenant) else { return Ok(()) };
         routes.allowance.share(self.conditional);
         let context = app.job_in(jobs::ROUTES, tenant);
         let devices = app.tenant_devices(&context).await?;
@@ -318,90 +333,20 @@ impl RouteJob {
         if wanted.is_empty() {
             return Ok(());
         }
-        app.queue_routes((CONSUMER, &context), &routes.rules, wanted, &mut routes.room).await?;
+        let (place, room) = ((CONSUMER, &context), &mut routes.room);
+        if routes.late && app.may_wait(entries) {
+            return app.queue_patiently(place, &routes.rules, wanted, room).await;
+        }
+        app.queue_routes(place, &routes.rules, wanted, room).await?;
         app.0.routes.due.notify_one();
         Ok(())
     }
 
-    async fn take_late(&mut self, next: Batch) {
-        match next {
-            Ok(Some(batch)) => {
-                let given = self.sort(&batch, true);
-                self.serve(given).await;
-                self.join();
-            }
-            Ok(None) => self.late = None,
-            Err(error) => {
-                self.late = None;
-                let error = Error::from(error);
-                for tenant in self.late_tenants() {
-                    self.hold(tenant, 0, &error);
-                }
-            }
-        }
-    }
-
-    fn late_tenants(&self) -> Vec<TenantId> {
-        self.tenants.iter().filter(|(_, one)| one.late).map(|(tenant, _)| *tenant).collect()
-    }
-
-    /// Reads held tenants in again whose time has come. They share one lane; who is further back
-    /// than it waits for the next.
-    async fn retry(&mut self) {
-        for (tenant, position) in self.held().due(self.app.clock().monotonic()) {
-            let is_past = self.late.as_ref().is_some_and(|lane| lane.position() > position);
-            if !is_past && !self.tenants.contains_key(&tenant) {
-                self.take_in(tenant, position, true).await;
-            }
-        }
-        if self.late.is_some() {
-            return;
-        }
-        let places = self.late_tenants().into_iter().filter_map(|one| self.held().position(one));
-        if let Some(from) = places.min().filter(|from| *from < self.here) {
-            match self.app.0.log.consumer(from.max(self.app.0.log.first_position())) {
-                Ok(reader) => self.late = Some(Lane::start(reader, &self.app.0.tasks)),
-                Err(error) => self.take_late(Err(error)).await,
-            }
-        }
-        self.join();
-    }
-
-    /// Late tenants that have had everything go on with the others.
-    fn join(&mut self) {
-        if self.late.as_ref().is_some_and(|lane| lane.position() < self.here) {
-            return;
-        }
-        self.late = None;
-        for tenant in self.late_tenants() {
-            if let Some(routes) = self.tenants.get_mut(&tenant) {
-                routes.late = false;
-                self.held().release(CONSUMER, tenant);
-            }
-        }
-    }
-
     /// Notes how far everybody is, held tenants included.
     async fn advance(&self) -> bool {
-        let position = self.held().lowest().into_iter().fold(self.here, u64::min);
-        let platform = self.app.job(jobs::ROUTES);
-        let written = async {
-            let tx = self.app.0.store.begin_platform(&platform).await?;
-            if tx.offset(CONSUMER).await?.is_none_or(|known| known < position) {
-                tx.offset_advance(CONSUMER, position).await?;
-            }
-            tx.commit().await
-        };
-        match written.await {
-            Ok(()) => {
-                let mut saved = self.app.0.routes.saved_position.lock();
-                *saved = (*saved).max(position);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the position of routing was not written");
-                false
-            }
-        }
+        let written = self.lanes.advance(None).await;
+        written
+            .inspect_err(|error| tracing::warn!(%error, "the position of routing was not written"))
+            .is_ok()
     }
 }

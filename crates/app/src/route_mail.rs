@@ -112,8 +112,9 @@ fn row_of(body: &RouteBody) -> RoutedRow {
                 0 => String::new(),
                 more => format!("  (and {more} more moments)"),
             };
+            let made_up = if data.simulated { "(simulated)  " } else { "" };
             let keys = row.values.keys().cloned().collect();
-            (keys, format!("{}  {name}  {values}{more}", row.at))
+            (keys, format!("{}  {name}  {made_up}{values}{more}", row.at))
         }
         (None, None) => (Vec::new(), format!("{}  {name}", body.timestamp)),
     };
@@ -389,6 +390,10 @@ mod tests {
         ]});
         let expect = r#"10:00  pump  t 31.5, text "a\nb"  (and 1 more moments)"#;
         check(readings, expect, &["t", "text"]);
+        let made_up = serde_json::json!({
+            "simulated": true, "readings": [{"at": "10:00", "values": {"t": 1}}],
+        });
+        check(made_up, "10:00  pump  (simulated)  t 1", &["t"]);
         let at = "2026-11-29T10:00:00Z  pump  a/b";
         let message = serde_json::json!({"topic": "a/b", "payload": {"on": true}});
         check(message, &format!(r#"{at}  {{"on":true}}"#), &[]);

@@ -8,8 +8,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use veritwin_domain::{
-    Clock, DeviceBatch, DeviceId, GroupId, RelayMessage, RouteDestinationId, RouteRuleId, SiteId,
-    Timestamp,
+    Clock, DeviceBatch, DeviceId, GroupId, Quality, Reading, RelayMessage, RouteDestinationId,
+    RouteRuleId, SiteId, Timestamp,
 };
 use veritwin_log::{Entry, Record};
 use veritwin_metastore::{Device, DeviceGroup};
@@ -89,6 +89,8 @@ struct Candidate<'a> {
     device: &'a Device,
     received_at: Timestamp,
     said: Said<'a>,
+    /// A simulation of the device has made it up.
+    is_simulated: bool,
     /// Where its questions begin, of those that have any.
     asked_from: Option<usize>,
 }
@@ -247,6 +249,12 @@ fn message_wanted(
     matches(filter, &message.topic) && known.book.is_open(device, None)
 }
 
+/// All readings of a batch come with one credential, and are made up or none of them is.
+fn is_simulated(entry: &Entry) -> bool {
+    let is_so = |one: &Reading| one.quality == Quality::Simulated;
+    matches!(&entry.record, Record::Readings(batch) if batch.readings.first().is_some_and(is_so))
+}
+
 fn candidates<'a>(
     rules: &[LiveRule],
     known: &Known<'a>,
@@ -287,7 +295,15 @@ fn candidates<'a>(
                 continue;
             }
             values += more;
-            all.push(Candidate { rule, position, device, received_at, said, asked_from: None });
+            all.push(Candidate {
+                rule,
+                position,
+                device,
+                received_at,
+                said,
+                is_simulated: is_simulated(entry),
+                asked_from: None,
+            });
         }
     }
     (all, over)
@@ -343,7 +359,7 @@ const fn unsent(rule: usize, device: DeviceId, position: u64) -> Matched {
 }
 
 fn written(rules: &[LiveRule], candidate: Candidate<'_>, all: &mut Vec<Matched>) -> Result<()> {
-    let Candidate { rule, position, device, received_at, said, .. } = candidate;
+    let Candidate { rule, position, device, received_at, said, is_simulated, .. } = candidate;
     let Some(named) = rules.get(rule).map(|one| (one.id, one.name.as_str())) else {
         return Ok(());
     };
@@ -358,7 +374,7 @@ fn written(rules: &[LiveRule], candidate: Candidate<'_>, all: &mut Vec<Matched>)
         Said::Readings(rows) => {
             for readings in parts_of(rows) {
                 let mut body = body_of("readings", received_at, named, device);
-                body.data.readings = readings;
+                (body.data.readings, body.data.simulated) = (readings, is_simulated);
                 bodies.push(body);
             }
         }

@@ -22,8 +22,8 @@ pub(crate) const ROUTE_MESSAGES_BYTES_MAX: u64 = 64 << 20;
 /// How long a parked message is kept.
 pub(crate) const PARKED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Most messages that are written at once; of more, the newest are.
-const QUEUED_AT_ONCE_MAX: usize = 2_000;
-const QUEUED_BYTES_MAX: usize = 32 << 20;
+pub(crate) const QUEUED_AT_ONCE_MAX: usize = 2_000;
+pub(crate) const QUEUED_BYTES_MAX: usize = 32 << 20;
 /// Most messages that are parked or removed at once.
 const EVICTED_AT_ONCE_MAX: u64 = 5_000;
 /// A tenant's losses are recorded this often: devices that flood must not fill the record.
@@ -150,14 +150,13 @@ impl App {
                 tx.route_lane_lost(*lane, (0, *dropped)).await?;
             }
         }
-        let mut added = RouteRoom::default();
-        for (number, lane, body) in queued {
-            let Some(one) = wanted.get(number) else { continue };
-            let message = self.queued(context, lane, one, body);
-            added.messages += 1;
-            added.bytes += message.body.len() as u64;
-            tx.route_message_add(&message).await?;
-        }
+        let queued = queued.into_iter().filter_map(|(number, lane, body)| {
+            Some(self.queued(context, lane, wanted.get(number)?, body))
+        });
+        let queued: Vec<RouteMessage> = queued.collect();
+        let bytes = queued.iter().map(|message| message.body.len() as u64).sum();
+        let added = RouteRoom { messages: queued.len() as u64, bytes };
+        tx.route_messages_add(&queued).await?;
         if !room.take(added) {
             *room = self.make_room(&tx, context).await?;
         }

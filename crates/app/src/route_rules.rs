@@ -16,6 +16,7 @@ use crate::change::Change;
 use crate::devices::check_text;
 use crate::error::found;
 use crate::model::{RouteMatch, RouteRuleInput, RouteRuleView};
+use crate::plan_routes::RouteQuota;
 use crate::rights::missing;
 use crate::route_attributes::{StoredAttribute, checked_attributes};
 use crate::route_expression::compile;
@@ -235,6 +236,7 @@ impl App {
             let (name, max) = ("route_rules_max", ROUTE_RULES_MAX);
             return Err(Error::Limit(LimitExceeded { name, max, actual: known + 1 }));
         }
+        self.check_route_quota(context.tenant, RouteQuota::Rules, known + 1)?;
         let enabled = input.enabled;
         let made = RouteRule {
             id: RouteRuleId::generate(context.at, self.rng()),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use veritwin_domain::{RouteDestinationId, TenantId};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// What is under way.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay {
@@ -15,6 +17,16 @@ pub(crate) struct UnderWay {
     resting: Mutex<HashMap<TenantId, Duration>>,
     /// Tenants whose lanes all wait for places that are busy.
     served: Mutex<HashSet<TenantId>>,
+    /// What was tried of tenants with a limit in the minute that runs for them.
+    minutes: Mutex<HashMap<TenantId, Minute>>,
+}
+
+/// A tenant's minute. It begins with the first try in it.
+#[derive(Debug, Clone, Copy)]
+struct Minute {
+    /// On the monotonic clock.
+    ends_at: Duration,
+    tries: u64,
 }
 
 /// A delivery's place; given back when it is dropped.
@@ -27,6 +39,22 @@ impl Turn {
     /// Leaves the tenant alone until then.
     pub(crate) fn rest(&self, until: Duration) {
         self.all.rest(self.key.0, until);
+    }
+
+    /// Whether one more message of the tenant may be tried, at most so many in a minute. If not, it
+    /// is left alone until the next one.
+    pub(crate) fn may_try(&self, tries_max: Option<u64>, now: Duration) -> bool {
+        let Some(tries_max) = tries_max else { return true };
+        let mut minutes = self.all.minutes.lock();
+        minutes.retain(|_, minute| minute.ends_at > now);
+        let begun = Minute { ends_at: now.saturating_add(MINUTE), tries: 0 };
+        let minute = minutes.entry(self.key.0).or_insert(begun);
+        if minute.tries >= tries_max {
+            self.rest(minute.ends_at);
+            return false;
+        }
+        minute.tries += 1;
+        true
     }
 }
 
@@ -76,6 +104,22 @@ impl UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_are_tried_in_a_minute_and_the_tenant_rests_until_the_next() {
+        let (all, tenant) = (Arc::new(UnderWay::default()), TenantId::from_bytes([1; 16]));
+        let other = TenantId::from_bytes([3; 16]);
+        let place = |number| RouteDestinationId::from_bytes([number; 16]);
+        let (one, two) = (all.turn((tenant, place(1))).unwrap(), all.turn((tenant, place(2))));
+        let (two, others) = (two.unwrap(), all.turn((other, place(1))).unwrap());
+        let at = Duration::from_secs;
+        assert!(one.may_try(Some(2), at(10)) && two.may_try(Some(2), at(30)));
+        assert!(!one.may_try(Some(2), at(40)), "of all its places together");
+        assert!(others.may_try(Some(1), at(40)) && one.may_try(None, at(40)));
+        assert!(!all.may_ask(tenant, at(69)) && all.may_ask(other, at(69)));
+        assert!(all.may_ask(tenant, at(70)) && one.may_try(Some(2), at(70)));
+        assert!(!two.may_try(Some(0), at(71)));
+    }
 
     #[test]
     fn a_tenant_is_asked_again_when_one_of_its_messages_came_back() {

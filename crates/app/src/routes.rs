@@ -18,6 +18,7 @@ use crate::devices::check_text;
 use crate::model::{
     MadeRouteDestination, RouteDestinationInput, RouteDestinationView, RouteKind, RouteSample,
 };
+use crate::plan_routes::RouteQuota;
 use crate::route_body::sample_body;
 use crate::route_delivery::{RouteReply, Tried};
 use crate::route_mail::check_people;
@@ -162,6 +163,7 @@ impl App {
             let (name, max) = ("route_destinations_max", ROUTE_DESTINATIONS_MAX);
             return Err(Error::Limit(LimitExceeded { name, max, actual: known + 1 }));
         }
+        self.check_route_quota(context.tenant, RouteQuota::Destinations, known + 1)?;
         let kind = StoredKind::of(input.kind);
         let secret = match (&kind, input.password) {
             (StoredKind::Webhook, _) => self.route_secret(),

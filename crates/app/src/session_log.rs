@@ -12,6 +12,8 @@ use crate::error::found;
 use crate::{App, Error, Result};
 
 const CONSUMER: &str = "sessions";
+/// So many credentials are asked for in one statement.
+const CREDENTIALS_AT_ONCE: usize = 256;
 
 /// Something in the log that concerns sessions.
 #[derive(Debug)]
@@ -64,6 +66,24 @@ impl App {
         let is_there = found(tx.device(device).await)?.is_some();
         let known = found(tx.credential(device, credential).await)?;
         Ok(is_there && known.is_some_and(|known| known.disabled_at.is_none()))
+    }
+
+    /// Of devices of a tenant and credentials that let them in, those that do not any more: the
+    /// device is gone or was handed over, or the credential is revoked or disabled.
+    #[boxed]
+    pub async fn credentials_lost(
+        &self,
+        tenant: TenantId,
+        all: &[(DeviceId, CredentialId)],
+    ) -> Result<Vec<(DeviceId, CredentialId)>> {
+        let mut lost = Vec::new();
+        let tx = self.0.store.read(&self.job_in(jobs::INGEST, tenant)).await?;
+        for some in all.chunks(CREDENTIALS_AT_ONCE) {
+            let ids: Vec<CredentialId> = some.iter().map(|(_, credential)| *credential).collect();
+            let known = tx.credentials_in_force(&ids).await?;
+            lost.extend(some.iter().filter(|one| !known.contains(one)));
+        }
+        Ok(lost)
     }
 
     /// Makes notes of a tenant's sessions durable. They are the platform's own and hold no

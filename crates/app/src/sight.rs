@@ -6,10 +6,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Reach};
-use veritwin_domain::{DeviceId, Key, OpContext, Place, SiteId, TenantId};
+use veritwin_domain::{DeviceId, Key, OpContext, Place, SiteId, TenantId, Timestamp};
 use veritwin_governance::streams::Verdict;
 use veritwin_metastore::{Device, TenantTx};
-use veritwin_telemetry::{Bucket, Latest, Page, RangeQuery, Series, Stats, TimeRange};
+use veritwin_telemetry::{
+    Answer, Answers, Bucket, Latest, Page, QualityFilter, Question, RangeQuery, Series, Stats,
+    TimeRange,
+};
 
 use crate::access::place_of;
 use crate::directory::TenantDevices;
@@ -150,6 +153,59 @@ impl App {
         Ok(self.0.engine.latest(*tenant, *device, keys).await?.pop())
     }
 
+    /// What the first of some series answer to a question: as many as fit into one budget.
+    pub(crate) async fn read_answers(
+        &self,
+        seen: &[SeenSeries],
+        question: &Question,
+    ) -> Result<Answers> {
+        let series: Vec<Series> = seen.iter().map(|seen| seen.series.clone()).collect();
+        Ok(self.0.engine.ask_many(&series, question).await?)
+    }
+
+    /// The streams of a device that may be shown, of those that are named.
+    pub(crate) fn keys_wanted(
+        &self,
+        sight: &Sight,
+        device: &Device,
+        named: Option<&[Key]>,
+    ) -> Result<Vec<Key>> {
+        let mut keys = self.streams_of(sight.tenant, device.id)?;
+        keys.retain(|key| named.is_none_or(|named| named.contains(key)));
+        keys.retain(|key| sight.shows(device, Some(key)));
+        Ok(keys)
+    }
+
+    /// What streams of a device said at a time, if they may be shown.
+    pub(crate) async fn read_as_of(
+        &self,
+        sight: &Sight,
+        device: &Device,
+        keys: &[Key],
+        at: Timestamp,
+    ) -> Result<Vec<Latest>> {
+        let seen: Vec<SeenSeries> =
+            keys.iter().filter_map(|key| sight.series(device, key)).collect();
+        let question = Question::AsOf(at, QualityFilter::Any);
+        let mut latest = Vec::with_capacity(seen.len());
+        let mut left = seen.as_slice();
+        while !left.is_empty() {
+            let found = self.read_answers(left, &question).await?;
+            let (answered, rest) = left.split_at(found.answers.len().min(left.len()));
+            for (seen, answer) in answered.iter().zip(found.answers) {
+                let Answer::Points(page) = answer else { continue };
+                latest.extend(page.points.into_iter().map(|point| Latest {
+                    key: seen.series.key.clone(),
+                    at: point.at,
+                    value: point.value,
+                    quality: point.quality,
+                }));
+            }
+            left = rest;
+        }
+        Ok(latest)
+    }
+
     /// Points of a series.
     pub(crate) async fn read_range(&self, seen: &SeenSeries, query: RangeQuery) -> Result<Page> {
         Ok(self.0.engine.range(&seen.series, query).await?)
@@ -167,7 +223,7 @@ impl App {
         range: TimeRange,
         width_micros: i64,
     ) -> Result<Vec<Bucket>> {
-        Ok(self.0.engine.buckets(&seen.series, range, width_micros).await?)
+        Ok(self.0.engine.buckets_with_figures(&seen.series, range, width_micros).await?)
     }
 
     /// Who makes a device's streams less protected, or moves them to where they see personal data,
@@ -220,8 +276,23 @@ mod tests {
     /// (what they raise is concealed), and tests.
     const WITHOUT_READER: [&str; 3] = ["sight.rs", "alert_present.rs", "job_tests/audit.rs"];
     /// Methods of the engine that give out readings or names of streams.
-    const READS: [&str; 7] =
-        ["latest", "latest_within", "range", "stats", "buckets", "buckets_many", "keys"];
+    const READS: [&str; 15] = [
+        "latest",
+        "latest_within",
+        "range",
+        "range_filtered",
+        "stats",
+        "buckets",
+        "buckets_many",
+        "buckets_with_figures",
+        "figures",
+        "downsample",
+        "triangles",
+        "as_of",
+        "ask",
+        "ask_many",
+        "keys",
+    ];
 
     fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {

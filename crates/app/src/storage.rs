@@ -10,8 +10,9 @@ use object_store::path::Path;
 use parking_lot::{Mutex, MutexGuard};
 use veritwin_access::jobs;
 use veritwin_domain::{DAY_MICROS, LimitExceeded, Reading, TenantId, Timestamp};
-use veritwin_metastore::{Twin, every_row};
+use veritwin_metastore::{Twin, Usage, every_row};
 
+use crate::model::UsageView;
 use crate::{App, Error, Result};
 
 /// The limits' names.
@@ -25,6 +26,12 @@ const READING_BYTES: u64 = 16;
 #[derive(Debug, Default)]
 pub(crate) struct TwinBytes {
     tenants: Mutex<HashMap<TenantId, u64>>,
+}
+
+/// What a tenant has, in numbers, as whoever answers for it sees it.
+pub(crate) fn usage_view(usage: Usage, tenants: u64, storage_bytes: u64) -> UsageView {
+    let Usage { devices, users, api_keys, .. } = usage;
+    UsageView { devices, users, api_keys, tenants, storage_bytes }
 }
 
 impl TwinBytes {

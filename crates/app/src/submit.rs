@@ -220,7 +220,7 @@ impl App {
 
     /// The attributes and what is to be retained are decided first, so that nothing over a bound is
     /// in the log. Whoever waits for the answer may go away in between: what is in the log is
-    /// stored all the same.
+    /// stored all the same, and so it is where the records fail behind it.
     async fn submit_stored(
         &self,
         tenant: TenantId,
@@ -248,16 +248,8 @@ impl App {
         let placed = std::mem::take(&mut decided.placed);
         let app = self.clone();
         let storing = self.0.tasks.spawn(async move {
-            let stored = match app.append(tenant, decided).await {
-                Ok(first) => app.store_client_attributes(tenant, &drafts).await.map(|()| first),
-                Err(error) => Err(error),
-            };
-            let stored = match (stored, retained) {
-                (Ok(first), Some(retained)) => {
-                    app.store_retained(tenant, retained).await.map(|()| first)
-                }
-                (stored, _) => stored,
-            };
+            let appending = app.append(tenant, decided);
+            let stored = app.with_effects(tenant, appending, &drafts, retained).await;
             drop(turn);
             stored
         });
@@ -275,7 +267,10 @@ impl App {
         }
         let room = self.room_for(tenant, &entries).await?;
         let appended = self.0.log.append(entries).await?;
-        room.filled();
+        // What waits for its tenant's key takes no room in memory.
+        if appended.is_shown {
+            room.filled();
+        }
         for (device, refusal) in refused {
             self.0.refusals.note((tenant, device), refusal);
         }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use veritwin_access::jobs;
 use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
 use veritwin_keys::KeyLevel;
-use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState, Usage};
+use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState};
 
 use crate::brands::StoredBrand;
 use crate::domains::DOMAINS_MAX;
-use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank, UsageView};
+use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::retention::Rewait;
 use crate::{App, Error, Result};
@@ -208,17 +208,13 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.storage_bytes, own.storage_bytes)
         && fits(wanted.retention_days, own.retention_days)
         && fits(wanted.audit_days, own.audit_days)
+        && crate::plan_routes::are_within(&wanted.routes, &own.routes)
         && wanted.key_level.unwrap_or_default() <= own.key_level.unwrap_or_default()
 }
 
 pub(crate) fn over(name: &'static str, max: u64, actual: u64) -> Error {
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
     LimitExceeded { name, max: size(max), actual: size(actual) }.into()
-}
-
-pub(crate) fn usage_view(usage: Usage, tenants: u64, storage_bytes: u64) -> UsageView {
-    let Usage { devices, users, api_keys, .. } = usage;
-    UsageView { devices, users, api_keys, tenants, storage_bytes }
 }
 
 impl App {
@@ -347,6 +343,8 @@ struct StoredPlan {
     audit_days: Option<u64>,
     #[serde(default)]
     key_level: Option<String>,
+    #[serde(flatten)]
+    routes: crate::plan_routes::StoredRouteLimits,
 }
 
 /// A plan's text form in the store.
@@ -366,6 +364,7 @@ pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
         retention_days: limits.retention_days,
         audit_days: limits.audit_days,
         key_level: key_level.map(str::to_owned),
+        routes: limits.routes.into(),
     };
     serde_json::to_vec(&stored).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -388,6 +387,7 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
             retention_days: stored.retention_days,
             audit_days: stored.audit_days,
             key_level: stored.key_level.map(key_level).transpose()?,
+            routes: stored.routes.into(),
         },
         version: i64::try_from(plan.version).unwrap_or(i64::MAX),
     })

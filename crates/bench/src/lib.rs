@@ -21,4 +21,8 @@ pub use fair::{FairOptions, fair};
 pub use influx::INFLUXD;
 pub use ledger::{LedgerOptions, ledger};
 pub use mosquitto::{MOSQUITTO, PeerCertificate};
-pub use telemetry::{TelemetryOptions, telemetry};
+pub use process::cpu_seconds_of_tree;
+pub use shape::vehicle_lines;
+pub use telemetry::{
+    TelemetryOptions, TelemetryPart, active_series, active_series_entries, telemetry,
+};

@@ -12,6 +12,19 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// User and system time of a process and of all below it that still run, in seconds.
+pub fn cpu_seconds_of_tree(pid: u32) -> Result<f64> {
+    let mut all = cpu_seconds(pid)?;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        // Gone meanwhile, or a kernel that does not say.
+        let Ok(children) = std::fs::read_to_string(task.path().join("children")) else { continue };
+        for child in children.split_ascii_whitespace().filter_map(|text| text.parse().ok()) {
+            all += cpu_seconds_of_tree(child).unwrap_or_default();
+        }
+    }
+    Ok(all)
+}
+
 /// Fields 14 and 15, counted after the command's name, which may hold spaces and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
@@ -63,7 +76,8 @@ mod tests {
         let line = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 300 0 0";
         assert_eq!(cpu_ticks(line), Some(300));
         assert_eq!(cpu_ticks("nonsense"), None);
-        assert!(cpu_seconds(std::process::id()).is_ok());
+        let own = cpu_seconds(std::process::id()).expect("its own");
+        assert!(cpu_seconds_of_tree(std::process::id()).is_ok_and(|all| all >= own));
     }
 
     #[test]

@@ -53,12 +53,18 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     started_micros: i64,
     now_micros: AtomicI64,
+    /// How far somebody has set the wall clock off.
+    jumped_micros: AtomicI64,
 }
 
 impl ManualClock {
     /// A clock that shows `at`.
     pub fn new(at: Timestamp) -> Self {
-        Self { started_micros: at.as_micros(), now_micros: AtomicI64::new(at.as_micros()) }
+        Self {
+            started_micros: at.as_micros(),
+            now_micros: AtomicI64::new(at.as_micros()),
+            jumped_micros: AtomicI64::new(0),
+        }
     }
 
     /// Moves the clock ahead.
@@ -66,14 +72,21 @@ impl ManualClock {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.now_micros.fetch_add(micros, Ordering::SeqCst);
     }
+
+    /// Sets the wall clock ahead or back; the monotonic one goes on.
+    pub fn jump(&self, micros: i64) {
+        self.jumped_micros.fetch_add(micros, Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.now_micros.load(Ordering::SeqCst))
+        let jumped = self.jumped_micros.load(Ordering::SeqCst);
+        Timestamp::from_micros(self.now_micros.load(Ordering::SeqCst).saturating_add(jumped))
     }
 
     fn monotonic(&self) -> Duration {
-        self.now().since(Timestamp::from_micros(self.started_micros))
+        let now = Timestamp::from_micros(self.now_micros.load(Ordering::SeqCst));
+        now.since(Timestamp::from_micros(self.started_micros))
     }
 }

@@ -118,6 +118,8 @@ pub enum Quality {
     Uncertain,
     /// Not usable.
     Bad,
+    /// Made up by a simulation of the device. Said by the platform, and by no device.
+    Simulated,
 }
 
 impl Quality {
@@ -127,6 +129,7 @@ impl Quality {
             Self::Good => 0,
             Self::Uncertain => 1,
             Self::Bad => 2,
+            Self::Simulated => 3,
         }
     }
 
@@ -136,6 +139,7 @@ impl Quality {
             0 => Some(Self::Good),
             1 => Some(Self::Uncertain),
             2 => Some(Self::Bad),
+            3 => Some(Self::Simulated),
             _ => None,
         }
     }
@@ -146,6 +150,7 @@ impl Quality {
             Self::Good => "good",
             Self::Uncertain => "uncertain",
             Self::Bad => "bad",
+            Self::Simulated => "simulated",
         }
     }
 }

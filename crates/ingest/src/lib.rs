@@ -23,7 +23,7 @@ pub use arrivals::{Arrivals, UNTIMED};
 /// Largest piece of a package that is sent at once, in bytes.
 pub const CHUNK_BYTES_MAX: u32 = 512 * 1024;
 
-pub use claim::CLAIM_BYTES_MAX;
+pub use claim::{CLAIM_BYTES_MAX, GATEWAY_CLAIM_BYTES_MAX, GATEWAY_CLAIMS_MAX};
 pub use decoding::{DecodeError, Decoding, PayloadDecoder, RawPayload};
 pub use link::{
     DOWNLINKS_MAX, DeviceLink, EndedBy, GATEWAY_DOWNLINKS_MAX, LinkEnd, LinkEnded, LinkError,

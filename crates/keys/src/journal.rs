@@ -56,7 +56,10 @@ impl Journal {
         }
         let mut file = open_for_append(&path)?;
         let length_bytes = valid_bytes as u64;
+        // What a process wrote that was killed before its fdatasync is read and used from here on:
+        // a power loss must not take such a key away again.
         file.seek(SeekFrom::Start(length_bytes))
+            .and_then(|_| file.sync_data())
             .map_err(|source| KeyError::io("seek in keyring journal", &path, source))?;
         let frames = frames.into_iter().map(<[u8]>::to_vec).collect();
         let directory = directory.to_path_buf();

@@ -118,11 +118,11 @@ enum Manner {
 /// unfinished write off its end. The others' contents are checked when they are read.
 pub(crate) fn find(directory: &Path) -> Result<Found, LogError> {
     let mut paths = list(directory)?;
-    if let Some(last) = unfinished_last(&paths)? {
-        tracing::warn!(path = %last.display(), "removed a log file whose creation was unfinished");
-        std::fs::remove_file(&last)
-            .map_err(|source| LogError::io("delete unfinished log file", &last, source))?;
-        paths.pop();
+    if let Some(index) = unfinished_newest(&paths)? {
+        let path = paths.remove(index);
+        tracing::warn!(path = %path.display(), "removed a log file whose creation was unfinished");
+        std::fs::remove_file(&path)
+            .map_err(|source| LogError::io("delete unfinished log file", &path, source))?;
     }
     go_over(paths, Manner::Open)
 }
@@ -140,9 +140,8 @@ pub(crate) fn look(directory: &Path) -> Result<LogCheck, LogError> {
     let mut paths = list(directory)?;
     let files = paths.len();
     let mut unfinished = None;
-    if let Some(last) = unfinished_last(&paths)? {
-        unfinished = Some((last, 0));
-        paths.pop();
+    if let Some(index) = unfinished_newest(&paths)? {
+        unfinished = Some((paths.remove(index), 0));
     }
     let found = go_over(paths, Manner::Look)?;
     Ok(LogCheck { files, unfinished: unfinished.or(found.unfinished) })
@@ -195,17 +194,34 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
     Ok(paths)
 }
 
-/// A file whose header never became durable holds nothing that was acknowledged.
-fn unfinished_last(paths: &[PathBuf]) -> Result<Option<PathBuf>, LogError> {
-    let Some(path) = paths.last() else { return Ok(None) };
+/// A file whose header never became durable holds nothing that was acknowledged. It is one of those
+/// with the highest position; their ids tell the newest only where no clock was set back.
+fn unfinished_newest(paths: &[PathBuf]) -> Result<Option<usize>, LogError> {
+    let highest = paths.last().and_then(|path| position_text(path));
+    for (index, path) in paths.iter().enumerate().rev() {
+        if position_text(path) != highest {
+            break;
+        }
+        if is_unfinished(path)? && closed_at(path)?.is_none() {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// The part of a name that says where the file begins.
+fn position_text(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.split('-').next()
+}
+
+fn is_unfinished(path: &Path) -> Result<bool, LogError> {
     let mut front = Vec::new();
     let limit = LogFileHeader::BYTES as u64 + 1;
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut front))
         .map_err(|source| LogError::io("read log file", path, source))?;
-    let is_unfinished = front.len() < LogFileHeader::BYTES
-        || (front.len() == LogFileHeader::BYTES && tail::is_lost_block(&front, 0));
-    Ok((is_unfinished && closed_at(path)?.is_none()).then(|| path.clone()))
+    Ok(front.len() < LogFileHeader::BYTES
+        || (front.len() == LogFileHeader::BYTES && tail::is_lost_block(&front, 0)))
 }
 
 fn closed_at(path: &Path) -> Result<Option<u64>, LogError> {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::Reading;
+use veritwin_domain::{Reading, TenantId};
 
 use crate::codec;
 use crate::files::{self, Truncation};
@@ -45,6 +45,12 @@ impl FileLog {
         files::create_directory(&config.directory)?;
         let lock = lock(&config.directory)?;
         let found = files::find(&config.directory)?;
+        // A process that was killed before its fdatasync leaves a group that is read and that a
+        // power loss would still take away, from under what is appended behind it.
+        if let Some(last) = found.files.0.last() {
+            let synced = config.storage.sync_existing(&last.path);
+            synced.map_err(|source| LogError::io("make durable log file", &last.path, source))?;
+        }
         let day = config.clock.now().day().max(found.day);
         let (active, info) = ActiveFile::create(&config, found.tail, day)?;
         let mut list = found.files;
@@ -111,6 +117,19 @@ impl FileLog {
         answer.await.unwrap_or_else(|_| Err(shared.refusal()))
     }
 
+    /// A position such that the keys of every entry at or behind it are asked for after this call
+    /// began: what a key sealed that is retired before the call stands before that position.
+    pub async fn mark(&self, tenant: TenantId) -> Result<u64, LogError> {
+        let shared = &self.0.shared;
+        let share = shared.share(tenant).acquire_many_owned(0).await;
+        let room = Arc::clone(&shared.room).acquire_many_owned(0).await;
+        let room = [share.map_err(|_| shared.refusal())?, room.map_err(|_| shared.refusal())?];
+        let (reply, answer) = oneshot::channel();
+        let (entries, plain, ends) = (Vec::new(), Vec::new(), Vec::new());
+        shared.push(Request { entries, plain, ends, memory_bytes: 0, tenant, room, reply })?;
+        answer.await.unwrap_or_else(|_| Err(shared.refusal())).map(|range| range.first)
+    }
+
     /// The position of the first entry that is still there (or of the next, if there is none).
     pub fn first_position(&self) -> u64 {
         self.0.shared.files.lock().first_position()
@@ -144,6 +163,12 @@ impl FileLog {
     pub fn queued_bytes(&self) -> usize {
         let shared = &self.0.shared;
         shared.config.queue_bytes_max.saturating_sub(shared.room.available_permits())
+    }
+
+    /// Bytes that wait in the log for a tenant's key, as far as this process has written or met
+    /// them.
+    pub fn spooled_bytes(&self, tenant: TenantId) -> u64 {
+        self.0.shared.spooled_bytes(tenant)
     }
 
     /// Drops the recent entries from memory, so that consumers read the files, where entries of a

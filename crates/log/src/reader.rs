@@ -123,11 +123,9 @@ impl FileReader {
         if whole && crc32fast::hash(payload) != header.payload_checksum {
             return Ok(bad("a group does not match its checksum", false));
         }
-        for bytes in payload[..header.tenant_bytes as usize].chunks_exact(TenantKey::BYTES) {
-            let key = TenantKey::decode(bytes)
-                .ok_or_else(|| self.damaged(offset, "expected a tenant's key header"))?;
-            self.tenants.push(key);
-        }
+        let keys = TenantKey::decode_all(&payload[..header.tenant_bytes as usize])
+            .ok_or_else(|| self.damaged(offset, "expected a tenant's key header"))?;
+        self.tenants.extend(keys);
         self.input
             .seek_relative(i64::from(header.payload_bytes - read_bytes))
             .map_err(|source| LogError::io("seek in log file", &self.path, source))?;
@@ -235,6 +233,7 @@ impl LogReader {
                 let opened = self.opener.open(&group, &mut self.payload, next);
                 let batch = Arc::new(opened.map_err(|reason| file.damaged(offset, reason))?);
                 self.next = batch.end();
+                self.opener.note_spooled(&self.shared);
                 return Ok(Some(batch));
             }
         }

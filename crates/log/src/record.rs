@@ -166,4 +166,6 @@ pub struct AppendedRange {
     pub first: u64,
     /// How many entries.
     pub count: u64,
+    /// Whether observers were shown them; false while the key of their tenant is out of reach.
+    pub is_shown: bool,
 }

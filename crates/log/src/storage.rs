@@ -18,6 +18,11 @@ pub trait LogWrite: Send {
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes a new file; fails if it exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn LogWrite>>;
+
+    /// Makes durable what an earlier process wrote into a file and perhaps did not.
+    fn sync_existing(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
 }
 
 /// The machine's file system.

@@ -79,12 +79,21 @@ pub(crate) struct Insert {
     pub(crate) table: &'static str,
     columns: Vec<&'static str>,
     values: Vec<Value>,
+    /// Further rows.
+    more: Vec<Vec<Value>>,
     on_conflict: Option<OnConflict>,
 }
 
 impl Insert {
     pub(crate) fn new(table: &'static str) -> Self {
-        Self { table, columns: Vec::new(), values: Vec::new(), on_conflict: None }
+        let (columns, values, more) = (Vec::new(), Vec::new(), Vec::new());
+        Self { table, columns, values, more, on_conflict: None }
+    }
+
+    /// One more row, of the same columns in the same order.
+    pub(crate) fn and(mut self, row: Self) -> Self {
+        self.more.push(row.values);
+        self
     }
 
     pub(crate) fn set(mut self, column: &'static str, value: impl Bind) -> Self {
@@ -111,8 +120,10 @@ impl Insert {
     pub(crate) fn statement(self) -> InsertStatement {
         let mut statement = Query::insert();
         statement.into_table(self.table).columns(self.columns);
-        // As many values as columns: `set` pushes one of each.
-        let _ = statement.values(self.values.into_iter().map(Expr::from));
+        for row in std::iter::once(self.values).chain(self.more) {
+            // As many values as columns: `set` pushes one of each.
+            let _ = statement.values(row.into_iter().map(Expr::from));
+        }
         if let Some(on_conflict) = self.on_conflict {
             statement.on_conflict(on_conflict);
         }

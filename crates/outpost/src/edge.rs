@@ -3,6 +3,8 @@
 //! with gapless counters go to the platform as soon as it can be reached, days later if need be.
 
 mod devices;
+mod down;
+mod down_client;
 mod front;
 mod journal;
 mod listening;
@@ -34,6 +36,7 @@ pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
 pub use status::EdgeStatus;
 
 use devices::Devices;
+use down::Down;
 use front::Front;
 use journal::Journal;
 use listening::accept_all;
@@ -122,6 +125,9 @@ pub struct EdgeConfig {
     pub platform: String,
     /// The platform's certificate authority (PEM); none: the public ones.
     pub platform_ca: Option<PathBuf>,
+    /// Where the platform listens for MQTT, `HOST:PORT`: calls and attributes come down from there.
+    /// None: nothing comes down.
+    pub platform_mqtt: Option<String>,
     /// The gateway device that it is on the platform.
     pub gateway: DeviceId,
     /// Most bytes of its log.
@@ -209,6 +215,7 @@ pub struct Edge {
     front: Arc<Front>,
     stating: Arc<Stating>,
     uploader: Uploader,
+    down: Option<Down>,
     condition: Arc<Condition>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -232,6 +239,7 @@ impl Edge {
         let place = Place::open(&config, &clock, &rng)?;
         let acceptor = place.acceptor()?;
         let ca = config.platform_ca.as_deref();
+        let (way, down) = down::ways(&config, &token)?;
         let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
         let devices = Arc::new(Devices::open(&place.directory)?);
         place::use_reserve(&place.directory);
@@ -243,6 +251,7 @@ impl Edge {
             (Arc::clone(&devices), log.clone()),
             Arc::clone(&clock),
             config.disk_bytes_max,
+            way,
         ));
         let limits =
             IngestLimits { connections_max: EDGE_CONNECTIONS_MAX, ..IngestLimits::default() };
@@ -283,6 +292,7 @@ impl Edge {
             front,
             stating,
             uploader,
+            down,
             condition,
             clock,
             rng,
@@ -298,7 +308,8 @@ impl Edge {
     /// was read is made durable.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
         self.write_run_file();
-        let Self { directory, listener, acceptor, broker, front, stating, uploader, .. } = self;
+        let Self { directory, listener, acceptor, broker, front, stating, uploader, down, .. } =
+            self;
         let (condition, clock, rng) = (self.condition, self.clock, self.rng);
         let mut connections = JoinSet::new();
         let ended = tokio::select! {
@@ -306,6 +317,7 @@ impl Edge {
             ended = stating.run() => ended,
             ended = stating.keep_room() => ended,
             ended = upload_all(&stating, uploader, &condition, rng.as_ref()) => ended,
+            () = down::hear(down, &front, rng.as_ref()) => Ok(()),
             ended = keep_house(&directory, (&*front, &*stating), &condition, &*clock) => ended,
             () = accept_all(listener, acceptor, &broker, &mut connections) => Ok(()),
         };

@@ -2,6 +2,8 @@
 //! its own so that its CPU time can be told from the load generator's.
 
 mod cells;
+mod client;
+mod telemetry;
 mod tenants;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-use veritwin_bench::{Cell, Entry, FairOptions, LedgerOptions, PeerCertificate, TelemetryOptions};
+use veritwin_bench::{Cell, Entry, FairOptions, LedgerOptions, PeerCertificate};
 use veritwin_domain::{Clock, Rng, SiteId, SystemClock};
 
 use crate::config::Config;
@@ -20,6 +22,7 @@ use crate::control::{self, Request};
 use crate::datadir::{Paths, write_private};
 
 pub(crate) use cells::cells;
+pub(crate) use telemetry::{Part, telemetry};
 pub(crate) use tenants::{TenantsOptions, tenants};
 
 /// A platform with many tenants takes its time.
@@ -209,14 +212,6 @@ pub(crate) async fn ledger() -> anyhow::Result<Vec<Entry>> {
     let scratch = Scratch::new()?;
     let (clock, rng) = (Arc::clone(&scratch.clock), Arc::clone(&scratch.rng));
     veritwin_bench::ledger(&LedgerOptions::new(scratch.folder.clone(), clock, rng)).await
-}
-
-/// The telemetry benchmark: log and engine in a folder of their own and, when it is installed,
-/// InfluxDB.
-pub(crate) async fn telemetry() -> anyhow::Result<Vec<Entry>> {
-    let scratch = Scratch::new()?;
-    let (clock, rng) = (Arc::clone(&scratch.clock), Arc::clone(&scratch.rng));
-    veritwin_bench::telemetry(&TelemetryOptions::new(scratch.folder.clone(), clock, rng)).await
 }
 
 /// A certificate for the peer's listener, signed by itself.

@@ -4,6 +4,8 @@
 
 mod admin;
 mod backup;
+mod destructions;
+mod keys;
 mod stopped;
 
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use crate::clock::SimulatedClock;
 use crate::control::{Dispatch, Request};
 use crate::controls::Controls;
 
+pub(crate) use destructions::parse_month;
 pub(crate) use stopped::ask;
 
 /// Every request there is, for the error that names them.
@@ -38,6 +41,10 @@ const REQUESTS: &[&str] = &[
     "create_tenant",
     "import_inventory",
     "import_twin",
+    "keys_import",
+    "keys_import_begin",
+    "keys_restore",
+    "keys_revoke",
     "keys_rotate",
     "keys_status",
     "ledger_export",
@@ -45,6 +52,7 @@ const REQUESTS: &[&str] = &[
     "open_networks",
     "promise_check",
     "promises",
+    "purge",
     "status",
 ];
 
@@ -176,11 +184,16 @@ impl Dispatch for Dispatcher {
                 let InArguments { arguments, body } = InArguments::take(request)?;
                 self.import_twin(arguments, body).await
             }
+            "keys_import" => self.keys_import(&arguments(&request)?).await,
+            "keys_import_begin" => self.keys_import_begin(&arguments(&request)?).await,
+            "keys_restore" => self.keys_restore(&arguments(&request)?).await,
+            "keys_revoke" => self.keys_revoke(&arguments(&request)?).await,
             "keys_rotate" => self.keys_rotate(&arguments(&request)?).await,
             "keys_status" => self.keys_status(&arguments(&request)?).await,
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
+            "purge" => self.purge(arguments(&request)?).await,
             #[cfg(feature = "test-controls")]
             "forget_tenant_filter" => {
                 let on = request.arguments["on"].as_bool().context("on must be true or false")?;

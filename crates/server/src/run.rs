@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_app::App;
 use veritwin_domain::{Clock, IngestLimits, SystemClock, Timestamp};
-use veritwin_ingest::mqtt::{Broker, BrokerParts, WaitingWill};
+use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
 use crate::api::{self, Api, LiveState, MetricsHandle, Uploads};
@@ -29,7 +29,7 @@ use crate::dispatch::Dispatcher;
 use crate::guard::Guard;
 use crate::pki::BlobSealer;
 use crate::process::Signals;
-use crate::sessions::{publish_wills, restore_sessions};
+use crate::sessions::{Restored, publish_wills, restore_sessions};
 use crate::simulations::{self, Simulations};
 use crate::stores::app_config;
 use crate::tls::{ACME_ALPN, CurrentCertificate, device_config, web_config};
@@ -129,7 +129,9 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let side = listen::HttpSide { router, guard: Arc::clone(&open.guard), stop: stop.clone() };
     spawn_http(&config, http, &certificates.current, side, &tasks);
     tasks.spawn(Arc::clone(&broker).tend_sessions());
-    tasks.spawn(publish_wills(app.clone(), open.wills, tasks.clone()));
+    let Restored { wills, unasked } = open.restored;
+    tasks.spawn(publish_wills(app.clone(), wills, tasks.clone()));
+    tasks.spawn(unasked.ask_on(app.clone(), Arc::clone(&broker), stop.clone()));
     spawn_mqtt(&config, mqtt, &certificates.current, (&broker, open.guard), &stop, &tasks);
     let watch = certificates::watch(
         app.clone(),
@@ -222,8 +224,7 @@ struct Listeners {
     router: Router,
     controls: Arc<Controls>,
     guard: Arc<Guard>,
-    /// Of connections that the last end has cut off.
-    wills: Vec<WaitingWill>,
+    restored: Restored,
 }
 
 async fn open_listeners(
@@ -274,7 +275,7 @@ async fn open_listeners(
     });
     live.set_broker(&broker);
     app.set_topic_broker(crate::route_topics::to(&broker));
-    let wills = restore_sessions(app, &broker).await?;
+    let restored = restore_sessions(app, &broker).await?;
     let devices = veritwin_ingest::http::router(veritwin_ingest::http::HttpParts {
         login: Arc::<LiveState>::clone(&live),
         sink: Arc::<LiveState>::clone(&live),
@@ -301,7 +302,19 @@ async fn open_listeners(
     };
     let devices = devices.merge(api::mqtt_sockets(Arc::clone(&broker), tasks.clone()));
     let router = api::router(api, devices);
-    Ok(Listeners { http, mqtt, https, mqtts, facts, live, broker, router, controls, guard, wills })
+    Ok(Listeners {
+        http,
+        mqtt,
+        https,
+        mqtts,
+        facts,
+        live,
+        broker,
+        router,
+        controls,
+        guard,
+        restored,
+    })
 }
 
 fn spawn_http(

@@ -193,6 +193,11 @@ impl Simulations {
         self.tasks.spawn(async move {
             let failure = live_through(config, status, (stop, plan.lasts)).await;
             simulations.over(context, (device, credential), (being.is_heard(), failure)).await;
+            // What was under way at the end is made up as well.
+            tokio::select! {
+                () = simulations.stop.cancelled() => {}
+                () = tokio::time::sleep(GOING) => {}
+            }
             drop(being);
         });
         self.of(owned).ok_or(Error::NotFound("simulation"))

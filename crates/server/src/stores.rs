@@ -62,6 +62,9 @@ pub(crate) fn app_config_at(
         mail,
         outbound: outbound(config)?,
         acme: acme(config)?,
+        root_passphrase: root_passphrase(config)?,
+        key_modules: config.keys.pkcs11_modules.clone(),
+        spool_bytes_max: config.log.spool_bytes_max,
         geo_database: geo_database(config, data, kind.demo)?,
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
@@ -69,6 +72,14 @@ pub(crate) fn app_config_at(
         demo: kind.demo,
         simulated: kind.simulated,
     })
+}
+
+/// What the root key is made of, where the operator wants it made of a passphrase.
+fn root_passphrase(config: &Config) -> anyhow::Result<Option<Secret<String>>> {
+    let Some(path) = config.keys.passphrase_file.as_deref() else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("keys.passphrase_file: {}", path.display()))?;
+    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
 }
 
 /// What the operator allows of calls to addresses that tenants choose.

@@ -1,8 +1,9 @@
 //! Down-sampling: counts, sums, extremes and ends of runs of values. Every value counts; only
 //! doubles, integers and booleans (0 and 1) are numbers. Readings of bad quality are not left out:
-//! the caller sees their quality in the points.
+//! the caller sees their quality in the points. Of made-up ones each bucket says how many there
+//! are.
 
-use veritwin_domain::Timestamp;
+use veritwin_domain::{Quality, Timestamp};
 
 use crate::values::{ColumnRef, ValuesRef};
 use crate::wire::{Cursor, WireError};
@@ -15,6 +16,11 @@ pub(crate) struct Summary {
     pub(crate) max: f64,
     pub(crate) first: f64,
     pub(crate) last: f64,
+}
+
+/// How many readings of a stretch a simulation has made up.
+pub(crate) fn simulated(quality: &[u8]) -> u64 {
+    quality.iter().filter(|byte| **byte == Quality::Simulated.as_u8()).count() as u64
 }
 
 impl Summary {
@@ -76,11 +82,14 @@ pub struct Bucket {
     pub first: Option<f64>,
     /// Latest number.
     pub last: Option<f64>,
+    /// Readings that a simulation has made up.
+    pub simulated: u64,
 }
 
 impl Bucket {
     pub(crate) const fn empty(at: Timestamp) -> Self {
-        Self { at, count: 0, numbers: 0, sum: 0.0, min: None, max: None, first: None, last: None }
+        let (min, max, first, last) = (None, None, None, None);
+        Self { at, count: 0, numbers: 0, sum: 0.0, min, max, first, last, simulated: 0 }
     }
 
     /// The arithmetic mean of the numbers.
@@ -90,13 +99,14 @@ impl Bucket {
 
     /// Adds a later stretch of readings.
     pub(crate) fn add(&mut self, column: ColumnRef<'_>) {
+        self.simulated += simulated(column.quality);
         match Summary::of(column.values) {
             Some(summary) => self.add_summary(column.at.len() as u64, &summary),
             None => self.count += column.at.len() as u64,
         }
     }
 
-    /// Adds a later stretch of readings that is known by its summary.
+    /// Adds a later stretch of readings that is known by its summary: none of it is made up.
     pub(crate) fn add_summary(&mut self, count: u64, summary: &Summary) {
         self.count += count;
         self.numbers += count;
@@ -144,6 +154,10 @@ mod tests {
         parts.add(column.slice(0, 2));
         parts.add(column.slice(2, 5));
         assert_eq!(whole, parts);
+        let quality = [0, 3, 0, 3, 2];
+        whole.add(ColumnRef { quality: &quality, ..column });
+        assert_eq!((whole.count, whole.simulated), (10, 2));
+        whole = parts.clone();
         assert_eq!(whole.avg(), Some(-0.35));
         assert_eq!(
             (whole.min, whole.max, whole.first, whole.last),

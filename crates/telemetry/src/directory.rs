@@ -118,7 +118,8 @@ fn decode_device(
             let summary =
                 if tag & SUMMARY_FLAG == 0 { None } else { Some(Summary::decode(cursor)?) };
             let place = *by_key.entry(key_place).or_insert_with(|| {
-                series.push(SeriesEntry { key: key.clone(), chunks: Vec::new() });
+                // Most series have one chunk in a section, and there are many series.
+                series.push(SeriesEntry { key: key.clone(), chunks: Vec::with_capacity(1) });
                 series.len() - 1
             });
             let chunk = Chunk { kind, count, t_min, t_max, times, values, summary };

@@ -12,10 +12,11 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
-use veritwin_keys::KeyService;
+use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
+use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
+use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::memory::{Latest, Memory};
 use crate::reader::Reader;
@@ -49,6 +50,10 @@ pub struct EngineLimits {
     pub query_open_points_max: usize,
     /// Most points that one query decodes in all.
     pub query_scan_points_max: usize,
+    /// Most bytes of an answer that one query holds.
+    pub query_memory_bytes_max: usize,
+    /// Most bytes of answers that all queries hold; a tenant's at most three times what is free.
+    pub queries_memory_bytes_max: usize,
     /// Sections of one window, or overlays, that make a compaction due.
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
@@ -67,6 +72,8 @@ impl Default for EngineLimits {
             query_points_max: 100_000,
             query_open_points_max: 2 * 1024 * 1024,
             query_scan_points_max: 500_000_000,
+            query_memory_bytes_max: 64 * 1024 * 1024,
+            queries_memory_bytes_max: 256 * 1024 * 1024,
             compaction_sections_min: 8,
             compaction_bytes_max: 32 * 1024 * 1024,
         }
@@ -100,6 +107,12 @@ impl EngineConfig {
     }
 }
 
+/// Which series have a key of their device's own, so that destroying it destroys them.
+pub trait Units: fmt::Debug + Send + Sync {
+    /// Whether a series is sealed under its device's own key from now on.
+    fn has_own_key(&self, tenant: TenantId, device: DeviceId, key: &Key) -> bool;
+}
+
 /// The time-series engine. Cloning shares it.
 #[derive(Clone)]
 pub struct Engine {
@@ -118,6 +131,8 @@ pub(crate) struct Inner {
     pub(crate) compaction: tokio::sync::Mutex<()>,
     /// Every pack that exists. One that nothing else refers to can be deleted.
     pub(crate) packs: Mutex<Vec<Arc<Pack>>>,
+    /// What the answers of queries under way hold.
+    pub(crate) query_memory: Arc<Pool>,
     pub(crate) room: Notify,
     /// Who waits for it, tenant by tenant.
     pub(crate) room_queues: RoomQueues,
@@ -125,6 +140,11 @@ pub(crate) struct Inner {
     pub(crate) taken: Mutex<Taken>,
     /// When sections were last checked for destroyed keys, on the monotonic clock.
     pub(crate) expiry_checked: Mutex<Option<Duration>>,
+    /// None: all series are sealed under their tenants' keys.
+    pub(crate) units: RwLock<Option<Arc<dyn Units>>>,
+    /// Tenants whose days are not merged into months; none while nobody has said, and then no
+    /// tenant's are.
+    pub(crate) kept_by_days: RwLock<Option<HashSet<TenantId>>>,
 }
 
 /// The state of writing manifests.
@@ -133,6 +153,9 @@ pub(crate) struct Commits {
     pub(crate) number_next: u64,
     pub(crate) superseded: Vec<u64>,
     pub(crate) conflict: Option<u64>,
+    /// Packs of manifests whose writing failed, with those manifests' numbers: such a manifest may
+    /// be there, or come late, and would be in force after a crash.
+    pub(crate) unsure: Vec<(u64, Arc<Pack>)>,
 }
 
 /// What the engine holds, for status pages and metrics.
@@ -188,6 +211,7 @@ impl Engine {
             number_next: newest.map_or(1, |number| number + 1),
             superseded: numbers,
             conflict: None,
+            unsure: Vec::new(),
         };
         let inner = Inner {
             clock,
@@ -198,10 +222,13 @@ impl Engine {
             commits: tokio::sync::Mutex::new(commits),
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
+            query_memory: Arc::new(Pool::new(limits.queries_memory_bytes_max)),
             room: Notify::new(),
             room_queues: RoomQueues::default(),
             taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
+            units: RwLock::new(None),
+            kept_by_days: RwLock::new(None),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;
@@ -246,7 +273,11 @@ impl Engine {
         place: &LatestPlace,
     ) -> Result<(TenantId, Option<Vec<(DeviceId, Latest)>>), TelemetryError> {
         match self.inner.reader.latest(tenant, place).await {
-            Err(error) if error.is_denied() => {
+            // They are gone for ever; waiting for them would wait for ever.
+            Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => {
+                Ok((tenant, Some(Vec::new())))
+            }
+            Err(error) if error.is_withheld() => {
                 tracing::debug!(%tenant, %error, "latest values stay closed");
                 Ok((tenant, None))
             }
@@ -272,6 +303,17 @@ impl Engine {
                 _ => memory.skip(position),
             }
         }
+    }
+
+    /// Asks from the next flush on which series have keys of their devices' own.
+    pub fn set_units(&self, units: Arc<dyn Units>) {
+        *self.inner.units.write() = Some(units);
+    }
+
+    /// Says whose readings end by days: theirs stay in sections by days, while those of everybody
+    /// else are merged into months once these are over.
+    pub fn keep_by_days(&self, tenants: HashSet<TenantId>) {
+        *self.inner.kept_by_days.write() = Some(tenants);
     }
 
     /// The engine as an observer of the log.

@@ -57,6 +57,14 @@ pub enum TelemetryError {
         /// Its value.
         max: usize,
     },
+    /// Other queries need what this one would; trying again in a moment may succeed.
+    #[error("limit {name} exceeded: other queries hold all of {max} bytes; try again in a moment")]
+    Busy {
+        /// The bound.
+        name: &'static str,
+        /// Its value.
+        max: usize,
+    },
     /// The log does not hold what the segments continue from.
     #[error("log holds positions {first} to {next}, but segments end before {persisted}")]
     LogMismatch {
@@ -95,6 +103,12 @@ impl TelemetryError {
     /// True when a tenant's keys are gone or withdrawn rather than out of reach for now.
     pub const fn is_denied(&self) -> bool {
         matches!(self, Self::Keys { source, .. } if source.is_denied())
+    }
+
+    /// True when it concerns one tenant alone: its keys are denied, or the service that holds
+    /// them is silent.
+    pub const fn is_withheld(&self) -> bool {
+        matches!(self, Self::Keys { source, .. } if source.is_withheld())
     }
 }
 

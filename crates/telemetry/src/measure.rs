@@ -23,7 +23,22 @@ pub struct MeasuredStore {
     /// The tenants that exist.
     pub tenants: Vec<TenantId>,
     log: FileLog,
-    objects: PathBuf,
+    place: Place,
+}
+
+/// What outlives the engine.
+#[derive(Debug, Clone)]
+struct Place {
+    directory: PathBuf,
+    keys: KeyService,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+impl Place {
+    fn objects(&self) -> PathBuf {
+        self.directory.join("objects")
+    }
 }
 
 impl MeasuredStore {
@@ -42,15 +57,31 @@ impl MeasuredStore {
         for tenant in &tenants {
             keys.create_tenant(*tenant)?;
         }
-        let objects = directory.join("objects");
-        std::fs::create_dir(&objects)?;
-        let store = LocalFileSystem::new_with_prefix(&objects)?.with_fsync(true);
+        let place = Place { directory: directory.to_owned(), keys, clock, rng };
+        std::fs::create_dir(place.objects())?;
+        Self::start(place, tenants).await
+    }
+
+    async fn start(place: Place, tenants: Vec<TenantId>) -> Result<Self, MeasureError> {
+        let Place { directory, keys, clock, rng } = place.clone();
+        let store = LocalFileSystem::new_with_prefix(place.objects())?.with_fsync(true);
         let config =
             EngineConfig::new(Arc::new(store), keys.clone(), Arc::clone(&clock), Arc::clone(&rng));
         let engine = Engine::open(config).await?;
         let log = LogConfig::new(directory.join("log"), keys, clock, rng);
         let log = FileLog::open(log, vec![engine.observer()])?;
-        Ok(Self { engine, tenants, log, objects })
+        engine.recover(&log).await?;
+        Ok(Self { engine, tenants, log, place })
+    }
+
+    /// The same store after a restart: nothing is cached, only the system's own cache of files is
+    /// as it was.
+    #[boxed]
+    pub async fn reopened(self) -> Result<Self, MeasureError> {
+        let Self { engine, tenants, log, place } = self;
+        log.close();
+        drop((engine, log));
+        Self::start(place, tenants).await
     }
 
     /// Appends batches to the log, durable and sealed; queries see them when this returns. Memory
@@ -80,7 +111,7 @@ impl MeasuredStore {
 
     /// Bytes of all sealed objects on disk, index and manifest included.
     pub fn object_bytes(&self) -> std::io::Result<u64> {
-        bytes_below(&self.objects)
+        bytes_below(&self.place.objects())
     }
 }
 

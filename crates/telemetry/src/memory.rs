@@ -1,6 +1,8 @@
 //! The memory table: what was committed and is not in a segment yet, and the latest value of every
 //! series. Entries are taken in log order, each once; nothing here waits or does input or output.
 
+mod aside;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +93,8 @@ pub(crate) struct TenantTable {
     first_position: Option<u64>,
     /// Position of the earliest entry that could not be read and may be readable later.
     unread_position: Option<u64>,
+    /// Its key is, or was a moment ago, out of reach: what comes is left in the log.
+    is_aside: bool,
     /// The stored latest values could not be read: a flush must not replace them unseen.
     latest_unread: bool,
     bytes: usize,
@@ -154,6 +158,23 @@ impl Memory {
             return;
         }
         let tenant = self.tenants.entry(batch.tenant).or_default();
+        if tenant.is_aside || tenant.unread_position.is_some() {
+            // All of it is read from the log, in its order.
+            tenant.unread_position.get_or_insert(position);
+            return;
+        }
+        self.take(position, batch, now);
+    }
+
+    /// Takes the readings of an entry that was left in the log.
+    pub(crate) fn apply_late(&mut self, position: u64, batch: &DeviceBatch, now: Duration) {
+        if !batch.readings.is_empty() {
+            self.take(position, batch, now);
+        }
+    }
+
+    fn take(&mut self, position: u64, batch: &DeviceBatch, now: Duration) {
+        let tenant = self.tenants.entry(batch.tenant).or_default();
         tenant.first_position.get_or_insert(position);
         let device = tenant.devices.entry(batch.device).or_default();
         let bytes: usize = batch.readings.iter().map(|reading| device.push(reading)).sum();
@@ -213,6 +234,44 @@ impl Memory {
         }
     }
 
+    /// Takes latest values away that are meant; of a series with rows that arrived since, the
+    /// newest of those is its latest instead. Answers the series that have none now.
+    pub(crate) fn forget_latest(
+        &mut self,
+        tenant: TenantId,
+        is_meant: impl Fn(DeviceId, &Latest) -> bool,
+    ) -> Vec<(DeviceId, Key)> {
+        let mut gone = Vec::new();
+        let Some(table) = self.tenants.get_mut(&tenant) else { return gone };
+        for (id, device) in &mut table.devices {
+            let before = device.slots.len();
+            device.slots.retain_mut(|slot| {
+                if !is_meant(*id, &slot.latest) {
+                    return true;
+                }
+                match slot.rows.newest() {
+                    Some((at, value, quality)) => {
+                        slot.latest.at = Timestamp::from_micros(at);
+                        (slot.latest.value, slot.latest.quality) = (value, quality);
+                        true
+                    }
+                    None => {
+                        gone.push((*id, slot.latest.key.clone()));
+                        false
+                    }
+                }
+            });
+            if device.slots.len() < before {
+                let places = device.slots.iter().enumerate();
+                let places = places.map(|(place, slot)| (slot.latest.key.clone(), place));
+                device.by_key = places.collect();
+                device.guess = 0;
+            }
+        }
+        table.devices.retain(|_, device| !device.slots.is_empty());
+        gone
+    }
+
     /// Tenants whose stored latest values could not be read yet, and where those are.
     pub(crate) fn latest_unread(&self) -> Vec<(TenantId, LatestPlace)> {
         let unread = self.tenants.iter().filter(|(_, table)| table.latest_unread);
@@ -247,6 +306,10 @@ impl Memory {
     /// Takes a frozen table back whose flush cannot be finished.
     pub(crate) fn thaw(&mut self, frozen: &Arc<Frozen>, now: Duration) {
         for (id, tenant) in &frozen.tenants {
+            if self.leave_frozen(*id, tenant.first_position) {
+                continue;
+            }
+            self.bytes += tenant.bytes;
             let table = self.tenants.entry(*id).or_default();
             table.first_position = tenant.first_position.or(table.first_position);
             table.bytes += tenant.bytes;
@@ -261,7 +324,6 @@ impl Memory {
                 }
             }
         }
-        self.bytes += frozen.bytes;
         self.oldest_applied = Some(now);
         self.frozen = None;
     }

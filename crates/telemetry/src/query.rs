@@ -6,21 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_recursion::async_recursion as boxed;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use veritwin_domain::{DeviceId, Key, Quality, TenantId, Timestamp, Value};
-use veritwin_keys::{DataClass, DekScope, KeyError};
 
 use crate::TelemetryError;
 use crate::aggregate::{Bucket, Stats, Summary};
-use crate::catalog::Section;
+use crate::budget::{Budget, value_bytes};
+use crate::calendar::fixed_bounds;
 use crate::directory::Chunk;
 use crate::engine::Engine;
-use crate::reader::OpenSection;
-use crate::sweep::{Body, Sink, Source, Walk, sweep};
+use crate::query_walk::Span;
+use crate::sweep::Sink;
 use crate::values::ColumnRef;
-
-/// Directories opened at once by one query.
-const DIRECTORIES_AT_ONCE: usize = 16;
 
 /// One series.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,13 +43,36 @@ impl TimeRange {
     pub const ALL: Self = Self { from: Timestamp::MIN, to: Timestamp::MAX };
 
     /// First and last microsecond inside; none when the range is empty.
-    fn bounds(self) -> Option<(i64, i64)> {
+    pub(crate) fn bounds(self) -> Option<(i64, i64)> {
         let low = self.from.as_micros();
         let high = match self.to.as_micros() {
             i64::MAX => i64::MAX,
             to => to.checked_sub(1)?,
         };
         (low <= high).then_some((low, high))
+    }
+}
+
+/// Which readings count, by their quality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QualityFilter {
+    /// All.
+    #[default]
+    Any,
+    /// All but bad ones.
+    NotBad,
+    /// Good ones.
+    Good,
+}
+
+impl QualityFilter {
+    /// Whether readings of a quality count.
+    pub const fn passes(self, quality: Quality) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NotBad => !matches!(quality, Quality::Bad),
+            Self::Good => matches!(quality, Quality::Good),
+        }
     }
 }
 
@@ -100,26 +119,23 @@ pub struct Page {
     pub next: Option<Timestamp>,
 }
 
-struct Gathered {
-    /// Newest tables first come with the highest generations.
-    sources: Vec<Source>,
-    sections: Vec<Arc<Section>>,
-}
-
-/// Bounds of one walk over a series.
-#[derive(Clone, Copy)]
-struct Span {
-    low: i64,
-    high: i64,
-    descending: bool,
-    /// How many points the caller can use at most.
-    wanted: usize,
-}
-
 impl Engine {
     /// A page of a series' points.
     #[boxed]
     pub async fn range(&self, series: &Series, query: RangeQuery) -> Result<Page, TelemetryError> {
+        self.range_filtered(series, query, QualityFilter::Any, &self.budget(series.tenant)).await
+    }
+
+    /// A page of those of a series' points that a filter lets through; what it holds is taken from
+    /// the budget.
+    #[boxed]
+    pub async fn range_filtered(
+        &self,
+        series: &Series,
+        query: RangeQuery,
+        filter: QualityFilter,
+        budget: &Budget,
+    ) -> Result<Page, TelemetryError> {
         let limit_max = self.inner.limits.query_points_max;
         if query.limit == 0 || query.limit > limit_max {
             return Err(TelemetryError::Argument {
@@ -137,9 +153,11 @@ impl Engine {
         }
         // One more than asked for tells whether there is a next page.
         let wanted = query.limit + 1;
-        let mut sink = PointSink { points: Vec::new(), wanted };
-        self.walk(series, Span { low, high, descending, wanted }, &mut sink).await?;
-        let mut points = sink.points;
+        let mut sink = PointSink::new(wanted, filter, budget.clone());
+        let rows_wanted = if filter == QualityFilter::Any { wanted } else { usize::MAX };
+        let span = Span { low, high, descending, wanted: rows_wanted, is_partial: true };
+        self.walk(series, span, &mut sink).await?;
+        let mut points = sink.finish()?;
         let is_more = points.len() > query.limit;
         points.truncate(query.limit);
         let next = if is_more { points.last().map(|point| point.at) } else { None };
@@ -164,7 +182,7 @@ impl Engine {
         let Some((low, high)) = range.bounds() else { return Ok(Vec::new()) };
         let buckets_max = self.inner.limits.query_points_max;
         let mut sink = BucketSink { width_micros, buckets: Vec::new(), end: 0, buckets_max };
-        let span = Span { low, high, descending: false, wanted: usize::MAX };
+        let span = Span::whole((low, high));
         self.walk(series, span, &mut sink).await?;
         if sink.buckets.len() > buckets_max {
             return Err(TelemetryError::Limit { name: "query_points_max", max: buckets_max });
@@ -211,115 +229,62 @@ impl Engine {
     pub async fn stats(&self, series: &Series, range: TimeRange) -> Result<Stats, TelemetryError> {
         let mut sink = StatsSink { stats: Stats::default() };
         if let Some((low, high)) = range.bounds() {
-            let span = Span { low, high, descending: false, wanted: usize::MAX };
+            let span = Span::whole((low, high));
             self.walk(series, span, &mut sink).await?;
         }
         Ok(sink.stats)
     }
-
-    /// Fails when the tenant's keys are withdrawn or gone, also for what is still in memory.
-    pub(crate) fn check_readable(&self, tenant: TenantId) -> Result<(), TelemetryError> {
-        if !self.inner.memory.read().tenants.contains_key(&tenant) {
-            return Ok(());
-        }
-        self.inner
-            .reader
-            .keys
-            .dek(&DekScope::tenant(tenant, DataClass::Segment))
-            .map(|_| ())
-            .map_err(TelemetryError::keys("read telemetry"))
-    }
-
-    async fn walk<S: Sink>(
-        &self,
-        series: &Series,
-        span: Span,
-        sink: &mut S,
-    ) -> Result<(), TelemetryError> {
-        self.check_readable(series.tenant)?;
-        let Gathered { mut sources, sections } = self.gather(series, span);
-        let opening: Vec<_> = sections
-            .iter()
-            .map(|section| self.open_unless_destroyed(series.tenant, section))
-            .collect();
-        let opened: Vec<Option<Arc<OpenSection>>> =
-            stream::iter(opening).buffered(DIRECTORIES_AT_ONCE).try_collect().await?;
-        for (section, open) in sections.iter().zip(opened) {
-            let Some(open) = open else { continue };
-            for chunk in open.directory.chunks(series.device, &series.key) {
-                if chunk.t_min <= span.high && span.low <= chunk.t_max {
-                    let body = Body::Sealed(Arc::clone(&open), *chunk);
-                    sources.push(Source { generation: section.generation, body });
-                }
-            }
-        }
-        let walk = Walk {
-            device: series.device,
-            key: &series.key,
-            low: span.low,
-            high: span.high,
-            descending: span.descending,
-            open_points_max: self.inner.limits.query_open_points_max,
-            scan_points_max: self.inner.limits.query_scan_points_max,
-        };
-        // `sections` stays until the end: it keeps compaction from deleting what is being read.
-        sweep(&self.inner.reader, walk, sources, sink).await
-    }
-
-    /// One consistent state of memory and sections, as far as it concerns the series.
-    fn gather(&self, series: &Series, span: Span) -> Gathered {
-        let memory = self.inner.memory.read();
-        let mut sources = Vec::new();
-        let tables = memory.rows(series.tenant, series.device, &series.key);
-        for (rows, generation) in tables.into_iter().zip([u64::MAX, u64::MAX - 1]) {
-            let Some(rows) = rows else { continue };
-            let columns = rows.copy_between(span.low, span.high, span.descending, span.wanted);
-            sources.extend(
-                columns.into_iter().map(|column| Source { generation, body: Body::Memory(column) }),
-            );
-        }
-        let sections = memory.catalog.sections(series.tenant).iter();
-        let sections =
-            sections.filter(|section| section.overlaps(span.low, span.high)).cloned().collect();
-        Gathered { sources, sections }
-    }
-
-    /// A section whose own key was destroyed has expired: it is as if it were not there.
-    async fn open_unless_destroyed(
-        &self,
-        tenant: TenantId,
-        section: &Section,
-    ) -> Result<Option<Arc<OpenSection>>, TelemetryError> {
-        match self.inner.reader.section(tenant, section).await {
-            Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => Ok(None),
-            Err(error) => Err(error),
-            Ok(open) => Ok(Some(open)),
-        }
-    }
 }
 
-struct PointSink {
+/// Gathers points up to a number.
+pub(crate) struct PointSink {
     points: Vec<Point>,
     wanted: usize,
+    filter: QualityFilter,
+    budget: Budget,
+    failed: Option<TelemetryError>,
+}
+
+impl PointSink {
+    pub(crate) const fn new(wanted: usize, filter: QualityFilter, budget: Budget) -> Self {
+        Self { points: Vec::new(), wanted, filter, budget, failed: None }
+    }
+
+    pub(crate) fn finish(self) -> Result<Vec<Point>, TelemetryError> {
+        match self.failed {
+            None => Ok(self.points),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn take(&mut self, run: ColumnRef<'_>) -> Result<(), TelemetryError> {
+        let before = self.points.len();
+        for index in 0..run.at.len() {
+            let quality = run.quality_at(index);
+            if !self.filter.passes(quality) {
+                continue;
+            }
+            let at = Timestamp::from_micros(run.at[index]);
+            self.points.push(Point { at, value: run.values.get(index), quality });
+            if self.points.len() == self.wanted {
+                break;
+            }
+        }
+        let taken = &self.points[before..];
+        self.budget.take(taken.iter().map(|point| value_bytes(&point.value)).sum())
+    }
 }
 
 impl Sink for PointSink {
     fn run(&mut self, run: ColumnRef<'_>) -> ControlFlow<()> {
-        let count = run.at.len().min(self.wanted - self.points.len());
-        self.points.extend((0..count).map(|index| Point {
-            at: Timestamp::from_micros(run.at[index]),
-            value: run.values.get(index),
-            quality: run.quality_at(index),
-        }));
-        if self.points.len() == self.wanted {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+        if let Err(error) = self.take(run) {
+            self.failed = Some(error);
         }
+        if self.wanted() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn wanted(&self) -> usize {
-        self.wanted - self.points.len()
+        if self.failed.is_some() { 0 } else { self.wanted - self.points.len() }
     }
 }
 
@@ -332,18 +297,10 @@ struct BucketSink {
 }
 
 impl BucketSink {
-    /// First and last microsecond of the bucket around `at`, held at the ends of time.
-    fn bounds(&self, at: i64) -> (i64, i64) {
-        let width = i128::from(self.width_micros);
-        let start = i128::from(at).div_euclid(width) * width;
-        let hold = |at: i128| i64::try_from(at).unwrap_or(if at < 0 { i64::MIN } else { i64::MAX });
-        (hold(start), hold(start + width - 1))
-    }
-
     /// The bucket around `at`, which never lies before the last one.
     fn bucket(&mut self, at: i64) -> &mut Bucket {
         if self.buckets.is_empty() || at > self.end {
-            let (start, end) = self.bounds(at);
+            let (start, end) = fixed_bounds(at, self.width_micros, 0);
             self.end = end;
             self.buckets.push(Bucket::empty(Timestamp::from_micros(start)));
         }
@@ -363,15 +320,15 @@ impl Sink for BucketSink {
             self.bucket(at).add(run.slice(start, start + count));
             start += count;
         }
-        if self.buckets.len() > self.buckets_max {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if self.wanted() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn wanted(&self) -> usize {
+        if self.buckets.len() > self.buckets_max { 0 } else { usize::MAX }
     }
 
     fn summary(&mut self, chunk: &Chunk, summary: &Summary) -> bool {
-        if chunk.t_max > self.bounds(chunk.t_min).1 {
+        if chunk.t_max > fixed_bounds(chunk.t_min, self.width_micros, 0).1 {
             return false;
         }
         self.bucket(chunk.t_min).add_summary(u64::from(chunk.count), summary);
@@ -417,5 +374,13 @@ impl Sink for StatsSink {
         self.extend(chunk.t_min, chunk.t_max, count);
         self.add(count, summary);
         true
+    }
+
+    fn counted(&mut self, chunk: &Chunk) -> bool {
+        let is_counted = !chunk.kind.is_number();
+        if is_counted {
+            self.extend(chunk.t_min, chunk.t_max, u64::from(chunk.count));
+        }
+        is_counted
     }
 }

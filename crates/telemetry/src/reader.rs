@@ -197,6 +197,10 @@ impl Reader {
 
     /// Forgets everything about packs that no longer exist.
     pub(crate) fn forget(&self, files: &HashSet<FileId>) {
+        // Going through the caches holds up whoever reads.
+        if files.is_empty() {
+            return;
+        }
         self.sections.retain(|(file, _), _| !files.contains(file));
         self.frames.retain(|(file, _), _| !files.contains(file));
     }

@@ -8,8 +8,8 @@ use veritwin_domain::{DeviceId, Key, TenantId};
 use veritwin_keys::{Aad, DataClass, FileHeader, FileKey, FileSealer};
 
 use crate::TelemetryError;
-use crate::aggregate::Summary;
-use crate::catalog::{LatestPlace, Pack, Section};
+use crate::aggregate::{Summary, simulated};
+use crate::catalog::{LatestPlace, Pack, Section, Window};
 use crate::codec::Encoder;
 use crate::directory::{DirectoryWriter, SUMMARY_COUNT_MIN};
 use crate::memory::Latest;
@@ -139,8 +139,9 @@ impl<'p> SectionWriter<'p> {
                 .map_err(TelemetryError::wire("being written"))?;
             let kind = column.values.kind();
             let values_bytes = self.seal(Role::Values(kind), device, first, key)?;
-            let summary =
-                if column.at.len() < SUMMARY_COUNT_MIN { None } else { Summary::of(column.values) };
+            // A bucket says how many of its readings are made up: they are looked at one by one.
+            let is_whole = column.at.len() >= SUMMARY_COUNT_MIN && simulated(column.quality) == 0;
+            let summary = if is_whole { Summary::of(column.values) } else { None };
             self.directory.column(key, kind, values_bytes, summary.as_ref());
             self.points += column.at.len() as u64;
         }
@@ -174,7 +175,7 @@ impl<'p> SectionWriter<'p> {
         mut self,
         pack: &Arc<Pack>,
         generation: u64,
-        window: Option<i64>,
+        (window, device): (Window, Option<DeviceId>),
     ) -> Result<Section, TelemetryError> {
         let plain = std::mem::take(&mut self.directory).finish();
         self.plain.clear();
@@ -200,6 +201,7 @@ impl<'p> SectionWriter<'p> {
             frames: u32::try_from(frames).map_err(|_| too_many())?,
             generation,
             window,
+            device,
             t_min: self.t_min,
             t_max: self.t_max,
             points: self.points,

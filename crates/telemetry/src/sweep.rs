@@ -29,7 +29,12 @@ pub(crate) trait Sink {
         false
     }
 
-    /// How many readings the sink still wants, to bound reading ahead.
+    /// The same of a chunk without a summary, of which only times and number are known.
+    fn counted(&mut self, _chunk: &Chunk) -> bool {
+        false
+    }
+
+    /// How many readings the sink still wants, to bound reading ahead; 0 once it has enough.
     fn wanted(&self) -> usize {
         usize::MAX
     }
@@ -71,6 +76,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) open_points_max: usize,
     /// Most points decoded in all.
     pub(crate) scan_points_max: usize,
+    /// Points decoded before, for other parts of the same question.
+    pub(crate) scanned: usize,
 }
 
 /// A source with its place on the walk.
@@ -118,27 +125,32 @@ impl Walk<'_> {
     }
 }
 
-/// Walks over `sources` and hands everything inside the walk's bounds to `sink`.
+/// Walks over `sources` and hands everything inside the walk's bounds to `sink`; answers how many
+/// points were decoded in all.
 pub(crate) async fn sweep<S: Sink>(
     reader: &Reader,
     walk: Walk<'_>,
     sources: Vec<Source>,
     sink: &mut S,
-) -> Result<(), TelemetryError> {
+) -> Result<usize, TelemetryError> {
     let mask = walk.mask();
     let mut placed = walk.place(sources);
     let mut fetched = Fetched::new();
     let mut opened: Vec<Opened> = Vec::new();
-    let mut scanned = 0usize;
+    let mut scanned = walk.scanned;
     let mut next = 0usize;
     loop {
         opened.retain(|opened| !opened.is_done());
         if opened.is_empty() {
             if next == placed.len() {
-                return Ok(());
+                return Ok(scanned);
             }
             if take_summary(&walk, &placed, next, sink) {
+                if sink.wanted() == 0 {
+                    return Ok(scanned);
+                }
                 next += 1;
+                tokio::task::consume_budget().await;
                 continue;
             }
         }
@@ -160,7 +172,7 @@ pub(crate) async fn sweep<S: Sink>(
         opened.retain(|opened| !opened.is_done());
         let unopened = placed.get(next).map(|placed| placed.start);
         if step(&mut opened, unopened, mask, sink).is_break() {
-            return Ok(());
+            return Ok(scanned);
         }
     }
 }
@@ -225,13 +237,19 @@ fn run_length(at: &[i64], bound: i64, mask: i64) -> usize {
     from + at[from..to].partition_point(|at| *at ^ mask < bound)
 }
 
-/// Offers the next chunk's summary if the walk covers the whole chunk and nothing else overlaps it.
+/// Offers what is known of the next chunk if the walk covers the whole of it and nothing else
+/// overlaps it.
 fn take_summary<S: Sink>(walk: &Walk<'_>, placed: &[Placed], next: usize, sink: &mut S) -> bool {
     let Body::Sealed(_, chunk) = &placed[next].source.body else { return false };
-    let Some(summary) = &chunk.summary else { return false };
     let alone = placed.get(next + 1).is_none_or(|other| other.start > placed[next].end);
     let covered = walk.low <= chunk.t_min && chunk.t_max <= walk.high;
-    !walk.descending && alone && covered && sink.summary(chunk, summary)
+    if walk.descending || !alone || !covered {
+        return false;
+    }
+    match &chunk.summary {
+        Some(summary) => sink.summary(chunk, summary),
+        None => sink.counted(chunk),
+    }
 }
 
 async fn read_ahead(

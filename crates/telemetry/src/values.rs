@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use veritwin_domain::{Quality, Value};
+use zeroize::Zeroize;
 
 /// The type of the values of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,11 @@ impl Kind {
             Value::Text(_) => Self::Text,
             Value::Json(_) => Self::Json,
         }
+    }
+
+    /// Whether its values are numbers to reckon with; booleans count as 0 and 1.
+    pub(crate) const fn is_number(self) -> bool {
+        matches!(self, Self::Double | Self::Integer | Self::Boolean)
     }
 
     pub(crate) const fn as_u8(self) -> u8 {
@@ -90,6 +96,22 @@ impl Values {
             Kind::Boolean => Self::Boolean(Vec::new()),
             Kind::Text => Self::Text(Vec::new()),
             Kind::Json => Self::Json(Vec::new()),
+        }
+    }
+
+    /// Overwrites the values, texts that nobody else reads included.
+    pub(crate) fn wipe(&mut self) {
+        match self {
+            Self::Double(values) => values.zeroize(),
+            Self::Integer(values) => values.zeroize(),
+            Self::Boolean(values) => values.zeroize(),
+            Self::Text(values) | Self::Json(values) => {
+                for text in values {
+                    if let Some(text) = Arc::get_mut(text) {
+                        text.zeroize();
+                    }
+                }
+            }
         }
     }
 
@@ -178,6 +200,16 @@ impl<'a> ValuesRef<'a> {
 
     pub(crate) fn to_owned(self) -> Values {
         map_each!(self, Values, vector => vector.to_vec())
+    }
+
+    /// The value at `index` as a number; none for text and JSON.
+    pub(crate) fn number_at(self, index: usize) -> Option<f64> {
+        match self {
+            Self::Double(vector) => Some(vector[index]),
+            Self::Integer(vector) => Some(vector[index] as f64),
+            Self::Boolean(vector) => Some(f64::from(u8::from(vector[index]))),
+            Self::Text(_) | Self::Json(_) => None,
+        }
     }
 
     /// The value at `index`; callers keep it inside the column.

@@ -99,6 +99,22 @@ function send<T>(options: Upload): Promise<T> {
   })
 }
 
+/** A page of a table in CSV, and where it goes on. */
+export async function table(
+  path: string,
+  question: object,
+): Promise<{ text: string; cursor: string | null }> {
+  const response = await fetch(path, {
+    method: 'POST',
+    headers: { accept: 'text/csv', 'content-type': 'application/json' },
+    body: JSON.stringify(question),
+  }).catch(() => {
+    throw ProblemError.unreachable()
+  })
+  if (!response.ok) throw await ProblemError.fromResponse(response)
+  return { text: await response.text(), cursor: response.headers.get('veritwin-next-cursor') }
+}
+
 /** Bytes of a first-party resource; null when there is none. */
 export async function bytes(path: string, signal?: AbortSignal): Promise<ArrayBuffer | null> {
   const response = await fetch(path, { signal: signal ?? null }).catch(() => {

@@ -26,10 +26,15 @@ export class ProblemError extends Error {
     return new ProblemError(parseProblem(status, text))
   }
 
+  /** What the page found out itself, in the reader's words. */
+  static said(detail: string): ProblemError {
+    return new ProblemError({ title: 'client', status: -1, detail })
+  }
+
   static of(error: unknown): ProblemError {
     if (error instanceof ProblemError) return error
     const detail = error instanceof Error ? error.message : String(error)
-    return new ProblemError({ title: 'client', status: -1, detail })
+    return ProblemError.said(detail)
   }
 }
 

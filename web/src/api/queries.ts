@@ -7,13 +7,13 @@ import {
   queryOptions,
 } from '@tanstack/react-query'
 
+import { questionOf, tableQuestionOf, type HistoryChoice } from '../lib/historyChoice'
 import { bucketMs, type Range } from '../lib/time'
-import { body, bytes, client } from './client'
+import { body, bytes, client, table } from './client'
 import { PAGE } from './paging'
 import { ProblemError } from './problem'
 import type { Networks, SeriesRef, TwinModel } from './types'
 
-const CHART_POINTS_MAX = 600
 export const REPLAY_STEPS = 120
 /** Series in one history request. */
 const SERIES_PER_REQUEST = 100
@@ -141,14 +141,19 @@ export const rulesQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/rules')),
 })
 
-/** A chart's history: raw when it fits, else minimum, maximum and mean per bucket. */
-export function historyQuery(series: SeriesRef, range: Range) {
+/** A chart's history: raw when it fits, else minimum, maximum and mean per bucket; or as chosen. */
+export function historyQuery(
+  series: SeriesRef,
+  range: Range,
+  choice: HistoryChoice,
+  locale: string,
+) {
   // A rolling range would change every millisecond; a quarter minute is fine enough to refetch.
   const step = 15_000
   const fromMs = range.rolling ? Math.floor(range.fromMs / step) * step : range.fromMs
   const toMs = range.rolling ? Math.ceil(range.toMs / step) * step : range.toMs
   return queryOptions({
-    queryKey: ['history', series.device_id, series.key, fromMs, toMs],
+    queryKey: ['history', series.device_id, series.key, fromMs, toMs, choice, locale],
     queryFn: async () => {
       const answer = await body(
         client.POST('/v1/telemetry/query', {
@@ -156,7 +161,7 @@ export function historyQuery(series: SeriesRef, range: Range) {
             series: [series],
             from: new Date(fromMs).toISOString(),
             to: new Date(toMs).toISOString(),
-            points_max: CHART_POINTS_MAX,
+            ...questionOf(choice, locale),
             shape: 'columns',
           },
         }),
@@ -165,6 +170,33 @@ export function historyQuery(series: SeriesRef, range: Range) {
     },
     placeholderData: keepPreviousData,
   })
+}
+
+/** Pages of a download: a million rows. */
+const TABLE_PAGES_MAX = 10
+
+/** A series as CSV, all of it up to a million rows; whether something is left. */
+export async function historyTable(
+  series: SeriesRef,
+  range: Range,
+  choice: HistoryChoice,
+  locale: string,
+): Promise<{ parts: string[]; isCut: boolean }> {
+  const question = {
+    series: [series],
+    from: new Date(range.fromMs).toISOString(),
+    to: new Date(range.toMs).toISOString(),
+    ...tableQuestionOf(choice, locale),
+  }
+  const parts: string[] = []
+  let cursor: string | null = null
+  do {
+    const page = await table('/v1/telemetry/query', { ...question, ...(cursor && { cursor }) })
+    // Every page has the names of its columns; the table has them once.
+    parts.push(cursor === null ? page.text : page.text.slice(page.text.indexOf('\n') + 1))
+    cursor = page.cursor
+  } while (cursor !== null && parts.length < TABLE_PAGES_MAX)
+  return { parts, isCut: cursor !== null }
 }
 
 /** Bucketed history of many series for the replay of a scene. */
@@ -288,6 +320,24 @@ export function activityQuery(filter: ActivityFilter) {
   })
 }
 
+/** Open ones move on by themselves. */
+export const destructionsQuery = queryOptions({
+  queryKey: ['destructions'],
+  queryFn: () => body(client.GET('/v1/destructions')),
+  refetchInterval: (query) =>
+    query.state.data?.items.some((one) => one.state !== 'done') ? 2_000 : false,
+})
+
+export const retentionQuery = queryOptions({
+  queryKey: ['retention'],
+  queryFn: () => body(client.GET('/v1/retention')),
+})
+
+export const retentionEndsQuery = queryOptions({
+  queryKey: ['retention', 'ends'],
+  queryFn: () => body(client.GET('/v1/retention/ends')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),
@@ -352,6 +402,13 @@ export const deviceClaimsQuery = queryOptions({
 export const provisionProfilesQuery = queryOptions({
   queryKey: ['provision-profiles'],
   queryFn: () => body(client.GET('/v1/provision-profiles')),
+})
+
+export const customerKeyQuery = queryOptions({
+  queryKey: ['customer-key'],
+  queryFn: () => body(client.GET('/v1/keys/customer')),
+  // A service that went away or came back shows by itself.
+  refetchInterval: 15_000,
 })
 
 export const keysQuery = queryOptions({

@@ -31,6 +31,13 @@ export type Connection = Answer<Schemas['ConnectionBody']>
 export type CustomRole = Answer<Schemas['CustomRoleBody']>
 export type Declaration = Device['declaration']
 export type Credential = Answer<Schemas['CredentialBody']>
+export type CustomerKey = Answer<Schemas['CustomerKeyBody']>
+export type Destruction = Answer<Schemas['DestructionBody']>
+export type DestructionPreview = Answer<Schemas['DestructionPreviewBody']>
+export type DestructionScope = Schemas['DestructionScopeBody']
+export type Retention = Answer<Schemas['RetentionBody']>
+export type RetentionEnd = Answer<Schemas['RetentionEndBody']>
+export type RetentionRule = Answer<Schemas['RetentionRuleBody']>
 export type DeviceClaim = Answer<Schemas['DeviceClaimBody']>
 export type DeviceAuthority = Answer<Schemas['AuthorityBody']>
 export type ProvisionProfile = Answer<Schemas['ProvisionProfileBody']>
@@ -123,6 +130,16 @@ export type Series = Answer<Omit<Schemas['SeriesAnswer'], never>> & {
   max?: (number | null)[]
   avg?: (number | null)[]
   last?: Value[]
+  /** How many readings of each bucket are made up. */
+  simulated?: number[]
+  /** Where buckets end, and what else was asked of them. */
+  to_ms?: number[]
+  sum?: (number | null)[]
+  delta?: (number | null)[]
+  rate?: (number | null)[]
+  time_weighted_avg?: (number | null)[]
+  p50?: (number | null)[]
+  p95?: (number | null)[]
 }
 
 /** RFC 9457, with what the platform adds. */

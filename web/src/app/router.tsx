@@ -185,6 +185,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/access/Access'), 'AccessPage'),
     ),
     page(
+      '/destruction',
+      lazyRouteComponent(() => import('../routes/Destruction'), 'DestructionPage'),
+    ),
+    page(
       '/settings',
       lazyRouteComponent(() => import('../routes/Settings'), 'SettingsPage'),
     ),

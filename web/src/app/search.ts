@@ -3,6 +3,7 @@ import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useCallback } from 'react'
 import * as z from 'zod'
 
+import { BUCKETS, SHOWS } from '../lib/historyChoice'
 import { PRESETS, resolveRange, type Range } from '../lib/time'
 import { useNow } from '../lib/now'
 
@@ -27,6 +28,10 @@ export const searchSchema = z.object({
   cut: z.number().min(0).max(1).optional().catch(undefined),
   markers: z.boolean().optional().catch(undefined),
   filter: text,
+  /** How histories are shown: in which stretches, what of each, by whose clock. */
+  bucket: z.enum(BUCKETS).optional().catch(undefined),
+  show: z.enum(SHOWS).optional().catch(undefined),
+  zone: text,
   /** Which part of a page that has several. */
   tab: text,
   /** Of records: whose acts, and what the action begins with. */

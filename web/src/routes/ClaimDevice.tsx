@@ -5,6 +5,7 @@ import { useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { queryClient } from '../api/queries'
 import { Allowed } from '../app/Allowed'
 import { Modal } from '../ui/overlays'
@@ -29,6 +30,14 @@ export function ClaimDeviceButton() {
   )
 }
 
+/** The platform does not say whether the name or the secret is wrong, nor whether the time is over. */
+function noneWaits(error: unknown): never {
+  if (ProblemError.of(error).status !== 404) throw error
+  throw ProblemError.said(
+    i18n.t('No device of this name waits to be claimed with this secret. Its time may be over.'),
+  )
+}
+
 function ClaimForm(props: { onDone: () => void }) {
   const navigate = useNavigate()
   const [name, setName] = useState('')
@@ -39,7 +48,7 @@ function ClaimForm(props: { onDone: () => void }) {
       client.POST('/v1/device-claims', {
         body: { name, ...(secret !== '' && { secret }), ...(type !== '' && { type }) },
       }),
-    )
+    ).catch(noneWaits)
     await queryClient.invalidateQueries({ queryKey: ['devices'] })
     props.onDone()
     await navigate({ to: '/devices/$id', params: { id: claimed.device_id } })

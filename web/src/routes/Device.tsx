@@ -33,6 +33,7 @@ import { Credentials } from './DeviceCredentials'
 import { DeviceStreams } from './DeviceStreams'
 import { Edge } from './Edge'
 import { Gateway } from './Gateway'
+import { HistoryControls } from './HistoryControls'
 import { Refusals } from './Refusals'
 import { SeriesHistory } from './SeriesHistory'
 import { Simulation } from './Simulation'
@@ -95,16 +96,19 @@ function Loaded({ device }: { device: Device }) {
           {i18n.t('Let it publish with its token; the first value appears here by itself.')}
         </Empty>
       ) : (
-        <div className="series-grid" id="values">
-          {device.keys.map((key) => (
-            <SeriesCard
-              key={key}
-              device={device}
-              seriesKey={key}
-              alerts={alerts.data?.items ?? []}
-            />
-          ))}
-        </div>
+        <>
+          <HistoryControls />
+          <div className="series-grid" id="values">
+            {device.keys.map((key) => (
+              <SeriesCard
+                key={key}
+                device={device}
+                seriesKey={key}
+                alerts={alerts.data?.items ?? []}
+              />
+            ))}
+          </div>
+        </>
       )}
       <Allowed to="telemetry.read" on={thing}>
         <Traffic key={device.id} device={device} />

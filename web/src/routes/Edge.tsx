@@ -116,7 +116,7 @@ function KeyFacts({ edgeKey: key }: { edgeKey: EdgeKey }) {
   }
   if (key.forks > 0) facts.push([i18n.t('Contradictions refused'), count(key.forks)])
   return (
-    <div>
+    <div className="grows">
       {key.name || i18n.t('Edge key')} <code>{shorten(key.fingerprint, 8)}</code>{' '}
       {key.revoked_at !== null && <Tag tone="stale">{i18n.t('Revoked')}</Tag>}{' '}
       <span className="dim">

@@ -3,30 +3,78 @@ import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { useMemo } from 'react'
+import { useMemo, useState } from 'react'
 
-import { historyQuery } from '../api/queries'
+import { historyQuery, historyTable } from '../api/queries'
 import type { Alert, Device, Series } from '../api/types'
 import { useAppSearch, usePatchSearch, useRange } from '../app/search'
-import { download, toCsv } from '../lib/csv'
+import { download } from '../lib/csv'
 import { formatNumber, formatScalar, formatValue } from '../lib/format'
+import { broken, columnOf, gaps, type HistoryShow } from '../lib/historyChoice'
 import { keyLabel } from '../lib/keys'
 import { occurrences } from '../lib/occurrences'
 import { usePreferences } from '../lib/preferences'
-import { formatClock, formatTick, type Range } from '../lib/time'
+import { formatClock, formatTick, regional, type Range } from '../lib/time'
 import { useLatestValue } from '../live/LiveProvider'
-import { Failure } from '../ui/layout'
+import { Failure, failureSentence, Tag } from '../ui/layout'
 import { History } from '../ui/History'
 import { Icon } from '../ui/icons'
+import { toast } from '../ui/toasts'
 import type { ChartData } from '../ui/Chart'
+import { useHistoryChoice } from './HistoryControls'
 
 function numeric(value: unknown): number | null {
   if (typeof value === 'boolean') return value ? 1 : 0
   return typeof value === 'number' && Number.isFinite(value) ? value : null
 }
 
+/** Which points are made up by a simulation; nothing when none is. */
+function simulated(series: Series | null | undefined): Pick<ChartData, 'simulated'> {
+  const marks =
+    series?.simulated?.map((count) => count > 0) ??
+    series?.quality?.map((quality) => quality === 'simulated') ??
+    []
+  return marks.includes(true) ? { simulated: marks } : {}
+}
+
+/** What is drawn of buckets, beside their mean. */
+function shown(series: Series, show: HistoryShow): unknown[] | undefined {
+  return show === 'mean' ? undefined : series[columnOf(show)]
+}
+
+/** A line has nothing to draw where nothing was measured: it breaks there. */
+function withGaps(data: ChartData, widthMs: number | null): ChartData {
+  const after = data.isSwitch ? [] : gaps(data.atMs, widthMs)
+  const none = () => null
+  return {
+    ...data,
+    atMs: broken(data.atMs, after, (i) => (data.atMs[i] ?? 0) + 1),
+    value: broken(data.value, after, none),
+    ...(data.simulated && { simulated: broken(data.simulated, after, () => false) }),
+    ...(data.band && {
+      band: {
+        min: broken(data.band.min, after, none),
+        max: broken(data.band.max, after, none),
+      },
+    }),
+  }
+}
+
 /** A series as lines; a switch, which is on or off, as steps of its last values. */
-export function chartData(series: Series | null | undefined, isSwitch = false): ChartData {
+export function chartData(
+  series: Series | null | undefined,
+  isSwitch = false,
+  show: HistoryShow = 'mean',
+): ChartData {
+  const chosen = series && shown(series, show)
+  if (series && chosen) {
+    return { atMs: series.at_ms ?? [], value: chosen.map(numeric), ...simulated(series) }
+  }
+  const data = { ...drawn(series, isSwitch), ...simulated(series) }
+  return withGaps(data, series?.bucket_ms ?? null)
+}
+
+function drawn(series: Series | null | undefined, isSwitch: boolean): ChartData {
   const atMs = series?.at_ms ?? []
   const values = series?.value ?? series?.last ?? []
   if (values.some((value) => typeof value === 'boolean') || (isSwitch && values.length > 0)) {
@@ -69,10 +117,15 @@ export function SeriesHistory(props: {
   const { at } = useAppSearch()
   const patch = usePatchSearch()
   const range = useRange()
-  const query = useQuery(historyQuery({ device_id: device.id, key: seriesKey }, range))
+  const choice = useHistoryChoice()
+  const [isTaking, setIsTaking] = useState(false)
+  const series = { device_id: device.id, key: seriesKey }
+  const variety = regional(lingui.locale)
+  const query = useQuery(historyQuery(series, range, choice, variety))
   const isSwitch = typeof useLatestValue(device.id, seriesKey)?.value === 'boolean'
-  const data = useMemo(() => chartData(query.data, isSwitch), [query.data, isSwitch])
-  const unit = device.units[seriesKey] ?? ''
+  const show = choice.bucket === undefined || choice.bucket === 'line' ? 'mean' : choice.show
+  const data = useMemo(() => chartData(query.data, isSwitch, show), [query.data, isSwitch, show])
+  const unit = unitOf(device.units[seriesKey] ?? '', show)
   const mine = props.alerts.filter(
     (a) => a.device_id === device.id && (a.key === null || a.key === seriesKey),
   )
@@ -80,17 +133,29 @@ export function SeriesHistory(props: {
     occurrences(alert).map((span) => ({ ...span, severity: alert.severity })),
   )
   const span = extremes(data)
-  const show = (value: number) =>
+  const say = (value: number) =>
     data.isSwitch
       ? formatScalar(value >= 0.5, lingui.locale)
       : formatValue(value, unit, lingui.locale)
   const summary = span
     ? i18n.t('{key}: lowest {min}, highest {max}', {
         key: keyLabel(seriesKey),
-        min: show(span.min),
-        max: show(span.max),
+        min: say(span.min),
+        max: say(span.max),
       })
     : seriesKey
+  const take = async () => {
+    setIsTaking(true)
+    try {
+      const { parts, isCut } = await historyTable(series, range, choice, variety)
+      download(`${device.name}-${seriesKey}.csv`, 'text/csv', new Blob(parts))
+      if (isCut) toast(i18n.t('The file ends after a million readings. Choose a shorter range.'))
+    } catch (error) {
+      toast(failureSentence(error))
+    } finally {
+      setIsTaking(false)
+    }
+  }
   if (query.isError)
     return <Failure error={query.error} retry={() => void query.refetch()} compact />
   return (
@@ -109,7 +174,7 @@ export function SeriesHistory(props: {
         formatTick={(ms) =>
           formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone)
         }
-        formatValue={(value) => (data.isSwitch ? show(value) : formatNumber(value, lingui.locale))}
+        formatValue={(value) => (data.isSwitch ? say(value) : formatNumber(value, lingui.locale))}
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
         {...(props.height !== undefined && { height: props.height })}
       />
@@ -117,8 +182,15 @@ export function SeriesHistory(props: {
         <span>
           {span && !data.isSwitch && (
             <>
-              {i18n.t('min')} <span className="num">{show(span.min)}</span> · {i18n.t('max')}{' '}
-              <span className="num">{show(span.max)}</span>
+              {i18n.t('min')} <span className="num">{say(span.min)}</span> · {i18n.t('max')}{' '}
+              <span className="num">{say(span.max)}</span>
+            </>
+          )}
+          {data.simulated && (
+            <>
+              {' '}
+              <Tag tone="simulated">{i18n.t('Simulated')}</Tag>{' '}
+              {i18n.t('What is hatched was made up by a simulation.')}
             </>
           )}
         </span>
@@ -126,8 +198,9 @@ export function SeriesHistory(props: {
           size="compact-xs"
           variant="subtle"
           leftSection={<Icon name="download" size={13} />}
+          loading={isTaking}
           disabled={data.atMs.length === 0}
-          onClick={() => download(`${device.name}-${seriesKey}.csv`, 'text/csv', csv(data, unit))}
+          onClick={() => void take()}
         >
           CSV
         </Button>
@@ -136,13 +209,8 @@ export function SeriesHistory(props: {
   )
 }
 
-function csv(data: ChartData, unit: string): string {
-  const head = data.band ? ['time', 'mean', 'min', 'max', 'unit'] : ['time', 'value', 'unit']
-  const rows = data.atMs.map((ms, i) => {
-    const time = new Date(ms).toISOString()
-    return data.band
-      ? [time, data.value[i], data.band.min[i], data.band.max[i], unit]
-      : [time, data.value[i], unit]
-  })
-  return toCsv([head, ...rows])
+/** Numbers of readings have no unit, and what is counted each second has another. */
+function unitOf(unit: string, show: HistoryShow): string {
+  if (show === 'count') return ''
+  return show === 'rate' && unit !== '' ? `${unit}/s` : unit
 }

@@ -11,6 +11,7 @@ import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
 import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
+import { CustomerKeyBlock } from './settings/CustomerKey'
 import { Networks } from './settings/Networks'
 import { Newcomers } from './settings/Newcomers'
 import { People } from './settings/People'
@@ -25,11 +26,18 @@ export function SettingsPage() {
       title={i18n.t('Settings')}
       lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
       actions={
-        may.reviewsAccess && (
-          <Link to="/access" className="button">
-            {i18n.t('Roles and access')}
-          </Link>
-        )
+        <>
+          {may.whole('retention.read') && (
+            <Link to="/destruction" className="button">
+              {i18n.t('Destruction')}
+            </Link>
+          )}
+          {may.reviewsAccess && (
+            <Link to="/access" className="button">
+              {i18n.t('Roles and access')}
+            </Link>
+          )}
+        </>
       }
     >
       <AccountBlocks />
@@ -47,6 +55,7 @@ export function SettingsPage() {
       )}
       {may.whole('tenant.read') && <Networks />}
       {may.whole('provisioning.read') && <Newcomers />}
+      {may.whole('key.read') && <CustomerKeyBlock />}
       {may.whole('key.read') && <Keys />}
     </Page>
   )

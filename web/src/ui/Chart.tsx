@@ -5,6 +5,7 @@ import uPlot from 'uplot'
 import { useEffect, useRef } from 'react'
 
 import type { Severity } from '../lib/severity'
+import { simulatedSpans } from '../lib/simulatedSpans'
 
 export type ChartData = {
   atMs: number[]
@@ -12,6 +13,8 @@ export type ChartData = {
   /** On or off: drawn as steps between two words. */
   isSwitch?: boolean
   band?: { min: (number | null)[]; max: (number | null)[] }
+  /** Which points are made up, or hold something that is; none when all are measured. */
+  simulated?: boolean[]
 }
 export type ChartAlert = { fromMs: number; toMs: number | null; severity: Severity }
 export type ChartProps = {
@@ -132,7 +135,10 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
       ],
       bands: data.band === undefined ? [] : [{ series: [3, 2], fill: `${line}2e` }],
       hooks: {
-        drawClear: [(plot) => drawAlerts(plot, latest.current)],
+        drawClear: [
+          (plot) => drawAlerts(plot, latest.current),
+          (plot) => drawSimulated(plot, latest.current),
+        ],
         draw: [(plot) => drawMarks(plot, latest.current)],
         ready: [
           (plot) =>
@@ -185,6 +191,29 @@ function drawAlerts(plot: uPlot, props: ChartProps): void {
     ctx.fillRect(left, bbox.top, Math.max(2, right - left), bbox.height)
     ctx.fillStyle = token(`--${alert.severity}`)
     ctx.fillRect(left, bbox.top, Math.max(2, right - left), 3 * devicePixelRatio)
+  }
+  ctx.restore()
+}
+
+/** Made-up stretches are hatched. */
+function drawSimulated(plot: uPlot, props: ChartProps): void {
+  const { ctx, bbox } = plot
+  const step = 8 * devicePixelRatio
+  ctx.save()
+  ctx.strokeStyle = token('--line')
+  ctx.lineWidth = 2 * devicePixelRatio
+  for (const [from, to] of simulatedSpans(props.data.atMs, props.data.simulated ?? [])) {
+    const left = Math.max(bbox.left, plot.valToPos(from, 'x', true))
+    const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, 'x', true))
+    if (right < bbox.left || left > bbox.left + bbox.width) continue
+    ctx.save()
+    ctx.beginPath()
+    ctx.rect(left, bbox.top, Math.max(step, right - left), bbox.height)
+    ctx.clip()
+    for (let x = left - bbox.height; x < right + step; x += step) {
+      stroke(ctx, x, bbox.top + bbox.height, x + bbox.height, bbox.top)
+    }
+    ctx.restore()
   }
   ctx.restore()
 }

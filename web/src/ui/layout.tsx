@@ -65,6 +65,9 @@ function changedMeanwhile(): Explained {
   }
 }
 
+/** What the platform says of everything that is not there. */
+const NOTHING_THERE = /^(there is )?no such resource$|^$/
+
 type Explained = { happened: string; safe: string; todo: string }
 
 /** An action is named in the reader's words; anything else is said as it is. */
@@ -76,9 +79,37 @@ function notAllowed(detail: string | undefined): string {
   return detail ?? i18n.t('Your role does not allow this.')
 }
 
+/** What is wrong with the key above the organisation’s keys; null if nothing is. */
+function keyAway(type: string | undefined): Explained | null {
+  switch (type) {
+    case '/problems/key-unavailable':
+      return {
+        happened: i18n.t('Your key service does not answer: nothing can be shown without your key.'),
+        safe: i18n.t('Devices keep reporting. What they send is stored sealed and shown once the key is back.'),
+        todo: i18n.t('Look after your key service. This goes on by itself.'),
+      }
+    case '/problems/key-revoked':
+      return {
+        happened: i18n.t('The key of your organisation’s data is revoked.'),
+        safe: i18n.t('Nothing is lost, and nothing can be read or written until it is given back.'),
+        todo: i18n.t('An owner or the security lead gives it back under Settings, Keys.'),
+      }
+    case '/problems/key-destroyed':
+      return {
+        happened: i18n.t('The key of your organisation’s data was destroyed.'),
+        safe: i18n.t('What it protected cannot be opened by anybody any more.'),
+        todo: i18n.t('The certificate of destruction says what that means.'),
+      }
+    default:
+      return null
+  }
+}
+
 function explain(error: ProblemError): Explained {
   const { problem } = error
   const kept = i18n.t('Nothing was changed.')
+  const away = keyAway(problem.type)
+  if (away !== null) return away
   switch (problem.status) {
     case 0:
       return {
@@ -102,7 +133,9 @@ function explain(error: ProblemError): Explained {
       }
     case 404:
       return {
-        happened: problem.detail ?? i18n.t('There is no such thing here.'),
+        happened: NOTHING_THERE.test(problem.detail ?? '')
+          ? i18n.t('There is no such thing here.')
+          : (problem.detail ?? problem.title),
         safe: kept,
         todo: i18n.t('It may have been removed. Go back to the list.'),
       }
@@ -170,7 +203,7 @@ export function Failure(props: {
     <div className="failure" role="alert" data-compact={props.compact || undefined}>
       <p className="failure-happened">
         {/* What the platform itself says is in English. */}
-        <span {...(happened === error.problem.detail && { lang: 'en' })}>{happened}</span>
+        <span {...(error.status > 0 && happened === error.problem.detail && { lang: 'en' })}>{happened}</span>
         {where && <span className="failure-where"> ({where})</span>}
       </p>
       <p>{safe}</p>

@@ -111,6 +111,8 @@ export function conditionLabel(condition: Condition): string {
       return i18n.t('Uncertain')
     case 'bad':
       return i18n.t('Bad quality')
+    case 'simulated':
+      return i18n.t('Simulated')
     case 'stale':
       return i18n.t('Stale')
     case 'offline':
@@ -124,6 +126,7 @@ const CONDITION_SHAPES: Record<Condition, string> = {
   good: 'm4 10.5 4 4.200L16 6',
   uncertain: 'M3 11c2.5-4 5-4 7-1.500s4.5 2.5 7-1.5',
   bad: 'm4.5 4.5 11 11M15.5 4.500l-11 11',
+  simulated: 'M4 16 8 4M10 16l4-12M16 16l1-3',
   stale: 'M10 2.500a7.5 7.5 0 1 0 0 15 7.5 7.5 0 0 0 0-15M10 6v4.500h3.5',
   offline: 'M10 2.500a7.5 7.5 0 1 0 0 15 7.5 7.5 0 0 0 0-15M4.7 4.700l10.6 10.6',
   missing: 'M4 10h12',

@@ -20,6 +20,8 @@ use crate::{App, Result};
 pub const KEYRING_HORIZON: Duration = Duration::from_secs(7 * 86_400);
 
 const JOURNAL: &str = "keyring/keyring.journal";
+/// What was destroyed on purpose: a restore carries it out again.
+const SHREDS: &str = "keyring/shred.journal";
 const ARCHIVE_JOURNAL: &str = "archive/keyring/keyring.journal";
 const PREFIX: &str = "keyring-";
 
@@ -57,6 +59,9 @@ impl App {
             let instance = instance_of(&data.join("instance.json"))?;
             let mut writer = Writer::open(&written, Arc::new(BackupProgress::default()))?;
             writer.copy(&data, Path::new(JOURNAL))?;
+            if data.join(SHREDS).exists() {
+                writer.copy(&data, Path::new(SHREDS))?;
+            }
             if data.join(ARCHIVE_JOURNAL).exists() {
                 writer.copy(&data, Path::new(ARCHIVE_JOURNAL))?;
             }

@@ -214,7 +214,8 @@ impl App {
         for tenant in self.all_tenants(&self.job(jobs::LEDGER)).await? {
             match self.submitter_key(tenant.id).await {
                 // A tenant whose key is withdrawn has nothing to seal.
-                Ok(_) | Err(Error::Forbidden(_)) => {}
+                Ok(_) => {}
+                Err(error) if error.is_withheld() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::Timestamp;
-use veritwin_keys::{KeyService, PlatformFile, SystemRng};
+use veritwin_domain::{Rng, Timestamp};
+use veritwin_keys::{KeyService, SystemRng};
 
 use super::files::{create_folder, digest, io, sync_file_system, sync_folder};
 use super::keyring::KEYRING_HORIZON;
@@ -162,10 +162,10 @@ async fn stage(
 ) -> Result<(u64, AccessReview)> {
     create_folder(staging)?;
     copy_files(&plan.keyring, staging)?;
-    let root_path = config.root_key_dir.join("root.key");
-    let root = PlatformFile::open(&root_path, Arc::new(SystemRng))?;
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let root = crate::root_key::open_root(config, &rng, true)?;
     let keys = KeyService::open(
-        Box::new(root),
+        root,
         &staging.join("keyring"),
         Arc::clone(&config.clock),
         Arc::new(SystemRng),

@@ -146,3 +146,38 @@ async fn what_is_no_gateway_any_more_makes_no_device() {
     drop(tx);
     world.app.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_in_no_more_is_told_from_who_does() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let (app, context, device) = (&world.app, &customer.context, customer.device);
+    for name in ["one", "two"] {
+        let input =
+            CredentialInput::Basic { client_id: None, user: Some(name.to_owned()), password: None };
+        let (valid_from, valid_until, replaces) = (None, None, None);
+        let new = NewCredential { name: name.to_owned(), input, valid_from, valid_until, replaces };
+        app.add_credential(context, device, new).await.expect("made");
+    }
+    let tx = app.0.store.read(context).await.expect("records");
+    let all: Vec<_> = tx.credentials(device).await.expect("read");
+    drop(tx);
+    let owners: Vec<_> = all.iter().map(|one| (device, one.id)).collect();
+    let lost = async |tenant| app.credentials_lost(tenant, &owners).await.expect("known");
+    assert!(lost(customer.tenant()).await.is_empty());
+    // Of another tenant nobody comes in by them.
+    let other = world.customer("Other").await;
+    assert_eq!(lost(other.tenant()).await, owners);
+    let tx = app.0.store.begin(context).await.expect("records");
+    tx.credential_revoke(device, owners[0].1, context.at).await.expect("revoked");
+    tx.commit().await.expect("written");
+    assert_eq!(lost(customer.tenant()).await, owners[..1]);
+    // Under another device it is none.
+    let elsewhere = [(other.device, owners[1].1)];
+    let wrong = app.credentials_lost(customer.tenant(), &elsewhere).await.expect("known");
+    assert_eq!(wrong, elsewhere);
+    let administrator = customer.somebody(Role::Administrator);
+    app.delete_device(&administrator, device).await.expect("deleted");
+    assert_eq!(lost(customer.tenant()).await, owners);
+    world.app.close().await;
+}

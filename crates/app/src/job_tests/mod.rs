@@ -6,6 +6,7 @@ mod attributes;
 mod audit;
 mod connections;
 mod credentials;
+mod destructions;
 mod inventory;
 mod ledger;
 mod retained;
@@ -245,6 +246,9 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         clock: Arc::<ManualClock>::clone(clock),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
+        root_passphrase: None,
+        key_modules: Vec::new(),
+        spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),

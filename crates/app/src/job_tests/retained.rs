@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use veritwin_domain::{CredentialId, Declaration, DeviceId, MessageId, RelayMessage, Role};
+use veritwin_domain::{
+    CredentialId, Declaration, DeviceBatch, DeviceId, Key, MessageId, Quality, Reading,
+    RelayMessage, Role, Value,
+};
+use veritwin_log::{AttributeScope, Attributes, Entry, Record};
 use veritwin_metastore::RetainedMessage;
 
 use super::{Customer, World};
@@ -25,8 +29,21 @@ impl World {
         topic: &str,
         expiry: Option<Duration>,
     ) {
+        let message = Arc::new(self.message(customer, device, topic, expiry));
+        let part = Submission::Relay { message, refusal_recorded: false };
+        let refused = self.app.submit(customer.tenant(), vec![part]).await.expect("durable");
+        assert!(refused.is_empty());
+    }
+
+    fn message(
+        &self,
+        customer: &Customer,
+        device: DeviceId,
+        topic: &str,
+        expiry: Option<Duration>,
+    ) -> RelayMessage {
         let received_at = self.app.clock().now();
-        let message = Arc::new(RelayMessage {
+        RelayMessage {
             tenant: customer.tenant(),
             device,
             credential: CredentialId::from_bytes([1; 16]),
@@ -38,10 +55,21 @@ impl World {
             qos: 1,
             retain: true,
             hops: 0,
-        });
-        let part = Submission::Relay { message, refusal_recorded: false };
-        let refused = self.app.submit(customer.tenant(), vec![part]).await.expect("durable");
-        assert!(refused.is_empty());
+        }
+    }
+
+    /// What a device says of itself.
+    fn said(&self, device: DeviceId, value: i64) -> Attributes {
+        let key = Key::new("k").expect("a key");
+        let entries = vec![(key, Some(Value::Integer(value)))];
+        let received_at = self.app.clock().now();
+        Attributes { device, scope: AttributeScope::Client, received_at, entries }
+    }
+
+    async fn says(&self, customer: &Customer) -> Option<Value> {
+        let credential = CredentialId::from_bytes([1; 16]);
+        let view = self.app.device_attributes(customer.tenant(), customer.device, credential).await;
+        view.expect("attributes").client.get("k").cloned()
     }
 
     async fn retained(&self, customer: &Customer) -> Vec<String> {
@@ -185,4 +213,94 @@ async fn what_waits_for_the_turn_is_stored_together() {
     join(join_all((0..5).map(retain)), all_wait).await;
     assert_eq!(world.retained(&customer).await, &topics[..4]);
     assert_eq!(world.stored(&customer).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_records_refuse_is_answered_and_put_in_from_the_log() {
+    let world = World::new().await;
+    let customer = world.customer("unlucky").await;
+    world.app.start_effects().await.expect("started");
+    world.retain(&customer, "a", None).await;
+    // What is in memory is not in the records any more: to forget it there fails.
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    let stored = tx.retained_messages().await.expect("read");
+    tx.retained_delete(stored[0].id).await.expect("deleted");
+    tx.commit().await.expect("committed");
+    let (tenant, device) = (customer.tenant(), customer.device);
+    let credential = CredentialId::from_bytes([1; 16]);
+    let now = world.app.clock().now();
+    let key = Key::new("t").expect("a key");
+    let reading = Reading { key, at: now, value: Value::Double(1.0), quality: Quality::Good };
+    let readings = vec![reading];
+    let message = world.message(&customer, device, "a", None);
+    let parts = vec![
+        Submission::Readings(DeviceBatch {
+            tenant,
+            device,
+            credential,
+            received_at: now,
+            readings,
+        }),
+        Submission::ClientAttributes {
+            device,
+            credential,
+            received_at: now,
+            entries: vec![(Key::new("k").expect("a key"), Value::Integer(7))],
+            payload_bytes: 7,
+            refusal_recorded: false,
+        },
+        Submission::Relay {
+            message: Arc::new(RelayMessage { payload: Arc::default(), ..message }),
+            refusal_recorded: false,
+        },
+    ];
+    let before = world.app.0.log.tail_position();
+    let refused = world.app.submit(tenant, parts).await.expect("it is durable");
+    assert!(refused.is_empty());
+    assert_eq!(world.app.0.log.tail_position() - before, 3, "each once");
+    assert_eq!(world.app.0.jobs.effects.behind(), 1);
+    world
+        .until("the records to have it", async || {
+            (world.app.0.jobs.effects.behind() == 0).then_some(())
+        })
+        .await;
+    assert_eq!(world.says(&customer).await, Some(Value::Integer(7)));
+    assert!(world.retained(&customer).await.is_empty());
+    assert_eq!(world.app.0.log.tail_position() - before, 3, "nothing is stored again");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_leaves_in_the_log_is_in_the_records_after_it() {
+    let world = World::new().await;
+    let customer = world.customer("killed").await;
+    let (tenant, device) = (customer.tenant(), customer.device);
+    let tx = world.app.0.store.begin_platform(&world.app.local_operator()).await;
+    let tx = tx.expect("records");
+    let from = world.app.0.log.tail_position();
+    tx.offset_advance("records", from).await.expect("an offset");
+    tx.commit().await.expect("written");
+    // As a process leaves it that ends between the log and the records.
+    let strange = DeviceId::from_bytes([9; 16]);
+    let shared = Attributes { scope: AttributeScope::Shared, ..world.said(device, 9) };
+    let records = vec![
+        Record::Attributes(world.said(device, 1)),
+        Record::Attributes(world.said(strange, 2)),
+        Record::Relay(Arc::new(world.message(&customer, device, "a", None))),
+        Record::Relay(Arc::new(world.message(&customer, strange, "b", None))),
+        Record::Attributes(world.said(device, 3)),
+        Record::Attributes(shared),
+    ];
+    let entries = records.into_iter().map(|record| Entry { tenant, record }).collect();
+    world.app.0.log.append(entries).await.expect("durable");
+    assert_eq!(world.says(&customer).await, None);
+    let mut world = world;
+    for _ in 0..2 {
+        world = world.reopen().await;
+        world.app.start_effects().await.expect("started");
+        assert_eq!(world.says(&customer).await, Some(Value::Integer(3)));
+        assert_eq!(world.retained(&customer).await, ["a"]);
+        assert_eq!(world.app.0.jobs.effects.behind(), 0);
+    }
+    world.app.close().await;
 }

@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
-use veritwin_domain::{RouteDestinationId, RouteRuleId};
+use veritwin_domain::{RouteDestinationId, RouteMessageId, RouteRuleId};
 use veritwin_metastore::{
-    RouteDestination, RouteFailure, RouteLane, RouteMessageState, RouteParkedFilter, RouteRule,
+    RouteDestination, RouteFailure, RouteLane, RouteMessage, RouteMessageState, RouteParkedFilter,
+    RouteRule,
 };
 
 use super::{Customer, Page, World};
-use crate::App;
 use crate::mail::MailPayload;
 use crate::route_mail::without_messages;
 use crate::route_match::Matched;
 use crate::route_places::{StoredDestination, StoredKind};
-use crate::route_queue::RoomLeft;
+use crate::route_queue::{ROUTE_MESSAGES_MAX, RoomLeft};
 use crate::route_rules::{StoredMatch, StoredRule};
+use crate::{App, Error};
 
 /// A rule for everything to a place that may not be called.
 async fn register(app: &App, customer: &Customer) -> (RouteRuleId, RouteDestinationId) {
@@ -177,5 +178,70 @@ async fn a_damaged_message_holds_nothing_that_comes_after_it() {
         })
         .await;
     assert_eq!((lane.matched, lane.retried, lane.next_at), (1, 0, None));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_catches_up_waits_for_room_and_loses_nothing() {
+    let world = World::new().await;
+    let customer = world.customer("Only").await;
+    let app = &world.app;
+    let (rule, destination) = register(app, &customer).await;
+    let rules = app.load_routes(customer.tenant()).await.expect("rules");
+    let one = |position| RouteMessage {
+        id: RouteMessageId::generate(customer.context.at, app.rng()),
+        rule,
+        destination,
+        device: customer.device,
+        position,
+        part: 0,
+        state: RouteMessageState::Waiting,
+        body: b"{}".to_vec(),
+        reason: None,
+        status: None,
+        created_at: customer.context.at,
+        updated_at: customer.context.at,
+    };
+    let waiting: Vec<_> = (0..ROUTE_MESSAGES_MAX - 2).map(one).collect();
+    let tx = app.0.store.begin(&customer.context).await.expect("records");
+    tx.route_lane_matched((rule, destination), 1).await.expect("a lane");
+    tx.route_messages_add(&waiting).await.expect("added");
+    tx.commit().await.expect("written");
+    let (mut room, context) = (RoomLeft::default(), &customer.context);
+    let first = ROUTE_MESSAGES_MAX;
+    let mut queue = async || {
+        let matched = |position| Matched {
+            rule: 0,
+            device: customer.device,
+            position,
+            part: 0,
+            body: Some(b"{}".to_vec()),
+        };
+        // The first two are of one entry of the log: there is no room for the third.
+        let wanted = [first, first, first + 1].map(matched).into();
+        app.queue_patiently(("routes", context), &rules, wanted, &mut room).await
+    };
+    let full = queue().await;
+    assert!(matches!(full, Err(Error::Crowded(limit)) if limit.name == "route_messages_max"));
+    let state = async || {
+        let tx = app.0.store.read(context).await.expect("records");
+        let room = tx.route_room(RouteMessageState::Waiting).await.expect("weighed");
+        let lane = tx.route_lanes().await.expect("lanes")[0];
+        (room.messages, lane.parked, lane.dropped)
+    };
+    let since = app.clock().now();
+    assert_eq!(state().await, (ROUTE_MESSAGES_MAX, 0, 0), "nothing is parked for it");
+    assert!(!app.may_go_on(customer.tenant(), since).await, "there is no room");
+    let tx = app.0.store.begin(context).await.expect("records");
+    tx.route_messages_take((rule, destination)).await.expect("delivered");
+    tx.commit().await.expect("written");
+    assert!(app.may_go_on(customer.tenant(), since).await);
+    queue().await.expect("there is room");
+    let before = state().await;
+    queue().await.expect("nothing is new");
+    assert_eq!(state().await, before, "once");
+    assert_eq!((before.1, before.2), (0, 0), "nothing is parked or lost");
+    world.clock.advance(Duration::from_secs(86_401));
+    assert!(app.may_go_on(customer.tenant(), since).await, "nobody waits for ever");
     world.app.close().await;
 }

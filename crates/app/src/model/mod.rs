@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
@@ -14,6 +15,7 @@ mod partners;
 mod people;
 mod providers;
 mod provisioning;
+mod retention;
 mod routes;
 mod security;
 mod streams;
@@ -28,6 +30,10 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use destructions::{
+    CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,
+    DestructionView,
 };
 pub use device_profiles::{
     DecoderFault, DecoderFigures, DecoderRefusal, DecoderRule, DeviceProfileInput,
@@ -48,8 +54,9 @@ pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
     AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
-    KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, RetentionWait, Service, TenantChange,
-    TenantExpiringView, TenantInput, TenantRank, UsageView, Waits, Writer,
+    ImportWrapping, KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, ProviderKind,
+    ProviderSettings, RetentionWait, RouteLimits, Service, TenantChange, TenantExpiringView,
+    TenantInput, TenantRank, UsageView, Waits, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
@@ -66,6 +73,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
+pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,
     RouteMatch, RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,
@@ -80,8 +88,10 @@ pub use streams::{
     SubjectQuery, SubjectStreamView,
 };
 pub use telemetry::{
-    BucketView, HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView,
-    POINTS_PER_SERIES_MAX, PointView, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    AS_OF_SERIES_MAX, Aggregate, BucketQuery, BucketRow, BucketView, Buckets, CalendarUnit, Fill,
+    HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView, PERCENTILE_MAX,
+    POINTS_PER_SERIES_MAX, PointView, QualityFilter, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
+    Weekday, Zone,
 };
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,

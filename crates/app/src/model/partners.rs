@@ -27,6 +27,19 @@ pub struct PlanLimits {
     pub audit_days: Option<u64>,
     /// Whose key stands above the tenant's keys; none: the platform's.
     pub key_level: Option<KeyLevel>,
+    /// What of routing is bounded.
+    pub routes: RouteLimits,
+}
+
+/// What a plan says of routing; none: no limit but the platform's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteLimits {
+    /// Destinations of a tenant.
+    pub destinations: Option<u64>,
+    /// Rules of a tenant.
+    pub rules: Option<u64>,
+    /// Tries to deliver messages of a tenant in a minute, to all destinations together.
+    pub deliveries_per_minute: Option<u64>,
 }
 
 /// What a plan's times would destroy now.
@@ -97,7 +110,7 @@ pub enum TenantRank {
 }
 
 /// Whether a tenant is served.
-pub use veritwin_keys::KeyLevel;
+pub use veritwin_keys::{ImportWrapping, KeyLevel, ProviderKind, ProviderSettings};
 pub use veritwin_metastore::{RetentionWait, TenantState as Service, Waits};
 
 /// Who answers for a tenant.
@@ -149,15 +162,10 @@ pub struct PlacedTenant {
     pub hosts: Vec<String>,
     /// The domains below which it gives host names itself, when it is a partner.
     pub domains: Vec<String>,
+    /// Whose key stands above its keys.
+    pub key_level: KeyLevel,
     /// Counts changes.
     pub version: i64,
-}
-
-impl PlacedTenant {
-    /// Whose key stands above its keys.
-    pub fn key_level(&self) -> KeyLevel {
-        self.plan.as_ref().and_then(|plan| plan.limits.key_level).unwrap_or_default()
-    }
 }
 
 /// A tenant to make.

@@ -2,6 +2,10 @@
 
 use veritwin_domain::{DeviceId, Key, Quality, SiteId, Timestamp, Value};
 
+pub use veritwin_telemetry::{
+    Aggregate, BucketRow, Buckets, CalendarUnit, Fill, PERCENTILE_MAX, QualityFilter, Weekday, Zone,
+};
+
 /// Which latest values are wanted; everything given must hold.
 #[derive(Debug, Clone, Default)]
 pub struct LatestFilter {
@@ -11,6 +15,8 @@ pub struct LatestFilter {
     pub twin: Option<SiteId>,
     /// Series; all when not given.
     pub keys: Option<Vec<Key>>,
+    /// What they said at this time; now when not given.
+    pub at: Option<Timestamp>,
 }
 
 /// A latest value.
@@ -54,7 +60,30 @@ pub struct HistoryQuery {
     pub limit: usize,
     /// Newest first.
     pub descending: bool,
+    /// Buckets as they are asked in detail.
+    pub down: Option<BucketQuery>,
+    /// So many raw points at most, chosen for a line that looks the same.
+    pub line_points_max: Option<usize>,
+    /// Which readings count; of buckets by [`Self::bucket_micros`] and of raw points that turn into
+    /// buckets all do.
+    pub quality: QualityFilter,
 }
+
+/// How readings are taken together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BucketQuery {
+    /// Into which stretches of time.
+    pub buckets: Buckets,
+    /// What is asked of each.
+    pub aggregates: Vec<Aggregate>,
+    /// The numbers count upwards and begin at zero again.
+    pub is_counter: bool,
+    /// What stands in buckets without readings.
+    pub fill: Fill,
+}
+
+/// Most series of which one request may ask what they said at a time.
+pub const AS_OF_SERIES_MAX: usize = 10_000;
 
 /// Most series in one question.
 pub const SERIES_PER_QUERY_MAX: usize = 128;
@@ -90,6 +119,8 @@ pub struct BucketView {
     pub first: f64,
     /// The latest.
     pub last: f64,
+    /// Readings in it that a simulation has made up.
+    pub simulated: u64,
 }
 
 /// The points or buckets of one series.
@@ -104,6 +135,8 @@ pub enum HistoryData {
         /// Those with at least one reading.
         buckets: Vec<BucketView>,
     },
+    /// Down-sampled as asked in detail.
+    Rows(Vec<BucketRow>),
 }
 
 /// One series of an answer.

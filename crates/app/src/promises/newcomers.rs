@@ -13,6 +13,7 @@ use veritwin_metastore::{
     DeviceAuthority, DeviceProfile, Package, PackageKind, Page, ProvisionProfile,
 };
 
+use super::things::found_or_made;
 use crate::authorities::{Landing, StoredAuthority};
 use crate::calls::withdrawn;
 use crate::device_profiles::StoredDeviceProfile;
@@ -30,33 +31,19 @@ impl App {
         things: &mut BTreeMap<&'static str, String>,
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        let authority = match tx.device_authorities().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made = self.no_authority(context)?;
-                let digests = (self.random_digest(), self.random_digest());
-                tx.device_authority_create(&made, digests).await?;
-                made.id
-            }
-        };
-        let profile = match tx.provision_profiles().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made = self.no_profile(context)?;
-                let digests = (self.random_digest(), self.random_digest());
-                tx.provision_profile_create(&made, digests).await?;
-                made.id
-            }
-        };
-        let of_devices = match tx.device_profiles().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made =
-                    no_device_profile(DeviceProfileId::generate(context.at, self.rng()), context)?;
-                tx.device_profile_create(&made).await?;
-                made.id
-            }
-        };
+        let made = self.no_authority(context)?;
+        let digests = (self.random_digest(), self.random_digest());
+        let known = tx.device_authorities().await?.first().map(|known| known.id);
+        let create = tx.device_authority_create(&made, digests);
+        let authority = found_or_made(known, made.id, create).await?;
+        let made = self.no_profile(context)?;
+        let digests = (self.random_digest(), self.random_digest());
+        let known = tx.provision_profiles().await?.first().map(|known| known.id);
+        let create = tx.provision_profile_create(&made, digests);
+        let profile = found_or_made(known, made.id, create).await?;
+        let made = no_device_profile(DeviceProfileId::generate(context.at, self.rng()), context)?;
+        let known = tx.device_profiles().await?.first().map(|known| known.id);
+        let of_devices = found_or_made(known, made.id, tx.device_profile_create(&made)).await?;
         tx.commit().await?;
         things.insert("device_authority", authority.to_string());
         things.insert("device_profile", of_devices.to_string());
@@ -72,38 +59,19 @@ impl App {
         things: &mut BTreeMap<&'static str, String>,
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        let call = match tx.calls(device, &Page::whole()).await?.items.first() {
-            Some(known) => known.id,
-            None => {
-                let id = CallId::generate(context.at, self.rng());
-                tx.call_put(&withdrawn(id, device, context.at)?).await?;
-                id
-            }
-        };
-        let edge_key = match tx.edge_keys(device).await?.first() {
-            Some(known) => known.id,
-            None => {
-                let id = EdgeKeyId::generate(context.at, self.rng());
-                tx.edge_key_create(&revoked(id, device, self.random_digest(), context.at)?).await?;
-                id
-            }
-        };
-        let package = match tx.packages().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made = no_package(PackageId::generate(context.at, self.rng()), context);
-                tx.package_create(&made).await?;
-                made.id
-            }
-        };
-        let import = match tx.imports().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made = cancelled(ImportId::generate(context.at, self.rng()), context.at)?;
-                tx.import_create(&made, "probe").await?;
-                made.id
-            }
-        };
+        let made = withdrawn(CallId::generate(context.at, self.rng()), device, context.at)?;
+        let known = tx.calls(device, &Page::whole()).await?.items.first().map(|known| known.id);
+        let call = found_or_made(known, made.id, tx.call_put(&made)).await?;
+        let id = EdgeKeyId::generate(context.at, self.rng());
+        let made = revoked(id, device, self.random_digest(), context.at)?;
+        let known = tx.edge_keys(device).await?.first().map(|known| known.id);
+        let edge_key = found_or_made(known, made.id, tx.edge_key_create(&made)).await?;
+        let made = no_package(PackageId::generate(context.at, self.rng()), context);
+        let known = tx.packages().await?.first().map(|known| known.id);
+        let package = found_or_made(known, made.id, tx.package_create(&made)).await?;
+        let made = cancelled(ImportId::generate(context.at, self.rng()), context.at)?;
+        let known = tx.imports().await?.first().map(|known| known.id);
+        let import = found_or_made(known, made.id, tx.import_create(&made, "probe")).await?;
         tx.commit().await?;
         things.insert("import", import.to_string());
         things.insert("call", call.to_string());

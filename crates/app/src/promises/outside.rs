@@ -9,6 +9,7 @@ use veritwin_metastore::{
     RouteRule,
 };
 
+use super::things::found_or_made;
 use crate::route_places::{StoredDestination, StoredKind};
 use crate::route_rules::{StoredMatch, StoredRule};
 use crate::{App, Result};
@@ -24,44 +25,30 @@ impl App {
         things: &mut BTreeMap<&'static str, String>,
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        let destination = match tx.route_destinations().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made = self.no_place(context)?;
-                tx.route_destination_create(&made).await?;
-                made.id
-            }
-        };
-        let rule = match tx.route_rules().await?.first() {
-            Some(known) => known.id,
-            None => {
-                let made = self.no_rule(context)?;
-                tx.route_rule_create(&made).await?;
-                made.id
-            }
+        let made = self.no_place(context)?;
+        let known = tx.route_destinations().await?.first().map(|known| known.id);
+        let destination = found_or_made(known, made.id, tx.route_destination_create(&made)).await?;
+        let made = self.no_rule(context)?;
+        let known = tx.route_rules().await?.first().map(|known| known.id);
+        let rule = found_or_made(known, made.id, tx.route_rule_create(&made)).await?;
+        let made = RouteMessage {
+            id: RouteMessageId::generate(context.at, self.rng()),
+            rule,
+            destination,
+            device,
+            position: 0,
+            part: 0,
+            state: RouteMessageState::Parked,
+            body: b"{}".to_vec(),
+            reason: Some(RouteFailure::Refused),
+            status: None,
+            created_at: context.at,
+            updated_at: context.at,
         };
         let all = RouteParkedFilter::default();
-        let message = match tx.route_messages_parked(all, &Page::first(1)).await?.items.first() {
-            Some(known) => known.id,
-            None => {
-                let made = RouteMessage {
-                    id: RouteMessageId::generate(context.at, self.rng()),
-                    rule,
-                    destination,
-                    device,
-                    position: 0,
-                    part: 0,
-                    state: RouteMessageState::Parked,
-                    body: b"{}".to_vec(),
-                    reason: Some(RouteFailure::Refused),
-                    status: None,
-                    created_at: context.at,
-                    updated_at: context.at,
-                };
-                tx.route_message_add(&made).await?;
-                made.id
-            }
-        };
+        let parked = tx.route_messages_parked(all, &Page::first(1)).await?.items;
+        let known = parked.first().map(|known| known.id);
+        let message = found_or_made(known, made.id, tx.route_message_add(&made)).await?;
         tx.commit().await?;
         things.insert("route_destination", destination.to_string());
         things.insert("route_rule", rule.to_string());

@@ -93,6 +93,9 @@ pub(crate) async fn platform(root: &Path) -> App {
         clock: Arc::new(SystemClock::new()),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
+        root_passphrase: None,
+        key_modules: Vec::new(),
+        spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),
@@ -160,6 +163,7 @@ async fn the_isolation_fixture_is_made_once() {
         "api_key",
         "call",
         "credential",
+        "destruction",
         "device",
         "device_authority",
         "device_profile",
@@ -324,7 +328,7 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    for (id, number) in [("P22", 22), ("P32", 32), ("P53", 53)] {
+    for (id, number) in [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53)] {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
         let broken = check(&app, id).await;

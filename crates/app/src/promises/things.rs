@@ -43,6 +43,21 @@ pub(super) fn ifc(name: &str) -> String {
     )
 }
 
+/// The id of a thing that is there, or of the one that is created now.
+pub(super) async fn found_or_made<I>(
+    known: Option<I>,
+    made: I,
+    create: impl Future<Output = veritwin_metastore::Result<()>>,
+) -> Result<I> {
+    match known {
+        Some(known) => Ok(known),
+        None => {
+            create.await?;
+            Ok(made)
+        }
+    }
+}
+
 impl App {
     /// Finds or makes one thing of each kind.
     pub(super) async fn probe_things(
@@ -70,6 +85,7 @@ impl App {
         things.insert("host", self.probe_host(context).await?);
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
         self.probe_cases(context, &mut things).await?;
+        self.probe_destruction(context, &mut things).await?;
         self.probe_streams(context, &mut things).await?;
         self.probe_provisioning(context, &mut things).await?;
         self.probe_sent(context, device, &mut things).await?;
@@ -110,70 +126,48 @@ impl App {
         things: &mut BTreeMap<&'static str, String>,
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        let role = match tx.custom_roles().await?.first() {
-            Some(role) => role.id,
-            None => {
-                let role = StoredRole {
-                    id: CustomRoleId::generate(context.at, self.rng()),
-                    name: NAME.to_owned(),
-                    allows: self
-                        .0
-                        .authorizer
-                        .grantable()
-                        .into_iter()
-                        .map(|action| action.as_str().to_owned())
-                        .collect(),
-                    denies: Vec::new(),
-                    by_owner: false,
-                    version: 0,
-                    created_at: context.at,
-                };
-                tx.custom_role_create(&role).await?;
-                role.id
-            }
+        let grantable = self.0.authorizer.grantable().into_iter();
+        let made = StoredRole {
+            id: CustomRoleId::generate(context.at, self.rng()),
+            name: NAME.to_owned(),
+            allows: grantable.map(|action| action.as_str().to_owned()).collect(),
+            denies: Vec::new(),
+            by_owner: false,
+            version: 0,
+            created_at: context.at,
         };
-        let workspace = match tx.workspaces().await?.first() {
-            Some(workspace) => workspace.id,
-            None => {
-                let id = WorkspaceId::generate(context.at, self.rng());
-                let (name, twins) = (NAME.to_owned(), Vec::new());
-                let at = context.at;
-                tx.workspace_create(&Workspace { id, name, twins, version: 0, created_at: at })
-                    .await?;
-                id
-            }
+        let known = tx.custom_roles().await?.first().map(|known| known.id);
+        let role = found_or_made(known, made.id, tx.custom_role_create(&made)).await?;
+        let made = Workspace {
+            id: WorkspaceId::generate(context.at, self.rng()),
+            name: NAME.to_owned(),
+            twins: Vec::new(),
+            version: 0,
+            created_at: context.at,
         };
-        let group = match tx.device_groups().await?.first() {
-            Some(group) => group.id,
-            None => {
-                let group = DeviceGroup {
-                    id: GroupId::generate(context.at, self.rng()),
-                    name: NAME.to_owned(),
-                    workspace: None,
-                    devices: Vec::new(),
-                    version: 0,
-                    created_at: context.at,
-                };
-                tx.device_group_create(&group).await?;
-                group.id
-            }
+        let known = tx.workspaces().await?.first().map(|known| known.id);
+        let workspace = found_or_made(known, made.id, tx.workspace_create(&made)).await?;
+        let made = DeviceGroup {
+            id: GroupId::generate(context.at, self.rng()),
+            name: NAME.to_owned(),
+            workspace: None,
+            devices: Vec::new(),
+            version: 0,
+            created_at: context.at,
         };
-        let grant = match tx.grants().await?.first() {
-            Some(grant) => grant.id,
-            None => {
-                // Its holder is nobody.
-                let grant = Grant {
-                    id: GrantId::generate(context.at, self.rng()),
-                    holder: Holder::User(UserId::generate(context.at, self.rng())),
-                    role: GrantRole::BuiltIn(Role::Viewer),
-                    scope: ScopeOf::Group(group),
-                    expires_at: Some(context.at),
-                    created_at: context.at,
-                };
-                tx.grant_create(&grant).await?;
-                grant.id
-            }
+        let known = tx.device_groups().await?.first().map(|known| known.id);
+        let group = found_or_made(known, made.id, tx.device_group_create(&made)).await?;
+        // Its holder is nobody.
+        let made = Grant {
+            id: GrantId::generate(context.at, self.rng()),
+            holder: Holder::User(UserId::generate(context.at, self.rng())),
+            role: GrantRole::BuiltIn(Role::Viewer),
+            scope: ScopeOf::Group(group),
+            expires_at: Some(context.at),
+            created_at: context.at,
         };
+        let known = tx.grants().await?.first().map(|known| known.id);
+        let grant = found_or_made(known, made.id, tx.grant_create(&made)).await?;
         tx.commit().await?;
         self.access_changed(context.tenant);
         things.insert("role", role.to_string());

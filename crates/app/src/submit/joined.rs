@@ -89,6 +89,9 @@ fn content_bytes(submissions: &[Submission]) -> usize {
 fn again(error: &Error) -> Error {
     match error {
         Error::Forbidden(detail) => Error::Forbidden(detail.clone()),
+        Error::KeyRevoked => Error::KeyRevoked,
+        Error::KeySilent => Error::KeySilent,
+        Error::KeyDestroyed(detail) => Error::KeyDestroyed(detail.clone()),
         Error::Crowded(limit) => Error::Crowded(limit.clone()),
         Error::Unavailable(detail) => Error::Unavailable(detail.clone()),
         other => Error::Unavailable(other.to_string()),
@@ -176,8 +179,8 @@ impl App {
             all.refused.append(&mut decided.refused);
             parts.push((decided.parts, placed));
         }
-        let first = self.append(tenant, all).await?;
-        self.store_retained(tenant, draft).await?;
+        let none = ClientDrafts::default();
+        let first = self.with_effects(tenant, self.append(tenant, all), &none, Some(draft)).await?;
         let at = |(refused, placed)| (refused, placed_from(first, placed));
         Ok(parts.into_iter().map(at).collect())
     }

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use veritwin_domain::{
-    DeviceBatch, DeviceId, Key, Reading, Timestamp, Value, count_attributes, count_readings,
+    ClaimRequest, DeviceBatch, DeviceId, Key, Reading, Timestamp, Value, count_attributes,
+    count_readings,
 };
 
 use super::broker::Broker;
+use super::claiming::ChildClaims;
 use super::message::reason_code;
 use super::pending::{self, Ack, Reply, Submitted, Told};
 use crate::attached::Attached;
@@ -35,6 +37,8 @@ pub(super) enum Act {
     Readings(Vec<Reading>),
     Attributes(Vec<(Key, Value)>),
     Reply(RpcReply),
+    /// It lets itself be claimed.
+    Claim(ClaimRequest),
 }
 
 #[derive(Debug)]
@@ -53,9 +57,15 @@ pub(crate) struct GatewayMessage {
     /// Of QoS 2: refused in part it would be sent again as a whole if that got lost, so it is
     /// refused as a whole or not at all, and a durable record says the rest.
     pub(super) is_once: bool,
-    /// The acknowledgement of an answer to a call.
+    /// The acknowledgement of an answer to a call, or of claims.
     pub(super) reply: Option<usize>,
     pub(super) payload_bytes: u64,
+}
+
+impl GatewayMessage {
+    fn is_of_claims(&self) -> bool {
+        matches!(self.spoken.first(), Some(Spoken { act: Act::Claim(_), .. }))
+    }
 }
 
 /// What becomes of a device once the submission is durable.
@@ -75,6 +85,7 @@ struct Said {
     /// The entries of each message whose acknowledgement can carry a refusal.
     parts: Vec<(usize, Range<usize>)>,
     replies: Vec<(Arc<DeviceSession>, Reply)>,
+    claims: Vec<ChildClaims>,
     after: Vec<After>,
 }
 
@@ -85,7 +96,7 @@ fn refuse(acks: &mut [Ack], at: usize, reason: RefusalReason, text: String) {
     }
 }
 
-type Found = HashMap<String, Result<Arc<DeviceSession>, LoginError>>;
+pub(super) type Found = HashMap<String, Result<Arc<DeviceSession>, LoginError>>;
 
 /// Devices that are connected through a gateway's connection, by name. `None`: in a moment.
 #[derive(Default)]
@@ -188,6 +199,9 @@ impl Speaker {
             for (child, reply) in std::mem::take(&mut said.replies) {
                 told.reply(sink, &child, reply).await;
             }
+            for claims in std::mem::take(&mut said.claims) {
+                told.claim_children(sink, &self.session, claims).await;
+            }
         }
         let submitted = submitted?;
         // Only now the others are taken.
@@ -209,7 +223,11 @@ impl Speaker {
         let found = self.find(&messages).await?;
         let (first, mut said) = (entries.len(), Said::default());
         for message in messages {
-            self.take(message, &found, (received_at, &mut *entries), &mut said);
+            if message.is_of_claims() {
+                said.claims.push(ChildClaims::of(message, &found));
+            } else {
+                self.take(message, &found, (received_at, &mut *entries), &mut said);
+            }
         }
         if let Some(own) = entries.get_mut(first..) {
             self.broker.sink.arrivals().settle_all(own);
@@ -381,7 +399,8 @@ fn act_of(
             said.replies.push((Arc::clone(child), (reply, ack)));
             0
         }
-        Act::Readings(_) | Act::Attributes(_) | Act::Connect | Act::Disconnect => 0,
+        // Claims are of messages of their own.
+        Act::Readings(_) | Act::Attributes(_) | Act::Claim(_) | Act::Connect | Act::Disconnect => 0,
     }
 }
 

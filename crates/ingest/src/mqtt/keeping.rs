@@ -247,6 +247,17 @@ impl Device {
 }
 
 impl Broker {
+    /// Whose the sessions are that outlive the process: each device, with the credential that had
+    /// the session last.
+    pub fn owners_of_kept(&self) -> Vec<(TenantId, DeviceId, CredentialId)> {
+        let owner = |state: &SharedState| {
+            let key = state.kept()?;
+            let credential = state.lock().held.as_ref()?.credential;
+            Some((key.tenant, key.device, credential))
+        };
+        self.sessions.all_kept().iter().filter_map(owner).collect()
+    }
+
     /// A device is gone, or one of its credentials lets nobody in any more: its sessions without a
     /// connection, or those that this credential had last, are over, and so is what waits for them.
     /// Those of its connections end with these.

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use veritwin_domain::{Key, LimitExceeded, Value};
 
 use super::broker::Broker;
+use super::claiming;
 use super::device::Device;
 use super::downlink::Answer;
 use super::frame::PublishView;
@@ -94,6 +95,7 @@ impl Device {
                 };
                 all.into_iter().map(spoken).collect()
             }
+            GatewayTopic::Claim => claiming::read_children(view.payload)?,
             GatewayTopic::Connect | GatewayTopic::Disconnect | GatewayTopic::Rpc => {
                 vec![about_one(topic, parse_child_message(view.payload, self.limits())?)?]
             }
@@ -104,7 +106,8 @@ impl Device {
         // The acknowledgement that comes next is this message's.
         let next = self.pending.acks.len();
         let ack = self.can_tell(view).then_some(next);
-        let reply = (view.qos > 0 && topic == GatewayTopic::Rpc).then_some(next);
+        let is_by_itself = matches!(topic, GatewayTopic::Rpc | GatewayTopic::Claim);
+        let reply = (view.qos > 0 && is_by_itself).then_some(next);
         self.pending.named += spoken.len() as u64;
         let (is_once, payload_bytes) = (view.qos == 2, view.payload.len() as u64);
         let message = GatewayMessage { spoken, ack, is_once, reply, payload_bytes };

@@ -68,6 +68,8 @@ pub(crate) enum GatewayTopic {
     AttributesRequest,
     /// The answer to a call to a device behind it.
     Rpc,
+    /// Devices behind it let themselves be claimed.
+    Claim,
 }
 
 /// Who subscribes.
@@ -172,12 +174,10 @@ fn of_gateway(rest: &str) -> Result<GatewayTopic, TopicError> {
         "attributes" => Ok(GatewayTopic::Attributes),
         "attributes/request" => Ok(GatewayTopic::AttributesRequest),
         "rpc" => Ok(GatewayTopic::Rpc),
-        "claim" => Err(TopicError::Unsupported(
-            "claiming of a device that speaks through a gateway (v1/gateway/claim)",
-        )),
+        "claim" => Ok(GatewayTopic::Claim),
         _ => Err(TopicError::Malformed(
             "unknown topic: gateways publish to v1/gateway/connect, disconnect, telemetry, \
-             attributes, attributes/request or rpc",
+             attributes, attributes/request, rpc or claim",
         )),
     }
 }
@@ -405,7 +405,8 @@ mod tests {
         bad("v2/a/res/7", "unknown topic");
         ok("v1/gateway/telemetry", DeviceTopic::Gateway(GatewayTopic::Telemetry));
         ok("v1/gateway/attributes/request", DeviceTopic::Gateway(GatewayTopic::AttributesRequest));
-        bad("v1/gateway/claim", "claiming");
+        ok("v1/gateway/claim", DeviceTopic::Gateway(GatewayTopic::Claim));
+        bad("v1/gateway/claims", "gateways publish to");
         bad("v1/gateway/telemetry/", "gateways publish to");
         let kind = PackageKind::Firmware;
         ok("v2/fw/request/7/chunk/2", DeviceTopic::Chunk { kind, id: 7, chunk: 2 });

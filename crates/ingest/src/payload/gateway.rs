@@ -10,7 +10,7 @@ use super::{KeyTable, PayloadError};
 /// Most devices in one message of a gateway.
 pub const CHILD_NAMES_MAX: usize = 1_024;
 /// Longest name of a device behind a gateway, in bytes.
-const CHILD_NAME_BYTES_MAX: usize = 256;
+pub(crate) const CHILD_NAME_BYTES_MAX: usize = 256;
 /// Longest type of a device behind a gateway, in bytes.
 const CHILD_TYPE_BYTES_MAX: usize = 400;
 

@@ -22,6 +22,7 @@ pub(crate) use encode::{
     child_deleted_json, child_entries_json, child_error_json, child_gone_json, child_rpc_json,
     child_scopes_json, child_values_json, push_text, push_value,
 };
+pub(crate) use gateway::CHILD_NAME_BYTES_MAX;
 pub use gateway::{
     CHILD_NAMES_MAX, ChildMessage, ChildrenAttributes, parse_child_message,
     parse_children_attributes,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use veritwin_domain::{ManualClock, Timestamp};
 
 use crate::mqtt_kept::{Journal, message, nothing_waits, open, park, tell};
-use crate::platform::{Client, Door, NOW_MICROS, packet, text};
+use crate::platform::{CREDENTIAL, Client, DEVICE, Door, NOW_MICROS, TENANT, packet, text};
 
 #[tokio::test]
 async fn the_will_of_a_client_that_is_back_first_is_not_published() {
@@ -66,4 +66,21 @@ async fn a_clock_that_jumps_ends_sessions_early_by_no_more_than_it_jumped() {
     // Set back, it takes nothing away.
     check_clock(-86_400, 1).await;
     check_clock(-10 * 365 * 86_400, 1).await;
+}
+
+#[tokio::test]
+async fn whose_sessions_are_kept_is_known_after_a_restart() {
+    let journal = Arc::new(Journal::default());
+    let broker = journal.start();
+    assert!(broker.owners_of_kept().is_empty());
+    park(&broker).await;
+    tell(&broker, 1, &["one"]).await;
+    // The session of who only published ended with its connection.
+    let broker = journal.start();
+    assert_eq!(broker.owners_of_kept(), [(TENANT, DEVICE, CREDENTIAL)]);
+    broker.end_sessions_of(TENANT, DEVICE, Some(CREDENTIAL));
+    assert!(broker.owners_of_kept().is_empty());
+    broker.flush_sessions().await;
+    let broker = journal.start();
+    assert!(broker.owners_of_kept().is_empty(), "for good");
 }

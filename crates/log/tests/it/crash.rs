@@ -200,3 +200,24 @@ async fn entries_of_one_file_do_not_pass_in_another() {
     let error = fixture.try_open(&directory).unwrap_err();
     assert!(error.to_string().contains("begins at position 2, expected 20"), "{error}");
 }
+
+#[tokio::test]
+async fn an_unfinished_file_is_found_where_the_clock_was_set_back() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    let whole = fixture.files().remove(0);
+    // Of the same position, and by its id made before the one that is whole.
+    let id = "00000000-0000-0000-0000-000000000000";
+    let unfinished = whole.with_file_name(format!("{:020}-{id}.vtlog", 0));
+    for bytes in [&b""[..], b"VTLOG", &[0; 44]] {
+        std::fs::write(&unfinished, bytes).unwrap();
+        assert_eq!(fixture.files()[0], unfinished);
+        let looked = FileLog::check(&fixture.path("log")).unwrap();
+        assert_eq!(looked.unfinished, Some((unfinished.clone(), 0)));
+        let log = fixture.open();
+        assert!(!unfinished.exists());
+        assert_eq!(numbers(&log, 0), [0i64; 0]);
+    }
+    fixture.open().append(vec![entry(1, 0)]).await.unwrap();
+    assert_eq!(numbers(&fixture.open(), 0), [0]);
+}

@@ -6,5 +6,6 @@ mod append;
 mod consume;
 mod crash;
 mod failure;
+mod golden;
 mod recovery;
 mod support;

@@ -2,10 +2,11 @@
 //! keep a row of a move, and neither reads the other's.
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use veritwin_domain::{CredentialId, DeviceId, Secret, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{above, at_most, is_null, one_of};
+use crate::query::{above, at_most, equals, is_null, one_of};
 use crate::{Credential, Error, PlatformTx, Result, TenantTx};
 
 const WINDOWS: &str = "claim_windows";
@@ -120,10 +121,23 @@ impl TenantTx {
         row.as_ref().map(load_window).transpose()
     }
 
-    /// The device waits to be claimed no longer.
+    /// The device waits to be claimed no longer; whether it had a window, past or not.
     #[boxed]
-    pub async fn claim_window_close(&self, device: DeviceId) -> Result<()> {
-        self.core.delete(self.delete(WINDOWS).eq("device_id", device)).await.map(drop)
+    pub async fn claim_window_close(&self, device: DeviceId) -> Result<bool> {
+        Ok(self.core.delete(self.delete(WINDOWS).eq("device_id", device)).await? > 0)
+    }
+
+    /// The devices behind a gateway wait to be claimed no longer.
+    #[boxed]
+    pub async fn claim_windows_close_behind(&self, gateway: DeviceId) -> Result<()> {
+        let behind = Query::select()
+            .column("id")
+            .from(DEVICES)
+            .and_where(equals("tenant_id", self.tenant))
+            .and_where(equals("gateway_id", gateway))
+            .take();
+        let windows = self.delete(WINDOWS).filter(Expr::col("device_id").in_subquery(behind));
+        self.core.delete(windows).await.map(drop)
     }
 
     /// The windows that are open after a moment, at most `limit`, the first to close first.

@@ -173,6 +173,22 @@ impl TenantTx {
         load(&row, &self.vault())
     }
 
+    /// Of these credentials, at most [`crate::PAGE_ROWS_MAX`], those that are neither revoked nor
+    /// disabled, each with its device.
+    #[boxed]
+    pub async fn credentials_in_force(
+        &self,
+        ids: &[CredentialId],
+    ) -> Result<Vec<(DeviceId, CredentialId)>> {
+        if ids.len() > crate::PAGE_ROWS_MAX as usize {
+            return Err(Error::Invalid { what: "credential ids", reason: "expected at most 1000" });
+        }
+        let select = self.select(TABLE).filter(one_of("id", ids.iter().copied()));
+        let select = select.filter(is_null("revoked_at")).filter(is_null("disabled_at"));
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("device_id")?, row.get("id")?))).collect()
+    }
+
     /// Writes what a credential says of itself, until when it counts and whether it is disabled.
     #[boxed]
     pub async fn credential_update(&self, credential: &Credential) -> Result<()> {
@@ -293,15 +309,23 @@ impl PlatformTx {
         }
         rows.sort_by_key(|(rank, _)| *rank);
         let mut found = Vec::with_capacity(rows.len());
+        let mut silent = None;
         for (_, row) in rows {
             match self.credential_match(row).await {
                 Ok(one) => found.push(one),
                 Err(Error::KeyDenied(_)) => {}
+                // Another tenant's may fit as well.
+                Err(error @ Error::KeyUnavailable(_)) => silent = Some(error),
                 Err(error @ Error::Corrupt { .. }) => {
                     tracing::error!(%error, "a credential of a device cannot be read");
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if found.is_empty()
+            && let Some(error) = silent
+        {
+            return Err(error);
         }
         Ok(found)
     }

@@ -13,6 +13,7 @@ mod claims;
 mod connections;
 mod contact;
 mod credentials;
+mod destructions;
 mod device_profiles;
 mod devices;
 mod edge_keys;
@@ -64,6 +65,7 @@ pub use contact::ContactMessage;
 pub use credentials::{
     Credential, CredentialFacts, CredentialKind, CredentialMatch, EndingCertificate,
 };
+pub use destructions::{DestructionState, StoredDestruction};
 pub use device_profiles::{DeviceProfile, DeviceProfileVersion};
 pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
 pub use edge_keys::EdgeKey;

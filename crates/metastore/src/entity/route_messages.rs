@@ -8,12 +8,14 @@ use sea_orm::sea_query::Expr;
 use veritwin_domain::{DeviceId, RouteDestinationId, RouteMessageId, RouteRuleId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{Select, at_most, below, one_of};
+use crate::query::{Insert, Select, at_most, below, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "route_messages";
+/// Messages that are written in one statement.
+const ADDED_AT_ONCE: usize = 100;
 
 stored_enum! {
     /// Whether a message waits for its turn or for somebody's decision.
@@ -183,8 +185,26 @@ impl TenantTx {
     /// Writes a new message.
     #[boxed]
     pub async fn route_message_add(&self, one: &RouteMessage) -> Result<()> {
+        self.core.insert(self.route_message_row(one)?).await.map(drop)
+    }
+
+    /// Writes new messages, so many in one statement.
+    #[boxed]
+    pub async fn route_messages_add(&self, all: &[RouteMessage]) -> Result<()> {
+        for some in all.chunks(ADDED_AT_ONCE) {
+            let Some((first, rest)) = some.split_first() else { continue };
+            let mut insert = self.route_message_row(first)?;
+            for one in rest {
+                insert = insert.and(self.route_message_row(one)?);
+            }
+            self.core.insert(insert).await?;
+        }
+        Ok(())
+    }
+
+    fn route_message_row(&self, one: &RouteMessage) -> Result<Insert> {
         let cell = Cell { table: TABLE, column: "body", row: one.id.as_bytes() };
-        let insert = self
+        let row = self
             .insert(TABLE)
             .set("id", one.id)
             .set("rule_id", one.rule)
@@ -199,7 +219,7 @@ impl TenantTx {
             .set("status", one.status)
             .set("created_at", self.core.at)
             .set("updated_at", self.core.at);
-        self.core.insert(insert).await.map(drop)
+        Ok(row)
     }
 
     /// What messages of a state weigh together.

@@ -142,3 +142,29 @@ async fn a_device_moves_whole_or_not_at_all() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn with_a_gateway_goes_what_it_asked_for_those_behind_it() {
+    everywhere(async |world| {
+        let gateway = Device { is_gateway: true, ..device(world, "Gateway") };
+        let meter = Device { gateway: Some(gateway.id), ..device(world, "Meter") };
+        let tx = world.begin().await;
+        tx.device_create(&gateway).await.expect("a gateway");
+        tx.device_create(&meter).await.expect("a device");
+        tx.claim_window_open(&window(meter.id)).await.expect("open");
+        tx.claim_windows_close_behind(meter.id).await.expect("none is behind it");
+        assert!(tx.claim_window(meter.id).await.expect("read").is_some());
+        tx.commit().await.expect("commit");
+        let tx = world.begin_in(world.other).await;
+        tx.claim_windows_close_behind(gateway.id).await.expect("nothing of others");
+        assert!(!tx.claim_window_close(meter.id).await.expect("nothing of others"));
+        tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        assert!(tx.claim_window(meter.id).await.expect("read").is_some());
+        tx.claim_windows_close_behind(gateway.id).await.expect("closed");
+        assert!(tx.claim_window(meter.id).await.expect("read").is_none());
+        assert!(!tx.claim_window_close(meter.id).await.expect("closed before"));
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}

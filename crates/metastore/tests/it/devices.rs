@@ -227,7 +227,11 @@ async fn credentials_lead_to_their_device_until_revoked() {
         drop(tx);
 
         let tx = world.begin().await;
+        let known = tx.credentials_in_force(&[token.id, basic.id]).await.expect("both");
+        assert_eq!(known.len(), 2, "{known:?}");
         tx.credential_revoke(pump.id, token.id, later(1)).await.expect("revoked");
+        let known = tx.credentials_in_force(&[token.id, basic.id]).await.expect("one");
+        assert_eq!(known, [(pump.id, basic.id)]);
         tx.credential_revoke(pump.id, token.id, later(2)).await.expect("again");
         let kept = tx.credentials(pump.id).await.expect("both");
         assert_eq!(kept[0].revoked_at.or(kept[1].revoked_at), Some(later(1)));

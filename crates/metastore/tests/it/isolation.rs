@@ -81,6 +81,7 @@ async fn everything_of_another_tenant_is_not_found() {
         hidden("revoke", tx.credential_revoke(pump.id, token.id, later(1)).await);
         hidden("credential", tx.credential(pump.id, token.id).await);
         hidden("credential update", tx.credential_update(&token).await);
+        assert!(tx.credentials_in_force(&[token.id]).await.expect("none").is_empty());
         tx.credential_used(token.id, later(7), Some(later(8))).await.expect("nothing happens");
         hidden("attributes", tx.attributes(pump.id).await);
         hidden("twin", tx.twin(home.id).await);

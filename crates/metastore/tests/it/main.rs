@@ -6,6 +6,7 @@ mod alerting;
 mod calls;
 mod claims;
 mod connections;
+mod destructions;
 mod device_profiles;
 mod devices;
 mod dump;

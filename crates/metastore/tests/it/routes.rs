@@ -62,13 +62,10 @@ async fn a_lane_is_emptied_at_once() {
         tx.route_destination_create(&place).await.expect("a place");
         tx.route_rule_create(&rule).await.expect("a rule");
         tx.route_lane_matched(lane, 4).await.expect("counted");
-        for position in [4, 2, 3, 1] {
-            let one = message(world, lane, pump.id, position);
-            tx.route_message_add(&one).await.expect("added");
-            if position == 4 {
-                tx.route_message_park(one.id, RouteFailure::Looped, None).await.expect("parked");
-            }
-        }
+        let all = [4, 2, 3, 1].map(|position| message(world, lane, pump.id, position));
+        tx.route_messages_add(&all).await.expect("added");
+        tx.route_messages_add(&[]).await.expect("none");
+        tx.route_message_park(all[0].id, RouteFailure::Looped, None).await.expect("parked");
         let first = tx.route_messages_first(lane, 2).await.expect("the first");
         assert_eq!(first.iter().map(|one| one.position).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(tx.route_messages_take(lane).await.expect("taken"), 3);

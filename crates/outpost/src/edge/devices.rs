@@ -1,6 +1,7 @@
 //! The devices that the edge lets in: name and digest of the token. A device is never forgotten,
 //! since what it sent is named by it; one that was removed is let in no more.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -98,6 +99,20 @@ impl Devices {
     pub(super) fn name(&self, id: DeviceId) -> Option<String> {
         let known = self.known.read();
         known.1.iter().find(|one| one.id == id).map(|one| one.name.clone())
+    }
+
+    /// The device of this name, if it is let in.
+    pub(super) fn id_of(&self, name: &str) -> Option<DeviceId> {
+        let known = self.known.read();
+        let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
+        devices.find(|one| one.name == name).map(|one| one.id)
+    }
+
+    /// The names of these devices.
+    pub(super) fn names(&self, ids: &BTreeSet<DeviceId>) -> BTreeSet<String> {
+        let known = self.known.read();
+        let devices = known.1.iter().filter(|one| ids.contains(&one.id));
+        devices.map(|one| one.name.clone()).collect()
     }
 
     /// Whether a device is let in, and with this token.

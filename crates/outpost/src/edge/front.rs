@@ -1,21 +1,26 @@
 //! The local side: which devices come in, and what becomes durable in the edge's own log. What is
 //! acknowledged here is never lost here; what there is no room for is refused.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, TenantId, Value};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
-    DeviceSession, EntryRefused, Login, LoginError, Origin, PeerInfo, Refusal, RpcReply, Sink,
-    SinkEntry, SubmitError, Writer, WriterSession,
+    DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin, PeerInfo, Refusal, RpcReply,
+    RpcRequest, Sink, SinkEntry, SubmitError, Writer, WriterSession,
 };
 use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record};
 
 use super::devices::Devices;
+use super::down::{Up, Way};
 
+/// Calls that are remembered until they are answered; of more the oldest are forgotten.
+const CALLS_MAX: usize = 1_000;
 /// When a device tries again that found no room.
 const FULL_AGAIN: Duration = Duration::from_secs(30);
 /// About what an entry takes in the log beside its readings, in bytes.
@@ -36,6 +41,10 @@ pub(super) struct Front {
     attached: Mutex<Vec<(DeviceId, CredentialId, DeviceLink)>>,
     /// How many messages were refused without a word to their device, and why the last one.
     refused: Mutex<(u64, Option<String>)>,
+    /// To the platform, if there is one.
+    way: Option<Way>,
+    /// Calls that devices have and have not answered, the oldest first.
+    calls: Mutex<VecDeque<(DeviceId, u32)>>,
 }
 
 impl Front {
@@ -44,9 +53,100 @@ impl Front {
         (devices, log): (Arc<Devices>, FileLog),
         clock: Arc<dyn Clock>,
         disk_bytes_max: u64,
+        way: Option<Way>,
     ) -> Self {
-        let (arrivals, attached, refused) = Default::default();
-        Self { tenant, devices, log, clock, disk_bytes_max, arrivals, attached, refused }
+        let (arrivals, attached, refused, calls) = Default::default();
+        Self {
+            tenant,
+            devices,
+            log,
+            clock,
+            disk_bytes_max,
+            arrivals,
+            attached,
+            refused,
+            way,
+            calls,
+        }
+    }
+
+    /// Whether the platform's calls and attributes come down now.
+    pub(super) fn hears_platform(&self) -> bool {
+        self.way.as_ref().is_some_and(Way::is_up)
+    }
+
+    /// The names of devices that listen to calls or attributes.
+    pub(super) fn listening(&self) -> BTreeSet<String> {
+        let listens =
+            |link: &DeviceLink| !link.is_closed() && (link.wants_rpc() || link.wants_attributes());
+        let ids = {
+            let attached = self.attached.lock();
+            let listening = attached.iter().filter(|(.., link)| listens(link));
+            listening.map(|(device, ..)| *device).collect()
+        };
+        self.devices.names(&ids)
+    }
+
+    /// The connections of a device, with its id.
+    fn links(&self, name: &str) -> Vec<(DeviceId, DeviceLink)> {
+        let Some(id) = self.devices.id_of(name) else { return Vec::new() };
+        let attached = self.attached.lock();
+        let links = attached.iter().filter(|(device, ..)| *device == id);
+        links.map(|(device, _, link)| (*device, link.clone())).collect()
+    }
+
+    /// Hands a call to one of a device's connections; or says why it gets nowhere.
+    pub(super) fn call(&self, name: &str, request: &RpcRequest) -> Result<(), String> {
+        let mut why = "the device is not connected at its site".to_owned();
+        for (device, link) in self.links(name) {
+            let known = (device, request.id);
+            // Its answer may come before this goes on.
+            self.remember_call(known);
+            match link.send(Downlink::Rpc(request.clone())) {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error.to_string(),
+            }
+            self.forget_call(known);
+        }
+        Err(why)
+    }
+
+    fn remember_call(&self, known: (DeviceId, u32)) {
+        let mut calls = self.calls.lock();
+        if calls.len() >= CALLS_MAX {
+            calls.pop_front();
+        }
+        calls.push_back(known);
+    }
+
+    /// Takes a call from those that are open; whether it was one.
+    fn forget_call(&self, known: (DeviceId, u32)) -> bool {
+        let mut calls = self.calls.lock();
+        let at = calls.iter().position(|one| *one == known);
+        at.is_some_and(|at| calls.remove(at).is_some())
+    }
+
+    /// Tells a device of its attributes, if it listens.
+    pub(super) fn tell(&self, name: &str, downlink: &Downlink) {
+        for (device, link) in self.links(name) {
+            if let Err(error) = link.send(downlink.clone()) {
+                tracing::debug!(%device, %error, "attributes were not told");
+            }
+        }
+    }
+
+    /// Asks the platform on behalf of a device; who is removed, or has no way, asks nothing.
+    async fn ask<T>(
+        &self,
+        session: &DeviceSession,
+        none: &str,
+        up: impl FnOnce(String, oneshot::Sender<Result<T, String>>) -> Up,
+    ) -> Result<T, SubmitError> {
+        let name = self.devices.name(session.device);
+        let (Some(way), Some(name)) = (&self.way, name) else {
+            return Err(SubmitError::NotFound(none.to_owned()));
+        };
+        way.ask(|done| up(name, done)).await
     }
 
     /// How many messages were refused since the start without a word to their device, and why the
@@ -195,18 +295,25 @@ impl Sink for Front {
 
     async fn attributes(
         &self,
-        _session: &DeviceSession,
-        _request: AttributesRequest,
+        session: &DeviceSession,
+        request: AttributesRequest,
     ) -> Result<Attributes, SubmitError> {
-        Err(SubmitError::NotFound("an edge does not know a device's attributes".to_owned()))
+        let none = "this edge does not ask the platform for attributes";
+        self.ask(session, none, |name, done| Up::Ask { name, request, done }).await
     }
 
-    async fn rpc_reply(
-        &self,
-        _session: &DeviceSession,
-        _reply: RpcReply,
-    ) -> Result<(), SubmitError> {
-        Err(SubmitError::NotFound("no open call has this number".to_owned()))
+    async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
+        const NONE: &str = "no open call has this number";
+        let known = (session.device, reply.id);
+        if !self.forget_call(known) {
+            return Err(SubmitError::NotFound(NONE.to_owned()));
+        }
+        let said = self.ask(session, NONE, |name, done| Up::Reply { name, reply, done }).await;
+        if matches!(said, Err(SubmitError::Unavailable(_))) {
+            // It may be answered again.
+            self.calls.lock().push_front(known);
+        }
+        said
     }
 
     async fn rpc_call(

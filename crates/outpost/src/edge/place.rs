@@ -284,6 +284,7 @@ mod tests {
             names: vec![name.to_owned()],
             platform: "https://twin.example".to_owned(),
             platform_ca: None,
+            platform_mqtt: None,
             gateway: DeviceId::from_bytes([1; 16]),
             disk_bytes_max: 1 << 30,
             when_full: WhenFull::Refuse,

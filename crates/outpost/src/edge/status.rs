@@ -42,6 +42,8 @@ pub struct EdgeStatus {
     pub last_refusal: Option<String>,
     /// Local devices that are connected.
     pub devices_connected: u64,
+    /// Whether the platform's calls and attributes come down now.
+    pub hears_platform: bool,
     /// Bytes of the log.
     pub disk_bytes: u64,
     /// The most that they may be.
@@ -107,6 +109,7 @@ impl Condition {
             refused_messages,
             last_refusal,
             devices_connected: front.connected() as u64,
+            hears_platform: front.hears_platform(),
             disk_bytes: front.log.size_bytes(),
             disk_bytes_max: front.disk_bytes_max,
             taken_at_us: said.taken_at.map(Timestamp::as_micros),

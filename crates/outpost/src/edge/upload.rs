@@ -106,6 +106,22 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, EdgeError> {
     Ok(roots)
 }
 
+/// What the platform's certificate is checked against.
+pub(super) fn server(host: &str) -> Result<ServerName<'static>, EdgeError> {
+    ServerName::try_from(host.to_owned()).map_err(|error| bad(error.to_string()))
+}
+
+/// TLS that trusts the platform's authority, or the public ones.
+pub(super) fn tls(ca: Option<&Path>) -> Result<TlsConnector, EdgeError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| EdgeError::Certificate(error.to_string()))?
+        .with_root_certificates(roots(ca)?)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 impl Uploader {
     pub(super) fn new(
         (platform, ca): (&str, Option<&Path>),
@@ -113,14 +129,7 @@ impl Uploader {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EdgeError> {
         let (host, port) = address(platform)?;
-        let name = ServerName::try_from(host.clone()).map_err(|error| bad(error.to_string()))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|error| EdgeError::Certificate(error.to_string()))?
-            .with_root_certificates(roots(ca)?)
-            .with_no_client_auth();
-        let connector = TlsConnector::from(Arc::new(config));
+        let (name, connector) = (server(&host)?, tls(ca)?);
         Ok(Self { host, port, name, connector, token, clock, open: None })
     }
 

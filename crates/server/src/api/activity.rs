@@ -238,7 +238,7 @@ fn csv(rows: &[ActivityBody]) -> String {
 }
 
 /// A text that a spreadsheet would take for a formula gets an apostrophe.
-fn csv_field(text: &str) -> String {
+pub(super) fn csv_field(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if is_formula { format!("'{text}") } else { text.to_owned() };
     if text.contains(['"', ',', '\r', '\n']) {

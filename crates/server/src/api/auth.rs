@@ -43,9 +43,8 @@ fn purpose(path: &str) -> Purpose {
             Purpose::IngestRouting
         }
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "support" | "support-tickets" | "support-grants" | "support-desk" | "tenant-exports" => {
-            Purpose::SecuritySupport
-        }
+        | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
+        | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }

@@ -5,6 +5,7 @@ mod account;
 mod activity;
 mod alerts;
 mod api_keys;
+mod arrow_stream;
 mod auth;
 mod belongings;
 mod body;
@@ -13,6 +14,8 @@ mod catalogue;
 mod certificates;
 mod claims;
 mod contact;
+mod customer_key;
+mod destructions;
 mod device_connections;
 mod device_credentials;
 mod device_list;
@@ -54,6 +57,9 @@ mod streams;
 mod support;
 mod system;
 mod telemetry;
+mod telemetry_answer;
+mod telemetry_query;
+mod telemetry_table;
 mod tenants;
 mod tiles;
 mod twins;
@@ -151,10 +157,12 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
         .merge(invitations::routes())
         .merge(support::routes())
+        .merge(customer_key::routes())
         .merge(system::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{PlanInput, PlanLimits, PlanView};
+use veritwin_app::model::{PlanInput, PlanLimits, PlanView, RouteLimits};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path, Query};
@@ -47,6 +47,13 @@ struct LimitsBody {
     /// installation offers.
     #[schema(schema_with = words::key_level_or_none)]
     key_level: Option<String>,
+    /// Routing destinations of a tenant.
+    route_destinations: Option<u64>,
+    /// Routing rules of a tenant.
+    route_rules: Option<u64>,
+    /// Tries to deliver routed messages of a tenant in a minute, to all destinations together. What
+    /// is over it waits.
+    route_deliveries_per_minute: Option<u64>,
 }
 
 impl From<PlanLimits> for LimitsBody {
@@ -62,6 +69,9 @@ impl From<PlanLimits> for LimitsBody {
             retention_days: limits.retention_days,
             audit_days: limits.audit_days,
             key_level: limits.key_level.map(|level| level.as_str().to_owned()),
+            route_destinations: limits.routes.destinations,
+            route_rules: limits.routes.rules,
+            route_deliveries_per_minute: limits.routes.deliveries_per_minute,
         }
     }
 }
@@ -81,6 +91,11 @@ impl TryFrom<LimitsBody> for PlanLimits {
             retention_days: body.retention_days,
             audit_days: body.audit_days,
             key_level: body.key_level.as_deref().map(veritwin_app::key_level).transpose()?,
+            routes: RouteLimits {
+                destinations: body.route_destinations,
+                rules: body.route_rules,
+                deliveries_per_minute: body.route_deliveries_per_minute,
+            },
         })
     }
 }

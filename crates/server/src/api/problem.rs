@@ -229,6 +229,28 @@ impl From<Error> for Problem {
             Error::Destroyed(detail) => {
                 Self::new(StatusCode::GONE, "/problems/destroyed", "Destroyed", detail)
             }
+            Error::KeyRevoked => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/key-revoked",
+                "Key revoked",
+                "key_revoked: the key of this customer's data is revoked. An owner or the security \
+                 lead restores it under Keys",
+            ),
+            Error::KeyDestroyed(detail) => {
+                let kind = "/problems/key-destroyed";
+                Self::new(StatusCode::GONE, kind, "Key destroyed", detail)
+            }
+            Error::KeySilent => {
+                let mut problem = Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "/problems/key-unavailable",
+                    "Key unavailable",
+                    "key_unavailable: the customer's key service does not answer, and nothing can \
+                     be read without it. Readings are still taken",
+                );
+                problem.retry_after_s = Some(5);
+                problem
+            }
             Error::Changed(what) => Self::changed(what),
             Error::Conflict(detail) => Self::conflict(detail),
             Error::Invalid { detail, at } => {

@@ -1,21 +1,24 @@
-//! Latest values, history and exact figures.
+//! Latest values, values as of a time, and exact figures.
 
 use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{
-    HistoryData, HistoryQuery, HistorySeries, LatestFilter, POINTS_PER_SERIES_MAX, SeriesId,
-};
+use veritwin_app::model::{LatestFilter, SeriesId};
 use veritwin_domain::{Key, Timestamp};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody};
-use super::{Answer, Api, Problem, words};
+use super::telemetry_answer::Form;
+use super::telemetry_query::{self, Shape, form_of};
+use super::{Answer, Api, Problem, telemetry_table, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(latest)).routes(routes!(query)).routes(routes!(stats))
+    let routes = OpenApiRouter::new().routes(routes!(latest)).routes(routes!(stats));
+    routes.merge(telemetry_query::routes())
 }
 
 /// Which latest values are wanted; everything given must hold.
@@ -28,6 +31,9 @@ struct LatestBody {
     twin_id: Option<String>,
     /// Series; all when not given.
     keys: Option<Vec<String>>,
+    /// RFC 3339: what each series said then, its last value at or before that time; of at most
+    /// 10,000 series. Now when not given.
+    at: Option<String>,
 }
 
 /// A latest value.
@@ -37,7 +43,7 @@ struct LatestItem {
     key: String,
     at: String,
     value: serde_json::Value,
-    /// `good`, `uncertain` or `bad`.
+    /// `good`, `uncertain`, `bad` or `simulated`.
     #[schema(schema_with = words::quality)]
     quality: &'static str,
 }
@@ -46,14 +52,16 @@ fn key_at(field: &str, text: &str) -> Result<Key, Problem> {
     Key::new(text).map_err(|error| Problem::invalid(error.to_string()).at(field))
 }
 
-/// Latest value of each series.
+/// Latest value of each series, or its value as of a time. JSON, or by `Accept` a table:
+/// `text/csv` or `application/vnd.apache.arrow.stream`.
 #[utoipa::path(post, path = "/v1/telemetry/latest", tag = "telemetry", request_body = LatestBody,
-    responses((status = 200, body = ListBody<LatestItem>)))]
+    responses((status = 200, body = ListBody<LatestItem>), (status = 400), (status = 413)))]
 async fn latest(
     State(api): State<Api>,
     Caller(context): Caller,
+    headers: HeaderMap,
     Json(body): Json<LatestBody>,
-) -> Answer<axum::Json<ListBody<LatestItem>>> {
+) -> Answer<Response> {
     let devices = body
         .device_ids
         .map(|ids| ids.iter().map(|id| body::id_at("device_ids", id)).collect())
@@ -64,8 +72,16 @@ async fn latest(
         devices,
         twin: body.twin_id.map(|id| body::id_at("twin_id", &id)).transpose()?,
         keys,
+        at: body.at.map(|at| body::parse_time("at", &at)).transpose()?,
     };
     let items = api.app.latest(&context, &filter).await?;
+    let vary = [(header::VARY, "accept")];
+    if let Form::Table(form) = form_of(&headers, Shape::Points) {
+        let writing = tokio::task::spawn_blocking(move || telemetry_table::of_latest(form, &items));
+        let table = writing.await.map_err(|_| Problem::broken())?;
+        let kind = [(header::CONTENT_TYPE, form.content_type())];
+        return Ok((vary, kind, table).into_response());
+    }
     let convert = |view: veritwin_app::model::LatestView| LatestItem {
         device_id: view.device.to_string(),
         key: view.key.to_string(),
@@ -73,12 +89,13 @@ async fn latest(
         value: body::value(&view.value),
         quality: view.quality.as_str(),
     };
-    Ok(axum::Json(ListBody::whole(items.into_iter().map(convert).collect())))
+    let items = ListBody::whole(items.into_iter().map(convert).collect());
+    Ok((vary, axum::Json(items)).into_response())
 }
 
 /// One series of one device.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-struct SeriesBody {
+pub(super) struct SeriesBody {
     device_id: String,
     key: String,
 }
@@ -92,169 +109,8 @@ impl SeriesBody {
     }
 }
 
-fn parse_series(series: &[SeriesBody]) -> Result<Vec<SeriesId>, Problem> {
+pub(super) fn parse_series(series: &[SeriesBody]) -> Result<Vec<SeriesId>, Problem> {
     series.iter().enumerate().map(|(index, one)| one.parse(index)).collect()
-}
-
-/// How answers are laid out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Shape {
-    /// One object a point.
-    #[default]
-    Points,
-    /// One array a column; times in milliseconds since 1970.
-    Columns,
-}
-
-/// A history question.
-#[derive(Deserialize, ToSchema)]
-struct QueryBody {
-    /// At most 128 series.
-    series: Vec<SeriesBody>,
-    /// RFC 3339, inclusive.
-    from: String,
-    /// RFC 3339, exclusive.
-    to: String,
-    /// Width of buckets in milliseconds; raw points when not given.
-    bucket_ms: Option<u64>,
-    /// With raw points: more than this many turn into buckets that fit.
-    points_max: Option<usize>,
-    /// Raw points of a series in one answer, at most 100,000.
-    limit: Option<usize>,
-    /// `asc` (the default) or `desc`.
-    order: Option<String>,
-    /// As given by the answer before; needs a single series.
-    cursor: Option<String>,
-    #[serde(default)]
-    shape: Shape,
-}
-
-/// One series of an answer: `points`, or columns.
-#[derive(Serialize, ToSchema)]
-struct SeriesAnswer {
-    device_id: String,
-    key: String,
-    unit: Option<String>,
-    /// Width of the buckets; null for raw points.
-    bucket_ms: Option<i64>,
-    #[serde(flatten)]
-    data: serde_json::Value,
-}
-
-/// An answer.
-#[derive(Serialize, ToSchema)]
-struct QueryAnswer {
-    series: Vec<SeriesAnswer>,
-    /// Where to go on, when `limit` cut a single series.
-    next_cursor: Option<String>,
-}
-
-fn data(data: &HistoryData, shape: Shape) -> serde_json::Value {
-    use serde_json::json;
-    match (data, shape) {
-        (HistoryData::Points(points), Shape::Points) => json!({
-            "points": points.iter().map(|point| json!({
-                "at": body::time(point.at),
-                "value": body::value(&point.value),
-                "quality": point.quality.as_str(),
-            })).collect::<Vec<_>>()
-        }),
-        (HistoryData::Points(points), Shape::Columns) => json!({
-            "at_ms": points.iter().map(|point| point.at.as_millis()).collect::<Vec<_>>(),
-            "value": points.iter().map(|point| body::value(&point.value)).collect::<Vec<_>>(),
-            "quality": points.iter().map(|point| point.quality.as_str()).collect::<Vec<_>>(),
-        }),
-        (HistoryData::Buckets { buckets, .. }, Shape::Points) => json!({
-            "points": buckets.iter().map(|bucket| json!({
-                "at": body::time(bucket.at), "count": bucket.count, "min": bucket.min,
-                "max": bucket.max, "avg": bucket.sum / bucket.count.max(1) as f64,
-                "sum": bucket.sum, "first": bucket.first, "last": bucket.last,
-            })).collect::<Vec<_>>()
-        }),
-        (HistoryData::Buckets { buckets, .. }, Shape::Columns) => {
-            let column = |of: &dyn Fn(&veritwin_app::model::BucketView) -> f64| {
-                buckets.iter().map(of).collect::<Vec<_>>()
-            };
-            json!({
-                "at_ms": buckets.iter().map(|bucket| bucket.at.as_millis()).collect::<Vec<_>>(),
-                "count": buckets.iter().map(|bucket| bucket.count).collect::<Vec<_>>(),
-                "min": column(&|bucket| bucket.min),
-                "max": column(&|bucket| bucket.max),
-                "avg": column(&|bucket| bucket.sum / bucket.count.max(1) as f64),
-                "sum": column(&|bucket| bucket.sum),
-                "first": column(&|bucket| bucket.first),
-                "last": column(&|bucket| bucket.last),
-            })
-        }
-    }
-}
-
-fn answer(series: &HistorySeries, shape: Shape) -> SeriesAnswer {
-    let bucket_ms = match &series.data {
-        HistoryData::Points(_) => None,
-        HistoryData::Buckets { width_micros, .. } => Some(width_micros / 1000),
-    };
-    SeriesAnswer {
-        device_id: series.series.device.to_string(),
-        key: series.series.key.to_string(),
-        unit: series.unit.clone(),
-        bucket_ms,
-        data: data(&series.data, shape),
-    }
-}
-
-/// Raw points, or buckets with count, min, max, avg, sum, first and last.
-#[utoipa::path(post, path = "/v1/telemetry/query", tag = "telemetry", request_body = QueryBody,
-    responses((status = 200, body = QueryAnswer), (status = 400), (status = 404)))]
-async fn query(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Json(body): Json<QueryBody>,
-) -> Answer<axum::Json<QueryAnswer>> {
-    let descending = match body.order.as_deref() {
-        None | Some("asc") => false,
-        Some("desc") => true,
-        Some(_) => return Err(Problem::invalid("order must be asc or desc").at("order")),
-    };
-    let (mut from, mut to) =
-        (body::parse_time("from", &body.from)?, body::parse_time("to", &body.to)?);
-    if let Some(cursor) = &body.cursor {
-        if body.series.len() != 1 {
-            return Err(Problem::invalid("a cursor needs a single series").at("cursor"));
-        }
-        let micros: i64 = cursor
-            .parse()
-            .map_err(|_| Problem::invalid("not a cursor of this answer").at("cursor"))?;
-        if descending {
-            to = to.min(Timestamp::from_micros(micros));
-        } else {
-            from = from.max(Timestamp::from_micros(micros.saturating_add(1)));
-        }
-    }
-    let bucket_micros = match body.bucket_ms {
-        None => None,
-        Some(0) => {
-            return Err(Problem::invalid("bucket_ms must be at least 1").at("bucket_ms"));
-        }
-        Some(width) => Some(i64::try_from(width).unwrap_or(i64::MAX).saturating_mul(1000)),
-    };
-    let query = HistoryQuery {
-        series: parse_series(&body.series)?,
-        from,
-        to,
-        bucket_micros,
-        points_max: body.points_max,
-        limit: body.limit.unwrap_or(POINTS_PER_SERIES_MAX).clamp(1, POINTS_PER_SERIES_MAX),
-        descending,
-    };
-    let found = api.app.history(&context, &query).await?;
-    let next_cursor = match found.as_slice() {
-        [one] => one.next.map(|at| at.as_micros().to_string()),
-        _ => None,
-    };
-    let series = found.iter().map(|one| answer(one, body.shape)).collect();
-    Ok(axum::Json(QueryAnswer { series, next_cursor }))
 }
 
 /// Which figures are wanted.

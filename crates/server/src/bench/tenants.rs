@@ -5,20 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
+use hyper::{Method, StatusCode};
 use serde_json::json;
-use tokio_rustls::TlsConnector;
 use veritwin_app::{App, Population, populated_email};
 use veritwin_bench::{Better, Entry};
 use veritwin_domain::{Clock, Secret, SystemClock, TenantId};
 
+use super::client::Client;
 use super::{Private, Rates, Setup, new_folder};
-use crate::cli::demo_tls as client_tls;
 use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::stores;
@@ -29,8 +23,6 @@ const SIGN_INS: usize = 200;
 const LISTS: usize = 2000;
 const DECISION_ROUNDS: usize = 5000;
 const PASSWORD_CHECKS: usize = 11;
-/// Largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy)]
@@ -45,58 +37,6 @@ struct Made {
     populate: Duration,
     decisions: Vec<Duration>,
     passwords: Vec<Duration>,
-}
-
-/// One connection to the platform.
-struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    host: String,
-}
-
-impl Client {
-    async fn connect(address: &str, ca_pem: &str) -> anyhow::Result<Self> {
-        let address = address.trim_start_matches("https://");
-        let (host, _) = address.rsplit_once(':').context("the address has no port")?;
-        let stream = tokio::net::TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from(host.to_owned())?;
-        let tls = TlsConnector::from(client_tls(ca_pem)?).connect(name, stream).await?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
-        tokio::spawn(connection);
-        Ok(Self { sender, host: address.to_owned() })
-    }
-
-    /// Status, session cookie and body of one request.
-    async fn ask(
-        &mut self,
-        method: Method,
-        path: &str,
-        cookie: Option<&str>,
-        body: Option<serde_json::Value>,
-    ) -> anyhow::Result<(StatusCode, Option<String>, Bytes)> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::HOST, &self.host);
-        if let Some(cookie) = cookie {
-            request = request.header(header::COOKIE, cookie);
-        }
-        let body = match body {
-            Some(body) => {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-                Bytes::from(serde_json::to_vec(&body)?)
-            }
-            None => Bytes::new(),
-        };
-        self.sender.ready().await?;
-        let answer = self.sender.send_request(request.body(Full::new(body))?).await?;
-        let cookie = answer
-            .headers()
-            .get(header::SET_COOKIE)
-            .and_then(|value| Some(value.to_str().ok()?.split(';').next()?.to_owned()));
-        let status = answer.status();
-        let body = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        Ok((status, cookie, body.to_bytes()))
-    }
 }
 
 async fn populate(

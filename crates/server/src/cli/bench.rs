@@ -1,19 +1,23 @@
 //! `veritwin bench NAME`: which benchmark, and of MQTT which setting.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use veritwin_bench::{Cell, Entry, Qos};
+use veritwin_bench::{Cell, Entry, Qos, TelemetryPart};
 
 use super::commands::{block_on, spinner};
 use super::{BadArguments, print, print_json};
+use crate::bench::Part;
 
 /// At the end of `--help`.
 pub(super) const EXAMPLES: &str = "Examples:
   veritwin bench mqtt --json
   veritwin bench mqtt --qos 2 --connections 1000
   veritwin bench mqtt --fan-out 100 --plain
-  veritwin bench mqtt --matrix --json";
+  veritwin bench mqtt --matrix --json
+  veritwin bench telemetry --part late --part http --json
+  veritwin bench telemetry --part scale --scale-points 1000000,10000000";
 
 /// Which benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,6 +48,8 @@ pub(super) struct BenchArguments {
     users: usize,
     #[command(flatten)]
     mqtt: MqttArguments,
+    #[command(flatten)]
+    telemetry: TelemetryArguments,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -150,11 +156,104 @@ impl MqttArguments {
     }
 }
 
+/// A part of `bench telemetry`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PartName {
+    /// A day of vehicles, beside the peers; the usual figures, and the suite's questions.
+    Iot,
+    /// A day of hosts.
+    CpuOnly,
+    /// A day of vehicles of whose messages 30 % come late.
+    Late,
+    /// 10,000 tenants with a vehicle each.
+    Tenants,
+    /// The latest values of 10,000 vehicles.
+    Latest,
+    /// The bulk write over HTTP and TLS.
+    Http,
+    /// The memory of a million active series.
+    ActiveSeries,
+    /// The same in this process.
+    #[value(hide = true)]
+    ActiveSeriesHere,
+    /// How cost grows with points and with series.
+    Scale,
+    /// Every one there is.
+    All,
+}
+
+/// The settings of `bench telemetry`; without any a day of vehicles.
+#[derive(Args, Debug, Clone)]
+struct TelemetryArguments {
+    /// Of `bench telemetry`: this part (iot); several are measured one after the other.
+    #[arg(long, value_name = "PART")]
+    part: Vec<PartName>,
+    /// Of `bench telemetry --part scale`: so many points, in 2,320 series.
+    #[arg(
+        long,
+        value_name = "N,N",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u64).range(1000..=10_000_000_000),
+        default_values_t = [1_000_000_u64, 10_000_000, 100_000_000]
+    )]
+    scale_points: Vec<u64>,
+    /// Of `bench telemetry --part scale`: 10 million points in so many series.
+    #[arg(
+        long,
+        value_name = "N,N",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u64).range(10..=10_000_000),
+        default_values_t = [1000_u64, 10_000, 100_000, 1_000_000]
+    )]
+    scale_series: Vec<u64>,
+    /// Of `bench telemetry`: the series of the CSV files below this folder, each with a time and a
+    /// number.
+    #[arg(long, value_name = "FOLDER")]
+    real: Option<PathBuf>,
+}
+
+impl TelemetryArguments {
+    fn is_set(&self) -> bool {
+        !self.part.is_empty() || self.real.is_some()
+    }
+
+    /// What was asked for; nothing: a day of vehicles.
+    fn parts(&self) -> Vec<Part> {
+        use PartName as Name;
+        let is = |name| self.part.contains(&name) || self.part.contains(&Name::All);
+        let engine = Part::Engine;
+        let mut parts = Vec::new();
+        if is(Name::Iot) || !self.is_set() {
+            parts.push(engine(TelemetryPart::Iot));
+        }
+        parts.extend(is(Name::CpuOnly).then_some(engine(TelemetryPart::CpuOnly)));
+        parts.extend(is(Name::Late).then_some(engine(TelemetryPart::Late)));
+        parts.extend(is(Name::Tenants).then_some(engine(TelemetryPart::Tenants)));
+        parts.extend(is(Name::Latest).then_some(engine(TelemetryPart::Latest)));
+        parts.extend(is(Name::Http).then_some(Part::Http));
+        parts.extend(is(Name::ActiveSeries).then_some(Part::ActiveSeries));
+        if self.part.contains(&Name::ActiveSeriesHere) {
+            parts.push(Part::ActiveSeriesHere);
+        }
+        if is(Name::Scale) {
+            let points = self.scale_points.iter().copied().map(TelemetryPart::ScalePoints);
+            let series = self.scale_series.iter().copied().map(TelemetryPart::ScaleSeries);
+            parts.extend(points.chain(series).map(engine));
+        }
+        parts.extend(self.real.clone().map(|folder| engine(TelemetryPart::Real(folder))));
+        parts
+    }
+}
+
 /// `veritwin bench NAME`
 pub(super) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     let cells = arguments.mqtt.cells();
     if !cells.is_empty() && arguments.name != BenchName::Mqtt {
         let text = "settings such as --matrix, --qos and --fan-out are of `bench mqtt`";
+        return Err(BadArguments(text.to_owned()).into());
+    }
+    if arguments.telemetry.is_set() && arguments.name != BenchName::Telemetry {
+        let text = "--part and --real are of `bench telemetry`";
         return Err(BadArguments(text.to_owned()).into());
     }
     let bar = spinner("measuring".to_owned());
@@ -183,7 +282,7 @@ async fn measure(arguments: &BenchArguments, say: impl Fn(String)) -> anyhow::Re
         entries.extend(crate::bench::mqtt().await?);
     }
     if is(BenchName::Telemetry) {
-        entries.extend(crate::bench::telemetry().await?);
+        entries.extend(crate::bench::telemetry(&arguments.telemetry.parts()).await?);
     }
     if is(BenchName::Ledger) {
         entries.extend(crate::bench::ledger().await?);
@@ -240,8 +339,39 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_the_telemetry_benchmark() {
+        let check = |line: &str, expect: &[Part]| {
+            let parsed = Line::try_parse_from(line.split(' ')).map_err(|error| error.to_string());
+            let parsed = parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(parsed.bench.telemetry.parts(), expect, "{line}");
+        };
+        let engine = Part::Engine;
+        check("bench telemetry", &[engine(TelemetryPart::Iot)]);
+        let late_and_http = [engine(TelemetryPart::Late), Part::Http];
+        check("bench telemetry --part http --part late", &late_and_http);
+        let real = [engine(TelemetryPart::Real("data".into()))];
+        check("bench telemetry --real data", &real);
+        let scale = [1000, 2000].map(|points| engine(TelemetryPart::ScalePoints(points)));
+        let series = engine(TelemetryPart::ScaleSeries(50));
+        check(
+            "bench telemetry --part scale --scale-points 1000,2000 --scale-series 50",
+            &[scale.as_slice(), &[series]].concat(),
+        );
+        check("bench telemetry --part active-series", &[Part::ActiveSeries]);
+        let all = Line::try_parse_from("bench telemetry --part all".split(' '));
+        let all = all.map_err(|error| error.to_string()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(all.bench.telemetry.parts().len(), 7 + 3 + 4);
+    }
+
+    #[test]
     fn settings_are_of_one_benchmark() {
-        for line in ["bench all --matrix", "bench ledger --qos 1", "bench fair --idle 5"] {
+        for line in [
+            "bench mqtt --part late",
+            "bench all --real data",
+            "bench all --matrix",
+            "bench ledger --qos 1",
+            "bench fair --idle 5",
+        ] {
             let parsed = Line::try_parse_from(line.split(' ')).map_err(|error| error.to_string());
             let parsed = parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
             let error = run(&parsed.bench).expect_err(line);

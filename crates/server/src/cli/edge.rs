@@ -123,6 +123,7 @@ struct EdgeFile {
     names: Vec<String>,
     platform: String,
     platform_ca: Option<PathBuf>,
+    platform_mqtt: Option<String>,
     gateway: String,
     token_file: PathBuf,
     disk_bytes_max: Option<u64>,
@@ -168,6 +169,7 @@ impl EdgeFile {
             names: self.names.clone(),
             platform: self.platform.clone(),
             platform_ca: self.platform_ca.clone(),
+            platform_mqtt: self.platform_mqtt.clone(),
             gateway,
             disk_bytes_max: self.disk_bytes_max.unwrap_or(DISK_BYTES_DEFAULT),
             when_full,
@@ -297,6 +299,10 @@ fn status(config: &EdgeConfig, json: bool, clock: &dyn Clock) -> anyhow::Result<
     let (batches, entries) = (said.waiting_batches, said.waiting_entries);
     print(&format!("Waiting           {batches} batches, {entries} entries"));
     print(&format!("Given up          {} batches", said.given_up_batches));
+    if config.platform_mqtt.is_some() {
+        let is_heard = if said.hears_platform { "heard" } else { "not heard now" };
+        print(&format!("Calls             {is_heard}"));
+    }
     print(&format!("Disk              {} of {} bytes", said.disk_bytes, said.disk_bytes_max));
     if let Some(reason) = said.last_refusal {
         print(&format!("Refused here      {} messages, the last: {reason}", said.refused_messages));

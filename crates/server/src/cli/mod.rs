@@ -4,11 +4,14 @@
 mod bench;
 mod bench_platform;
 mod commands;
+mod customer_keys;
 mod demo;
 mod doctor;
 mod edge;
+mod keyproxy;
 mod ledger;
 mod operations;
+mod purge;
 mod readings;
 mod remote;
 mod replay;
@@ -81,6 +84,13 @@ enum Command {
         after_help = "Example: veritwin edge run --config /etc/veritwin/edge.toml"
     )]
     Edge(edge::EdgeCommand),
+    /// A key proxy: the program of a customer that holds its own key.
+    #[command(
+        name = "keyproxy",
+        subcommand,
+        after_help = "Example: veritwin keyproxy serve --config /etc/veritwin/keyproxy.toml"
+    )]
+    KeyProxy(keyproxy::KeyProxyCommand),
     /// Administrators.
     #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
@@ -118,6 +128,9 @@ enum Command {
     /// Keys: which key protects what.
     #[command(subcommand, after_help = "Example: veritwin keys status")]
     Keys(KeysCommand),
+    /// Destroys readings for ever, with a certificate.
+    #[command(after_help = purge::EXAMPLES)]
+    Purge(purge::PurgeArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -236,6 +249,46 @@ enum KeysCommand {
         #[arg(long, value_name = "ID")]
         tenant: Option<TenantId>,
     },
+    /// Brings a key that will stand above a tenant's keys. Without a file: prints a key to wrap it
+    /// under, good for one import within a day.
+    #[command(after_help = "Example: veritwin keys import --id 5e0c... wrapped.bin")]
+    Import {
+        /// The wrapped key, as it is.
+        #[arg(value_name = "FILE", requires = "id")]
+        file: Option<PathBuf>,
+        /// The import it was wrapped for.
+        #[arg(long, value_name = "ID", requires = "file")]
+        id: Option<String>,
+        /// How it is wrapped: rsa_aes_kwp or rsa_oaep_sha256.
+        #[arg(long, value_name = "NAME", default_value = "rsa_aes_kwp")]
+        wrapping: String,
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        #[command(flatten)]
+        place: JsonPlace,
+    },
+    /// Takes a tenant's keys away: nothing of it is read or written until they are restored.
+    #[command(after_help = "Example: veritwin keys revoke --yes")]
+    Revoke {
+        /// Yes, do it.
+        #[arg(long)]
+        yes: bool,
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        #[command(flatten)]
+        place: JsonPlace,
+    },
+    /// Gives a tenant's keys back; a key service that refused is asked again.
+    #[command(after_help = "Example: veritwin keys restore")]
+    Restore {
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        #[command(flatten)]
+        place: JsonPlace,
+    },
     /// A new version of a tenant's key-encryption key; data keys are rewrapped.
     #[command(after_help = "Example: veritwin keys rotate")]
     Rotate {
@@ -245,6 +298,9 @@ enum KeysCommand {
         #[command(flatten)]
         place: JsonPlace,
     },
+    /// Destroys readings for ever, with their keys: the same as `veritwin purge`.
+    #[command(after_help = purge::EXAMPLES)]
+    Shred(purge::PurgeArguments),
 }
 
 #[derive(Subcommand)]
@@ -276,6 +332,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
         Command::Edge(command) => edge::run(command),
+        Command::KeyProxy(command) => keyproxy::run(command),
         Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
             commands::admin_link(&place, tenant, platform, support)
         }
@@ -300,8 +357,22 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(KeysCommand::Status { place, tenant }) => {
             commands::keys_status(&place, tenant)
         }
+        Command::Keys(KeysCommand::Import { file, id, wrapping, tenant, place }) => {
+            let wrapped = id.as_deref().zip(file.as_deref());
+            let wrapped = wrapped.map(|(id, file)| (id, wrapping.as_str(), file));
+            customer_keys::import(&place, tenant, wrapped)
+        }
+        Command::Keys(KeysCommand::Revoke { yes, tenant, place }) => {
+            customer_keys::revoke(&place, tenant, yes)
+        }
+        Command::Keys(KeysCommand::Restore { tenant, place }) => {
+            customer_keys::restore(&place, tenant)
+        }
         Command::Keys(KeysCommand::Rotate { tenant, place }) => {
             commands::keys_rotate(&place, tenant)
+        }
+        Command::Keys(KeysCommand::Shred(arguments)) | Command::Purge(arguments) => {
+            purge::run(&arguments)
         }
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),

@@ -149,6 +149,11 @@ pub(crate) struct Keys {
     /// Folder of the root keys, outside the data directory. Default: `$CREDENTIALS_DIRECTORY`
     /// under systemd, else the user's configuration folder.
     pub(crate) root_dir: Option<PathBuf>,
+    /// A file with a passphrase that the root key is made of: nothing of it is stored then. Chosen
+    /// before the first start.
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// PKCS#11 modules that customers' keys may be in: code that runs inside the platform.
+    pub(crate) pkcs11_modules: Vec<PathBuf>,
 }
 
 /// `[database]`
@@ -238,11 +243,18 @@ pub(crate) struct Log {
     pub(crate) group_commit_delay_micros: u64,
     /// Size at which a log file is closed, in bytes.
     pub(crate) file_bytes_max: u64,
+    /// Most that is written for one customer while the service that holds its key is silent, in
+    /// bytes; above it, that customer's devices are told to wait.
+    pub(crate) spool_bytes_max: u64,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { group_commit_delay_micros: 1000, file_bytes_max: 64 * 1024 * 1024 }
+        Self {
+            group_commit_delay_micros: 1000,
+            file_bytes_max: 64 * 1024 * 1024,
+            spool_bytes_max: 256 * 1024 * 1024,
+        }
     }
 }
 

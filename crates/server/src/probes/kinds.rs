@@ -11,6 +11,7 @@ pub(super) fn kind(path: &str, parameter: &str) -> Option<&'static str> {
     let kinds = [
         ("alerts", "alert"),
         ("api-keys", "api_key"),
+        ("destructions", "destruction"),
         ("device-authorities", "device_authority"),
         ("device-profiles", "device_profile"),
         ("devices", "device"),

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use veritwin_simulator::building::{DEMO_BUILDING_NAME, demo_ifc};
 
-use crate::harness::{Mode, Options, Platform, files_below, link_token, now_ms, wait_for};
+use crate::harness::{Mode, Options, Platform, link_token, now_ms, wait_for};
 use crate::mqtt::Version;
 use crate::tenant::Tenant;
 
@@ -153,11 +154,48 @@ fn write_as_person(platform: &Platform, tenant: &Tenant, canaries: &mut Canaries
     token
 }
 
+/// What is there while everything runs: files come and go.
+fn files_now(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() => files.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
+/// Goes through every file below a folder, names too; answers the names.
+fn search_below(folder: &Path, what: &str, search: &Search) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut bytes_searched = 0;
+    for file in files_now(folder) {
+        // Gone meanwhile.
+        let Ok(bytes) = fs::read(&file) else { continue };
+        bytes_searched += bytes.len();
+        let found = search.found_in(&bytes);
+        assert!(found.is_empty(), "{what}, {}: {found:?}", file.display());
+        let name = file.to_string_lossy().into_owned();
+        let found = search.found_in(name.as_bytes());
+        assert!(found.is_empty(), "{what}, {name}: {found:?}");
+        names.push(name);
+    }
+    println!("{what}: {} files with {bytes_searched} bytes searched", names.len());
+    names
+}
+
 #[test]
 fn nothing_readable_stays_on_disk_or_in_the_logs() {
+    let temporary = tempfile::tempdir().unwrap();
     // A small memory table, so that segments are written as well.
     let options = Options::default()
         .environment("VERITWIN__TELEMETRY__MEMORY_BYTES_MAX", "1048576")
+        .environment("TMPDIR", temporary.path().to_str().unwrap())
         .environment("VERITWIN_LOG", "debug,sqlx=warn,hyper=info,h2=info,rustls=info");
     let mut platform = Platform::start(Mode::Serve, options);
     let tenant = platform.tenant();
@@ -165,30 +203,36 @@ fn nothing_readable_stays_on_disk_or_in_the_logs() {
     let link_token = write_as_person(&platform, &tenant, &mut canaries);
     let device_token = write_as_device(&platform, &tenant, &mut canaries);
     wait_for("segments on disk", || {
-        let files = files_below(&platform.data());
+        let files = files_now(&platform.data());
         files.iter().any(|file| file.to_string_lossy().contains("segments/segments/")).then_some(())
     });
     wait_for("an alert", || {
         tenant.get("/v1/alerts").expect(200)["items"].get(0).is_some().then_some(())
     });
     tenant.sealed(1);
-    platform.stop();
-
-    let files = files_below(&platform.data());
-    assert!(files.len() > 10, "{files:?}");
     let secrets = [tenant.api_key.clone(), tenant.password.clone(), link_token, device_token];
-    let canaries = [canaries.0, secrets.to_vec()].concat();
-    let search = Search::new(&canaries);
-    let mut bytes_searched = 0;
-    for file in &files {
-        let bytes = fs::read(file).unwrap();
-        bytes_searched += bytes.len();
-        let found = search.found_in(&bytes);
-        assert!(found.is_empty(), "{}: {found:?}", file.display());
-        let name = file.to_string_lossy();
-        assert!(!canaries.iter().any(|canary| name.contains(canary.as_str())), "{name}");
-    }
-    println!("{} files with {bytes_searched} bytes searched", files.len());
+    let search = Search::new(&[canaries.0, secrets.to_vec()].concat());
+
+    // While it runs: the log, the database's own journal, whatever is being written.
+    let files = search_below(&platform.data(), "running", &search);
+    let is_there = |part: &str| files.iter().any(|name| name.contains(part));
+    assert!(is_there(".vtlog") && is_there("segments/manifests/"), "{files:?}");
+    assert!(platform.database().is_some() || is_there("-wal"), "{files:?}");
+    let (out, keyring) = (platform.scratch("backup"), platform.scratch("keyring-backup"));
+    platform.cli(&["backup", out.to_str().unwrap()]).done();
+    platform.cli(&["backup", "--keyring", keyring.to_str().unwrap()]).done();
+    assert!(search_below(&out, "backup", &search).len() > 5);
+    assert!(!search_below(&keyring, "backup of the keyring", &search).is_empty());
+    search_below(temporary.path(), "temporary files, running", &search);
+
+    // Killed: nobody has tidied up.
+    platform.kill();
+    assert!(search_below(&platform.data(), "killed", &search).len() > 10);
+    search_below(temporary.path(), "temporary files, killed", &search);
+    platform.start_again();
+    platform.stop();
+    assert!(search_below(&platform.data(), "stopped", &search).len() > 10);
+    search_below(temporary.path(), "temporary files, stopped", &search);
     let logs = platform.stderr();
     let found = search.found_in(logs.as_bytes());
     assert!(found.is_empty(), "logs: {found:?}");

@@ -234,6 +234,56 @@ fn what_may_be_claimed_is_said_precisely() {
     world.customer.ask(platform, "DELETE", &claim).send().expect(204);
 }
 
+#[test]
+fn a_device_behind_a_gateway_is_claimed_when_its_gateway_asks() {
+    let platform = &Platform::serve();
+    let world = World::new(platform);
+    let former = format!("/v1/devices/{}", world.device);
+    world.partner.send(platform, "PATCH", &former, &json!({"is_gateway": true})).expect(200);
+    let mut gateway = platform.mqtt(Version::V5, &world.token);
+    let say = "v1/gateway/telemetry";
+    assert_eq!(gateway.publish(say, br#"{"meter":{"t":1},"valve":{"t":1}}"#).0, 0);
+    world.claim(&world.customer, "meter", SECRET).problem(404);
+    let ask = json!({"meter": {"secretKey": SECRET}, "valve": {"secretKey": "short"}}).to_string();
+    let (code, why) = gateway.publish("v1/gateway/claim", ask.as_bytes());
+    assert_eq!(code, 0x99, "{why}");
+    assert!(why.contains("1 of 2 devices refused") && why.contains("8 characters"), "{why}");
+    world.claim(&world.customer, "valve", "short").problem(404);
+    // What the gateway asks is over when the device is not its own any more, or it is shut out.
+    let list = world.partner.get(platform, "/v1/devices?search=meter").expect(200);
+    let meter = list["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/devices/{meter}");
+    let put = |gateway: Value| {
+        let put = json!({"gateway_id": gateway});
+        world.partner.send(platform, "PATCH", &path, &put).expect(200);
+    };
+    put(json!(""));
+    assert_eq!(world.list()["waiting"], json!([]));
+    world.claim(&world.customer, "meter", SECRET).problem(404);
+    put(json!(world.device));
+    let ask = json!({"meter": {"secretKey": SECRET}}).to_string();
+    assert_eq!(gateway.publish("v1/gateway/claim", ask.as_bytes()).0, 0);
+    let more = world.partner.send(platform, "POST", &format!("{former}/credentials"), &json!({}));
+    let more = more.expect(201)["credential"]["id"].as_str().unwrap().to_owned();
+    let more = format!("{former}/credentials/{more}");
+    world.partner.ask(platform, "DELETE", &more).send().expect(204);
+    assert_eq!(world.list()["waiting"], json!([]));
+
+    gateway.subscribe("v1/gateway/disconnect");
+    assert_eq!(gateway.publish(say, br#"{"meter":{"t":2}}"#).0, 0);
+    assert_eq!(gateway.publish("v1/gateway/claim", ask.as_bytes()).0, 0);
+    let claimed = world.claim(&world.customer, "meter", SECRET).expect(201);
+    let own = format!("/v1/devices/{}", claimed["device_id"].as_str().unwrap());
+    assert_eq!(world.customer.get(platform, &own).expect(200)["gateway_id"], Value::Null);
+    assert_eq!(state(platform, &world.partner, &meter), "away");
+    // Its gateway is told, and speaks for it no longer; for the others it does.
+    let (_, gone) = gateway.message();
+    assert!(String::from_utf8_lossy(&gone).contains("meter"));
+    let (code, why) = gateway.publish(say, br#"{"meter":{"t":3},"valve":{"t":3}}"#);
+    assert!(code == 0x87 && why.contains("not behind this gateway"), "{code:#x} {why}");
+    assert_eq!(gateway.publish("v1/gateway/claim", ask.as_bytes()).0, 0x87);
+}
+
 /// Where somebody sees a device.
 #[track_caller]
 fn state(platform: &Platform, who: &Person, device: &str) -> Value {

@@ -20,14 +20,14 @@ use crate::tenant::{Device, Tenant};
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 const T0: i64 = 1_767_225_600_000;
 
-fn gateway(tenant: &Tenant, name: &str) -> Device {
+pub(crate) fn gateway(tenant: &Tenant, name: &str) -> Device {
     let device = tenant.device(name);
     let path = format!("/v1/devices/{}", device.id);
     tenant.patch(&path, &json!({"is_gateway": true})).expect(200);
     device
 }
 
-fn register(tenant: &Tenant, gateway: &Device, key: &str) -> Value {
+pub(crate) fn register(tenant: &Tenant, gateway: &Device, key: &str) -> Value {
     let path = format!("/v1/devices/{}/edge-keys", gateway.id);
     tenant.post(&path, &json!({"public_key": key, "name": "site"})).expect(201)
 }
@@ -48,14 +48,14 @@ fn platform() -> Platform {
 }
 
 /// An edge as a process of its own.
-struct Edge {
+pub(crate) struct Edge {
     folder: TempDir,
     child: Option<Child>,
-    key: String,
+    pub(crate) key: String,
 }
 
 impl Edge {
-    fn new(platform: &Platform, gateway: &Device, more: &str) -> Self {
+    pub(crate) fn new(platform: &Platform, gateway: &Device, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
@@ -91,12 +91,12 @@ impl Edge {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn device(&self, platform: &Platform, name: &str) -> String {
+    pub(crate) fn device(&self, platform: &Platform, name: &str) -> String {
         let made = self.ask(platform, &["device", "add", name, "--json"]);
         made["token"].as_str().unwrap().to_owned()
     }
 
-    fn start(&mut self, platform: &Platform) {
+    pub(crate) fn start(&mut self, platform: &Platform) {
         let log = File::options().append(true).create(true).open(self.path("stderr")).unwrap();
         let mut command = self.command(platform, &["run"]);
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -115,7 +115,7 @@ impl Edge {
         child.wait().unwrap();
     }
 
-    fn status(&self, platform: &Platform) -> Value {
+    pub(crate) fn status(&self, platform: &Platform) -> Value {
         self.ask(platform, &["status", "--json"])
     }
 
@@ -127,7 +127,7 @@ impl Edge {
         });
     }
 
-    fn mqtt(&self, token: &str) -> Mqtt {
+    pub(crate) fn mqtt(&self, token: &str) -> Mqtt {
         let run = self.run().unwrap();
         let port = run["mqtts"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
         let tls = client_tls(&fs::read(self.path("edge/certificate.pem")).unwrap());

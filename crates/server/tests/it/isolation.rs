@@ -171,10 +171,22 @@ fn other(id: &str) -> String {
     format!("{}{last}", &id[..id.len() - 1])
 }
 
+/// A destruction of nothing.
+fn destruction(tenant: &Tenant) -> String {
+    let post = |path: &str, body: &Value| {
+        tenant.http().post(path).header("cookie", &tenant.cookie).json(body).send()
+    };
+    let scope = json!({"kind": "key", "key": "never sent"});
+    let seen = post("/v1/destructions/preview", &json!({"scope": scope})).expect(200);
+    let asked = json!({"scope": scope, "reason": "r", "confirm": seen["confirm"]});
+    post("/v1/destructions", &asked).expect(202)["id"].as_str().unwrap().to_owned()
+}
+
 /// Ids of what people make around access: holds, incidents, support.
 #[derive(Clone)]
 struct Cases {
     hold: String,
+    destruction: String,
     incident: String,
     security_alert: String,
     ticket: String,
@@ -204,6 +216,7 @@ impl Cases {
         });
         Self {
             hold: post("/v1/holds", &hold),
+            destruction: destruction(tenant),
             incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
@@ -214,6 +227,7 @@ impl Cases {
     fn map(&self, change: impl Fn(&str) -> String) -> Self {
         Self {
             hold: change(&self.hold),
+            destruction: change(&self.destruction),
             incident: change(&self.incident),
             security_alert: change(&self.security_alert),
             ticket: change(&self.ticket),
@@ -401,6 +415,7 @@ impl Ids {
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
+            "destructions" => &self.cases.destruction,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
             "support-tickets" => &self.cases.ticket,

@@ -216,6 +216,9 @@ fn thingsboards_own_gateway_client() {
     let body = json!({"method": "m", "timeout_ms": 100});
     let path = format!("/v1/devices/{}/rpc", second.id);
     wait_for("it to be gone", || (tenant.post(&path, &body).status == 503).then_some(()));
+    let claim = format!("/v1/devices/{}/claim", first.id);
+    let waits = || tenant.get(&claim).expect(200)["waits_until"].is_string().then_some(());
+    wait_for("the first one to wait for its owner", waits);
     script.tell("on");
     script.end();
 }

@@ -107,6 +107,20 @@ fn asked(path: &str, filled: String) -> String {
     }
 }
 
+fn is_of_ends(path: &str) -> bool {
+    path.starts_with("/v1/destructions") || path == "/v1/retention"
+}
+
+/// A destruction of a device that never was; a time that keeps nothing.
+fn of_ends(path: &str) -> Value {
+    let scope = json!({"kind": "device", "device_id": NEVER});
+    match path {
+        "/v1/retention" => json!({"readings_days": 0}),
+        "/v1/destructions/preview" => json!({"scope": scope}),
+        _ => json!({"scope": scope, "reason": "", "confirm": ""}),
+    }
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -159,11 +173,20 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         }
         (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
         (_, "/v1/telemetry/query" | "/v1/telemetry/stats") => request(method, &filled).json(&query),
+        (_, path) if path.starts_with("/v1/keys") => {
+            // One body for all of them: none is right, and a door that is closed by it stays open.
+            let words = json!({
+                "kind": "xks", "address": "", "key": "", "ttl_s": 0, "confirm": "",
+                "id": "", "wrapping": "rsa_aes_kwp", "wrapped_key": "",
+            });
+            request(method, &filled).json(&words)
+        }
         (_, "/v1/holds") => {
             let at = "2026-01-01T00:00:00Z";
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
+        (_, path) if is_of_ends(path) => request(method, &filled).json(&of_ends(path)),
         (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
         }

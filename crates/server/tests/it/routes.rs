@@ -389,3 +389,46 @@ fn the_path_of_an_address_is_for_those_who_send_there() {
     assert!(records.contains("https://hooks.example/…"), "{records}");
     assert!(!records.contains("correct-horse"), "{records}");
 }
+
+#[test]
+fn a_plan_bounds_destinations_rules_and_deliveries_in_a_minute() {
+    let arguments = vec!["--simulated-clock".to_owned(), "2027-01-10T00:00:00Z".to_owned()];
+    let platform = Platform::start(Mode::Serve, Options { arguments, ..Options::default() });
+    let limits = json!({
+        "route_destinations": 1, "route_rules": 1, "route_deliveries_per_minute": 2,
+    });
+    let world = crate::storage::World::on(platform, &limits);
+    let tenant = &world.tenant;
+    let inside = || {
+        let mut body = place("");
+        (body["kind"], body["topic"]) = (json!("topic"), json!("out/{device}"));
+        body
+    };
+    let made = tenant.post("/v1/route-destinations", &inside()).expect(201);
+    let destination = id(&made["destination"]);
+    let over = tenant.post("/v1/route-destinations", &inside()).problem(413);
+    assert_eq!(over["limit"], "plan_route_destinations_max", "{over}");
+    let rule = json!({
+        "name": "r", "matches": {"kind": "readings", "keys": ["t"]},
+        "destination_ids": [destination],
+    });
+    tenant.post("/v1/route-rules", &rule).expect(201);
+    let over = tenant.post("/v1/route-rules", &rule).problem(413);
+    assert_eq!(over["limit"], "plan_route_rules_max", "{over}");
+
+    let pump = tenant.device("pump");
+    let counts = || tenant.get("/v1/route-counts").expect(200)["items"][0].clone();
+    for value in 0..3 {
+        tenant.send(&pump, &json!({"t": value})).expect(200);
+    }
+    wait_for("all of them to be looked at", || (counts()["matched"] == 3).then_some(()));
+    wait_for("as many as the plan says", || (counts()["delivered"] == 2).then_some(()));
+    let waits = counts();
+    assert_eq!(
+        (&waits["parked"], &waits["dropped"], &waits["retried"]),
+        (&json!(0), &json!(0), &json!(0))
+    );
+    assert!(waits["next_at"].is_string(), "{waits}");
+    world.platform.cli(&["clock", "advance", "2m"]).done();
+    wait_for("the rest in the next minute", || (counts()["delivered"] == 3).then_some(()));
+}

@@ -208,6 +208,33 @@ fn a_storm_is_counted_and_not_shown() {
     assert!(shown > 0, "{left_out} left out");
 }
 
+/// What a simulation made up says so, and what the device itself sent (`t`) does not.
+#[track_caller]
+fn told_apart(tenant: &Tenant, device: &str) {
+    let latest = tenant.post("/v1/telemetry/latest", &json!({"device_ids": [device]})).expect(200);
+    for item in latest["items"].as_array().unwrap() {
+        let expect = if item["key"] == "t" { "good" } else { "simulated" };
+        assert_eq!(item["quality"], expect, "{item}");
+    }
+    for (key, is_made_up) in [("temperature", true), ("t", false)] {
+        let ask = |bucket_ms: Value| {
+            let body = json!({
+                "series": [{"device_id": device, "key": key}], "bucket_ms": bucket_ms,
+                "from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z",
+            });
+            let answer = tenant.post("/v1/telemetry/query", &body).expect(200);
+            answer["series"][0]["points"].as_array().unwrap().clone()
+        };
+        for point in ask(Value::Null) {
+            assert_eq!(point["quality"] == "simulated", is_made_up, "{point}");
+        }
+        for bucket in ask(json!(1_000_000_000)) {
+            let expect = if is_made_up { bucket["count"].clone() } else { json!(0) };
+            assert_eq!(bucket["simulated"], expect, "{bucket}");
+        }
+    }
+}
+
 #[test]
 fn a_silent_device_is_simulated_for_a_while() {
     let platform = Platform::shared();
@@ -262,6 +289,7 @@ fn a_silent_device_is_simulated_for_a_while() {
         (now["running"] == false).then_some(now)
     });
     assert!(over["failure"].as_str().unwrap().contains("itself was heard"), "{over}");
+    told_apart(&tenant, &both.id);
     tenant.post(&path, &json!({})).problem(409);
 
     let real = tenant.device("real");

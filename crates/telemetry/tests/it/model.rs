@@ -63,7 +63,8 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 fn any_quality() -> impl Strategy<Value = Quality> {
-    prop_oneof![8 => Just(Quality::Good), 1 => Just(Quality::Uncertain), 1 => Just(Quality::Bad)]
+    let doubted = [Quality::Uncertain, Quality::Bad, Quality::Simulated];
+    prop_oneof![8 => Just(Quality::Good), 3 => proptest::sample::select(doubted.to_vec())]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -269,6 +270,8 @@ fn naive_buckets(points: &[Point], width: i64) -> Vec<Bucket> {
                 max: stats.max,
                 first: stats.first,
                 last: stats.last,
+                simulated: run.iter().filter(|one| one.quality == Quality::Simulated).count()
+                    as u64,
             }
         })
         .collect()

@@ -221,3 +221,51 @@ fn a_destroyed_tenant_is_forgotten() {
         assert_eq!(kept.count, 1);
     });
 }
+
+#[test]
+fn what_is_set_aside_leaves_memory_and_is_read_from_the_log_again() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let folder = setup.directory.path().join("log");
+        let config = veritwin_log::LogConfig::new(
+            folder,
+            setup.keys.clone(),
+            setup.clock.clone(),
+            setup.rng.clone(),
+        );
+        let log = veritwin_log::FileLog::open(config, vec![engine.observer()]).expect("a log");
+        let send = async |number: u8, value: i64| {
+            let readings = vec![reading("n", TODAY + value, Value::Integer(value))];
+            let batch = batch(number, 0, readings);
+            let record = veritwin_log::Record::Readings(batch);
+            log.append(vec![veritwin_log::Entry { tenant: tenant(number), record }]).await
+        };
+        send(0, 1).await.expect("taken");
+        let kek = setup.keys.new_kek(tenant(0)).expect("a key");
+        let secret = kek.secret().clone();
+        let minute = std::time::Duration::from_secs(60);
+        let fresh_until = veritwin_domain::Clock::monotonic(&*setup.clock) + minute;
+        let above = veritwin_keys::NewAbove::Held { wrapped: vec![1], fresh_until };
+        setup.keys.install_kek(kek, above).expect("held");
+        send(0, 2).await.expect("taken");
+        setup.advance(60_000_000);
+        assert_eq!(setup.keys.lapse(), [tenant(0)]);
+        engine.set_aside(tenant(0));
+        send(0, 3).await.expect("taken without the key");
+        send(1, 4).await.expect("taken");
+        assert!(engine.latest(tenant(0), device(0), None).await.is_err());
+        assert!(engine.is_behind(tenant(0)));
+        assert_eq!(engine.flush().await.expect("others go on"), 0, "the log keeps the rest");
+        assert_eq!(engine.catch_up(&log).await.expect("nobody is back"), 0);
+        let fresh_until = veritwin_domain::Clock::monotonic(&*setup.clock) + minute;
+        assert!(setup.keys.admit(tenant(0), 2, secret, fresh_until).expect("it is back"));
+        send(0, 5).await.expect("taken");
+        assert_eq!(engine.catch_up(&log).await.expect("reads again"), 1);
+        assert!(!engine.is_behind(tenant(0)));
+        send(0, 6).await.expect("taken");
+        let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!((stats.count, stats.last), (5, Some(6.0)));
+        assert_eq!(engine.flush().await.expect("flushes"), 6);
+    });
+}

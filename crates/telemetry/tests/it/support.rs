@@ -31,9 +31,13 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::seeded(tempfile::tempdir().expect("a temporary directory"), 42)
+    }
+
+    /// In a directory of the caller's, with randomness of the caller's.
+    pub(crate) fn seeded(directory: TempDir, seed: u64) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(TODAY + DAY / 2)));
-        let rng = Arc::new(SeededRng::new(42));
+        let rng = Arc::new(SeededRng::new(seed));
         let root = PlatformFile::open_or_create(&directory.path().join("root.key"), rng.clone())
             .expect("a root key");
         let ring = directory.path().join("keyring");
@@ -136,6 +140,11 @@ pub(crate) async fn objects(store: &Arc<dyn ObjectStore>) -> Vec<String> {
 }
 
 impl History {
+    /// Leaves out what another history has committed.
+    pub(crate) const fn skip(&mut self) {
+        self.next += 1;
+    }
+
     /// How many batches were committed.
     pub(crate) const fn len(&self) -> i64 {
         self.next as i64

@@ -18,6 +18,7 @@ import { Facts, Tag } from '../../ui/layout'
 import { ConditionMark, SeverityMark } from '../../ui/marks'
 import { Age, Instant } from '../../ui/time'
 import { AlertBody } from '../AlertBody'
+import { HistoryControls } from '../HistoryControls'
 import { SeriesHistory } from '../SeriesHistory'
 import { readingsOf, shownKey, type Reading } from './sceneData'
 import type { Building } from './useBuilding'
@@ -384,7 +385,10 @@ function DeviceDetails(props: Props & { device: Device; wanted: string | undefin
         </div>
       )}
       {key !== undefined && (
-        <SeriesHistory device={device} seriesKey={key} alerts={props.allAlerts} />
+        <>
+          <HistoryControls />
+          <SeriesHistory device={device} seriesKey={key} alerts={props.allAlerts} />
+        </>
       )}
       {device.keys.length > 1 && (
         <ValueRows building={building} device={device} chosen={key} onSelect={props.onSelect} />

@@ -27,6 +27,9 @@ const EMPTY: Limits = {
   retention_days: null,
   audit_days: null,
   key_level: null,
+  route_destinations: null,
+  route_rules: null,
+  route_deliveries_per_minute: null,
 }
 
 /** Limits that are numbers. */
@@ -46,6 +49,9 @@ function limitLabels(): [Counted, string][] {
     ['storage_bytes', i18n.t('Storage in bytes')],
     ['retention_days', i18n.t('Days readings are kept')],
     ['audit_days', i18n.t('Days the ledger’s records can be opened')],
+    ['route_destinations', i18n.t('Routing destinations')],
+    ['route_rules', i18n.t('Routing rules')],
+    ['route_deliveries_per_minute', i18n.t('Deliveries a minute')],
   ]
 }
 

@@ -90,8 +90,8 @@ pub(super) async fn take(
     let children = children(live, session, &lines).await?;
     let received_at = live.app().clock().now();
     let made = make(live, session, (lines, &children), received_at)?;
-    let Made { entries, mut refused, wait } = made;
-    live.simulated.heard_in(session.tenant, &entries);
+    let Made { mut entries, mut refused, wait } = made;
+    live.simulated.heard_in(session.tenant, &mut entries);
     // A rate slows the edge down instead of refusing what it has kept for so long.
     let lines_refused = u32::try_from(refused).unwrap_or(u32::MAX);
     let own = own.max(live.pace(Origin::Device(session), 0, lines_refused));

@@ -1,5 +1,6 @@
-//! Which devices are simulated now, and by which credential. When one of them is heard by itself,
-//! its simulation ends: made-up readings do not go on among measured ones.
+//! Which devices are simulated now, and by which credential. What comes with it is marked as made
+//! up. When one of them is heard by itself, its simulation ends: made-up readings do not go on
+//! among measured ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use veritwin_domain::{CredentialId, DeviceId, TenantId};
+use veritwin_domain::{CredentialId, DeviceId, Quality, Reading, TenantId};
 use veritwin_ingest::SinkEntry;
 
 use super::devices::{LiveState, Owned};
@@ -43,9 +44,12 @@ impl Simulated {
         self.count.store(running.len(), Ordering::Release);
     }
 
-    fn end(&self, device: Owned) {
+    fn end(&self, device: Owned, credential: CredentialId) {
         let mut running = self.running.lock();
-        running.remove(&device);
+        // Another one of the device may have begun.
+        if running.get(&device).is_some_and(|one| one.credential == credential) {
+            running.remove(&device);
+        }
         self.count.store(running.len(), Ordering::Release);
     }
 
@@ -59,8 +63,8 @@ impl Simulated {
         }
     }
 
-    /// Something of devices is about to be stored.
-    pub(super) fn heard_in(&self, tenant: TenantId, entries: &[SinkEntry]) {
+    /// Something of devices is about to be stored: what simulations say is marked.
+    pub(super) fn heard_in(&self, tenant: TenantId, entries: &mut [SinkEntry]) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -69,13 +73,19 @@ impl Simulated {
             return;
         }
         for entry in entries {
-            let (device, credential) = match entry {
-                SinkEntry::Readings(batch) => (batch.device, batch.credential),
-                SinkEntry::Attributes(update) => (update.device, update.credential),
+            let (device, credential, readings) = match entry {
+                SinkEntry::Readings(batch) => {
+                    (batch.device, batch.credential, batch.readings.as_mut_slice())
+                }
+                SinkEntry::Attributes(update) => {
+                    (update.device, update.credential, <&mut [Reading]>::default())
+                }
                 SinkEntry::Refusal(_) | SinkEntry::Relay { .. } | SinkEntry::Note(_) => continue,
             };
-            if let Some(one) = running.get(&(tenant, device)) {
-                one.heard(credential);
+            let Some(one) = running.get(&(tenant, device)) else { continue };
+            one.heard(credential);
+            if one.credential == credential {
+                readings.iter_mut().for_each(|reading| reading.quality = Quality::Simulated);
             }
         }
     }
@@ -85,6 +95,7 @@ impl Simulated {
 pub(crate) struct BeingSimulated {
     live: Arc<LiveState>,
     device: Owned,
+    credential: CredentialId,
     is_heard: Arc<AtomicBool>,
 }
 
@@ -97,7 +108,7 @@ impl BeingSimulated {
 
 impl Drop for BeingSimulated {
     fn drop(&mut self) {
-        self.live.simulated.end(self.device);
+        self.live.simulated.end(self.device, self.credential);
     }
 }
 
@@ -118,21 +129,23 @@ impl LiveState {
             let attached = self.attached.lock();
             attached.get(&device).into_iter().flatten().map(|one| one.credential).collect()
         };
-        for credential in there {
-            self.simulated.heard(device, credential);
+        for other in there {
+            self.simulated.heard(device, other);
         }
-        BeingSimulated { live: Arc::clone(self), device, is_heard }
+        BeingSimulated { live: Arc::clone(self), device, credential, is_heard }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::{DeviceBatch, Timestamp};
+    use veritwin_domain::{DeviceBatch, Key, Timestamp, Value};
 
     use super::*;
 
     fn readings((tenant, device): Owned, credential: CredentialId) -> SinkEntry {
-        let (received_at, readings) = (Timestamp::EPOCH, Vec::new());
+        let key = Key::new("t").expect("a key");
+        let (at, value, quality) = (Timestamp::EPOCH, Value::Integer(1), Quality::Good);
+        let (received_at, readings) = (at, vec![Reading { key, at, value, quality }]);
         SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings })
     }
 
@@ -148,16 +161,26 @@ mod tests {
         simulated.begin(owned(1, 1), one);
         simulated.heard(owned(1, 1), made);
         simulated.heard(owned(1, 2), own);
-        let of = |device: Owned, credential| {
-            simulated.heard_in(device.0, &[readings(device, credential)]);
+        let of = |device: Owned, credential, expect: Quality| {
+            let mut entries = [readings(device, credential)];
+            simulated.heard_in(device.0, &mut entries);
+            let [SinkEntry::Readings(batch)] = &entries else { panic!("readings") };
+            assert_eq!(batch.readings[0].quality, expect);
         };
-        of(owned(1, 1), made);
-        of(owned(1, 2), own);
-        of(owned(2, 1), own);
+        of(owned(1, 1), made, Quality::Simulated);
+        of(owned(1, 2), own, Quality::Good);
+        of(owned(2, 1), own, Quality::Good);
         assert!(!stop.is_cancelled() && !is_heard.load(Ordering::Acquire));
-        of(owned(1, 1), own);
+        of(owned(1, 1), own, Quality::Good);
         assert!(stop.is_cancelled() && is_heard.load(Ordering::Acquire));
-        simulated.end(owned(1, 1));
+        // Another one has begun: the end of the first is not its.
+        let next = CredentialId::from_bytes([3; 16]);
+        let one = Running { credential: next, stop, is_heard };
+        simulated.begin(owned(1, 1), one);
+        simulated.end(owned(1, 1), made);
+        of(owned(1, 1), next, Quality::Simulated);
+        simulated.end(owned(1, 1), next);
+        of(owned(1, 1), next, Quality::Good);
         assert_eq!(simulated.count.load(Ordering::Acquire), 0);
     }
 }

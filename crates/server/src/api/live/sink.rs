@@ -74,10 +74,10 @@ impl Sink for LiveState {
     async fn submit_placed(
         &self,
         origin: Origin<'_>,
-        entries: Vec<SinkEntry>,
+        mut entries: Vec<SinkEntry>,
     ) -> Result<(Vec<EntryRefused>, Vec<Placed>), SubmitError> {
         let tenant = origin.tenant();
-        self.simulated.heard_in(tenant, &entries);
+        self.simulated.heard_in(tenant, &mut entries);
         let shown = self.traffic.before(origin, &entries, || self.app.clock().monotonic());
         let submissions = entries.into_iter().map(submission_of).collect();
         let submitted = self.app.submit_placed(tenant, submissions).await;

@@ -63,7 +63,7 @@ fn parse_filter(
         .map(|ids| ids.iter().map(|id| id.parse()).collect::<Result<Vec<DeviceId>, _>>())
         .transpose()
         .map_err(|_| "device_ids: not an id".to_owned())?;
-    Ok(LatestFilter { devices, twin, keys: None })
+    Ok(LatestFilter { devices, twin, keys: None, at: None })
 }
 
 impl Subscriptions {
