@@ -82,11 +82,7 @@ impl App {
         };
         let mut series = Vec::new();
         for device in wanted {
-            let (keys, _) = self.keys_seen(&sight, device);
-            for key in keys {
-                if query.keys.as_ref().is_some_and(|wanted| !wanted.contains(&key)) {
-                    continue;
-                }
+            for key in self.keys_wanted(&sight, device, query.keys.as_deref())? {
                 if series.len() >= EXPORT_SERIES_MAX {
                     let (max, actual) = (EXPORT_SERIES_MAX as u64, EXPORT_SERIES_MAX as u64 + 1);
                     return Err(over("export_series_max", max, actual));

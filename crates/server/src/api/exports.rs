@@ -28,6 +28,9 @@ const PAGE_POINTS: usize = 500;
 const PAGE_POINTS_MIN: usize = 16;
 /// Whoever receives an export is asked for again after this, and before a page.
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
+/// A page that has no room beside other queries is read again after this, so often in a row.
+const CROWDED_WAIT: Duration = Duration::from_secs(1);
+const CROWDED_WAITS_MAX: u32 = 60;
 /// So many bytes of texts are much for a page.
 const PAGE_TEXT_BYTES: usize = 1024 * 1024;
 
@@ -142,10 +145,37 @@ impl Leaving {
         Ok(())
     }
 
+    /// A page of a series; none where nothing more of it may be seen.
+    async fn page(
+        &mut self,
+        series: &ExportSeries,
+        from: Timestamp,
+    ) -> io::Result<Option<ExportPage>> {
+        let (range, mut waited) = ((from, self.range.1), 0);
+        loop {
+            self.ask_again().await?;
+            let (context, points) = (&self.context, self.page_points);
+            match self.api.app.export_page(context, &series.series, range, points).await {
+                Ok(page) => return Ok(Some(page)),
+                // The device is gone by now, or what is declared of the series has changed.
+                Err(Error::NotFound(_)) => return Ok(None),
+                // More than a query may hold: texts are longer from here on.
+                Err(Error::Invalid { .. }) if points > PAGE_POINTS_MIN => {
+                    self.page_points = (points / 4).max(PAGE_POINTS_MIN);
+                }
+                // Other queries hold what there is for now.
+                Err(Error::Crowded(_)) if waited < CROWDED_WAITS_MAX => {
+                    waited += 1;
+                    tokio::time::sleep(CROWDED_WAIT).await;
+                }
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+    }
+
     /// The next part of the file; none once it is whole.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         while self.gathered.len() < PART_BYTES {
-            self.ask_again().await?;
             let Some(writer) = self.writer.take() else { break };
             if self.present.is_none() {
                 self.present = self.series.next().map(|series| (series, self.range.0));
@@ -155,19 +185,12 @@ impl Leaving {
                 writer.end(&mut self.gathered)?;
                 break;
             };
-            let range = (from, self.range.1);
-            let (context, points) = (&self.context, self.page_points);
-            let page = match self.api.app.export_page(context, &series.series, range, points).await
-            {
-                Ok(page) => page,
-                // The device is gone by now, or what is declared of the series has changed.
-                Err(Error::NotFound(_)) => {
-                    self.writer = Some(writer);
-                    continue;
-                }
-                Err(error) => return Err(failed(&error)),
+            let Some(page) = self.page(&series, from).await? else {
+                self.writer = Some(writer);
+                continue;
             };
             let bytes: usize = page.points.iter().map(|point| point.value.text_bytes()).sum();
+            let points = self.page_points;
             self.page_points = match bytes {
                 0..PAGE_TEXT_BYTES => (points * 2).min(EXPORT_PAGE_POINTS_MAX),
                 _ => (points / 4).max(PAGE_POINTS_MIN),
