@@ -77,7 +77,7 @@ pub(crate) struct ImportPlan {
     /// The column that says which kind each value is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kind_column: Option<String>,
-    /// The column of `good`, `uncertain` or `bad`.
+    /// The column of `good`, `uncertain`, `bad` or `simulated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quality_column: Option<String>,
     /// The unit of the times in line protocol: `ns` (the default), `us`, `ms` or `s`.

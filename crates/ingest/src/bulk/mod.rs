@@ -32,6 +32,11 @@ pub use line_protocol::Precision;
 /// Most devices in one bulk write.
 pub const DEVICES_PER_WRITE_MAX: usize = 10_000;
 
+/// How far whoever writes for others may say that a value can be trusted: all that there is, so
+/// that what was exported comes back as it was.
+const QUALITIES: [Quality; 4] =
+    [Quality::Good, Quality::Uncertain, Quality::Bad, Quality::Simulated];
+
 /// The form of a bulk write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

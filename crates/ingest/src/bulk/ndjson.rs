@@ -7,9 +7,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use veritwin_domain::{Quality, Timestamp};
+use veritwin_domain::Timestamp;
 
-use super::{BulkError, Rows};
+use super::{BulkError, QUALITIES, Rows};
 use crate::payload::{MessageContext, check_json, parse_telemetry, parse_values};
 
 #[derive(Deserialize)]
@@ -83,11 +83,10 @@ fn named_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), Bulk
     parse_values(values.as_bytes(), context, &mut rows.keys, readings)
         .map_err(|error| BulkError::of_payload(number, error.moved_by(offset)))?;
     if let Some(text) = row.quality {
-        let quality = [Quality::Good, Quality::Uncertain, Quality::Bad];
-        let quality = quality.into_iter().find(|quality| quality.as_str() == text);
+        let quality = QUALITIES.into_iter().find(|quality| quality.as_str() == text);
         let Some(quality) = quality else {
             readings.truncate(before);
-            let detail = "quality: expected good, uncertain or bad";
+            let detail = "quality: expected good, uncertain, bad or simulated";
             return Err(BulkError::new(number, 1, detail));
         };
         readings[before..].iter_mut().for_each(|reading| reading.quality = quality);

@@ -179,7 +179,12 @@ impl Remote {
             request = request.header(*name, value);
         }
         let request = request.body(Full::new(ask.body.clone()))?;
-        let mut sender = match self.open.take().filter(|open| !open.is_closed()) {
+        let open = match self.open.take() {
+            // The platform may have closed it meanwhile.
+            Some(mut open) => open.ready().await.is_ok().then_some(open),
+            None => None,
+        };
+        let mut sender = match open {
             Some(open) => open,
             None => self.connect().await?,
         };
@@ -212,21 +217,42 @@ impl Remote {
     }
 
     /// Asks for what may not be there, or not be the asker's: then what the platform says.
+    pub(super) async fn see(
+        &mut self,
+        ask: &Ask<'_>,
+    ) -> anyhow::Result<Result<Response<Incoming>, String>> {
+        self.unless(ask, &[StatusCode::NOT_FOUND, StatusCode::FORBIDDEN]).await
+    }
+
+    /// Asks for something to be made or changed, which may be refused for what it is: then what the
+    /// platform says.
     pub(super) async fn find(
         &mut self,
         ask: &Ask<'_>,
     ) -> anyhow::Result<Result<Response<Incoming>, String>> {
+        let refused = [
+            StatusCode::NOT_FOUND,
+            StatusCode::FORBIDDEN,
+            StatusCode::CONFLICT,
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ];
+        self.unless(ask, &refused).await
+    }
+
+    async fn unless(
+        &mut self,
+        ask: &Ask<'_>,
+        refused: &[StatusCode],
+    ) -> anyhow::Result<Result<Response<Incoming>, String>> {
         let answer = self.answer(ask).await?;
-        match answer.status() {
-            status if status.is_success() => Ok(Ok(answer)),
-            StatusCode::NOT_FOUND
-            | StatusCode::FORBIDDEN
-            | StatusCode::CONFLICT
-            | StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => Ok(Err(refusal(answer).await?.to_string())),
-            _ => Err(refusal(answer).await?),
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(Ok(answer));
         }
+        let refusal = refusal(answer).await?;
+        if refused.contains(&status) { Ok(Err(refusal.to_string())) } else { Err(refusal) }
     }
 
     /// Asks and reads the answer as JSON.

@@ -156,11 +156,42 @@ fn a_tenant_moves_to_another_platform() {
         .iter()
         .map(|one| one["path"].as_str().unwrap())
         .collect();
-    for name in
-        ["devices.ndjson", "users.ndjson", "activity.ndjson", "alerts.ndjson", "readings.csv"]
-    {
-        assert!(files.contains(&name), "{name}: {files:?}");
+    for name in [
+        "twins",
+        "devices",
+        "workspaces",
+        "groups",
+        "device-profiles",
+        "stream-rules",
+        "streams",
+        "stream-declarations",
+        "rules",
+        "alerts",
+        "packages",
+        "provision-profiles",
+        "device-authorities",
+        "route-destinations",
+        "route-rules",
+        "users",
+        "invitations",
+        "roles",
+        "grants",
+        "api-keys",
+        "networks",
+        "holds",
+        "retention",
+        "destructions",
+        "incidents",
+        "security-alerts",
+        "imports",
+        "activity",
+        "attributes",
+        "credentials",
+    ] {
+        let name = format!("{name}.ndjson");
+        assert!(files.contains(&name.as_str()), "{name}: {manifest}");
     }
+    assert!(files.contains(&"readings.csv"), "{files:?}");
     // No secret of anybody's is in any file.
     let secrets = [&devices[0].token, &devices[1].token, &old.api_key, &old.password];
     for file in files_below(&folder) {

@@ -6,7 +6,7 @@ use veritwin_domain::{Key, LimitExceeded, Quality, Reading, Value};
 
 use super::write::unguarded;
 use super::{DeviceFrom, FILE_COLUMNS_MAX, FileForm, FileMapping, TimeForm, ValueKind, ValuesFrom};
-use crate::bulk::{BulkError, Rows};
+use crate::bulk::{BulkError, QUALITIES, Rows};
 use crate::payload::check_json;
 
 /// A value of a table.
@@ -237,11 +237,12 @@ impl Plan {
 
     fn quality_of<'c>(&self, cell: &impl Fn(usize) -> Cell<'c>) -> Result<Quality, BulkError> {
         let Some(index) = self.quality else { return Ok(Quality::Good) };
-        let all = [Quality::Good, Quality::Uncertain, Quality::Bad];
         let found = match cell(index) {
             Cell::Null => Some(Quality::Good),
             Cell::Text(text) if text.trim().is_empty() => Some(Quality::Good),
-            Cell::Text(text) => all.into_iter().find(|quality| quality.as_str() == text.trim()),
+            Cell::Text(text) => {
+                QUALITIES.into_iter().find(|quality| quality.as_str() == text.trim())
+            }
             Cell::Integer(number) => u8::try_from(number).ok().and_then(Quality::from_u8),
             Cell::Boolean(_)
             | Cell::Double(_)
@@ -249,7 +250,9 @@ impl Plan {
             | Cell::Wall(_)
             | Cell::Foreign => None,
         };
-        found.ok_or_else(|| BulkError::new(0, index + 1, "expected good, uncertain or bad"))
+        found.ok_or_else(|| {
+            BulkError::new(0, index + 1, "expected good, uncertain, bad or simulated")
+        })
     }
 }
 

@@ -155,7 +155,7 @@ fn what_is_written_is_read_again() {
                 key: "a key, with = and \\",
                 at,
                 value,
-                quality: Quality::Uncertain,
+                quality: Quality::Simulated,
             };
             writer.push(&row, &mut file).expect("written");
         }
@@ -164,6 +164,13 @@ fn what_is_written_is_read_again() {
         assert!(form != FileForm::Csv || text.contains(",'=1+1,text,"), "{text}");
         let header: Vec<String> = columns_of(form, b',', &file).expect("columns");
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        let mut reader =
+            PieceReader::open(exported(form), rules(), piece(&file, &header)).expect("a piece");
+        let step = reader.step().expect("a step");
+        let mut readings = step.devices.iter().flat_map(|device| &device.readings);
+        // Line protocol has no form for quality.
+        let is_told = form != FileForm::LineProtocol;
+        assert!(readings.all(|one| (one.quality == Quality::Simulated) == is_told), "{form:?}");
         let (rows, refused) = read(&exported(form), piece(&file, &header));
         assert!(refused.is_empty(), "{form:?}: {refused:?}");
         assert_eq!(rows.len(), values.len(), "{form:?}");

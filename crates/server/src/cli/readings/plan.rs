@@ -52,7 +52,7 @@ pub(super) struct PlanArguments {
     /// The column that says which kind each value is of.
     #[arg(long, value_name = "COLUMN")]
     kind_column: Option<String>,
-    /// The column of good, uncertain or bad.
+    /// The column of good, uncertain, bad or simulated.
     #[arg(long, value_name = "COLUMN")]
     quality_column: Option<String>,
     /// The unit of the times in line protocol: ns (the default), us, ms or s.

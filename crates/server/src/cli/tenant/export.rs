@@ -160,7 +160,7 @@ async fn of_each(
     while let Some(row) = rows.next()? {
         let id = text(&row, "id").to_owned();
         let path = format!("{}{id}{}", what.path.0, what.path.1);
-        let answer = match remote.find(&Ask::get(&path)).await? {
+        let answer = match remote.see(&Ask::get(&path)).await? {
             Ok(answer) => answer,
             // It is gone by now, or may not be read.
             Err(why) => {
@@ -201,7 +201,7 @@ async fn twins(
             let Some(file) = (if is_there { writing.begin(&path)? } else { None }) else {
                 continue;
             };
-            match remote.find(&Ask::get(&format!("/v1/twins/{id}/{part}"))).await? {
+            match remote.see(&Ask::get(&format!("/v1/twins/{id}/{part}"))).await? {
                 Ok(answer) => download(answer, file, writing).await?,
                 Err(why) => {
                     file.discard();
@@ -230,7 +230,7 @@ async fn download(
 async fn readings(remote: &mut Remote, writing: &mut Writing) -> anyhow::Result<()> {
     let Some(file) = writing.begin("readings.csv")? else { return Ok(()) };
     let body = json!({"format": "csv"});
-    match remote.find(&Ask::post("/v1/telemetry/export", &body)).await? {
+    match remote.see(&Ask::post("/v1/telemetry/export", &body)).await? {
         Ok(answer) => {
             let is_csv = answer.headers().get("content-type").is_some();
             ensure!(is_csv, "the platform sends no file");

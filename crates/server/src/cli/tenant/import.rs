@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::folder::{Manifest, checked, inside, rows};
-use super::lists::{all, encoded, text};
+use super::lists::{DEVICES, all, encoded, text};
 use super::report::{Report, show};
 use crate::cli::commands::spinner;
 use crate::cli::remote::{Ask, Remote, whole};
@@ -27,13 +27,14 @@ const ASSIGNED_AT_ONCE: usize = 500;
 /// Largest source or geometry of a twin that is sent, in bytes.
 const TWIN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// What is in the folder to be read, and not to be imported.
-const TO_READ: [&str; 20] = [
+const TO_READ: [&str; 22] = [
     "alerts",
     "api-keys",
     "activity",
     "brand",
     "certificates",
     "credentials",
+    "destructions",
     "device-authorities",
     "grants",
     "holds",
@@ -44,6 +45,7 @@ const TO_READ: [&str; 20] = [
     "networks",
     "packages",
     "provision-profiles",
+    "retention",
     "roles",
     "route-destinations",
     "route-rules",
@@ -244,10 +246,13 @@ impl Importing<'_> {
             body,
             header: Some(("x-source-sha256", hash)),
         };
-        if let Err(why) = self.remote.find(&ask).await? {
-            self.report.refuse("geometry of twin", name, &why);
+        match self.remote.find(&ask).await? {
+            Ok(answer) => whole(answer).await.map(drop),
+            Err(why) => {
+                self.report.refuse("geometry of twin", name, &why);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     async fn device_profiles(&mut self) -> anyhow::Result<()> {
@@ -268,7 +273,7 @@ impl Importing<'_> {
     }
 
     async fn devices(&mut self) -> anyhow::Result<()> {
-        let there = all(&mut self.remote, "/v1/devices").await?;
+        let there = all(&mut self.remote, DEVICES).await?;
         let there: HashMap<String, String> = there
             .iter()
             .map(|known| (text(known, "name").to_lowercase(), text(known, "id").to_owned()))
@@ -305,7 +310,7 @@ impl Importing<'_> {
 
     /// Which devices speak for others, once all of them are there.
     async fn gateways(&mut self) -> anyhow::Result<()> {
-        let there = all(&mut self.remote, "/v1/devices").await?;
+        let there = all(&mut self.remote, DEVICES).await?;
         let there: HashMap<&str, &Value> =
             there.iter().map(|known| (text(known, "id"), known)).collect();
         let devices = self.list("devices")?;

@@ -9,7 +9,7 @@ use veritwin_ingest::bulk::FileForm;
 
 use super::folder::inside;
 use super::import::Importing;
-use super::lists::{all, text};
+use super::lists::{STREAMS, all, text};
 use crate::cli::readings::import_file;
 use crate::imports::ImportPlan;
 
@@ -67,7 +67,7 @@ impl Importing<'_> {
 
     /// What is declared of single streams, and whose the data of a device is.
     pub(super) async fn streams(&mut self) -> anyhow::Result<()> {
-        let there = all(&mut self.remote, "/v1/streams?state=all").await?;
+        let there = all(&mut self.remote, STREAMS).await?;
         let known: HashSet<String> = there.iter().map(said_of).collect();
         for stream in self.list("streams")? {
             let is_own = matches!(text(&stream, "ground"), "stream" | "device");

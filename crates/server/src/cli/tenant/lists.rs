@@ -5,23 +5,27 @@ use serde_json::Value;
 
 use crate::cli::remote::{Ask, Remote, whole};
 
-/// Rows of a page.
-const PAGE_ROWS: usize = 500;
 /// Most pages of a list: one that goes on for ever is none.
 const PAGES_MAX: usize = 200_000;
 
-/// Lists, each a file of one object a line.
+/// Devices, as many a page as there may be.
+pub(super) const DEVICES: &str = "/v1/devices?limit=500";
+/// Streams, those that nothing is said of among them.
+pub(super) const STREAMS: &str = "/v1/streams?state=all&limit=500";
+
+/// Lists, each a file of one object a line. Where a list has pages, its path says how long one is:
+/// what a list does not know it refuses.
 pub(super) const LISTS: &[(&str, &str)] = &[
     ("twins", "/v1/twins"),
-    ("devices", "/v1/devices"),
+    ("devices", DEVICES),
     ("workspaces", "/v1/workspaces"),
     ("groups", "/v1/groups"),
     ("device-profiles", "/v1/device-profiles"),
     ("stream-rules", "/v1/stream-rules"),
-    ("streams", "/v1/streams?state=all"),
-    ("stream-declarations", "/v1/stream-declarations"),
+    ("streams", STREAMS),
+    ("stream-declarations", "/v1/stream-declarations?limit=500"),
     ("rules", "/v1/rules"),
-    ("alerts", "/v1/alerts?filter=all"),
+    ("alerts", "/v1/alerts?filter=all&limit=500"),
     ("packages", "/v1/packages"),
     ("provision-profiles", "/v1/provision-profiles"),
     ("device-authorities", "/v1/device-authorities"),
@@ -37,10 +41,12 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("brand", "/v1/brand"),
     ("certificates", "/v1/certificates"),
     ("holds", "/v1/holds"),
-    ("incidents", "/v1/incidents"),
-    ("security-alerts", "/v1/security-alerts"),
+    ("retention", "/v1/retention"),
+    ("destructions", "/v1/destructions"),
+    ("incidents", "/v1/incidents?limit=500"),
+    ("security-alerts", "/v1/security-alerts?limit=500"),
     ("imports", "/v1/imports"),
-    ("activity", "/v1/activity"),
+    ("activity", "/v1/activity?limit=500"),
 ];
 
 /// A part of a path or of a query.
@@ -65,11 +71,11 @@ pub(super) async fn walk(
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES_MAX {
         let sign = if path.contains('?') { '&' } else { '?' };
-        let mut asked = format!("{path}{sign}limit={PAGE_ROWS}");
+        let mut asked = path.to_owned();
         if let Some(cursor) = &cursor {
-            asked.push_str(&format!("&cursor={}", encoded(cursor)));
+            asked.push_str(&format!("{sign}cursor={}", encoded(cursor)));
         }
-        let answer = match remote.find(&Ask::get(&asked)).await? {
+        let answer = match remote.see(&Ask::get(&asked)).await? {
             Ok(answer) => answer,
             Err(detail) => return Ok(Err(detail)),
         };
