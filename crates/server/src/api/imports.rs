@@ -9,10 +9,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{ImportInput, ImportRefusedRow, ImportView};
+use veritwin_domain::OpContext;
+use veritwin_ingest::bulk::{FileForm, PARQUET_HELD_BYTES_MAX};
 
 use super::auth::Caller;
 use super::body::{self, Json, ListBody, Path, Query};
-use super::upload::{Sender, Upload};
+use super::upload::{Received, Sender, Upload};
 use super::{Answer, Api, Problem};
 use crate::imports::{
     ImportPlan, PARQUET_PIECE_BYTES_MAX, SentPiece, TEXT_PIECE_BYTES_MAX, plan_of, preview,
@@ -21,6 +23,9 @@ use crate::imports::{
 
 /// Rows that an answer shows of what was refused.
 const REFUSED_ROWS_MAX: u64 = 1_000;
+/// What is held of a text while it is read, for each byte of it: a row may be of nothing but
+/// delimiters.
+const TEXT_WORK_FACTOR: usize = 8;
 /// Rows that a preview shows.
 const PREVIEW_ROWS: usize = 50;
 
@@ -147,6 +152,21 @@ async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A piece, with room for it and for what is held of it while it is read.
+async fn receive(
+    api: &Api,
+    context: &OpContext,
+    (upload, format): (Upload, &str),
+) -> Answer<Received> {
+    let is_parquet = format == FileForm::Parquet.as_str();
+    let bytes_max = if is_parquet { PARQUET_PIECE_BYTES_MAX } else { TEXT_PIECE_BYTES_MAX };
+    let sender = Sender { tenant: context.tenant, branch: api.app.branch_of(context.tenant) };
+    let mut received = upload.receive(&api.uploads, sender, bytes_max).await?;
+    let held = received.bytes.len().saturating_mul(TEXT_WORK_FACTOR);
+    received.hold_more(if is_parquet { PARQUET_HELD_BYTES_MAX } else { held }).await?;
+    Ok(received)
+}
+
 /// Which piece it is.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
@@ -175,12 +195,7 @@ async fn send(
 ) -> Answer<axum::Json<ImportBody>> {
     let id = body::id(&id)?;
     let view = api.app.import(&context, id).await?;
-    let bytes_max = match plan_of(&view)?.format.as_str() {
-        "parquet" => PARQUET_PIECE_BYTES_MAX,
-        _ => TEXT_PIECE_BYTES_MAX,
-    };
-    let sender = Sender { tenant: context.tenant, branch: api.app.branch_of(context.tenant) };
-    let received = upload.receive(&api.uploads, sender, bytes_max).await?;
+    let received = receive(&api, &context, (upload, &plan_of(&view)?.format)).await?;
     let (number, is_last) = (query.number, query.last);
     let piece = SentPiece { number, body: received.bytes.clone(), is_last };
     let view = take_piece(&api.app, api.live.limits(), &context, (id, piece)).await?;
@@ -274,10 +289,7 @@ async fn look(
     api.app.may_import(&context)?;
     let plan: ImportPlan = serde_json::from_str(&query.plan)
         .map_err(|error| Problem::invalid(format!("not a plan: {error}")).at("plan"))?;
-    let bytes_max =
-        if plan.format == "parquet" { PARQUET_PIECE_BYTES_MAX } else { TEXT_PIECE_BYTES_MAX };
-    let sender = Sender { tenant: context.tenant, branch: api.app.branch_of(context.tenant) };
-    let received = upload.receive(&api.uploads, sender, bytes_max).await?;
+    let received = receive(&api, &context, (upload, &plan.format)).await?;
     let asked = (plan, received.bytes.clone());
     let found = preview(&api.app, api.live.limits(), &context, asked).await?;
     let mut readings = Vec::new();

@@ -1,7 +1,7 @@
 // A new import: a file, what its columns mean, what comes of its beginning, and then all of it.
 import { i18n } from '@lingui/core'
 import { Button, FileInput, Group, Progress } from '@mantine/core'
-import { useRef, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 
 import { body, client } from '../../api/client'
 import { ProblemError } from '../../api/problem'
@@ -15,6 +15,8 @@ import { preview, run, Stopped } from './run'
 
 /** The columns of a file that the platform wrote itself. */
 const EXPORTED = ['device_id', 'device', 'key', 'time', 'value', 'type', 'quality']
+/** Those of a Parquet file that it wrote. */
+const TYPED = ['device_id', 'key', 'time', 'double', 'integer', 'boolean', 'text', 'type']
 const TIMES = ['time', 'timestamp', 'ts', 'date', 'datetime']
 
 /** What is likely meant by a table of these columns. */
@@ -33,6 +35,16 @@ function guess(known: ImportPlan, columns: string[]): ImportPlan {
       quality_column: 'quality',
     }
   }
+  if (!isCsv && [...TYPED, 'quality'].every((column) => columns.includes(column))) {
+    return {
+      ...plan,
+      device_column: 'device_id',
+      key_column: 'key',
+      value_columns: ['double', 'integer', 'boolean', 'text'],
+      kind_column: 'type',
+      quality_column: 'quality',
+    }
+  }
   const device = columns.find((column) => column.toLowerCase() === 'device')
   return device === undefined ? plan : { ...plan, device_column: device }
 }
@@ -45,6 +57,8 @@ export function NewImport({ onMoved, onDone }: { onMoved: () => void; onDone: ()
   const [progress, setProgress] = useState<number | null>(null)
   const [state, setState] = useState<Import | null>(null)
   const stop = useRef<AbortController | null>(null)
+  // Whoever closes the window stops it: the same file goes on where it is.
+  useEffect(() => () => stop.current?.abort(), [])
   const looking = useSubmit()
   const sending = useSubmit()
 

@@ -5,7 +5,7 @@ import { i18n } from '@lingui/core'
 import { body, client, upload } from '../../api/client'
 import { ProblemError } from '../../api/problem'
 import type { Import, ImportPlan, ImportPreview } from '../../api/types'
-import { fingerprintOf, pieces, sampleOf, type Form, type Written } from './pieces'
+import { fingerprintOf, pieces, sampleOf, type Form, type Piece, type Written } from './pieces'
 
 const AGAIN_MS = 2_000
 /** How often a busy platform is asked again in a row. */
@@ -50,7 +50,7 @@ export async function run(file: File, plan: ImportPlan, watch: Watch): Promise<I
     if (piece === null) throw new Error(i18n.t('A row is longer than 4 MiB.'))
     while (number >= state.next_piece && state.state === 'open') {
       if (watch.signal.aborted) throw new Stopped()
-      state = await send(state.id, number, piece.content, piece.isLast)
+      state = await send(state.id, number, piece, watch.signal)
       watch.onProgress(piece.end / Math.max(1, file.size), state)
     }
     number += 1
@@ -58,7 +58,12 @@ export async function run(file: File, plan: ImportPlan, watch: Watch): Promise<I
   return state
 }
 
-async function send(id: string, number: number, content: Blob, isLast: boolean): Promise<Import> {
+async function send(
+  id: string,
+  number: number,
+  { content, isLast }: Piece,
+  signal: AbortSignal,
+): Promise<Import> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await upload<Import>({
@@ -68,6 +73,8 @@ async function send(id: string, number: number, content: Blob, isLast: boolean):
         content,
       })
     } catch (error) {
+      // What was on its way when somebody ended it is no failure.
+      if (signal.aborted) throw new Stopped()
       if (!BUSY.has(ProblemError.of(error).status) || tries >= TRIES_MAX) throw error
       await new Promise((resolve) => setTimeout(resolve, AGAIN_MS))
     }
