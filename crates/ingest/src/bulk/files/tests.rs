@@ -1,3 +1,5 @@
+//! Files of readings: what is read, refused and named, and what is written is read again.
+
 use veritwin_domain::{Quality, Timestamp, Value};
 
 use super::*;
