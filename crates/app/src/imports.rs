@@ -113,7 +113,9 @@ fn new_import(id: ImportId, body: Vec<u8>, at: Timestamp) -> Import {
 
 /// An import that was cancelled, for the checks that ask for others' things.
 pub(crate) fn cancelled(id: ImportId, at: Timestamp) -> Result<Import> {
-    let body = Body { name: "probe".to_owned(), plan: String::new(), author: String::new() };
+    // A plan that says nothing is read as one.
+    let (name, plan) = ("probe".to_owned(), "{}".to_owned());
+    let body = Body { name, plan, author: String::new() };
     let body = serde_json::to_vec(&body).map_err(|error| Error::Internal(error.to_string()))?;
     let (state, ended_at) = (ImportState::Cancelled, Some(at));
     Ok(Import { state, ended_at, ..new_import(id, body, at) })
