@@ -60,6 +60,7 @@ impl Action {
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
+                | Self::TenantExport
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
                 | Self::TenantUpdateBelow
@@ -320,6 +321,8 @@ define_actions! {
     SystemMaintain = "system.maintain" on Platform;
     /// Read version, certificates, listeners and stores.
     SystemRead = "system.read" on System;
+    /// Take readings away as a file.
+    TelemetryExport = "telemetry.export" on Telemetry;
     /// Flush, compact and expire telemetry.
     TelemetryMaintain = "telemetry.maintain" on Telemetry;
     /// Read series declared non-personal.
@@ -332,6 +335,8 @@ define_actions! {
     TenantCreate = "tenant.create" on Platform;
     /// Create a tenant below one's own.
     TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Take everything of one's own tenant away.
+    TenantExport = "tenant.export" on Tenant;
     /// Invite the first administrator of a tenant below one's own.
     TenantInviteBelow = "tenant.invite_below" on Tenant;
     /// List all tenants.

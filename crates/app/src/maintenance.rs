@@ -194,6 +194,7 @@ impl App {
         tx.connections_purge(before).await?;
         tx.route_messages_purge(trusted.saturating_sub(crate::route_queue::PARKED_KEPT)).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
+        tx.imports_purge(trusted.saturating_sub(RECORDS_KEPT)).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
         self.tell_untold();

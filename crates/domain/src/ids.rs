@@ -162,6 +162,8 @@ define_ids! {
     SupportGrantId;
     /// A hold on activity records.
     HoldId;
+    /// An import of readings.
+    ImportId;
     /// A security incident.
     IncidentId;
     /// The random id under which a tenant's ledger log is served.

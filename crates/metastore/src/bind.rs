@@ -6,7 +6,7 @@ use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
     Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
-    GrantId, GroupId, HoldId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
+    GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
     ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId,
     SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
     WorkspaceId,
@@ -49,10 +49,9 @@ macro_rules! ids {
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
     DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
-    IncidentId
-    LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId RouteMessageId
-    RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId
-    UserId WorkspaceId
+    ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
+    RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
+    SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

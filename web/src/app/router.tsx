@@ -121,6 +121,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/streams/Streams'), 'StreamsPage'),
     ),
     page(
+      '/imports',
+      lazyRouteComponent(() => import('../routes/imports/Imports'), 'ImportsPage'),
+    ),
+    page(
       '/packages',
       lazyRouteComponent(() => import('../routes/Packages'), 'PackagesPage'),
     ),

@@ -7,6 +7,7 @@ mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
+mod imports;
 mod ledger;
 mod networks;
 mod page;
@@ -45,6 +46,9 @@ pub use devices::{
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
+pub use imports::{
+    ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
+};
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};

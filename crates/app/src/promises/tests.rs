@@ -172,6 +172,7 @@ async fn the_isolation_fixture_is_made_once() {
         "group",
         "hold",
         "host",
+        "import",
         "incident",
         "invitation",
         "package",

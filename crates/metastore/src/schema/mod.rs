@@ -27,6 +27,7 @@ mod v3;
 mod v30;
 mod v31;
 mod v34;
+mod v35;
 mod v4;
 mod v6;
 mod v7;
@@ -226,6 +227,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 30, tables: &[], added: v30::ADDED },
     Migration { version: 31, tables: v31::TABLES, added: &[] },
     Migration { version: 34, tables: v34::TABLES, added: &[] },
+    Migration { version: 35, tables: v35::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

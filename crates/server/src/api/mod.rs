@@ -24,8 +24,10 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod exports;
 mod holds;
 mod identity_providers;
+mod imports;
 mod incidents;
 mod invitations;
 mod ledger;
@@ -144,6 +146,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(sparkplug::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
+        .merge(exports::routes())
+        .merge(imports::routes())
         .merge(streams::routes())
         .merge(rules::routes())
         .merge(route_destinations::routes())
@@ -163,6 +167,7 @@ fn documented() -> OpenApiRouter<Api> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())
         .merge(packages::upload_routes())
+        .merge(imports::upload_routes())
 }
 
 /// The OpenAPI 3.1 document.

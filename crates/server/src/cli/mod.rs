@@ -12,9 +12,12 @@ mod keyproxy;
 mod ledger;
 mod operations;
 mod purge;
+mod readings;
+mod remote;
 mod replay;
 mod review;
 mod serve;
+mod tenant;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,13 +100,20 @@ enum Command {
     /// Exports and verifies the audit ledger.
     #[command(subcommand, after_help = "Example: veritwin ledger verify ./export")]
     Ledger(ledger::LedgerCommand),
-    /// Imports a twin (IFC) or a device inventory (CSV).
+    /// Imports a twin (IFC), a device inventory (CSV), or the folder of an exported tenant.
     #[command(after_help = "Examples:\n  veritwin import building.ifc --name \"Head office\"\n  \
-                            veritwin import devices.csv --twin ID --json > tokens.json")]
+                            veritwin import devices.csv --twin ID --json > tokens.json\n  \
+                            veritwin import ./acme --api-key-file key")]
     Import(ImportArguments),
+    /// Writes everything of a tenant that an API key may read into a folder.
+    #[command(after_help = tenant::EXPORT_EXAMPLE)]
+    Export(tenant::ExportArguments),
     /// Sends recorded readings through MQTT over TLS.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArguments),
+    /// Brings readings with their own times in from files, or takes readings away as a file.
+    #[command(subcommand, after_help = readings::EXAMPLES)]
+    Readings(readings::ReadingsCommand),
     /// Backs a platform up while it runs, or its keyring.
     #[command(after_help = "Examples:\n  veritwin backup /backups/monday\n  \
                             veritwin backup --keyring /keyring-backups")]
@@ -208,7 +218,8 @@ enum ClockCommand {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ImportArguments {
-    /// An IFC file, or a device inventory CSV; the content decides.
+    /// An IFC file, a device inventory CSV, or the folder of an exported tenant; the content
+    /// decides.
     pub(crate) file: PathBuf,
     /// Name of a new twin; the file's own by default.
     #[arg(long)]
@@ -219,8 +230,12 @@ pub(crate) struct ImportArguments {
     /// The tenant; not needed while there is only one.
     #[arg(long, value_name = "ID")]
     pub(crate) tenant: Option<TenantId>,
+    /// Of a folder: where the access tokens of the new devices are written; nowhere by default.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// A folder goes through the REST interface, a file through the control socket.
     #[command(flatten)]
-    pub(crate) place: JsonPlace,
+    remote: remote::RemoteArguments,
 }
 
 #[derive(Subcommand)]
@@ -329,8 +344,13 @@ pub(crate) fn run() -> ExitCode {
             commands::clock_advance(&place, duration)
         }
         Command::Ledger(command) => ledger::run(command),
+        Command::Import(arguments) if arguments.file.is_dir() => {
+            commands::block_on(tenant::import(&arguments))
+        }
         Command::Import(arguments) => commands::import(&arguments),
+        Command::Export(arguments) => commands::block_on(tenant::export(&arguments)),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Readings(command) => readings::run(&command),
         Command::Backup(arguments) => operations::backup(&arguments),
         Command::Restore(arguments) => operations::restore(&arguments),
         Command::Migrate(arguments) => operations::migrate(&arguments),
@@ -435,6 +455,12 @@ mod tests {
         check("veritwin replay --csv a.csv --speed 0");
         check("veritwin replay --csv a.csv --speed 2 --backfill");
         check("veritwin import");
+        check("veritwin export");
+        check("veritwin export out --tenant 7");
+        check("veritwin readings import");
+        check("veritwin readings import a.csv --device a --device-column b");
+        check("veritwin readings import a.csv --address host:8443");
+        check("veritwin readings export out.csv --format xlsx");
         check("veritwin backup");
         check("veritwin backup out --keyring --archive");
         check("veritwin restore in");

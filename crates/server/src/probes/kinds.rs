@@ -16,6 +16,7 @@ pub(super) fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("device-profiles", "device_profile"),
         ("devices", "device"),
         ("holds", "hold"),
+        ("imports", "import"),
         ("incidents", "incident"),
         ("invitations", "invitation"),
         ("packages", "package"),

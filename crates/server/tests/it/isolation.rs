@@ -75,6 +75,7 @@ struct Owned {
     call: String,
     edge_key: String,
     package: String,
+    import: String,
     twin: String,
     rule: String,
     alert: String,
@@ -251,6 +252,8 @@ impl Owned {
             .request("POST", "/v1/packages?kind=firmware&title=t&version=1")
             .body("application/octet-stream", b"theirs");
         let package = package.send().expect(201);
+        let import = json!({"name": "theirs", "fingerprint": "f", "plan": {"format": "ndjson"}});
+        let import = tenant.post("/v1/imports", &import).expect(201);
         let model = demo_ifc();
         let twin = tenant.request("POST", "/v1/twins").body("application/x-step", model.as_bytes());
         let twin = twin.send().expect(201);
@@ -274,6 +277,7 @@ impl Owned {
             call: text(&call["call"]["id"]),
             edge_key: text(&edge_key["id"]),
             package: text(&package["id"]),
+            import: text(&import["id"]),
             twin: text(&twin["twin"]["id"]),
             rule: text(&rule["id"]),
             alert: text(&alert["id"]),
@@ -293,6 +297,7 @@ impl Owned {
             call: other(&self.call),
             edge_key: other(&self.edge_key),
             package: other(&self.package),
+            import: other(&self.import),
             twin: other(&self.twin),
             rule: other(&self.rule),
             alert: other(&self.alert),
@@ -312,6 +317,7 @@ impl Owned {
             call: self.call.clone(),
             edge_key: self.edge_key.clone(),
             package: self.package.clone(),
+            import: self.import.clone(),
             twin: self.twin.clone(),
             rule: self.rule.clone(),
             alert: self.alert.clone(),
@@ -345,6 +351,7 @@ impl Owned {
             "stream-rules",
             "stream-declarations",
             "device-profiles",
+            "imports",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -369,6 +376,7 @@ struct Ids {
     call: String,
     edge_key: String,
     package: String,
+    import: String,
     twin: String,
     rule: String,
     alert: String,
@@ -387,6 +395,7 @@ impl Ids {
         let id = match resource {
             "devices" => &self.device,
             "packages" => &self.package,
+            "imports" => &self.import,
             "twins" => &self.twin,
             "rules" => &self.rule,
             "alerts" => &self.alert,
