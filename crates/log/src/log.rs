@@ -8,15 +8,17 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::Reading;
+use veritwin_domain::{Reading, Timestamp};
+use veritwin_keys::KeyService;
 
 use crate::codec;
 use crate::files::{self, Truncation};
 use crate::shared::{Request, Shared};
+use crate::ship;
 use crate::writer::{ActiveFile, Writer};
 use crate::{
-    AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogReader,
-    Record,
+    AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogPart,
+    LogReader, MomentCut, PartPlace, Record,
 };
 
 /// What an entry costs in memory beside its readings.
@@ -71,6 +73,28 @@ impl FileLog {
     /// an error names the damage.
     pub fn check(directory: &Path) -> Result<LogCheck, LogError> {
         files::look(directory)
+    }
+
+    /// Cuts a log that nobody has open where a moment had passed: before the first group with an
+    /// entry that was received after `at`. Entries before position `keep` stay in any case.
+    pub fn cut_at(
+        directory: &Path,
+        keys: &KeyService,
+        at: Timestamp,
+        keep: u64,
+    ) -> Result<MomentCut, LogError> {
+        ship::cut_at(directory, keys, at, keep)
+    }
+
+    /// The next durable part of the files after a place, of about `bytes_max` bytes and at least
+    /// one group, every checksum checked; none when there is nothing more yet. Without a place it
+    /// is the beginning of the oldest file. Blocks while it reads.
+    pub fn part_after(
+        &self,
+        after: Option<PartPlace>,
+        bytes_max: usize,
+    ) -> Result<Option<LogPart>, LogError> {
+        ship::part_after(&self.0.shared, after, bytes_max)
     }
 
     /// Appends entries, all or none, next to each other, and returns once they are durable and

@@ -7,4 +7,5 @@ mod consume;
 mod crash;
 mod failure;
 mod recovery;
+mod ship;
 mod support;

@@ -1,0 +1,133 @@
+//! Parts of a log put together elsewhere are the log again, and a cut at a moment leaves what was
+//! received by then and nothing later.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use veritwin_domain::Timestamp;
+use veritwin_log::{Entry, FileLog, LogError, PartPlace, Record};
+
+use crate::support::{Fixture, START, entry, files_in, numbers};
+
+/// An entry that was received so many seconds after the start.
+fn received(number: i64, seconds: u64) -> Entry {
+    let mut entry = entry(1 + u8::try_from(number % 3).unwrap(), number);
+    if let Record::Readings(batch) = &mut entry.record {
+        batch.received_at = at(seconds);
+    }
+    entry
+}
+
+fn at(seconds: u64) -> Timestamp {
+    START.saturating_add(Duration::from_secs(seconds))
+}
+
+/// Copies everything after a place, in small parts.
+fn ship(log: &FileLog, to: &Path, mut place: Option<PartPlace>) -> Option<PartPlace> {
+    std::fs::create_dir_all(to).unwrap();
+    while let Some(part) = log.part_after(place, 64).unwrap() {
+        if let Some(before) = place.filter(|before| before.file == part.from.file) {
+            assert_eq!(part.from, before);
+        }
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(to.join(&part.name));
+        file.unwrap().write_all_at(&part.bytes, part.from.offset).unwrap();
+        place = Some(part.to);
+    }
+    place
+}
+
+#[tokio::test]
+async fn parts_are_the_log_again() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
+    config.file_bytes_max = 600;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    let copy = fixture.path("copy");
+    assert_eq!(log.part_after(None, 64).unwrap(), None, "an empty file is no part");
+    let mut place = None;
+    for number in 0..20 {
+        log.append(vec![entry(1, number)]).await.unwrap();
+        if number % 3 == 0 {
+            place = ship(&log, &copy, place);
+        }
+    }
+    // What was shipped may be cut; the rest is found behind it.
+    let shipped = place.unwrap();
+    log.truncate_before(shipped.position).unwrap();
+    let end = ship(&log, &copy, place).unwrap();
+    assert_eq!(end.position, 20);
+    assert!(files_in(&copy).len() > 2, "it is of several files");
+    drop(log);
+    let log = fixture.try_open(&copy).unwrap();
+    assert_eq!(numbers(&log, 0), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_cut_before_it_was_shipped_is_an_error() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
+    config.file_bytes_max = 200;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    log.append(vec![entry(1, 0)]).await.unwrap();
+    let first = log.part_after(None, 64).unwrap().unwrap();
+    for number in 1..20 {
+        log.append(vec![entry(1, number)]).await.unwrap();
+    }
+    log.truncate_before(20).unwrap();
+    let gone = log.part_after(Some(first.to), 64);
+    assert!(matches!(gone, Err(LogError::Truncated { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_moment_leaves_what_was_received_by_then() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
+    config.file_bytes_max = 600;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    for number in 0..20 {
+        let seconds = u64::try_from(number).unwrap();
+        log.append(vec![received(number, seconds)]).await.unwrap();
+    }
+    // Became durable together: goes together.
+    log.append(vec![received(20, 20), received(21, 30)]).await.unwrap();
+    let check = |name: &str, moment: Timestamp, keep: u64, left: i64, next: Option<u64>| {
+        let copy = fixture.path(name);
+        ship(&log, &copy, None);
+        let cut = FileLog::cut_at(&copy, &fixture.keys, moment, keep).unwrap();
+        assert_eq!(cut.next, next.map(at), "{name}");
+        assert_eq!(cut.end_position, u64::try_from(left).unwrap(), "{name}");
+        let cut = fixture.try_open(&copy).unwrap();
+        assert_eq!(numbers(&cut, 0), (0..left).collect::<Vec<_>>(), "{name}");
+    };
+    check("middle", at(7), 0, 8, Some(8));
+    check("group", at(25), 0, 20, Some(30));
+    check("kept", at(7), 12, 12, Some(12));
+    check("all", at(30), 0, 22, None);
+    let before = START.saturating_sub(Duration::from_secs(1));
+    check("nothing", before, 0, 0, Some(0));
+}
+
+#[tokio::test]
+async fn a_torn_end_is_cut_and_damage_is_named() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    for number in 0..4 {
+        log.append(vec![entry(1, number)]).await.unwrap();
+    }
+    let copy = fixture.path("copy");
+    ship(&log, &copy, None);
+    let file = files_in(&copy).pop().unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 3]).unwrap();
+    let cut = FileLog::cut_at(&copy, &fixture.keys, at(9), 0).unwrap();
+    assert_eq!((cut.end_position, cut.next), (3, None));
+    let mut damaged = whole;
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&file, &damaged).unwrap();
+    let error = FileLog::cut_at(&copy, &fixture.keys, at(9), 0).unwrap_err();
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+}
