@@ -135,6 +135,7 @@ mod safe_again;
 mod screening;
 mod security;
 mod session_log;
+mod shipping;
 mod sight;
 mod sign_in;
 mod simulations;
@@ -161,8 +162,9 @@ mod wording;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
-    AccessReview, BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary,
-    RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
+    AccessReview, BackupMade, BackupPlan, BackupProgress, BackupStatus, BackupSummary,
+    KEYRING_HORIZON, KeyringSummary, Moment, MomentSummary, RestorePlan, RestoreSummary,
+    RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
 pub use calls::{
@@ -202,6 +204,7 @@ pub use retained::{
 };
 pub use route_topic::TopicBroker;
 pub use session_log::SessionEntry;
+pub use shipping::{S3Access, ShipConfig, ShipStatus};
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

@@ -37,13 +37,14 @@ impl LogCut {
 
 impl App {
     /// How far each consumer is, by name.
-    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 5] {
+    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 6] {
         [
             ("segments", self.0.engine.persisted_position()),
             ("alerts", self.0.alerts.saved_position()),
             ("routes", self.0.routes.saved_position()),
             ("ledger", self.sealed_position()),
             ("sessions", self.sessions_position()),
+            ("shipping", self.shipped_position()),
         ]
     }
 

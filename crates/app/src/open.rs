@@ -74,6 +74,10 @@ pub struct Config {
     pub ledger_host: String,
     /// Every name of the platform itself: no tenant below it is given one.
     pub own_names: Vec<String>,
+    /// Where the log is shipped to.
+    pub shipping: Option<crate::ShipConfig>,
+    /// Bytes that backups and shipping read in a second; 0: without bound.
+    pub disk_bytes_per_second: u64,
     /// The data of new tenants is simulated.
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
@@ -153,6 +157,7 @@ pub(crate) struct Inner {
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) ships: crate::shipping::ShipBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -375,6 +380,7 @@ impl App {
             #[cfg(feature = "test-controls")]
             disk,
             backup: crate::backup::BackupHold::default(),
+            ships: crate::shipping::ShipBoard::default(),
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -408,6 +414,7 @@ impl App {
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();
+        self.start_shipping()?;
         self.start_ledger();
         self.start_promises();
         self.tell_rest_shortened();

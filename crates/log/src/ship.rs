@@ -178,7 +178,7 @@ pub(crate) fn cut_at(
 ) -> Result<MomentCut, LogError> {
     let mut opener = Opener::new(keys.clone());
     let mut cut = MomentCut { end_position: 0, newest: None, next: None };
-    let paths = files::list(directory)?;
+    let paths = without_empty(files::list(directory)?)?;
     let last = paths.len().saturating_sub(1);
     for (index, path) in paths.iter().enumerate() {
         if cut.next.is_some() {
@@ -198,6 +198,38 @@ pub(crate) fn cut_at(
     }
     files::sync_directory(directory)?;
     Ok(cut)
+}
+
+/// A file that was being begun when it was copied may lie beside the one that was begun in its
+/// place after a restart, at the same position: the empty one goes.
+fn without_empty(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, LogError> {
+    let position = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.split('-').next().unwrap_or_default().to_owned()
+    };
+    let mut kept: Vec<PathBuf> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let has_twin = kept.last().is_some_and(|before| position(before) == position(&path));
+        if !has_twin {
+            kept.push(path);
+        } else if is_empty(&path)? {
+            remove(&path)?;
+        } else if let Some(before) =
+            kept.last_mut().filter(|before| matches!(is_empty(before), Ok(true)))
+        {
+            remove(before)?;
+            *before = path;
+        } else {
+            kept.push(path);
+        }
+    }
+    Ok(kept)
+}
+
+fn is_empty(path: &Path) -> Result<bool, LogError> {
+    let facts = std::fs::metadata(path);
+    let facts = facts.map_err(|source| LogError::io("inspect log file", path, source))?;
+    Ok(facts.len() <= LogFileHeader::BYTES as u64)
 }
 
 fn cut_file(

@@ -250,6 +250,8 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         outbound: crate::Outbound::default(),
         acme: None,
         geo_database: None,
+        shipping: None,
+        disk_bytes_per_second: 0,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
         own_names: vec!["localhost".to_owned()],

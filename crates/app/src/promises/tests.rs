@@ -98,6 +98,8 @@ pub(crate) async fn platform(root: &Path) -> App {
         outbound: crate::Outbound::default(),
         acme: None,
         geo_database: None,
+        shipping: None,
+        disk_bytes_per_second: 0,
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
         own_names: vec!["localhost".to_owned()],

@@ -96,7 +96,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Backs a platform up while it runs, or its keyring.
     #[command(after_help = "Examples:\n  veritwin backup /backups/monday\n  \
-                            veritwin backup --keyring /keyring-backups")]
+                            veritwin backup --keyring /keyring-backups\n  \
+                            veritwin backup status")]
     Backup(operations::BackupArguments),
     /// Restores a backup into an empty directory.
     #[command(after_help = "Example: veritwin restore /backups/monday --keyring \
@@ -367,6 +368,8 @@ mod tests {
         check("veritwin backup");
         check("veritwin backup out --keyring --archive");
         check("veritwin restore in");
+        check("veritwin restore in --keyring k --at noon");
+        check("veritwin restore in --keyring k --from file:///ships");
         check("veritwin migrate --backup out --no-backup");
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use veritwin_app::BackupPlan;
+use veritwin_app::{BackupMade, BackupPlan};
+use veritwin_domain::Timestamp;
 
 use super::{Dispatcher, refused};
 
@@ -49,6 +50,39 @@ impl Dispatcher {
             "taken_at": made.taken_at.to_string(),
             "expires_at": made.expires_at.to_string(),
             "deleted": made.deleted,
+        }))
+    }
+
+    pub(super) async fn backup_status(&self) -> anyhow::Result<Value> {
+        let context = self.app.local_operator();
+        let status = self.app.backup_status(&context).await.map_err(refused)?;
+        let made = |made: &BackupMade| {
+            json!({
+                "folder": made.folder,
+                "taken_at": made.taken_at.to_string(),
+                "bytes": made.bytes,
+            })
+        };
+        let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        let keyring = status.keyring.as_ref().map(|(copy, until)| {
+            let mut shown = made(copy);
+            shown["expires_at"] = json!(until.to_string());
+            shown
+        });
+        let ship = &status.shipping;
+        Ok(json!({
+            "now": context.at.to_string(),
+            "platform": status.platform.as_ref().map(made),
+            "keyring": keyring,
+            "shipping": ship.place.as_ref().map(|place| json!({
+                "place": place,
+                "position": ship.position,
+                "reached_at": text(ship.reached_at),
+                "records_at": text(ship.records_at),
+                "failing_since": text(ship.failing_since),
+                "problem": ship.problem,
+                "gap_at": text(ship.gap_at),
+            })),
         }))
     }
 
