@@ -133,6 +133,7 @@ mod rule_streams;
 mod rules;
 mod safe_again;
 mod screening;
+mod scrub;
 mod security;
 mod session_log;
 mod shipping;
@@ -203,6 +204,7 @@ pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
 pub use route_topic::TopicBroker;
+pub use scrub::{ScrubConfig, ScrubFinding, ScrubRun, ScrubStatus, last_scrub};
 pub use session_log::SessionEntry;
 pub use shipping::{S3Access, ShipConfig, ShipStatus};
 pub use sight::SeenStreams;

@@ -78,6 +78,8 @@ pub struct Config {
     pub shipping: Option<crate::ShipConfig>,
     /// Bytes that backups and shipping read in a second; 0: without bound.
     pub disk_bytes_per_second: u64,
+    /// How everything is read and compared in the background.
+    pub scrub: crate::ScrubConfig,
     /// The data of new tenants is simulated.
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
@@ -158,6 +160,7 @@ pub(crate) struct Inner {
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) backup: crate::backup::BackupHold,
     pub(crate) ships: crate::shipping::ShipBoard,
+    pub(crate) scrub: crate::scrub::ScrubTurn,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -381,6 +384,7 @@ impl App {
             disk,
             backup: crate::backup::BackupHold::default(),
             ships: crate::shipping::ShipBoard::default(),
+            scrub: crate::scrub::ScrubTurn::default(),
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -415,6 +419,7 @@ impl App {
         self.start_routes().await?;
         self.start_maintenance();
         self.start_shipping()?;
+        self.start_scrub();
         self.start_ledger();
         self.start_promises();
         self.tell_rest_shortened();

@@ -78,7 +78,8 @@ impl LedgerBytes {
     }
 }
 
-fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
+/// The objects that a twin names.
+pub(crate) fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
     let geometry = twin.geometry_object.as_deref();
     [Some(twin.source_object.as_str()), Some(twin.model_object.as_str()), geometry]
         .into_iter()

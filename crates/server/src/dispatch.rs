@@ -46,6 +46,7 @@ const REQUESTS: &[&str] = &[
     "open_networks",
     "promise_check",
     "promises",
+    "scrub",
     "status",
 ];
 
@@ -183,6 +184,7 @@ impl Dispatch for Dispatcher {
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
+            "scrub" => self.scrub(&arguments(&request)?).await,
             #[cfg(feature = "test-controls")]
             "forget_tenant_filter" => {
                 let on = request.arguments["on"].as_bool().context("on must be true or false")?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use veritwin_app::{AcmeConfig, MailConfig, Outbound, S3Access, ShipConfig};
+use veritwin_app::{AcmeConfig, MailConfig, Outbound, S3Access, ScrubConfig, ShipConfig};
 use veritwin_domain::{AddressList, Clock, Secret};
 
 use crate::config::Config;
@@ -65,6 +65,11 @@ pub(crate) fn app_config_at(
         geo_database: geo_database(config, data, kind.demo)?,
         shipping: shipping(config)?,
         disk_bytes_per_second: config.backup.bytes_per_second,
+        scrub: ScrubConfig {
+            every: (config.scrub.days > 0)
+                .then(|| Duration::from_secs(config.scrub.days.min(3650) * 86_400)),
+            bytes_per_second: config.scrub.bytes_per_second,
+        },
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
         own_names: crate::pki::server_names(&config.http.public_name, &config.http.extra_names),

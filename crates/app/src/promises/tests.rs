@@ -100,6 +100,7 @@ pub(crate) async fn platform(root: &Path) -> App {
         geo_database: None,
         shipping: None,
         disk_bytes_per_second: 0,
+        scrub: crate::ScrubConfig { every: None, bytes_per_second: 0 },
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
         own_names: vec!["localhost".to_owned()],

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Shipping of the log, and the pace of backups.
     pub(crate) backup: Backup,
+    /// Reading everything that is stored and comparing.
+    pub(crate) scrub: Scrub,
 }
 
 /// `[http]`
@@ -393,5 +395,21 @@ impl Default for Backup {
             s3_access_key_id: String::new(),
             s3_secret_access_key: String::new(),
         }
+    }
+}
+
+/// `[scrub]`
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Scrub {
+    /// Everything that is stored is read and compared once in so many days; 0: never by itself.
+    pub(crate) days: u64,
+    /// Bytes that it reads in a second; 0: without bound.
+    pub(crate) bytes_per_second: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { days: 7, bytes_per_second: 8 << 20 }
     }
 }

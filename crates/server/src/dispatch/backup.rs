@@ -1,4 +1,4 @@
-//! Requests about backups: of the platform, of its keyring, and how far one is.
+//! Requests about backups, of the platform and its keyring, and about what is stored.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,22 @@ pub(super) struct Keyring {
     out: PathBuf,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Scrub {
+    /// 0: without bound.
+    #[serde(default)]
+    bytes_per_second: u64,
+}
+
 impl Dispatcher {
+    /// Reads everything that is stored and compares.
+    pub(super) async fn scrub(&self, arguments: &Scrub) -> anyhow::Result<Value> {
+        let context = self.app.local_operator();
+        let run = self.app.scrub(&context, arguments.bytes_per_second).await.map_err(refused)?;
+        Ok(serde_json::to_value(run)?)
+    }
+
     pub(super) async fn backup(&self, arguments: Backup) -> anyhow::Result<Value> {
         ensure!(arguments.out.is_absolute(), "out must be an absolute path");
         let plan = BackupPlan { out: arguments.out, archive: arguments.archive };
