@@ -83,10 +83,12 @@ mod mail;
 mod mail_bounds;
 mod mail_names;
 mod maintenance;
+mod meter;
 pub mod model;
 mod model_view;
 mod objects;
 mod open;
+mod operations;
 mod packages;
 mod pages;
 mod papers;
@@ -104,6 +106,7 @@ mod providers;
 mod provision;
 mod provision_device;
 mod provisioning;
+mod quota;
 mod rates;
 mod recorded;
 mod records;
@@ -159,6 +162,7 @@ mod tree;
 mod twins;
 mod two_people;
 mod upgrade;
+mod usage;
 mod wording;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
@@ -199,6 +203,7 @@ pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
     RoleFixture, SearchedFiles, StreamFixture,
 };
+pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,

@@ -37,7 +37,7 @@ impl LogCut {
 
 impl App {
     /// How far each consumer is, by name.
-    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 7] {
         [
             ("segments", self.0.engine.persisted_position()),
             ("alerts", self.0.alerts.saved_position()),
@@ -45,6 +45,7 @@ impl App {
             ("ledger", self.sealed_position()),
             ("sessions", self.sessions_position()),
             ("shipping", self.shipped_position()),
+            ("usage", self.0.meter.saved_position()),
         ]
     }
 

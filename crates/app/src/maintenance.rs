@@ -13,6 +13,8 @@ const SEGMENTS_INTERVAL: Duration = Duration::from_secs(1);
 const COMPACT_TICKS: u32 = 10;
 const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_TICKS: u32 = 150;
+/// How often what tenants used is written down.
+const USAGE_TICKS: u32 = 15;
 /// A clock that moved on by more than this has a purge come due at once.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Activity records and sent mails are kept this long (promise P53).
@@ -75,6 +77,9 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let mut done = self.flush_activity().await;
+            if rounds.is_multiple_of(USAGE_TICKS) {
+                done &= self.flush_usage().await;
+            }
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
                 if let Err(error) = self.tend_calls().await {
@@ -102,6 +107,7 @@ impl App {
             }
         }
         self.flush_presence().await;
+        self.flush_usage().await;
     }
 
     /// Deletes what is past its time and notes the clock.
@@ -131,6 +137,7 @@ impl App {
         tx.outbox_purge(before).await?;
         tx.connections_purge(before).await?;
         tx.route_messages_purge(trusted.saturating_sub(crate::route_queue::PARKED_KEPT)).await?;
+        self.purge_usage(&tx, trusted).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;

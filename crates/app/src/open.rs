@@ -161,6 +161,7 @@ pub(crate) struct Inner {
     pub(crate) backup: crate::backup::BackupHold,
     pub(crate) ships: crate::shipping::ShipBoard,
     pub(crate) scrub: crate::scrub::ScrubTurn,
+    pub(crate) meter: Arc<crate::meter::Meter>,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -303,11 +304,13 @@ fn observers(
     engine: &Engine,
     presence: &Arc<Presence>,
     live: &Arc<LiveBus>,
+    meter: &Arc<crate::meter::Meter>,
 ) -> Vec<Box<dyn CommitObserver>> {
     vec![
         engine.observer(),
         Box::new(PresenceObserver::new(Arc::clone(presence))),
         Box::new(LiveObserver::new(Arc::clone(live))),
+        Box::new(crate::meter::MeterObserver(Arc::clone(meter))),
     ]
 }
 
@@ -324,7 +327,8 @@ impl App {
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
-        let observers = observers(&engine, &presence, &live);
+        let meter = Arc::<crate::meter::Meter>::default();
+        let observers = observers(&engine, &presence, &live, &meter);
         let log = log_config(&config, &keys, &rng);
         #[cfg(feature = "test-controls")]
         let disk = crate::full_disk::Switch::default();
@@ -385,6 +389,7 @@ impl App {
             backup: crate::backup::BackupHold::default(),
             ships: crate::shipping::ShipBoard::default(),
             scrub: crate::scrub::ScrubTurn::default(),
+            meter,
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -406,6 +411,7 @@ impl App {
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
         app.load_tree().await?;
+        app.recount_usage().await?;
         Ok(app)
     }
 

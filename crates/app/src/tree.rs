@@ -206,6 +206,8 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.messages_per_second, own.messages_per_second)
         && fits(wanted.requests_per_second, own.requests_per_second)
         && fits(wanted.storage_bytes, own.storage_bytes)
+        && fits(wanted.points_per_day, own.points_per_day)
+        && fits(wanted.series, own.series)
         && fits(wanted.retention_days, own.retention_days)
         && fits(wanted.audit_days, own.audit_days)
         && wanted.key_level.unwrap_or_default() <= own.key_level.unwrap_or_default()
@@ -342,6 +344,10 @@ struct StoredPlan {
     #[serde(default)]
     storage_bytes: Option<u64>,
     #[serde(default)]
+    points_per_day: Option<u64>,
+    #[serde(default)]
+    series: Option<u64>,
+    #[serde(default)]
     retention_days: Option<u64>,
     #[serde(default)]
     audit_days: Option<u64>,
@@ -363,6 +369,8 @@ pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
         messages_per_second: limits.messages_per_second,
         requests_per_second: limits.requests_per_second,
         storage_bytes: limits.storage_bytes,
+        points_per_day: limits.points_per_day,
+        series: limits.series,
         retention_days: limits.retention_days,
         audit_days: limits.audit_days,
         key_level: key_level.map(str::to_owned),
@@ -385,6 +393,8 @@ pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
             messages_per_second: stored.messages_per_second,
             requests_per_second: stored.requests_per_second,
             storage_bytes: stored.storage_bytes,
+            points_per_day: stored.points_per_day,
+            series: stored.series,
             retention_days: stored.retention_days,
             audit_days: stored.audit_days,
             key_level: stored.key_level.map(key_level).transpose()?,

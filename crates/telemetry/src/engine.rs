@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
+use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
 use veritwin_keys::KeyService;
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
@@ -329,6 +329,26 @@ impl Engine {
     /// their segment as they are in memory.
     pub fn tenant_bytes(&self, tenant: TenantId) -> u64 {
         self.inner.memory.read().bytes_of(tenant)
+    }
+
+    /// How many series the tenant's devices have.
+    pub fn series_count(&self, tenant: TenantId) -> u64 {
+        let memory = self.inner.memory.read();
+        let devices = memory.tenants.get(&tenant).into_iter().flat_map(|table| &table.devices);
+        devices.map(|(_, device)| device.series_count()).sum()
+    }
+
+    /// How many of these keys are of no series of the device yet, each once.
+    pub fn new_series<'k>(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        keys: impl Iterator<Item = &'k Key>,
+    ) -> u64 {
+        let memory = self.inner.memory.read();
+        let table = memory.device(tenant, device);
+        let is_new = |key: &&Key| table.is_none_or(|table| table.latest_of(key).is_none());
+        keys.filter(is_new).collect::<HashSet<_>>().len() as u64
     }
 
     /// Tenants with anything stored or in memory.

@@ -43,9 +43,10 @@ pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential,
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
-    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
-    KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, RetentionWait, Service, TenantChange,
-    TenantExpiringView, TenantInput, TenantRank, UsageView, Waits, Writer,
+    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, DayUsageView,
+    DaysRange, ExpiringView, Face, KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView,
+    QuotaView, RetentionWait, Service, TenantChange, TenantExpiringView, TenantInput, TenantRank,
+    TenantUsageView, UsageCounts, UsageLevels, UsageReport, UsageView, Waits, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,

@@ -31,6 +31,7 @@ mod middleware;
 mod mqtt_socket;
 mod networks;
 mod observe;
+mod operations;
 mod origin;
 mod packages;
 mod parameters;
@@ -56,6 +57,7 @@ mod tenants;
 mod tiles;
 mod twins;
 mod upload;
+mod usage;
 mod users;
 mod words;
 
@@ -152,6 +154,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(invitations::routes())
         .merge(support::routes())
         .merge(system::routes())
+        .merge(operations::routes())
+        .merge(usage::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())
         .merge(packages::upload_routes())

@@ -24,6 +24,8 @@ const EMPTY: Limits = {
   messages_per_second: null,
   requests_per_second: null,
   storage_bytes: null,
+  points_per_day: null,
+  series: null,
   retention_days: null,
   audit_days: null,
   key_level: null,
@@ -44,6 +46,8 @@ function limitLabels(): [Counted, string][] {
     ['messages_per_second', i18n.t('Messages a second')],
     ['requests_per_second', i18n.t('Requests a second')],
     ['storage_bytes', i18n.t('Storage in bytes')],
+    ['points_per_day', i18n.t('Readings a day')],
+    ['series', i18n.t('Series')],
     ['retention_days', i18n.t('Days readings are kept')],
     ['audit_days', i18n.t('Days the ledger’s records can be opened')],
   ]
