@@ -57,12 +57,17 @@ impl App {
             };
             match outcome {
                 Ok(flushed) if flushed || compact => {
+                    self.note_room("segments", None);
                     if self.cut_log(&mut cut).await {
                         watch.turned();
                     }
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "segments were not written; trying again"),
+                Err(error) => {
+                    self.note_room("segments", Some(&error));
+                    let error = crate::store_check::describe(&error);
+                    tracing::warn!(error, "segments were not written; trying again");
+                }
             }
         }
     }

@@ -14,9 +14,10 @@ use crate::links::text;
 use crate::mail_bounds::Places;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
+use crate::plan_form::{plan_body, plan_view};
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
 use crate::retention::in_force;
-use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view, usage_view};
+use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, usage_view};
 use crate::{App, Error, Result, recorded};
 
 /// Most host names of one tenant.

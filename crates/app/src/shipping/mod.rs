@@ -191,14 +191,18 @@ impl App {
     fn note_ship_round(&self, done: Result<()>) {
         let now = self.clock().now();
         match done {
-            Ok(()) => self.0.ships.set(|status| {
-                if status.problem.take().is_some() {
-                    tracing::info!("the log is shipped again");
-                }
-                status.failing_since = None;
-            }),
+            Ok(()) => {
+                self.note_room("shipping", None);
+                self.0.ships.set(|status| {
+                    if status.problem.take().is_some() {
+                        tracing::info!("the log is shipped again");
+                    }
+                    status.failing_since = None;
+                });
+            }
             Err(error) => {
                 metrics::counter!("veritwin_ship_failures_total").increment(1);
+                self.note_room("shipping", Some(&error));
                 let text = crate::store_check::describe(&error);
                 let text = match &error {
                     Error::Invalid { at: Some(at), .. } => format!("{at}: {text}"),
