@@ -136,7 +136,7 @@ fn restore(platform: &Platform, out: &Path, keyring: &Path) -> crate::harness::O
     platform.cli(&["restore", out, "--keyring", keyring, "--json"])
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     for file in files_below(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::backup::copy_folder;
 use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::kill::T0;
 use crate::mqtt::{Mqtt, Packet, Version, mortal_packet, packet};
@@ -110,10 +111,9 @@ fn a_full_file_system_takes_nothing_and_loses_nothing() {
 }
 
 /// A figure of the whole platform.
-fn gauge(platform: &Platform, line: &str) -> Option<f64> {
-    let key = platform.control("metrics_key", json!({})).unwrap();
-    let metrics = platform.http().get("/metrics").bearer(key["secret"].as_str().unwrap()).send();
-    let text = metrics.text();
+fn gauge(platform: &Platform, key: &Value, line: &str) -> Option<f64> {
+    let secret = key["secret"].as_str().unwrap();
+    let text = platform.http().get("/metrics").bearer(secret).send().text();
     let found = text.lines().find(|one| one.starts_with(line))?;
     found.split(' ').next_back()?.parse().ok()
 }
@@ -126,8 +126,16 @@ fn where_segments_and_backups_find_no_room_they_wait_and_nothing_is_lost() {
     let device = tenant.device("meter");
     platform.stop();
     let objects = platform.data().join("objects");
+    let aside = platform.scratch("aside");
+    std::fs::create_dir_all(&objects).unwrap();
+    copy_folder(&objects, &aside);
     let Some(_mounted) = Mounted::over(&objects, 16) else { return };
+    if aside.exists() {
+        copy_folder(&aside, &objects);
+    }
     platform.start_again();
+    let key = platform.control("metrics_key", json!({})).unwrap();
+    let is_full = || gauge(&platform, &key, "veritwin_disk_full{part=\"segments\"}") == Some(1.0);
     let ballast = objects.join("ballast");
     fill(&ballast);
     let mut acknowledged = 0;
@@ -139,7 +147,7 @@ fn where_segments_and_backups_find_no_room_they_wait_and_nothing_is_lost() {
         if tenant.send(&device, &Value::from(many)).status == 200 {
             acknowledged += 100;
         }
-        (gauge(&platform, "veritwin_disk_full{part=\"segments\"}") == Some(1.0)).then_some(())
+        is_full().then_some(())
     });
     assert_eq!(stored(&tenant, &device), (0..acknowledged).collect::<Vec<_>>(), "reading goes on");
     // A backup says where it found no room, keeps what it had, and is taken up again.
@@ -153,10 +161,7 @@ fn where_segments_and_backups_find_no_room_they_wait_and_nothing_is_lost() {
     assert!(refused.stderr.contains("No space left on device"), "{}", refused.stderr);
     assert!(!out.exists(), "an unfinished backup has no name");
     std::fs::remove_file(ballast).unwrap();
-    wait_for("segments to find room", || {
-        let is_full = gauge(&platform, "veritwin_disk_full{part=\"segments\"}") == Some(1.0);
-        (!is_full).then_some(())
-    });
+    wait_for("segments to find room", || (!is_full()).then_some(()));
     platform.kill();
     platform.start_again();
     assert_eq!(stored(&tenant, &device), (0..acknowledged).collect::<Vec<_>>());

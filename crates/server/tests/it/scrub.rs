@@ -37,7 +37,8 @@ fn largest(folder: &Path) -> PathBuf {
 
 /// A platform with something in each kind of file.
 fn full() -> (Platform, Tenant) {
-    let options = Options::default().environment("VERITWIN__TELEMETRY__MEMORY_BYTES_MAX", "65536");
+    let options =
+        Options::default().environment("VERITWIN__TELEMETRY__MEMORY_BYTES_MAX", "1048576");
     let platform = Platform::start(Mode::Serve, options);
     let tenant = platform.tenant();
     let model = tenant.request("POST", "/v1/twins").body("application/x-step", MODEL.as_bytes());
@@ -45,10 +46,10 @@ fn full() -> (Platform, Tenant) {
     let device = tenant.device("meter");
     let mut number = 0;
     wait_for("segments", || {
-        let readings: Vec<Value> = (number..number + 500)
+        let readings: Vec<Value> = (number..number + 200)
             .map(|number| json!({"ts": T0 + number, "values": {"k": number, "t": "text"}}))
             .collect();
-        number += 500;
+        number += 200;
         // Held back while memory is full; sent again.
         let _ = tenant.send(&device, &Value::from(readings));
         let segments = platform.data().join("objects/segments/segments");
