@@ -19,7 +19,7 @@ use crate::{App, Error, Result};
 /// The consumer of the log, in the records.
 const CONSUMER: &str = "usage";
 /// Levels of a tenant are looked at this often.
-const LEVELS_AGE: Duration = Duration::from_secs(900);
+const LEVELS_AGE: Duration = Duration::from_secs(20);
 /// Tenants whose levels are looked at in one go.
 const LEVELS_AT_ONCE: usize = 200;
 /// Days that usage is kept.
@@ -141,7 +141,12 @@ impl App {
         drop(tx);
         let (log, meter) = (&self.0.log, &self.0.meter);
         let (first, tail) = (log.first_position(), log.tail_position());
-        // A platform that never counted begins now.
+        if saved.is_none() {
+            // A platform that never counted begins now, and goes on from here after a crash.
+            let tx = self.0.store.begin_platform(&context).await?;
+            tx.offset_advance(CONSUMER, tail).await?;
+            tx.commit().await?;
+        }
         let from = saved.unwrap_or(tail).clamp(first.min(tail), tail);
         {
             let mut open = meter.0.lock();
@@ -269,7 +274,11 @@ impl App {
                 let looked = open.looked.get(*tenant);
                 looked.is_none_or(|at| now.saturating_sub(*at) >= LEVELS_AGE)
             };
-            open.active.iter().filter(is_due).take(LEVELS_AT_ONCE).copied().collect()
+            let mut due: Vec<TenantId> = open.active.iter().filter(is_due).copied().collect();
+            // Who waits longest has its turn first.
+            due.sort_by_key(|tenant| open.looked.get(tenant).copied());
+            due.truncate(LEVELS_AT_ONCE);
+            due
         };
         for tenant in due {
             let looked = self.write_levels(tenant).await;
