@@ -182,8 +182,8 @@ pub(crate) struct Cut<'a> {
 }
 
 impl App {
-    /// Backs the platform up while it runs, and reads back what was written. The keyring is not in it: see
-    /// [`App::backup_keyring`].
+    /// Backs the platform up while it runs, and reads back what was written. The keyring is not
+    /// in it: see [`App::backup_keyring`].
     #[boxed]
     pub async fn backup(
         &self,

@@ -157,7 +157,12 @@ impl App {
 
     /// How far shipping is.
     pub(crate) fn ship_status(&self) -> ShipStatus {
-        self.0.ships.status()
+        let mut status = self.0.ships.status();
+        if status.place.is_none() {
+            // Of a stopped platform that is only opened to be asked.
+            status.place = self.0.config.shipping.as_ref().map(|config| config.url.clone());
+        }
+        status
     }
 
     /// Up to where the log may be cut for all that shipping cares. A place that does not answer

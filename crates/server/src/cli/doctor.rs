@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     findings.extend(block_on(checks::all(data, &config, is_running))?);
     if arguments.scrub {
         let rate = arguments.bytes_per_second.unwrap_or(0);
-        findings.extend(block_on(scrub::now(&place.place, rate)));
+        findings.extend(block_on(async { Ok(scrub::now(&place.place, rate).await) })?);
     } else {
         findings.extend(scrub::last(data));
     }
