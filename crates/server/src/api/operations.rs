@@ -14,7 +14,7 @@ use super::body;
 use super::{Answer, Api};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(read))
+    OpenApiRouter::new().routes(routes!(operations))
 }
 
 /// A backup that was made.
@@ -141,7 +141,7 @@ fn scrub(run: ScrubRun, stage: Option<&'static str>) -> ScrubBody {
 /// Backups, the shipped log, and whether what is stored reads back.
 #[utoipa::path(get, path = "/v1/operations", tag = "system",
     responses((status = 200, body = OperationsBody), (status = 403)))]
-async fn read(
+async fn operations(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<OperationsBody>> {

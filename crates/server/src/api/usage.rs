@@ -20,7 +20,7 @@ use super::body::{ListBody, Query};
 use super::{Answer, Api, Problem};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(own)).routes(routes!(below))
+    OpenApiRouter::new().routes(routes!(usage)).routes(routes!(usage_below))
 }
 
 /// Which days.
@@ -147,7 +147,7 @@ fn tenant(view: TenantUsageView) -> TenantUsageBody {
 #[utoipa::path(get, path = "/v1/usage", tag = "tenants", params(UsageParams),
     responses((status = 200, body = UsageReportBody, description = "or `text/csv`"),
         (status = 400)))]
-async fn own(
+async fn usage(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(params): Query<UsageParams>,
@@ -201,7 +201,7 @@ fn csv(days: &[DayBody]) -> String {
 /// What each tenant directly below the caller's used in all of the days, oldest tenant first.
 #[utoipa::path(get, path = "/v1/usage/below", tag = "tenants", params(UsageBelowParams),
     responses((status = 200, body = ListBody<TenantUsageBody>), (status = 400), (status = 403)))]
-async fn below(
+async fn usage_below(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(params): Query<UsageBelowParams>,
