@@ -210,20 +210,27 @@ fn without_empty(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, LogError> {
     let mut kept: Vec<PathBuf> = Vec::with_capacity(paths.len());
     for path in paths {
         let has_twin = kept.last().is_some_and(|before| position(before) == position(&path));
-        if !has_twin {
-            kept.push(path);
-        } else if is_empty(&path)? {
+        if has_twin && is_empty(&path)? {
             remove(&path)?;
-        } else if let Some(before) =
-            kept.last_mut().filter(|before| matches!(is_empty(before), Ok(true)))
-        {
-            remove(before)?;
-            *before = path;
-        } else {
-            kept.push(path);
+            continue;
         }
+        if has_twin && let Some(before) = kept.pop_if(|before| matches!(is_empty(before), Ok(true)))
+        {
+            remove(&before)?;
+        }
+        kept.push(path);
+    }
+    // One whose header never became durable holds nothing.
+    if kept.len() > 1
+        && let Some(last) = kept.pop_if(|last| is_torn(last))
+    {
+        remove(&last)?;
     }
     Ok(kept)
+}
+
+fn is_torn(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|facts| facts.len() < LogFileHeader::BYTES as u64)
 }
 
 fn is_empty(path: &Path) -> Result<bool, LogError> {
