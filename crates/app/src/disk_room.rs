@@ -25,7 +25,7 @@ impl App {
     /// A part of the work did not get on, or did.
     pub(crate) fn note_room(&self, part: &'static str, error: Option<&dyn StdError>) {
         let problem = error.map(describe).filter(|text| is_full(text));
-        let mut waits = self.0.disk_room.0.lock();
+        let mut waits = self.0.upkeep.disk_room.0.lock();
         match problem {
             Some(problem) if waits.insert(part) => tracing::error!(
                 part,
@@ -39,7 +39,7 @@ impl App {
 
     /// Sets the gauges about full disks.
     pub(crate) fn record_room_gauges(&self) {
-        let waits = self.0.disk_room.0.lock();
+        let waits = self.0.upkeep.disk_room.0.lock();
         for part in ["segments", "shipping"] {
             let is_full = f64::from(u8::from(waits.contains(part)));
             metrics::gauge!("veritwin_disk_full", "part" => part).set(is_full);

@@ -164,6 +164,7 @@ mod tree;
 mod twins;
 mod two_people;
 mod upgrade;
+mod upkeep;
 mod usage;
 mod wording;
 

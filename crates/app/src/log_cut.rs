@@ -45,13 +45,13 @@ impl App {
             ("ledger", self.sealed_position()),
             ("sessions", self.sessions_position()),
             ("shipping", self.shipped_position()),
-            ("usage", self.0.meter.saved_position()),
+            ("usage", self.0.upkeep.meter.saved_position()),
         ]
     }
 
     /// Cuts the log where every consumer has had it; whether that went well.
     pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
-        if self.0.backup.is_on() {
+        if self.0.upkeep.backup.is_on() {
             return true;
         }
         let positions = self.consumer_positions();

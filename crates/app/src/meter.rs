@@ -139,7 +139,7 @@ impl App {
         let tx = self.0.store.read_platform(&context).await?;
         let (saved, points) = (tx.offset(CONSUMER).await?, tx.usage_points(day).await?);
         drop(tx);
-        let (log, meter) = (&self.0.log, &self.0.meter);
+        let (log, meter) = (&self.0.log, &self.0.upkeep.meter);
         let (first, tail) = (log.first_position(), log.tail_position());
         if saved.is_none() {
             // A platform that never counted begins now, and goes on from here after a crash.
@@ -162,7 +162,7 @@ impl App {
 
     fn meter(&self, tenant: TenantId, more: &UsageCounts) {
         let day = usage_day(self.clock().now());
-        self.0.meter.0.lock().add(tenant, day, more);
+        self.0.upkeep.meter.0.lock().add(tenant, day, more);
     }
 
     /// An answer left to somebody of a tenant.
@@ -186,7 +186,7 @@ impl App {
         more: usize,
     ) -> Result<()> {
         let Some(max) = limits.points_per_day else { return Ok(()) };
-        let today = self.0.meter.points_today(tenant, usage_day(self.clock().now()));
+        let today = self.0.upkeep.meter.points_today(tenant, usage_day(self.clock().now()));
         refuse_over(POINTS_PER_DAY, max, today + more as u64)
     }
 
@@ -217,18 +217,18 @@ impl App {
     /// Writes down what was counted, and the position up to which it was. Whether that went well.
     pub(crate) async fn flush_usage(&self) -> bool {
         let (counts, position, saved) = {
-            let mut open = self.0.meter.0.lock();
+            let mut open = self.0.upkeep.meter.0.lock();
             (std::mem::take(&mut open.counts), open.position, open.saved)
         };
         if let Err(error) = self.write_usage(&counts, (position, saved)).await {
             tracing::warn!(%error, "what tenants used was not written; trying again");
-            let mut open = self.0.meter.0.lock();
+            let mut open = self.0.upkeep.meter.0.lock();
             for (key, more) in &counts {
                 add(open.counts.entry(*key).or_default(), more);
             }
             return false;
         }
-        self.0.meter.0.lock().saved = position;
+        self.0.upkeep.meter.0.lock().saved = position;
         self.look_at_levels().await;
         true
     }
@@ -269,7 +269,7 @@ impl App {
     async fn look_at_levels(&self) {
         let now = self.clock().monotonic();
         let due: Vec<TenantId> = {
-            let open = self.0.meter.0.lock();
+            let open = self.0.upkeep.meter.0.lock();
             let is_due = |tenant: &&TenantId| {
                 let looked = open.looked.get(*tenant);
                 looked.is_none_or(|at| now.saturating_sub(*at) >= LEVELS_AGE)
@@ -282,7 +282,7 @@ impl App {
         };
         for tenant in due {
             let looked = self.write_levels(tenant).await;
-            let mut open = self.0.meter.0.lock();
+            let mut open = self.0.upkeep.meter.0.lock();
             open.active.remove(&tenant);
             open.looked.insert(tenant, now);
             drop(open);
@@ -317,12 +317,12 @@ impl App {
 
     /// The readings of a tenant today, as far as they are counted.
     pub(crate) fn points_of_today(&self, tenant: TenantId, now: Timestamp) -> u64 {
-        self.0.meter.points_today(tenant, usage_day(now))
+        self.0.upkeep.meter.points_today(tenant, usage_day(now))
     }
 
     /// What was counted of a tenant and is not written yet, by day.
     pub(crate) fn uncounted(&self, tenant: TenantId) -> Vec<(i64, UsageCounts)> {
-        let open = self.0.meter.0.lock();
+        let open = self.0.upkeep.meter.0.lock();
         let own = open.counts.iter().filter(|((owner, _), _)| *owner == tenant);
         own.map(|((_, day), counts)| (*day, *counts)).collect()
     }

@@ -32,6 +32,7 @@ use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
 use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
+use crate::meter::{Meter, MeterObserver};
 use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
@@ -158,11 +159,7 @@ pub(crate) struct Inner {
     pub(crate) storage: crate::storage::TwinBytes,
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
-    pub(crate) backup: crate::backup::BackupHold,
-    pub(crate) ships: crate::shipping::ShipBoard,
-    pub(crate) scrub: crate::scrub::ScrubTurn,
-    pub(crate) meter: Arc<crate::meter::Meter>,
-    pub(crate) disk_room: crate::disk_room::DiskRoom,
+    pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -300,19 +297,20 @@ fn open_providers(
     Ok(Providers::new(rng, client, Arc::clone(egress)))
 }
 
-/// Who sees each commit of the log, in this order.
+/// Who sees each commit of the log, in this order; and what counts them.
 fn observers(
     engine: &Engine,
     presence: &Arc<Presence>,
     live: &Arc<LiveBus>,
-    meter: &Arc<crate::meter::Meter>,
-) -> Vec<Box<dyn CommitObserver>> {
-    vec![
+) -> (Vec<Box<dyn CommitObserver>>, Arc<Meter>) {
+    let meter = Arc::<Meter>::default();
+    let observers: Vec<Box<dyn CommitObserver>> = vec![
         engine.observer(),
         Box::new(PresenceObserver::new(Arc::clone(presence))),
         Box::new(LiveObserver::new(Arc::clone(live))),
-        Box::new(crate::meter::MeterObserver(Arc::clone(meter))),
-    ]
+        Box::new(MeterObserver(Arc::clone(&meter))),
+    ];
+    (observers, meter)
 }
 
 impl App {
@@ -328,8 +326,7 @@ impl App {
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
-        let meter = Arc::<crate::meter::Meter>::default();
-        let observers = observers(&engine, &presence, &live, &meter);
+        let (observers, meter) = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);
         #[cfg(feature = "test-controls")]
         let disk = crate::full_disk::Switch::default();
@@ -387,11 +384,7 @@ impl App {
             storage: crate::storage::TwinBytes::default(),
             #[cfg(feature = "test-controls")]
             disk,
-            backup: crate::backup::BackupHold::default(),
-            ships: crate::shipping::ShipBoard::default(),
-            scrub: crate::scrub::ScrubTurn::default(),
-            meter,
-            disk_room: crate::disk_room::DiskRoom::default(),
+            upkeep: crate::upkeep::Upkeep::new(meter),
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -413,7 +406,6 @@ impl App {
         let app = Self(Arc::new(inner));
         app.ensure_platform_tenant().await?;
         app.load_tree().await?;
-        app.recount_usage().await?;
         Ok(app)
     }
 
@@ -423,6 +415,7 @@ impl App {
         if let Err(error) = self.remove_old_fixture().await {
             tracing::warn!(%error, "what the checks of before left stays until the next start");
         }
+        self.recount_usage().await?;
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();

@@ -191,7 +191,7 @@ impl App {
         plan: BackupPlan,
     ) -> Result<BackupSummary> {
         self.authorize_platform(context, Action::SystemMaintain)?;
-        let hold = &self.0.backup;
+        let hold = &self.0.upkeep.backup;
         let Ok(_one) = hold.one.try_lock() else {
             return Err(Error::Conflict("another backup is being made".to_owned()));
         };
@@ -222,7 +222,7 @@ impl App {
 
     /// How far the backup is that is being made.
     pub fn backup_progress(&self) -> (bool, u64, u64) {
-        self.0.backup.progress.get()
+        self.0.upkeep.backup.progress.get()
     }
 
     /// Each tenant has the key that signs its leaves before the cut, so that a restored platform

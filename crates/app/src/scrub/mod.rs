@@ -163,7 +163,7 @@ impl App {
                     false
                 }
             };
-            let Ok(_turn) = self.0.scrub.0.try_lock() else { continue };
+            let Ok(_turn) = self.0.upkeep.scrub.0.try_lock() else { continue };
             if !is_due {
                 continue;
             }
@@ -190,7 +190,7 @@ impl App {
         bytes_per_second: u64,
     ) -> Result<ScrubRun> {
         self.authorize_platform(context, Action::SystemMaintain)?;
-        let Ok(_turn) = self.0.scrub.0.try_lock() else {
+        let Ok(_turn) = self.0.upkeep.scrub.0.try_lock() else {
             let detail = "everything is being read and compared already: see its status";
             return Err(Error::Conflict(detail.to_owned()));
         };

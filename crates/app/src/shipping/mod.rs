@@ -138,7 +138,7 @@ impl App {
             instance: instance_of(&data.join("instance.json"))?,
             restores: self.0.lineage.restores(),
         };
-        self.0.ships.set(|status| status.place = Some(config.url.clone()));
+        self.0.upkeep.ships.set(|status| status.place = Some(config.url.clone()));
         let shipper = Shipper {
             pace: Pace::new(self.0.config.disk_bytes_per_second),
             config,
@@ -157,7 +157,7 @@ impl App {
 
     /// How far shipping is.
     pub(crate) fn ship_status(&self) -> ShipStatus {
-        let mut status = self.0.ships.status();
+        let mut status = self.0.upkeep.ships.status();
         if status.place.is_none() {
             // Of a stopped platform that is only opened to be asked.
             status.place = self.0.config.shipping.as_ref().map(|config| config.url.clone());
@@ -172,7 +172,7 @@ impl App {
         if self.0.log.size_bytes() > config.log_hold_bytes_max {
             return u64::MAX;
         }
-        self.0.ships.status().position.unwrap_or(0)
+        self.0.upkeep.ships.status().position.unwrap_or(0)
     }
 
     async fn keep_shipping(&self, mut shipper: Shipper, watch: &JobWatch) {
@@ -198,7 +198,7 @@ impl App {
         match done {
             Ok(()) => {
                 self.note_room("shipping", None);
-                self.0.ships.set(|status| {
+                self.0.upkeep.ships.set(|status| {
                     if status.problem.take().is_some() {
                         tracing::info!("the log is shipped again");
                     }
@@ -213,7 +213,7 @@ impl App {
                     Error::Invalid { at: Some(at), .. } => format!("{at}: {text}"),
                     _ => text,
                 };
-                self.0.ships.set(|status| {
+                self.0.upkeep.ships.set(|status| {
                     if status.problem.as_ref() != Some(&text) {
                         tracing::error!(problem = %text, "the log is not shipped; trying again");
                     }
@@ -272,7 +272,7 @@ impl App {
     fn show_mark(&self, shipper: &Shipper) {
         // Before anything was shipped the log is kept from its beginning.
         let position = shipper.mark.map(|mark| mark.position);
-        self.0.ships.set(|status| {
+        self.0.upkeep.ships.set(|status| {
             status.position = position;
             status.gap_at = shipper.gap_at;
         });
@@ -370,7 +370,7 @@ impl App {
         let reached = Reached::new(&shipper.whose, at, position);
         let sealed = seal_head(&self.0.keys, &reached)?;
         place.replace(&shipper.whose.reached_name(), sealed.into()).await?;
-        self.0.ships.set(|status| status.reached_at = Some(at));
+        self.0.upkeep.ships.set(|status| status.reached_at = Some(at));
         Ok(())
     }
 

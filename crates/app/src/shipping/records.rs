@@ -36,7 +36,7 @@ impl App {
     /// past its time.
     pub(super) async fn ship_records(&self, shipper: &mut Shipper, place: &Place) -> Result<()> {
         // A backup has its own copy of the records on its way.
-        if self.0.backup.is_on() {
+        if self.0.upkeep.backup.is_on() {
             return Ok(());
         }
         let whose = shipper.whose.clone();
@@ -50,7 +50,7 @@ impl App {
         let done_at = sent?;
         removed?;
         self.send_objects(&carrier, shipper).await?;
-        self.0.ships.set(|status| status.records_at = Some(done_at));
+        self.0.upkeep.ships.set(|status| status.records_at = Some(done_at));
         self.end_shipped(&carrier, shipper).await
     }
 
