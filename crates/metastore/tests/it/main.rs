@@ -19,5 +19,6 @@ mod routes;
 mod secrecy;
 mod streams;
 mod turns;
+mod usage;
 mod walls;
 mod world;
