@@ -167,7 +167,7 @@ impl Scrub {
         };
         match outcome {
             Ok(()) => {}
-            Err(error) if error.is_denied() => scrubbed.is_closed = true,
+            Err(error) if error.is_denied() && self.is_closed(&item) => scrubbed.is_closed = true,
             Err(error) => scrubbed.damage.push(SegmentDamage {
                 object: object.to_string(),
                 offset,
@@ -177,6 +177,14 @@ impl Scrub {
             }),
         }
         Some(scrubbed)
+    }
+
+    /// Whether the key that the manifest names is withdrawn or gone; a damaged header may name
+    /// another.
+    fn is_closed(&self, item: &Item) -> bool {
+        let Item::Section(_, section) = item else { return true };
+        let key = self.engine.inner.reader.keys.dek_by_id(section.dek);
+        key.is_err_and(|error| error.is_denied())
     }
 
     async fn manifest(&self) -> Result<(), TelemetryError> {

@@ -7,5 +7,6 @@ mod latest;
 mod limits;
 mod log;
 mod model;
+mod scrub;
 mod secrecy;
 mod support;
