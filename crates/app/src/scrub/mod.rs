@@ -195,7 +195,7 @@ impl App {
             return Err(Error::Conflict(detail.to_owned()));
         };
         // From the beginning, whatever another had read.
-        let note = Note { running: None, ..self.scrub_note().await? };
+        let note = Note { form: FORM, running: None, last: self.scrub_note().await?.last };
         self.write_scrub_note(note).await?;
         self.run_scrub(bytes_per_second, None).await
     }
