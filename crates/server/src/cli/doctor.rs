@@ -7,6 +7,7 @@ mod database;
 mod network;
 mod proxies;
 mod scrub;
+mod shipping;
 mod stores;
 
 use std::process::ExitCode;
@@ -81,6 +82,10 @@ pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     };
     let is_running = is_running(data);
     findings.extend(block_on(checks::all(data, &config, is_running))?);
+    if is_running {
+        let told = async { Ok(shipping::shipping(&place.place).await) };
+        findings.extend(block_on(told)?);
+    }
     if arguments.scrub {
         let rate = arguments.bytes_per_second.unwrap_or(0);
         findings.extend(block_on(async { Ok(scrub::now(&place.place, rate).await) })?);
