@@ -92,10 +92,9 @@ impl Base<'_> {
         let place = open_place(&moment.ship)?;
         let at = self.moment_at(moment, &whose, &place).await?;
         let carrier = Carrier { place: &place, keys: self.keys, whose: &whose };
-        let records = match self.records(&carrier, at).await? {
-            Some(shipped) if !moment.records_of_base => shipped,
-            _ => own,
-        };
+        let shipped =
+            if moment.records_of_base { None } else { self.records(&carrier, at).await? };
+        let records = shipped.unwrap_or(own);
         self.bring_objects(&carrier).await?;
         self.bring_log(&whose, &place).await?;
         let (folder, keys) = (self.staging.join("log"), self.keys.clone());
