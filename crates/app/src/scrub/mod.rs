@@ -27,6 +27,8 @@ pub(crate) const FILE: &str = "scrub.json";
 const FORM: u32 = 1;
 /// How often it is looked whether one is due.
 const LOOK: Duration = Duration::from_secs(60);
+/// A platform that was never read is read so long after its start.
+const FIRST_AFTER: Duration = Duration::from_secs(3600);
 /// The note is written after so many bytes or parts.
 const NOTED_BYTES: u64 = 256 * 1024 * 1024;
 const NOTED_PARTS: u64 = 2000;
@@ -176,8 +178,10 @@ impl App {
 
     /// When the next is due; none: now.
     fn next_scrub(&self, note: &Note, every: Duration) -> Option<Timestamp> {
-        let last = note.last.as_ref()?;
-        let next = Timestamp::from_micros(last.started_at_us).saturating_add(every);
+        let next = match &note.last {
+            Some(last) => Timestamp::from_micros(last.started_at_us).saturating_add(every),
+            None => self.0.started_at.saturating_add(FIRST_AFTER),
+        };
         (next > self.clock().now()).then_some(next)
     }
 
