@@ -64,13 +64,26 @@ impl Open {
 
     /// Counts a batch; what was counted before is passed by.
     fn batch(&mut self, batch: &Committed) {
+        // Entries of one tenant mostly stand together: they are looked up once.
+        let mut run: Option<(TenantId, i64, UsageCounts)> = None;
         for (position, entry) in batch.iter() {
             if position < self.position {
                 continue;
             }
-            if let Some((day, counts)) = counts_of(entry) {
-                self.add(entry.tenant, day, &counts);
+            let Some((day, counts)) = counts_of(entry) else { continue };
+            match &mut run {
+                Some((tenant, on, sum)) if *tenant == entry.tenant && *on == day => {
+                    add(sum, &counts);
+                }
+                _ => {
+                    if let Some((tenant, on, sum)) = run.replace((entry.tenant, day, counts)) {
+                        self.add(tenant, on, &sum);
+                    }
+                }
             }
+        }
+        if let Some((tenant, on, sum)) = run {
+            self.add(tenant, on, &sum);
         }
         self.position = self.position.max(batch.end());
     }
