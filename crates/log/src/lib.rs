@@ -28,5 +28,5 @@ pub use record::{
     AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, EdgeEntry, Entry, Record,
     Refusal, SessionEvent, SessionEventKind, Unreadable,
 };
-pub use ship::{LogPart, MomentCut, PartPlace};
+pub use ship::{LogPart, MomentBounds, MomentCut, PartPlace};
 pub use storage::{DiskStorage, LogWrite, Storage};

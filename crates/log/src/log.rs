@@ -1,5 +1,6 @@
 //! The log's front: opening, appending, reading back, truncating, closing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
@@ -8,8 +9,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::{Reading, Timestamp};
-use veritwin_keys::KeyService;
+use veritwin_domain::Reading;
+use veritwin_keys::{DekId, KeyService};
 
 use crate::codec;
 use crate::files::{self, Truncation};
@@ -18,7 +19,7 @@ use crate::ship;
 use crate::writer::{ActiveFile, Writer};
 use crate::{
     AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogPart,
-    LogReader, MomentCut, PartPlace, Record,
+    LogReader, MomentBounds, MomentCut, PartPlace, Record,
 };
 
 /// What an entry costs in memory beside its readings.
@@ -76,14 +77,13 @@ impl FileLog {
     }
 
     /// Cuts a log that nobody has open where a moment had passed: before the first group with an
-    /// entry that was received after `at`. Entries before position `keep` stay in any case.
+    /// entry that was received after it.
     pub fn cut_at(
         directory: &Path,
         keys: &KeyService,
-        at: Timestamp,
-        keep: u64,
+        bounds: MomentBounds,
     ) -> Result<MomentCut, LogError> {
-        ship::cut_at(directory, keys, at, keep)
+        ship::cut_at(directory, keys, bounds)
     }
 
     /// The next durable part of the files after a place, of about `bytes_max` bytes and at least
@@ -143,6 +143,26 @@ impl FileLog {
     /// The position that the next append will get.
     pub fn tail_position(&self) -> u64 {
         self.0.shared.tail()
+    }
+
+    /// The day of the file that is being written, and the keys that seal any file: a key of an
+    /// earlier day that is not among them seals nothing more.
+    pub fn keys_in_use(&self) -> (i64, BTreeSet<DekId>) {
+        let files = self.0.shared.files.lock();
+        let day = files.0.last().map_or(i64::MIN, |file| file.header.day);
+        (day, files.0.iter().flat_map(|file| file.deks.iter().copied()).collect())
+    }
+
+    /// Bytes of the files from the one on that holds `position`, as far as they can be asked.
+    pub fn bytes_from(&self, position: u64) -> u64 {
+        let paths: Vec<_> = {
+            let files = self.0.shared.files.lock();
+            let ends = files.0.iter().skip(1).map(|file| file.header.first_position);
+            let ends = ends.chain([u64::MAX]);
+            let held = files.0.iter().zip(ends).filter(|(_, end)| *end > position);
+            held.map(|(file, _)| file.path.clone()).collect()
+        };
+        paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()).sum()
     }
 
     /// Bytes of the files, as far as they can be asked.

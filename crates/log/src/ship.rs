@@ -155,6 +155,17 @@ fn read_part(
     Ok(Some(LogPart { name, from, to, bytes, ends_file }))
 }
 
+/// Where a log is cut for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MomentBounds {
+    /// The moment.
+    pub at: Timestamp,
+    /// Entries before this position stay in any case.
+    pub keep: u64,
+    /// Entries from this position on are opened.
+    pub open_from: u64,
+}
+
 /// What a cut at a moment left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MomentCut {
@@ -164,20 +175,21 @@ pub struct MomentCut {
     pub newest: Option<Timestamp>,
     /// When the first entry that went was received; none when everything stayed.
     pub next: Option<Timestamp>,
+    /// Entries that stayed and that no key opens: it was destroyed or withdrawn.
+    pub closed: u64,
 }
 
 /// Cuts a log that nobody has open where a moment had passed: before the first group with an
-/// entry that was received after `at`. What became durable together stays or goes together, so
+/// entry that was received after it. What became durable together stays or goes together, so
 /// everything that was acknowledged by then stays. Groups before position `keep` stay whatever
 /// they say. An entry whose key is in no keyring is an error: it would be missing without a word.
 pub(crate) fn cut_at(
     directory: &Path,
     keys: &KeyService,
-    at: Timestamp,
-    keep: u64,
+    bounds: MomentBounds,
 ) -> Result<MomentCut, LogError> {
     let mut opener = Opener::new(keys.clone());
-    let mut cut = MomentCut { end_position: 0, newest: None, next: None };
+    let mut cut = MomentCut { end_position: 0, newest: None, next: None, closed: 0 };
     let paths = without_empty(files::list(directory)?)?;
     let last = paths.len().saturating_sub(1);
     for (index, path) in paths.iter().enumerate() {
@@ -194,7 +206,7 @@ pub(crate) fn cut_at(
             return Err(LogError::Damaged { path: path.clone(), offset: 0, reason });
         }
         cut.end_position = file.header().first_position;
-        cut_file(&mut file, &mut opener, (at, keep), index == last, &mut cut)?;
+        cut_file(&mut file, &mut opener, bounds, index == last, &mut cut)?;
     }
     files::sync_directory(directory)?;
     Ok(cut)
@@ -242,15 +254,16 @@ fn is_empty(path: &Path) -> Result<bool, LogError> {
 fn cut_file(
     file: &mut FileReader,
     opener: &mut Opener,
-    (at, keep): (Timestamp, u64),
+    bounds: MomentBounds,
     is_last: bool,
     cut: &mut MomentCut,
 ) -> Result<(), LogError> {
     let path = file.path().to_owned();
     let mut payload = Vec::new();
+    let from = bounds.open_from.min(bounds.keep);
     loop {
         let offset = file.offset();
-        let header = match file.step(|header| header.end() > keep, &mut payload)? {
+        let header = match file.step(|header| header.end() > from, &mut payload)? {
             Step::Group(header) => header,
             Step::End => return Ok(()),
             // A copy of a file that was being written may end inside a group.
@@ -259,28 +272,31 @@ fn cut_file(
                 return Err(LogError::Damaged { path, offset, reason });
             }
         };
-        if header.end() > keep {
+        if header.end() > from {
+            let damaged = |reason| LogError::Damaged { path: path.clone(), offset, reason };
             let group = file.group(header);
-            let batch = opener
-                .open(&group, &mut payload, keep)
-                .map_err(|reason| LogError::Damaged { path: path.clone(), offset, reason })?;
-            let mut newest = cut.newest;
+            let batch = opener.open(&group, &mut payload, from).map_err(damaged)?;
+            let mut newest: Option<Timestamp> = None;
+            let mut closed = 0u64;
             for (position, entry) in batch.iter() {
                 if entry.record == Record::Unreadable(Unreadable::KeyUnavailable) {
                     let tenant = entry.tenant;
-                    let reason = format!(
+                    return Err(damaged(format!(
                         "the key of position {position}, tenant {tenant}, is not in the keyring: \
                          take a copy of the keyring that was made later, or an earlier moment"
-                    );
-                    return Err(LogError::Damaged { path, offset, reason });
+                    )));
                 }
+                closed += u64::from(matches!(entry.record, Record::Unreadable(_)));
                 newest = newest.max(entry.record.received_at());
             }
-            if let Some(next) = newest.filter(|newest| *newest > at) {
+            if header.end() > bounds.keep
+                && let Some(next) = newest.filter(|newest| *newest > bounds.at)
+            {
                 cut.next = Some(next);
                 return cut_to(&path, offset);
             }
-            cut.newest = newest;
+            cut.newest = cut.newest.max(newest);
+            cut.closed += closed;
         }
         cut.end_position = header.end();
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use veritwin_domain::Timestamp;
 use veritwin_keys::KeyService;
-use veritwin_log::FileLog;
+use veritwin_log::{FileLog, MomentBounds};
 
 use super::blocking;
 use super::files::{create_folder, io, safe_name, sync_file_system};
@@ -44,6 +44,8 @@ pub struct MomentSummary {
     pub records_at: Timestamp,
     /// Where the log ends.
     pub end_position: u64,
+    /// Entries of it behind the backup that no key opens.
+    pub closed: u64,
 }
 
 /// The copy of the records to read, and what it has to hold.
@@ -90,7 +92,7 @@ impl Base<'_> {
             restores: Lineage::read(self.staging)?.restores(),
         };
         let place = open_place(&moment.ship)?;
-        let at = self.moment_at(moment, &whose, &place).await?;
+        let (at, shipped_to) = self.moment_at(moment, &whose, &place).await?;
         let carrier = Carrier { place: &place, keys: self.keys, whose: &whose };
         let shipped =
             if moment.records_of_base { None } else { self.records(&carrier, at).await? };
@@ -98,19 +100,35 @@ impl Base<'_> {
         self.bring_objects(&carrier).await?;
         self.bring_log(&whose, &place).await?;
         let (folder, keys) = (self.staging.join("log"), self.keys.clone());
-        let keep = records.log_position.max(self.manifest.log_position.unwrap_or(0));
+        let open_from = self.manifest.log_position.unwrap_or(0);
+        let bounds = MomentBounds { at, keep: records.log_position.max(open_from), open_from };
         let cut = blocking(move || {
-            FileLog::cut_at(&folder, &keys, at, keep)
+            FileLog::cut_at(&folder, &keys, bounds)
                 .map_err(|error| Error::invalid(crate::store_check::describe(&error)))
         })
         .await?;
-        let (newest, end_position) = (cut.newest, cut.end_position);
-        let summary = MomentSummary { at, newest, records_at: records.at, end_position };
+        // Nothing was cut for the moment, so everything that was shipped is to be there.
+        if cut.next.is_none() && cut.end_position < shipped_to {
+            let detail = format!(
+                "lacks the log's positions {} to {shipped_to}, which were shipped: parts of it were \
+                 taken away. Put them back, or name a moment before them",
+                cut.end_position
+            );
+            return Err(Error::invalid_at(place.shown().to_owned(), detail));
+        }
+        let (newest, end_position, closed) = (cut.newest, cut.end_position, cut.closed);
+        let summary = MomentSummary { at, newest, records_at: records.at, end_position, closed };
         Ok((records, summary))
     }
 
-    /// The moment, if base and shipped log reach it.
-    async fn moment_at(&self, moment: &Moment, whose: &Whose, place: &Place) -> Result<Timestamp> {
+    /// The moment, if base and shipped log reach it; and the position up to which everything was
+    /// shipped.
+    async fn moment_at(
+        &self,
+        moment: &Moment,
+        whose: &Whose,
+        place: &Place,
+    ) -> Result<(Timestamp, u64)> {
         let shown = || place.shown().to_owned();
         let refuse = |at: &str, detail: String| Err(Error::invalid_at(at, detail));
         let Some(base_at) = self.manifest.cut_at() else {
@@ -120,7 +138,7 @@ impl Base<'_> {
             let detail = "holds nothing that was shipped since the backup was made";
             return Err(Error::invalid_at(shown(), detail));
         };
-        let end = Timestamp::from_micros(end.at_us);
+        let (end, shipped_to) = (Timestamp::from_micros(end.at_us), end.position);
         let at = moment.at.unwrap_or(end);
         if at < base_at {
             let detail = format!(
@@ -134,7 +152,7 @@ impl Base<'_> {
             );
             return refuse("--at", detail);
         }
-        Ok(at)
+        Ok((at, shipped_to))
     }
 
     /// The newest shipped copy of the records of before the moment, received; none when there is

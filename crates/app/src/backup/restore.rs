@@ -215,7 +215,8 @@ async fn stage(
     }
     let store = import_records(config, staging, &keys, &copy).await?;
     let back_at = moment.map_or(manifest.taken_at(), |moment| moment.at);
-    let restored = Restored { config, staging, store: &store, back_at };
+    // Records may be of before the moment: what ended in between is in force again.
+    let restored = Restored { config, staging, store: &store, back_at: copy.at };
     let access = restored.make_ready(plan.revoke_keys).await;
     store.close().await?;
     Ok(Staged { rows: copy.rows, access: access?, back_at, moment })
@@ -253,7 +254,7 @@ struct Restored<'a> {
     config: &'a Config,
     staging: &'a Path,
     store: &'a Metastore,
-    /// The moment it is back at.
+    /// The moment its records are of.
     back_at: Timestamp,
 }
 

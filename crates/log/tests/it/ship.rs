@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use veritwin_domain::Timestamp;
-use veritwin_log::{Entry, FileLog, LogError, PartPlace, Record};
+use veritwin_keys::{DataClass, DestructionMethod};
+use veritwin_log::{Entry, FileLog, LogError, MomentBounds, PartPlace, Record};
 
-use crate::support::{Fixture, START, entry, files_in, numbers};
+use crate::support::{Fixture, START, entry, files_in, numbers, tenant};
 
 /// An entry that was received so many seconds after the start.
 fn received(number: i64, seconds: u64) -> Entry {
@@ -22,6 +23,11 @@ fn received(number: i64, seconds: u64) -> Entry {
 
 fn at(seconds: u64) -> Timestamp {
     START.saturating_add(Duration::from_secs(seconds))
+}
+
+/// Cut at a moment, everything opened.
+const fn bounds(at: Timestamp, keep: u64) -> MomentBounds {
+    MomentBounds { at, keep, open_from: 0 }
 }
 
 /// Copies everything after a place, in small parts.
@@ -96,7 +102,7 @@ async fn a_moment_leaves_what_was_received_by_then() {
     let check = |name: &str, moment: Timestamp, keep: u64, left: i64, next: Option<u64>| {
         let copy = fixture.path(name);
         ship(&log, &copy, None);
-        let cut = FileLog::cut_at(&copy, &fixture.keys, moment, keep).unwrap();
+        let cut = FileLog::cut_at(&copy, &fixture.keys, bounds(moment, keep)).unwrap();
         assert_eq!(cut.next, next.map(at), "{name}");
         assert_eq!(cut.end_position, u64::try_from(left).unwrap(), "{name}");
         let cut = fixture.try_open(&copy).unwrap();
@@ -122,12 +128,54 @@ async fn a_torn_end_is_cut_and_damage_is_named() {
     let file = files_in(&copy).pop().unwrap();
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 3]).unwrap();
-    let cut = FileLog::cut_at(&copy, &fixture.keys, at(9), 0).unwrap();
+    let cut = FileLog::cut_at(&copy, &fixture.keys, bounds(at(9), 0)).unwrap();
     assert_eq!((cut.end_position, cut.next), (3, None));
     let mut damaged = whole;
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     std::fs::write(&file, &damaged).unwrap();
-    let error = FileLog::cut_at(&copy, &fixture.keys, at(9), 0).unwrap_err();
+    let error = FileLog::cut_at(&copy, &fixture.keys, bounds(at(9), 0)).unwrap_err();
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_no_key_opens_stays_and_is_counted() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    for number in 0..6 {
+        log.append(vec![entry(1 + u8::try_from(number % 2).unwrap(), number)]).await.unwrap();
+    }
+    let (_, used) = log.keys_in_use();
+    assert_eq!(used.len(), 2, "a key for each tenant");
+    let copy = fixture.path("copy");
+    ship(&log, &copy, None);
+    let cut = |open_from| {
+        let bounds = MomentBounds { at: at(9), keep: 4, open_from };
+        FileLog::cut_at(&copy, &fixture.keys, bounds).unwrap()
+    };
+    assert_eq!(cut(0).closed, 0);
+    let of_first = fixture.keys.day_keys(DataClass::Log).into_iter();
+    let gone: Vec<_> = of_first.filter(|key| key.tenant == tenant(1)).map(|key| key.dek).collect();
+    assert!(gone.iter().all(|dek| used.contains(dek)));
+    fixture.keys.destroy(&gone, DestructionMethod::KeyDestroyed).unwrap();
+    let left = cut(0);
+    assert_eq!((left.closed, left.end_position, left.next), (3, 6, None));
+    assert_eq!(cut(2).closed, 2, "what the base holds is not opened");
+}
+
+#[tokio::test]
+async fn bytes_are_counted_from_the_file_that_holds_a_position() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config();
+    config.file_bytes_max = 600;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    for number in 0..20 {
+        log.append(vec![entry(1, number)]).await.unwrap();
+    }
+    assert_eq!(log.bytes_from(0), log.size_bytes());
+    let length = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().len();
+    let files = fixture.files();
+    assert!(files.len() > 2, "it is of several files");
+    assert_eq!(log.bytes_from(20), length(&files[files.len() - 1]));
+    assert_eq!(log.bytes_from(u64::MAX - 1), length(&files[files.len() - 1]));
 }

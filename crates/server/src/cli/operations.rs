@@ -287,6 +287,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
             "newest": moment.newest.map(|at| at.to_string()),
             "records_at": moment.records_at.to_string(),
             "log_position": moment.end_position,
+            "closed": moment.closed,
         })),
     });
     if arguments.place.json {
@@ -317,12 +318,20 @@ fn show_restore(facts: &Value) -> String {
         "put the ledger archive's folder `archive` in place, then start it with `veritwin serve`"
     };
     let moment = &facts["moment"];
-    let moment = match moment["records_at"].as_str() {
+    let mut brought = match moment["records_at"].as_str() {
         Some(at) => format!("its readings go up to {}, its records to {at}\n", text(moment, "at")),
         None => String::new(),
     };
+    let closed = moment["closed"].as_u64().unwrap_or(0);
+    if closed > 0 {
+        brought.push_str(&format!(
+            "WARNING: no key opens {closed} entries of the log behind the backup: it was destroyed \
+             or withdrawn. If that was not meant to be, restore from a newer backup, or with an \
+             older copy of the keyring\n"
+        ));
+    }
     format!(
-        "the platform of {} is in {}: {} files, {} bytes, {} records\n{moment}{next}",
+        "the platform of {} is in {}: {} files, {} bytes, {} records\n{brought}{next}",
         text(facts, "taken_at"),
         text(facts, "data"),
         number(facts, "files"),
