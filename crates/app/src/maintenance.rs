@@ -121,14 +121,7 @@ impl App {
         self.flush_activity().await;
         let context = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&context).await?;
-        let now = context.at;
-        // A clock that jumped ahead must not destroy anything: what is kept is measured from the
-        // earlier of now and a day after the highest time ever noted.
-        let high_water = tx.clock_high_water().await?;
-        let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
-        // A simulated clock only moves when somebody moves it.
-        let ceiling = ceiling.filter(|_| !self.0.config.simulated);
-        let trusted = ceiling.map_or(now, |ceiling| now.min(ceiling));
+        let trusted = self.trusted(context.at, tx.clock_high_water().await?);
         tx.clock_raise(trusted).await?;
         tx.sessions_purge(trusted, trusted.saturating_sub(SESSION_IDLE_MAX)).await?;
         let before = trusted.saturating_sub(RECORDS_KEPT);
@@ -154,6 +147,15 @@ impl App {
         self.expire_ledger(trusted, &holds).await?;
         self.expire_log_keys(trusted).await?;
         readings
+    }
+
+    /// A clock that jumped ahead must not destroy anything: what is kept is measured from the
+    /// earlier of now and a day after the highest time ever noted.
+    pub(crate) fn trusted(&self, now: Timestamp, high_water: Option<Timestamp>) -> Timestamp {
+        let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
+        // A simulated clock only moves when somebody moves it.
+        let ceiling = ceiling.filter(|_| !self.0.config.simulated);
+        ceiling.map_or(now, |ceiling| now.min(ceiling))
     }
 
     #[cfg(feature = "test-controls")]

@@ -16,9 +16,7 @@ use crate::lineage::Lineage;
 use crate::shipping::parcel::{Carrier, folder_of};
 use crate::shipping::part::{PartHead, Whose, open_part};
 use crate::shipping::place::Place;
-use crate::shipping::{
-    COPY, SHIPPED_FILES_MAX, ShipConfig, done_at, open_place, reached, records_folder,
-};
+use crate::shipping::{COPY, ShipConfig, done_at, open_place, reached, records_folder};
 use crate::{Error, Result};
 
 /// To which moment, and from where.
@@ -158,9 +156,9 @@ impl Base<'_> {
     /// The newest shipped copy of the records of before the moment, received; none when there is
     /// none behind the backup's own.
     async fn records(&self, carrier: &Carrier<'_>, at: Timestamp) -> Result<Option<RecordsCopy>> {
-        let heads = carrier.place.list(&carrier.whose.folder("records"), SHIPPED_FILES_MAX).await?;
+        let heads = carrier.place.list(&carrier.whose.folder("records")).await?;
         let before = at.min(self.keyring_at);
-        let newest = heads.iter().filter_map(|(name, _)| done_at(name)).filter(|at| *at <= before);
+        let newest = heads.iter().filter_map(|name| done_at(name)).filter(|at| *at <= before);
         let Some(newest) = newest.max().filter(|at| *at > self.manifest.taken_at()) else {
             return Ok(None);
         };
@@ -182,7 +180,7 @@ impl Base<'_> {
     /// Objects that were made since the backup.
     async fn bring_objects(&self, carrier: &Carrier<'_>) -> Result<()> {
         let front = carrier.whose.folder("objects");
-        for (name, _) in carrier.place.list(&front, SHIPPED_FILES_MAX).await? {
+        for name in carrier.place.list(&front).await? {
             let Some(folder) = folder_of(&name) else { continue };
             let file = folder.strip_prefix(&front).and_then(|rest| rest.strip_prefix('/'));
             let Some(file) = file.filter(|file| file.starts_with("objects/twins/")) else {
@@ -206,11 +204,11 @@ impl Base<'_> {
     /// The parts of the log of behind the backup, put into the files that they are of.
     async fn bring_log(&self, whose: &Whose, place: &Place) -> Result<()> {
         let base_end = self.manifest.log_position.unwrap_or(0);
-        let parts = place.list(&whose.folder("log"), SHIPPED_FILES_MAX).await?;
-        let starts: Vec<Option<u64>> = parts.iter().map(|(name, _)| position_of(name)).collect();
+        let parts = place.list(&whose.folder("log")).await?;
+        let starts: Vec<Option<u64>> = parts.iter().map(|name| position_of(name)).collect();
         let log = self.staging.join("log");
         let mut last: Option<(PathBuf, u64)> = None;
-        for (index, (name, _)) in parts.iter().enumerate() {
+        for (index, name) in parts.iter().enumerate() {
             let next = starts.get(index + 1).copied().flatten();
             // The backup's own files hold it.
             if next.is_some_and(|next| next <= base_end) {

@@ -76,13 +76,21 @@ impl App {
         Ok(BackupStatus { platform, keyring, shipping: self.ship_status() })
     }
 
+    /// When the newest backup was made.
+    pub(crate) async fn last_backup_at(&self) -> Result<Option<Timestamp>> {
+        let newest = self.backup_notes().await?.platform;
+        Ok(newest.map(|noted| Timestamp::from_micros(noted.taken_at_us)))
+    }
+
     pub(super) async fn note_backup(&self, made: &BackupSummary) -> Result<()> {
         let noted = Noted {
             folder: made.out.clone(),
             taken_at_us: made.taken_at.as_micros(),
             bytes: made.bytes,
         };
-        self.note_made(move |notes| notes.platform = Some(noted)).await
+        self.note_made(move |notes| notes.platform = Some(noted)).await?;
+        self.0.upkeep.ships.backed_up(made.taken_at);
+        Ok(())
     }
 
     pub(super) async fn note_keyring_copy(&self, made: &KeyringSummary) -> Result<()> {

@@ -1,9 +1,15 @@
 //! Shipping on a real platform: what is kept for a restore, and for how long.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
 use veritwin_keys::DataClass;
 
 use super::*;
-use crate::{S3Access, ShipConfig};
+use crate::lineage::Lineage;
+use crate::shipping::{Copies, LogLine};
+use crate::{S3Access, ShipConfig, ShipStatus};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -23,12 +29,49 @@ impl World {
                 secret_access_key: Secret::new(String::new()),
             },
             interval: Duration::from_secs(1),
-            records_interval: Duration::from_secs(1),
+            records_interval: Duration::from_secs(3600),
             kept: 14 * DAY,
             log_hold_bytes_max: 1 << 30,
         };
         let app = open(&folder, &clock, Some(config)).await;
+        let instance = folder.path().join("data/instance.json");
+        std::fs::write(instance, r#"{"instance":"i"}"#).expect("named");
         Self { folder, clock, app }
+    }
+
+    fn ships(&self) -> PathBuf {
+        self.folder.path().join("ships")
+    }
+
+    fn lines(&self) -> (LogLine, Copies) {
+        let config = self.app.0.config.shipping.as_ref().expect("it ships");
+        self.app.ship_lines(config).expect("a platform")
+    }
+
+    /// Names of the files below a folder of the place.
+    fn files(&self, below: &str) -> Vec<String> {
+        let found = crate::backup::files::plain_files(&self.ships(), Path::new(below));
+        found.expect("listed").iter().map(|file| file.display().to_string()).collect()
+    }
+
+    /// Those of one kind before any restore.
+    fn shipped(&self, kind: &str) -> Vec<String> {
+        self.files(&format!("i/00000/{kind}"))
+    }
+
+    /// Files have the machine's time: gives those below a folder the platform's.
+    fn date_files(&self, below: &str) {
+        let since = Duration::from_micros(self.app.clock().now().as_micros().unsigned_abs());
+        for name in self.files(below) {
+            let file = File::options().write(true).open(self.ships().join(name)).expect("there");
+            file.set_modified(SystemTime::UNIX_EPOCH + since).expect("dated");
+        }
+    }
+
+    async fn ship_log(&self, line: &mut LogLine) -> ShipStatus {
+        self.clock.advance(Duration::from_secs(2));
+        self.app.ship_log_round(line).await.expect("shipped");
+        self.app.ship_status()
     }
 
     fn log_days(&self, customer: &Customer) -> BTreeSet<i64> {
@@ -77,5 +120,114 @@ async fn without_a_shipped_log_what_a_stop_left_of_a_cut_is_destroyed() {
     assert_eq!(world.log_days(&customer), BTreeSet::from([day, day + 1]));
     world.expire_log_keys().await;
     assert_eq!(world.log_days(&customer), BTreeSet::from([day + 1]));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_place_is_said_and_filled_again_and_a_backup_ends_the_gap() {
+    let world = World::shipping().await;
+    let customer = world.customer("Only").await;
+    world.send(&customer, 1.0).await;
+    let (mut line, _) = world.lines();
+    let status = world.ship_log(&mut line).await;
+    assert!(status.reached_at.is_some() && status.gap_at.is_none(), "{status:?}");
+    let tail = world.app.0.log.tail_position();
+    assert_eq!((status.position, world.app.shipped_position()), (Some(tail), tail));
+    let first = world.shipped("log");
+    assert!(!first.is_empty());
+    std::fs::remove_dir_all(world.ships().join("i")).expect("emptied");
+    // Its own note is believed after a stop too, and what is there is looked at.
+    let (mut line, _) = world.lines();
+    let status = world.ship_log(&mut line).await;
+    assert!(status.gap_at.is_some() && status.position.is_none(), "{status:?}");
+    let status = world.ship_log(&mut line).await;
+    assert_eq!(status.position, Some(tail));
+    assert_eq!(world.shipped("log")[0], first[0], "from the beginning");
+    let world = world.reopen().await;
+    let (mut line, _) = world.lines();
+    let status = world.ship_log(&mut line).await;
+    assert!(status.gap_at.is_some(), "it is known after a stop: {status:?}");
+    world.app.0.upkeep.ships.backed_up(world.app.clock().now());
+    assert_eq!(world.ship_log(&mut line).await.gap_at, None);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_part_under_the_next_ones_name_is_refused() {
+    let world = World::shipping().await;
+    let customer = world.customer("Only").await;
+    world.send(&customer, 1.0).await;
+    let (mut line, _) = world.lines();
+    world.ship_log(&mut line).await;
+    let part = world.shipped("log").pop().expect("a part");
+    // Where the next one begins is no secret: the head before it says so.
+    let kept = std::fs::read(world.folder.path().join("data/shipping.json")).expect("kept");
+    let kept: serde_json::Value = serde_json::from_slice(&kept).expect("its form");
+    let (position, offset) = (kept["position"].as_u64().unwrap(), kept["offset"].as_u64().unwrap());
+    let file = kept["file"].as_str().unwrap();
+    let next = format!("i/00000/log/{position:020}-{file}-{offset:012}");
+    std::fs::copy(world.ships().join(part), world.ships().join(&next)).expect("put there");
+    world.send(&customer, 2.0).await;
+    world.clock.advance(Duration::from_secs(2));
+    let refused = world.app.ship_log_round(&mut line).await.expect_err("it is another's");
+    assert!(refused.to_string().contains("than its name says"), "{refused}");
+    std::fs::remove_file(world.ships().join(next)).expect("taken away");
+    let status = world.ship_log(&mut line).await;
+    assert_eq!(status.position, Some(world.app.0.log.tail_position()));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_copied_once_though_what_comes_behind_fails() {
+    let world = World::shipping().await;
+    world.customer("Only").await;
+    let (_, mut copies) = world.lines();
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    assert_eq!(world.shipped("records").len(), 2, "a piece and its head");
+    let objects = world.ships().join("i/00000/objects");
+    // A file where a folder has to be: nothing can be written below it.
+    let _ = std::fs::remove_dir_all(&objects);
+    std::fs::write(&objects, "in the way").expect("put there");
+    let own = world.folder.path().join("data/objects/twins/t");
+    std::fs::create_dir_all(&own).expect("made");
+    std::fs::write(own.join("o"), "an object").expect("written");
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(2));
+        assert!(world.app.ship_copies_round(&mut copies).await.is_err());
+    }
+    assert_eq!(world.shipped("records").len(), 2, "they are not copied again");
+    std::fs::remove_file(&objects).expect("taken away");
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    assert_eq!(world.shipped("objects").len(), 2, "a piece and its head");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lives_before_a_restore_end_and_a_clock_that_jumped_deletes_nothing() {
+    let world = World::shipping().await;
+    world.customer("Only").await;
+    let (mut line, mut copies) = world.lines();
+    world.ship_log(&mut line).await;
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    world.date_files("i/00000");
+    let data = world.folder.path().join("data");
+    Lineage::note_restore(&data, world.app.clock().now()).expect("noted");
+    let world = world.reopen().await;
+    world.clock.advance(13 * DAY);
+    let (mut line, mut copies) = world.lines();
+    world.ship_log(&mut line).await;
+    world.date_files("i/00001");
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    assert!(!world.shipped("log").is_empty() && !world.shipped("records").is_empty());
+    world.clock.advance(2 * DAY);
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    assert_eq!((world.shipped("log").len(), world.shipped("records").len()), (0, 0));
+    let own = || world.files("i/00001/log").len();
+    let left = own();
+    assert!(left > 0);
+    world.app.purge_records().await.expect("the time is noted");
+    world.clock.advance(1000 * DAY);
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    assert_eq!(own(), left, "nothing is deleted by a clock that jumped");
     world.app.close().await;
 }

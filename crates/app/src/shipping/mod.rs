@@ -2,27 +2,28 @@
 //! was written, with copies of the records now and then, so that a platform can be put back as it
 //! was at a moment. The keyring is never shipped.
 
+mod board;
+mod copies;
+mod log_line;
 pub(crate) mod pace;
 pub(crate) mod parcel;
 pub(crate) mod part;
 pub(crate) mod place;
-mod records;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::time::MissedTickBehavior;
-use veritwin_domain::{FileId, Secret, Timestamp};
-use veritwin_log::{LogError, LogPart, PartPlace};
+use veritwin_domain::Secret;
 
-use self::pace::Pace;
-use self::part::{Reached, Whose, open_head, open_part, part_name, seal_head, seal_part};
-use self::place::{Place, Put};
-pub(crate) use self::records::{done_at, records_folder};
-use crate::backup::files::{instance_of, read_small, write_whole};
+use self::board::Line;
+pub(crate) use self::board::ShipBoard;
+pub use self::board::ShipStatus;
+pub(crate) use self::copies::{Copies, done_at, records_folder};
+pub(crate) use self::log_line::LogLine;
+use self::part::{Reached, Whose, open_head};
+use self::place::Place;
+use crate::backup::files::instance_of;
 use crate::job_board::{Job, JobWatch};
 use crate::{App, Error, Result};
 
@@ -32,12 +33,6 @@ pub(crate) const FILE: &str = "shipping.json";
 pub(crate) const COPY: &str = "shipping.copy";
 /// How often something to ship is looked for.
 const ROUND: Duration = Duration::from_secs(1);
-/// Bytes of the log that go into one file.
-const PART_BYTES: usize = 4 * 1024 * 1024;
-/// Parts that are sent before other work of the round has its turn.
-const PARTS_PER_ROUND_MAX: usize = 16;
-/// Files below one folder of the place that are listed.
-pub(crate) const SHIPPED_FILES_MAX: usize = 2_000_000;
 
 /// Where the log is shipped to, and how.
 #[derive(Debug, Clone)]
@@ -69,90 +64,29 @@ pub struct S3Access {
     pub secret_access_key: Secret<String>,
 }
 
-/// How far shipping is.
-#[derive(Debug, Clone, Default)]
-pub struct ShipStatus {
-    /// The place in words; none when nothing is shipped.
-    pub place: Option<String>,
-    /// Everything before this position of the log is shipped.
-    pub position: Option<u64>,
-    /// Everything that was acknowledged by then is shipped.
-    pub reached_at: Option<Timestamp>,
-    /// When the newest shipped copy of the records was done.
-    pub records_at: Option<Timestamp>,
-    /// Since when it fails.
-    pub failing_since: Option<Timestamp>,
-    /// Why.
-    pub problem: Option<String>,
-    /// When a part of the log was cut before it was shipped: moments after need a newer base.
-    pub gap_at: Option<Timestamp>,
-}
-
-/// What the job tells.
-#[derive(Debug, Default)]
-pub(crate) struct ShipBoard(Mutex<ShipStatus>);
-
-impl ShipBoard {
-    pub(crate) fn status(&self) -> ShipStatus {
-        self.0.lock().clone()
-    }
-
-    fn set(&self, change: impl FnOnce(&mut ShipStatus)) {
-        change(&mut self.0.lock());
-    }
-}
-
-/// The place up to which everything is shipped, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    form: u32,
-    url: String,
-    restores: u64,
-    file: String,
-    offset: u64,
-    position: u64,
-    gap_at_us: Option<i64>,
-}
-
-/// The job's own state.
-pub(super) struct Shipper {
-    pub(super) config: ShipConfig,
-    pub(super) place: Option<Place>,
-    pub(super) whose: Whose,
-    pub(super) pace: Pace,
-    mark: Option<PartPlace>,
-    gap_at: Option<Timestamp>,
-    is_known: bool,
-    /// On the monotonic clock.
-    shipped_at: Option<Duration>,
-    records_at: Option<Duration>,
-}
-
 impl App {
     /// Starts shipping where it is configured.
     pub(crate) fn start_shipping(&self) -> Result<()> {
         let Some(config) = self.0.config.shipping.clone() else { return Ok(()) };
-        let data = &self.0.config.data;
+        self.0.upkeep.ships.set(|status| status.place = Some(config.url.clone()));
+        let (log, copies) = self.ship_lines(&config)?;
+        let (app, watch) = (self.clone(), self.watch_job(Job::Shipping));
+        self.0.tasks.spawn(async move {
+            // Beside each other: a large copy of the records makes no part of the log late.
+            tokio::join!(app.keep_log_shipped(log, &watch), app.keep_copies_shipped(copies));
+        });
+        Ok(())
+    }
+
+    /// What ships the log, and what ships copies of the records.
+    pub(crate) fn ship_lines(&self, config: &ShipConfig) -> Result<(LogLine, Copies)> {
         let whose = Whose {
-            instance: instance_of(&data.join("instance.json"))?,
+            instance: instance_of(&self.0.config.data.join("instance.json"))?,
             restores: self.0.lineage.restores(),
         };
-        self.0.upkeep.ships.set(|status| status.place = Some(config.url.clone()));
-        let shipper = Shipper {
-            pace: Pace::new(self.0.config.disk_bytes_per_second),
-            config,
-            place: None,
-            whose,
-            mark: None,
-            gap_at: None,
-            is_known: false,
-            shipped_at: None,
-            records_at: None,
-        };
-        let (app, watch) = (self.clone(), self.watch_job(Job::Shipping));
-        self.0.tasks.spawn(async move { app.keep_shipping(shipper, &watch).await });
-        Ok(())
+        let rate = self.0.config.disk_bytes_per_second;
+        let log = LogLine::new(config.clone(), whose.clone(), rate);
+        Ok((log, Copies::new(config.clone(), whose, rate)))
     }
 
     /// How far shipping is.
@@ -169,15 +103,16 @@ impl App {
     /// holds the log up to a bound; then the log goes on and the copies have a gap.
     pub(crate) fn shipped_position(&self) -> u64 {
         let Some(config) = &self.0.config.shipping else { return u64::MAX };
-        if self.0.log.size_bytes() > config.log_hold_bytes_max {
+        let position = self.0.upkeep.ships.status().position.unwrap_or(0);
+        // What others hold the log for is not shipping's to give up.
+        if self.0.log.bytes_from(position) > config.log_hold_bytes_max {
             return u64::MAX;
         }
-        self.0.upkeep.ships.status().position.unwrap_or(0)
+        position
     }
 
-    async fn keep_shipping(&self, mut shipper: Shipper, watch: &JobWatch) {
-        let mut interval = tokio::time::interval(ROUND);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn keep_log_shipped(&self, mut line: LogLine, watch: &JobWatch) {
+        let mut interval = rounds();
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
@@ -187,23 +122,38 @@ impl App {
             watch.turned();
             let done = tokio::select! {
                 () = self.0.stop.cancelled() => return,
-                done = self.ship_round(&mut shipper) => done,
+                done = self.ship_log_round(&mut line) => done,
             };
-            self.note_ship_round(done);
+            self.note_ship_round(Line::Log, done);
         }
     }
 
-    fn note_ship_round(&self, done: Result<()>) {
-        let now = self.clock().now();
+    async fn keep_copies_shipped(&self, mut copies: Copies) {
+        let mut interval = rounds();
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            if !copies.is_due(self.clock().monotonic()) {
+                continue;
+            }
+            let done = tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                done = self.ship_copies_round(&mut copies) => done,
+            };
+            self.note_ship_round(Line::Copies, done);
+        }
+    }
+
+    fn note_ship_round(&self, line: Line, done: Result<()>) {
+        let board = &self.0.upkeep.ships;
         match done {
             Ok(()) => {
                 self.note_room("shipping", None);
-                self.0.upkeep.ships.set(|status| {
-                    if status.problem.take().is_some() {
-                        tracing::info!("the log is shipped again");
-                    }
-                    status.failing_since = None;
-                });
+                if board.works(line) {
+                    tracing::info!(?line, "what was not shipped is shipped again");
+                }
             }
             Err(error) => {
                 metrics::counter!("veritwin_ship_failures_total").increment(1);
@@ -213,165 +163,11 @@ impl App {
                     Error::Invalid { at: Some(at), .. } => format!("{at}: {text}"),
                     _ => text,
                 };
-                self.0.upkeep.ships.set(|status| {
-                    if status.problem.as_ref() != Some(&text) {
-                        tracing::error!(problem = %text, "the log is not shipped; trying again");
-                    }
-                    status.failing_since.get_or_insert(now);
-                    status.problem = Some(text);
-                });
-            }
-        }
-    }
-
-    async fn ship_round(&self, shipper: &mut Shipper) -> Result<()> {
-        if shipper.place.is_none() {
-            let (url, s3) = (&shipper.config.url, &shipper.config.s3);
-            shipper.place = Some(Place::open(url, s3, &self.0.egress)?);
-        }
-        let Some(place) = shipper.place.clone() else { return Ok(()) };
-        if !shipper.is_known {
-            self.find_mark(shipper, &place).await?;
-            shipper.is_known = true;
-        }
-        self.ship_log(shipper, &place).await?;
-        let now = self.clock().monotonic();
-        let wait = shipper.config.records_interval;
-        if shipper.records_at.is_none_or(|at| now.saturating_sub(at) >= wait) {
-            self.ship_records(shipper, &place).await?;
-            shipper.records_at = Some(now);
-        }
-        Ok(())
-    }
-
-    /// Where it stopped the last time: by its own file, or else by what is there.
-    async fn find_mark(&self, shipper: &mut Shipper, place: &Place) -> Result<()> {
-        let path = self.0.config.data.join(FILE);
-        let kept = if path.exists() { read_kept(&path) } else { None };
-        let kept = kept.filter(|kept| {
-            kept.restores == shipper.whose.restores && kept.url == shipper.config.url
-        });
-        shipper.mark = match kept {
-            Some(kept) => {
-                shipper.gap_at = kept.gap_at_us.map(Timestamp::from_micros);
-                let (offset, position) = (kept.offset, kept.position);
-                kept.file.parse().ok().map(|file| PartPlace { file, offset, position })
-            }
-            None => {
-                let parts = place.list(&shipper.whose.folder("log"), SHIPPED_FILES_MAX).await?;
-                match parts.last() {
-                    Some((name, _)) => Some(self.end_of(&shipper.whose, place, name).await?),
-                    None => None,
+                if board.fails(line, self.clock().now(), &text) {
+                    tracing::error!(?line, problem = %text, "it is not shipped; trying again");
                 }
             }
-        };
-        self.show_mark(shipper);
-        Ok(())
-    }
-
-    fn show_mark(&self, shipper: &Shipper) {
-        // Before anything was shipped the log is kept from its beginning.
-        let position = shipper.mark.map(|mark| mark.position);
-        self.0.upkeep.ships.set(|status| {
-            status.position = position;
-            status.gap_at = shipper.gap_at;
-        });
-    }
-
-    /// Where a part ends that is there already.
-    async fn end_of(&self, whose: &Whose, place: &Place, name: &str) -> Result<PartPlace> {
-        let sealed = place.get(name).await?;
-        let (head, _) = open_part(&self.0.keys, whose, name, &sealed)?;
-        let file: FileId =
-            head.file.parse().map_err(|_| Error::invalid_at(name, "names a file that is none"))?;
-        let (offset, position) = (head.offset + head.bytes, head.end_position);
-        Ok(PartPlace { file, offset, position })
-    }
-
-    async fn ship_log(&self, shipper: &mut Shipper, place: &Place) -> Result<()> {
-        let since = self.clock().monotonic();
-        let wait = shipper.config.interval;
-        let is_due = shipper.shipped_at.is_none_or(|at| since.saturating_sub(at) >= wait);
-        // Taken before the end of the log is: what was acknowledged by now is in it.
-        let now = self.clock().now();
-        let end = self.0.log.tail_position();
-        for _ in 0..PARTS_PER_ROUND_MAX {
-            let is_behind = shipper.mark.map_or(0, |mark| mark.position) < end;
-            let part = if is_behind { self.next_part(shipper.mark).await } else { Ok(None) };
-            let part = match part {
-                Err(LogError::Truncated { .. }) => {
-                    tracing::error!(
-                        "a part of the log was cut before it was shipped: make a new backup, \
-                         moments after it can be restored from that one only"
-                    );
-                    shipper.gap_at = Some(now);
-                    shipper.mark = None;
-                    continue;
-                }
-                other => other?,
-            };
-            let Some(part) = part else {
-                if is_due {
-                    self.note_reached(shipper, place, now).await?;
-                    shipper.shipped_at = Some(since);
-                }
-                return Ok(());
-            };
-            if !is_due && !part.ends_file && part.bytes.len() < PART_BYTES {
-                return Ok(());
-            }
-            self.send_part(shipper, place, &part).await?;
         }
-        Ok(())
-    }
-
-    async fn send_part(&self, shipper: &mut Shipper, place: &Place, part: &LogPart) -> Result<()> {
-        shipper.pace.wait(part.bytes.len() as u64).await;
-        let name = part_name(&shipper.whose, &part.from);
-        let sealed = seal_part(&self.0.keys, &shipper.whose, part, self.clock().now())?;
-        let to = match place.put(&name, sealed.into()).await? {
-            Put::New => part.to,
-            // Sent before a stop that came before its note; perhaps of another length.
-            Put::There => self.end_of(&shipper.whose, place, &name).await?,
-        };
-        shipper.mark = Some(to);
-        self.keep_mark(shipper).await
-    }
-
-    async fn next_part(
-        &self,
-        mark: Option<PartPlace>,
-    ) -> std::result::Result<Option<LogPart>, LogError> {
-        let log = self.0.log.clone();
-        let read = tokio::task::spawn_blocking(move || log.part_after(mark, PART_BYTES));
-        read.await.map_err(|_| LogError::Closed)?
-    }
-
-    async fn keep_mark(&self, shipper: &Shipper) -> Result<()> {
-        self.show_mark(shipper);
-        let Some(mark) = shipper.mark else { return Ok(()) };
-        let kept = Kept {
-            form: part::FORM,
-            url: shipper.config.url.clone(),
-            restores: shipper.whose.restores,
-            file: mark.file.to_string(),
-            offset: mark.offset,
-            position: mark.position,
-            gap_at_us: shipper.gap_at.map(Timestamp::as_micros),
-        };
-        let bytes = serde_json::to_vec(&kept).map_err(|e| Error::Internal(e.to_string()))?;
-        let path = self.0.config.data.join(FILE);
-        crate::backup::blocking(move || write_whole(&path, &bytes)).await
-    }
-
-    /// Says that everything up to a moment is there.
-    async fn note_reached(&self, shipper: &Shipper, place: &Place, at: Timestamp) -> Result<()> {
-        let position = shipper.mark.map_or(0, |mark| mark.position);
-        let reached = Reached::new(&shipper.whose, at, position);
-        let sealed = seal_head(&self.0.keys, &reached)?;
-        place.replace(&shipper.whose.reached_name(), sealed.into()).await?;
-        self.0.upkeep.ships.set(|status| status.reached_at = Some(at));
-        Ok(())
     }
 
     /// Sets the gauges about shipping.
@@ -390,10 +186,10 @@ impl App {
     }
 }
 
-/// A file that does not read is none: the place itself is asked then.
-fn read_kept(path: &Path) -> Option<Kept> {
-    let bytes = read_small(path).ok()?;
-    serde_json::from_slice(&bytes).ok().filter(|kept: &Kept| kept.form == part::FORM)
+fn rounds() -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(ROUND);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Up to where everything is shipped, by what the place says.

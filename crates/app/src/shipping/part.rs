@@ -34,6 +34,14 @@ pub(crate) struct PartHead {
     pub(crate) shipped_at_us: i64,
 }
 
+impl PartHead {
+    /// Where it begins; none when it names no file.
+    pub(crate) fn from(&self) -> Option<PartPlace> {
+        let file = self.file.parse().ok()?;
+        Some(PartPlace { file, offset: self.offset, position: self.first_position })
+    }
+}
+
 /// How far everything is shipped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,7 +123,7 @@ pub(crate) fn seal_part(
     Ok(out)
 }
 
-/// Opens a part that was shipped and checks every byte of it.
+/// Opens a part that was shipped, under its name, and checks every byte of it.
 pub(crate) fn open_part<'a>(
     keys: &KeyService,
     whose: &Whose,
@@ -127,6 +135,10 @@ pub(crate) fn open_part<'a>(
     let is_right = body.len() as u64 == head.bytes && hex::encode(sha256(body)) == head.sha256;
     if !is_right {
         return Err(Error::invalid_at(at, "was altered: its bytes are not those it was sent with"));
+    }
+    // An authentic one in another's place would hold up shipping, or hide what is missing.
+    if head.from().is_none_or(|from| part_name(whose, &from) != at) {
+        return Err(Error::invalid_at(at, "is another part of the log than its name says"));
     }
     // It becomes the name of a file.
     let is_name = head.name.ends_with(".vtlog")

@@ -10,14 +10,18 @@ use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use veritwin_domain::Timestamp;
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
 use super::S3Access;
 use crate::{Error, Result};
 
+/// Names below one folder that are listed.
+const SHIPPED_FILES_MAX: usize = 2_000_000;
+/// Bytes of a file that is read whole: a part of the log with one group of the largest append. A
+/// place is another's: what lies there may be of any size.
+pub(crate) const SHIPPED_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest wait for one answer of a bucket.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 const PURPOSE: &str = "backups: shipped log files";
@@ -147,8 +151,7 @@ impl Place {
             Err(error) => return Err(self.failed("write", name)(error)),
         }
         if self.get(name).await? != bytes {
-            let detail = "does not hold what was written to it";
-            return Err(Error::invalid_at(format!("{}/{name}", self.shown), detail));
+            return Err(self.wrong(name, "does not hold what was written to it".to_owned()));
         }
         metrics::counter!("veritwin_ship_bytes_total").increment(bytes.len() as u64);
         Ok(Put::New)
@@ -156,40 +159,100 @@ impl Place {
 
     /// A whole file.
     pub(crate) async fn get(&self, name: &str) -> Result<Bytes> {
-        self.check()?;
-        let path = self.path(name);
-        let read = async { self.store.get(&path).await?.bytes().await };
-        read.await.map_err(self.failed("read", name))
+        self.find(name).await?.ok_or_else(|| self.wrong(name, "is not there".to_owned()))
     }
 
-    /// A whole file; none when there is none.
+    /// A whole file; none when there is none. One that is larger than anything that is shipped is
+    /// not read.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Bytes>> {
         self.check()?;
-        let path = self.path(name);
-        let read = async { self.store.get(&path).await?.bytes().await };
-        match read.await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed("read", name)(error)),
+        let found = match self.store.get(&self.path(name)).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.failed("read", name)(error)),
+        };
+        let bytes = found.meta.size;
+        if bytes > SHIPPED_FILE_BYTES_MAX {
+            return Err(self.wrong(
+                name,
+                format!(
+                    "has {bytes} bytes: limit shipped_file_bytes_max exceeded: at most \
+                     {SHIPPED_FILE_BYTES_MAX}"
+                ),
+            ));
         }
+        found.bytes().await.map(Some).map_err(self.failed("read", name))
     }
 
-    /// Names below a folder with their facts, sorted, at most `max`.
-    pub(crate) async fn list(&self, folder: &str, max: usize) -> Result<Vec<(String, ObjectMeta)>> {
+    fn wrong(&self, name: &str, detail: String) -> Error {
+        Error::invalid_at(format!("{}/{name}", self.shown), detail)
+    }
+
+    /// Goes over the names below a folder and when each was written, until one is refused.
+    async fn each(
+        &self,
+        folder: &str,
+        mut take: impl FnMut(&str, Timestamp) -> bool + Send,
+    ) -> Result<()> {
         self.check()?;
         let prefix = self.path(folder);
-        let mut found = Vec::new();
         let mut all = self.store.list(Some(&prefix));
         while let Some(meta) = all.try_next().await.map_err(self.failed("list", folder))? {
-            let full = meta.location.to_string();
-            let Some(name) = full.strip_prefix(&self.front) else { continue };
-            found.push((name.to_owned(), meta));
-            if found.len() > max {
-                let detail = format!("limit shipped_files_max exceeded: at most {max}");
-                return Err(Error::invalid_at(format!("{}/{folder}", self.shown), detail));
+            let at = Timestamp::from_micros(meta.last_modified.timestamp_micros());
+            let full: &str = meta.location.as_ref();
+            if let Some(name) = full.strip_prefix(&self.front)
+                && !take(name, at)
+            {
+                return Ok(());
             }
         }
-        found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        Ok(())
+    }
+
+    /// Names below a folder, sorted.
+    pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        self.each(folder, |name, _| {
+            found.push(name.to_owned());
+            found.len() <= SHIPPED_FILES_MAX
+        })
+        .await?;
+        if found.len() > SHIPPED_FILES_MAX {
+            let detail = format!("limit shipped_files_max exceeded: at most {SHIPPED_FILES_MAX}");
+            return Err(self.wrong(folder, detail));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The last name below a folder.
+    pub(crate) async fn last(&self, folder: &str) -> Result<Option<String>> {
+        let mut last: Option<String> = None;
+        self.each(folder, |name, _| {
+            if last.as_deref().is_none_or(|last| last < name) {
+                last = Some(name.to_owned());
+            }
+            true
+        })
+        .await?;
+        Ok(last)
+    }
+
+    /// Names below a folder that were written before a moment, at most `max`.
+    pub(crate) async fn before(
+        &self,
+        folder: &str,
+        before: Timestamp,
+        max: usize,
+    ) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        self.each(folder, |name, at| {
+            if at < before {
+                found.push(name.to_owned());
+            }
+            found.len() < max.min(SHIPPED_FILES_MAX)
+        })
+        .await?;
         Ok(found)
     }
 
@@ -258,10 +321,19 @@ mod tests {
         place.replace("a/b", other.clone()).await.expect("replaced");
         assert_eq!(place.find("a/b").await.expect("read"), Some(other));
         assert_eq!(place.find("a/c").await.expect("asked"), None);
-        let names = place.list("a", 9).await.expect("listed");
-        assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a/b"]);
+        place.put("a/a", one()).await.expect("written");
+        assert_eq!(place.list("a").await.expect("listed"), ["a/a", "a/b"]);
+        assert_eq!(place.last("a").await.expect("listed").as_deref(), Some("a/b"));
+        let old = |at| place.before("a", at, 1);
+        assert!(old(Timestamp::EPOCH).await.expect("listed").is_empty());
+        let end = Timestamp::from_micros(i64::MAX);
+        assert_eq!(old(end).await.expect("listed").len(), 1, "as many as are wanted");
         place.delete("a/b").await.expect("deleted");
         place.delete("a/b").await.expect("gone");
         assert!(Place::folder(&dir.path().join("absent")).is_err());
+        let huge = std::fs::File::create(dir.path().join("huge")).expect("made");
+        huge.set_len(SHIPPED_FILE_BYTES_MAX + 1).expect("long");
+        let refused = place.get("huge").await.expect_err("too large").to_string();
+        assert!(refused.contains("shipped_file_bytes_max"), "{refused}");
     }
 }
