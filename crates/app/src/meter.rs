@@ -2,7 +2,7 @@
 //! written down once a minute together with the position in the log up to which it is counted. What
 //! a crash leaves unwritten is counted again out of the log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +31,19 @@ const SERIES: &str = "plan_series_max";
 
 /// Counters since they were last written.
 #[derive(Debug, Default)]
-pub(crate) struct Meter(Mutex<Open>);
+pub(crate) struct Meter {
+    open: Mutex<Open>,
+    /// Held while they go from here into the records: a figure is in one of the two.
+    written: tokio::sync::RwLock<()>,
+}
+
+type Counts = BTreeMap<(TenantId, i64), UsageCounts>;
 
 #[derive(Debug, Default)]
 struct Open {
-    counts: HashMap<(TenantId, i64), UsageCounts>,
-    /// Readings of the newest day, those that are written included.
-    day: i64,
-    points: HashMap<TenantId, u64>,
+    counts: Counts,
+    /// Readings of late, those that are written included.
+    points: HashMap<(TenantId, i64), u64>,
     /// Everything before this position of the log is counted.
     position: u64,
     /// Everything before this position is written.
@@ -52,12 +57,8 @@ struct Open {
 impl Open {
     fn add(&mut self, tenant: TenantId, day: i64, more: &UsageCounts) {
         add(self.counts.entry((tenant, day)).or_default(), more);
-        if day > self.day {
-            self.day = day;
-            self.points.clear();
-        }
-        if day == self.day && more.points > 0 {
-            *self.points.entry(tenant).or_default() += more.points;
+        if more.points > 0 {
+            *self.points.entry((tenant, day)).or_default() += more.points;
         }
         self.active.insert(tenant);
     }
@@ -126,12 +127,16 @@ fn counts_of(entry: &Entry) -> Option<(i64, UsageCounts)> {
 impl Meter {
     /// Up to where what the log holds is written down.
     pub(crate) fn saved_position(&self) -> u64 {
-        self.0.lock().saved
+        self.open.lock().saved
     }
 
-    fn points_today(&self, tenant: TenantId, day: i64) -> u64 {
-        let open = self.0.lock();
-        if open.day == day { open.points.get(&tenant).copied().unwrap_or(0) } else { 0 }
+    /// Until it is let go nothing goes from the counters into the records.
+    pub(crate) async fn hold(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.written.read().await
+    }
+
+    fn points_on(&self, tenant: TenantId, day: i64) -> u64 {
+        self.open.lock().points.get(&(tenant, day)).copied().unwrap_or(0)
     }
 }
 
@@ -140,7 +145,7 @@ pub(crate) struct MeterObserver(pub(crate) Arc<Meter>);
 
 impl CommitObserver for MeterObserver {
     fn committed(&mut self, batch: &Arc<Committed>) {
-        self.0.0.lock().batch(batch);
+        self.0.open.lock().batch(batch);
     }
 }
 
@@ -162,12 +167,14 @@ impl App {
         }
         let from = saved.unwrap_or(tail).clamp(first.min(tail), tail);
         {
-            let mut open = meter.0.lock();
-            (open.day, open.points) = (day, points.into_iter().collect());
+            let mut open = meter.open.lock();
+            // What was appended at the start is in the log too.
+            open.counts.clear();
+            open.points = points.into_iter().map(|(tenant, sum)| ((tenant, day), sum)).collect();
             (open.position, open.saved) = (from, from);
         }
         for batch in log.read_from(from)? {
-            meter.0.lock().batch(&*batch?);
+            meter.open.lock().batch(&batch?);
             tokio::task::consume_budget().await;
         }
         Ok(())
@@ -175,7 +182,7 @@ impl App {
 
     fn meter(&self, tenant: TenantId, more: &UsageCounts) {
         let day = usage_day(self.clock().now());
-        self.0.upkeep.meter.0.lock().add(tenant, day, more);
+        self.0.upkeep.meter.open.lock().add(tenant, day, more);
     }
 
     /// An answer left to somebody of a tenant.
@@ -199,7 +206,7 @@ impl App {
         more: usize,
     ) -> Result<()> {
         let Some(max) = limits.points_per_day else { return Ok(()) };
-        let today = self.0.upkeep.meter.points_today(tenant, usage_day(self.clock().now()));
+        let today = self.0.upkeep.meter.points_on(tenant, usage_day(self.clock().now()));
         refuse_over(POINTS_PER_DAY, max, today + more as u64)
     }
 
@@ -229,28 +236,30 @@ impl App {
 
     /// Writes down what was counted, and the position up to which it was. Whether that went well.
     pub(crate) async fn flush_usage(&self) -> bool {
+        let today = usage_day(self.clock().now());
+        let alone = self.0.upkeep.meter.written.write().await;
         let (counts, position, saved) = {
-            let mut open = self.0.upkeep.meter.0.lock();
+            let mut open = self.0.upkeep.meter.open.lock();
+            open.points.retain(|(_, day), _| (day - today).abs() <= 1);
             (std::mem::take(&mut open.counts), open.position, open.saved)
         };
         if let Err(error) = self.write_usage(&counts, (position, saved)).await {
             tracing::warn!(%error, "what tenants used was not written; trying again");
-            let mut open = self.0.upkeep.meter.0.lock();
+            let mut open = self.0.upkeep.meter.open.lock();
             for (key, more) in &counts {
                 add(open.counts.entry(*key).or_default(), more);
             }
             return false;
         }
-        self.0.upkeep.meter.0.lock().saved = position;
-        self.look_at_levels().await;
+        self.0.upkeep.meter.open.lock().saved = position;
+        drop(alone);
+        if !self.0.stop.is_cancelled() {
+            self.look_at_levels().await;
+        }
         true
     }
 
-    async fn write_usage(
-        &self,
-        counts: &HashMap<(TenantId, i64), UsageCounts>,
-        (position, saved): (u64, u64),
-    ) -> Result<()> {
+    async fn write_usage(&self, counts: &Counts, (position, saved): (u64, u64)) -> Result<()> {
         if counts.is_empty() && position == saved {
             return Ok(());
         }
@@ -258,9 +267,7 @@ impl App {
         let context = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&context).await?;
         // In one order, so that two nodes never wait for each other.
-        let mut days: Vec<_> = counts.iter().collect();
-        days.sort_unstable_by_key(|(key, _)| **key);
-        for ((tenant, day), counts) in days {
+        for ((tenant, day), counts) in counts {
             // A tenant that is gone has nothing to be told.
             if known.contains(tenant) {
                 tx.usage_add(*tenant, *day, counts).await?;
@@ -282,7 +289,7 @@ impl App {
     async fn look_at_levels(&self) {
         let now = self.clock().monotonic();
         let due: Vec<TenantId> = {
-            let open = self.0.upkeep.meter.0.lock();
+            let open = self.0.upkeep.meter.open.lock();
             let is_due = |tenant: &&TenantId| {
                 let looked = open.looked.get(*tenant);
                 looked.is_none_or(|at| now.saturating_sub(*at) >= LEVELS_AGE)
@@ -295,7 +302,7 @@ impl App {
         };
         for tenant in due {
             let looked = self.write_levels(tenant).await;
-            let mut open = self.0.upkeep.meter.0.lock();
+            let mut open = self.0.upkeep.meter.open.lock();
             open.active.remove(&tenant);
             open.looked.insert(tenant, now);
             drop(open);
@@ -330,13 +337,13 @@ impl App {
 
     /// The readings of a tenant today, as far as they are counted.
     pub(crate) fn points_of_today(&self, tenant: TenantId, now: Timestamp) -> u64 {
-        self.0.upkeep.meter.points_today(tenant, usage_day(now))
+        self.0.upkeep.meter.points_on(tenant, usage_day(now))
     }
 
     /// What was counted of a tenant and is not written yet, by day.
     pub(crate) fn uncounted(&self, tenant: TenantId) -> Vec<(i64, UsageCounts)> {
-        let open = self.0.upkeep.meter.0.lock();
-        let own = open.counts.iter().filter(|((owner, _), _)| *owner == tenant);
+        let open = self.0.upkeep.meter.open.lock();
+        let own = open.counts.range((tenant, i64::MIN)..=(tenant, i64::MAX));
         own.map(|((_, day), counts)| (*day, *counts)).collect()
     }
 }
@@ -375,7 +382,7 @@ mod tests {
         let mut observer = MeterObserver(Arc::new(meter));
         observer.committed(&Arc::new(batch(0, &[10, 86_399, 86_400])));
         observer.committed(&Arc::new(batch(1, &[86_399, 86_400, 90_000])));
-        let open = observer.0.0.lock();
+        let open = observer.0.open.lock();
         let expect = |points, messages| UsageCounts {
             points,
             messages,
@@ -384,6 +391,8 @@ mod tests {
         };
         assert_eq!(open.counts[&(TENANT, 0)], expect(6, 2));
         assert_eq!(open.counts[&(TENANT, 1)], expect(6, 2));
-        assert_eq!((open.position, open.day, open.points[&TENANT]), (4, 1, 6));
+        assert_eq!(open.position, 4);
+        let on = |day| open.points[&(TENANT, day)];
+        assert_eq!((on(0), on(1)), (6, 6), "a day does not end the one before");
     }
 }

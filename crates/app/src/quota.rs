@@ -14,6 +14,8 @@ use crate::{App, Error, Result};
 
 /// From this part of a limit on there is a warning, in percent.
 pub const QUOTA_WARNED_PERCENT: u64 = 80;
+/// Below this part of it there is room again.
+const QUOTA_FORGOTTEN_PERCENT: u64 = 70;
 const SETTING: &str = "quotas_told";
 
 /// Limits that were warned of, with what they were then.
@@ -23,8 +25,8 @@ struct Told(BTreeMap<String, u64>);
 impl Told {
     /// What is near its limit and was not told of; what has room again is forgotten.
     fn look(&mut self, quotas: &[QuotaView]) -> Vec<QuotaView> {
-        let near = |name: &str| quotas.iter().any(|one| one.name == name && is_near(one));
-        self.0.retain(|name, _| near(name));
+        let is_full = |one: &QuotaView| is_past(one, QUOTA_FORGOTTEN_PERCENT);
+        self.0.retain(|name, _| quotas.iter().any(|one| one.name == name && is_full(one)));
         let mut new = Vec::new();
         for quota in quotas.iter().filter(|quota| is_near(quota)) {
             if self.0.insert(quota.name.to_owned(), quota.max) != Some(quota.max) {
@@ -36,8 +38,13 @@ impl Told {
 }
 
 fn is_near(quota: &QuotaView) -> bool {
+    is_past(quota, QUOTA_WARNED_PERCENT)
+}
+
+/// A limit of nothing is near only when there is something.
+fn is_past(quota: &QuotaView, percent: u64) -> bool {
     let (used, max) = (u128::from(quota.used), u128::from(quota.max));
-    used * 100 >= max * u128::from(QUOTA_WARNED_PERCENT)
+    used > 0 && used * 100 >= max * u128::from(percent)
 }
 
 impl App {
@@ -97,8 +104,11 @@ mod tests {
         check(80, 100, 1);
         check(95, 100, 0);
         check(95, 110, 1);
+        check(80, 110, 0);
+        check(90, 110, 0);
         check(50, 110, 0);
         check(100, 110, 1);
-        check(0, 0, 1);
+        check(0, 0, 0);
+        check(1, 0, 1);
     }
 }

@@ -112,6 +112,7 @@ impl App {
     /// Figures are counts and are read as the platform's own job, never as the tenant.
     async fn days_of(&self, tenant: TenantId, range: DaysRange) -> Result<Vec<UsageDay>> {
         let context = self.job_in(jobs::RETENTION, tenant);
+        let _whole = self.0.upkeep.meter.hold().await;
         let tx = self.0.store.read(&context).await?;
         let stored = tx.usage_days(range.from, range.to).await?;
         let mut days: BTreeMap<i64, UsageDay> =

@@ -115,6 +115,11 @@ impl BackupProgress {
         self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// What was written is read back at the same pace, and counts as nothing more.
+    fn read_back(&self) -> Self {
+        Self { pace: Mutex::new(*self.pace.lock()), ..Self::default() }
+    }
+
     /// Waits as long as reading so many bytes may take.
     fn pace(&self, bytes: u64) {
         self.pace.lock().wait_here(bytes);

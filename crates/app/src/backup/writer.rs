@@ -257,7 +257,7 @@ impl Writer {
         write_whole(&self.partial.join(MANIFEST), &manifest.sealed(keys)?)?;
         sync_file_system(&self.partial)?;
         // Read back before it has its name: what does not hold is no backup.
-        verify(&self.partial, &BackupProgress::default())?;
+        verify(&self.partial, &self.progress.read_back())?;
         fs::rename(&self.partial, &self.out).map_err(io("name", &self.out))?;
         sync_folder(
             self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),

@@ -36,7 +36,7 @@ pub(crate) struct PartHead {
 
 impl PartHead {
     /// Where it begins; none when it names no file.
-    pub(crate) fn from(&self) -> Option<PartPlace> {
+    pub(crate) fn begin(&self) -> Option<PartPlace> {
         let file = self.file.parse().ok()?;
         Some(PartPlace { file, offset: self.offset, position: self.first_position })
     }
@@ -137,7 +137,7 @@ pub(crate) fn open_part<'a>(
         return Err(Error::invalid_at(at, "was altered: its bytes are not those it was sent with"));
     }
     // An authentic one in another's place would hold up shipping, or hide what is missing.
-    if head.from().is_none_or(|from| part_name(whose, &from) != at) {
+    if head.begin().is_none_or(|from| part_name(whose, &from) != at) {
         return Err(Error::invalid_at(at, "is another part of the log than its name says"));
     }
     // It becomes the name of a file.
