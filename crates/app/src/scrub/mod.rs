@@ -90,13 +90,6 @@ pub struct ScrubRun {
     pub skipped: Vec<String>,
 }
 
-impl ScrubRun {
-    /// Whether something is lost.
-    pub fn has_loss(&self) -> bool {
-        self.more > 0 || self.findings.iter().any(|finding| finding.is_loss)
-    }
-}
-
 /// What the background reading did and does.
 #[derive(Debug, Clone, Default)]
 pub struct ScrubStatus {
@@ -124,6 +117,9 @@ struct Running {
     /// Behind what to go on.
     place: String,
     run: ScrubRun,
+    /// Findings that the operators were told of.
+    #[serde(default)]
+    told: usize,
 }
 
 /// One at a time.
@@ -138,6 +134,7 @@ struct Walk<'a> {
     stage: Stage,
     place: String,
     run: ScrubRun,
+    told: usize,
     unsaved: (u64, u64),
 }
 
@@ -228,10 +225,11 @@ impl App {
             stage: Stage::FIRST,
             place: String::new(),
             run: ScrubRun { started_at_us, ..ScrubRun::default() },
+            told: 0,
         });
-        let Running { stage, place, run } = running;
+        let Running { stage, place, run, told } = running;
         let pace = Pace::new(rate);
-        let mut walk = Walk { app: self, watch, pace, stage, place, run, unsaved: (0, 0) };
+        let mut walk = Walk { app: self, watch, pace, stage, place, run, told, unsaved: (0, 0) };
         walk.go().await?;
         let mut run = walk.run;
         run.ended_at_us = Some(self.clock().now().as_micros());
@@ -240,15 +238,12 @@ impl App {
         metrics::gauge!("veritwin_scrub_damaged").set(losses as f64);
         metrics::gauge!("veritwin_scrub_ended_seconds")
             .set(self.clock().now().as_millis() as f64 / 1e3);
-        if run.has_loss() {
-            self.tell_damage(&run).await;
-        }
         Ok(run)
     }
 
     /// Tells the operators: an alert with mail, and the log.
-    async fn tell_damage(&self, run: &ScrubRun) {
-        let lost = run.findings.iter().filter(|finding| finding.is_loss);
+    async fn tell_damage(&self, findings: &[ScrubFinding]) {
+        let lost = findings.iter().filter(|finding| finding.is_loss);
         let mut facts = Vec::new();
         for finding in lost {
             let (file, byte, problem) = (&finding.file, finding.byte, &finding.problem);
@@ -258,6 +253,9 @@ impl App {
                     byte.map_or_else(|| file.clone(), |byte| format!("{file}, byte {byte}"));
                 facts.push(fact("damaged", place));
             }
+        }
+        if facts.is_empty() {
+            return;
         }
         let kind = Finding::StorageDamaged;
         let found = Found { tenant: PLATFORM_TENANT, kind, facts, session: None };
@@ -328,13 +326,17 @@ impl Walk<'_> {
         self.unsaved = (0, 0);
         let note = self.app.scrub_note().await?;
         let (stage, place, run) = (self.stage, self.place.clone(), self.run.clone());
-        let running = Some(Running { stage, place, run });
+        let running = Some(Running { stage, place, run, told: self.told });
         self.app.write_scrub_note(Note { form: FORM, running, last: note.last }).await
     }
 
     async fn go(&mut self) -> Result<()> {
         loop {
             self.stage().await?;
+            // At once: what comes later may take days, or wait for another.
+            let findings = self.run.findings.get(self.told..).unwrap_or_default();
+            self.app.tell_damage(findings).await;
+            self.told = self.run.findings.len();
             self.place.clear();
             match self.stage.next() {
                 None => return Ok(()),
