@@ -24,7 +24,12 @@ pub(crate) fn is_full(text: &str) -> bool {
 impl App {
     /// A part of the work did not get on, or did.
     pub(crate) fn note_room(&self, part: &'static str, error: Option<&dyn StdError>) {
-        let problem = error.map(describe).filter(|text| is_full(text));
+        self.note_room_for(part, error.map(describe));
+    }
+
+    /// The same of what is said of it in words.
+    pub(crate) fn note_room_for(&self, part: &'static str, problem: Option<String>) {
+        let problem = problem.filter(|text| is_full(text));
         let mut waits = self.0.upkeep.disk_room.0.lock();
         match problem {
             Some(problem) if waits.insert(part) => tracing::error!(

@@ -3,6 +3,8 @@
 use parking_lot::Mutex;
 use veritwin_domain::Timestamp;
 
+use crate::disk_room::is_full;
+
 /// How far shipping is.
 #[derive(Debug, Clone, Default)]
 pub struct ShipStatus {
@@ -84,6 +86,13 @@ impl ShipBoard {
         true
     }
 
+    /// What a line that finds no room says of it.
+    pub(super) fn full(&self) -> Option<String> {
+        let told = self.0.lock();
+        let problems = [&told.log, &told.copies].into_iter().flatten().map(|one| &one.problem);
+        problems.filter(|problem| is_full(problem)).cloned().next()
+    }
+
     /// A backup was made: moments after it are reached from it, whatever gap there was before.
     pub(crate) fn backed_up(&self, taken_at: Timestamp) {
         let mut told = self.0.lock();
@@ -115,6 +124,12 @@ mod tests {
         check(Some(3), Some("gone"));
         assert!(board.works(Line::Log));
         check(Some(1), Some("full"));
+        assert_eq!(board.full(), None, "by the system's own words");
+        let full = "cannot write: No space left on device (os error 28)";
+        assert!(board.fails(Line::Copies, at(5), full));
+        assert!(board.fails(Line::Log, at(6), "away"));
+        assert_eq!(board.full().as_deref(), Some(full));
+        assert!(board.works(Line::Log) && board.fails(Line::Copies, at(7), "full"));
         assert!(board.works(Line::Copies));
         check(None, None);
     }

@@ -150,14 +150,12 @@ impl App {
         let board = &self.0.upkeep.ships;
         match done {
             Ok(()) => {
-                self.note_room("shipping", None);
                 if board.works(line) {
                     tracing::info!(?line, "what was not shipped is shipped again");
                 }
             }
             Err(error) => {
                 metrics::counter!("veritwin_ship_failures_total").increment(1);
-                self.note_room("shipping", Some(&error));
                 let text = crate::store_check::describe(&error);
                 let text = match &error {
                     Error::Invalid { at: Some(at), .. } => format!("{at}: {text}"),
@@ -168,6 +166,8 @@ impl App {
                 }
             }
         }
+        // One line may be out of room while the other gets on.
+        self.note_room_for("shipping", board.full());
     }
 
     /// Sets the gauges about shipping.
