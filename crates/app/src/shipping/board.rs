@@ -89,8 +89,8 @@ impl ShipBoard {
     /// What a line that finds no room says of it.
     pub(super) fn full(&self) -> Option<String> {
         let told = self.0.lock();
-        let problems = [&told.log, &told.copies].into_iter().flatten().map(|one| &one.problem);
-        problems.filter(|problem| is_full(problem)).cloned().next()
+        let failing = [&told.log, &told.copies].into_iter().flatten();
+        failing.map(|one| &one.problem).find(|problem| is_full(problem)).cloned()
     }
 
     /// A backup was made: moments after it are reached from it, whatever gap there was before.

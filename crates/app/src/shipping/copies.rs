@@ -77,20 +77,20 @@ impl App {
     /// Ships a copy of the records when it is due, the objects that are not there yet, and deletes
     /// what is past its time. What failed is tried again later, and what went well is not.
     pub(crate) async fn ship_copies_round(&self, copies: &mut Copies) -> Result<()> {
-        copies.waits_until = self.clock().monotonic() + AGAIN_AFTER;
-        self.ship_copies(copies).await?;
-        copies.waits_until = Duration::ZERO;
-        Ok(())
-    }
-
-    async fn ship_copies(&self, copies: &mut Copies) -> Result<()> {
         if copies.place.is_none() {
             let (url, s3) = (&copies.config.url, &copies.config.s3);
             copies.place = Some(Place::open(url, s3, &self.0.egress)?);
         }
         let Some(place) = copies.place.clone() else { return Ok(()) };
+        copies.waits_until = self.clock().monotonic() + AGAIN_AFTER;
+        self.ship_copies(copies, &place).await?;
+        copies.waits_until = Duration::ZERO;
+        Ok(())
+    }
+
+    async fn ship_copies(&self, copies: &mut Copies, place: &Place) -> Result<()> {
         let whose = copies.whose.clone();
-        let carrier = Carrier { place: &place, keys: &self.0.keys, whose: &whose };
+        let carrier = Carrier { place, keys: &self.0.keys, whose: &whose };
         let now = self.clock().monotonic();
         if copies.copy_is_due(now) {
             // A backup has its own copy of the records on its way.
