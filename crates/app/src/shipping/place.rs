@@ -64,7 +64,8 @@ impl Place {
         }
         let store = LocalFileSystem::new_with_prefix(folder)
             .map_err(|error| refused(&format!("cannot open {}: {error}", folder.display())))?
-            .with_fsync(true);
+            .with_fsync(true)
+            .with_automatic_cleanup(true);
         Ok(Self {
             store: Arc::new(store),
             front: String::new(),
