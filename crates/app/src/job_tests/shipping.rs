@@ -9,7 +9,10 @@ use veritwin_keys::DataClass;
 use super::*;
 use crate::lineage::Lineage;
 use crate::shipping::{Copies, LogLine};
-use crate::{S3Access, ShipConfig, ShipStatus};
+use crate::{
+    BackupPlan, Config, Moment, MomentSummary, RestorePlan, S3Access, ShipConfig, ShipStatus,
+    restore,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -85,10 +88,34 @@ impl World {
         let day = self.app.clock().now().day();
         self.clock.advance(DAY);
         let end = self.send(customer, 2.0).await;
+        self.cut(end).await;
+        day
+    }
+
+    async fn cut(&self, end: u64) {
         let log = self.app.0.log.clone();
         let cut = tokio::task::spawn_blocking(move || log.truncate_before(end)).await;
         assert!(cut.expect("done").expect("cut").files_deleted > 0);
-        day
+    }
+
+    /// A copy of the keyring of now.
+    async fn copy_keyring(&self) -> PathBuf {
+        self.clock.advance(Duration::from_secs(1));
+        let out = self.folder.path().join("keyrings");
+        let copied = self.app.backup_keyring(&self.app.local_operator(), &out).await;
+        copied.expect("copied").folder
+    }
+
+    /// Restores the base to the newest moment, into a folder of that name.
+    async fn restore(&self, name: &str, keyring: PathBuf) -> (Config, MomentSummary) {
+        let data = self.folder.path().join(name);
+        let config = Config { data, ..self.app.0.config.clone() };
+        let ship = config.shipping.clone().expect("it ships");
+        let moment = Some(Moment { at: None, ship, records_of_base: false });
+        let source = self.folder.path().join("base");
+        let plan = RestorePlan { source, keyring, revoke_keys: false, moment };
+        let restored = restore(&config, plan, Arc::default()).await.expect("restored");
+        (config, restored.moment.expect("to a moment"))
     }
 
     async fn expire_log_keys(&self) {
@@ -229,5 +256,52 @@ async fn lives_before_a_restore_end_and_a_clock_that_jumped_deletes_nothing() {
     world.clock.advance(1000 * DAY);
     world.app.ship_copies_round(&mut copies).await.expect("copied");
     assert_eq!(own(), left, "nothing is deleted by a clock that jumped");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moment_is_reached_over_a_log_that_was_cut() {
+    let world = World::shipping().await;
+    let customer = world.customer("Only").await;
+    let (mut line, _) = world.lines();
+    world.send(&customer, 0.0).await;
+    let plan = BackupPlan { out: world.folder.path().join("base"), archive: false };
+    world.app.backup(&world.app.local_operator(), plan).await.expect("a base");
+    world.send(&customer, 1.0).await;
+    let day = world.app.clock().now().day();
+    world.clock.advance(DAY);
+    let end = world.send(&customer, 2.0).await;
+    world.ship_log(&mut line).await;
+    world.cut(end).await;
+    world.expire_log_keys().await;
+    let shipped = world.ship_log(&mut line).await;
+    assert_eq!(shipped.gap_at, None, "the day was shipped before it was cut");
+    let keyring = world.copy_keyring().await;
+    let (config, moment) = world.restore("restored", keyring).await;
+    let tail = world.app.0.log.tail_position();
+    assert_eq!((moment.closed, moment.end_position), (0, tail));
+    let app = App::open(config).await.expect("a platform");
+    let log = app.0.log.clone();
+    let batches = log.read_from(0).expect("reads");
+    let values = batches.flat_map(|batch| {
+        let batch = batch.expect("whole");
+        let of = |entry: &veritwin_log::Entry| match &entry.record {
+            veritwin_log::Record::Readings(batch) => Some(batch.readings[0].value.clone()),
+            _ => None,
+        };
+        batch.iter().filter_map(|(_, entry)| of(entry)).collect::<Vec<_>>()
+    });
+    let expected = [0.0, 1.0, 2.0].map(Value::Double);
+    assert_eq!(values.collect::<Vec<_>>(), expected);
+    app.close().await;
+
+    // A copy of the keyring from after their end does not open them, and that is said.
+    let keys = world.app.0.keys.day_keys(DataClass::Log).into_iter();
+    let gone: Vec<_> = keys.filter(|key| key.day == day).map(|key| key.dek).collect();
+    let method = veritwin_keys::DestructionMethod::KeyDestroyed;
+    world.app.0.keys.destroy(&gone, method).expect("destroyed");
+    let keyring = world.copy_keyring().await;
+    let (_, moment) = world.restore("later", keyring).await;
+    assert!(moment.closed >= 1, "{moment:?}");
     world.app.close().await;
 }
