@@ -6,7 +6,7 @@ use std::time::Duration;
 use veritwin_domain::{TenantId, Timestamp};
 use veritwin_keys::{DataClass, DayKey, DekId, DestructionMethod};
 
-use crate::{App, Result};
+use crate::App;
 
 /// Days that keys of cut log files are kept where the log is shipped: as long as a copy of the
 /// keyring counts.
@@ -111,7 +111,7 @@ impl App {
     /// Destroys the keys of cut log files that were kept for a restore, or left by a stop, and are
     /// past their time at a trusted moment: as long as a copy of the keyring counts, and never
     /// longer than the tenant's readings are kept.
-    pub(crate) async fn expire_log_keys(&self, now: Timestamp) -> Result<()> {
+    pub(crate) async fn expire_log_keys(&self, now: Timestamp) {
         let kept = self.0.config.shipping.is_some().then_some(HORIZON_DAYS);
         let (written, used) = self.0.log.keys_in_use();
         let is_past = |key: &DayKey| {
@@ -121,15 +121,18 @@ impl App {
         let past = self.0.keys.day_keys(DataClass::Log).into_iter().filter(is_past);
         let past: Vec<DekId> = past.map(|key| key.dek).collect();
         if past.is_empty() {
-            return Ok(());
+            return;
         }
         let keys = self.0.keys.clone();
         // The keyring is written anew.
-        crate::backup::blocking(move || {
+        let done = crate::backup::blocking(move || {
             keys.destroy(&past, DestructionMethod::KeyDestroyed)?;
             Ok(())
-        })
-        .await
+        });
+        if let Err(error) = done.await {
+            // A cut may have destroyed some of them at the same time.
+            tracing::warn!(%error, "keys of cut log files were not destroyed; trying again");
+        }
     }
 
     fn readings_days(&self, tenant: TenantId) -> i64 {

@@ -108,8 +108,8 @@ impl Base<'_> {
         // Nothing was cut for the moment, so everything that was shipped is to be there.
         if cut.next.is_none() && cut.end_position < shipped_to {
             let detail = format!(
-                "lacks the log's positions {} to {shipped_to}, which were shipped: parts of it were \
-                 taken away. Put them back, or name a moment before them",
+                "lacks the log's positions {} to {shipped_to}, which were shipped: parts of it \
+                 were taken away. Put them back, or name a moment before them",
                 cut.end_position
             );
             return Err(Error::invalid_at(place.shown().to_owned(), detail));
