@@ -14,7 +14,7 @@ use super::files::{create_folder, io, safe_name, sync_file_system};
 use super::manifest::Manifest;
 use crate::lineage::Lineage;
 use crate::shipping::parcel::{Carrier, folder_of};
-use crate::shipping::part::{PartHead, Whose, open_part};
+use crate::shipping::part::{PartHead, Reached, Whose, open_part};
 use crate::shipping::place::Place;
 use crate::shipping::{COPY, ShipConfig, done_at, open_place, reached, records_folder};
 use crate::{Error, Result};
@@ -90,10 +90,13 @@ impl Base<'_> {
             restores: Lineage::read(self.staging)?.restores(),
         };
         let place = open_place(&moment.ship)?;
-        let (at, shipped_to) = self.moment_at(moment, &whose, &place).await?;
+        let (at, reached) = self.moment_at(moment, &whose, &place).await?;
         let carrier = Carrier { place: &place, keys: self.keys, whose: &whose };
-        let shipped =
-            if moment.records_of_base { None } else { self.records(&carrier, at).await? };
+        let shipped = if moment.records_of_base {
+            None
+        } else {
+            self.records(&carrier, at, &reached).await?
+        };
         let records = shipped.unwrap_or(own);
         self.bring_objects(&carrier).await?;
         self.bring_log(&whose, &place).await?;
@@ -106,6 +109,7 @@ impl Base<'_> {
         })
         .await?;
         // Nothing was cut for the moment, so everything that was shipped is to be there.
+        let shipped_to = reached.position;
         if cut.next.is_none() && cut.end_position < shipped_to {
             let detail = format!(
                 "lacks the log's positions {} to {shipped_to}, which were shipped: parts of it \
@@ -119,24 +123,23 @@ impl Base<'_> {
         Ok((records, summary))
     }
 
-    /// The moment, if base and shipped log reach it; and the position up to which everything was
-    /// shipped.
+    /// The moment, if base and shipped log reach it; and how far everything was shipped.
     async fn moment_at(
         &self,
         moment: &Moment,
         whose: &Whose,
         place: &Place,
-    ) -> Result<(Timestamp, u64)> {
+    ) -> Result<(Timestamp, Reached)> {
         let shown = || place.shown().to_owned();
         let refuse = |at: &str, detail: String| Err(Error::invalid_at(at, detail));
         let Some(base_at) = self.manifest.cut_at() else {
             return refuse("the backup", "was made by an older version: make a new one".to_owned());
         };
-        let Some(end) = reached(self.keys, whose, place).await? else {
+        let Some(reached) = reached(self.keys, whose, place).await? else {
             let detail = "holds nothing that was shipped since the backup was made";
             return Err(Error::invalid_at(shown(), detail));
         };
-        let (end, shipped_to) = (Timestamp::from_micros(end.at_us), end.position);
+        let end = Timestamp::from_micros(reached.at_us);
         let at = moment.at.unwrap_or(end);
         if at < base_at {
             let detail = format!(
@@ -150,16 +153,31 @@ impl Base<'_> {
             );
             return refuse("--at", detail);
         }
-        Ok((at, shipped_to))
+        Ok((at, reached))
     }
 
     /// The newest shipped copy of the records of before the moment, received; none when there is
     /// none behind the backup's own.
-    async fn records(&self, carrier: &Carrier<'_>, at: Timestamp) -> Result<Option<RecordsCopy>> {
+    async fn records(
+        &self,
+        carrier: &Carrier<'_>,
+        at: Timestamp,
+        reached: &Reached,
+    ) -> Result<Option<RecordsCopy>> {
         let heads = carrier.place.list(&carrier.whose.folder("records")).await?;
         let before = at.min(self.keyring_at);
         let newest = heads.iter().filter_map(|name| done_at(name)).filter(|at| *at <= before);
-        let Some(newest) = newest.max().filter(|at| *at > self.manifest.taken_at()) else {
+        let newest = newest.max();
+        // Older ones would take back what ended since.
+        let known = reached.records_at_us.map(Timestamp::from_micros).filter(|at| *at <= before);
+        if let Some(known) = known.filter(|known| newest.is_none_or(|newest| newest < *known)) {
+            let detail = format!(
+                "lacks the copy of the records of {known}: it was taken away. Put it back, or take \
+                 those of the backup with --records-of-base"
+            );
+            return Err(Error::invalid_at(carrier.place.shown(), detail));
+        }
+        let Some(newest) = newest.filter(|at| *at > self.manifest.taken_at()) else {
             return Ok(None);
         };
         let head = carrier.head(&records_folder(carrier.whose, newest)).await?;

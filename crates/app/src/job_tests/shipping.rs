@@ -106,16 +106,26 @@ impl World {
         copied.expect("copied").folder
     }
 
+    /// A base of now.
+    async fn back_up(&self) {
+        let plan = BackupPlan { out: self.folder.path().join("base"), archive: false };
+        self.app.backup(&self.app.local_operator(), plan).await.expect("a base");
+    }
+
     /// Restores the base to the newest moment, into a folder of that name.
-    async fn restore(&self, name: &str, keyring: PathBuf) -> (Config, MomentSummary) {
+    async fn restore(
+        &self,
+        name: &str,
+        keyring: PathBuf,
+    ) -> crate::Result<(Config, MomentSummary)> {
         let data = self.folder.path().join(name);
         let config = Config { data, ..self.app.0.config.clone() };
         let ship = config.shipping.clone().expect("it ships");
         let moment = Some(Moment { at: None, ship, records_of_base: false });
         let source = self.folder.path().join("base");
         let plan = RestorePlan { source, keyring, revoke_keys: false, moment };
-        let restored = restore(&config, plan, Arc::default()).await.expect("restored");
-        (config, restored.moment.expect("to a moment"))
+        let restored = restore(&config, plan, Arc::default()).await?;
+        Ok((config, restored.moment.expect("to a moment")))
     }
 
     async fn expire_log_keys(&self) {
@@ -265,8 +275,7 @@ async fn a_moment_is_reached_over_a_log_that_was_cut() {
     let customer = world.customer("Only").await;
     let (mut line, _) = world.lines();
     world.send(&customer, 0.0).await;
-    let plan = BackupPlan { out: world.folder.path().join("base"), archive: false };
-    world.app.backup(&world.app.local_operator(), plan).await.expect("a base");
+    world.back_up().await;
     world.send(&customer, 1.0).await;
     let day = world.app.clock().now().day();
     world.clock.advance(DAY);
@@ -277,7 +286,7 @@ async fn a_moment_is_reached_over_a_log_that_was_cut() {
     let shipped = world.ship_log(&mut line).await;
     assert_eq!(shipped.gap_at, None, "the day was shipped before it was cut");
     let keyring = world.copy_keyring().await;
-    let (config, moment) = world.restore("restored", keyring).await;
+    let (config, moment) = world.restore("restored", keyring).await.expect("restored");
     let tail = world.app.0.log.tail_position();
     assert_eq!((moment.closed, moment.end_position), (0, tail));
     let app = App::open(config).await.expect("a platform");
@@ -301,7 +310,35 @@ async fn a_moment_is_reached_over_a_log_that_was_cut() {
     let method = veritwin_keys::DestructionMethod::KeyDestroyed;
     world.app.0.keys.destroy(&gone, method).expect("destroyed");
     let keyring = world.copy_keyring().await;
-    let (_, moment) = world.restore("later", keyring).await;
+    let (_, moment) = world.restore("later", keyring).await.expect("restored");
     assert!(moment.closed >= 1, "{moment:?}");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_away_at_the_end_is_missed() {
+    let world = World::shipping().await;
+    let customer = world.customer("Only").await;
+    let (mut line, mut copies) = world.lines();
+    world.back_up().await;
+    world.send(&customer, 1.0).await;
+    world.clock.advance(Duration::from_secs(1));
+    world.app.ship_copies_round(&mut copies).await.expect("copied");
+    world.ship_log(&mut line).await;
+    let keyring = world.copy_keyring().await;
+    let (_, moment) = world.restore("whole", keyring.clone()).await.expect("restored");
+    assert!(moment.newest.is_some_and(|newest| moment.records_at >= newest), "{moment:?}");
+    let below = world.ships().join("i/00000");
+    let check = async |kind: &str, expected: &str| {
+        let aside = world.folder.path().join("aside");
+        std::fs::rename(below.join(kind), &aside).expect("taken away");
+        let refused = world.restore(kind, keyring.clone()).await.expect_err(kind).to_string();
+        assert!(refused.contains(expected), "{kind}: {refused}");
+        std::fs::rename(&aside, below.join(kind)).expect("put back");
+    };
+    check("log", "which were shipped").await;
+    check("records", "lacks the copy of the records").await;
+    check("reached", "holds nothing that was shipped").await;
+    world.restore("again", keyring).await.expect("restored");
     world.app.close().await;
 }

@@ -205,8 +205,9 @@ impl App {
     /// Says that everything up to a moment is there.
     async fn note_reached(&self, line: &mut LogLine, place: &Place, at: Timestamp) -> Result<()> {
         let name = line.whose.reached_name();
+        let there = if line.is_told { place.find(&name).await? } else { None };
         // An emptied place, or a folder whose disk is not mounted, would be no copy.
-        if line.is_told && place.find(&name).await?.is_none() {
+        if line.is_told && there.is_none() {
             tracing::error!(
                 place = place.shown(),
                 "what was shipped is not there any more: the disk may not be mounted. Shipping \
@@ -217,8 +218,12 @@ impl App {
             self.begin_anew(line, at);
             return Ok(());
         }
+        // Until this start has copied records, those of before it are the newest.
+        let before = there.and_then(|sealed| line.whose.open_reached(&self.0.keys, &sealed).ok());
+        let before = before.and_then(|before| before.records_at_us).map(Timestamp::from_micros);
+        let records_at = self.0.upkeep.ships.status().records_at.max(before);
         let position = line.mark.map_or(0, |mark| mark.position);
-        let reached = Reached::new(&line.whose, at, position);
+        let reached = Reached::new(&line.whose, at, position, records_at);
         let sealed = seal_head(&self.0.keys, &reached)?;
         place.replace(&name, sealed.into()).await?;
         self.0.upkeep.ships.set(|status| status.reached_at = Some(at));

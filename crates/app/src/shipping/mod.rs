@@ -21,7 +21,7 @@ pub(crate) use self::board::ShipBoard;
 pub use self::board::ShipStatus;
 pub(crate) use self::copies::{Copies, done_at, records_folder};
 pub(crate) use self::log_line::LogLine;
-use self::part::{Reached, Whose, open_head};
+use self::part::{Reached, Whose};
 use self::place::Place;
 use crate::backup::files::instance_of;
 use crate::job_board::{Job, JobWatch};
@@ -198,11 +198,8 @@ pub(crate) async fn reached(
     whose: &Whose,
     place: &Place,
 ) -> Result<Option<Reached>> {
-    let name = whose.reached_name();
-    let Some(sealed) = place.find(&name).await? else { return Ok(None) };
-    let (found, _): (Reached, _) = open_head(keys, &name, &sealed)?;
-    whose.check(&name, &found.instance, found.restores)?;
-    Ok(Some(found))
+    let sealed = place.find(&whose.reached_name()).await?;
+    sealed.map(|sealed| whose.open_reached(keys, &sealed)).transpose()
 }
 
 /// Opens the place of a configuration, for a restore.

@@ -52,16 +52,24 @@ pub(crate) struct Reached {
     /// Everything that was acknowledged by then is there.
     pub(crate) at_us: i64,
     pub(crate) position: u64,
+    /// When the newest copy of the records there was done.
+    pub(crate) records_at_us: Option<i64>,
 }
 
 impl Reached {
-    pub(crate) fn new(whose: &Whose, at: Timestamp, position: u64) -> Self {
+    pub(crate) fn new(
+        whose: &Whose,
+        at: Timestamp,
+        position: u64,
+        records_at: Option<Timestamp>,
+    ) -> Self {
         Self {
             form: FORM,
             instance: whose.instance.clone(),
             restores: whose.restores,
             at_us: at.as_micros(),
             position,
+            records_at_us: records_at.map(Timestamp::as_micros),
         }
     }
 }
@@ -81,6 +89,14 @@ impl Whose {
 
     pub(crate) fn reached_name(&self) -> String {
         self.folder("reached")
+    }
+
+    /// Opens what says how far everything is shipped.
+    pub(crate) fn open_reached(&self, keys: &KeyService, sealed: &[u8]) -> Result<Reached> {
+        let name = self.reached_name();
+        let (found, _): (Reached, _) = open_head(keys, &name, sealed)?;
+        self.check(&name, &found.instance, found.restores)?;
+        Ok(found)
     }
 
     /// Refuses what is of another platform or another life of it.
