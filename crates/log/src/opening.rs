@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use veritwin_domain::FileId;
+use veritwin_domain::{FileId, TenantId};
 use veritwin_keys::{Aad, DataClass, FileKey, KeyError, KeyService};
 
 use crate::codec::Decoder;
@@ -97,6 +97,16 @@ impl Opener {
             .decode(tenant, plain)
             .ok_or_else(|| format!("position {position} holds no known record"))?;
         Ok(Entry { tenant, record })
+    }
+
+    /// Whether a key that seals entries of a tenant in this group was never in the keyring: it is
+    /// a copy of before the key. One that does not answer, or is gone, is there.
+    pub(crate) fn lacks_key(&self, group: &Group<'_>, tenant: TenantId) -> bool {
+        let mut own = group.tenants.iter().filter(|key| key.tenant == tenant);
+        own.any(|key| {
+            let opened = self.service.open_file(&key.header);
+            matches!(opened, Err(KeyError::UnknownDek(_) | KeyError::UnknownTenant(_)))
+        })
     }
 
     fn find_key(&self, key: &TenantKey) -> Result<Result<FileKey, Unreadable>, String> {

@@ -175,7 +175,8 @@ pub struct MomentCut {
     pub newest: Option<Timestamp>,
     /// When the first entry that went was received; none when everything stayed.
     pub next: Option<Timestamp>,
-    /// Entries that stayed and that no key opens: it was destroyed or withdrawn.
+    /// Entries that stayed and that no key opens: it was destroyed or withdrawn, or does not
+    /// answer.
     pub closed: u64,
 }
 
@@ -279,7 +280,9 @@ fn cut_file(
             let mut newest: Option<Timestamp> = None;
             let mut closed = 0u64;
             for (position, entry) in batch.iter() {
-                if entry.record == Record::Unreadable(Unreadable::KeyUnavailable) {
+                if entry.record == Record::Unreadable(Unreadable::KeyUnavailable)
+                    && opener.lacks_key(&group, entry.tenant)
+                {
                     let tenant = entry.tenant;
                     return Err(damaged(format!(
                         "the key of position {position}, tenant {tenant}, is not in the keyring: \

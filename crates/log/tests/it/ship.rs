@@ -179,3 +179,19 @@ async fn bytes_are_counted_from_the_file_that_holds_a_position() {
     assert_eq!(log.bytes_from(20), length(&files[files.len() - 1]));
     assert_eq!(log.bytes_from(u64::MAX - 1), length(&files[files.len() - 1]));
 }
+
+#[tokio::test]
+async fn a_keyring_of_before_the_keys_is_an_error() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    for number in 0..3 {
+        log.append(vec![entry(1, number)]).await.unwrap();
+    }
+    let copy = fixture.path("copy");
+    ship(&log, &copy, None);
+    // The same tenants, and no key of a day.
+    let before = Fixture::new();
+    let error = FileLog::cut_at(&copy, &before.keys, bounds(at(9), 0)).unwrap_err();
+    assert!(error.to_string().contains("is not in the keyring"), "{error}");
+    assert_eq!(FileLog::cut_at(&copy, &fixture.keys, bounds(at(9), 0)).unwrap().closed, 0);
+}

@@ -326,8 +326,8 @@ fn show_restore(facts: &Value) -> String {
     if closed > 0 {
         brought.push_str(&format!(
             "WARNING: no key opens {closed} entries of the log behind the backup: it was destroyed \
-             or withdrawn. If that was not meant to be, restore from a newer backup, or with an \
-             older copy of the keyring\n"
+             or withdrawn, or does not answer. If it was destroyed and that was not meant to be, \
+             restore from a newer backup, or with an older copy of the keyring\n"
         ));
     }
     format!(
