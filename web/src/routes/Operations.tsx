@@ -147,12 +147,17 @@ function Outcome({ run }: { run: ScrubRun }) {
           [i18n.t('Not readable now, their keys are withdrawn'), formatCount(run.closed, lingui.locale)],
         ]}
       />
-      {run.findings.length > 0 && (
+      {run.findings.length + run.skipped.length > 0 && (
         <>
           <InEnglish />
           <ul className="plain">
             {run.findings.map((finding, index) => (
               <Found key={index} finding={finding} />
+            ))}
+            {run.skipped.map((skipped) => (
+              <li key={skipped} className="block" lang="en">
+                {skipped}
+              </li>
             ))}
           </ul>
         </>
