@@ -305,7 +305,7 @@ impl App {
         for (device, readings) in step.batches.iter().filter(|(_, readings)| !readings.is_empty()) {
             let known = devices.get(*device).filter(|device| reach.covers(place_of(device)));
             known.ok_or(Error::NotFound("device"))?;
-            self.check_storage(tenant, readings)?;
+            self.check_storage(tenant, None, readings)?;
             counted = counted.saturating_add(count_readings(readings));
             stored += readings.len() as u64;
             let (device, readings) = (*device, readings.clone());

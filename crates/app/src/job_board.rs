@@ -35,6 +35,10 @@ pub enum Job {
     Evidence,
     /// The ledger archive, as far as it is this platform's own process.
     Archive,
+    /// Ships the log.
+    Shipping,
+    /// Reads everything that is stored and compares.
+    Scrub,
 }
 
 impl Job {
@@ -51,6 +55,8 @@ impl Job {
             Self::Promises => "promises",
             Self::Evidence => "evidence",
             Self::Archive => "archive",
+            Self::Shipping => "shipping",
+            Self::Scrub => "scrub",
         }
     }
 
@@ -63,6 +69,8 @@ impl Job {
             Self::Segments | Self::Records | Self::Promises => Duration::from_secs(120),
             // One mail server that does not answer holds a round for minutes.
             Self::Mail | Self::Evidence => Duration::from_secs(600),
+            // A copy of large records is paced, and so is reading everything.
+            Self::Shipping | Self::Scrub => Duration::from_secs(6 * 3600),
         }
     }
 }

@@ -45,6 +45,7 @@ mod device_passwords;
 mod device_profiles;
 mod devices;
 mod directory;
+mod disk_room;
 mod domains;
 mod edges;
 mod effects;
@@ -95,16 +96,19 @@ mod mail;
 mod mail_bounds;
 mod mail_names;
 mod maintenance;
+mod meter;
 pub mod model;
 mod model_view;
 mod objects;
 mod open;
+mod operations;
 mod packages;
 mod pages;
 mod papers;
 mod partners;
 mod parts;
 mod people;
+mod plan_form;
 mod plan_routes;
 mod png;
 mod population;
@@ -117,6 +121,7 @@ mod providers;
 mod provision;
 mod provision_device;
 mod provisioning;
+mod quota;
 mod rates;
 mod recorded;
 mod records;
@@ -149,8 +154,10 @@ mod rule_streams;
 mod rules;
 mod safe_again;
 mod screening;
+mod scrub;
 mod security;
 mod session_log;
+mod shipping;
 mod shred_journal;
 mod sight;
 mod sign_in;
@@ -174,12 +181,15 @@ mod tree;
 mod twins;
 mod two_people;
 mod upgrade;
+mod upkeep;
+mod usage;
 mod wording;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
-    AccessReview, BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary,
-    RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
+    AccessReview, BackupMade, BackupPlan, BackupProgress, BackupStatus, BackupSummary,
+    KEYRING_HORIZON, KeyringSummary, Moment, MomentSummary, RestorePlan, RestoreSummary,
+    RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
 pub use calls::{
@@ -221,12 +231,15 @@ pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
     RoleFixture, SearchedFiles, StreamFixture,
 };
+pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
 pub use route_topic::TopicBroker;
+pub use scrub::{ScrubConfig, ScrubFinding, ScrubRun, ScrubStatus, last_scrub};
 pub use session_log::SessionEntry;
+pub use shipping::{S3Access, ShipConfig, ShipStatus};
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

@@ -21,6 +21,8 @@ const CUT_TICKS: u32 = 10;
 const MERGE_INTERVAL: Duration = Duration::from_secs(10);
 const RECORDS_INTERVAL: Duration = Duration::from_secs(2);
 const PURGE_TICKS: u32 = 150;
+/// How often what tenants used is written down.
+const USAGE_TICKS: u32 = 15;
 /// A clock that moved on by more than this has a purge come due at once.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Activity records and sent mails are kept this long (promise P53).
@@ -79,12 +81,17 @@ impl App {
             }
             match self.0.engine.flush_if_due().await {
                 Ok(flushed) if flushed || is_cut_due => {
+                    self.note_room("segments", None);
                     if self.cut_log(&mut cut).await && merges.load(Ordering::Relaxed) {
                         watch.turned();
                     }
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "segments were not written; trying again"),
+                Err(error) => {
+                    self.note_room("segments", Some(&error));
+                    let error = crate::store_check::describe(&error);
+                    tracing::warn!(error, "segments were not written; trying again");
+                }
             }
         }
     }
@@ -116,6 +123,9 @@ impl App {
         while self.next_round(&mut interval).await {
             rounds = rounds.wrapping_add(1);
             let mut done = self.flush_activity().await;
+            if rounds.is_multiple_of(USAGE_TICKS) {
+                done &= self.flush_usage().await;
+            }
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
                 if let Err(error) = self.tend_calls().await {
@@ -157,6 +167,7 @@ impl App {
             }
         }
         self.flush_presence().await;
+        self.flush_usage().await;
     }
 
     /// Deletes and destroys what is past its time and notes the clock.
@@ -172,14 +183,7 @@ impl App {
         self.flush_activity().await;
         let context = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&context).await?;
-        let now = context.at;
-        // A clock that jumped ahead must not destroy anything: what is kept is measured from the
-        // earlier of now and a day after the highest time ever noted.
-        let high_water = tx.clock_high_water().await?;
-        let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
-        // A simulated clock only moves when somebody moves it.
-        let ceiling = ceiling.filter(|_| !self.0.config.simulated);
-        let trusted = ceiling.map_or(now, |ceiling| now.min(ceiling));
+        let trusted = self.trusted(context.at, tx.clock_high_water().await?);
         tx.clock_raise(trusted).await?;
         tx.sessions_purge(trusted, trusted.saturating_sub(SESSION_IDLE_MAX)).await?;
         let before = trusted.saturating_sub(RECORDS_KEPT);
@@ -193,6 +197,7 @@ impl App {
         tx.outbox_purge(before).await?;
         tx.connections_purge(before).await?;
         tx.route_messages_purge(trusted.saturating_sub(crate::route_queue::PARKED_KEPT)).await?;
+        self.purge_usage(&tx, trusted).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.imports_purge(trusted.saturating_sub(RECORDS_KEPT)).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
@@ -204,12 +209,22 @@ impl App {
         Ok((trusted, holds))
     }
 
-    /// Destroys readings and what the ledger sealed that are past their time.
+    /// Destroys readings, what the ledger sealed and log keys that are past their time.
     async fn end_readings(&self, trusted: Timestamp, holds: &Holds) -> Result<()> {
         let readings = self.expire_readings(trusted, holds).await;
         let own = self.keep_retention(trusted, holds).await;
         self.expire_ledger(trusted, holds).await?;
+        self.expire_log_keys(trusted).await;
         readings.and(own)
+    }
+
+    /// A clock that jumped ahead must not destroy anything: what is kept is measured from the
+    /// earlier of now and a day after the highest time ever noted.
+    pub(crate) fn trusted(&self, now: Timestamp, high_water: Option<Timestamp>) -> Timestamp {
+        let ceiling = high_water.map(|at| at.saturating_add(Duration::from_secs(86_400)));
+        // A simulated clock only moves when somebody moves it.
+        let ceiling = ceiling.filter(|_| !self.0.config.simulated);
+        ceiling.map_or(now, |ceiling| now.min(ceiling))
     }
 
     #[cfg(feature = "test-controls")]

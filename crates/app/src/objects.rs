@@ -245,7 +245,7 @@ impl App {
     /// Deletes objects that nothing names any more; what a crash leaves is unreadable dead weight.
     pub(crate) async fn delete_objects(&self, paths: Vec<String>) {
         // A backup that is being made may have rows that name them.
-        if self.0.backup.put_off(&paths) {
+        if self.0.upkeep.backup.put_off(&paths) {
             return;
         }
         for path in paths {

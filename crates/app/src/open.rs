@@ -19,13 +19,13 @@ use veritwin_keys::{KeyService, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
-use veritwin_outbound::key_services::KeyServices;
 use veritwin_outbound::mail::{MailConfig, Mailer};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_telemetry::{Engine, EngineConfig};
 
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
+use crate::customer_keys::{KeyBoard, open_key_services};
 use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
 use crate::geo::Geo;
@@ -34,6 +34,7 @@ use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
 use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
+use crate::meter::{Meter, MeterObserver};
 use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
@@ -82,6 +83,12 @@ pub struct Config {
     pub ledger_host: String,
     /// Every name of the platform itself: no tenant below it is given one.
     pub own_names: Vec<String>,
+    /// Where the log is shipped to.
+    pub shipping: Option<crate::ShipConfig>,
+    /// Bytes that backups and shipping read in a second; 0: without bound.
+    pub disk_bytes_per_second: u64,
+    /// How everything is read and compared in the background.
+    pub scrub: crate::ScrubConfig,
     /// The data of new tenants is simulated.
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
@@ -161,7 +168,7 @@ pub(crate) struct Inner {
     pub(crate) storage: crate::storage::TwinBytes,
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
-    pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) destructions: crate::destruction_job::DestructionBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
@@ -294,7 +301,10 @@ fn open_providers(
     Ok(Providers::new(rng, guarded_client(config, egress)?, Arc::clone(egress)))
 }
 
-fn guarded_client(config: &Config, egress: &Arc<EgressRegister>) -> Result<GuardedClient> {
+pub(crate) fn guarded_client(
+    config: &Config,
+    egress: &Arc<EgressRegister>,
+) -> Result<GuardedClient> {
     let Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
     let mut policy = GuardPolicy { allowed: allowed_networks.clone(), ..GuardPolicy::default() };
     if !ports.is_empty() {
@@ -305,28 +315,20 @@ fn guarded_client(config: &Config, egress: &Arc<EgressRegister>) -> Result<Guard
         .map_err(|error| Error::invalid_at("outbound.authorities", error.to_string()))
 }
 
-/// The way to the services that hold customers' keys.
-fn open_key_services(
-    config: &Config,
-    egress: &Arc<EgressRegister>,
-    rng: &Arc<dyn Rng>,
-) -> Result<KeyServices> {
-    let client = Arc::new(guarded_client(config, egress)?);
-    let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(rng));
-    Ok(KeyServices::new(client, Arc::clone(egress), config.key_modules.clone(), clock, rng))
-}
-
-/// Who sees each commit of the log, in this order.
+/// Who sees each commit of the log, in this order; and what counts them.
 fn observers(
     engine: &Engine,
     presence: &Arc<Presence>,
     live: &Arc<LiveBus>,
-) -> Vec<Box<dyn CommitObserver>> {
-    vec![
+) -> (Vec<Box<dyn CommitObserver>>, Arc<Meter>) {
+    let meter = Arc::<Meter>::default();
+    let observers: Vec<Box<dyn CommitObserver>> = vec![
         engine.observer(),
         Box::new(PresenceObserver::new(Arc::clone(presence))),
         Box::new(LiveObserver::new(Arc::clone(live))),
-    ]
+        Box::new(MeterObserver(Arc::clone(&meter))),
+    ];
+    (observers, meter)
 }
 
 impl App {
@@ -342,7 +344,7 @@ impl App {
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
-        let observers = observers(&engine, &presence, &live);
+        let (observers, meter) = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);
         #[cfg(feature = "test-controls")]
         let disk = crate::full_disk::Switch::default();
@@ -351,16 +353,15 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let destructions = DestructionBoard::open(&config, &keys)?;
         let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
-        let key_services = open_key_services(&config, &egress, &rng)?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
+            destructions: DestructionBoard::open(&config, &keys)?,
             keys,
-            key_board: crate::customer_keys::KeyBoard::new(key_services),
+            key_board: KeyBoard::new(open_key_services(&config, &egress, &rng)?),
             store,
             log,
             engine,
@@ -402,8 +403,7 @@ impl App {
             storage: crate::storage::TwinBytes::default(),
             #[cfg(feature = "test-controls")]
             disk,
-            backup: crate::backup::BackupHold::default(),
-            destructions,
+            upkeep: crate::upkeep::Upkeep::new(meter),
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -442,10 +442,13 @@ impl App {
             tracing::warn!(%error, "what the checks of before left stays until the next start");
         }
         self.start_effects().await?;
+        self.recount_usage().await?;
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();
         self.start_key_keeper();
+        self.start_shipping()?;
+        self.start_scrub();
         self.start_ledger();
         self.start_destructions();
         self.start_promises();

@@ -112,6 +112,8 @@ const fn title(kind: Finding) -> &'static str {
         Finding::RefusedKeys => "Many refused API keys from one address",
         Finding::OddHours => "Sign-in at an unusual hour",
         Finding::CertificatesEnding => "Certificates of devices end soon",
+        Finding::StorageDamaged => "Stored data does not read back",
+        Finding::QuotaNear => "Most of what the plan gives is used",
     }
 }
 

@@ -36,13 +36,18 @@ impl Stored {
         }
     }
 
-    fn folder(self, data: &Path) -> PathBuf {
-        data.join(match self {
+    /// Its folder in a data directory.
+    pub(crate) const fn folder_name(self) -> &'static str {
+        match self {
             Self::Keyring => "keyring",
             Self::ArchiveKeyring => "archive/keyring",
             Self::ArchiveJournal => "archive/archive/journal",
             Self::Log => "log",
-        })
+        }
+    }
+
+    fn folder(self, data: &Path) -> PathBuf {
+        data.join(self.folder_name())
     }
 }
 

@@ -191,6 +191,12 @@ impl App {
         // Where sessions stand is said of a tenant that is suspended, too.
         if !submissions.iter().all(|one| matches!(one, Submission::Note(_))) {
             self.refuse_unserved(tenant)?;
+            let batches = submissions.iter().filter_map(|one| match one {
+                Submission::Readings(batch) => Some((batch.device, batch.readings.as_slice())),
+                _ => None,
+            });
+            // Of devices it was asked before; a program writes for many.
+            self.check_series(tenant, &self.plan_limits(tenant), batches)?;
         }
         let written = devices_written(&submissions);
         let retaining = devices_retaining(&submissions);

@@ -91,6 +91,8 @@ impl App {
         metrics::gauge!("veritwin_telemetry_points").set(engine.section_points as f64);
         metrics::gauge!("veritwin_telemetry_bytes").set(engine.section_bytes as f64);
         self.record_log_gauges();
+        self.record_ship_gauges();
+        self.record_room_gauges();
         self.record_job_gauges();
         metrics::gauge!("veritwin_ledger_sealed_position").set(self.sealed_position() as f64);
         let up = self.clock().now().since(self.0.started_at);

@@ -53,6 +53,11 @@ impl Opener {
         }
     }
 
+    /// The same where there is nobody to be told.
+    pub(crate) fn forget_spooled(&mut self) {
+        self.spooled.clear();
+    }
+
     /// The group's entries from position `from` on, or what is wrong with it.
     pub(crate) fn open(
         &mut self,
@@ -124,12 +129,25 @@ impl Opener {
         Ok(Entry { tenant, record })
     }
 
-    fn find_key(&self, key: &TenantKey) -> Result<Result<FileKey, Unreadable>, String> {
-        let opened = match &key.wrap {
+    /// Whether a key that seals entries of a tenant in this group was never in the keyring: it is
+    /// a copy of before the key. One that does not answer, or is gone, is there.
+    pub(crate) fn lacks_key(&self, group: &Group<'_>, tenant: TenantId) -> bool {
+        let mut own = group.tenants.iter().filter(|key| key.tenant == tenant);
+        own.any(|key| {
+            let asked = self.ask(key);
+            matches!(asked, Err(KeyError::UnknownDek(_) | KeyError::UnknownTenant(_)))
+        })
+    }
+
+    fn ask(&self, key: &TenantKey) -> Result<FileKey, KeyError> {
+        match &key.wrap {
             Some(wrap) => self.service.open_spooled(&key.header, wrap),
             None => self.service.open_file(&key.header),
-        };
-        match opened {
+        }
+    }
+
+    fn find_key(&self, key: &TenantKey) -> Result<Result<FileKey, Unreadable>, String> {
+        match self.ask(key) {
             Ok(key) => Ok(Ok(key)),
             // What was destroyed where it was held comes back as little: nobody waits for it.
             Err(

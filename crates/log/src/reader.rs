@@ -62,6 +62,25 @@ impl FileReader {
         &self.header
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the next group begins.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The group that was just read, for who opens its frames.
+    pub(crate) fn group(&self, header: GroupHeader) -> Group<'_> {
+        Group {
+            file: self.header.file,
+            file_first_position: self.header.first_position,
+            tenants: &self.tenants,
+            header,
+        }
+    }
+
     /// The position after the last group that was read or skipped.
     pub(crate) const fn position(&self) -> u64 {
         self.position
@@ -224,12 +243,7 @@ impl LogReader {
                 }
             };
             if header.end() > next {
-                let group = Group {
-                    file: file.header.file,
-                    file_first_position: file.header.first_position,
-                    tenants: &file.tenants,
-                    header,
-                };
+                let group = file.group(header);
                 let opened = self.opener.open(&group, &mut self.payload, next);
                 let batch = Arc::new(opened.map_err(|reason| file.damaged(offset, reason))?);
                 self.next = batch.end();

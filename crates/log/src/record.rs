@@ -43,6 +43,21 @@ pub enum Record {
     Unreadable(Unreadable),
 }
 
+impl Record {
+    /// When the platform received it, as far as it says.
+    pub fn received_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Readings(batch) => Some(batch.received_at),
+            Self::Attributes(attributes) => Some(attributes.received_at),
+            Self::Session(event) => Some(event.at),
+            Self::Refusal(refusal) => Some(refusal.at),
+            Self::Relay(message) => Some(message.received_at),
+            Self::Edge(edge) => Some(edge.received_at),
+            Self::Note(_) | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// Who owns an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttributeScope {

@@ -36,6 +36,7 @@ const REQUESTS: &[&str] = &[
     "backup",
     "backup_keyring",
     "backup_progress",
+    "backup_status",
     "clock_advance",
     "create_device",
     "create_tenant",
@@ -53,6 +54,7 @@ const REQUESTS: &[&str] = &[
     "promise_check",
     "promises",
     "purge",
+    "scrub",
     "status",
 ];
 
@@ -171,6 +173,7 @@ impl Dispatch for Dispatcher {
             "backup" => self.backup(arguments(&request)?).await,
             "backup_keyring" => self.backup_keyring(arguments(&request)?).await,
             "backup_progress" => Ok(self.backup_progress()),
+            "backup_status" => self.backup_status().await,
             "metrics_key" => self.metrics_key().await,
             "open_networks" => self.open_networks(&arguments(&request)?).await,
             "clock_advance" => self.clock_advance(&arguments(&request)?),
@@ -194,6 +197,7 @@ impl Dispatch for Dispatcher {
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
             "purge" => self.purge(arguments(&request)?).await,
+            "scrub" => self.scrub(&arguments(&request)?).await,
             #[cfg(feature = "test-controls")]
             "forget_tenant_filter" => {
                 let on = request.arguments["on"].as_bool().context("on must be true or false")?;

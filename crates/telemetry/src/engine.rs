@@ -403,6 +403,26 @@ impl Engine {
         self.inner.memory.read().bytes_of(tenant)
     }
 
+    /// How many series the tenant's devices have.
+    pub fn series_count(&self, tenant: TenantId) -> u64 {
+        let memory = self.inner.memory.read();
+        let devices = memory.tenants.get(&tenant).into_iter().flat_map(|table| &table.devices);
+        devices.map(|(_, device)| device.series_count()).sum()
+    }
+
+    /// How many of these keys are of no series of the device yet, each once.
+    pub fn new_series<'k>(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        keys: impl Iterator<Item = &'k Key>,
+    ) -> u64 {
+        let memory = self.inner.memory.read();
+        let table = memory.device(tenant, device);
+        let is_new = |key: &&Key| table.is_none_or(|table| table.latest_of(key).is_none());
+        keys.filter(is_new).collect::<HashSet<_>>().len() as u64
+    }
+
     /// Tenants with anything stored or in memory.
     pub fn tenants(&self) -> Vec<TenantId> {
         let memory = self.inner.memory.read();

@@ -64,6 +64,11 @@ impl DeviceTable {
         self.slots.len() - 1
     }
 
+    /// How many series it has.
+    pub(crate) fn series_count(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
     pub(crate) fn latest(&self) -> impl Iterator<Item = &Latest> {
         self.slots.iter().map(|slot| &slot.latest)
     }

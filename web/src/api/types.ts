@@ -3,6 +3,12 @@ import type { components } from './schema'
 
 type Schemas = components['schemas']
 
+export type Operations = Answer<Schemas['OperationsBody']>
+export type ScrubFinding = Answer<Schemas['FindingBody']>
+export type ScrubRun = Answer<Schemas['ScrubBody']>
+export type TenantUsage = Answer<Schemas['TenantUsageBody']>
+export type UsageDay = Answer<Schemas['DayBody']>
+export type UsageQuota = Answer<Schemas['QuotaBody']>
 export type Value = number | boolean | string | { [key: string]: unknown } | unknown[] | null
 
 /** What an answer says: every member is there, what has no value is null, JSON is a `Value`. */

@@ -169,6 +169,14 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/partners/Brand'), 'BrandPage'),
     ),
     page(
+      '/usage',
+      lazyRouteComponent(() => import('../routes/Usage'), 'UsagePage'),
+    ),
+    page(
+      '/operations',
+      lazyRouteComponent(() => import('../routes/Operations'), 'OperationsPage'),
+    ),
+    page(
       '/incidents',
       lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
     ),

@@ -9,6 +9,7 @@ import { useMay } from '../app/places'
 import { CopyField, Facts, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
+import { tenantsQuery } from './partners/queries'
 import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
 import { CustomerKeyBlock } from './settings/CustomerKey'
@@ -27,6 +28,12 @@ export function SettingsPage() {
       lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
       actions={
         <>
+          {may.whole('tenant.read') && (
+            <Link to="/usage" className="button">
+              {i18n.t('Usage')}
+            </Link>
+          )}
+          {may.whole('system.read') && <OperationsLink />}
           {may.whole('retention.read') && (
             <Link to="/destruction" className="button">
               {i18n.t('Destruction')}
@@ -58,6 +65,17 @@ export function SettingsPage() {
       {may.whole('key.read') && <CustomerKeyBlock />}
       {may.whole('key.read') && <Keys />}
     </Page>
+  )
+}
+
+/** Only the platform's own administration has it. */
+function OperationsLink() {
+  const own = useQuery(tenantsQuery).data?.[0]
+  if (own?.kind !== 'platform') return null
+  return (
+    <Link to="/operations" className="button">
+      {i18n.t('Operations')}
+    </Link>
   )
 }
 

@@ -16,11 +16,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use veritwin_access::Action;
-use veritwin_domain::{ActorKind, OpContext, PlatformContext, Purpose, TenantId, Timestamp};
+use veritwin_domain::{ActorKind, OpContext, PlatformContext, Purpose, Rng, TenantId, Timestamp};
 use veritwin_keys::{KeyProvider, ProviderConnector};
+use veritwin_outbound::key_services::KeyServices;
+use veritwin_outbound::register::EgressRegister;
 
 use crate::activity::actor_text;
-use crate::{App, Error, Result};
+use crate::open::guarded_client;
+use crate::{App, Config, Error, Result};
 
 pub use acts::{KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S, KeyServiceInput};
 pub use import::KEY_IMPORT_LIFE;
@@ -30,6 +33,17 @@ pub use view::{
 
 /// Key services that are asked at once.
 const ASKED_AT_ONCE_MAX: usize = 32;
+
+/// The way to the services that hold customers' keys.
+pub(crate) fn open_key_services(
+    config: &Config,
+    egress: &Arc<EgressRegister>,
+    rng: &Arc<dyn Rng>,
+) -> Result<KeyServices> {
+    let client = Arc::new(guarded_client(config, egress)?);
+    let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(rng));
+    Ok(KeyServices::new(client, Arc::clone(egress), config.key_modules.clone(), clock, rng))
+}
 
 /// What is known of the service that holds one tenant's key.
 #[derive(Debug, Default)]

@@ -53,10 +53,11 @@ pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential,
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
-    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
-    ImportWrapping, KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, ProviderKind,
-    ProviderSettings, RetentionWait, RouteLimits, Service, TenantChange, TenantExpiringView,
-    TenantInput, TenantRank, UsageView, Waits, Writer,
+    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, DayUsageView,
+    DaysRange, ExpiringView, Face, ImportWrapping, KeyLevel, PlacedTenant, PlanInput, PlanLimits,
+    PlanView, ProviderKind, ProviderSettings, QuotaView, RetentionWait, RouteLimits, Service,
+    TenantChange, TenantExpiringView, TenantInput, TenantRank, TenantUsageView, UsageCounts,
+    UsageLevels, UsageReport, UsageView, Waits, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,

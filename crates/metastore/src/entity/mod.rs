@@ -48,6 +48,7 @@ mod streams;
 mod support;
 mod tenants;
 mod twins;
+mod usage_days;
 mod users;
 
 pub use activity::{Activity, ActivityFilter};
@@ -99,4 +100,5 @@ pub use streams::{StreamAct, StreamActHead, StreamRule, StreamStatements};
 pub use support::{SupportGrant, SupportSession, SupportTicket};
 pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState, Waits};
 pub use twins::Twin;
+pub use usage_days::{UsageCounts, UsageDay, UsageLevels, usage_day};
 pub use users::{Attestation, Realm, User, normalise_email};

@@ -21,5 +21,6 @@ mod routes;
 mod secrecy;
 mod streams;
 mod turns;
+mod usage;
 mod walls;
 mod world;

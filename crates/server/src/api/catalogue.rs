@@ -140,6 +140,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/ledger/papers", &["telemetry.read", "ledger.read"]),
     ("GET", "/v1/networks", &["tenant.read"]),
     ("PUT", "/v1/networks", &["tenant.update"]),
+    ("GET", "/v1/operations", &["system.read"]),
     ("GET", "/v1/packages", &["package.read"]),
     ("POST", "/v1/packages", &["package.write"]),
     ("DELETE", "/v1/packages/{id}", &["package.write"]),
@@ -247,6 +248,8 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/twins/{id}/model", &["twin.read"]),
     ("GET", "/v1/twins/{id}/source", &["twin.import"]),
     ("PUT", "/v1/twins/{id}/source", &["twin.import"]),
+    ("GET", "/v1/usage", &["tenant.read"]),
+    ("GET", "/v1/usage/below", &["tenant.list_below"]),
     ("GET", "/v1/users", &["user.list"]),
     ("POST", "/v1/users", &["user.invite"]),
     ("POST", "/v1/users/import", &["user.invite"]),
@@ -265,6 +268,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
 /// administration; `partner`, whoever has tenants below as well. Printed as its `tenants`; in any
 /// other tenant the answer is 403.
 const TENANTS: &[(&str, &str, &str)] = &[
+    ("GET", "/v1/operations", "platform"),
     ("GET", "/v1/plans/{id}/expiring", "platform"),
     ("POST", "/v1/plans", "platform"),
     ("PUT", "/v1/plans/{id}", "platform"),

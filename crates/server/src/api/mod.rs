@@ -36,6 +36,7 @@ mod middleware;
 mod mqtt_socket;
 mod networks;
 mod observe;
+mod operations;
 mod origin;
 mod packages;
 mod parameters;
@@ -64,6 +65,7 @@ mod tenants;
 mod tiles;
 mod twins;
 mod upload;
+mod usage;
 mod users;
 mod words;
 
@@ -164,6 +166,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(support::routes())
         .merge(customer_key::routes())
         .merge(system::routes())
+        .merge(operations::routes())
+        .merge(usage::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())
         .merge(packages::upload_routes())

@@ -144,6 +144,8 @@ pub(super) fn finding() -> Object {
         "refused_keys",
         "odd_hours",
         "certificates_ending",
+        "storage_damaged",
+        "quota_near",
         "other",
     ])
 }

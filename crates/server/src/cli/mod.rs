@@ -116,7 +116,8 @@ enum Command {
     Readings(readings::ReadingsCommand),
     /// Backs a platform up while it runs, or its keyring.
     #[command(after_help = "Examples:\n  veritwin backup /backups/monday\n  \
-                            veritwin backup --keyring /keyring-backups")]
+                            veritwin backup --keyring /keyring-backups\n  \
+                            veritwin backup status")]
     Backup(operations::BackupArguments),
     /// Restores a backup into an empty directory.
     #[command(after_help = "Example: veritwin restore /backups/monday --keyring \
@@ -138,8 +139,9 @@ enum Command {
     #[command(subcommand, after_help = "Example: veritwin ca export > ca.pem")]
     Ca(CaCommand),
     /// Says what is wrong with ports, certificates, disk, clock and keys; exit 1 for an error.
-    #[command(after_help = "Example: veritwin doctor --data /var/lib/veritwin")]
-    Doctor(JsonPlace),
+    #[command(after_help = "Examples:\n  veritwin doctor --data /var/lib/veritwin\n  \
+                            veritwin doctor --scrub --bytes-per-second 20000000")]
+    Doctor(doctor::DoctorArguments),
     /// Prints the OpenAPI 3.1 document.
     #[command(after_help = "Example: veritwin openapi > openapi.json")]
     Openapi,
@@ -377,7 +379,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),
-        Command::Doctor(place) => doctor::run(&place),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Openapi => commands::openapi(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchPlatform(arguments) => serve::run(&arguments, serve::Mode::Bench),
@@ -464,6 +466,9 @@ mod tests {
         check("veritwin backup");
         check("veritwin backup out --keyring --archive");
         check("veritwin restore in");
+        check("veritwin restore in --keyring k --at noon");
+        check("veritwin restore in --keyring k --from file:///ships");
         check("veritwin migrate --backup out --no-backup");
+        check("veritwin doctor --bytes-per-second 5");
     }
 }

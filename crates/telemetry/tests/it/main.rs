@@ -12,6 +12,7 @@ mod model;
 mod months;
 mod queries;
 mod queries_model;
+mod scrub;
 mod secrecy;
 mod simulation;
 mod support;
