@@ -107,17 +107,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, path) if of_partners(path) => partners(path, never),
         (_, "/v1/alerts/acknowledge") => json!({"ids": [never]}),
         (_, "/v1/api-keys") => json!({"name": "", "role": "viewer"}),
-        (_, "/v1/device-authorities") => {
-            json!({"certificate": "", "proof": "", "settings": {"name": ""}})
-        }
-        (_, "/v1/device-authorities/code") => json!({"certificate": ""}),
-        (_, "/v1/device-authorities/{id}") => json!({"name": ""}),
-        (_, "/v1/devices") => json!({"name": ""}),
-        (_, "/v1/device-claims/settings") => json!({"by_name_alone": false}),
-        (_, path) if path.starts_with("/v1/device-") => json!({"name": ""}),
-        (_, "/v1/devices/{id}/edge-keys") => json!({"public_key": ""}),
-        (_, "/v1/devices/{id}/sparkplug/commands") => json!({"metric": "probe", "value": 1}),
-        (_, "/v1/devices/{id}/rpc") => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
+        (_, path) if path.starts_with("/v1/device") => of_devices(path),
         (_, "/v1/grants") => json!({"user_id": never, "role": "viewer"}),
         (_, "/v1/groups" | "/v1/groups/{id}" | "/v1/workspaces" | "/v1/workspaces/{id}") => {
             json!({"name": ""})
@@ -163,6 +153,22 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         _ => json!({}),
     };
     (uri, JSON, body.to_string().into_bytes())
+}
+
+/// A body about devices, and how they come in.
+fn of_devices(path: &str) -> Value {
+    match path {
+        "/v1/device-authorities" => {
+            json!({"certificate": "", "proof": "", "settings": {"name": ""}})
+        }
+        "/v1/device-authorities/code" => json!({"certificate": ""}),
+        "/v1/device-claims/settings" => json!({"by_name_alone": false}),
+        "/v1/devices/{id}/edge-keys" => json!({"public_key": ""}),
+        "/v1/devices/{id}/sparkplug/commands" => json!({"metric": "probe", "value": 1}),
+        "/v1/devices/{id}/rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
+        path if path == "/v1/devices" || path.starts_with("/v1/device-") => json!({"name": ""}),
+        _ => json!({}),
+    }
 }
 
 /// A destruction of a device that never was.
