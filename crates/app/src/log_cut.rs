@@ -127,11 +127,15 @@ impl App {
 
     /// Destroys the keys of cut log files that were kept for a restore, or left by a stop, and are
     /// past their time at a trusted moment: as long as a copy of the keyring counts, and never
-    /// longer than the tenant's readings are kept.
+    /// longer than the tenant's readings are kept. A tenant whose key service is silent keeps its
+    /// own: no new ones can be made, and what it sends is sealed to the newest of them.
     pub(crate) async fn expire_log_keys(&self, now: Timestamp) {
         let kept = self.0.config.shipping.is_some().then_some(HORIZON_DAYS);
         let (written, used) = self.0.log.keys_in_use();
         let is_past = |key: &DayKey| {
+            if self.0.keys.silent_since(key.tenant).is_some() {
+                return false;
+            }
             let days = || kept.map_or(0, |days| days.min(self.readings_days(key.tenant)));
             key.day < written && !used.contains(&key.dek) && key.day + days() < now.day()
         };

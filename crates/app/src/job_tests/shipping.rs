@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use veritwin_keys::DataClass;
+use veritwin_keys::{DataClass, NewAbove};
 
 use super::*;
 use crate::lineage::Lineage;
@@ -157,6 +157,24 @@ async fn without_a_shipped_log_what_a_stop_left_of_a_cut_is_destroyed() {
     assert_eq!(world.log_days(&customer), BTreeSet::from([day, day + 1]));
     world.expire_log_keys().await;
     assert_eq!(world.log_days(&customer), BTreeSet::from([day + 1]));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_key_service_keeps_the_keys_that_the_log_seals_to() {
+    let world = World::new().await;
+    let (silent, other) = (world.customer("Silent").await, world.customer("Other").await);
+    let keys = &world.app.0.keys;
+    let kek = keys.new_kek(silent.tenant()).expect("a key");
+    let fresh_until = world.app.clock().monotonic().saturating_add(Duration::from_secs(60));
+    keys.install_kek(kek, NewAbove::Held { wrapped: vec![1], fresh_until }).expect("held");
+    world.clock.advance(20 * DAY);
+    assert_eq!(keys.lapse(), [silent.tenant()]);
+    let days = world.log_days(&silent);
+    assert!(!days.is_empty(), "made ahead");
+    world.send(&other, 1.0).await;
+    world.expire_log_keys().await;
+    assert_eq!(world.log_days(&silent), days, "no new ones can be made");
     world.app.close().await;
 }
 
