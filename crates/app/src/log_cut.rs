@@ -110,8 +110,7 @@ impl App {
             // Some may be destroyed already, on purpose.
             let unused = keys.live(&truncation.deks_unused);
             if !keeps_keys && !unused.is_empty() {
-                let method = veritwin_keys::DestructionMethod::KeyDestroyed;
-                if let Err(error) = keys.destroy(&unused, method) {
+                if let Err(error) = keys.destroy(&unused, DestructionMethod::KeyDestroyed) {
                     tracing::warn!(%error, "keys of cut log files were not destroyed");
                 }
             }
