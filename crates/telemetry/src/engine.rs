@@ -59,8 +59,8 @@ pub struct EngineLimits {
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
     pub compaction_bytes_max: u64,
-    /// The part of one core that compactions take, in percent; they take all of it while memory
-    /// fills up.
+    /// The part of one core that compactions, and writing anew what a destruction or an end leaves,
+    /// take, in percent; they take all of it while memory fills up.
     pub compaction_core_percent: u32,
     /// The same of flushes that [`Engine::maintain`] and [`Engine::flush_if_due`] begin.
     pub flush_core_percent: u32,
