@@ -1,4 +1,4 @@
-//! Clients of Python that the tests talk to, each list of packages in an environment of its own
+//! Programs of Python that the tests talk to, each list of packages in an environment of its own
 //! below `target/python`. Versions and hashes are pinned; where they cannot be installed the tests
 //! say that they are skipped.
 
@@ -16,10 +16,11 @@ struct List {
     build: Option<&'static str>,
 }
 
-const LISTS: [List; 3] = [
+const LISTS: [List; 4] = [
     List { name: "thingsboard", build: None },
     List { name: "paho", build: None },
     List { name: "sparkplug", build: Some("sparkplug-build") },
+    List { name: "moto", build: None },
 ];
 
 /// Makes sure that the packages are there, as far as they can be.

@@ -44,6 +44,7 @@ impl Action {
                 | Self::CertificateWrite
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
+                | Self::DestructionCreate
                 | Self::DeviceDelete
                 | Self::DeviceReturn
                 | Self::GrantWrite
@@ -53,11 +54,13 @@ impl Action {
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
+                | Self::RetentionWrite
                 | Self::RoleWrite
                 | Self::RouteWrite
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
+                | Self::TenantExport
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
                 | Self::TenantUpdateBelow
@@ -158,6 +161,10 @@ define_actions! {
     DecoderRead = "decoder.read" on Tenant;
     /// Make, change, try or delete profiles of devices, and say which devices have them.
     DecoderWrite = "decoder.write" on Tenant;
+    /// Destroy readings for ever.
+    DestructionCreate = "destruction.create" on Keys;
+    /// See what a destruction would meet, how far one is, and its certificate.
+    DestructionRead = "destruction.read" on Keys;
     /// Find the device behind a presented credential.
     DeviceAuthenticate = "device.authenticate" on Platform;
     /// Claim a device that waits to be claimed: it is the tenant's own then.
@@ -262,6 +269,10 @@ define_actions! {
     ProvisioningRead = "provisioning.read" on Tenant;
     /// Set, change or take away how devices come in by themselves.
     ProvisioningWrite = "provisioning.write" on Tenant;
+    /// See how long readings are kept, and what is at its end.
+    RetentionRead = "retention.read" on Keys;
+    /// Change how long readings are kept.
+    RetentionWrite = "retention.write" on Keys;
     /// List roles and what they may do.
     RoleRead = "role.read" on Access;
     /// Make, change or delete roles of the tenant's own.
@@ -310,6 +321,8 @@ define_actions! {
     SystemMaintain = "system.maintain" on Platform;
     /// Read version, certificates, listeners and stores.
     SystemRead = "system.read" on System;
+    /// Take readings away as a file.
+    TelemetryExport = "telemetry.export" on Telemetry;
     /// Flush, compact and expire telemetry.
     TelemetryMaintain = "telemetry.maintain" on Telemetry;
     /// Read series declared non-personal.
@@ -322,6 +335,8 @@ define_actions! {
     TenantCreate = "tenant.create" on Platform;
     /// Create a tenant below one's own.
     TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Take everything of one's own tenant away.
+    TenantExport = "tenant.export" on Tenant;
     /// Invite the first administrator of a tenant below one's own.
     TenantInviteBelow = "tenant.invite_below" on Tenant;
     /// List all tenants.

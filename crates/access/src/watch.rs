@@ -58,11 +58,15 @@ pub enum Finding {
     OddHours,
     /// A certificate or revocation list by which devices come in ends soon.
     CertificatesEnding,
+    /// Something that is stored does not read back as it was written.
+    StorageDamaged,
+    /// A tenant has used most of what its plan gives it.
+    QuotaNear,
 }
 
 impl Finding {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CredentialStuffing,
         Self::ImpossibleTravel,
         Self::NewDevice,
@@ -71,6 +75,8 @@ impl Finding {
         Self::RefusedKeys,
         Self::OddHours,
         Self::CertificatesEnding,
+        Self::StorageDamaged,
+        Self::QuotaNear,
     ];
 
     /// The name used in records and the API.
@@ -84,14 +90,18 @@ impl Finding {
             Self::RefusedKeys => "refused_keys",
             Self::OddHours => "odd_hours",
             Self::CertificatesEnding => "certificates_ending",
+            Self::StorageDamaged => "storage_damaged",
+            Self::QuotaNear => "quota_near",
         }
     }
 
     /// How loud the alert is, as for other alerts.
     pub const fn severity(self) -> &'static str {
         match self {
-            Self::CredentialStuffing | Self::ImpossibleTravel => "critical",
-            Self::BulkExport | Self::RefusedKeys | Self::CertificatesEnding => "high",
+            Self::CredentialStuffing | Self::ImpossibleTravel | Self::StorageDamaged => "critical",
+            Self::BulkExport | Self::RefusedKeys | Self::CertificatesEnding | Self::QuotaNear => {
+                "high"
+            }
             Self::DeniedSpike => "medium",
             Self::NewDevice | Self::OddHours => "low",
         }

@@ -234,6 +234,7 @@ impl App {
         let resource = Resource::all(context.tenant, kind);
         let reach = decision.map_err(|denied| self.denied(context, action, &resource, denied))?;
         check_proof(context, action)?;
+        self.check_key(context, action)?;
         Ok(reach)
     }
 
@@ -247,7 +248,8 @@ impl App {
     ) -> Result<()> {
         let decision = self.0.authorizer.check_at(context, action, resource, place);
         decision.map_err(|denied| self.denied(context, action, resource, denied))?;
-        check_proof(context, action)
+        check_proof(context, action)?;
+        self.check_key(context, action)
     }
 
     /// Authorises an action on a device, wherever it stands.

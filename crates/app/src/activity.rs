@@ -293,6 +293,9 @@ impl App {
         resource: &Resource,
         outcome: &'static str,
     ) {
+        if action == Action::TelemetryRead {
+            self.count_query(context.tenant);
+        }
         self.gather(context, action.as_str(), resource_text(resource), outcome);
     }
 

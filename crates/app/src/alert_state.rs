@@ -168,7 +168,10 @@ impl App {
             };
             changed.extend(id);
         }
-        self.queue_stories(&tx, stories).await?;
+        // What came while a customer's key was away is history: nobody is mailed about it.
+        if !(alerts.late && self.0.keys.is_held(tenant)) {
+            self.queue_stories(&tx, stories).await?;
+        }
         let snapshot = alerts
             .evaluator
             .snapshot()

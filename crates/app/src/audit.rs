@@ -72,7 +72,7 @@ impl App {
             let written = (Action::LedgerMaintain, "done", change);
             match self.record_platform_change(&tx, &context, Some(tenant), written).await {
                 Ok(()) => keys.extend(days.keys),
-                Err(Error::Forbidden(_)) => {
+                Err(error) if error.is_withheld() => {
                     tracing::warn!(%tenant, "payloads past their time stay: the keys are withdrawn");
                 }
                 Err(error) => return Err(error),

@@ -49,7 +49,8 @@ impl App {
         for tenant in tenants {
             match self.warn_tenant(tenant).await {
                 // A tenant whose keys are denied is told when they are not.
-                Ok(()) | Err(Error::Forbidden(_) | Error::Destroyed(_)) => {}
+                Ok(()) => {}
+                Err(error) if error.is_withheld() => {}
                 Err(error) => {
                     tracing::warn!(%tenant, %error, "ending certificates were not told of");
                 }

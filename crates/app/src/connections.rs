@@ -275,7 +275,14 @@ impl App {
             let Err(error) = self.write_connections(tenant, &all).await else { continue };
             tracing::debug!(%tenant, %error, "connections were not written");
             // Of a tenant that is gone, or whose key is, nothing can be written any more.
-            if !matches!(error, Error::NotFound(_) | Error::Forbidden(_)) {
+            let is_gone = matches!(
+                error,
+                Error::NotFound(_)
+                    | Error::Forbidden(_)
+                    | Error::KeyRevoked
+                    | Error::KeyDestroyed(_)
+            );
+            if !is_gone {
                 self.0.connections.put_back(all);
             }
         }

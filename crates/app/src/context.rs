@@ -210,7 +210,8 @@ impl App {
         }
         let decision = self.0.authorizer.check(context, action, resource);
         decision.map_err(|denied| self.denied(context, action, resource, denied))?;
-        check_proof(context, action)
+        check_proof(context, action)?;
+        self.check_key(context, action)
     }
 
     /// A refusal leaves a record and counts towards what is watched for.

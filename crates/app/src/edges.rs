@@ -320,16 +320,18 @@ impl App {
     }
 
     /// How far edges need the log: where a batch may be of which it is not noted whether it was
-    /// kept. What can be found out is noted now.
-    pub(crate) async fn edges_position(&self) -> Result<u64> {
+    /// kept. What can be found out is noted now. Of one tenant, or of all.
+    pub(crate) async fn edges_position(&self, of: Option<TenantId>) -> Result<u64> {
         let tx = self.0.store.read_platform(&self.job(jobs::INGEST)).await?;
-        let pending = tx.edge_keys_pending().await?;
+        let pending = tx.edge_keys_pending(of).await?;
         drop(tx);
         let mut lowest = u64::MAX;
         for (tenant, device, position) in pending {
             match self.settle_edge(tenant, device).await {
                 Ok(true) => {}
                 Ok(false) => lowest = lowest.min(position),
+                // Its batches are read by nobody any more.
+                Err(_) if self.is_tenant_destroyed(tenant) => {}
                 Err(error) => {
                     tracing::debug!(%error, %device, "what became of an edge's batch is open");
                     lowest = lowest.min(position);

@@ -61,6 +61,14 @@ impl Effects {
         *self.saved_position.lock()
     }
 
+    /// Everything of a tenant before this position is in the records, where the log ends at `tail`.
+    pub(crate) fn position_of(&self, tenant: TenantId, tail: u64) -> u64 {
+        let open = self.open.lock();
+        let behind = open.behind.get(&tenant).map(|one| one.from);
+        let own = [behind, open.mending.get(&tenant).copied()].into_iter().flatten();
+        open.under_way.values().copied().chain(own).fold(tail, u64::min)
+    }
+
     /// How many tenants are behind.
     pub(crate) fn behind(&self) -> usize {
         let open = self.open.lock();

@@ -42,6 +42,15 @@ pub enum Error {
     /// It was destroyed, for ever.
     #[error("destroyed: {0}")]
     Destroyed(String),
+    /// The keys of this tenant are revoked: by the customer, or by the service that holds the key.
+    #[error("the key of this data is revoked")]
+    KeyRevoked,
+    /// The keys of this tenant, or the key above them, were destroyed.
+    #[error("destroyed: {0}")]
+    KeyDestroyed(String),
+    /// The service that holds the tenant's key does not answer.
+    #[error("the key service of this customer does not answer")]
+    KeySilent,
     /// Somebody else changed it first, or it exists already.
     #[error("conflict: {0}")]
     Conflict(String),
@@ -86,6 +95,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// True when it concerns one tenant alone: its keys are denied, or out of reach.
+    pub const fn is_withheld(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyRevoked
+                | Self::KeySilent
+                | Self::KeyDestroyed(_)
+                | Self::Destroyed(_)
+                | Self::Forbidden(_)
+        )
+    }
+
     /// Wrong input with no position.
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::Invalid { detail: detail.into(), at: None }
@@ -120,10 +141,21 @@ pub(crate) fn found<T>(asked: veritwin_metastore::Result<T>) -> Result<Option<T>
 
 impl From<veritwin_keys::KeyError> for Error {
     fn from(error: veritwin_keys::KeyError) -> Self {
-        if error.is_denied() {
-            Self::Forbidden("the key of this data is revoked or destroyed".to_owned())
-        } else {
-            Self::Internal(format!("keys: {error}"))
+        use veritwin_keys::KeyError as Key;
+        match error {
+            Key::Silent(_) => Self::KeySilent,
+            Key::Revoked { .. } => Self::KeyRevoked,
+            Key::Gone { at, certificate, .. } | Key::TenantDestroyed { at, certificate, .. } => {
+                let told = match certificate {
+                    Some(id) => format!("the certificate of destruction is {id}"),
+                    None => "there is no certificate of destruction for it yet".to_owned(),
+                };
+                Self::KeyDestroyed(format!("the key of this data was destroyed at {at}; {told}"))
+            }
+            Key::Destroyed { .. } => {
+                Self::Forbidden("the key of this data is destroyed".to_owned())
+            }
+            other => Self::Internal(format!("keys: {other}")),
         }
     }
 }
@@ -145,10 +177,9 @@ impl From<veritwin_metastore::Error> for Error {
                 tracing::error!(%error, "records database");
                 Self::Unavailable(error.to_string())
             }
+            Store::KeyUnavailable(source) if source.is_withheld() => source.into(),
             Store::KeyUnavailable(_) => Self::Unavailable("the key does not answer".to_owned()),
-            Store::KeyDenied(_) => {
-                Self::Forbidden("the key of this data is revoked or destroyed".to_owned())
-            }
+            Store::KeyDenied(source) => source.into(),
             Store::Refused(_) | Store::Corrupt { .. } => Self::Internal(error.to_string()),
         }
     }
@@ -157,10 +188,8 @@ impl From<veritwin_metastore::Error> for Error {
 impl From<veritwin_telemetry::TelemetryError> for Error {
     fn from(error: veritwin_telemetry::TelemetryError) -> Self {
         use veritwin_telemetry::TelemetryError as Telemetry;
-        if error.is_denied() {
-            return Self::Forbidden("the key of this data is revoked or destroyed".to_owned());
-        }
         match error {
+            Telemetry::Keys { source, .. } if source.is_withheld() => source.into(),
             Telemetry::Argument { .. } | Telemetry::Limit { .. } => {
                 Self::invalid(error.to_string())
             }
@@ -182,6 +211,11 @@ impl From<veritwin_log::LogError> for Error {
                 actual: actual_bytes,
             }),
             Log::Key { source, .. } => source.into(),
+            Log::SpoolFull { max_bytes, .. } => Self::Crowded(LimitExceeded {
+                name: "spool_bytes_max",
+                max: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+                actual: LimitExceeded::MORE,
+            }),
             // Where the platform keeps its files is for its operator: it stands in its log.
             Log::Full(_) => Self::Unavailable("the platform's disk is full".to_owned()),
             Log::Poisoned(_) | Log::Closed => {

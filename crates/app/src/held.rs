@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,7 +34,11 @@ pub(crate) struct HeldTenant {
 
 /// The held tenants of one job.
 #[derive(Debug, Default)]
-pub(crate) struct HeldTenants(Mutex<BTreeMap<TenantId, HeldTenant>>);
+pub(crate) struct HeldTenants {
+    held: Mutex<BTreeMap<TenantId, HeldTenant>>,
+    /// Everything of the others before this position of the log has had its effect.
+    front: AtomicU64,
+}
 
 /// What a consumer of the log answers.
 pub(crate) type Batch = Result<Option<Arc<Committed>>, LogError>;
@@ -82,11 +87,12 @@ pub(crate) async fn next_of(lane: &mut Option<Lane>) -> Batch {
 
 /// Why an entry of the log cannot be read for now.
 pub(crate) fn key_withdrawn() -> Error {
-    Error::Forbidden("the key of this data is revoked or out of reach".to_owned())
+    Error::KeyRevoked
 }
 
 fn reason(error: &Error) -> String {
     match error {
+        Error::KeyRevoked => "the key of this data is revoked or out of reach".to_owned(),
         Error::Internal(_) => "a stored record is damaged, or a part inside broke".to_owned(),
         other => other.to_string(),
     }
@@ -106,7 +112,7 @@ impl HeldTenants {
         error: &Error,
         clock: &dyn Clock,
     ) {
-        let mut held = self.0.lock();
+        let mut held = self.held.lock();
         let known = held.remove(&tenant);
         match &known {
             None => tracing::warn!(job, %tenant, %error, "a tenant is held up; the others go on"),
@@ -125,7 +131,7 @@ impl HeldTenants {
 
     /// The tenant is served again, or needs it no more.
     pub(crate) fn release(&self, job: &'static str, tenant: TenantId) {
-        if self.0.lock().remove(&tenant).is_some() {
+        if self.held.lock().remove(&tenant).is_some() {
             tracing::info!(job, %tenant, "a tenant is no longer held up");
         }
     }
@@ -133,7 +139,7 @@ impl HeldTenants {
     /// Tenants whose next try is due, longest waiting first, with their positions; a bounded
     /// number.
     pub(crate) fn due(&self, now: Duration) -> Vec<(TenantId, u64)> {
-        let held = self.0.lock();
+        let held = self.held.lock();
         let mut due: Vec<_> = held.iter().filter(|(_, one)| one.retry_at <= now).collect();
         due.sort_by_key(|(_, one)| one.retry_at);
         due.into_iter()
@@ -143,28 +149,41 @@ impl HeldTenants {
     }
 
     pub(crate) fn of(&self, tenant: TenantId) -> Option<HeldTenant> {
-        self.0.lock().get(&tenant).cloned()
+        self.held.lock().get(&tenant).cloned()
     }
 
     pub(crate) fn position(&self, tenant: TenantId) -> Option<u64> {
-        self.0.lock().get(&tenant).map(|one| one.position)
+        self.held.lock().get(&tenant).map(|one| one.position)
+    }
+
+    /// How far those are that are not held.
+    pub(crate) fn note_front(&self, position: u64) {
+        self.front.store(position, Ordering::Release);
+    }
+
+    /// Everything of a tenant before this position of the log has had its effect, whoever else is
+    /// held.
+    pub(crate) fn position_of(&self, tenant: TenantId) -> u64 {
+        // The front first: whoever is held was so before it moved on.
+        let front = self.front.load(Ordering::Acquire);
+        self.position(tenant).map_or(front, |held| held.min(front))
     }
 
     /// The position that the log has to keep for them.
     pub(crate) fn lowest(&self) -> Option<u64> {
-        self.0.lock().values().map(|one| one.position).min()
+        self.held.lock().values().map(|one| one.position).min()
     }
 
     pub(crate) fn contains(&self, tenant: TenantId) -> bool {
-        self.0.lock().contains_key(&tenant)
+        self.held.lock().contains_key(&tenant)
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().len()
+        self.held.lock().len()
     }
 
     pub(crate) fn all(&self) -> Vec<(TenantId, HeldTenant)> {
-        self.0.lock().iter().map(|(tenant, one)| (*tenant, one.clone())).collect()
+        self.held.lock().iter().map(|(tenant, one)| (*tenant, one.clone())).collect()
     }
 }
 
@@ -190,6 +209,18 @@ mod tests {
         assert!(held.all()[0].1.reason.contains("another writer"));
         held.release("test", tenant);
         assert_eq!((held.lowest(), held.contains(tenant)), (None, false));
+    }
+
+    #[test]
+    fn a_held_tenant_holds_up_no_other() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let (bad, good) = (TenantId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
+        let held = HeldTenants::default();
+        held.hold("test", bad, 3, &Error::KeyRevoked, &clock);
+        held.note_front(9);
+        assert_eq!((held.position_of(bad), held.position_of(good), held.lowest()), (3, 9, Some(3)));
+        held.release("test", bad);
+        assert_eq!(held.position_of(bad), 9);
     }
 
     #[test]

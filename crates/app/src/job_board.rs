@@ -21,6 +21,8 @@ pub enum Job {
     Routes,
     /// Seals what is durable into the ledger.
     Ledger,
+    /// Asks customers' key services.
+    Keys,
     /// Writes segments and cuts the log.
     Segments,
     /// Writes activity and presence down, deletes what is past its time.
@@ -33,6 +35,10 @@ pub enum Job {
     Evidence,
     /// The ledger archive, as far as it is this platform's own process.
     Archive,
+    /// Ships the log.
+    Shipping,
+    /// Reads everything that is stored and compares.
+    Scrub,
 }
 
 impl Job {
@@ -42,22 +48,29 @@ impl Job {
             Self::Alerts => "alerts",
             Self::Routes => "routes",
             Self::Ledger => "ledger",
+            Self::Keys => "keys",
             Self::Segments => "segments",
             Self::Records => "records",
             Self::Mail => "mail",
             Self::Promises => "promises",
             Self::Evidence => "evidence",
             Self::Archive => "archive",
+            Self::Shipping => "shipping",
+            Self::Scrub => "scrub",
         }
     }
 
     /// Longest time between two turns that readiness accepts.
     pub const fn turn_max(self) -> Duration {
         match self {
-            Self::Alerts | Self::Routes | Self::Ledger | Self::Archive => Duration::from_secs(60),
+            Self::Alerts | Self::Routes | Self::Keys | Self::Ledger | Self::Archive => {
+                Duration::from_secs(60)
+            }
             Self::Segments | Self::Records | Self::Promises => Duration::from_secs(120),
             // One mail server that does not answer holds a round for minutes.
             Self::Mail | Self::Evidence => Duration::from_secs(600),
+            // A copy of large records is paced, and so is reading everything.
+            Self::Shipping | Self::Scrub => Duration::from_secs(6 * 3600),
         }
     }
 }
@@ -223,13 +236,12 @@ impl App {
         }
     }
 
-    /// Whether every key of a tenant was destroyed: nothing of it is ever read or written again.
+    /// Whether every key of a tenant was destroyed, or the one above them where it was held:
+    /// nothing of it is ever read or written again.
     pub(crate) fn is_tenant_destroyed(&self, tenant: TenantId) -> bool {
-        use veritwin_keys::{KeyError, KeyState};
-        match self.0.keys.status(Some(tenant)) {
-            Ok(status) => matches!(status.state, KeyState::Destroyed { .. }),
-            Err(error) => matches!(error, KeyError::TenantDestroyed { .. }),
-        }
+        use veritwin_keys::KeyError;
+        let checked = self.0.keys.check(tenant);
+        matches!(checked, Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }))
     }
 }
 

@@ -71,6 +71,11 @@ impl<T> Kept<T> {
         slot.copy.clone().ok_or(Ticket { tenant, generation: slot.generation })
     }
 
+    /// A tenant's copy if it is here; whether or not, no other one goes for it.
+    pub(crate) fn peek(&self, tenant: TenantId) -> Option<Arc<T>> {
+        self.slots.lock().by_tenant.get(&tenant)?.copy.clone()
+    }
+
     /// Keeps what was read with a ticket, unless something changed or the tenant went meanwhile.
     pub(crate) fn put(&self, ticket: Ticket, copy: &Arc<T>) {
         let mut slots = self.slots.lock();
@@ -134,6 +139,17 @@ mod tests {
             kept.changed(tenant(number / 2));
             assert!(kept.slots.lock().by_tenant.len() <= KEPT_TENANTS_MAX);
         }
+    }
+
+    #[test]
+    fn a_look_drives_nobody_out() {
+        let kept = Kept::default();
+        (0..KEPT_TENANTS_MAX).for_each(|number| read(&kept, number));
+        for number in 0..10 * KEPT_TENANTS_MAX {
+            let found = kept.peek(tenant(number)).map(|copy| *copy);
+            assert_eq!(found, (number < KEPT_TENANTS_MAX).then_some(number));
+        }
+        assert!((0..KEPT_TENANTS_MAX).all(|number| has(&kept, number)));
     }
 
     #[test]

@@ -56,7 +56,9 @@ impl<T> Lanes<T> {
         drop(tx);
         let log = &self.app.0.log;
         self.here = offset.unwrap_or(otherwise).clamp(log.first_position(), log.tail_position());
-        *(self.board)(&self.app).1.lock() = self.here;
+        let (held, saved) = (self.board)(&self.app);
+        *saved.lock() = self.here;
+        held.note_front(self.here);
         Ok(offset.is_some())
     }
 
@@ -117,12 +119,14 @@ impl<T> Lanes<T> {
     /// a tenant's effect is not written yet.
     pub(crate) async fn advance(&self, open: Option<u64>) -> veritwin_metastore::Result<()> {
         let (held, saved) = (self.board)(&self.app);
-        let position = open.into_iter().chain(held.lowest()).fold(self.here, u64::min);
+        let front = open.map_or(self.here, |open| open.min(self.here));
+        let position = held.lowest().map_or(front, |lowest| lowest.min(front));
         let tx = self.app.0.store.begin_platform(&self.app.job(self.name)).await?;
         if tx.offset(self.name).await?.is_none_or(|known| known < position) {
             tx.offset_advance(self.name, position).await?;
         }
         tx.commit().await?;
+        held.note_front(front);
         let mut saved = saved.lock();
         *saved = (*saved).max(position);
         Ok(())

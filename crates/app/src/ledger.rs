@@ -22,6 +22,7 @@ use veritwin_verify::{
 
 use crate::ledger_job::PendingEvidence;
 use crate::model::{LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest};
+use crate::provision::PLATFORM_TENANT;
 use crate::storage::LedgerBytes;
 use crate::{App, Error, Result};
 
@@ -368,11 +369,21 @@ impl App {
         digest: [u8; 32],
         at: Timestamp,
     ) -> Result<Option<u64>> {
+        self.seal_evidence_of(PLATFORM_TENANT, digest, at).await
+    }
+
+    /// The same into a tenant's own log.
+    pub(crate) async fn seal_evidence_of(
+        &self,
+        tenant: TenantId,
+        digest: [u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
         if self.archive().is_err() {
             return Ok(None);
         }
         let (answer, waiting) = oneshot::channel();
-        let pending = PendingEvidence { digest, at, answer };
+        let pending = PendingEvidence { tenant, digest, at, answer };
         if self.0.ledger.evidence.try_send(pending).is_err() {
             return Ok(None);
         }

@@ -26,7 +26,6 @@ use crate::lanes::{LaneJob, Lanes};
 use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
-use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -38,6 +37,7 @@ const SAVE_TICKS: u32 = 20;
 
 /// Evidence that waits for its leaf.
 pub(crate) struct PendingEvidence {
+    pub(crate) tenant: TenantId,
     pub(crate) digest: [u8; 32],
     pub(crate) at: Timestamp,
     pub(crate) answer: oneshot::Sender<Option<u64>>,
@@ -391,9 +391,9 @@ impl LedgerJob {
         Ok(appended.index)
     }
 
-    /// Seals evidence into the platform's own log; while that is held the evidence waits.
+    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits.
     async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
-        if self.lanes.held().contains(PLATFORM_TENANT) {
+        if self.lanes.held().contains(pending.tenant) {
             return Ok(());
         }
         match self.try_evidence(&pending).await {
@@ -402,21 +402,20 @@ impl LedgerJob {
                 let _ = pending.answer.send(Some(index));
                 Ok(())
             }
-            Err(error) => self.failed(PLATFORM_TENANT, self.lanes.here, error).await,
+            Err(error) => self.failed(pending.tenant, self.lanes.here, error).await,
         }
     }
 
     async fn try_evidence(&mut self, pending: &PendingEvidence) -> Result<u64> {
-        if !self.lanes.tenants.contains_key(&PLATFORM_TENANT) {
-            let log = self.open(PLATFORM_TENANT, false).await?;
-            self.lanes.tenants.insert(PLATFORM_TENANT, log);
+        let tenant = pending.tenant;
+        if !self.lanes.tenants.contains_key(&tenant) {
+            let log = self.open(tenant, false).await?;
+            self.lanes.tenants.insert(tenant, log);
         }
-        let known = self.lanes.tenants.get(&PLATFORM_TENANT);
-        if known.is_some_and(|log| !log.builder.is_empty()) {
-            self.seal(PLATFORM_TENANT, Act::Batch).await?;
+        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
+            self.seal(tenant, Act::Batch).await?;
         }
-        let log = self.lanes.tenants.get_mut(&PLATFORM_TENANT);
-        let log = log.ok_or(Error::NotFound("ledger log"))?;
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         let (sequence, at) = (log.builder.next_sequence(), pending.at);
         let record = RecordBytes {
             sequence,
@@ -427,7 +426,7 @@ impl LedgerJob {
         log.builder
             .push(record)
             .map_err(|error| Error::Internal(format!("ledger evidence: {error}")))?;
-        self.seal(PLATFORM_TENANT, Act::Evidence).await
+        self.seal(tenant, Act::Evidence).await
     }
 
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a

@@ -30,20 +30,28 @@ mod connections;
 mod contact;
 mod context;
 mod credential_digests;
+mod customer_keys;
 mod decode_work;
 mod decoders;
 mod desk;
+mod destruction_certificate;
+mod destruction_job;
+mod destruction_replay;
+mod destruction_scope;
+mod destructions;
 mod device_credentials;
 mod device_login;
 mod device_passwords;
 mod device_profiles;
 mod devices;
 mod directory;
+mod disk_room;
 mod domains;
 mod edges;
 mod effects;
 mod error;
 mod explain;
+mod exports;
 mod factors;
 mod figures;
 #[cfg(feature = "test-controls")]
@@ -59,6 +67,7 @@ mod holds;
 mod host_certificates;
 mod how;
 mod idempotency;
+mod imports;
 mod incidents;
 mod ingest;
 mod inventory;
@@ -87,16 +96,19 @@ mod mail;
 mod mail_bounds;
 mod mail_names;
 mod maintenance;
+mod meter;
 pub mod model;
 mod model_view;
 mod objects;
 mod open;
+mod operations;
 mod packages;
 mod pages;
 mod papers;
 mod partners;
 mod parts;
 mod people;
+mod plan_form;
 mod plan_routes;
 mod png;
 mod population;
@@ -109,6 +121,7 @@ mod providers;
 mod provision;
 mod provision_device;
 mod provisioning;
+mod quota;
 mod rates;
 mod recorded;
 mod records;
@@ -118,7 +131,9 @@ mod refusals;
 mod reset_mail;
 mod retained;
 mod retention;
+mod retention_rules;
 mod rights;
+mod root_key;
 mod route_attributes;
 mod route_body;
 mod route_delivery;
@@ -139,8 +154,11 @@ mod rule_streams;
 mod rules;
 mod safe_again;
 mod screening;
+mod scrub;
 mod security;
 mod session_log;
+mod shipping;
+mod shred_journal;
 mod sight;
 mod sign_in;
 mod simulations;
@@ -163,12 +181,15 @@ mod tree;
 mod twins;
 mod two_people;
 mod upgrade;
+mod upkeep;
+mod usage;
 mod wording;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
-    AccessReview, BackupPlan, BackupProgress, BackupSummary, KEYRING_HORIZON, KeyringSummary,
-    RestorePlan, RestoreSummary, RestoredKey, RestoredTenant, backup_instance, restore,
+    AccessReview, BackupMade, BackupPlan, BackupProgress, BackupStatus, BackupSummary,
+    KEYRING_HORIZON, KeyringSummary, Moment, MomentSummary, RestorePlan, RestoreSummary,
+    RestoredKey, RestoredTenant, backup_instance, restore,
 };
 pub use brands::Door;
 pub use calls::{
@@ -179,14 +200,21 @@ pub use connections::ConnectionEnd;
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
+pub use customer_keys::{
+    CustomerKeyView, KEY_IMPORT_LIFE, KEY_REVOKE_WORD, KEY_TTL_DEFAULT_S, KEY_TTL_MAX_S,
+    KeyChangeView, KeyImportView, KeyResealView, KeyServiceInput, KeyServiceView, KeyTestView,
+};
 pub use decoders::DecoderCounts;
+pub use destruction_certificate::check_certificate;
 pub use edges::{EDGE_KEYS_PER_DEVICE_MAX, EdgeKept, EdgeOffer, EdgeTurn};
 pub use error::{Error, Result, RowError};
 pub use explain::Asked;
+pub use exports::{EXPORT_NAMES_MAX, EXPORT_PAGE_POINTS_MAX, EXPORT_SERIES_MAX};
 pub use gateways::{ChildWanted, GATEWAY_DEVICES_MAX, GATEWAY_NAMES_MAX};
 pub use history_read::HistoryReader;
 pub use host_certificates::{HOST_CHAIN_BYTES_MAX, HostCertificate, HostView};
 pub use idempotency::Idempotent;
+pub use imports::{IMPORT_PLAN_BYTES_MAX, IMPORT_REFUSED_KEPT_MAX, IMPORTS_MAX};
 pub use invitations::{INVITATION_FILE_BYTES_MAX, INVITATIONS_MAX};
 pub use job_board::{Job, JobWatch};
 pub use key_level::key_level;
@@ -203,12 +231,15 @@ pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
     RoleFixture, SearchedFiles, StreamFixture,
 };
+pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
 pub use route_topic::TopicBroker;
+pub use scrub::{ScrubConfig, ScrubFinding, ScrubRun, ScrubStatus, last_scrub};
 pub use session_log::SessionEntry;
+pub use shipping::{S3Access, ShipConfig, ShipStatus};
 pub use sight::SeenStreams;
 pub use sign_in::{Proof, SecondFactor};
 pub use store_check::{StoreLook, Stored, kept_cuts, look_at};

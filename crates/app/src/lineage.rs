@@ -36,7 +36,7 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    fn read(data: &Path) -> Result<Self> {
+    pub(crate) fn read(data: &Path) -> Result<Self> {
         let path = data.join(FILE);
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -77,6 +77,11 @@ impl Lineage {
             lineage.write(data)?;
         }
         Ok(lineage)
+    }
+
+    /// How many restores the directory went through.
+    pub(crate) fn restores(&self) -> u64 {
+        self.restores.len() as u64
     }
 
     /// What the archive is told for a position.

@@ -3,7 +3,14 @@
 
 use std::time::Duration;
 
+use veritwin_domain::{TenantId, Timestamp};
+use veritwin_keys::{DataClass, DayKey, DekId, DestructionMethod};
+
 use crate::App;
+
+/// Days that keys of cut log files are kept where the log is shipped: as long as a copy of the
+/// keyring counts.
+const HORIZON_DAYS: i64 = 7;
 
 /// A log that waits this long for alerts or ledger is an alarm.
 const WAIT_MAX: Duration = Duration::from_secs(600);
@@ -37,7 +44,7 @@ impl LogCut {
 
 impl App {
     /// How far each consumer is, by name.
-    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn consumer_positions(&self) -> [(&'static str, u64); 8] {
         [
             ("segments", self.0.engine.persisted_position()),
             ("alerts", self.0.alerts.saved_position()),
@@ -45,17 +52,32 @@ impl App {
             ("ledger", self.sealed_position()),
             ("sessions", self.sessions_position()),
             ("records", self.0.jobs.effects.saved_position()),
+            ("shipping", self.shipped_position()),
+            ("usage", self.0.upkeep.meter.saved_position()),
+        ]
+    }
+
+    /// How far each consumer of what entries say is with a tenant, by name, whoever else is held
+    /// up; but the segments.
+    pub(crate) fn consumer_positions_of(&self, tenant: TenantId) -> [(&'static str, u64); 5] {
+        let jobs = &self.0.jobs;
+        [
+            ("alerts", jobs.alerts_held.position_of(tenant)),
+            ("routes", jobs.routes_held.position_of(tenant)),
+            ("ledger", jobs.ledger_held.position_of(tenant)),
+            ("sessions", self.sessions_position()),
+            ("records", jobs.effects.position_of(tenant, self.0.log.tail_position())),
         ]
     }
 
     /// Cuts the log where every consumer has had it; whether that went well.
     pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
-        if self.0.backup.is_on() {
+        if self.0.upkeep.backup.is_on() {
             return true;
         }
         let positions = self.consumer_positions();
         // Asked after the others: what an edge begins meanwhile is behind them.
-        let edges = match self.edges_position().await {
+        let edges = match self.edges_position(None).await {
             Ok(edges) => edges,
             Err(error) => {
                 tracing::debug!(%error, "the log is not cut: how far edges need it is not known");
@@ -81,11 +103,14 @@ impl App {
         }
         let log = self.0.log.clone();
         let keys = self.0.keys.clone();
+        // A restore opens the shipped parts by them: see `expire_log_keys`.
+        let keeps_keys = self.0.config.shipping.is_some();
         let done = tokio::task::spawn_blocking(move || {
             let truncation = log.truncate_before(position)?;
-            if !truncation.deks_unused.is_empty() {
-                let method = veritwin_keys::DestructionMethod::KeyDestroyed;
-                if let Err(error) = keys.destroy(&truncation.deks_unused, method) {
+            // Some may be destroyed already, on purpose.
+            let unused = keys.live(&truncation.deks_unused);
+            if !keeps_keys && !unused.is_empty() {
+                if let Err(error) = keys.destroy(&unused, DestructionMethod::KeyDestroyed) {
                     tracing::warn!(%error, "keys of cut log files were not destroyed");
                 }
             }
@@ -97,6 +122,42 @@ impl App {
             Err(_) => tracing::warn!("the log was not cut: the task stopped"),
         }
         false
+    }
+
+    /// Destroys the keys of cut log files that were kept for a restore, or left by a stop, and are
+    /// past their time at a trusted moment: as long as a copy of the keyring counts, and never
+    /// longer than the tenant's readings are kept. A tenant whose key service is silent keeps its
+    /// own: no new ones can be made, and what it sends is sealed to the newest of them.
+    pub(crate) async fn expire_log_keys(&self, now: Timestamp) {
+        let kept = self.0.config.shipping.is_some().then_some(HORIZON_DAYS);
+        let (written, used) = self.0.log.keys_in_use();
+        let is_past = |key: &DayKey| {
+            if self.0.keys.silent_since(key.tenant).is_some() {
+                return false;
+            }
+            let days = || kept.map_or(0, |days| days.min(self.readings_days(key.tenant)));
+            key.day < written && !used.contains(&key.dek) && key.day + days() < now.day()
+        };
+        let past = self.0.keys.day_keys(DataClass::Log).into_iter().filter(is_past);
+        let past: Vec<DekId> = past.map(|key| key.dek).collect();
+        if past.is_empty() {
+            return;
+        }
+        let keys = self.0.keys.clone();
+        // The keyring is written anew.
+        let done = crate::backup::blocking(move || {
+            keys.destroy(&past, DestructionMethod::KeyDestroyed)?;
+            Ok(())
+        });
+        if let Err(error) = done.await {
+            // A cut may have destroyed some of them at the same time.
+            tracing::warn!(%error, "keys of cut log files were not destroyed; trying again");
+        }
+    }
+
+    fn readings_days(&self, tenant: TenantId) -> i64 {
+        let days = self.plan_limits(tenant).retention_days;
+        days.map_or(i64::MAX, |days| i64::try_from(days).unwrap_or(i64::MAX))
     }
 
     /// Sets the gauges about the log.
@@ -117,6 +178,12 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_keys_are_kept_as_long_as_a_copy_of_the_keyring_counts() {
+        let horizon = crate::KEYRING_HORIZON.as_secs() / 86_400;
+        assert_eq!(u64::try_from(HORIZON_DAYS), Ok(horizon));
+    }
 
     #[test]
     fn a_log_that_waits_is_said_again_and_again_until_it_does_not() {

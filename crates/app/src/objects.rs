@@ -61,6 +61,11 @@ impl ChunkCache {
         Some(chunk)
     }
 
+    /// Drops what is kept of a tenant.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        self.kept.lock().retain(|((owner, ..), _)| *owner != tenant);
+    }
+
     /// Keeps a chunk in the place of the tenant's oldest one, or of the oldest one of who has most.
     fn keep(&self, name: ChunkName, chunk: Bytes) {
         let mut kept = self.kept.lock();
@@ -209,6 +214,10 @@ impl App {
             tokio::task::spawn_blocking(move || app.open_chunk(tenant, &head, number, &sealed));
         let chunk = opened.await.map_err(|_| Error::Internal("opening stopped".to_owned()))??;
         cache.keep(name, chunk.clone());
+        if self.0.keys.check(tenant).is_err() {
+            // The key went away while it was opened: what was wiped stays so.
+            cache.forget(tenant);
+        }
         Ok((chunk, true))
     }
 
@@ -236,7 +245,7 @@ impl App {
     /// Deletes objects that nothing names any more; what a crash leaves is unreadable dead weight.
     pub(crate) async fn delete_objects(&self, paths: Vec<String>) {
         // A backup that is being made may have rows that name them.
-        if self.0.backup.put_off(&paths) {
+        if self.0.upkeep.backup.put_off(&paths) {
             return;
         }
         for path in paths {
@@ -262,6 +271,10 @@ impl App {
             models.remove(0);
         }
         models.push((name, Arc::clone(&model)));
+        if self.0.keys.check(tenant).is_err() {
+            // As for chunks.
+            models.retain(|((owner, _), _)| *owner != tenant);
+        }
         Ok(model)
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
-use veritwin_keys::{KeyService, PlatformFile, SecretKey, SystemRng};
+use veritwin_keys::{KeyService, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
@@ -25,6 +25,8 @@ use veritwin_telemetry::{Engine, EngineConfig};
 
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
+use crate::customer_keys::{KeyBoard, open_key_services};
+use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
 use crate::geo::Geo;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
@@ -32,6 +34,7 @@ use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
 use crate::lineage::Lineage;
 use crate::live::{LiveBus, LiveObserver};
+use crate::meter::{Meter, MeterObserver};
 use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
@@ -66,6 +69,12 @@ pub struct Config {
     pub outbound: Outbound,
     /// Which authority certificates of host names are fetched from.
     pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
+    /// What the root key is made of; without it the root key is a file.
+    pub root_passphrase: Option<Secret<String>>,
+    /// PKCS#11 modules that customers' keys may be in: code that runs in this process.
+    pub key_modules: Vec<PathBuf>,
+    /// Most that is written for one tenant while its key service is silent, in bytes.
+    pub spool_bytes_max: u64,
     /// A file in MaxMind's format; without one no place of an address is known.
     pub geo_database: Option<PathBuf>,
     /// How often people, programs, devices and tenants may ask and send.
@@ -74,6 +83,12 @@ pub struct Config {
     pub ledger_host: String,
     /// Every name of the platform itself: no tenant below it is given one.
     pub own_names: Vec<String>,
+    /// Where the log is shipped to.
+    pub shipping: Option<crate::ShipConfig>,
+    /// Bytes that backups and shipping read in a second; 0: without bound.
+    pub disk_bytes_per_second: u64,
+    /// How everything is read and compared in the background.
+    pub scrub: crate::ScrubConfig,
     /// The data of new tenants is simulated.
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
@@ -106,6 +121,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) keys: KeyService,
+    pub(crate) key_board: crate::customer_keys::KeyBoard,
     pub(crate) store: Metastore,
     pub(crate) log: FileLog,
     pub(crate) engine: Arc<Engine>,
@@ -152,7 +168,8 @@ pub(crate) struct Inner {
     pub(crate) storage: crate::storage::TwinBytes,
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
-    pub(crate) backup: crate::backup::BackupHold,
+    pub(crate) upkeep: crate::upkeep::Upkeep,
+    pub(crate) destructions: crate::destruction_job::DestructionBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -183,16 +200,12 @@ pub(crate) fn open_keys(config: &Config, rng: &Arc<dyn Rng>) -> Result<KeyServic
             .create(&config.root_key_dir)
             .map_err(io)?;
     }
-    let path = config.root_key_dir.join("root.key");
     let has_data = config.data.join("keyring").exists();
     // With data there but no root key, a new one would only hide that the old one is missing.
-    let root = if has_data {
-        PlatformFile::open(&path, Arc::clone(rng)).map_err(|error| not_opened(&error))?
-    } else {
-        PlatformFile::open_or_create(&path, Arc::clone(rng)).map_err(|error| not_opened(&error))?
-    };
+    let root =
+        crate::root_key::open_root(config, rng, has_data).map_err(|error| not_opened(&error))?;
     let folder = config.data.join("keyring");
-    KeyService::open(Box::new(root), &folder, Arc::clone(&config.clock), Arc::clone(rng))
+    KeyService::open(root, &folder, Arc::clone(&config.clock), Arc::clone(rng))
         .map_err(|error| not_opened(&error))
 }
 
@@ -232,6 +245,7 @@ fn log_config(config: &Config, keys: &KeyService, rng: &Arc<dyn Rng>) -> LogConf
     let mut log = LogConfig::new(folder, keys.clone(), clock, Arc::clone(rng));
     log.group_commit_delay = config.group_commit_delay;
     log.file_bytes_max = config.log_file_bytes_max;
+    log.spool_bytes_max = config.spool_bytes_max;
     log
 }
 
@@ -284,28 +298,37 @@ fn open_providers(
     egress: &Arc<EgressRegister>,
     rng: &dyn Rng,
 ) -> Result<Providers> {
+    Ok(Providers::new(rng, guarded_client(config, egress)?, Arc::clone(egress)))
+}
+
+pub(crate) fn guarded_client(
+    config: &Config,
+    egress: &Arc<EgressRegister>,
+) -> Result<GuardedClient> {
     let Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
     let mut policy = GuardPolicy { allowed: allowed_networks.clone(), ..GuardPolicy::default() };
     if !ports.is_empty() {
         policy.ports.clone_from(ports);
     }
     let guard = Guard::new(policy);
-    let client = GuardedClient::new(guard, Arc::clone(egress), authorities_pem.as_deref())
-        .map_err(|error| Error::invalid_at("outbound.authorities", error.to_string()))?;
-    Ok(Providers::new(rng, client, Arc::clone(egress)))
+    GuardedClient::new(guard, Arc::clone(egress), authorities_pem.as_deref())
+        .map_err(|error| Error::invalid_at("outbound.authorities", error.to_string()))
 }
 
-/// Who sees each commit of the log, in this order.
+/// Who sees each commit of the log, in this order; and what counts them.
 fn observers(
     engine: &Engine,
     presence: &Arc<Presence>,
     live: &Arc<LiveBus>,
-) -> Vec<Box<dyn CommitObserver>> {
-    vec![
+) -> (Vec<Box<dyn CommitObserver>>, Arc<Meter>) {
+    let meter = Arc::<Meter>::default();
+    let observers: Vec<Box<dyn CommitObserver>> = vec![
         engine.observer(),
         Box::new(PresenceObserver::new(Arc::clone(presence))),
         Box::new(LiveObserver::new(Arc::clone(live))),
-    ]
+        Box::new(MeterObserver(Arc::clone(&meter))),
+    ];
+    (observers, meter)
 }
 
 impl App {
@@ -317,11 +340,11 @@ impl App {
         let keys = open_keys(&config, &rng)?;
         crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(store_config(&config, &keys)?).await?;
-        let objects = open_objects(&config)?;
+        let (egress, objects) = (Arc::new(EgressRegister::default()), open_objects(&config)?);
         let engine_config = engine_config(&config, &keys, &objects, &rng);
         let engine = Arc::new(Engine::open(engine_config).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
-        let observers = observers(&engine, &presence, &live);
+        let (observers, meter) = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);
         #[cfg(feature = "test-controls")]
         let disk = crate::full_disk::Switch::default();
@@ -330,14 +353,15 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let egress = Arc::new(EgressRegister::default());
         let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
+            destructions: DestructionBoard::open(&config, &keys)?,
             keys,
+            key_board: KeyBoard::new(open_key_services(&config, &egress, &rng)?),
             store,
             log,
             engine,
@@ -379,7 +403,7 @@ impl App {
             storage: crate::storage::TwinBytes::default(),
             #[cfg(feature = "test-controls")]
             disk,
-            backup: crate::backup::BackupHold::default(),
+            upkeep: crate::upkeep::Upkeep::new(meter),
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
@@ -399,9 +423,16 @@ impl App {
             rng,
         };
         let app = Self(Arc::new(inner));
-        app.ensure_platform_tenant().await?;
-        app.load_tree().await?;
+        app.begin().await?;
         Ok(app)
+    }
+
+    /// What has to be so before anybody is listened to.
+    async fn begin(&self) -> Result<()> {
+        self.ensure_platform_tenant().await?;
+        self.load_tree().await?;
+        self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
+        self.replay_shreds(None).await.map(drop)
     }
 
     /// Starts the background jobs.
@@ -411,10 +442,15 @@ impl App {
             tracing::warn!(%error, "what the checks of before left stays until the next start");
         }
         self.start_effects().await?;
+        self.recount_usage().await?;
         self.start_alerts().await?;
         self.start_routes().await?;
         self.start_maintenance();
+        self.start_key_keeper();
+        self.start_shipping()?;
+        self.start_scrub();
         self.start_ledger();
+        self.start_destructions();
         self.start_promises();
         self.tell_rest_shortened();
         Ok(())

@@ -14,10 +14,10 @@ use crate::links::text;
 use crate::mail_bounds::Places;
 use crate::model::{PlacedTenant, PlanInput, PlanView, TenantChange, TenantInput, TenantRank};
 use crate::people::tenant_view;
+use crate::plan_form::{plan_body, plan_view};
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
 use crate::retention::in_force;
-use crate::storage::usage_view;
-use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over, plan_body, plan_view};
+use crate::tree::{HOSTS_MAX, PLANS_MAX, is_within, over};
 use crate::{App, Error, Result, recorded};
 
 /// Most host names of one tenant.
@@ -90,10 +90,11 @@ impl App {
         let tree = self.0.tree.read();
         Ok(PlacedTenant {
             rank: tree.rank(tenant.id),
+            key_level: self.0.keys.level(tenant.id),
             state: tenant.place.state,
             plan: tree.plan(tenant.id).cloned(),
             waits: in_force(tenant.place.waits, counting.at),
-            usage: usage_view(usage, below, storage_bytes),
+            usage: crate::storage::usage_view(usage, below, storage_bytes),
             answered_by: tree.answering(responsible),
             hosts: tree.hosts_of(tenant.id),
             domains: tree.domains.get(&tenant.id).cloned().unwrap_or_default(),

@@ -33,8 +33,9 @@ const DEMO_KEY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
 /// Whether a tenant is the platform's own, of which no list tells.
 pub(crate) fn is_own(tenant: TenantId) -> bool {
-    use crate::promises::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
-    [PLATFORM_TENANT, PROBE_TENANT, PROBE_PARTNER, PROBE_CUSTOMER].contains(&tenant)
+    use crate::promises::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
+    let own = [PLATFORM_TENANT, PROBE_TENANT, PROBE_PARTNER, PROBE_CUSTOMER, PROBE_KEYS];
+    own.contains(&tenant)
 }
 
 /// Whether a tenant belongs to the platform's own checks: nobody is in it, and nobody is written to

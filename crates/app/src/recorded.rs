@@ -143,6 +143,8 @@ pub(crate) fn plan(plan: &PlanView) -> Value {
         "messages_per_second": limits.messages_per_second,
         "requests_per_second": limits.requests_per_second,
         "storage_bytes": limits.storage_bytes,
+        "points_per_day": limits.points_per_day,
+        "series": limits.series,
         "retention_days": limits.retention_days,
         "audit_days": limits.audit_days,
         "key_level": limits.key_level.map(veritwin_keys::KeyLevel::as_str),

@@ -190,7 +190,12 @@ fn held_days(kept: Kept, tenant: TenantId, holds: &Holds) -> Vec<(i64, i64)> {
 }
 
 /// What ends of a tenant at a moment: days that were over `days` before its day.
-fn expiry(kept: Kept, (tenant, days): (TenantId, u64), now: Timestamp, holds: &Holds) -> Expiry {
+pub(crate) fn expiry(
+    kept: Kept,
+    (tenant, days): (TenantId, u64),
+    now: Timestamp,
+    holds: &Holds,
+) -> Expiry {
     let days = i64::try_from(days).unwrap_or(i64::MAX);
     let first_day = now.day().saturating_sub(days);
     Expiry { tenant, first_day, held: held_days(kept, tenant, holds) }
@@ -227,15 +232,40 @@ impl App {
 
     /// Destroys the readings that are past their plans' time at a trusted moment.
     pub(crate) async fn expire_readings(&self, now: Timestamp, holds: &Holds) -> Result<()> {
-        let mut expiries = self.expiries(Kept::Readings, now, holds);
-        expiries.retain(|expiry| self.0.engine.expiring(expiry).sections > 0);
+        self.expire_readings_of(self.expiries(Kept::Readings, now, holds)).await
+    }
+
+    /// Destroys readings at their end; the hourly figures of those who want them are kept before.
+    pub(crate) async fn expire_readings_of(&self, mut expiries: Vec<Expiry>) -> Result<()> {
+        expiries.retain(|expiry| !self.0.engine.expiring(expiry).is_empty());
         if expiries.is_empty() {
             return Ok(());
         }
+        let mut ending = Vec::with_capacity(expiries.len());
+        for expiry in expiries {
+            match self.keep_figures(&expiry).await {
+                Ok(()) => ending.push(expiry),
+                // Whether it wants figures is known when its key is back; what ends is closed.
+                Err(Error::KeySilent) => {}
+                // Nothing of it can be opened any more: there is nothing to keep.
+                Err(error) if error.is_withheld() => ending.push(expiry),
+                Err(error) => {
+                    let tenant = expiry.tenant;
+                    tracing::warn!(%tenant, %error, "readings at their end stay: no figures");
+                }
+            }
+        }
+        let expiries = ending;
         let destroyed = self.0.engine.expire(&expiries).await?;
         for expiry in &expiries {
             let Some(done) = destroyed.get(&expiry.tenant) else { continue };
-            self.record_expiry(expiry, *done).await?;
+            match self.record_expiry(expiry, *done).await {
+                // Nothing can be sealed for it.
+                Err(error) if error.is_withheld() => {
+                    tracing::warn!(tenant = %expiry.tenant, %error, "an end was not recorded");
+                }
+                written => written?,
+            }
         }
         Ok(())
     }
@@ -277,7 +307,10 @@ impl App {
     }
 
     /// The holds of every tenant that are in force.
-    async fn holds_of_all(&self, context: &OpContext) -> Result<Vec<(TenantId, HoldScope)>> {
+    pub(crate) async fn holds_of_all(
+        &self,
+        context: &OpContext,
+    ) -> Result<Vec<(TenantId, HoldScope)>> {
         let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
         Ok(tx.holds_in_force(context.at).await?)
     }

@@ -112,6 +112,8 @@ const fn title(kind: Finding) -> &'static str {
         Finding::RefusedKeys => "Many refused API keys from one address",
         Finding::OddHours => "Sign-in at an unusual hour",
         Finding::CertificatesEnding => "Certificates of devices end soon",
+        Finding::StorageDamaged => "Stored data does not read back",
+        Finding::QuotaNear => "Most of what the plan gives is used",
     }
 }
 
@@ -379,6 +381,34 @@ impl App {
             self.mail_member(tx, &member, mail, event).await?;
         }
         Ok(())
+    }
+
+    /// The same from the platform itself, in the tenant's name: it is sealed under the platform's
+    /// key and reaches people whose tenant's key is away.
+    pub(crate) async fn mail_administrators_from_above(
+        &self,
+        tenant: TenantId,
+        (subject, text): (&str, &str),
+        event: &str,
+    ) -> Result<()> {
+        let tx = self.0.store.read(&self.job_in(jobs::SECURITY, tenant)).await?;
+        let members = self.who_answer(&tx).await?;
+        drop(tx);
+        let tx = self.0.store.begin_platform(&self.job(jobs::SECURITY)).await?;
+        for member in members {
+            let key = mail_key(event, &member.user.email);
+            let mail = MailPayload {
+                to: member.user.email,
+                subject: subject.to_owned(),
+                text: text.to_owned(),
+                voice: Some(tenant),
+                ..MailPayload::default()
+            };
+            let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
+            let mail = NewMail::new(MailRank::Account, &key, &body);
+            tx.outbox_add(mail, Some(tenant)).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// The same of what others can bring about as often as they like: whose address nobody has

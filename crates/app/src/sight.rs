@@ -231,7 +231,8 @@ impl App {
         width_micros: i64,
         budget: &Budget,
     ) -> Result<Vec<Bucket>> {
-        Ok(self.0.engine.buckets_within(&seen.series, range, width_micros, budget).await?)
+        let (engine, series) = (&self.0.engine, &seen.series);
+        Ok(engine.buckets_with_figures(series, range, width_micros, budget).await?)
     }
 
     /// Who makes a device's streams less protected, or moves them to where they see personal data,
@@ -284,7 +285,7 @@ mod tests {
     /// (what they raise is concealed), and tests.
     const WITHOUT_READER: [&str; 3] = ["sight.rs", "alert_present.rs", "job_tests/audit.rs"];
     /// Methods of the engine that give out readings or names of streams.
-    const READS: [&str; 15] = [
+    const READS: [&str; 16] = [
         "latest",
         "latest_within",
         "range",
@@ -292,7 +293,8 @@ mod tests {
         "stats",
         "buckets",
         "buckets_many",
-        "buckets_within",
+        "buckets_with_figures",
+        "figures",
         "downsample",
         "triangles",
         "as_of",

@@ -383,7 +383,7 @@ impl App {
             tx.commit().await?;
         }
         let lacks_second_factor =
-            !session.second_factor && self.asks_second_factor(&platform, session.tenant).await?;
+            !session.second_factor && self.asks_or_away(&platform, session.tenant).await?;
         let sign_in = SignIn {
             proved_at: session.proved_at,
             lacks_second_factor,

@@ -9,7 +9,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parking_lot::{Mutex, MutexGuard};
 use veritwin_access::jobs;
-use veritwin_domain::{DAY_MICROS, LimitExceeded, Reading, TenantId, Timestamp};
+use veritwin_domain::{DAY_MICROS, DeviceId, LimitExceeded, Reading, TenantId, Timestamp};
 use veritwin_metastore::{Twin, Usage, every_row};
 
 use crate::model::UsageView;
@@ -85,7 +85,8 @@ impl LedgerBytes {
     }
 }
 
-fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
+/// The objects that a twin names.
+pub(crate) fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
     let geometry = twin.geometry_object.as_deref();
     [Some(twin.source_object.as_str()), Some(twin.model_object.as_str()), geometry]
         .into_iter()
@@ -109,10 +110,20 @@ impl App {
 
     /// Refuses readings of a tenant that has stored as much as its plan lets it, or put as much
     /// into the ledger as it may in a day. Asked for every message, before the log takes it.
-    pub fn check_storage(&self, tenant: TenantId, readings: &[Reading]) -> Result<()> {
+    pub fn check_storage(
+        &self,
+        tenant: TenantId,
+        device: Option<DeviceId>,
+        readings: &[Reading],
+    ) -> Result<()> {
         let sealed = self.0.ledger.bytes.of(tenant, self.clock().now());
         refuse_over(LEDGER_BYTES_PER_DAY, self.ledger_bytes_per_day(), sealed)?;
-        let Some(max) = self.plan_limits(tenant).storage_bytes else { return Ok(()) };
+        let limits = self.plan_limits(tenant);
+        self.check_points(tenant, &limits, readings.len())?;
+        if let Some(device) = device {
+            self.check_series(tenant, &limits, [(device, readings)]).map_err(Error::StorageFull)?;
+        }
+        let Some(max) = limits.storage_bytes else { return Ok(()) };
         let twins = self.0.storage.of(tenant).unwrap_or_else(|| {
             self.count_twin_bytes_later(tenant);
             0
@@ -167,7 +178,7 @@ impl App {
     }
 }
 
-fn refuse_over(name: &'static str, max: u64, bytes: u64) -> Result<()> {
+pub(crate) fn refuse_over(name: &'static str, max: u64, bytes: u64) -> Result<()> {
     if bytes <= max {
         return Ok(());
     }

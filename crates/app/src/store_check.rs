@@ -36,13 +36,18 @@ impl Stored {
         }
     }
 
-    fn folder(self, data: &Path) -> PathBuf {
-        data.join(match self {
+    /// Its folder in a data directory.
+    pub(crate) const fn folder_name(self) -> &'static str {
+        match self {
             Self::Keyring => "keyring",
             Self::ArchiveKeyring => "archive/keyring",
             Self::ArchiveJournal => "archive/archive/journal",
             Self::Log => "log",
-        })
+        }
+    }
+
+    fn folder(self, data: &Path) -> PathBuf {
+        data.join(self.folder_name())
     }
 }
 
@@ -69,7 +74,7 @@ pub fn look_at(stored: Stored, data: &Path) -> Option<StoreLook> {
         return None;
     }
     let found = match stored {
-        Stored::Keyring | Stored::ArchiveKeyring => KeyService::check(&folder)
+        Stored::Keyring | Stored::ArchiveKeyring => KeyService::check_files(&folder)
             .map(|cut| cut.map(|offset| (folder.join("keyring.journal"), offset)))
             .map_err(|error| describe(&error)),
         Stored::ArchiveJournal => {

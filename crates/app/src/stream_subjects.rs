@@ -60,7 +60,7 @@ struct Search<'a> {
 }
 
 /// Whether a value names a person.
-fn names(value: &Value, person: &str) -> bool {
+pub(crate) fn names(value: &Value, person: &str) -> bool {
     match value {
         Value::Text(text) => text.trim() == person,
         Value::Integer(number) => number.to_string() == person,

@@ -191,6 +191,12 @@ impl App {
         // Where sessions stand is said of a tenant that is suspended, too.
         if !submissions.iter().all(|one| matches!(one, Submission::Note(_))) {
             self.refuse_unserved(tenant)?;
+            let batches = submissions.iter().filter_map(|one| match one {
+                Submission::Readings(batch) => Some((batch.device, batch.readings.as_slice())),
+                _ => None,
+            });
+            // Of devices it was asked before; a program writes for many.
+            self.check_series(tenant, &self.plan_limits(tenant), batches)?;
         }
         let written = devices_written(&submissions);
         let retaining = devices_retaining(&submissions);
@@ -267,7 +273,10 @@ impl App {
         }
         let room = self.room_for(tenant, &entries).await?;
         let appended = self.0.log.append(entries).await?;
-        room.filled();
+        // What waits for its tenant's key takes no room in memory.
+        if appended.is_shown {
+            room.filled();
+        }
         for (device, refusal) in refused {
             self.0.refusals.note((tenant, device), refusal);
         }

@@ -6,7 +6,7 @@ use veritwin_domain::{OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::{Aad, DataClass, DekScope, KeyState, open_value, seal_value};
 
 use crate::model::KeyView;
-use crate::{App, Error, Result};
+use crate::{App, Result};
 
 /// Seals small files of the server, such as private keys of certificates, under platform keys.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ fn key_views(owner: &str, status: &veritwin_keys::KeyStatus) -> Vec<KeyView> {
     let state = match status.state {
         KeyState::Active => "active".to_owned(),
         KeyState::Revoked { since } => format!("revoked since {since}"),
+        KeyState::Silent { since } => format!("key service silent since {since}"),
+        KeyState::Gone { at } => format!("destroyed where it was held, known at {at}"),
         KeyState::Destroyed { at } => format!("destroyed at {at}"),
     };
     let view =
@@ -89,6 +91,8 @@ impl App {
         metrics::gauge!("veritwin_telemetry_points").set(engine.section_points as f64);
         metrics::gauge!("veritwin_telemetry_bytes").set(engine.section_bytes as f64);
         self.record_log_gauges();
+        self.record_ship_gauges();
+        self.record_room_gauges();
         self.record_job_gauges();
         metrics::gauge!("veritwin_ledger_sealed_position").set(self.sealed_position() as f64);
         let up = self.clock().now().since(self.0.started_at);
@@ -115,22 +119,6 @@ impl App {
             views.extend(key_views(&tenant.id.to_string(), &status));
         }
         Ok(views)
-    }
-
-    /// Makes a new version of a tenant's key-encryption key; answers old version, new version and
-    /// how many data keys were wrapped anew.
-    #[boxed]
-    pub async fn rotate_keys(&self, context: &OpContext) -> Result<(u32, u32, usize)> {
-        let resource = self.authorize_all(context, Action::KeyManage, Kind::Keys)?;
-        let keys = self.0.keys.clone();
-        let tenant = context.tenant;
-        let rotation = tokio::task::spawn_blocking(move || keys.rotate_tenant(tenant))
-            .await
-            .map_err(|_| Error::Internal("the rotation stopped".to_owned()))??;
-        let tx = self.0.store.begin(context).await?;
-        self.record(&tx, context, Action::KeyManage, &resource).await?;
-        tx.commit().await?;
-        Ok((rotation.old_version, rotation.new_version, rotation.rewrapped_count))
     }
 
     /// Everything of a new tenant that is not a row: its jobs learn of it.

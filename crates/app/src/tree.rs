@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use veritwin_access::jobs;
 use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
-use veritwin_keys::KeyLevel;
-use veritwin_metastore::{Plan, Tenant, TenantKind, TenantState};
+use veritwin_metastore::{Tenant, TenantKind, TenantState};
 
 use crate::brands::StoredBrand;
 use crate::domains::DOMAINS_MAX;
 use crate::model::{AnsweredBy, PlanLimits, PlanView, TenantRank};
+use crate::plan_form::plan_view;
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::retention::Rewait;
 use crate::{App, Error, Result};
@@ -206,6 +206,8 @@ pub(crate) fn is_within(wanted: &PlanLimits, own: &PlanLimits) -> bool {
         && fits(wanted.messages_per_second, own.messages_per_second)
         && fits(wanted.requests_per_second, own.requests_per_second)
         && fits(wanted.storage_bytes, own.storage_bytes)
+        && fits(wanted.points_per_day, own.points_per_day)
+        && fits(wanted.series, own.series)
         && fits(wanted.retention_days, own.retention_days)
         && fits(wanted.audit_days, own.audit_days)
         && crate::plan_routes::are_within(&wanted.routes, &own.routes)
@@ -322,75 +324,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct StoredPlan {
-    name: String,
-    devices: Option<u64>,
-    users: Option<u64>,
-    api_keys: Option<u64>,
-    tenants: Option<u64>,
-    #[serde(default)]
-    messages_per_second: Option<u64>,
-    #[serde(default)]
-    requests_per_second: Option<u64>,
-    #[serde(default)]
-    storage_bytes: Option<u64>,
-    #[serde(default)]
-    retention_days: Option<u64>,
-    #[serde(default)]
-    audit_days: Option<u64>,
-    #[serde(default)]
-    key_level: Option<String>,
-    #[serde(flatten)]
-    routes: crate::plan_routes::StoredRouteLimits,
-}
-
-/// A plan's text form in the store.
-pub(crate) fn plan_body(name: &str, limits: &PlanLimits) -> Result<Vec<u8>> {
-    crate::retention::check_days(limits)?;
-    let key_level = limits.key_level.map(KeyLevel::as_str);
-    key_level.map(crate::key_level::key_level).transpose()?;
-    let stored = StoredPlan {
-        name: name.to_owned(),
-        devices: limits.devices,
-        users: limits.users,
-        api_keys: limits.api_keys,
-        tenants: limits.tenants,
-        messages_per_second: limits.messages_per_second,
-        requests_per_second: limits.requests_per_second,
-        storage_bytes: limits.storage_bytes,
-        retention_days: limits.retention_days,
-        audit_days: limits.audit_days,
-        key_level: key_level.map(str::to_owned),
-        routes: limits.routes.into(),
-    };
-    serde_json::to_vec(&stored).map_err(|error| Error::Internal(error.to_string()))
-}
-
-pub(crate) fn plan_view(plan: &Plan) -> Result<PlanView> {
-    let damaged = || Error::Internal("a plan is damaged".to_owned());
-    let stored: StoredPlan = serde_json::from_slice(&plan.body).map_err(|_| damaged())?;
-    let key_level = |name: String| KeyLevel::from_name(&name).ok_or_else(damaged);
-    Ok(PlanView {
-        id: plan.id,
-        name: stored.name,
-        limits: PlanLimits {
-            devices: stored.devices,
-            users: stored.users,
-            api_keys: stored.api_keys,
-            tenants: stored.tenants,
-            messages_per_second: stored.messages_per_second,
-            requests_per_second: stored.requests_per_second,
-            storage_bytes: stored.storage_bytes,
-            retention_days: stored.retention_days,
-            audit_days: stored.audit_days,
-            key_level: stored.key_level.map(key_level).transpose()?,
-            routes: stored.routes.into(),
-        },
-        version: i64::try_from(plan.version).unwrap_or(i64::MAX),
-    })
 }
 
 #[cfg(test)]

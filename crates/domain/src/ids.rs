@@ -134,6 +134,8 @@ define_ids! {
     ConnectionId;
     /// One credential of one device (a token, a password, a certificate).
     CredentialId;
+    /// A destruction of readings that somebody asked for.
+    DestructionId;
     /// A device. Sensors that share a connection and a credential are keys of one device.
     DeviceId;
     /// A profile of devices: how their payloads are decoded.
@@ -160,6 +162,8 @@ define_ids! {
     SupportGrantId;
     /// A hold on activity records.
     HoldId;
+    /// An import of readings.
+    ImportId;
     /// A security incident.
     IncidentId;
     /// The random id under which a tenant's ledger log is served.

@@ -26,11 +26,11 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
-    CustomRoleId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, FileId, GrantId,
-    GroupId, HoldId, IdError, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
-    ProvisionProfileId, RequestId, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId,
-    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, UserId,
-    WorkspaceId,
+    CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
+    FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LinkId, LogId, MessageId,
+    PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId, RouteMessageId,
+    RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId,
+    TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

@@ -14,6 +14,8 @@ use crate::{Aad, DekId, DekScope, KeyError, SecretKey};
 pub const TAG_BYTES: usize = 16;
 
 const SALT_BYTES: usize = 16;
+/// A last use that never was.
+pub(crate) const NEVER_MICROS: i64 = i64::MIN;
 const VALUE_VERSION: u8 = 1;
 const VALUE_HEADER_BYTES: usize = 1 + 16;
 const VALUE_LABEL: &[u8] = b"veritwin value key v1";
@@ -49,6 +51,12 @@ impl Dek {
     /// What it protects.
     pub fn scope(&self) -> &DekScope {
         &self.0.scope
+    }
+
+    /// The same key's name over another secret: the random key of one file.
+    pub(crate) fn with_secret(&self, secret: SecretKey) -> Self {
+        let Inner { id, scope, rng, owner_last_used_micros, .. } = &*self.0;
+        Self::new(*id, *scope, secret, Arc::clone(rng), Arc::clone(owner_last_used_micros))
     }
 
     pub(crate) fn secret(&self) -> &SecretKey {

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 
 use veritwin_domain::{TenantId, Timestamp};
 
+use crate::above::{Above, AboveKind};
 use crate::scope::{decode_owner, encode_owner};
 use crate::wire::{Reader, put_short_bytes};
 use crate::{
-    ClassStatus, DataClass, DekId, DekScope, Destruction, DestructionMethod, KeyError, KeyState,
+    ClassStatus, DataClass, DekId, DekScope, Destruction, DestructionMethod, KeyError, KeyLevel,
+    KeyState,
 };
 
 /// None is the platform.
@@ -38,6 +40,22 @@ pub(crate) enum Entry {
     Revoked(TenantId, Timestamp),
     Restored(TenantId),
     LastUsed(Owner, Timestamp),
+    Above(TenantId, Above),
+    /// The public key to which file keys are sealed; its private key comes of the data key.
+    Spool(DekId, [u8; 32]),
+    /// The key that the customer holds was destroyed where it was held.
+    Gone(TenantId, Timestamp),
+    /// The id of the certificate that tells how a tenant's keys ended.
+    Certificate(TenantId, String),
+    Retired(DekId, Retired),
+}
+
+/// A live key that seals nothing new and waits to be destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retired {
+    pub(crate) at: Timestamp,
+    /// The act that will destroy it; none: it goes after a time.
+    pub(crate) by: Option<[u8; 16]>,
 }
 
 impl Entry {
@@ -85,6 +103,33 @@ impl Entry {
                 encode_owner(*owner, out);
                 put_time(out, *at);
             }
+            Self::Above(tenant, above) => {
+                out.push(8);
+                out.extend_from_slice(tenant.as_bytes());
+                above.encode(out);
+            }
+            Self::Spool(dek, public) => {
+                out.push(9);
+                out.extend_from_slice(dek.as_bytes());
+                out.extend_from_slice(public);
+            }
+            Self::Gone(tenant, at) => {
+                out.push(10);
+                out.extend_from_slice(tenant.as_bytes());
+                put_time(out, *at);
+            }
+            Self::Certificate(tenant, id) => {
+                out.push(11);
+                out.extend_from_slice(tenant.as_bytes());
+                put_short_bytes(out, id.as_bytes());
+            }
+            Self::Retired(id, retired) => {
+                out.push(20);
+                out.extend_from_slice(id.as_bytes());
+                put_time(out, retired.at);
+                out.push(u8::from(retired.by.is_some()));
+                out.extend_from_slice(&retired.by.unwrap_or_default());
+            }
         }
     }
 
@@ -118,6 +163,19 @@ impl Entry {
             5 => Self::Revoked(tenant(reader)?, time(reader)?),
             6 => Self::Restored(tenant(reader)?),
             7 => Self::LastUsed(decode_owner(reader)?, time(reader)?),
+            8 => Self::Above(tenant(reader)?, Above::decode(reader)?),
+            9 => Self::Spool(DekId::from_bytes(reader.array()?), reader.array()?),
+            10 => Self::Gone(tenant(reader)?, time(reader)?),
+            11 => {
+                let tenant = tenant(reader)?;
+                let id = std::str::from_utf8(reader.short_bytes()?).ok()?.to_owned();
+                Self::Certificate(tenant, id)
+            }
+            20 => {
+                let (id, at) = (DekId::from_bytes(reader.array()?), time(reader)?);
+                let (is_by_act, act) = (reader.u8()? == 1, reader.array()?);
+                Self::Retired(id, Retired { at, by: is_by_act.then_some(act) })
+            }
             _ => return None,
         })
     }
@@ -155,6 +213,12 @@ pub(crate) struct State {
     pub(crate) tenants_destroyed: HashMap<TenantId, Timestamp>,
     pub(crate) revoked: HashMap<TenantId, Timestamp>,
     pub(crate) last_used: HashMap<Owner, Timestamp>,
+    pub(crate) above: HashMap<TenantId, Above>,
+    pub(crate) spools: HashMap<DekId, [u8; 32]>,
+    pub(crate) gone: HashMap<TenantId, Timestamp>,
+    pub(crate) certificates: HashMap<TenantId, String>,
+    /// Of live keys only.
+    pub(crate) retired: HashMap<DekId, Retired>,
 }
 
 impl State {
@@ -164,7 +228,9 @@ impl State {
                 self.keks.insert(owner, kek);
             }
             Entry::Dek(id, dek) => {
-                self.by_scope.insert(dek.scope, id);
+                if !self.retired.contains_key(&id) {
+                    self.by_scope.insert(dek.scope, id);
+                }
                 self.deks.insert(id, dek);
             }
             Entry::Destroyed(destruction) => {
@@ -172,12 +238,16 @@ impl State {
                     self.by_scope.remove(&destruction.scope);
                 }
                 self.deks.remove(&destruction.dek);
+                self.spools.remove(&destruction.dek);
+                self.retired.remove(&destruction.dek);
                 self.destroyed.insert(destruction.dek, destruction);
             }
             Entry::TenantDestroyed(tenant, at) => {
                 self.keks.remove(&Some(tenant));
                 self.revoked.remove(&tenant);
                 self.last_used.remove(&Some(tenant));
+                self.above.remove(&tenant);
+                self.gone.remove(&tenant);
                 self.tenants_destroyed.insert(tenant, at);
             }
             Entry::Revoked(tenant, at) => {
@@ -189,35 +259,87 @@ impl State {
             Entry::LastUsed(owner, at) => {
                 self.last_used.insert(owner, at);
             }
+            Entry::Above(tenant, above) => {
+                self.above.insert(tenant, above);
+            }
+            Entry::Spool(dek, public) => {
+                self.spools.insert(dek, public);
+            }
+            Entry::Gone(tenant, at) => {
+                self.gone.insert(tenant, at);
+            }
+            Entry::Certificate(tenant, id) => {
+                self.certificates.insert(tenant, id);
+            }
+            Entry::Retired(id, retired) => {
+                let Some(dek) = self.deks.get(&id) else { return };
+                if self.by_scope.get(&dek.scope) == Some(&id) {
+                    self.by_scope.remove(&dek.scope);
+                }
+                self.retired.insert(id, retired);
+            }
         }
     }
 
-    /// The shortest list of entries that adds up to this state.
+    /// The shortest list of entries that adds up to this state. Retired keys come first, so that
+    /// none of them counts as its scope's.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         let keks = self.keks.iter().map(|(owner, kek)| Entry::Kek(*owner, kek.clone()));
-        let deks = self.deks.iter().map(|(id, dek)| Entry::Dek(*id, dek.clone()));
+        let is_retired = move |id: &DekId| self.retired.contains_key(id);
+        let old = self.deks.iter().filter(move |(id, _)| is_retired(id));
+        let old = old.map(|(id, dek)| Entry::Dek(*id, dek.clone()));
+        let retired = self.retired.iter().map(|(id, retired)| Entry::Retired(*id, *retired));
+        let deks = self.deks.iter().filter(move |(id, _)| !is_retired(id));
+        let deks = deks.map(|(id, dek)| Entry::Dek(*id, dek.clone()));
         let destroyed = self.destroyed.values().copied().map(Entry::Destroyed);
         let tenants =
             self.tenants_destroyed.iter().map(|(id, at)| Entry::TenantDestroyed(*id, *at));
         let revoked = self.revoked.iter().map(|(id, at)| Entry::Revoked(*id, *at));
         let used = self.last_used.iter().map(|(owner, at)| Entry::LastUsed(*owner, *at));
-        keks.chain(deks).chain(destroyed).chain(tenants).chain(revoked).chain(used)
+        let deks = old.chain(retired).chain(deks);
+        let above = self.above.iter().map(|(id, above)| Entry::Above(*id, above.clone()));
+        let spools = self.spools.iter().map(|(id, public)| Entry::Spool(*id, *public));
+        let gone = self.gone.iter().map(|(id, at)| Entry::Gone(*id, *at));
+        let certificates = self.certificates.iter();
+        let certificates = certificates.map(|(id, text)| Entry::Certificate(*id, text.clone()));
+        keks.chain(deks)
+            .chain(destroyed)
+            .chain(tenants)
+            .chain(revoked)
+            .chain(used)
+            .chain(above)
+            .chain(spools)
+            .chain(gone)
+            .chain(certificates)
     }
 
     /// Fails for a tenant that never had keys, or has them no more.
     pub(crate) fn check_known(&self, owner: Owner) -> Result<(), KeyError> {
         match self.key_state(owner)? {
-            KeyState::Destroyed { at } => {
-                Err(owner
-                    .map_or(KeyError::Poisoned, |tenant| KeyError::TenantDestroyed { tenant, at }))
-            }
-            KeyState::Active | KeyState::Revoked { .. } => Ok(()),
+            KeyState::Destroyed { at } => Err(match owner {
+                Some(tenant) => self.tenant_destroyed(tenant, at),
+                None => KeyError::Poisoned,
+            }),
+            KeyState::Active
+            | KeyState::Revoked { .. }
+            | KeyState::Silent { .. }
+            | KeyState::Gone { .. } => Ok(()),
         }
+    }
+
+    /// Why nothing of a tenant can be done any more.
+    pub(crate) fn tenant_destroyed(&self, tenant: TenantId, at: Timestamp) -> KeyError {
+        let certificate = self.certificates.get(&tenant).cloned();
+        KeyError::TenantDestroyed { tenant, at, certificate }
     }
 
     /// Fails unless the owner's keys may be used now.
     pub(crate) fn check_usable(&self, owner: Owner) -> Result<(), KeyError> {
         self.check_known(owner)?;
+        if let Some((tenant, at)) = owner.and_then(|id| Some((id, *self.gone.get(&id)?))) {
+            let certificate = self.certificates.get(&tenant).cloned();
+            return Err(KeyError::Gone { tenant, at, certificate });
+        }
         match owner.and_then(|tenant| Some((tenant, *self.revoked.get(&tenant)?))) {
             Some((tenant, since)) => Err(KeyError::Revoked { tenant, since }),
             None => Ok(()),
@@ -232,8 +354,37 @@ impl State {
         if !self.keks.contains_key(&owner) {
             return Err(KeyError::UnknownTenant(tenant));
         }
+        if let Some(at) = self.gone.get(&tenant) {
+            return Ok(KeyState::Gone { at: *at });
+        }
         let revoked = self.revoked.get(&tenant);
         Ok(revoked.map_or(KeyState::Active, |since| KeyState::Revoked { since: *since }))
+    }
+
+    /// Whose key stands above a tenant's KEK.
+    pub(crate) fn level(&self, owner: Owner) -> KeyLevel {
+        let above = owner.and_then(|tenant| self.above.get(&tenant));
+        above.map_or(KeyLevel::Platform, Above::level)
+    }
+
+    /// Fails unless this version of the tenant's KEK is in use and held elsewhere.
+    pub(crate) fn check_asked(&self, tenant: TenantId, version: u32) -> Result<(), KeyError> {
+        let owner = Some(tenant);
+        let is_it = self.keks.get(&owner).is_some_and(|kek| kek.version == version);
+        if is_it && self.level(owner) == KeyLevel::Held {
+            Ok(())
+        } else {
+            Err(KeyError::Replaced(tenant))
+        }
+    }
+
+    /// The key that a tenant brought, as it is stored.
+    pub(crate) fn brought(&self, owner: Owner) -> Option<(TenantId, &[u8])> {
+        let tenant = owner?;
+        match &self.above.get(&tenant)?.kind {
+            AboveKind::Brought { wrapped, .. } => Some((tenant, wrapped)),
+            AboveKind::Platform | AboveKind::Held => None,
+        }
     }
 
     /// A live key, or why there is none.

@@ -60,6 +60,26 @@ pub enum KeyError {
         /// Since when.
         since: Timestamp,
     },
+    /// The service that holds the tenant's key has not answered for longer than the key is kept
+    /// in memory.
+    #[error("the key service of tenant {0} does not answer")]
+    Silent(TenantId),
+    /// The key that stands above the tenant's keys was destroyed where it was held.
+    #[error("the key above those of tenant {tenant} was destroyed at {at} where it was held")]
+    Gone {
+        /// The tenant.
+        tenant: TenantId,
+        /// When the platform learned of it.
+        at: Timestamp,
+        /// The certificate that tells of it, if there is one.
+        certificate: Option<String>,
+    },
+    /// The key above the tenant's KEK is not the platform's: only with it can this be done.
+    #[error("the key above those of tenant {0} is the customer's, and is needed for this")]
+    HeldElsewhere(TenantId),
+    /// The KEK was replaced while a new one was being wrapped; begin again.
+    #[error("the KEK of tenant {0} was replaced meanwhile")]
+    Replaced(TenantId),
     /// Every key of the tenant was destroyed, for ever.
     #[error("keys of tenant {tenant} were destroyed at {at}")]
     TenantDestroyed {
@@ -67,6 +87,8 @@ pub enum KeyError {
         tenant: TenantId,
         /// When.
         at: Timestamp,
+        /// The certificate that tells of it, if there is one.
+        certificate: Option<String>,
     },
     /// The key was destroyed, for ever.
     #[error("key {id} was destroyed at {at}")]
@@ -101,7 +123,19 @@ pub enum KeyError {
 impl KeyError {
     /// True when the key is gone for ever or withdrawn, rather than out of reach for now.
     pub const fn is_denied(&self) -> bool {
-        matches!(self, Self::Revoked { .. } | Self::TenantDestroyed { .. } | Self::Destroyed { .. })
+        matches!(
+            self,
+            Self::Revoked { .. }
+                | Self::Gone { .. }
+                | Self::TenantDestroyed { .. }
+                | Self::Destroyed { .. }
+        )
+    }
+
+    /// True when it concerns one tenant alone: its keys are denied, or the service that holds
+    /// them does not answer. Everybody else goes on.
+    pub const fn is_withheld(&self) -> bool {
+        self.is_denied() || matches!(self, Self::Silent(_))
     }
 
     pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {

@@ -159,7 +159,8 @@ impl FileSealer {
 }
 
 /// The front of a sealed file: which key opens it, and a commitment to that key.
-/// Layout: magic `VTWF`, version, class, 2 zero bytes, DekId, FileId, 32 bytes of commitment.
+/// Layout: magic `VTWF`, version (2 if the key is random and sealed to a spool key, else 1), class,
+/// 2 zero bytes, DekId, FileId, 32 bytes of commitment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileHeader {
     /// The data encryption key.
@@ -169,6 +170,7 @@ pub struct FileHeader {
     /// The kind of data.
     pub class: DataClass,
     commitment: [u8; COMMITMENT_BYTES],
+    is_spooled: bool,
 }
 
 impl FileHeader {
@@ -176,6 +178,7 @@ impl FileHeader {
     pub const BYTES: usize = 8 + 16 + 16 + COMMITMENT_BYTES;
     const MAGIC: &'static [u8; 4] = b"VTWF";
     const VERSION: u8 = 1;
+    const VERSION_SPOOLED: u8 = 2;
 
     /// The header of the file that `key` seals.
     pub fn new(key: &FileKey) -> Self {
@@ -184,13 +187,25 @@ impl FileHeader {
             file: key.file,
             class: key.dek.scope().class,
             commitment: key.commitment,
+            is_spooled: false,
         }
+    }
+
+    /// The header of a file whose key is random and stands beside it, sealed to a spool key.
+    pub(crate) fn spooled(key: &FileKey) -> Self {
+        Self { is_spooled: true, ..Self::new(key) }
+    }
+
+    /// Whether the file's key stands beside the header, sealed to a spool key.
+    pub const fn is_spooled(&self) -> bool {
+        self.is_spooled
     }
 
     /// Appends the written form.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(Self::MAGIC);
-        out.extend_from_slice(&[Self::VERSION, self.class.as_u8(), 0, 0]);
+        let version = if self.is_spooled { Self::VERSION_SPOOLED } else { Self::VERSION };
+        out.extend_from_slice(&[version, self.class.as_u8(), 0, 0]);
         out.extend_from_slice(self.dek.as_bytes());
         out.extend_from_slice(self.file.as_bytes());
         out.extend_from_slice(&self.commitment);
@@ -204,9 +219,11 @@ impl FileHeader {
         if reader.array::<4>().ok_or_else(short)? != *Self::MAGIC {
             return Err(format("it does not begin with VTWF"));
         }
-        if reader.u8().ok_or_else(short)? != Self::VERSION {
-            return Err(format("its version is unknown"));
-        }
+        let is_spooled = match reader.u8().ok_or_else(short)? {
+            Self::VERSION => false,
+            Self::VERSION_SPOOLED => true,
+            _ => return Err(format("its version is unknown")),
+        };
         let class = DataClass::from_u8(reader.u8().ok_or_else(short)?)
             .ok_or_else(|| format("its data class is unknown"))?;
         if reader.u16().ok_or_else(short)? != 0 {
@@ -217,11 +234,22 @@ impl FileHeader {
             dek: DekId::from_bytes(reader.array().ok_or_else(short)?),
             file: FileId::from_bytes(reader.array().ok_or_else(short)?),
             commitment: reader.array().ok_or_else(short)?,
+            is_spooled,
         })
     }
 
     /// Derives the file's key from `dek` and checks the commitment, in constant time.
     pub fn open(&self, dek: &Dek) -> Result<FileKey, KeyError> {
+        if self.is_spooled {
+            return Err(KeyError::Format {
+                expected: "sealed file",
+                reason: "its key is sealed to a spool key",
+            });
+        }
+        self.open_with(dek)
+    }
+
+    pub(crate) fn open_with(&self, dek: &Dek) -> Result<FileKey, KeyError> {
         if dek.id() != self.dek || dek.scope().class != self.class {
             return Err(KeyError::WrongScope(dek.id()));
         }

@@ -14,7 +14,7 @@ pub enum KeyLevel {
 
 /// The levels that the key service offers. Whoever adds a provider for customers' keys adds its
 /// level here; everything else asks this list.
-pub const KEY_LEVELS_OFFERED: &[KeyLevel] = &[KeyLevel::Platform];
+pub const KEY_LEVELS_OFFERED: &[KeyLevel] = &KeyLevel::ALL;
 
 impl KeyLevel {
     /// Every level there is.

@@ -4,17 +4,20 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_domain::{Clock, Rng, TenantId, Timestamp};
 
-use crate::dek::{open_salted, seal_salted};
+use crate::above::{brought_context, unwrap_under_brought, wrap_under_brought};
+use crate::dek::{NEVER_MICROS, open_salted, seal_salted};
 use crate::entry::{DekEntry, Entry, KekEntry, Owner, State};
+use crate::held::Held;
 use crate::journal::{FRAME_BYTES_MAX, Journal};
 use crate::root::secret_from;
 use crate::{
-    Dek, DekId, DekScope, Destruction, KekContext, KeyError, RootProvider, Rotation, SecretKey,
+    Dek, DekId, DekScope, Destruction, KekContext, KeyError, KeyLevel, RootProvider, Rotation,
+    SecretKey,
 };
 
 /// Most unwrapped data keys held in memory.
@@ -26,7 +29,8 @@ const COMPACT_ABOVE_BYTES: u64 = 1024 * 1024;
 /// Largest encoded entry, with room to spare for a provider's own wrapping format.
 const ENTRY_BYTES_MAX: usize = 128 * 1024;
 const DEK_WRAP_LABEL: &[u8] = b"veritwin dek wrap v1";
-const NEVER_MICROS: i64 = i64::MIN;
+/// Longest wrapped KEK, in bytes.
+pub(crate) const WRAPPED_BYTES_MAX: usize = crate::PROVIDER_CIPHERTEXT_BYTES_MAX;
 
 pub(crate) struct Inner {
     pub(crate) root: Box<dyn RootProvider>,
@@ -35,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) ring: Mutex<Ring>,
     // Written only while `ring` is locked, so that nothing withdrawn comes back.
     pub(crate) cache: RwLock<Cache>,
+    /// See [`crate::KeyService::changes`].
+    pub(crate) changes: AtomicU64,
 }
 
 pub(crate) struct Ring {
@@ -48,16 +54,23 @@ pub(crate) struct Ring {
 pub(crate) struct Cache {
     pub(crate) by_scope: HashMap<DekScope, Dek>,
     pub(crate) by_id: HashMap<DekId, Dek>,
+    /// Tenants whose key is held elsewhere and may be asked for.
+    pub(crate) held: HashMap<TenantId, Held>,
+    /// Tenants whose keys are revoked, gone or destroyed.
+    pub(crate) denied: HashSet<TenantId>,
 }
 
 impl Cache {
-    fn insert(&mut self, dek: &Dek) {
+    /// Keeps a key; one that is retired is found by its id only.
+    fn insert(&mut self, dek: &Dek, is_retired: bool) {
         if self.by_id.len() >= DEK_CACHE_MAX {
             self.by_id.clear();
             self.by_scope.clear();
         }
         self.by_id.insert(dek.id(), dek.clone());
-        self.by_scope.insert(*dek.scope(), dek.clone());
+        if !is_retired {
+            self.by_scope.insert(*dek.scope(), dek.clone());
+        }
     }
 
     pub(crate) fn retain(&mut self, keep: impl Fn(&Dek) -> bool) {
@@ -79,7 +92,7 @@ impl Ring {
 
     /// Applies entries to the state and writes the journal anew from it. If that fails the journal
     /// refuses further writes, so that memory and disk cannot drift apart unnoticed.
-    fn commit_by_rewrite(&mut self, entries: Vec<Entry>) -> Result<(), KeyError> {
+    pub(crate) fn commit_by_rewrite(&mut self, entries: Vec<Entry>) -> Result<(), KeyError> {
         for entry in entries {
             self.state.apply(entry);
         }
@@ -149,7 +162,8 @@ impl Inner {
         }
         let live_count = state.keks.len() + state.deks.len();
         let ring = Ring { journal, state, keks: HashMap::new(), last_used_micros: HashMap::new() };
-        let inner = Self { root, clock, rng, ring: Mutex::new(ring), cache: RwLock::default() };
+        let (ring, cache) = (Mutex::new(ring), RwLock::default());
+        let inner = Self { root, clock, rng, ring, cache, changes: AtomicU64::new(0) };
         {
             let mut ring = inner.ring.lock();
             if ring.state.keks.contains_key(&None) {
@@ -158,32 +172,66 @@ impl Inner {
                 inner.create_kek(&mut ring, None)?;
             }
             compact(&mut ring, wrapped_count > live_count)?;
+            let state = &ring.state;
+            let odd = state.above.keys().chain(state.revoked.keys()).chain(state.gone.keys());
+            let odd = odd.chain(state.tenants_destroyed.keys());
+            let odd: HashSet<TenantId> = odd.copied().collect();
+            for tenant in odd {
+                inner.refresh_held(&ring, tenant);
+            }
         }
         Ok(inner)
     }
 
     /// Makes an owner's first KEK.
     pub(crate) fn create_kek(&self, ring: &mut Ring, owner: Owner) -> Result<(), KeyError> {
-        let (secret, entry) = self.new_kek(owner, 1)?;
+        let (secret, entry) = self.new_kek(&ring.state, owner, 1)?;
         ring.commit(vec![Entry::Kek(owner, entry)])?;
         cache_kek(ring, owner, secret);
         Ok(())
     }
 
-    fn new_kek(&self, owner: Owner, version: u32) -> Result<(SecretKey, KekEntry), KeyError> {
+    fn new_kek(
+        &self,
+        state: &State,
+        owner: Owner,
+        version: u32,
+    ) -> Result<(SecretKey, KekEntry), KeyError> {
         let secret = SecretKey::generate(self.rng.as_ref());
-        let wrapped = self.root.wrap(&KekContext { tenant: owner, version }, &secret)?;
-        if wrapped.len() > usize::from(u16::MAX) {
+        let context = KekContext { tenant: owner, version };
+        let wrapped = match self.brought(state, owner)? {
+            Some(key) => wrap_under_brought(&key, self.rng.as_ref(), &context, &secret),
+            None => self.root.wrap(&context, &secret)?,
+        };
+        if wrapped.len() > WRAPPED_BYTES_MAX {
             return Err(KeyError::Format {
                 expected: "wrapped KEK",
-                reason: "the root provider returned more than 65535 bytes",
+                reason: "the root provider returned more than 16384 bytes",
             });
         }
         Ok((secret, KekEntry { version, created_at: self.clock.now(), wrapped }))
     }
 
+    /// The key that a tenant brought, if it brought one.
+    fn brought(&self, state: &State, owner: Owner) -> Result<Option<SecretKey>, KeyError> {
+        let Some((tenant, wrapped)) = state.brought(owner) else { return Ok(None) };
+        self.root.unwrap(&brought_context(tenant), wrapped).map(Some)
+    }
+
+    /// A cached key, unless the time of what was unwrapped is over.
+    pub(crate) fn cached(&self, find: impl FnOnce(&Cache) -> Option<&Dek>) -> Option<Dek> {
+        let cache = self.cache.read();
+        let dek = find(&cache)?;
+        cache.is_fresh(dek.scope().tenant, self.clock.as_ref()).then(|| {
+            dek.note_use(self.clock.now());
+            dek.clone()
+        })
+    }
+
     pub(crate) fn kek(&self, ring: &mut Ring, owner: Owner) -> Result<SecretKey, KeyError> {
-        if let Some(secret) = ring.keks.get(&owner) {
+        if let Some(secret) = ring.keks.get(&owner)
+            && self.is_fresh(owner)
+        {
             return Ok(secret.clone());
         }
         ring.state.check_usable(owner)?;
@@ -191,7 +239,13 @@ impl Inner {
             return Err(KeyError::Format { expected: "keyring", reason: "a KEK is missing" });
         };
         let context = KekContext { tenant: owner, version: kek.version };
-        let secret = self.root.unwrap(&context, &kek.wrapped)?;
+        let secret = match (ring.state.level(owner), owner) {
+            (KeyLevel::Held, Some(tenant)) => return Err(KeyError::Silent(tenant)),
+            _ => match self.brought(&ring.state, owner)? {
+                Some(key) => unwrap_under_brought(&key, &context, &kek.wrapped)?,
+                None => self.root.unwrap(&context, &kek.wrapped)?,
+            },
+        };
         cache_kek(ring, owner, secret.clone());
         Ok(secret)
     }
@@ -227,9 +281,8 @@ impl Inner {
     /// Unwraps a live key into the cache.
     pub(crate) fn load(&self, ring: &mut Ring, id: DekId) -> Result<Dek, KeyError> {
         let now = self.clock.now();
-        if let Some(dek) = self.cache.read().by_id.get(&id) {
-            dek.note_use(now);
-            return Ok(dek.clone());
+        if let Some(dek) = self.cached(|cache| cache.by_id.get(&id)) {
+            return Ok(dek);
         }
         let entry = ring.state.live(id)?.clone();
         let owner = entry.scope.tenant;
@@ -240,7 +293,7 @@ impl Inner {
         let cell = cell.or_insert_with(|| Arc::new(AtomicI64::new(NEVER_MICROS)));
         let dek = Dek::new(id, entry.scope, secret, Arc::clone(&self.rng), Arc::clone(cell));
         dek.note_use(now);
-        self.cache.write().insert(&dek);
+        self.cache.write().insert(&dek, ring.state.retired.contains_key(&id));
         Ok(dek)
     }
 
@@ -261,24 +314,27 @@ impl Inner {
             ring.keks.remove(&Some(tenant));
             ring.last_used_micros.remove(&Some(tenant));
         }
+        let tenants: HashSet<TenantId> =
+            destructions.iter().filter_map(|record| record.scope.tenant).collect();
+        for tenant in tenants.into_iter().chain(whole_tenant.map(|(tenant, _)| tenant)) {
+            self.refresh_held(ring, tenant);
+        }
+        self.changes.fetch_add(1, Ordering::AcqRel);
         ring.commit_by_rewrite(Vec::new())
     }
 
     pub(crate) fn rotate(&self, owner: Owner) -> Result<Rotation, KeyError> {
         let mut ring = self.ring.lock();
         ring.state.check_usable(owner)?;
+        if let (KeyLevel::Held, Some(tenant)) = (ring.state.level(owner), owner) {
+            return Err(KeyError::HeldElsewhere(tenant));
+        }
         let old_kek = self.kek(&mut ring, owner)?;
         let old_version = ring.state.keks.get(&owner).map_or(0, |kek| kek.version);
         let new_version = old_version + 1;
-        let (new_kek, kek_entry) = self.new_kek(owner, new_version)?;
+        let (new_kek, kek_entry) = self.new_kek(&ring.state, owner, new_version)?;
         let mut entries = vec![Entry::Kek(owner, kek_entry)];
-        for (id, dek) in ring.state.deks.iter().filter(|(_, dek)| dek.scope.tenant == owner) {
-            let secret = unwrap_dek(&old_kek, *id, dek)?;
-            let rng = self.rng.as_ref();
-            let wrapped = wrap_dek(&new_kek, rng, *id, &dek.scope, new_version, &secret);
-            let entry = DekEntry { kek_version: new_version, wrapped, ..dek.clone() };
-            entries.push(Entry::Dek(*id, entry));
-        }
+        entries.extend(self.rewrap(&ring, owner, &old_kek, &new_kek, new_version)?);
         let rewrapped_count = entries.len() - 1;
         // If the rewrite fails, memory goes on with the new version, freshly unwrapped.
         ring.keks.remove(&owner);
@@ -286,11 +342,33 @@ impl Inner {
         cache_kek(&mut ring, owner, new_kek);
         Ok(Rotation { old_version, new_version, rewrapped_count })
     }
+
+    /// Every data key of an owner, wrapped under another KEK.
+    pub(crate) fn rewrap(
+        &self,
+        ring: &Ring,
+        owner: Owner,
+        old_kek: &SecretKey,
+        new_kek: &SecretKey,
+        new_version: u32,
+    ) -> Result<Vec<Entry>, KeyError> {
+        let own = ring.state.deks.iter().filter(|(_, dek)| dek.scope.tenant == owner);
+        own.map(|(id, dek)| {
+            let secret = unwrap_dek(old_kek, *id, dek)?;
+            let rng = self.rng.as_ref();
+            let wrapped = wrap_dek(new_kek, rng, *id, &dek.scope, new_version, &secret);
+            let entry = DekEntry { kek_version: new_version, wrapped, ..dek.clone() };
+            Ok(Entry::Dek(*id, entry))
+        })
+        .collect()
+    }
 }
 
-fn cache_kek(ring: &mut Ring, owner: Owner, secret: SecretKey) {
+pub(crate) fn cache_kek(ring: &mut Ring, owner: Owner, secret: SecretKey) {
     if ring.keks.len() >= KEK_CACHE_MAX {
-        ring.keks.clear();
+        // What only a customer's key service can unwrap again stays.
+        let state = &ring.state;
+        ring.keks.retain(|owner, _| state.level(*owner) == KeyLevel::Held);
     }
     ring.keks.insert(owner, secret);
 }
@@ -330,7 +408,11 @@ fn wrap_dek(
     out
 }
 
-fn unwrap_dek(kek: &SecretKey, id: DekId, entry: &DekEntry) -> Result<SecretKey, KeyError> {
+pub(crate) fn unwrap_dek(
+    kek: &SecretKey,
+    id: DekId,
+    entry: &DekEntry,
+) -> Result<SecretKey, KeyError> {
     let aad = dek_aad(id, &entry.scope, entry.kek_version);
     let opened = zeroize::Zeroizing::new(open_salted(kek, DEK_WRAP_LABEL, &aad, &entry.wrapped)?);
     secret_from(&opened)

@@ -25,7 +25,8 @@ pub struct KekContext {
 }
 
 impl KekContext {
-    fn aad(&self) -> Vec<u8> {
+    /// What is authenticated with the wrapped KEK, at a key service too.
+    pub fn associated_data(&self) -> Vec<u8> {
         let mut aad = b"kek".to_vec();
         encode_owner(self.tenant, &mut aad);
         aad.extend_from_slice(&self.version.to_le_bytes());
@@ -54,7 +55,7 @@ pub trait RootProvider: Send + Sync + fmt::Debug {
     fn describe(&self) -> RootDescription;
 }
 
-const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
+pub(crate) const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
 const ROOT_BYTES: usize = 32;
 
 /// A 32-byte root key in a file with mode 0600.
@@ -139,14 +140,18 @@ fn create(path: &Path, rng: &dyn Rng) -> Result<(), KeyError> {
 impl RootProvider for PlatformFile {
     fn wrap(&self, context: &KekContext, kek: &SecretKey) -> Result<Vec<u8>, KeyError> {
         let mut out = Vec::with_capacity(76);
-        let aad = context.aad();
+        let aad = context.associated_data();
         seal_salted(&self.key, self.rng.as_ref(), WRAP_LABEL, &aad, kek.expose(), &mut out);
         Ok(out)
     }
 
     fn unwrap(&self, context: &KekContext, wrapped: &[u8]) -> Result<SecretKey, KeyError> {
-        let opened =
-            zeroize::Zeroizing::new(open_salted(&self.key, WRAP_LABEL, &context.aad(), wrapped)?);
+        let opened = zeroize::Zeroizing::new(open_salted(
+            &self.key,
+            WRAP_LABEL,
+            &context.associated_data(),
+            wrapped,
+        )?);
         secret_from(&opened)
     }
 

@@ -92,6 +92,8 @@ pub enum Epoch {
     Day(i64),
     /// One UTC month, counted from 1970-01.
     Month(i64),
+    /// What is made of the readings of one UTC month and kept longer than they are.
+    MonthFigures(i64),
 }
 
 /// What one data encryption key protects; there is exactly one live key for each scope.
@@ -146,6 +148,7 @@ impl DekScope {
             Epoch::None => (0, 0),
             Epoch::Day(day) => (1, day),
             Epoch::Month(month) => (2, month),
+            Epoch::MonthFigures(month) => (3, month),
         };
         out.push(kind);
         out.extend_from_slice(&number.to_le_bytes());
@@ -165,6 +168,7 @@ impl DekScope {
             0 => Epoch::None,
             1 => Epoch::Day(number),
             2 => Epoch::Month(number),
+            3 => Epoch::MonthFigures(number),
             _ => return None,
         };
         Some(Self { tenant, class, unit, epoch })

@@ -3,7 +3,7 @@
 
 use veritwin_domain::{TenantId, Timestamp};
 
-use crate::{DataClass, DekId, DekScope, RootDescription};
+use crate::{DataClass, DekId, DekScope, KeyLevel, RootDescription};
 
 /// How a key came to be destroyed; certificates name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +67,16 @@ pub enum KeyState {
         /// Since when.
         since: Timestamp,
     },
+    /// The service that holds the key does not answer.
+    Silent {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The key that the customer holds was destroyed where it was held.
+    Gone {
+        /// When the platform learned of it.
+        at: Timestamp,
+    },
     /// Destroyed for ever.
     Destroyed {
         /// When.
@@ -94,6 +104,12 @@ pub struct KeyStatus {
     pub tenant: Option<TenantId>,
     /// The root above the KEK.
     pub root: RootDescription,
+    /// Whose key stands above the KEK.
+    pub level: KeyLevel,
+    /// Since when; none for a tenant that never had another level than the platform's.
+    pub level_since: Option<Timestamp>,
+    /// The public fingerprint of the key that the customer brought, in hexadecimal digits.
+    pub brought: Option<String>,
     /// Whether the keys can be used.
     pub state: KeyState,
     /// The KEK's version, from 1; 0 once it is destroyed.

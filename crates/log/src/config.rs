@@ -33,6 +33,9 @@ pub struct LogConfig {
     pub group_bytes_max: usize,
     /// Durable entries kept in memory for consumers that are nearly up to date.
     pub recent_bytes_max: usize,
+    /// Most that is written for one tenant while the service that holds its key is silent, sealed;
+    /// above it, its appends are refused.
+    pub spool_bytes_max: u64,
     /// Where files are written.
     pub storage: Arc<dyn Storage>,
 }
@@ -56,6 +59,7 @@ impl LogConfig {
             append_bytes_max: 32 * 1024 * 1024,
             group_bytes_max: 8 * 1024 * 1024,
             recent_bytes_max: 32 * 1024 * 1024,
+            spool_bytes_max: 256 * 1024 * 1024,
             storage: Arc::new(DiskStorage),
         }
     }

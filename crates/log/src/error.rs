@@ -34,6 +34,14 @@ pub enum LogError {
         #[source]
         source: KeyError,
     },
+    /// As much waits for the tenant's key as may; nothing of this append was written.
+    #[error("{max_bytes} bytes of tenant {tenant} wait for its key service, and no more may")]
+    SpoolFull {
+        /// The tenant.
+        tenant: TenantId,
+        /// The bound.
+        max_bytes: u64,
+    },
     /// The disk is full; nothing of this append is kept. Later appends succeed once there is space.
     #[error("the log's disk is full: {0}")]
     Full(String),

@@ -176,7 +176,8 @@ fn go_over(paths: Vec<PathBuf>, manner: Manner) -> Result<Found, LogError> {
     Ok(found)
 }
 
-fn list(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
+/// The files in the order of their positions.
+pub(crate) fn list(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
     let io = |source| LogError::io("list log directory", directory, source);
     let mut paths = Vec::new();
     for item in std::fs::read_dir(directory).map_err(io)? {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use veritwin_domain::{FileId, TenantId};
-use veritwin_keys::FileHeader;
+use veritwin_keys::{FileHeader, SPOOL_WRAP_BYTES};
 
 const FILE_MAGIC: &[u8; 8] = b"VTLOG\x00\x00\x01";
 const GROUP_MAGIC: &[u8; 4] = b"VTLG";
@@ -126,11 +126,13 @@ fn header_checksum(file: FileId, bytes: &[u8]) -> u32 {
 }
 
 /// Tells the reader which key seals a tenant's frames in this file. Frames name it by its number
-/// in the file, from 0.
+/// in the file, from 0. A key that is sealed to a spool key takes a second slot of the same length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TenantKey {
     pub(crate) tenant: TenantId,
     pub(crate) header: FileHeader,
+    /// The key itself, sealed to a spool key.
+    pub(crate) wrap: Option<[u8; SPOOL_WRAP_BYTES]>,
 }
 
 impl TenantKey {
@@ -139,14 +141,32 @@ impl TenantKey {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.tenant.as_bytes());
         self.header.write(out);
+        if let Some(wrap) = &self.wrap {
+            out.extend_from_slice(wrap);
+            out.extend_from_slice(&[0; Self::BYTES - SPOOL_WRAP_BYTES]);
+        }
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (tenant, header) = bytes.split_at_checked(16)?;
-        Some(Self {
-            tenant: TenantId::from_bytes(tenant.try_into().ok()?),
-            header: FileHeader::read(header).ok()?,
-        })
+    /// Every key of the slots at the front of a group; `None` if they are not in this form.
+    pub(crate) fn decode_all(bytes: &[u8]) -> Option<Vec<Self>> {
+        let mut keys = Vec::new();
+        let mut slots = bytes.chunks_exact(Self::BYTES);
+        while let Some(slot) = slots.next() {
+            let (tenant, header) = slot.split_at_checked(16)?;
+            let header = FileHeader::read(header).ok()?;
+            let wrap = if header.is_spooled() {
+                let (wrap, rest) = slots.next()?.split_first_chunk::<SPOOL_WRAP_BYTES>()?;
+                if rest.iter().any(|byte| *byte != 0) {
+                    return None;
+                }
+                Some(*wrap)
+            } else {
+                None
+            };
+            let tenant = TenantId::from_bytes(tenant.try_into().ok()?);
+            keys.push(Self { tenant, header, wrap });
+        }
+        Some(keys)
     }
 }
 

@@ -14,6 +14,7 @@ mod opening;
 mod reader;
 mod record;
 mod shared;
+mod ship;
 mod storage;
 mod writer;
 
@@ -27,4 +28,5 @@ pub use record::{
     AppendedRange, AttributeScope, Attributes, CommitObserver, Committed, EdgeEntry, Entry, Record,
     Refusal, SessionEvent, SessionEventKind, Unreadable,
 };
+pub use ship::{LogPart, MomentBounds, MomentCut, PartPlace};
 pub use storage::{DiskStorage, LogWrite, Storage};

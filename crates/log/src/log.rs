@@ -1,5 +1,6 @@
 //! The log's front: opening, appending, reading back, truncating, closing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
@@ -8,15 +9,17 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::Reading;
+use veritwin_domain::{Reading, TenantId};
+use veritwin_keys::{DekId, KeyService};
 
 use crate::codec;
 use crate::files::{self, Truncation};
 use crate::shared::{Request, Shared};
+use crate::ship;
 use crate::writer::{ActiveFile, Writer};
 use crate::{
-    AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogReader,
-    Record,
+    AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogPart,
+    LogReader, MomentBounds, MomentCut, PartPlace, Record,
 };
 
 /// What an entry costs in memory beside its readings.
@@ -79,6 +82,27 @@ impl FileLog {
         files::look(directory)
     }
 
+    /// Cuts a log that nobody has open where a moment had passed: before the first group with an
+    /// entry that was received after it.
+    pub fn cut_at(
+        directory: &Path,
+        keys: &KeyService,
+        bounds: MomentBounds,
+    ) -> Result<MomentCut, LogError> {
+        ship::cut_at(directory, keys, bounds)
+    }
+
+    /// The next durable part of the files after a place, of about `bytes_max` bytes and at least
+    /// one group, every checksum checked; none when there is nothing more yet. Without a place it
+    /// is the beginning of the oldest file. Blocks while it reads.
+    pub fn part_after(
+        &self,
+        after: Option<PartPlace>,
+        bytes_max: usize,
+    ) -> Result<Option<LogPart>, LogError> {
+        ship::part_after(&self.0.shared, after, bytes_max)
+    }
+
     /// Appends entries, all or none, next to each other, and returns once they are durable and
     /// every observer has seen them. They count as the first one's tenant's: its appends stay in
     /// their order, and take turns with other tenants'. Waits while the queue, or the tenant's
@@ -117,6 +141,19 @@ impl FileLog {
         answer.await.unwrap_or_else(|_| Err(shared.refusal()))
     }
 
+    /// A position such that the keys of every entry at or behind it are asked for after this call
+    /// began: what a key sealed that is retired before the call stands before that position.
+    pub async fn mark(&self, tenant: TenantId) -> Result<u64, LogError> {
+        let shared = &self.0.shared;
+        let share = shared.share(tenant).acquire_many_owned(0).await;
+        let room = Arc::clone(&shared.room).acquire_many_owned(0).await;
+        let room = [share.map_err(|_| shared.refusal())?, room.map_err(|_| shared.refusal())?];
+        let (reply, answer) = oneshot::channel();
+        let (entries, plain, ends) = (Vec::new(), Vec::new(), Vec::new());
+        shared.push(Request { entries, plain, ends, memory_bytes: 0, tenant, room, reply })?;
+        answer.await.unwrap_or_else(|_| Err(shared.refusal())).map(|range| range.first)
+    }
+
     /// The position of the first entry that is still there (or of the next, if there is none).
     pub fn first_position(&self) -> u64 {
         self.0.shared.files.lock().first_position()
@@ -125,6 +162,26 @@ impl FileLog {
     /// The position that the next append will get.
     pub fn tail_position(&self) -> u64 {
         self.0.shared.tail()
+    }
+
+    /// The day of the file that is being written, and the keys that seal any file: a key of an
+    /// earlier day that is not among them seals nothing more.
+    pub fn keys_in_use(&self) -> (i64, BTreeSet<DekId>) {
+        let files = self.0.shared.files.lock();
+        let day = files.0.last().map_or(i64::MIN, |file| file.header.day);
+        (day, files.0.iter().flat_map(|file| file.deks.iter().copied()).collect())
+    }
+
+    /// Bytes of the files from the one on that holds `position`, as far as they can be asked.
+    pub fn bytes_from(&self, position: u64) -> u64 {
+        let paths: Vec<_> = {
+            let files = self.0.shared.files.lock();
+            let ends = files.0.iter().skip(1).map(|file| file.header.first_position);
+            let ends = ends.chain([u64::MAX]);
+            let held = files.0.iter().zip(ends).filter(|(_, end)| *end > position);
+            held.map(|(file, _)| file.path.clone()).collect()
+        };
+        paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()).sum()
     }
 
     /// Bytes of the files, as far as they can be asked.
@@ -150,6 +207,12 @@ impl FileLog {
     pub fn queued_bytes(&self) -> usize {
         let shared = &self.0.shared;
         shared.config.queue_bytes_max.saturating_sub(shared.room.available_permits())
+    }
+
+    /// Bytes that wait in the log for a tenant's key, as far as this process has written or met
+    /// them.
+    pub fn spooled_bytes(&self, tenant: TenantId) -> u64 {
+        self.0.shared.spooled_bytes(tenant)
     }
 
     /// Drops the recent entries from memory, so that consumers read the files, where entries of a

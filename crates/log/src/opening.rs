@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use veritwin_domain::FileId;
+use veritwin_domain::{FileId, TenantId};
 use veritwin_keys::{Aad, DataClass, FileKey, KeyError, KeyService};
 
 use crate::codec::Decoder;
 use crate::format::{GroupHeader, TenantKey, take_frame};
+use crate::shared::Shared;
 use crate::{Committed, Entry, Record, Unreadable};
 
 /// Opens the groups of one file after the other.
@@ -17,6 +18,10 @@ pub(crate) struct Opener {
     file: Option<FileId>,
     /// The keys of the file at hand, by their number in it.
     keys: HashMap<usize, Result<FileKey, Unreadable>>,
+    /// The state of the key service that these keys are of.
+    changes: u64,
+    /// Entries that wait for their tenant's key: whose, where, how many bytes.
+    spooled: Vec<(TenantId, u64, u64)>,
     decoder: Decoder,
 }
 
@@ -30,7 +35,27 @@ pub(crate) struct Group<'a> {
 
 impl Opener {
     pub(crate) fn new(service: KeyService) -> Self {
-        Self { service, file: None, keys: HashMap::new(), decoder: Decoder::default() }
+        let changes = service.changes();
+        Self {
+            service,
+            file: None,
+            keys: HashMap::new(),
+            changes,
+            spooled: Vec::new(),
+            decoder: Decoder::default(),
+        }
+    }
+
+    /// Tells how much was found that waits for its tenant's key.
+    pub(crate) fn note_spooled(&mut self, shared: &Shared) {
+        for (tenant, position, bytes) in self.spooled.drain(..) {
+            shared.note_spooled(tenant, position, bytes);
+        }
+    }
+
+    /// The same where there is nobody to be told.
+    pub(crate) fn forget_spooled(&mut self) {
+        self.spooled.clear();
     }
 
     /// The group's entries from position `from` on, or what is wrong with it.
@@ -40,8 +65,10 @@ impl Opener {
         payload: &mut [u8],
         from: u64,
     ) -> Result<Committed, String> {
-        if self.file != Some(group.file) {
+        let changes = self.service.changes();
+        if self.file != Some(group.file) || changes != self.changes {
             self.keys.clear();
+            self.changes = changes;
             self.file = Some(group.file);
         }
         let mut frames = &mut payload[group.header.tenant_bytes as usize..];
@@ -80,6 +107,9 @@ impl Opener {
         let key = match self.keys.get(&key_number) {
             Some(Ok(key)) => key,
             Some(Err(reason)) => {
+                if *reason == Unreadable::KeyUnavailable {
+                    self.spooled.push((tenant, position, sealed.len() as u64));
+                }
                 return Ok(Entry { tenant, record: Record::Unreadable(*reason) });
             }
             None => return Err(format!("position {position} has no key")),
@@ -99,13 +129,34 @@ impl Opener {
         Ok(Entry { tenant, record })
     }
 
+    /// Whether a key that seals entries of a tenant in this group was never in the keyring: it is
+    /// a copy of before the key. One that does not answer, or is gone, is there.
+    pub(crate) fn lacks_key(&self, group: &Group<'_>, tenant: TenantId) -> bool {
+        let mut own = group.tenants.iter().filter(|key| key.tenant == tenant);
+        own.any(|key| {
+            let asked = self.ask(key);
+            matches!(asked, Err(KeyError::UnknownDek(_) | KeyError::UnknownTenant(_)))
+        })
+    }
+
+    fn ask(&self, key: &TenantKey) -> Result<FileKey, KeyError> {
+        match &key.wrap {
+            Some(wrap) => self.service.open_spooled(&key.header, wrap),
+            None => self.service.open_file(&key.header),
+        }
+    }
+
     fn find_key(&self, key: &TenantKey) -> Result<Result<FileKey, Unreadable>, String> {
-        match self.service.open_file(&key.header) {
+        match self.ask(key) {
             Ok(key) => Ok(Ok(key)),
-            Err(KeyError::Destroyed { .. } | KeyError::TenantDestroyed { .. }) => {
-                Ok(Err(Unreadable::KeyDestroyed))
-            }
+            // What was destroyed where it was held comes back as little: nobody waits for it.
+            Err(
+                KeyError::Destroyed { .. }
+                | KeyError::TenantDestroyed { .. }
+                | KeyError::Gone { .. },
+            ) => Ok(Err(Unreadable::KeyDestroyed)),
             Err(KeyError::Revoked { .. }) => Ok(Err(Unreadable::KeyRevoked)),
+            Err(KeyError::Silent(_)) => Ok(Err(Unreadable::KeyUnavailable)),
             // The file's key is there and is not the one that the file commits to.
             Err(error @ (KeyError::NotAuthentic | KeyError::WrongScope(_))) => {
                 Err(format!("key of tenant {}: {error}", key.tenant))

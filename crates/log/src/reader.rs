@@ -62,6 +62,25 @@ impl FileReader {
         &self.header
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the next group begins.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The group that was just read, for who opens its frames.
+    pub(crate) fn group(&self, header: GroupHeader) -> Group<'_> {
+        Group {
+            file: self.header.file,
+            file_first_position: self.header.first_position,
+            tenants: &self.tenants,
+            header,
+        }
+    }
+
     /// The position after the last group that was read or skipped.
     pub(crate) const fn position(&self) -> u64 {
         self.position
@@ -123,11 +142,9 @@ impl FileReader {
         if whole && crc32fast::hash(payload) != header.payload_checksum {
             return Ok(bad("a group does not match its checksum", false));
         }
-        for bytes in payload[..header.tenant_bytes as usize].chunks_exact(TenantKey::BYTES) {
-            let key = TenantKey::decode(bytes)
-                .ok_or_else(|| self.damaged(offset, "expected a tenant's key header"))?;
-            self.tenants.push(key);
-        }
+        let keys = TenantKey::decode_all(&payload[..header.tenant_bytes as usize])
+            .ok_or_else(|| self.damaged(offset, "expected a tenant's key header"))?;
+        self.tenants.extend(keys);
         self.input
             .seek_relative(i64::from(header.payload_bytes - read_bytes))
             .map_err(|source| LogError::io("seek in log file", &self.path, source))?;
@@ -226,15 +243,11 @@ impl LogReader {
                 }
             };
             if header.end() > next {
-                let group = Group {
-                    file: file.header.file,
-                    file_first_position: file.header.first_position,
-                    tenants: &file.tenants,
-                    header,
-                };
+                let group = file.group(header);
                 let opened = self.opener.open(&group, &mut self.payload, next);
                 let batch = Arc::new(opened.map_err(|reason| file.damaged(offset, reason))?);
                 self.next = batch.end();
+                self.opener.note_spooled(&self.shared);
                 return Ok(Some(batch));
             }
         }

@@ -43,6 +43,21 @@ pub enum Record {
     Unreadable(Unreadable),
 }
 
+impl Record {
+    /// When the platform received it, as far as it says.
+    pub fn received_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Readings(batch) => Some(batch.received_at),
+            Self::Attributes(attributes) => Some(attributes.received_at),
+            Self::Session(event) => Some(event.at),
+            Self::Refusal(refusal) => Some(refusal.at),
+            Self::Relay(message) => Some(message.received_at),
+            Self::Edge(edge) => Some(edge.received_at),
+            Self::Note(_) | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// Who owns an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttributeScope {
@@ -122,7 +137,7 @@ pub struct EdgeEntry {
 /// Why an entry cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unreadable {
-    /// The key was destroyed, or every key of the tenant was.
+    /// The key was destroyed, or every key of the tenant was, or the one above them.
     KeyDestroyed,
     /// The tenant's keys are withdrawn for now.
     KeyRevoked,
@@ -166,4 +181,6 @@ pub struct AppendedRange {
     pub first: u64,
     /// How many entries.
     pub count: u64,
+    /// Whether observers were shown them; false while the key of their tenant is out of reach.
+    pub is_shown: bool,
 }

@@ -53,6 +53,14 @@ struct QueueState {
     closed: bool,
 }
 
+/// What was written for a tenant while its key was out of reach.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spooled {
+    /// Everything before this position is counted.
+    next: u64,
+    bytes: u64,
+}
+
 /// How far the log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -69,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) room: Arc<Semaphore>,
     /// What each tenant may take of the room; remembered while something of it is taken.
     shares: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    /// What waits in the log for its tenant's key.
+    spooled: Mutex<HashMap<TenantId, Spooled>>,
     queue: Mutex<QueueState>,
     arrived: Condvar,
     poisoned: OnceLock<String>,
@@ -84,6 +94,7 @@ impl Shared {
             progress: watch::Sender::new(Progress { tail, open: true }),
             room: Arc::new(Semaphore::new(config.queue_bytes_max)),
             shares: Mutex::default(),
+            spooled: Mutex::default(),
             queue: Mutex::default(),
             arrived: Condvar::new(),
             poisoned: OnceLock::new(),
@@ -140,6 +151,26 @@ impl Shared {
         }
         let share = || Arc::new(Semaphore::new(self.share_bytes_max()));
         Arc::clone(shares.entry(tenant).or_insert_with(share))
+    }
+
+    /// Counts an entry whose tenant's key is out of reach, each position once.
+    pub(crate) fn note_spooled(&self, tenant: TenantId, position: u64, bytes: u64) {
+        let mut spooled = self.spooled.lock();
+        let own = spooled.entry(tenant).or_default();
+        if position >= own.next {
+            own.next = position + 1;
+            own.bytes = own.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// The tenant's key is within reach again.
+    pub(crate) fn forget_spooled(&self, tenant: TenantId) {
+        self.spooled.lock().remove(&tenant);
+    }
+
+    /// Bytes that wait in the log for a tenant's key.
+    pub(crate) fn spooled_bytes(&self, tenant: TenantId) -> u64 {
+        self.spooled.lock().get(&tenant).map_or(0, |own| own.bytes)
     }
 
     pub(crate) fn push(&self, request: Request) -> Result<(), LogError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{FileId, TenantId};
 use veritwin_keys::{
-    Aad, DataClass, DekScope, Epoch, FileHeader, FileKey, KeyError, TAG_BYTES, tail,
+    Aad, DataClass, DekScope, Epoch, FileHeader, FileKey, KeyError, TAG_BYTES, Writing, tail,
 };
 
 use crate::error::is_full;
@@ -16,7 +16,9 @@ use crate::files::{FileInfo, cut_to, sync_directory};
 use crate::format::{GroupHeader, LogFileHeader, TenantKey};
 use crate::shared::{Request, Shared};
 use crate::storage::LogWrite;
-use crate::{AppendedRange, CommitObserver, Committed, LogConfig, LogError};
+use crate::{
+    AppendedRange, CommitObserver, Committed, Entry, LogConfig, LogError, Record, Unreadable,
+};
 
 /// The file being written.
 pub(crate) struct ActiveFile {
@@ -31,6 +33,8 @@ pub(crate) struct ActiveFile {
 struct SealingKey {
     number: u32,
     key: FileKey,
+    /// What it seals may be shown: the tenant's key is within reach.
+    is_reachable: bool,
 }
 
 impl ActiveFile {
@@ -67,7 +71,7 @@ impl ActiveFile {
         Ok((active, info))
     }
 
-    fn scope(&self, tenant: TenantId) -> DekScope {
+    const fn scope(&self, tenant: TenantId) -> DekScope {
         DekScope::tenant(tenant, DataClass::Log).with_epoch(Epoch::Day(self.header.day))
     }
 }
@@ -95,15 +99,18 @@ pub(crate) struct Writer {
     must_begin_anew: bool,
     /// The group being made; kept so that its memory is used again.
     group: Vec<u8>,
+    /// The state of the key service that the file's keys are of.
+    changes: u64,
 }
 
 impl Writer {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         observers: Vec<Box<dyn CommitObserver>>,
         file: ActiveFile,
     ) -> Self {
-        Self { shared, observers, file, must_begin_anew: false, group: Vec::new() }
+        let changes = shared.config.keys.changes();
+        Self { shared, observers, file, must_begin_anew: false, group: Vec::new(), changes }
     }
 
     /// Runs until the log is closed and its queue is empty, or a write fails.
@@ -154,7 +161,7 @@ impl Writer {
     /// are left in `accepted`.
     fn commit(
         &mut self,
-        requests: Vec<Request>,
+        mut requests: Vec<Request>,
         accepted: &mut Vec<Request>,
     ) -> Result<(), Failure> {
         if let Err(error) = self.roll_if_due() {
@@ -163,6 +170,11 @@ impl Writer {
             let is_full = error.is_full();
             return Err(if is_full { Failure::Full(reason) } else { Failure::Fatal(reason) });
         }
+        if requests.iter().any(|request| request.entries.is_empty()) {
+            let (marks, others) = requests.into_iter().partition(|one| one.entries.is_empty());
+            requests = others;
+            self.answer_marks(marks);
+        }
         if requests.is_empty() {
             // A look for space: a new file could be begun.
             self.shared.set_full(None);
@@ -170,8 +182,12 @@ impl Writer {
         }
         self.group.clear();
         self.group.resize(GroupHeader::BYTES, 0);
+        let key_count = self.file.key_count;
         self.find_keys(requests, accepted);
         if accepted.is_empty() {
+            // The keys of this group are not written: the file does not have them.
+            self.file.key_count = key_count;
+            self.file.keys.retain(|_, known| known.number < key_count);
             return Ok(());
         }
         let tenant_bytes = self.group.len() - GroupHeader::BYTES;
@@ -204,10 +220,20 @@ impl Writer {
         self.shared.publish(batch, memory_bytes);
         for request in accepted.drain(..) {
             let count = request.entries.len() as u64;
-            request.answer(Ok(AppendedRange { first, count }));
+            let known = self.file.keys.get(&request.tenant);
+            let is_shown = known.is_none_or(|known| known.is_reachable);
+            request.answer(Ok(AppendedRange { first, count, is_shown }));
             first += count;
         }
         Ok(())
+    }
+
+    /// Whoever asked for a mark learns where the entries begin whose keys are asked for from now
+    /// on.
+    fn answer_marks(&self, marks: Vec<Request>) {
+        for mark in marks {
+            mark.answer(Ok(AppendedRange { first: self.file.next, count: 0, is_shown: true }));
+        }
     }
 
     /// One exceptional group must not hold its memory for ever.
@@ -269,6 +295,7 @@ impl Writer {
     /// Sees that the file has a key for every tenant, and answers the appends that cannot have
     /// one. The keys that are new to the file go to the front of the group.
     fn find_keys(&mut self, requests: Vec<Request>, accepted: &mut Vec<Request>) {
+        self.forget_withheld();
         let entries = requests.iter().flat_map(|request| &request.entries);
         let mut missing: Vec<_> = entries
             .filter(|entry| !self.file.keys.contains_key(&entry.tenant))
@@ -283,14 +310,29 @@ impl Writer {
         for request in requests {
             match self.find_keys_of(&request) {
                 Ok(()) => accepted.push(request),
-                Err((tenant, source)) => {
-                    request.answer(Err(LogError::Key { tenant, source }));
-                }
+                Err(error) => request.answer(Err(error)),
             }
         }
     }
 
-    fn find_keys_of(&mut self, request: &Request) -> Result<(), (TenantId, KeyError)> {
+    /// Drops the keys of tenants that fell silent or came back: what was written before a silence
+    /// cannot be opened with what is in memory during it.
+    fn forget_withheld(&mut self) {
+        let keys = &self.shared.config.keys;
+        let changes = keys.changes();
+        if changes == self.changes {
+            return;
+        }
+        self.changes = changes;
+        let day = Epoch::Day(self.file.header.day);
+        self.file.keys.retain(|tenant, known| {
+            let scope = DekScope::tenant(*tenant, DataClass::Log).with_epoch(day);
+            let writing = keys.writing(&scope);
+            writing.is_ok_and(|writing| writing.is_reachable() == known.is_reachable)
+        });
+    }
+
+    fn find_keys_of(&mut self, request: &Request) -> Result<(), LogError> {
         let mut previous = None;
         for entry in &request.entries {
             let tenant = entry.tenant;
@@ -299,21 +341,50 @@ impl Writer {
             }
             previous = Some(tenant);
             // Asked each time, so that a withdrawal holds from the next commit on.
-            let scope = self.file.scope(tenant);
-            let dek = self.shared.config.keys.dek(&scope).map_err(|source| (tenant, source))?;
+            let config = &self.shared.config;
+            let writing = config.keys.writing(&self.file.scope(tenant));
+            let writing = writing.map_err(|source| LogError::Key { tenant, source })?;
+            let (dek, is_reachable) = (writing.dek_id(), writing.is_reachable());
+            let max_bytes = config.spool_bytes_max;
+            if !is_reachable && self.shared.spooled_bytes(tenant) >= max_bytes {
+                return Err(LogError::SpoolFull { tenant, max_bytes });
+            }
             let known = self.file.keys.get(&tenant);
-            if known.is_some_and(|known| known.key.dek().id() == dek.id()) {
+            if known.is_some_and(|known| {
+                known.key.dek().id() == dek && known.is_reachable == is_reachable
+            }) {
                 continue;
             }
-            let key = FileKey::derive(&dek, self.file.header.file);
-            TenantKey { tenant, header: FileHeader::new(&key) }.encode(&mut self.group);
-            if let Some(info) = self.shared.files.lock().0.last_mut() {
-                info.deks.insert(dek.id());
-            }
-            let number = self.file.key_count;
-            self.file.key_count += 1;
-            self.file.keys.insert(tenant, SealingKey { number, key });
+            self.add_key(tenant, &writing).map_err(|source| LogError::Key { tenant, source })?;
         }
+        Ok(())
+    }
+
+    /// Gives the file a key for a tenant, whose header goes to the front of the group.
+    fn add_key(&mut self, tenant: TenantId, writing: &Writing) -> Result<(), KeyError> {
+        let file = self.file.header.file;
+        let (key, header, wrap) = match writing {
+            Writing::Dek(dek) => {
+                let key = FileKey::derive(dek, file);
+                let header = FileHeader::new(&key);
+                (key, header, None)
+            }
+            Writing::Spool(spool) => {
+                let (key, header, wrap) = self.shared.config.keys.spool_file(spool, file)?;
+                (key, header, Some(wrap))
+            }
+        };
+        TenantKey { tenant, header, wrap }.encode(&mut self.group);
+        if let Some(info) = self.shared.files.lock().0.last_mut() {
+            info.deks.insert(writing.dek_id());
+        }
+        let number = self.file.key_count;
+        self.file.key_count += 1;
+        let is_reachable = writing.is_reachable();
+        if is_reachable && wrap.is_some() {
+            self.shared.forget_spooled(tenant);
+        }
+        self.file.keys.insert(tenant, SealingKey { number, key, is_reachable });
         Ok(())
     }
 
@@ -343,7 +414,14 @@ impl Writer {
                     plain,
                     &mut self.group,
                 )?;
-                entries.push(Arc::clone(entry));
+                entries.push(if sealing.is_reachable {
+                    Arc::clone(entry)
+                } else {
+                    let tenant = entry.tenant;
+                    self.shared.note_spooled(tenant, position, u64::from(sealed_bytes));
+                    let record = Record::Unreadable(Unreadable::KeyUnavailable);
+                    Arc::new(Entry { tenant, record })
+                });
                 position += 1;
             }
         }

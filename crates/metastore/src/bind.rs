@@ -5,10 +5,11 @@ use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
-    Declaration, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, GrantId, GroupId,
-    HoldId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role,
-    RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId,
-    StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
+    GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
+    ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId,
+    SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
+    WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -47,10 +48,10 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
-    DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId IncidentId
-    LinkId LogId MessageId PackageId PlanId ProvisionProfileId RouteDestinationId RouteMessageId
-    RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId
-    UserId WorkspaceId
+    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
+    ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
+    RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
+    SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -17,6 +17,7 @@ mod seal;
 mod store;
 mod tx;
 mod upgrade;
+mod verify;
 mod walls;
 
 pub use dump::{DumpSummary, import};

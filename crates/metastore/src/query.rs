@@ -50,6 +50,13 @@ impl Select {
         self.filter(Expr::col(time).lte(at)).filter(earlier)
     }
 
+    /// Rows behind this moment and id, oldest first.
+    pub(crate) fn after(self, time: &'static str, at: impl Bind, id: [u8; 16]) -> Self {
+        let at = at.bind();
+        let later = Expr::col(time).gt(at.clone()).or(Expr::col("id").gt(id.bind()));
+        self.filter(Expr::col(time).gte(at)).filter(later)
+    }
+
     /// Replaces the columns by one expression, read back as `name`.
     pub(crate) fn only(mut self, expression: Expr, name: &'static str) -> Self {
         self.statement.clear_selects();

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use veritwin_domain::{AddressList, LimitExceeded};
 
 pub use brokers::{BROKER_TIMEOUT, BrokerKind, BrokerMessage, BrokerReply};
-pub use client::{Call, GuardedClient, REPLY_BYTES_MAX, Reply};
+pub use client::{Call, CallTls, GuardedClient, REPLY_BYTES_MAX, Reply};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use turns::{
     BRANCH_CALLS_MAX, CALLS_MAX, Caller, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX,

@@ -4,5 +4,6 @@
 pub mod acme;
 pub mod archive;
 pub mod guard;
+pub mod key_services;
 pub mod mail;
 pub mod register;

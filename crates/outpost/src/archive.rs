@@ -2,7 +2,7 @@
 //! mutual TLS. Its interface appends and reads; there is no call that alters or deletes.
 
 mod routes;
-mod tls;
+pub(crate) mod tls;
 
 use std::io::Read;
 use std::net::SocketAddr;

@@ -4,6 +4,8 @@
 
 mod admin;
 mod backup;
+mod destructions;
+mod keys;
 mod stopped;
 
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use crate::clock::SimulatedClock;
 use crate::control::{Dispatch, Request};
 use crate::controls::Controls;
 
+pub(crate) use destructions::parse_month;
 pub(crate) use stopped::ask;
 
 /// Every request there is, for the error that names them.
@@ -33,11 +36,16 @@ const REQUESTS: &[&str] = &[
     "backup",
     "backup_keyring",
     "backup_progress",
+    "backup_status",
     "clock_advance",
     "create_device",
     "create_tenant",
     "import_inventory",
     "import_twin",
+    "keys_import",
+    "keys_import_begin",
+    "keys_restore",
+    "keys_revoke",
     "keys_rotate",
     "keys_status",
     "ledger_export",
@@ -45,6 +53,8 @@ const REQUESTS: &[&str] = &[
     "open_networks",
     "promise_check",
     "promises",
+    "purge",
+    "scrub",
     "status",
 ];
 
@@ -163,6 +173,7 @@ impl Dispatch for Dispatcher {
             "backup" => self.backup(arguments(&request)?).await,
             "backup_keyring" => self.backup_keyring(arguments(&request)?).await,
             "backup_progress" => Ok(self.backup_progress()),
+            "backup_status" => self.backup_status().await,
             "metrics_key" => self.metrics_key().await,
             "open_networks" => self.open_networks(&arguments(&request)?).await,
             "clock_advance" => self.clock_advance(&arguments(&request)?),
@@ -176,11 +187,17 @@ impl Dispatch for Dispatcher {
                 let InArguments { arguments, body } = InArguments::take(request)?;
                 self.import_twin(arguments, body).await
             }
+            "keys_import" => self.keys_import(&arguments(&request)?).await,
+            "keys_import_begin" => self.keys_import_begin(&arguments(&request)?).await,
+            "keys_restore" => self.keys_restore(&arguments(&request)?).await,
+            "keys_revoke" => self.keys_revoke(&arguments(&request)?).await,
             "keys_rotate" => self.keys_rotate(&arguments(&request)?).await,
             "keys_status" => self.keys_status(&arguments(&request)?).await,
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
+            "purge" => self.purge(arguments(&request)?).await,
+            "scrub" => self.scrub(&arguments(&request)?).await,
             #[cfg(feature = "test-controls")]
             "forget_tenant_filter" => {
                 let on = request.arguments["on"].as_bool().context("on must be true or false")?;

@@ -18,6 +18,7 @@ mod device_sessions;
 mod dispatch;
 mod guard;
 mod host_certificates;
+mod imports;
 mod listen;
 mod pki;
 mod probes;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use veritwin_app::{AcmeConfig, MailConfig, Outbound};
+use veritwin_app::{AcmeConfig, MailConfig, Outbound, S3Access, ScrubConfig, ShipConfig};
 use veritwin_domain::{AddressList, Clock, Secret};
 
 use crate::config::Config;
@@ -62,13 +62,31 @@ pub(crate) fn app_config_at(
         mail,
         outbound: outbound(config)?,
         acme: acme(config)?,
+        root_passphrase: root_passphrase(config)?,
+        key_modules: config.keys.pkcs11_modules.clone(),
+        spool_bytes_max: config.log.spool_bytes_max,
         geo_database: geo_database(config, data, kind.demo)?,
+        shipping: shipping(config)?,
+        disk_bytes_per_second: config.backup.bytes_per_second,
+        scrub: ScrubConfig {
+            every: (config.scrub.days > 0)
+                .then(|| Duration::from_secs(config.scrub.days.min(3650) * 86_400)),
+            bytes_per_second: config.scrub.bytes_per_second,
+        },
         rates: crate::guard::rates(&config.limits),
         ledger_host: config.http.public_name.clone(),
         own_names: crate::pki::server_names(&config.http.public_name, &config.http.extra_names),
         demo: kind.demo,
         simulated: kind.simulated,
     })
+}
+
+/// What the root key is made of, where the operator wants it made of a passphrase.
+fn root_passphrase(config: &Config) -> anyhow::Result<Option<Secret<String>>> {
+    let Some(path) = config.keys.passphrase_file.as_deref() else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("keys.passphrase_file: {}", path.display()))?;
+    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
 }
 
 /// What the operator allows of calls to addresses that tenants choose.
@@ -110,6 +128,35 @@ fn acme(config: &Config) -> anyhow::Result<Option<AcmeConfig>> {
         directory: acme.directory.clone(),
         contact: (!acme.contact.is_empty()).then(|| acme.contact.clone()),
         authorities_pem: authorities_pem.transpose()?,
+    }))
+}
+
+/// Where the log is shipped to.
+pub(crate) fn shipping(config: &Config) -> anyhow::Result<Option<ShipConfig>> {
+    let backup = &config.backup;
+    if backup.ship_url.is_empty() {
+        return Ok(None);
+    }
+    let is_known = ["file:///", "s3://"].iter().any(|front| backup.ship_url.starts_with(front));
+    anyhow::ensure!(is_known, "backup.ship_url: must be file:///FOLDER or s3://BUCKET/FRONT");
+    let seconds = |name: &str, value: u64, most: u64| {
+        anyhow::ensure!((1..=most).contains(&value), "backup.{name}: must be 1 to {most}");
+        Ok(Duration::from_secs(value))
+    };
+    let days = backup.kept_days;
+    anyhow::ensure!((1..=3650).contains(&days), "backup.kept_days: must be 1 to 3650");
+    Ok(Some(ShipConfig {
+        url: backup.ship_url.clone(),
+        s3: S3Access {
+            endpoint: backup.s3_endpoint.clone(),
+            region: backup.s3_region.clone(),
+            access_key_id: backup.s3_access_key_id.clone(),
+            secret_access_key: Secret::new(backup.s3_secret_access_key.clone()),
+        },
+        interval: seconds("ship_seconds", backup.ship_seconds, 3600)?,
+        records_interval: seconds("records_seconds", backup.records_seconds, 86_400)?,
+        kept: Duration::from_secs(days * 86_400),
+        log_hold_bytes_max: backup.log_hold_bytes_max,
     }))
 }
 

@@ -1,7 +1,7 @@
 //! The engine: opens a store, takes committed entries, and holds what flush, compaction and
 //! queries share. It is the only reader of its store's manifest while it is open.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
-use veritwin_keys::KeyService;
+use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
+use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
 use crate::budget::Pool;
@@ -59,8 +59,8 @@ pub struct EngineLimits {
     pub compaction_sections_min: usize,
     /// Most sealed bytes that one compaction reads.
     pub compaction_bytes_max: u64,
-    /// The part of one core that compactions take, in percent; they take all of it while memory
-    /// fills up.
+    /// The part of one core that compactions, and writing anew what a destruction or an end leaves,
+    /// take, in percent; they take all of it while memory fills up.
     pub compaction_core_percent: u32,
     /// The same of flushes that [`Engine::maintain`] and [`Engine::flush_if_due`] begin.
     pub flush_core_percent: u32,
@@ -115,6 +115,15 @@ impl EngineConfig {
     }
 }
 
+/// Whether a series of one tenant is sealed under its device's own key.
+pub type OwnKeys = Box<dyn Fn(DeviceId, &Key) -> bool + Send + Sync>;
+
+/// Which series have a key of their device's own, so that destroying it destroys them.
+pub trait Units: fmt::Debug + Send + Sync {
+    /// Of a tenant, as it is from now on; asked once for each flush. None: no series has.
+    fn own_keys(&self, tenant: TenantId) -> Option<OwnKeys>;
+}
+
 /// The time-series engine. Cloning shares it.
 #[derive(Clone)]
 pub struct Engine {
@@ -143,6 +152,14 @@ pub(crate) struct Inner {
     /// When sections were last checked for destroyed keys, on the monotonic clock.
     pub(crate) expiry_checked: Mutex<Option<Duration>>,
     pub(crate) hurry: Hurry,
+    /// None: all series are sealed under their tenants' keys.
+    pub(crate) units: RwLock<Option<Arc<dyn Units>>>,
+    /// Tenants whose days are not merged into months; none while nobody has said, and then no
+    /// tenant's are.
+    pub(crate) kept_by_days: RwLock<Option<HashSet<TenantId>>>,
+    /// Tenants whose keys went away under a flush, and until when their readings stay in the log,
+    /// on the monotonic clock.
+    pub(crate) resting: Mutex<HashMap<TenantId, Duration>>,
 }
 
 /// The state of writing manifests.
@@ -226,6 +243,9 @@ impl Engine {
             taken: Mutex::new(Taken::default()),
             expiry_checked: Mutex::new(None),
             hurry: Hurry::default(),
+            units: RwLock::new(None),
+            kept_by_days: RwLock::new(None),
+            resting: Mutex::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_latest().await?;
@@ -259,7 +279,13 @@ impl Engine {
             .collect();
         let mut tenants = stream::iter(reads).buffer_unordered(TENANTS_AT_ONCE);
         while let Some((tenant, latest)) = tenants.try_next().await? {
-            self.inner.memory.write().restore_latest(tenant, latest);
+            let is_read = latest.as_ref().is_some_and(|latest| !latest.is_empty());
+            let mut memory = self.inner.memory.write();
+            memory.restore_latest(tenant, latest);
+            if is_read && self.inner.reader.keys.check(tenant).is_err() {
+                // The key went away while they were read: what was wiped stays so.
+                memory.set_aside(tenant);
+            }
         }
         Ok(())
     }
@@ -270,7 +296,11 @@ impl Engine {
         place: &LatestPlace,
     ) -> Result<(TenantId, Option<Vec<(DeviceId, Latest)>>), TelemetryError> {
         match self.inner.reader.latest(tenant, place).await {
-            Err(error) if error.is_denied() => {
+            // They are gone for ever; waiting for them would wait for ever.
+            Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => {
+                Ok((tenant, Some(Vec::new())))
+            }
+            Err(error) if error.is_withheld() => {
                 tracing::debug!(%tenant, %error, "latest values stay closed");
                 Ok((tenant, None))
             }
@@ -296,6 +326,17 @@ impl Engine {
                 _ => memory.skip(position),
             }
         }
+    }
+
+    /// Asks from the next flush on which series have keys of their devices' own.
+    pub fn set_units(&self, units: Arc<dyn Units>) {
+        *self.inner.units.write() = Some(units);
+    }
+
+    /// Says whose readings end by days: theirs stay in sections by days, while those of everybody
+    /// else are merged into months once these are over.
+    pub fn keep_by_days(&self, tenants: HashSet<TenantId>) {
+        *self.inner.kept_by_days.write() = Some(tenants);
     }
 
     /// The engine as an observer of the log.
@@ -334,6 +375,13 @@ impl Engine {
         self.inner.memory.read().catalog.persisted_position
     }
 
+    /// Everything of a tenant in the log before this position is in a segment, also while others'
+    /// readings wait for their keys. After a restart the log gives back what is at or behind
+    /// [`Self::persisted_position`].
+    pub fn persisted_position_of(&self, tenant: TenantId) -> u64 {
+        self.inner.memory.read().stored_to(tenant)
+    }
+
     /// What the engine holds.
     pub fn status(&self) -> EngineStatus {
         let memory = self.inner.memory.read();
@@ -353,6 +401,26 @@ impl Engine {
     /// their segment as they are in memory.
     pub fn tenant_bytes(&self, tenant: TenantId) -> u64 {
         self.inner.memory.read().bytes_of(tenant)
+    }
+
+    /// How many series the tenant's devices have.
+    pub fn series_count(&self, tenant: TenantId) -> u64 {
+        let memory = self.inner.memory.read();
+        let devices = memory.tenants.get(&tenant).into_iter().flat_map(|table| &table.devices);
+        devices.map(|(_, device)| device.series_count()).sum()
+    }
+
+    /// How many of these keys are of no series of the device yet, each once.
+    pub fn new_series<'k>(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        keys: impl Iterator<Item = &'k Key>,
+    ) -> u64 {
+        let memory = self.inner.memory.read();
+        let table = memory.device(tenant, device);
+        let is_new = |key: &&Key| table.is_none_or(|table| table.latest_of(key).is_none());
+        keys.filter(is_new).collect::<HashSet<_>>().len() as u64
     }
 
     /// Tenants with anything stored or in memory.

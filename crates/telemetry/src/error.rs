@@ -1,6 +1,7 @@
 //! Why the engine cannot do something, by what the caller does next. Messages name objects,
 //! positions and bounds, never a value.
 
+use veritwin_domain::TenantId;
 use veritwin_keys::KeyError;
 
 use crate::wire::WireError;
@@ -103,6 +104,24 @@ impl TelemetryError {
     /// True when a tenant's keys are gone or withdrawn rather than out of reach for now.
     pub const fn is_denied(&self) -> bool {
         matches!(self, Self::Keys { source, .. } if source.is_denied())
+    }
+
+    /// True when it concerns one tenant alone: its keys are denied, or the service that holds
+    /// them is silent.
+    pub const fn is_withheld(&self) -> bool {
+        matches!(self, Self::Keys { source, .. } if source.is_withheld())
+    }
+
+    /// The tenant whose keys are withheld, where it is known.
+    pub(crate) const fn withheld_tenant(&self) -> Option<TenantId> {
+        let Self::Keys { source, .. } = self else { return None };
+        match source {
+            KeyError::Silent(tenant)
+            | KeyError::Revoked { tenant, .. }
+            | KeyError::Gone { tenant, .. }
+            | KeyError::TenantDestroyed { tenant, .. } => Some(*tenant),
+            _ => None,
+        }
     }
 }
 

@@ -1,17 +1,18 @@
 //! The end of readings: whole sealed sections of days that are over. The key of a day is destroyed
 //! first, then its sections leave the manifest; what is left of them on a disk cannot be opened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::{DAY_MICROS, TenantId};
+use veritwin_domain::{DAY_MICROS, FileId, TenantId, Timestamp};
 use veritwin_keys::{DekId, DestructionMethod};
 
 use crate::TelemetryError;
-use crate::catalog::Section;
+use crate::catalog::{Section, Window};
+use crate::commit::commit;
 use crate::engine::Engine;
-use crate::flush::commit;
+use crate::selection::{Selection, Which};
 
 /// Which days of a tenant's readings, or of what is kept by days beside them, are at their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,16 @@ pub struct Expired {
     pub bytes: u64,
     /// Sections that are kept because their days are held.
     pub held_sections: usize,
+    /// Sections of months that are written anew without the days that end; their points are counted
+    /// when it is done.
+    pub cut_sections: usize,
+}
+
+impl Expired {
+    /// Whether nothing is at its end.
+    pub const fn is_empty(&self) -> bool {
+        self.sections == 0 && self.cut_sections == 0
+    }
 }
 
 impl Expiry {
@@ -43,19 +54,43 @@ impl Expiry {
         if last >= self.first_day {
             return Some(false);
         }
-        let is_held = self.held.iter().any(|(from, to)| *from <= last && first <= *to);
-        (!is_held).then_some(true)
+        (!self.holds((first, last))).then_some(true)
     }
 
     /// Whether a section ends whole; none while it is held.
-    fn ends(&self, section: &Section) -> Option<bool> {
-        match section.window {
-            Some(day) => self.ends_days(day, day),
-            None => {
-                let (from, to) = (section.t_min, section.t_max);
-                self.ends_days(from.div_euclid(DAY_MICROS), to.div_euclid(DAY_MICROS))
-            }
+    pub(crate) fn ends(&self, section: &Section) -> Option<bool> {
+        let (first, last) = match section.window {
+            Window::Day(day) => (day, day),
+            Window::All | Window::Month(_) | Window::Figures(_) => section.days(),
+        };
+        self.ends_days(first, last)
+    }
+
+    /// The readings of months that end although others of the same months stay.
+    fn of_months(&self) -> Selection {
+        let end = self.first_day.saturating_mul(DAY_MICROS).saturating_sub(1);
+        Selection {
+            tenant: self.tenant,
+            which: Which::All,
+            from: Timestamp::MIN,
+            to: Timestamp::from_micros(end),
+            held: self.held.clone(),
         }
+    }
+
+    /// Whether a month ends in part: in days before the first that is kept, and not with its key.
+    /// One with days that are held stays whole as long as they are.
+    fn cuts(&self, section: &Section, sections: &[Arc<Section>]) -> bool {
+        let stays =
+            |other: &Arc<Section>| other.dek == section.dek && self.ends(other) != Some(true);
+        matches!(section.window, Window::Month(_))
+            && section.days().0 < self.first_day
+            && !self.holds(section.days())
+            && sections.iter().any(stays)
+    }
+
+    pub(crate) fn holds(&self, (first, last): (i64, i64)) -> bool {
+        self.held.iter().any(|(from, to)| *from <= last && first <= *to)
     }
 
     /// Whether a reading of this time ends with its day.
@@ -71,7 +106,9 @@ impl Expiry {
         let mut found = Expired::default();
         let mut ending = Vec::new();
         for section in sections {
+            let is_cut = self.cuts(section, sections);
             match self.ends(section) {
+                _ if is_cut => found.cut_sections += 1,
                 Some(false) => {}
                 None => found.held_sections += 1,
                 Some(true) => {
@@ -90,8 +127,14 @@ impl Expiry {
 struct Ending<'e> {
     expiry: &'e Expiry,
     found: Expired,
-    /// Of whole days.
+    /// Of whole days and months.
     keys: Vec<DekId>,
+    sections: HashSet<(FileId, u64)>,
+}
+
+/// What ended of months that go on.
+fn of_months((tenant, points): (TenantId, u64)) -> (TenantId, Expired) {
+    (tenant, Expired { points, ..Expired::default() })
 }
 
 impl Engine {
@@ -132,30 +175,52 @@ impl Engine {
         expiries: &[Expiry],
     ) -> Result<HashMap<TenantId, Expired>, TelemetryError> {
         let inner = &self.inner;
-        // A merge that began before would bring back what goes now; it does not rest meanwhile.
+        // A merge that began before would bring back what goes now.
+        let _alone = self.alone().await;
+        let mut cut: HashMap<TenantId, u64> = HashMap::new();
+        let mut failed = None;
+        for expiry in expiries {
+            let catalog = Arc::clone(&inner.memory.read().catalog);
+            let sections = catalog.sections(expiry.tenant);
+            if sections.iter().any(|section| expiry.cuts(section, sections)) {
+                match self.cut_months(&expiry.of_months()).await {
+                    Ok(points) => drop(cut.insert(expiry.tenant, points)),
+                    // One tenant's trouble keeps nobody else's readings.
+                    Err(error) => {
+                        tracing::warn!(tenant = %expiry.tenant, %error, "a month stays whole");
+                        failed = failed.or((!error.is_withheld()).then_some(error));
+                    }
+                }
+            }
+        }
+        // A flush does not rest while it is waited for.
         let _hurried = inner.hurry.begin();
-        let _alone = inner.compaction.lock().await;
         let mut commits = inner.commits.lock().await;
         let base = Arc::clone(&inner.memory.read().catalog);
         let mut ending: Vec<Ending<'_>> = Vec::new();
         for expiry in expiries {
             let (found, sections) = expiry.look(base.sections(expiry.tenant));
             if found.sections > 0 {
-                let days = sections.filter(|one| one.window.is_some()).map(|one| one.dek);
-                ending.push(Ending { expiry, found, keys: days.collect() });
+                let sections: Vec<&Arc<Section>> = sections.collect();
+                let ids = sections.iter().map(|one| one.id()).collect();
+                let days = sections.iter().filter(|one| one.window != Window::All);
+                let keys = days.map(|one| one.dek).collect();
+                ending.push(Ending { expiry, found, keys, sections: ids });
             }
         }
         self.destroy_keys(&mut ending)?;
         if ending.is_empty() {
-            return Ok(HashMap::new());
+            let done = cut.into_iter().map(of_months).collect();
+            return failed.map_or(Ok(done), Err);
         }
         let mut next = (*base).clone();
         let mut done = HashMap::new();
-        for Ending { expiry, found, .. } in ending {
-            let stays = |section: &Arc<Section>| expiry.ends(section) != Some(true);
-            next.tenant_mut(expiry.tenant).sections.retain(stays);
+        for Ending { expiry, mut found, sections, .. } in ending {
+            next.tenant_mut(expiry.tenant).retain(|section| !sections.contains(&section.id()));
+            found.points += cut.remove(&expiry.tenant).unwrap_or(0);
             done.insert(expiry.tenant, found);
         }
+        done.extend(cut.into_iter().map(of_months));
         let catalog = commit(inner, &mut commits, next, Vec::new()).await?;
         inner.memory.write().catalog = catalog;
         self.collect_garbage(&mut commits).await;

@@ -6,24 +6,24 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use bytes::Bytes;
-use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::ObjectStoreExt;
 use veritwin_domain::{DAY_MICROS, DeviceId, FileId, Key, TenantId};
-use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError};
+use veritwin_keys::{DataClass, Dek, DekScope, Epoch, FileKey, KeyError, ShredUnit};
 
-use crate::catalog::{Catalog, LatestPlace, Pack, Section};
+use crate::catalog::{LatestPlace, Pack, Section, Window};
 use crate::codec::Encoder;
+use crate::commit::{commit, put_packs};
 use crate::engine::{Commits, Engine, Inner};
-use crate::memory::{Frozen, FrozenTenant, Latest};
+use crate::memory::{Frozen, FrozenTenant, Latest, Memory};
 use crate::pace::{CORE_PERCENT_MAX, Pace};
 use crate::section::{SectionWriter, write_latest};
-use crate::series::Resolved;
+use crate::series::{Resolved, SeriesRows};
 use crate::values::ColumnRef;
 use crate::{TelemetryError, manifest};
 
-/// Most packs of failed manifests that are kept, for flushes and compactions together.
-const UNSURE_PACKS_MAX: usize = 8;
+/// Most devices of a tenant whose series get sections of their own in one flush; those of more
+/// stand in the tenant's, from which they are destroyed by rewriting.
+const OWN_PARTS_MAX: usize = 512;
 
 /// Two packs that no manifest names yet. Latest values have one of their own: those of a tenant
 /// that falls silent stay for ever and must not keep the sections around them alive.
@@ -81,7 +81,8 @@ impl Engine {
         let outcome = self.flush_frozen(commits, frozen, percent).await;
         match &outcome {
             // A withdrawn key would fail every retry: the next flush leaves that tenant out.
-            Err(error) if error.is_denied() => {
+            Err(error) if error.is_withheld() => {
+                self.leave_withheld(frozen, error);
                 inner.memory.write().thaw(frozen, inner.clock.monotonic());
             }
             Err(_) => {}
@@ -103,11 +104,11 @@ impl Engine {
             for (tenant, dek) in tenants.iter().zip(deks) {
                 match dek {
                     Ok(_) => {}
-                    Err(KeyError::TenantDestroyed { .. }) => {
+                    Err(KeyError::TenantDestroyed { .. } | KeyError::Gone { .. }) => {
                         inner.memory.write().forget(*tenant);
                         inner.room.notify_waiters();
                     }
-                    Err(error) if error.is_denied() => drop(held.insert(*tenant)),
+                    Err(error) if error.is_withheld() => drop(held.insert(*tenant)),
                     Err(source) => {
                         return Err(TelemetryError::Keys { action: "flush a tenant", source });
                     }
@@ -142,7 +143,7 @@ impl Engine {
         let built = if frozen.tenants.is_empty() {
             None
         } else {
-            let latest = self.latest_of(frozen);
+            let latest = self.latest_of(frozen)?;
             let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
             let build = move || build(&engine, &frozen, &latest, generation, percent);
             let task = tokio::task::spawn_blocking(build);
@@ -175,20 +176,18 @@ impl Engine {
 
     /// Latest values of every tenant that is flushed. They may be ahead of the frozen table; what
     /// they are ahead by is in the log and will be applied again.
-    fn latest_of(&self, frozen: &Frozen) -> LatestOfTenant {
+    fn latest_of(&self, frozen: &Frozen) -> Result<LatestOfTenant, TelemetryError> {
         let memory = self.inner.memory.read();
         let mut latest = LatestOfTenant::new();
         for tenant in frozen.tenants.keys() {
-            let Some(table) = memory.tenants.get(tenant) else { continue };
-            let mut devices: Vec<_> = table.devices.iter().collect();
-            devices.sort_unstable_by_key(|(device, _)| **device);
-            let values = devices
-                .into_iter()
-                .flat_map(|(device, table)| table.latest().map(|latest| (*device, latest.clone())))
-                .collect();
-            latest.insert(*tenant, values);
+            if memory.lacks_latest(*tenant) {
+                return Err(out_of_reach(*tenant));
+            }
+            if memory.tenants.contains_key(tenant) {
+                latest.insert(*tenant, latest_values(&memory, *tenant));
+            }
         }
-        latest
+        Ok(latest)
     }
 
     /// Deletes packs that nothing refers to any more and manifests that are superseded. What cannot
@@ -229,127 +228,88 @@ impl Engine {
     }
 }
 
+/// A tenant's latest values, by device.
+pub(crate) fn latest_values(memory: &Memory, tenant: TenantId) -> Vec<(DeviceId, Latest)> {
+    let table = memory.tenants.get(&tenant).into_iter();
+    let mut devices: Vec<_> = table.flat_map(|table| &table.devices).collect();
+    devices.sort_unstable_by_key(|(device, _)| **device);
+    let each = devices.into_iter();
+    each.flat_map(|(device, table)| table.latest().map(|latest| (*device, latest.clone())))
+        .collect()
+}
+
+/// A tenant was set aside a moment ago, and its latest values with it.
+pub(crate) fn out_of_reach(tenant: TenantId) -> TelemetryError {
+    TelemetryError::keys("write latest values")(KeyError::Silent(tenant))
+}
+
 /// The scope of what has no day: overlays and latest values.
 pub(crate) fn latest_scope(tenant: TenantId) -> DekScope {
     DekScope::tenant(tenant, DataClass::Segment)
 }
 
-/// The scope of a section.
-pub(crate) fn section_scope(tenant: TenantId, window: Option<i64>) -> DekScope {
-    latest_scope(tenant).with_epoch(window.map_or(Epoch::None, Epoch::Day))
+/// The scope of a section: the tenant's, or that of a device with a key of its own.
+pub(crate) fn section_scope(
+    tenant: TenantId,
+    (window, device): (Window, Option<DeviceId>),
+) -> DekScope {
+    let epoch = match window {
+        Window::All => Epoch::None,
+        Window::Day(day) => Epoch::Day(day),
+        Window::Month(month) => Epoch::Month(month),
+        Window::Figures(month) => Epoch::MonthFigures(month),
+    };
+    let unit = device.map_or(ShredUnit::Tenant, ShredUnit::Device);
+    latest_scope(tenant).with_epoch(epoch).with_unit(unit)
 }
 
-/// Stores a pack, refusing to replace one.
-pub(crate) async fn put_pack(
-    inner: &Inner,
-    pack: &Pack,
-    bytes: Vec<u8>,
-) -> Result<(), TelemetryError> {
-    let path = Pack::path_of(pack.file);
-    let put = create(inner, &path, Bytes::from(bytes)).await;
-    put.map_err(|source| TelemetryError::store("write", &path, source))
+type SeriesOf<'f> = Vec<(&'f Key, &'f SeriesRows)>;
+type ResolvedDevices<'f> = Vec<(DeviceId, Vec<(&'f Key, Resolved<'f>)>)>;
+
+/// What becomes one section in each of its windows: a tenant's series, or those of a device that
+/// have a key of their own.
+struct Part<'f> {
+    device: Option<DeviceId>,
+    devices: Vec<(DeviceId, SeriesOf<'f>)>,
+    windows: Vec<Window>,
 }
 
-/// Stores the packs of a flush. If one cannot be stored the others go again: the next attempt makes
-/// its own, and a disk that is full must not be kept full by those of failed ones.
-async fn put_packs(
-    inner: &Inner,
-    packs: &[Arc<Pack>],
-    contents: [Vec<u8>; 2],
-) -> Result<(), TelemetryError> {
-    for (pack, bytes) in packs.iter().zip(contents) {
-        if let Err(error) = put_pack(inner, pack, bytes).await {
-            for pack in packs {
-                discard(inner, pack).await;
-            }
-            return Err(error);
+impl<'f> Part<'f> {
+    fn new(
+        device: Option<DeviceId>,
+        devices: Vec<(DeviceId, SeriesOf<'f>)>,
+        windows_max: usize,
+    ) -> Self {
+        let windows = windows_of(&devices, windows_max);
+        Self { device, devices, windows }
+    }
+}
+
+/// The parts of a tenant, each with something in it.
+fn parts_of<'f>(inner: &Inner, id: TenantId, tenant: &'f FrozenTenant) -> Vec<Part<'f>> {
+    let units = inner.units.read().clone();
+    let own_keys = units.and_then(|units| units.own_keys(id));
+    let windows_max = inner.limits.flush_windows_max;
+    let mut devices: Vec<_> = tenant.devices.iter().collect();
+    devices.sort_unstable_by_key(|(device, _)| **device);
+    let (mut shared, mut parts) = (Vec::new(), Vec::new());
+    for (device, series) in devices {
+        let has_room = parts.len() < OWN_PARTS_MAX;
+        let has_own =
+            |key: &Key| has_room && own_keys.as_ref().is_some_and(|has_own| has_own(*device, key));
+        let all = series.iter().map(|(key, rows)| (key, rows));
+        let (own, rest): (SeriesOf<'f>, SeriesOf<'f>) = all.partition(|(key, _)| has_own(key));
+        if !own.is_empty() {
+            parts.push(Part::new(Some(*device), vec![(*device, own)], windows_max));
+        }
+        if !rest.is_empty() {
+            shared.push((*device, rest));
         }
     }
-    Ok(())
-}
-
-/// Deletes a pack that no manifest names, if it is there.
-async fn discard(inner: &Inner, pack: &Pack) {
-    let path = Pack::path_of(pack.file);
-    match inner.reader.store.delete(&path).await {
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-        Err(error) => {
-            tracing::warn!(object = %path, %error, "cannot delete the pack of a failed flush");
-        }
+    if !shared.is_empty() {
+        parts.push(Part::new(None, shared, windows_max));
     }
-}
-
-/// Stores an object that must not exist yet. A store that lost an answer and tried again by itself
-/// finds its own first attempt: no two writers ever seal the same bytes.
-async fn create(inner: &Inner, path: &Path, bytes: Bytes) -> Result<(), object_store::Error> {
-    let store = &inner.reader.store;
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    match store.put_opts(path, PutPayload::from(bytes.clone()), options).await {
-        Err(error @ object_store::Error::AlreadyExists { .. }) => {
-            let there = async { store.get(path).await?.bytes().await };
-            if there.await? == bytes { Ok(()) } else { Err(error) }
-        }
-        other => other.map(|_| ()),
-    }
-}
-
-/// Makes `next` the manifest in force. After a failure it is unknown whether the manifest exists;
-/// its number is not used again, and whichever is the highest describes a correct state.
-pub(crate) async fn commit(
-    inner: &Inner,
-    commits: &mut Commits,
-    mut next: Catalog,
-    new_packs: Vec<Arc<Pack>>,
-) -> Result<Arc<Catalog>, TelemetryError> {
-    if let Some(number) = commits.conflict {
-        return Err(TelemetryError::Conflict(number));
-    }
-    let superseded = next.number;
-    next.number = commits.number_next;
-    commits.number_next += 1;
-    let sealed =
-        manifest::seal(&next, &inner.reader.keys, inner.clock.as_ref(), inner.rng.as_ref())?;
-    let path = manifest::path_of(next.number);
-    match create(inner, &path, Bytes::from(sealed)).await {
-        Ok(()) => {}
-        Err(object_store::Error::AlreadyExists { .. }) => {
-            commits.conflict = Some(next.number);
-            return Err(TelemetryError::Conflict(next.number));
-        }
-        Err(source) => {
-            commits.superseded.push(next.number);
-            commits.unsure.extend(new_packs.into_iter().map(|pack| (next.number, pack)));
-            discard_oldest_unsure(inner, commits).await;
-            return Err(TelemetryError::store("write", &path, source));
-        }
-    }
-    if superseded > 0 {
-        commits.superseded.push(superseded);
-    }
-    // Whatever the failed manifests are, this one is above them.
-    let unsure = std::mem::take(&mut commits.unsure).into_iter().map(|(_, pack)| pack);
-    inner.packs.lock().extend(new_packs.into_iter().chain(unsure));
-    Ok(Arc::new(next))
-}
-
-/// A store that refuses one manifest after the other, done or not, must not fill up with their
-/// packs: of the oldest the manifest goes first, so that none that is there names what is gone. The
-/// manifest in force is there and the log is not cut.
-async fn discard_oldest_unsure(inner: &Inner, commits: &mut Commits) {
-    let surplus = commits.unsure.len().saturating_sub(UNSURE_PACKS_MAX);
-    let oldest: Vec<(u64, Arc<Pack>)> = commits.unsure.drain(..surplus).collect();
-    for (number, pack) in oldest {
-        match inner.reader.store.delete(&manifest::path_of(number)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => discard(inner, &pack).await,
-            Err(_) => commits.unsure.push((number, pack)),
-        }
-    }
-}
-
-/// One tenant's series, ready to be cut into windows.
-struct ResolvedTenant<'f> {
-    id: TenantId,
-    devices: Vec<(DeviceId, Vec<(&'f Key, Resolved<'f>)>)>,
+    parts
 }
 
 /// Encodes and seals a frozen table. Work for a blocking thread.
@@ -370,21 +330,21 @@ fn build(
         latest: Vec::new(),
     };
     let mut encoder = Encoder::new();
-    let mut tenants: Vec<_> = frozen
-        .tenants
-        .iter()
-        .map(|(id, tenant)| (*id, tenant, windows_of(tenant, inner.limits.flush_windows_max)))
-        .collect();
-    tenants.sort_unstable_by_key(|(id, ..)| *id);
+    let mut tenants: Vec<_> =
+        frozen.tenants.iter().map(|(id, tenant)| (*id, parts_of(inner, *id, tenant))).collect();
+    tenants.sort_unstable_by_key(|(id, _)| *id);
     let mut deks = keys_of(inner, &tenants)?.into_iter();
-    for (id, tenant, windows) in &tenants {
-        let resolved = resolve(*id, tenant, &mut pace);
-        for (window, dek) in windows.iter().zip(&mut deks) {
-            let key = FileKey::derive(&dek, new_file(inner));
-            let writer = SectionWriter::begin(&mut built.bytes, &mut encoder, *id, key);
-            let section =
-                write_window(writer, &resolved, *window, (&built.pack, generation), &mut pace)?;
-            built.sections.push((*id, section));
+    for (id, parts) in &tenants {
+        for part in parts {
+            let resolved = resolve(part, &mut pace);
+            for (window, dek) in part.windows.iter().zip(&mut deks) {
+                let key = FileKey::derive(&dek, new_file(inner));
+                let writer = SectionWriter::begin(&mut built.bytes, &mut encoder, *id, key);
+                let place = (*window, part.device);
+                let of = (&built.pack, generation);
+                let section = write_window(writer, &resolved, place, of, &mut pace)?;
+                built.sections.push((*id, section));
+            }
         }
         if let (Some(values), Some(dek)) = (latest.get(id), deks.next()) {
             let key = FileKey::derive(&dek, new_file(inner));
@@ -397,57 +357,62 @@ fn build(
     Ok(built)
 }
 
-type TenantWindows<'f> = (TenantId, &'f FrozenTenant, Vec<Option<i64>>);
-
-/// The keys of every window and then of the latest values, tenant by tenant. All new keys become
-/// durable in one write of the keyring.
-fn keys_of(inner: &Inner, tenants: &[TenantWindows<'_>]) -> Result<Vec<Dek>, TelemetryError> {
-    let scopes: Vec<DekScope> = tenants
-        .iter()
-        .flat_map(|(id, _, windows)| {
-            let sections = windows.iter().map(|window| section_scope(*id, *window));
-            sections.chain([latest_scope(*id)])
-        })
-        .collect();
+/// The keys of every part's windows and then of the latest values, tenant by tenant. All new keys
+/// become durable in one write of the keyring.
+fn keys_of(
+    inner: &Inner,
+    tenants: &[(TenantId, Vec<Part<'_>>)],
+) -> Result<Vec<Dek>, TelemetryError> {
+    let mut scopes = Vec::new();
+    for (id, parts) in tenants {
+        for part in parts {
+            let scope = |window: &Window| section_scope(*id, (*window, part.device));
+            scopes.extend(part.windows.iter().map(scope));
+        }
+        scopes.push(latest_scope(*id));
+    }
     let deks = inner.reader.keys.deks(&scopes).into_iter().collect::<Result<Vec<Dek>, KeyError>>();
     deks.map_err(TelemetryError::keys("seal segments"))
 }
 
-/// The UTC days a tenant's readings fall into, or the one overlay when they are too many.
-fn windows_of(tenant: &FrozenTenant, windows_max: usize) -> Vec<Option<i64>> {
+/// The UTC days that readings fall into, or the one overlay when they are too many.
+fn windows_of(devices: &[(DeviceId, SeriesOf<'_>)], windows_max: usize) -> Vec<Window> {
     let mut days = BTreeSet::new();
-    for (_, rows) in tenant.devices.values().flatten() {
+    for (_, rows) in devices.iter().flat_map(|(_, series)| series) {
         rows.note_days(&mut days, windows_max);
     }
-    if days.len() > windows_max { vec![None] } else { days.into_iter().map(Some).collect() }
+    if days.len() > windows_max {
+        vec![Window::All]
+    } else {
+        days.into_iter().map(Window::Day).collect()
+    }
 }
 
 pub(crate) fn new_file(inner: &Inner) -> FileId {
     FileId::generate(inner.clock.now(), inner.rng.as_ref())
 }
 
-fn resolve<'f>(id: TenantId, tenant: &'f FrozenTenant, pace: &mut Pace<'_>) -> ResolvedTenant<'f> {
-    let mut devices: Vec<(DeviceId, Vec<(&'f Key, Resolved<'f>)>)> = tenant
-        .devices
-        .iter()
-        .map(|(device, series)| {
-            pace.step();
-            (*device, series.iter().map(|(key, rows)| (key, rows.resolve())).collect())
-        })
-        .collect();
-    devices.sort_unstable_by_key(|(device, _)| *device);
-    ResolvedTenant { id, devices }
+fn resolve<'f>(part: &Part<'f>, pace: &mut Pace<'_>) -> ResolvedDevices<'f> {
+    let resolved = |(device, series): &(DeviceId, SeriesOf<'f>)| {
+        pace.step();
+        let each = series.iter().map(|(key, rows)| (*key, rows.resolve()));
+        (*device, each.collect::<Vec<_>>())
+    };
+    part.devices.iter().map(resolved).collect()
 }
 
 fn write_window(
     mut writer: SectionWriter<'_>,
-    tenant: &ResolvedTenant<'_>,
-    window: Option<i64>,
+    devices: &ResolvedDevices<'_>,
+    place: (Window, Option<DeviceId>),
     (pack, generation): (&Arc<Pack>, u64),
     pace: &mut Pace<'_>,
 ) -> Result<Section, TelemetryError> {
-    let (low, high) = window.map_or((i64::MIN, i64::MAX), day_bounds);
-    for (device, series) in &tenant.devices {
+    let (low, high) = match place.0.days() {
+        None => (i64::MIN, i64::MAX),
+        Some((first, last)) => (day_bounds(first).0, day_bounds(last).1),
+    };
+    for (device, series) in devices {
         let columns = series.iter().flat_map(|(key, resolved)| {
             let columns = resolved.columns();
             columns.map(move |column| (*key, column.between(low, high)))
@@ -456,12 +421,12 @@ fn write_window(
             columns.filter(|(_, column)| !column.at.is_empty()).collect();
         writer.device(*device, columns.into_iter(), pace)?;
     }
-    debug_assert!(!writer.is_empty(), "windows of {} come from its readings", tenant.id);
-    writer.finish(pack, generation, window)
+    debug_assert!(!writer.is_empty(), "windows come from the readings");
+    writer.finish(pack, generation, place)
 }
 
 /// First and last microsecond of a UTC day, held at the ends of time.
-fn day_bounds(day: i64) -> (i64, i64) {
+pub(crate) fn day_bounds(day: i64) -> (i64, i64) {
     let start = i128::from(day) * i128::from(DAY_MICROS);
     let hold = |at: i128| i64::try_from(at).unwrap_or(if at < 0 { i64::MIN } else { i64::MAX });
     (hold(start), hold(start + i128::from(DAY_MICROS) - 1))

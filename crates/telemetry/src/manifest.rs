@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use object_store::path::Path;
-use veritwin_domain::{Clock, FileId, Rng, TenantId};
+use veritwin_domain::{Clock, DeviceId, FileId, Rng, TenantId};
 use veritwin_keys::{Aad, DataClass, DekId, DekScope, FileHeader, FileKey, KeyService};
 
 use crate::TelemetryError;
-use crate::catalog::{Catalog, LatestPlace, Pack, Section, TenantCatalog};
+use crate::catalog::{Catalog, LatestPlace, Pack, Section, TenantCatalog, Window};
 use crate::wire::{Cursor, WireError, put_varint};
 
-const VERSION: u8 = 1;
+/// Version 1 knew days and overlays only; it is still read.
+const VERSION: u8 = 2;
+/// In the associated data, whatever the version.
+const CONTEXT: u8 = 1;
 const ZSTD_LEVEL: i32 = 1;
 /// Most bytes of a manifest, decompressed.
 const MANIFEST_BYTES_MAX: usize = 1 << 30;
@@ -28,7 +31,7 @@ pub(crate) fn number_of(path: &Path) -> Option<u64> {
 }
 
 fn context(number: u64) -> [u8; 9] {
-    let mut context = [VERSION; 9];
+    let mut context = [CONTEXT; 9];
     context[1..].copy_from_slice(&number.to_le_bytes());
     context
 }
@@ -113,8 +116,8 @@ fn encode(catalog: &Catalog) -> Vec<u8> {
                 put_varint(&mut out, u64::from(latest.bytes));
             }
         }
-        put_varint(&mut out, tenant.sections.len() as u64);
-        for section in &tenant.sections {
+        put_varint(&mut out, tenant.all().count() as u64);
+        for section in tenant.all() {
             put_varint(&mut out, places[&section.pack.file]);
             encode_section(section, &mut out);
         }
@@ -129,13 +132,16 @@ fn encode_section(section: &Section, out: &mut Vec<u8>) {
     put_varint(out, u64::from(section.directory_bytes));
     put_varint(out, u64::from(section.frames));
     put_varint(out, section.generation);
-    match section.window {
-        None => out.push(0),
-        Some(day) => {
-            out.push(1);
-            out.extend_from_slice(&day.to_le_bytes());
-        }
-    }
+    let (kind, number) = match section.window {
+        Window::All => (0, None),
+        Window::Day(day) => (1, Some(day)),
+        Window::Month(month) => (2, Some(month)),
+        Window::Figures(month) => (3, Some(month)),
+    };
+    out.push(kind);
+    out.extend(number.into_iter().flat_map(i64::to_le_bytes));
+    out.push(u8::from(section.device.is_some()));
+    out.extend(section.device.iter().flat_map(|device| *device.as_bytes()));
     out.extend_from_slice(&section.t_min.to_le_bytes());
     out.extend_from_slice(&section.t_max.to_le_bytes());
     put_varint(out, section.points);
@@ -143,7 +149,8 @@ fn encode_section(section: &Section, out: &mut Vec<u8>) {
 
 fn decode(number: u64, plain: &[u8]) -> Result<Catalog, WireError> {
     let mut cursor = Cursor::new(plain);
-    if cursor.u8()? != VERSION {
+    let version = cursor.u8()?;
+    if !(1..=VERSION).contains(&version) {
         return Err(WireError::Field("manifest version"));
     }
     let mut catalog = Catalog {
@@ -170,7 +177,11 @@ fn decode(number: u64, plain: &[u8]) -> Result<Catalog, WireError> {
         let section_count = cursor.length(plain.len())?;
         for _ in 0..section_count {
             let pack = decode_pack(&mut cursor, &packs)?;
-            tenant.sections.push(Arc::new(decode_section(&mut cursor, pack)?));
+            let section = Arc::new(decode_section(&mut cursor, pack, version)?);
+            match section.window {
+                Window::Figures(_) => tenant.figures.push(section),
+                Window::All | Window::Day(_) | Window::Month(_) => tenant.sections.push(section),
+            }
         }
         catalog.tenants.insert(id, Arc::new(tenant));
     }
@@ -186,7 +197,21 @@ fn decode_pack(cursor: &mut Cursor<'_>, packs: &[Arc<Pack>]) -> Result<Arc<Pack>
     packs.get(place).cloned().ok_or(WireError::Field("pack"))
 }
 
-fn decode_section(cursor: &mut Cursor<'_>, pack: Arc<Pack>) -> Result<Section, WireError> {
+fn decode_window(cursor: &mut Cursor<'_>) -> Result<Window, WireError> {
+    Ok(match cursor.u8()? {
+        0 => Window::All,
+        1 => Window::Day(cursor.i64()?),
+        2 => Window::Month(cursor.i64()?),
+        3 => Window::Figures(cursor.i64()?),
+        _ => return Err(WireError::Field("window")),
+    })
+}
+
+fn decode_section(
+    cursor: &mut Cursor<'_>,
+    pack: Arc<Pack>,
+    version: u8,
+) -> Result<Section, WireError> {
     let section = Section {
         pack,
         dek: DekId::from_bytes(cursor.array()?),
@@ -195,7 +220,12 @@ fn decode_section(cursor: &mut Cursor<'_>, pack: Arc<Pack>) -> Result<Section, W
         directory_bytes: decode_u32(cursor)?,
         frames: decode_u32(cursor)?,
         generation: cursor.varint()?,
-        window: if cursor.u8()? == 1 { Some(cursor.i64()?) } else { None },
+        window: decode_window(cursor)?,
+        device: if version > 1 && cursor.u8()? == 1 {
+            Some(DeviceId::from_bytes(cursor.array()?))
+        } else {
+            None
+        },
         t_min: cursor.i64()?,
         t_max: cursor.i64()?,
         points: cursor.varint()?,
@@ -223,14 +253,19 @@ mod tests {
             directory_bytes: 33,
             frames: 4,
             generation: 2,
-            window: Some(-3),
+            window: Window::Day(-3),
+            device: None,
             t_min: i64::MIN,
             t_max: i64::MAX,
             points: 77,
         };
-        let overlay = Section { window: None, ..section.clone() };
+        let overlay = Section { window: Window::All, ..section.clone() };
+        let device = Some(DeviceId::from_bytes([8; 16]));
+        let month = Section { window: Window::Month(672), device, ..section.clone() };
+        let figures = Section { window: Window::Figures(671), ..section.clone() };
         let tenant = catalog.tenant_mut(TenantId::from_bytes([1; 16]));
-        tenant.sections = vec![Arc::new(section), Arc::new(overlay)];
+        [section, overlay, month, figures].into_iter().for_each(|one| tenant.add(one));
+        assert_eq!((tenant.sections.len(), tenant.figures.len()), (3, 1));
         tenant.latest = Some(LatestPlace { pack, offset: 500, bytes: 60 });
         let plain = encode(&catalog);
         let decoded = decode(3, &plain).expect("decodes");

@@ -1,6 +1,9 @@
 //! The memory table: what was committed and is not in a segment yet, and the latest value of every
 //! series. Entries are taken in log order, each once; nothing here waits or does input or output.
 
+mod aside;
+mod meant;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +64,11 @@ impl DeviceTable {
         self.slots.len() - 1
     }
 
+    /// How many series it has.
+    pub(crate) fn series_count(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
     pub(crate) fn latest(&self) -> impl Iterator<Item = &Latest> {
         self.slots.iter().map(|slot| &slot.latest)
     }
@@ -91,6 +99,8 @@ pub(crate) struct TenantTable {
     first_position: Option<u64>,
     /// Position of the earliest entry that could not be read and may be readable later.
     unread_position: Option<u64>,
+    /// Its key is, or was a moment ago, out of reach: what comes is left in the log.
+    is_aside: bool,
     /// The stored latest values could not be read: a flush must not replace them unseen.
     latest_unread: bool,
     bytes: usize,
@@ -153,6 +163,23 @@ impl Memory {
         if batch.readings.is_empty() {
             return;
         }
+        let tenant = self.tenants.entry(batch.tenant).or_default();
+        if tenant.is_aside || tenant.unread_position.is_some() {
+            // All of it is read from the log, in its order.
+            tenant.unread_position.get_or_insert(position);
+            return;
+        }
+        self.take(position, batch, now);
+    }
+
+    /// Takes the readings of an entry that was left in the log.
+    pub(crate) fn apply_late(&mut self, position: u64, batch: &DeviceBatch, now: Duration) {
+        if !batch.readings.is_empty() {
+            self.take(position, batch, now);
+        }
+    }
+
+    fn take(&mut self, position: u64, batch: &DeviceBatch, now: Duration) {
         let tenant = self.tenants.entry(batch.tenant).or_default();
         tenant.first_position.get_or_insert(position);
         let device = tenant.devices.entry(batch.device).or_default();
@@ -250,6 +277,10 @@ impl Memory {
     /// Takes a frozen table back whose flush cannot be finished.
     pub(crate) fn thaw(&mut self, frozen: &Arc<Frozen>, now: Duration) {
         for (id, tenant) in &frozen.tenants {
+            if self.leave_frozen(*id, tenant.first_position) {
+                continue;
+            }
+            self.bytes += tenant.bytes;
             let table = self.tenants.entry(*id).or_default();
             table.first_position = tenant.first_position.or(table.first_position);
             table.bytes += tenant.bytes;
@@ -264,7 +295,6 @@ impl Memory {
                 }
             }
         }
-        self.bytes += frozen.bytes;
         self.oldest_applied = Some(now);
         self.frozen = None;
     }

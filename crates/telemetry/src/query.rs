@@ -177,7 +177,7 @@ impl Engine {
 
     /// [`Self::buckets`], taken from the budget.
     #[boxed]
-    pub async fn buckets_within(
+    pub(crate) async fn buckets_within(
         &self,
         series: &Series,
         range: TimeRange,

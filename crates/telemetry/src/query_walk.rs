@@ -140,8 +140,10 @@ impl Engine {
             columns.extend(copies.into_iter().map(|column| (generation, column)));
         }
         let sections = memory.catalog.sections(series.tenant).iter();
-        let sections =
-            sections.filter(|section| section.overlaps(span.low, span.high)).cloned().collect();
+        let sections = sections
+            .filter(|one| one.may_hold(series.device, span.low, span.high))
+            .cloned()
+            .collect();
         Gathered { memory: columns, sections }
     }
 

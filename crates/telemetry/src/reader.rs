@@ -78,6 +78,10 @@ impl Reader {
         let open = Arc::new(self.open_section(tenant, section, &parts[0], &parts[1])?);
         let bytes = open.directory.memory_bytes;
         self.sections.insert(section.id(), Arc::clone(&open), bytes);
+        if self.keys.dek_by_id(open.dek).is_err() {
+            // The key went away while it was opened: what was wiped stays so.
+            self.sections.retain(|id, _| *id != section.id());
+        }
         Ok(open)
     }
 

@@ -9,7 +9,7 @@ use veritwin_keys::{Aad, DataClass, FileHeader, FileKey, FileSealer};
 
 use crate::TelemetryError;
 use crate::aggregate::{Summary, simulated};
-use crate::catalog::{LatestPlace, Pack, Section};
+use crate::catalog::{LatestPlace, Pack, Section, Window};
 use crate::codec::Encoder;
 use crate::directory::{DirectoryWriter, SUMMARY_COUNT_MIN};
 use crate::memory::Latest;
@@ -183,7 +183,7 @@ impl<'p> SectionWriter<'p> {
         mut self,
         pack: &Arc<Pack>,
         generation: u64,
-        window: Option<i64>,
+        (window, device): (Window, Option<DeviceId>),
     ) -> Result<Section, TelemetryError> {
         let plain = std::mem::take(&mut self.directory).finish();
         self.plain.clear();
@@ -209,6 +209,7 @@ impl<'p> SectionWriter<'p> {
             frames: u32::try_from(frames).map_err(|_| too_many())?,
             generation,
             window,
+            device,
             t_min: self.t_min,
             t_max: self.t_max,
             points: self.points,

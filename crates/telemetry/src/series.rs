@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use veritwin_domain::{DAY_MICROS, Key, Reading, Timestamp};
+use veritwin_domain::{DAY_MICROS, Key, Quality, Reading, Timestamp, Value};
 
 use crate::values::{Column, ColumnRef, Kind};
 
@@ -30,9 +30,22 @@ impl SeriesRows {
         self.count == 0
     }
 
+    /// Overwrites the values; the rows are of no use any more.
+    pub(crate) fn wipe(&mut self) {
+        self.arrivals.iter_mut().for_each(|arrivals| arrivals.column.values.wipe());
+    }
+
     /// When they were measured, in no order.
     pub(crate) fn times(&self) -> impl Iterator<Item = i64> {
         self.arrivals.iter().flat_map(|arrivals| arrivals.column.at.iter().copied())
+    }
+
+    /// The row with the highest time; of equal times the last to come.
+    pub(crate) fn newest(&self) -> Option<(i64, Value, Quality)> {
+        let columns = self.copy_between(i64::MIN, i64::MAX, true, 1);
+        let newest = columns.iter().max_by_key(|column| column.at.last().copied())?;
+        let (row, column) = (newest.at.len().checked_sub(1)?, newest.as_ref());
+        Some((column.at[row], column.values.get(row), column.quality_at(row)))
     }
 
     /// Takes a reading and returns the bytes it occupies.
@@ -187,8 +200,6 @@ impl Resolved<'_> {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::{Quality, Value};
-
     use super::*;
 
     fn rows(readings: &[(i64, Value)]) -> SeriesRows {

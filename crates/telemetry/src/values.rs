@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use veritwin_domain::{Quality, Value};
+use zeroize::Zeroize;
 
 /// The type of the values of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,22 @@ impl Values {
             Kind::Boolean => Self::Boolean(Vec::new()),
             Kind::Text => Self::Text(Vec::new()),
             Kind::Json => Self::Json(Vec::new()),
+        }
+    }
+
+    /// Overwrites the values, texts that nobody else reads included.
+    pub(crate) fn wipe(&mut self) {
+        match self {
+            Self::Double(values) => values.zeroize(),
+            Self::Integer(values) => values.zeroize(),
+            Self::Boolean(values) => values.zeroize(),
+            Self::Text(values) | Self::Json(values) => {
+                for text in values {
+                    if let Some(text) = Arc::get_mut(text) {
+                        text.zeroize();
+                    }
+                }
+            }
         }
     }
 

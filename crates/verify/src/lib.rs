@@ -31,7 +31,7 @@ pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
 };
 pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError, SignedCheckpoint};
-pub use digest::{Digest, DigestError, sha256};
+pub use digest::{Digest, DigestError, Sha256, sha256};
 pub use edge::{
     EDGE_STATEMENT_BYTES, EDGE_STATEMENT_VERSION, EdgeError, EdgeFields, EdgeKind, EdgeStatement,
 };

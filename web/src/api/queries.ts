@@ -320,6 +320,24 @@ export function activityQuery(filter: ActivityFilter) {
   })
 }
 
+/** Open ones move on by themselves. */
+export const destructionsQuery = queryOptions({
+  queryKey: ['destructions'],
+  queryFn: () => body(client.GET('/v1/destructions')),
+  refetchInterval: (query) =>
+    query.state.data?.items.some((one) => one.state !== 'done') ? 2_000 : false,
+})
+
+export const retentionQuery = queryOptions({
+  queryKey: ['retention'],
+  queryFn: () => body(client.GET('/v1/retention')),
+})
+
+export const retentionEndsQuery = queryOptions({
+  queryKey: ['retention', 'ends'],
+  queryFn: () => body(client.GET('/v1/retention/ends')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),
@@ -384,6 +402,13 @@ export const deviceClaimsQuery = queryOptions({
 export const provisionProfilesQuery = queryOptions({
   queryKey: ['provision-profiles'],
   queryFn: () => body(client.GET('/v1/provision-profiles')),
+})
+
+export const customerKeyQuery = queryOptions({
+  queryKey: ['customer-key'],
+  queryFn: () => body(client.GET('/v1/keys/customer')),
+  // A service that went away or came back shows by itself.
+  refetchInterval: 15_000,
 })
 
 export const keysQuery = queryOptions({

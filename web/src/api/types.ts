@@ -3,6 +3,12 @@ import type { components } from './schema'
 
 type Schemas = components['schemas']
 
+export type Operations = Answer<Schemas['OperationsBody']>
+export type ScrubFinding = Answer<Schemas['FindingBody']>
+export type ScrubRun = Answer<Schemas['ScrubBody']>
+export type TenantUsage = Answer<Schemas['TenantUsageBody']>
+export type UsageDay = Answer<Schemas['DayBody']>
+export type UsageQuota = Answer<Schemas['QuotaBody']>
 export type Value = number | boolean | string | { [key: string]: unknown } | unknown[] | null
 
 /** What an answer says: every member is there, what has no value is null, JSON is a `Value`. */
@@ -31,6 +37,13 @@ export type Connection = Answer<Schemas['ConnectionBody']>
 export type CustomRole = Answer<Schemas['CustomRoleBody']>
 export type Declaration = Device['declaration']
 export type Credential = Answer<Schemas['CredentialBody']>
+export type CustomerKey = Answer<Schemas['CustomerKeyBody']>
+export type Destruction = Answer<Schemas['DestructionBody']>
+export type DestructionPreview = Answer<Schemas['DestructionPreviewBody']>
+export type DestructionScope = Schemas['DestructionScopeBody']
+export type Retention = Answer<Schemas['RetentionBody']>
+export type RetentionEnd = Answer<Schemas['RetentionEndBody']>
+export type RetentionRule = Answer<Schemas['RetentionRuleBody']>
 export type DeviceClaim = Answer<Schemas['DeviceClaimBody']>
 export type DeviceAuthority = Answer<Schemas['AuthorityBody']>
 export type ProvisionProfile = Answer<Schemas['ProvisionProfileBody']>
@@ -49,6 +62,9 @@ export type DevicePatch = Schemas['UpdateBody']
 export type EdgeKey = Answer<Schemas['EdgeKeyBody']>
 export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { position: Point3 | null }
 export type Explanation = Answer<Schemas['ExplanationBody']>
+export type Import = Answer<Schemas['ImportBody']>
+export type ImportPlan = Schemas['ImportPlan']
+export type ImportPreview = Answer<Schemas['PreviewBody']>
 export type ImportResult = Answer<Schemas['ImportedBody']>
 export type Grant = Answer<Schemas['SupportGrantBody']>
 export type Hold = Answer<Schemas['HoldBody']>

@@ -121,6 +121,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/streams/Streams'), 'StreamsPage'),
     ),
     page(
+      '/imports',
+      lazyRouteComponent(() => import('../routes/imports/Imports'), 'ImportsPage'),
+    ),
+    page(
       '/packages',
       lazyRouteComponent(() => import('../routes/Packages'), 'PackagesPage'),
     ),
@@ -165,6 +169,14 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/partners/Brand'), 'BrandPage'),
     ),
     page(
+      '/usage',
+      lazyRouteComponent(() => import('../routes/Usage'), 'UsagePage'),
+    ),
+    page(
+      '/operations',
+      lazyRouteComponent(() => import('../routes/Operations'), 'OperationsPage'),
+    ),
+    page(
       '/incidents',
       lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
     ),
@@ -179,6 +191,10 @@ const routeTree = rootRoute.addChildren([
     page(
       '/access',
       lazyRouteComponent(() => import('../routes/access/Access'), 'AccessPage'),
+    ),
+    page(
+      '/destruction',
+      lazyRouteComponent(() => import('../routes/Destruction'), 'DestructionPage'),
     ),
     page(
       '/settings',

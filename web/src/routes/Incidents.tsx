@@ -43,6 +43,10 @@ export function findingLabel(kind: Incident['kind']): string {
       return i18n.t('Sign-in at an unusual hour')
     case 'certificates_ending':
       return i18n.t('Certificates of devices end soon')
+    case 'storage_damaged':
+      return i18n.t('Stored data does not read back')
+    case 'quota_near':
+      return i18n.t('Most of what the plan gives is used')
     case 'other':
       return i18n.t('Opened by hand')
   }
@@ -66,6 +70,12 @@ function advice(kind: Incident['kind']): string | null {
       return i18n.t(
         'Give the devices new certificates, or the authority a new list, before the stated time.',
       )
+    case 'storage_damaged':
+      return i18n.t(
+        'Look at Operations what is damaged and what can be done. Check the disk before anything is put back.',
+      )
+    case 'quota_near':
+      return i18n.t('Look at Usage. Ask for another plan, or keep less, before the plan is used up.')
     case 'refused_keys':
       return i18n.t('Often a program with an expired key. If not, block the address.')
     case 'other':

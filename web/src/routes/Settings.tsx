@@ -9,8 +9,10 @@ import { useMay } from '../app/places'
 import { CopyField, Facts, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { LanguageSelect } from './LanguageSelect'
+import { tenantsQuery } from './partners/queries'
 import { AccountBlocks } from './settings/Account'
 import { ApiKeys } from './settings/ApiKeys'
+import { CustomerKeyBlock } from './settings/CustomerKey'
 import { Networks } from './settings/Networks'
 import { Newcomers } from './settings/Newcomers'
 import { People } from './settings/People'
@@ -25,11 +27,24 @@ export function SettingsPage() {
       title={i18n.t('Settings')}
       lead={session.data && `${session.data.tenant.name} · ${session.data.user.email}`}
       actions={
-        may.reviewsAccess && (
-          <Link to="/access" className="button">
-            {i18n.t('Roles and access')}
-          </Link>
-        )
+        <>
+          {may.whole('tenant.read') && (
+            <Link to="/usage" className="button">
+              {i18n.t('Usage')}
+            </Link>
+          )}
+          {may.whole('system.read') && <OperationsLink />}
+          {may.whole('retention.read') && (
+            <Link to="/destruction" className="button">
+              {i18n.t('Destruction')}
+            </Link>
+          )}
+          {may.reviewsAccess && (
+            <Link to="/access" className="button">
+              {i18n.t('Roles and access')}
+            </Link>
+          )}
+        </>
       }
     >
       <AccountBlocks />
@@ -47,8 +62,20 @@ export function SettingsPage() {
       )}
       {may.whole('tenant.read') && <Networks />}
       {may.whole('provisioning.read') && <Newcomers />}
+      {may.whole('key.read') && <CustomerKeyBlock />}
       {may.whole('key.read') && <Keys />}
     </Page>
+  )
+}
+
+/** Only the platform's own administration has it. */
+function OperationsLink() {
+  const own = useQuery(tenantsQuery).data?.[0]
+  if (own?.kind !== 'platform') return null
+  return (
+    <Link to="/operations" className="button">
+      {i18n.t('Operations')}
+    </Link>
   )
 }
 

@@ -79,9 +79,37 @@ function notAllowed(detail: string | undefined): string {
   return detail ?? i18n.t('Your role does not allow this.')
 }
 
+/** What is wrong with the key above the organisation’s keys; null if nothing is. */
+function keyAway(type: string | undefined): Explained | null {
+  switch (type) {
+    case '/problems/key-unavailable':
+      return {
+        happened: i18n.t('Your key service does not answer: nothing can be shown without your key.'),
+        safe: i18n.t('Devices keep reporting. What they send is stored sealed and shown once the key is back.'),
+        todo: i18n.t('Look after your key service. This goes on by itself.'),
+      }
+    case '/problems/key-revoked':
+      return {
+        happened: i18n.t('The key of your organisation’s data is revoked.'),
+        safe: i18n.t('Nothing is lost, and nothing can be read or written until it is given back.'),
+        todo: i18n.t('An owner or the security lead gives it back under Settings, Keys.'),
+      }
+    case '/problems/key-destroyed':
+      return {
+        happened: i18n.t('The key of your organisation’s data was destroyed.'),
+        safe: i18n.t('What it protected cannot be opened by anybody any more.'),
+        todo: i18n.t('The certificate of destruction says what that means.'),
+      }
+    default:
+      return null
+  }
+}
+
 function explain(error: ProblemError): Explained {
   const { problem } = error
   const kept = i18n.t('Nothing was changed.')
+  const away = keyAway(problem.type)
+  if (away !== null) return away
   switch (problem.status) {
     case 0:
       return {

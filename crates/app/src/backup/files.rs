@@ -58,6 +58,11 @@ pub(crate) fn safe_name(path: &Path) -> Option<&str> {
 
 /// SHA-256 and length of a file.
 pub(crate) fn digest(path: &Path) -> Result<([u8; 32], u64)> {
+    digest_at(path, |_| {})
+}
+
+/// The same, waiting behind each so many bytes that were read.
+pub(crate) fn digest_at(path: &Path, wait: impl Fn(u64)) -> Result<([u8; 32], u64)> {
     let mut file = File::open(path).map_err(io("read", path))?;
     let mut buffer = vec![0u8; BUFFER_BYTES];
     let (mut hash, mut length) = (Sha256::default(), 0u64);
@@ -68,6 +73,7 @@ pub(crate) fn digest(path: &Path) -> Result<([u8; 32], u64)> {
         }
         hash.update(&buffer[..count]);
         length += count as u64;
+        wait(count as u64);
     }
 }
 

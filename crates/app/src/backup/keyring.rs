@@ -20,6 +20,8 @@ use crate::{App, Result};
 pub const KEYRING_HORIZON: Duration = Duration::from_secs(7 * 86_400);
 
 const JOURNAL: &str = "keyring/keyring.journal";
+/// What was destroyed on purpose: a restore carries it out again.
+const SHREDS: &str = "keyring/shred.journal";
 const ARCHIVE_JOURNAL: &str = "archive/keyring/keyring.journal";
 const PREFIX: &str = "keyring-";
 
@@ -32,6 +34,8 @@ pub struct KeyringSummary {
     pub taken_at: Timestamp,
     /// Until when it is believed.
     pub expires_at: Timestamp,
+    /// Its bytes.
+    pub bytes: u64,
     /// Older copies that were deleted.
     pub deleted: u64,
 }
@@ -52,23 +56,29 @@ impl App {
             at.to_string().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
         let folder = out.join(format!("{PREFIX}{name}"));
         let written = folder.clone();
-        let deleted = blocking(move || {
+        let (bytes, deleted) = blocking(move || {
             create_folder(&out)?;
             let instance = instance_of(&data.join("instance.json"))?;
             let mut writer = Writer::open(&written, Arc::new(BackupProgress::default()))?;
             writer.copy(&data, Path::new(JOURNAL))?;
+            if data.join(SHREDS).exists() {
+                writer.copy(&data, Path::new(SHREDS))?;
+            }
             if data.join(ARCHIVE_JOURNAL).exists() {
                 writer.copy(&data, Path::new(ARCHIVE_JOURNAL))?;
             }
-            writer.finish(Manifest::new(Kind::Keyring, instance.clone(), at), &keys)?;
-            delete_old(&out, &instance, at)
+            let manifest = Manifest::new(Kind::Keyring, instance.clone(), at);
+            let written = writer.finish(manifest, &keys)?;
+            Ok((written.bytes, delete_old(&out, &instance, at)?))
         })
         .await?;
         let tx = self.0.store.begin_platform(context).await?;
         self.record_platform(&tx, context, Action::SystemMaintain, None, "done").await?;
         tx.commit().await?;
         let expires_at = at.saturating_add(KEYRING_HORIZON);
-        Ok(KeyringSummary { folder, taken_at: at, expires_at, deleted })
+        let summary = KeyringSummary { folder, taken_at: at, expires_at, bytes, deleted };
+        self.note_keyring_copy(&summary).await?;
+        Ok(summary)
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) struct Manifest {
     /// The moment of the cut, RFC 3339.
     taken_at: String,
     taken_at_us: i64,
+    /// When the cut was done: what was received by then is in it, what came later may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cut_at_us: Option<i64>,
     pub(super) schema: i64,
     pub(super) rows: u64,
     pub(super) log_position: Option<u64>,
@@ -63,6 +66,7 @@ impl Manifest {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             taken_at: at.to_string(),
             taken_at_us: at.as_micros(),
+            cut_at_us: None,
             schema: 0,
             rows: 0,
             log_position: None,
@@ -76,6 +80,15 @@ impl Manifest {
 
     pub(super) fn taken_at(&self) -> Timestamp {
         Timestamp::from_micros(self.taken_at_us)
+    }
+
+    /// When the cut was done; unknown of a backup by an older version.
+    pub(super) fn cut_at(&self) -> Option<Timestamp> {
+        self.cut_at_us.map(Timestamp::from_micros)
+    }
+
+    pub(super) fn set_cut_at(&mut self, at: Timestamp) {
+        self.cut_at_us = Some(at.as_micros());
     }
 
     /// Reads the manifest of a backup.

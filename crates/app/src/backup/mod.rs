@@ -5,8 +5,10 @@
 pub(crate) mod files;
 mod keyring;
 mod manifest;
+mod moment;
 mod restore;
 mod review;
+mod status;
 mod verify;
 mod writer;
 
@@ -25,11 +27,14 @@ use veritwin_telemetry::Engine;
 use crate::backup::files::{create_private, instance_of, io, plain_files};
 use crate::backup::manifest::{Kind, Manifest};
 use crate::backup::writer::Writer;
+use crate::shipping::pace::Pace;
 use crate::{App, Config, Error, Result};
 
 pub use keyring::{KEYRING_HORIZON, KeyringSummary};
+pub use moment::{Moment, MomentSummary};
 pub use restore::{RestorePlan, RestoreSummary, backup_instance, restore};
 pub use review::{AccessReview, RestoredKey, RestoredTenant};
+pub use status::{BackupMade, BackupStatus};
 
 /// The copy of the records in a backup.
 const RECORDS: &str = "records.copy";
@@ -37,9 +42,10 @@ const RECORDS: &str = "records.copy";
 pub(crate) const BACKUPS: &str = "backups";
 /// Entries of a data directory that are not copied as they stand: they are copied in their own
 /// way, excluded on purpose, or mean nothing elsewhere.
-const OWN_WAY: [&str; 13] = [
+const OWN_WAY: [&str; 17] = [
     "archive",
     BACKUPS,
+    status::FILE,
     "control.sock",
     "keyring",
     "lock",
@@ -51,6 +57,9 @@ const OWN_WAY: [&str; 13] = [
     "records.db-wal",
     "restoring",
     "run.json",
+    crate::scrub::FILE,
+    crate::shipping::COPY,
+    crate::shipping::FILE,
 ];
 
 /// What to back up, and where to.
@@ -87,6 +96,7 @@ pub struct BackupProgress {
     running: AtomicBool,
     bytes_done: AtomicU64,
     bytes_total: AtomicU64,
+    pace: Mutex<Pace>,
 }
 
 impl BackupProgress {
@@ -105,7 +115,18 @@ impl BackupProgress {
         self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn begin(&self) {
+    /// What was written is read back at the same pace, and counts as nothing more.
+    fn read_back(&self) -> Self {
+        Self { pace: Mutex::new(*self.pace.lock()), ..Self::default() }
+    }
+
+    /// Waits as long as reading so many bytes may take.
+    fn pace(&self, bytes: u64) {
+        self.pace.lock().wait_here(bytes);
+    }
+
+    fn begin(&self, bytes_per_second: u64) {
+        *self.pace.lock() = Pace::new(bytes_per_second);
         self.bytes_done.store(0, Ordering::Relaxed);
         self.bytes_total.store(0, Ordering::Relaxed);
         self.running.store(true, Ordering::Relaxed);
@@ -166,8 +187,8 @@ pub(crate) struct Cut<'a> {
 }
 
 impl App {
-    /// Backs the platform up while it runs. The keyring is not in it: see
-    /// [`App::backup_keyring`].
+    /// Backs the platform up while it runs, and reads back what was written. The keyring is not
+    /// in it: see [`App::backup_keyring`].
     #[boxed]
     pub async fn backup(
         &self,
@@ -175,12 +196,12 @@ impl App {
         plan: BackupPlan,
     ) -> Result<BackupSummary> {
         self.authorize_platform(context, Action::SystemMaintain)?;
-        let hold = &self.0.backup;
+        let hold = &self.0.upkeep.backup;
         let Ok(_one) = hold.one.try_lock() else {
             return Err(Error::Conflict("another backup is being made".to_owned()));
         };
         self.make_submitters().await?;
-        hold.progress.begin();
+        hold.progress.begin(self.0.config.disk_bytes_per_second);
         let held = Held(hold);
         let log = self.0.log.clone();
         let cut = Cut {
@@ -197,6 +218,7 @@ impl App {
         let put_off = std::mem::take(&mut *hold.deletions.lock());
         self.delete_objects(put_off).await;
         let summary = outcome?;
+        self.note_backup(&summary).await?;
         let tx = self.0.store.begin_platform(context).await?;
         self.record_platform(&tx, context, Action::SystemMaintain, None, "done").await?;
         tx.commit().await?;
@@ -205,7 +227,7 @@ impl App {
 
     /// How far the backup is that is being made.
     pub fn backup_progress(&self) -> (bool, u64, u64) {
-        self.0.backup.progress.get()
+        self.0.upkeep.backup.progress.get()
     }
 
     /// Each tenant has the key that signs its leaves before the cut, so that a restored platform
@@ -214,7 +236,8 @@ impl App {
         for tenant in self.all_tenants(&self.job(jobs::LEDGER)).await? {
             match self.submitter_key(tenant.id).await {
                 // A tenant whose key is withdrawn has nothing to seal.
-                Ok(_) | Err(Error::Forbidden(_)) => {}
+                Ok(_) => {}
+                Err(error) if error.is_withheld() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -236,6 +259,7 @@ impl Cut<'_> {
         };
         let records = self.copy_records(&writer.path(RECORDS)).await?;
         let log_position = self.log_tail.as_ref().map(|tail| tail());
+        let cut_at = self.config.clock.now();
         let mut list = plain_files(data, Path::new("log"))?;
         let objects = Path::new("objects");
         match &pinned {
@@ -268,6 +292,7 @@ impl Cut<'_> {
         .await?;
         drop(pinned);
         let mut manifest = Manifest::new(Kind::Platform, instance, self.at);
+        manifest.set_cut_at(cut_at);
         manifest.schema = records.schema;
         manifest.rows = records.rows;
         manifest.log_position = log_position;
@@ -309,7 +334,7 @@ fn top_level(data: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Runs work that waits for the disk away from the threads that serve connections.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)

@@ -8,18 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::Timestamp;
-use veritwin_keys::{KeyService, PlatformFile, SystemRng};
+use veritwin_domain::{Rng, Timestamp};
+use veritwin_keys::{KeyService, SystemRng};
+use veritwin_metastore::Metastore;
 
 use super::files::{create_folder, digest, io, sync_file_system, sync_folder};
 use super::keyring::KEYRING_HORIZON;
 use super::manifest::{Kind, Manifest};
+use super::moment::{Base, Moment, MomentSummary, RecordsCopy};
 use super::review::{AccessReview, end_access};
 use super::verify::{each_file, verify};
 use super::writer::DATA;
 use super::{BackupProgress, RECORDS, blocking};
 use crate::lineage::Lineage;
 use crate::open::database;
+use crate::shred_journal::ShredJournal;
 use crate::{Config, Error, Result};
 
 const RESTORING: &str = "restoring";
@@ -34,6 +37,8 @@ pub struct RestorePlan {
     pub keyring: PathBuf,
     /// Revokes every API key: what was revoked since the backup does not work again.
     pub revoke_keys: bool,
+    /// The moment to bring it to; none: as the backup is.
+    pub moment: Option<Moment>,
 }
 
 /// What was restored.
@@ -51,6 +56,8 @@ pub struct RestoreSummary {
     pub archive_copied: bool,
     /// What was ended, and what is in force again.
     pub access: AccessReview,
+    /// The moment it was brought to.
+    pub moment: Option<MomentSummary>,
 }
 
 /// The platform that a backup was taken from.
@@ -72,7 +79,7 @@ pub async fn restore(
     let manifest = blocking(move || check(&checked, now, &watched)).await?;
     let staging = data.join(RESTORING);
     let staged = stage(config, &plan, &staging, &manifest).await;
-    let (rows, access) = match staged {
+    let staged = match staged {
         Ok(staged) => staged,
         Err(error) => {
             // What was begun is of no use; the reason counts.
@@ -82,12 +89,13 @@ pub async fn restore(
     };
     blocking(move || publish(&data, &staging)).await?;
     Ok(RestoreSummary {
-        taken_at: manifest.taken_at(),
+        taken_at: staged.back_at,
         files: manifest.files,
         bytes: manifest.bytes,
-        rows,
-        archive_copied: manifest.archive_copied,
-        access,
+        rows: staged.rows,
+        archive_copied: takes_archive(&plan, &manifest),
+        access: staged.access,
+        moment: staged.moment,
     })
 }
 
@@ -154,59 +162,130 @@ fn check(plan: &RestorePlan, now: Timestamp, progress: &BackupProgress) -> Resul
     Ok(platform)
 }
 
+/// Whether the ledger archive of the backup is restored: beside records of a later moment it would
+/// be an archive that went back.
+fn takes_archive(plan: &RestorePlan, manifest: &Manifest) -> bool {
+    let keeps_records = plan.moment.as_ref().is_none_or(|moment| moment.records_of_base);
+    manifest.archive_copied && keeps_records
+}
+
+/// What stands in the staging folder.
+struct Staged {
+    rows: u64,
+    access: AccessReview,
+    /// The moment the platform is back at.
+    back_at: Timestamp,
+    moment: Option<MomentSummary>,
+}
+
 async fn stage(
     config: &Config,
     plan: &RestorePlan,
     staging: &Path,
     manifest: &Manifest,
-) -> Result<(u64, AccessReview)> {
+) -> Result<Staged> {
     create_folder(staging)?;
-    copy_files(&plan.keyring, staging)?;
-    let root_path = config.root_key_dir.join("root.key");
-    let root = PlatformFile::open(&root_path, Arc::new(SystemRng))?;
+    copy_files(&plan.keyring, staging, |_| true)?;
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let root = crate::root_key::open_root(config, &rng, true)?;
     let keys = KeyService::open(
-        Box::new(root),
+        root,
         &staging.join("keyring"),
         Arc::clone(&config.clock),
         Arc::new(SystemRng),
     )?;
     manifest.authenticate(&keys)?;
-    Manifest::read(&plan.keyring)?.authenticate(&keys)?;
+    let keyring = Manifest::read(&plan.keyring)?;
+    keyring.authenticate(&keys)?;
     let (source, target) = (plan.source.clone(), staging.to_owned());
-    blocking(move || copy_files(&source, &target)).await?;
+    let with_archive = takes_archive(plan, manifest);
+    let wanted = move |name: &str| with_archive || !name.starts_with("archive/");
+    blocking(move || copy_files(&source, &target, wanted)).await?;
     let instance = super::files::instance_of(&staging.join(IDENTITY))?;
     if instance != manifest.instance {
         let detail = format!("names platform {instance}, not {}", manifest.instance);
         return Err(Error::invalid_at(IDENTITY, detail));
     }
+    let mut copy = RecordsCopy::of_base(plan.source.join(RECORDS), manifest);
+    let mut moment = None;
+    if let Some(wanted) = &plan.moment {
+        let base = Base { staging, keys: &keys, manifest, keyring_at: keyring.taken_at() };
+        let brought = base.bring_to(wanted, copy).await?;
+        copy = brought.0;
+        moment = Some(brought.1);
+    }
+    let store = import_records(config, staging, &keys, &copy).await?;
+    let back_at = moment.map_or(manifest.taken_at(), |moment| moment.at);
+    // Records may be of before the moment: what ended in between is in force again.
+    let restored = Restored { config, staging, keys: &keys, store: &store, back_at: copy.at };
+    let access = restored.make_ready(plan.revoke_keys).await;
+    store.close().await?;
+    Ok(Staged { rows: copy.rows, access: access?, back_at, moment })
+}
+
+/// Fills a new database with a copy of the records.
+async fn import_records(
+    config: &Config,
+    staging: &Path,
+    keys: &KeyService,
+    copy: &RecordsCopy,
+) -> Result<Metastore> {
     let records = veritwin_metastore::Config {
         database: database(&Config { data: staging.to_owned(), ..config.clone() })?,
         connections_max: 2,
         keys: keys.clone(),
         clock: Arc::clone(&config.clock),
     };
-    let path = plan.source.join(RECORDS);
-    let mut copy = tokio::fs::File::open(&path).await.map_err(io("read", &path))?;
-    let imported = veritwin_metastore::import(&records, config.clock.now(), &mut copy).await?;
-    if imported.rows != manifest.rows || imported.schema != manifest.schema {
-        let detail = format!("holds {} rows, expected {}", imported.rows, manifest.rows);
-        return Err(Error::invalid_at(RECORDS, detail));
+    let path = &copy.path;
+    let mut file = tokio::fs::File::open(path).await.map_err(io("read", path))?;
+    let imported = veritwin_metastore::import(&records, config.clock.now(), &mut file).await?;
+    if imported.rows != copy.rows || imported.schema != copy.schema {
+        let detail = format!("holds {} rows, expected {}", imported.rows, copy.rows);
+        return Err(Error::invalid_at(path.display().to_string(), detail));
     }
-    let store = veritwin_metastore::Metastore::open(records).await?;
-    let asked = (manifest.taken_at(), plan.revoke_keys);
-    let access = end_access(&store, &config.clock, asked).await;
-    store.close().await?;
-    Lineage::note_restore(staging, config.clock.now())?;
-    Ok((imported.rows, access?))
+    drop(file);
+    if path.starts_with(staging) {
+        fs::remove_file(path).map_err(io("remove", path))?;
+    }
+    Ok(Metastore::open(records).await?)
 }
 
-/// Copies the files of a verified backup, checking again what is written.
-fn copy_files(source: &Path, staging: &Path) -> Result<()> {
+/// A restored platform that nothing can start on yet: its identity is not in place.
+struct Restored<'a> {
+    config: &'a Config,
+    staging: &'a Path,
+    keys: &'a KeyService,
+    store: &'a Metastore,
+    /// The moment its records are of.
+    back_at: Timestamp,
+}
+
+impl Restored<'_> {
+    /// Everything that has to be true before a listener may open on restored data happens here,
+    /// and nowhere else: access that ended stays ended, the log's positions count anew, and the
+    /// shred journal has every line of each of its copies, or nothing starts. Opening carries out
+    /// again what it says of what came back with the files, before anybody is listened to.
+    async fn make_ready(&self, revoke_keys: bool) -> Result<AccessReview> {
+        let asked = (self.back_at, revoke_keys);
+        let access = end_access(self.store, &self.config.clock, asked).await?;
+        let (data, keys) = (self.staging.to_owned(), self.keys.clone());
+        let root_key_dir = self.config.root_key_dir.clone();
+        blocking(move || ShredJournal::open(&data, &root_key_dir, &keys).map(drop)).await?;
+        Lineage::note_restore(self.staging, self.config.clock.now())?;
+        Ok(access)
+    }
+}
+
+/// Copies the wanted files of a verified backup, checking again what is written.
+fn copy_files(source: &Path, staging: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     each_file(source, |listed| {
         let Some(name) = listed.path.strip_prefix(DATA).and_then(|rest| rest.strip_prefix('/'))
         else {
             return Ok(());
         };
+        if !wanted(name) {
+            return Ok(());
+        }
         let (from, to) = (source.join(&listed.path), staging.join(name));
         if let Some(folder) = to.parent() {
             create_folder(folder)?;

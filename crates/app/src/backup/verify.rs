@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::BackupProgress;
-use super::files::{digest, io, plain_files, safe_name};
+use super::files::{digest, digest_at, io, plain_files, safe_name};
 use super::manifest::{LIST, Listed, MANIFEST, Manifest};
 use crate::{Error, Result};
 
@@ -52,7 +52,7 @@ pub(super) fn verify(folder: &Path, progress: &BackupProgress) -> Result<Manifes
         if !path.is_file() {
             return Err(Error::invalid_at(path.display().to_string(), "is missing"));
         }
-        let (hash, bytes) = digest(&path)?;
+        let (hash, bytes) = digest_at(&path, |bytes| progress.pace(bytes))?;
         if bytes != listed.bytes {
             let detail = format!("has {bytes} bytes, expected {}", listed.bytes);
             return Err(Error::invalid_at(path.display().to_string(), detail));

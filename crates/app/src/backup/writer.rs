@@ -15,6 +15,7 @@ use super::files::{
     sync_file_system, sync_folder, write_whole,
 };
 use super::manifest::{LIST, Listed, MANIFEST, Manifest};
+use super::verify::verify;
 use crate::{Error, Result};
 
 /// Files that become durable together.
@@ -134,6 +135,7 @@ impl Writer {
             hash.update(&buffer[..count]);
             file.write_all(&buffer[..count]).map_err(io("write", &unfinished))?;
             bytes += count as u64;
+            self.progress.pace(count as u64);
         }
         self.wait(unfinished, target, bytes)?;
         self.note(name, bytes, hash.finish())
@@ -254,6 +256,8 @@ impl Writer {
         manifest.files_sha256 = hex::encode(self.list_hash.clone().finish());
         write_whole(&self.partial.join(MANIFEST), &manifest.sealed(keys)?)?;
         sync_file_system(&self.partial)?;
+        // Read back before it has its name: what does not hold is no backup.
+        verify(&self.partial, &self.progress.read_back())?;
         fs::rename(&self.partial, &self.out).map_err(io("name", &self.out))?;
         sync_folder(
             self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),

@@ -25,7 +25,7 @@ impl World {
         let context = self.app.job(jobs::RETENTION);
         let plan = Plan {
             id: PlanId::generate(context.at, self.app.rng()),
-            body: crate::tree::plan_body("Short", &limits(Some(audit_days))).expect("a plan"),
+            body: crate::plan_form::plan_body("Short", &limits(Some(audit_days))).expect("a plan"),
             version: 1,
             created_at: context.at,
         };
@@ -192,7 +192,7 @@ async fn a_shorter_audit_period_waits_beyond_a_restart() {
     tx.tenant_waits(customer.tenant(), rewaits[0].waits).await.expect("written");
     let short = Plan {
         id: plan,
-        body: crate::tree::plan_body("Short", &limits(Some(1))).expect("a plan"),
+        body: crate::plan_form::plan_body("Short", &limits(Some(1))).expect("a plan"),
         version: 2,
         created_at: now,
     };

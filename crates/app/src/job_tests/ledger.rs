@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use veritwin_keys::NewAbove;
+
 use super::*;
 use crate::ledger_head::HEAD_SETTING;
 use crate::ledger_open::VKEY_SETTING;
@@ -64,6 +66,8 @@ async fn sealing_of_the_others_goes_on() {
 #[derive(Debug, Clone, Copy)]
 enum Gone {
     Keys,
+    /// The key above them, where it was held.
+    Held,
     Row,
 }
 
@@ -75,6 +79,15 @@ async fn gone(what: Gone) {
     world.send(&good, 30.0).await;
     match what {
         Gone::Keys => drop(world.app.0.keys.destroy_tenant(bad.tenant()).expect("destroyed")),
+        Gone::Held => {
+            let keys = &world.app.0.keys;
+            let kek = keys.new_kek(bad.tenant()).expect("a key");
+            let version = kek.context().version;
+            let fresh_until = world.app.clock().monotonic().saturating_add(Duration::from_secs(60));
+            let above = NewAbove::Held { wrapped: vec![1], fresh_until };
+            keys.install_kek(kek, above).expect("held");
+            keys.note_gone(bad.tenant(), version).expect("noted");
+        }
         Gone::Row => {
             let context = world.app.local_operator();
             let tx = world.app.0.store.begin_platform(&context).await.expect("records");
@@ -96,7 +109,7 @@ async fn gone(what: Gone) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn destroyed_keys_and_rows_that_are_gone_hold_nobody_up() {
-    for what in [Gone::Keys, Gone::Row] {
+    for what in [Gone::Keys, Gone::Held, Gone::Row] {
         gone(what).await;
     }
 }

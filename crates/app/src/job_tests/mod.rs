@@ -6,12 +6,14 @@ mod attributes;
 mod audit;
 mod connections;
 mod credentials;
+mod destructions;
 mod histories;
 mod inventory;
 mod ledger;
 mod retained;
 mod routes;
 mod rule_sight;
+mod shipping;
 mod streams;
 
 use std::collections::BTreeSet;
@@ -64,7 +66,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
-        let app = open(&folder, &clock).await;
+        let app = open(&folder, &clock, None).await;
         Self { folder, clock, app }
     }
 
@@ -72,8 +74,9 @@ impl World {
         let Self { folder, clock, app } = self;
         app.close().await;
         // The last one to let go unlocks the folder.
+        let shipping = app.0.config.shipping.clone();
         drop(app);
-        let app = open(&folder, &clock).await;
+        let app = open(&folder, &clock, shipping).await;
         Self { folder, clock, app }
     }
 
@@ -237,7 +240,11 @@ impl World {
     }
 }
 
-async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
+async fn open(
+    folder: &TempDir,
+    clock: &Arc<ManualClock>,
+    shipping: Option<crate::ShipConfig>,
+) -> App {
     let config = crate::Config {
         data: folder.path().join("data"),
         root_key_dir: folder.path().join("root"),
@@ -246,11 +253,17 @@ async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> App {
         clock: Arc::<ManualClock>::clone(clock),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
+        root_passphrase: None,
+        key_modules: Vec::new(),
+        spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),
         acme: None,
         geo_database: None,
+        shipping,
+        disk_bytes_per_second: 0,
+        scrub: crate::ScrubConfig { every: None, bytes_per_second: 0 },
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
         own_names: vec!["localhost".to_owned()],

@@ -3,9 +3,11 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
+mod imports;
 mod ledger;
 mod networks;
 mod page;
@@ -13,6 +15,7 @@ mod partners;
 mod people;
 mod providers;
 mod provisioning;
+mod retention;
 mod routes;
 mod security;
 mod streams;
@@ -28,6 +31,10 @@ pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
 };
+pub use destructions::{
+    CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,
+    DestructionView,
+};
 pub use device_profiles::{
     DecoderFault, DecoderFigures, DecoderRefusal, DecoderRule, DeviceProfileInput,
     DeviceProfileVersionView, DeviceProfileView, NotDecoded, PayloadToDecode, SamplePayload,
@@ -39,13 +46,18 @@ pub use devices::{
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
+pub use imports::{
+    ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
+};
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{
-    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, ExpiringView, Face,
-    KeyLevel, PlacedTenant, PlanInput, PlanLimits, PlanView, RetentionWait, RouteLimits, Service,
-    TenantChange, TenantExpiringView, TenantInput, TenantRank, UsageView, Waits, Writer,
+    AnsweredBy, Belonging, BrandInput, BrandView, ContactInput, ContactView, DayUsageView,
+    DaysRange, ExpiringView, Face, ImportWrapping, KeyLevel, PlacedTenant, PlanInput, PlanLimits,
+    PlanView, ProviderKind, ProviderSettings, QuotaView, RetentionWait, RouteLimits, Service,
+    TenantChange, TenantExpiringView, TenantInput, TenantRank, TenantUsageView, UsageCounts,
+    UsageLevels, UsageReport, UsageView, Waits, Writer,
 };
 pub use people::{
     AccountView, ApiKeyView, CustomRoleView, Erasure, ExplainView, ExplainedRight, GrantView,
@@ -62,6 +74,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
+pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,
     RouteMatch, RouteParkedQuery, RouteParkedView, RouteRuleInput, RouteRuleView, RouteSample,

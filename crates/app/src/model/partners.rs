@@ -21,6 +21,10 @@ pub struct PlanLimits {
     pub requests_per_second: Option<u64>,
     /// Bytes of a tenant's readings and twins.
     pub storage_bytes: Option<u64>,
+    /// Readings of a tenant in a UTC day.
+    pub points_per_day: Option<u64>,
+    /// Series of a tenant's devices.
+    pub series: Option<u64>,
     /// Days that readings are kept; then they are destroyed.
     pub retention_days: Option<u64>,
     /// Days that the ledger's payloads can be opened; then their keys are destroyed.
@@ -110,8 +114,10 @@ pub enum TenantRank {
 }
 
 /// Whether a tenant is served.
-pub use veritwin_keys::KeyLevel;
-pub use veritwin_metastore::{RetentionWait, TenantState as Service, Waits};
+pub use veritwin_keys::{ImportWrapping, KeyLevel, ProviderKind, ProviderSettings};
+pub use veritwin_metastore::{
+    RetentionWait, TenantState as Service, UsageCounts, UsageLevels, Waits,
+};
 
 /// Who answers for a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +147,59 @@ pub struct UsageView {
     pub storage_bytes: u64,
 }
 
+/// How much of a limit is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaView {
+    /// The limit's name.
+    pub name: &'static str,
+    /// What is used of it.
+    pub used: u64,
+    /// The limit.
+    pub max: u64,
+}
+
+/// Days from one to another, both inside; UTC days since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaysRange {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+/// What was used on a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayUsageView {
+    /// `2026-01-31`, UTC.
+    pub day: String,
+    /// What was counted.
+    pub counts: UsageCounts,
+    /// What there was when it was last looked at; none when it was not.
+    pub levels: Option<UsageLevels>,
+}
+
+/// What a tenant used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageReport {
+    /// Days with anything, in their order.
+    pub days: Vec<DayUsageView>,
+    /// How near the limits of its plan it is now.
+    pub quotas: Vec<QuotaView>,
+}
+
+/// What a tenant below used in all of the days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantUsageView {
+    /// The tenant.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+    /// What was counted.
+    pub counts: UsageCounts,
+    /// What there was at last.
+    pub levels: Option<UsageLevels>,
+    /// How near the limits of its plan it is now.
+    pub quotas: Vec<QuotaView>,
+}
+
 /// A tenant and its place in the tree: all that the partner above it sees.
 #[derive(Debug, Clone)]
 pub struct PlacedTenant {
@@ -162,15 +221,10 @@ pub struct PlacedTenant {
     pub hosts: Vec<String>,
     /// The domains below which it gives host names itself, when it is a partner.
     pub domains: Vec<String>,
+    /// Whose key stands above its keys.
+    pub key_level: KeyLevel,
     /// Counts changes.
     pub version: i64,
-}
-
-impl PlacedTenant {
-    /// Whose key stands above its keys.
-    pub fn key_level(&self) -> KeyLevel {
-        self.plan.as_ref().and_then(|plan| plan.limits.key_level).unwrap_or_default()
-    }
 }
 
 /// A tenant to make.

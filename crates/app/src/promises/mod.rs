@@ -4,6 +4,8 @@
 
 mod access;
 mod canary;
+mod customer_keys;
+mod destruction;
 mod egress;
 mod fingerprints;
 mod fixture;
@@ -15,6 +17,7 @@ mod partners;
 mod passwords;
 mod probe;
 mod refused;
+mod regions;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]
@@ -47,7 +50,7 @@ pub use access::{AccessFixture, ProbePerson};
 pub use probe::{PlatformProbe, ProbeAnswer};
 
 pub use fixture::{IsolationFixture, RoleFixture};
-pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT};
+pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
 pub use streams::StreamFixture;
 

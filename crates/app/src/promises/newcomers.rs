@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use veritwin_domain::{
-    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, OpContext, PackageId,
+    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, ImportId, OpContext, PackageId,
     ProvisionProfileId,
 };
 use veritwin_metastore::{
@@ -18,6 +18,7 @@ use crate::authorities::{Landing, StoredAuthority};
 use crate::calls::withdrawn;
 use crate::device_profiles::StoredDeviceProfile;
 use crate::edges::revoked;
+use crate::imports::cancelled;
 use crate::model::{DeviceProfileInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::{App, Result};
@@ -50,7 +51,7 @@ impl App {
         Ok(())
     }
 
-    /// Finds or makes a call, a key of an edge and a package.
+    /// Finds or makes a call, a key of an edge, a package and an import.
     pub(super) async fn probe_sent(
         &self,
         context: &OpContext,
@@ -68,7 +69,11 @@ impl App {
         let made = no_package(PackageId::generate(context.at, self.rng()), context);
         let known = tx.packages().await?.first().map(|known| known.id);
         let package = found_or_made(known, made.id, tx.package_create(&made)).await?;
+        let made = cancelled(ImportId::generate(context.at, self.rng()), context.at)?;
+        let known = tx.imports().await?.first().map(|known| known.id);
+        let import = found_or_made(known, made.id, tx.import_create(&made, "probe")).await?;
         tx.commit().await?;
+        things.insert("import", import.to_string());
         things.insert("call", call.to_string());
         things.insert("edge_key", edge_key.to_string());
         things.insert("package", package.to_string());

@@ -16,6 +16,8 @@ pub(crate) const PROBE_TENANT: TenantId = tenant(2);
 pub(crate) const PROBE_PARTNER: TenantId = tenant(3);
 /// Its customer.
 pub(crate) const PROBE_CUSTOMER: TenantId = tenant(4);
+/// A customer whose keys come and go.
+pub(crate) const PROBE_KEYS: TenantId = tenant(5);
 const TENANT_NAME: &str = "Isolation probe";
 /// The name of the partner and its customer.
 pub(super) const PARTNER_NAME: &str = "partner probe";
@@ -27,6 +29,10 @@ const fn tenant(number: u8) -> TenantId {
 impl App {
     pub(super) async fn ensure_probe_tenant(&self) -> Result<()> {
         self.ensure_probe(PROBE_TENANT, TENANT_NAME, TenantPlace::default()).await
+    }
+
+    pub(super) async fn ensure_keys_tenant(&self) -> Result<()> {
+        self.ensure_probe(PROBE_KEYS, TENANT_NAME, TenantPlace::default()).await
     }
 
     pub(super) async fn ensure_probe_tree(&self) -> Result<()> {

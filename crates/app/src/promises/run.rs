@@ -60,9 +60,13 @@ impl App {
             super::passwords::probe(self),
             super::fingerprints::probe(self),
             super::canary::probe(self),
+            super::customer_keys::held_probe(self),
+            super::customer_keys::module_probe(self),
             super::egress::probe(self),
             super::partners::probe(self),
             super::retention::probe(self),
+            super::destruction::probe(self),
+            super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
         ];

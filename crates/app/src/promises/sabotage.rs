@@ -52,6 +52,11 @@ impl PromiseBoard {
         self.sabotage.is_on(9)
     }
 
+    /// P24: what is in memory is shown whatever became of its key.
+    pub(crate) fn forgets_keys(&self) -> bool {
+        self.sabotage.is_on(24)
+    }
+
     /// P30: the platform forgets to ask about one action.
     pub(crate) fn forgets_rights(&self, action: veritwin_access::Action) -> bool {
         self.sabotage.is_on(30) && action == veritwin_access::Action::KeyRead

@@ -93,11 +93,17 @@ pub(crate) async fn platform(root: &Path) -> App {
         clock: Arc::new(SystemClock::new()),
         group_commit_delay: Duration::ZERO,
         log_file_bytes_max: 1 << 20,
+        root_passphrase: None,
+        key_modules: Vec::new(),
+        spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
         outbound: crate::Outbound::default(),
         acme: None,
         geo_database: None,
+        shipping: None,
+        disk_bytes_per_second: 0,
+        scrub: crate::ScrubConfig { every: None, bytes_per_second: 0 },
         rates: crate::Rates::default(),
         ledger_host: "localhost".to_owned(),
         own_names: vec!["localhost".to_owned()],
@@ -160,6 +166,7 @@ async fn the_isolation_fixture_is_made_once() {
         "api_key",
         "call",
         "credential",
+        "destruction",
         "device",
         "device_authority",
         "device_profile",
@@ -168,6 +175,7 @@ async fn the_isolation_fixture_is_made_once() {
         "group",
         "hold",
         "host",
+        "import",
         "incident",
         "invitation",
         "package",
@@ -323,7 +331,7 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    for (id, number) in [("P22", 22), ("P32", 32), ("P53", 53)] {
+    for (id, number) in [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53)] {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
         let broken = check(&app, id).await;

@@ -89,6 +89,9 @@ fn content_bytes(submissions: &[Submission]) -> usize {
 fn again(error: &Error) -> Error {
     match error {
         Error::Forbidden(detail) => Error::Forbidden(detail.clone()),
+        Error::KeyRevoked => Error::KeyRevoked,
+        Error::KeySilent => Error::KeySilent,
+        Error::KeyDestroyed(detail) => Error::KeyDestroyed(detail.clone()),
         Error::Crowded(limit) => Error::Crowded(limit.clone()),
         Error::Unavailable(detail) => Error::Unavailable(detail.clone()),
         other => Error::Unavailable(other.to_string()),

@@ -140,12 +140,24 @@ impl<'a> Line<'a> {
         let place = rows.device(name, self.number)?;
         rows.count(fields.len(), self.number, 1)?;
         let at = at.unwrap_or_else(|| rows.moment(place));
+        let before = rows.devices[place].readings.len();
         for field in fields {
             let named_by_measurement = device_tag.is_some() && field.name == "value";
             let name = if named_by_measurement { &measurement } else { &field.name };
-            let key = rows.key(name, self.number, field.column)?;
-            rows.check(&key, &field.value, self.number, field.column)?;
-            rows.push(place, key, at, field.value);
+            let (column, value) = (field.column, field.value);
+            let key = rows.key(name, self.number, column);
+            let checked = key.and_then(|key| {
+                rows.check(&key, &value, self.number, column)?;
+                Ok(key)
+            });
+            match checked {
+                Ok(key) => rows.push(place, key, at, value),
+                Err(error) => {
+                    // Whoever goes on with the next line keeps nothing of this one.
+                    rows.devices[place].readings.truncate(before);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }

@@ -2,8 +2,10 @@
 //! before anything is stored, and what is wrong is named with its line, or row, and column.
 
 mod arrow;
+mod files;
 mod line_protocol;
 mod ndjson;
+mod parquet;
 mod senml;
 
 use std::collections::{HashMap, HashSet};
@@ -15,11 +17,25 @@ use veritwin_domain::{
 
 use crate::payload::{Kept, KeyTable, PayloadError, RefusedValue, check_value};
 
+pub use self::parquet::{
+    PARQUET_CHUNKS_MAX, PARQUET_GROUP_BYTES_MAX, PARQUET_GROUP_VALUES_MAX, PARQUET_GROUPS_MAX,
+    PARQUET_HELD_BYTES_MAX, PARQUET_PAGE_BYTES_MAX, PARQUET_PAGE_VALUES_MAX,
+};
 pub use arrow::{ARROW_CELLS_MAX, ARROW_COLUMNS_MAX, ARROW_DICTIONARY_VALUES_MAX, ARROW_ROWS_MAX};
+pub use files::{
+    COLUMN_BYTES_MAX, DeviceFrom, ExportedRow, FILE_COLUMNS_MAX, FileForm, FileMapping, FileRules,
+    FileWriter, Piece, PieceReader, RefusedRow, STEP_READINGS_MAX, STEP_REFUSED_MAX, Step,
+    TimeForm, ValueColumn, ValueKind, ValuesFrom, columns_of, cut_of, lines_of,
+};
 pub use line_protocol::Precision;
 
 /// Most devices in one bulk write.
 pub const DEVICES_PER_WRITE_MAX: usize = 10_000;
+
+/// How far whoever writes for others may say that a value can be trusted: all that there is, so
+/// that what was exported comes back as it was.
+const QUALITIES: [Quality; 4] =
+    [Quality::Good, Quality::Uncertain, Quality::Bad, Quality::Simulated];
 
 /// The form of a bulk write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +208,8 @@ struct Rows<'a> {
     /// For each of the devices.
     untimed: Vec<Untimed>,
     index: HashMap<Option<String>, usize>,
+    /// The place that was asked for last.
+    last: usize,
     readings: usize,
 }
 
@@ -199,18 +217,20 @@ impl<'a> Rows<'a> {
     fn new(context: BulkContext<'a>) -> Self {
         let keys = KeyTable::new(context.screening);
         let (devices, untimed) = (Vec::new(), Vec::new());
-        Self { context, keys, devices, untimed, index: HashMap::new(), readings: 0 }
+        let index = HashMap::new();
+        Self { context, keys, devices, untimed, index, last: 0, readings: 0 }
     }
 
     /// The place for a device's readings.
     fn device(&mut self, name: Option<&str>, line: usize) -> Result<usize, BulkError> {
-        if let Some(last) = self.devices.last()
+        if let Some(last) = self.devices.get(self.last)
             && last.device.as_deref() == name
         {
-            return Ok(self.devices.len() - 1);
+            return Ok(self.last);
         }
         let key = name.map(str::to_owned);
         if let Some(place) = self.index.get(&key) {
+            self.last = *place;
             return Ok(*place);
         }
         let (max, actual) = (DEVICES_PER_WRITE_MAX, self.devices.len() + 1);
@@ -223,6 +243,7 @@ impl<'a> Rows<'a> {
         let next_at = self.context.untimed_at;
         self.untimed.push(Untimed { next_at, keys: HashSet::new() });
         self.index.insert(key, place);
+        self.last = place;
         Ok(place)
     }
 

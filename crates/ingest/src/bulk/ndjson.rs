@@ -1,6 +1,7 @@
-//! Newline-delimited JSON: each line `{"device":"NAME","ts":MILLISECONDS,"values":{...}}`. A
-//! device leaves `device` out and may use every ThingsBoard telemetry shape as a line; without
-//! `ts` the time of receipt counts.
+//! Newline-delimited JSON: each line `{"device":"NAME","ts":MILLISECONDS,"values":{...}}`, with
+//! `ts_us` for microseconds instead and `quality` where it is not good. A device leaves `device`
+//! out and may use every ThingsBoard telemetry shape as a line; without a time that of receipt
+//! counts.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use veritwin_domain::Timestamp;
 
-use super::{BulkError, Rows};
+use super::{BulkError, QUALITIES, Rows};
 use crate::payload::{MessageContext, check_json, parse_telemetry, parse_values};
 
 #[derive(Deserialize)]
@@ -17,6 +18,10 @@ struct Row<'a> {
     #[serde(borrow)]
     device: Cow<'a, str>,
     ts: Option<i64>,
+    /// Microseconds, instead of `ts`.
+    ts_us: Option<i64>,
+    #[serde(borrow)]
+    quality: Option<Cow<'a, str>>,
     #[serde(borrow)]
     values: &'a RawValue,
 }
@@ -54,12 +59,19 @@ fn named_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), Bulk
         if let Err(error) = check_json(line.as_bytes()) {
             return BulkError::of_payload(number, error);
         }
-        let detail = "expected an object with device (a name), ts (milliseconds, optional) and \
-            values (an object), and nothing else";
+        let detail = "expected an object with device (a name), ts (milliseconds) or ts_us \
+            (microseconds), both optional, values (an object) and quality (optional), and nothing \
+            else";
         BulkError::new(number, error.column().max(1), detail)
     })?;
-    let at = row.ts.map(Timestamp::from_millis).transpose();
-    let at = at.map_err(|error| BulkError::new(number, 1, error.to_string()))?;
+    let at = match (row.ts, row.ts_us) {
+        (Some(_), Some(_)) => {
+            return Err(BulkError::new(number, 1, "expected ts or ts_us, and not both"));
+        }
+        (millis, None) => millis.map(Timestamp::from_millis),
+        (None, micros) => micros.map(Timestamp::measured),
+    };
+    let at = at.transpose().map_err(|error| BulkError::new(number, 1, error.to_string()))?;
     let values = row.values.get();
     // The raw value is a part of the line, so the distance of their starts is its column.
     let offset = (values.as_ptr() as usize).saturating_sub(line.as_ptr() as usize);
@@ -70,6 +82,15 @@ fn named_line(line: &str, number: usize, rows: &mut Rows<'_>) -> Result<(), Bulk
     let before = readings.len();
     parse_values(values.as_bytes(), context, &mut rows.keys, readings)
         .map_err(|error| BulkError::of_payload(number, error.moved_by(offset)))?;
+    if let Some(text) = row.quality {
+        let quality = QUALITIES.into_iter().find(|quality| quality.as_str() == text);
+        let Some(quality) = quality else {
+            readings.truncate(before);
+            let detail = "quality: expected good, uncertain, bad or simulated";
+            return Err(BulkError::new(number, 1, detail));
+        };
+        readings[before..].iter_mut().for_each(|reading| reading.quality = quality);
+    }
     let more = readings.len() - before;
     rows.count(more, number, offset + 1)
 }

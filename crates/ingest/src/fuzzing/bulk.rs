@@ -3,15 +3,19 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use veritwin_domain::{IngestLimits, Reading, Screening, Timestamp, Value};
 
 use super::check_screened;
 use crate::bulk::{
-    self, ARROW_COLUMNS_MAX, ARROW_ROWS_MAX, BulkContext, BulkError, DeviceRows, Format, Place,
-    Precision,
+    self, ARROW_COLUMNS_MAX, ARROW_ROWS_MAX, BulkContext, BulkError, DeviceFrom, DeviceRows,
+    FILE_COLUMNS_MAX, FileForm, FileMapping, FileRules, Format, Piece, PieceReader, Place,
+    Precision, STEP_READINGS_MAX, STEP_REFUSED_MAX, TimeForm, ValuesFrom,
 };
 use crate::payload::entries_json;
 
+/// Steps of a file that are taken.
+const STEPS: usize = 4;
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 /// Who writes in the first byte, and NDJSON.
@@ -39,6 +43,40 @@ pub fn senml(data: &[u8]) {
 /// Who writes in the first byte, and an Arrow IPC stream.
 pub fn arrow(data: &[u8]) {
     check(data, |_| Format::Arrow);
+}
+
+/// A Parquet file with a column `time`. Every other column is of values.
+pub fn parquet(data: &[u8]) {
+    let mapping = FileMapping {
+        form: FileForm::Parquet,
+        delimiter: b',',
+        device: DeviceFrom::Named("pump".to_owned()),
+        time_column: "time".to_owned(),
+        time: TimeForm::Milliseconds,
+        values: ValuesFrom::Others,
+        quality_column: None,
+        precision: Precision::default(),
+    };
+    let piece = Piece {
+        body: Bytes::copy_from_slice(data),
+        header: Vec::new(),
+        is_first: true,
+        before: 0,
+        rows_taken: 0,
+    };
+    let rules = FileRules::new(IngestLimits::default(), Screening::ALL);
+    let Ok(mut reader) = PieceReader::open(mapping, rules, piece) else { return };
+    // A file may have any number of rows: so many steps say enough.
+    for _ in 0..STEPS {
+        let Ok(step) = reader.step() else { return };
+        let readings: usize = step.devices.iter().map(|rows| rows.readings.len()).sum();
+        assert!(readings < STEP_READINGS_MAX + FILE_COLUMNS_MAX);
+        assert!(step.refused.len() <= STEP_REFUSED_MAX);
+        step.devices.iter().for_each(|rows| check_screened(&rows.readings));
+        if step.is_end {
+            return;
+        }
+    }
 }
 
 fn check(data: &[u8], format: impl Fn(u8) -> Format) {

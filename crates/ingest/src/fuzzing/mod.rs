@@ -12,7 +12,7 @@ pub use crate::sparkplug::fuzzing::sparkplug;
 #[cfg(test)]
 pub(crate) use connection::Door;
 
-pub use bulk::{arrow, line_protocol, ndjson, senml};
+pub use bulk::{arrow, line_protocol, ndjson, parquet, senml};
 pub use connection::mqtt_connection;
 pub use json::{device_json, ws_command};
 
@@ -57,6 +57,7 @@ mod tests {
         check("line_protocol", super::line_protocol);
         check("senml", super::senml);
         check("arrow", super::arrow);
+        check("parquet", super::parquet);
         check("ws_command", super::ws_command);
         check("sparkplug", super::sparkplug);
     }

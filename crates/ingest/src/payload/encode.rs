@@ -164,7 +164,7 @@ fn separate(out: &mut String, opening: char) {
     }
 }
 
-pub(super) fn push_value(out: &mut String, value: &Value) {
+pub(crate) fn push_value(out: &mut String, value: &Value) {
     match value {
         // Finite doubles always have a JSON form; `{:?}` keeps the point of whole numbers, so
         // that a double stays one when it is sent back.
@@ -176,7 +176,7 @@ pub(super) fn push_value(out: &mut String, value: &Value) {
     }
 }
 
-pub(super) fn push_text(out: &mut String, text: &str) {
+pub(crate) fn push_text(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {
         match character {

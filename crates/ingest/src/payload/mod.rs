@@ -20,7 +20,7 @@ pub use edge::{EDGE_LINES_MAX, EdgeContent, EdgeLine, parse_edge_content, push_e
 pub use encode::{attributes_json, changes_json, deleted_json, entries_json, rpc_json};
 pub(crate) use encode::{
     child_deleted_json, child_entries_json, child_error_json, child_gone_json, child_rpc_json,
-    child_scopes_json, child_values_json,
+    child_scopes_json, child_values_json, push_text, push_value,
 };
 pub(crate) use gateway::CHILD_NAME_BYTES_MAX;
 pub use gateway::{

@@ -6,6 +6,7 @@ mod children;
 mod conformance;
 mod exactly_kept;
 mod exactly_once;
+mod files_parquet;
 mod http;
 mod mqtt;
 mod mqtt_claims;

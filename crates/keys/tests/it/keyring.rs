@@ -76,7 +76,7 @@ fn a_flipped_byte_is_named_wherever_it_is() {
             other => panic!("flip at {at}: {other:?}"),
         }
         assert_eq!(std::fs::read(copy.join("keyring.journal")).unwrap(), damaged);
-        assert!(matches!(KeyService::check(&copy), Err(KeyError::Damaged { .. })));
+        assert!(matches!(KeyService::check_files(&copy), Err(KeyError::Damaged { .. })));
     }
     assert_eq!(kept(&copy).unwrap().len(), 0);
 }
@@ -89,12 +89,12 @@ fn what_is_cut_off_the_journal_is_kept_beside_it() {
     let last = acknowledged[2].0;
     std::fs::create_dir_all(&copy).unwrap();
     std::fs::write(copy.join("keyring.journal"), &journal[..journal.len() - 1]).unwrap();
-    assert_eq!(KeyService::check(&copy).unwrap(), Some(last as u64));
+    assert_eq!(KeyService::check_files(&copy).unwrap(), Some(last as u64));
     assert_eq!(kept(&copy).unwrap().len(), 0, "a check changes nothing");
     drop(fixture.try_open(&copy).unwrap());
     let files = kept(&copy).unwrap();
     assert_eq!(std::fs::read(&files[0]).unwrap(), journal[last..journal.len() - 1]);
-    assert_eq!(KeyService::check(&copy).unwrap(), None);
+    assert_eq!(KeyService::check_files(&copy).unwrap(), None);
     // Zeros that a power loss left instead of the frame are no damage.
     let zeros = [&journal[..last], &[0; 100]].concat();
     drop(open_copy(&fixture, &copy, &zeros).unwrap());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use veritwin_domain::DeviceId;
+use veritwin_domain::{Clock, DeviceId};
 use veritwin_keys::{
     Aad, DataClass, DayKey, DekId, DekScope, DestructionMethod, Epoch, KeyError, KeyState,
     ShredUnit, open_value, seal_value,
@@ -192,4 +192,55 @@ fn status_counts_keys_by_class_with_their_ages() {
     drop(service);
     let status = fixture.open().status(Some(tenant(1))).unwrap();
     assert_eq!(status.last_used_at, Some(later(20)));
+}
+
+#[test]
+fn a_retired_key_opens_what_it_sealed_and_seals_nothing_new() {
+    let fixture = Fixture::new();
+    let service = fixture.open();
+    service.create_tenant(tenant(1)).unwrap();
+    let scope = DekScope::tenant(tenant(1), DataClass::Segment).with_epoch(Epoch::Day(7));
+    let old = service.dek(&scope).unwrap().id();
+    let act = [5; 16];
+    service.retire(&[old], None).unwrap();
+    service.retire(&[old], Some(act)).unwrap();
+    // Another act does not take it over.
+    service.retire(&[old], Some([6; 16])).unwrap();
+    let new = service.dek(&scope).unwrap().id();
+    assert_ne!(old, new);
+    service.rotate_tenant(tenant(1)).unwrap();
+    drop(service);
+    // A journal that is read again, and one that was written anew, say the same.
+    let service = fixture.open();
+    assert_eq!(service.dek_by_id(old).unwrap().scope(), &scope);
+    assert_eq!(service.dek(&scope).unwrap().id(), new);
+    let retired: Vec<DekId> = service.retired_by(act).iter().map(|one| one.id).collect();
+    assert_eq!(retired, [old]);
+    assert!(service.is_retired(old) && !service.is_retired(new));
+    assert!(service.retired_before(START.saturating_add(Duration::from_secs(1))).is_empty());
+    assert_eq!(service.live(&[old, new]).len(), 2);
+    service.destroy(&[old], DestructionMethod::RewrittenThenKeyDestroyed).unwrap();
+    assert!(service.retired_by(act).is_empty());
+    assert_eq!(service.live(&[old, new]), [new]);
+    assert_eq!(service.dek(&scope).unwrap().id(), new);
+    assert!(matches!(service.retire(&[old], None), Err(KeyError::Destroyed { .. })));
+}
+
+#[test]
+fn a_tenants_kek_is_due_after_a_destruction_and_not_again() {
+    let fixture = Fixture::new();
+    let service = fixture.open();
+    let later = || fixture.clock.now().saturating_add(Duration::from_secs(1));
+    for number in 1..3 {
+        service.create_tenant(tenant(number)).unwrap();
+        let scope = DekScope::tenant(tenant(number), DataClass::Segment);
+        service.dek(&scope).unwrap();
+    }
+    assert!(service.shredded_since_wrap(later(), 9).is_empty());
+    let dek = service.dek(&DekScope::tenant(tenant(2), DataClass::Segment)).unwrap().id();
+    service.destroy(&[dek], DestructionMethod::KeyDestroyed).unwrap();
+    assert!(service.shredded_since_wrap(START, 9).is_empty(), "wrapped too lately");
+    assert_eq!(service.shredded_since_wrap(later(), 9), [tenant(2)]);
+    service.rotate_tenant(tenant(2)).unwrap();
+    assert!(service.shredded_since_wrap(later(), 9).is_empty());
 }

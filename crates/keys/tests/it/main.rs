@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is to end its test")]
 
+mod customers;
 mod keyring;
 mod lifecycle;
 mod root;

@@ -17,9 +17,9 @@ async fn entries_come_back_in_order_after_a_restart() {
     let fixture = Fixture::new();
     let log = fixture.open();
     let first = log.append(vec![entry(1, 0), entry(2, 1)]).await.unwrap();
-    assert_eq!(first, AppendedRange { first: 0, count: 2 });
+    assert_eq!(first, AppendedRange { first: 0, count: 2, is_shown: true });
     let second = log.append(vec![entry(1, 2)]).await.unwrap();
-    assert_eq!(second, AppendedRange { first: 2, count: 1 });
+    assert_eq!(second, AppendedRange { first: 2, count: 1, is_shown: true });
     assert_eq!(numbers(&log, 0), [0, 1, 2]);
     drop(log);
     let log = fixture.open();

@@ -8,4 +8,5 @@ mod crash;
 mod failure;
 mod golden;
 mod recovery;
+mod ship;
 mod support;

@@ -68,6 +68,12 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| load(row, device, &vault)).collect()
     }
 
+    /// Deletes all attributes of a device.
+    #[boxed]
+    pub async fn attributes_delete(&self, device: DeviceId) -> Result<()> {
+        self.core.delete(self.delete(TABLE).eq("device_id", device)).await.map(drop)
+    }
+
     /// The attributes of some devices in some scopes; what is not there is left out.
     #[boxed]
     pub async fn attributes_of(

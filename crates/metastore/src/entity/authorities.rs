@@ -182,7 +182,7 @@ impl PlatformTx {
             let tenant: TenantId = row.get("tenant_id")?;
             match load(&row, &self.vault_of(tenant)) {
                 Ok(authority) => found.push(FoundAuthority { tenant, authority }),
-                Err(crate::Error::KeyDenied(_)) => {}
+                Err(crate::Error::KeyDenied(_) | crate::Error::KeyUnavailable(_)) => {}
                 Err(error @ crate::Error::Corrupt { .. }) => {
                     tracing::error!(%tenant, %error, "an authority of devices cannot be read");
                 }

@@ -322,15 +322,23 @@ impl PlatformTx {
         }
         rows.sort_by_key(|(rank, _)| *rank);
         let mut found = Vec::with_capacity(rows.len());
+        let mut silent = None;
         for (_, row) in rows {
             match self.credential_match(row).await {
                 Ok(one) => found.push(one),
                 Err(Error::KeyDenied(_)) => {}
+                // Another tenant's may fit as well.
+                Err(error @ Error::KeyUnavailable(_)) => silent = Some(error),
                 Err(error @ Error::Corrupt { .. }) => {
                     tracing::error!(%error, "a credential of a device cannot be read");
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if found.is_empty()
+            && let Some(error) = silent
+        {
+            return Err(error);
         }
         Ok(found)
     }

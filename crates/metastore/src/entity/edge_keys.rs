@@ -107,8 +107,15 @@ impl PlatformTx {
     /// The gateways with a batch of which nobody has noted yet whether it was kept, and where the
     /// log ended before it, the oldest first.
     #[boxed]
-    pub async fn edge_keys_pending(&self) -> Result<Vec<(TenantId, DeviceId, u64)>> {
+    pub async fn edge_keys_pending(
+        &self,
+        of: Option<TenantId>,
+    ) -> Result<Vec<(TenantId, DeviceId, u64)>> {
         let select = self.select(TABLE).filter(is_set("pending_position"));
+        let select = match of {
+            Some(tenant) => select.eq("tenant_id", tenant),
+            None => select,
+        };
         let select = select.ascending("pending_position").limit(PENDING_ROWS_MAX);
         let rows = self.core.all(select).await?;
         let load = |row: &Row| {

@@ -26,6 +26,9 @@ mod v29;
 mod v3;
 mod v30;
 mod v31;
+mod v34;
+mod v35;
+mod v36;
 mod v4;
 mod v6;
 mod v7;
@@ -224,6 +227,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 29, tables: v29::TABLES, added: &[] },
     Migration { version: 30, tables: &[], added: v30::ADDED },
     Migration { version: 31, tables: v31::TABLES, added: &[] },
+    Migration { version: 34, tables: v34::TABLES, added: &[] },
+    Migration { version: 35, tables: v35::TABLES, added: &[] },
+    Migration { version: 36, tables: v36::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -42,8 +42,12 @@ async fn keys_of_edges_are_their_gateways_own() {
         drop(tx);
         let found = world.read().await.edge_key(gateway.id, [7; 32]).await.expect("read");
         assert_eq!(found, Some(EdgeKey { version: 2, ..pending }));
-        let waiting = world.platform().await.edge_keys_pending().await.expect("read");
+        let waiting = world.platform().await.edge_keys_pending(None).await.expect("read");
         assert_eq!(waiting, [(world.tenant, gateway.id, 9)]);
+        for (of, count) in [(world.tenant, 1), (world.other, 0)] {
+            let waiting = world.platform().await.edge_keys_pending(Some(of)).await.expect("read");
+            assert_eq!(waiting.len(), count);
+        }
 
         let tx = world.begin_in(world.other).await;
         assert!(tx.edge_keys(gateway.id).await.expect("none").is_empty());
@@ -55,7 +59,7 @@ async fn keys_of_edges_are_their_gateways_own() {
         let tx = world.begin().await;
         tx.device_delete(gateway.id).await.expect("deleted");
         tx.commit().await.expect("commit");
-        let waiting = world.platform().await.edge_keys_pending().await.expect("read");
+        let waiting = world.platform().await.edge_keys_pending(None).await.expect("read");
         assert!(waiting.is_empty(), "gone with the gateway");
     })
     .await;

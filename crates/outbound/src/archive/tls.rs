@@ -71,6 +71,11 @@ impl ClientIdentity {
             .map_err(|_| pem("client key", "no usable private key in it".to_owned()))?;
         Ok(Self { chain, key })
     }
+
+    /// Certificates and key.
+    pub(crate) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.chain, self.key)
+    }
 }
 
 pub(super) fn connector(

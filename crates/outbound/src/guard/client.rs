@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::turns::{Caller, Turn, Turns, Waits};
 use super::{Guard, GuardError, Target};
-use crate::archive::TrustError;
+use crate::archive::{ClientIdentity, TrustError};
 use crate::register::{Destination, EgressRegister};
 
 /// Largest answer unless the caller asks for less, in bytes.
@@ -35,7 +35,7 @@ pub struct Call<'a> {
     pub method: Method,
     /// Where to.
     pub target: &'a Target,
-    /// Headers beside `Host` and `User-Agent`.
+    /// Headers beside `Host`; without a `User-Agent` among them there is the platform's usual one.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
@@ -43,6 +43,18 @@ pub struct Call<'a> {
     pub reply_bytes_max: usize,
     /// For everything together: resolving, connecting, sending and the whole answer.
     pub timeout: Duration,
+    /// Which certificates are trusted and shown; none is what the client does for all.
+    pub tls: Option<&'a CallTls>,
+}
+
+/// What is trusted, and with which certificate the platform comes, at places of one kind.
+#[derive(Clone)]
+pub struct CallTls(TlsConnector);
+
+impl std::fmt::Debug for CallTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallTls(..)")
+    }
 }
 
 impl<'a> Call<'a> {
@@ -55,6 +67,7 @@ impl<'a> Call<'a> {
             body: Bytes::new(),
             reply_bytes_max: REPLY_BYTES_MAX,
             timeout: Duration::from_secs(10),
+            tls: None,
         }
     }
 
@@ -97,6 +110,7 @@ pub struct GuardedClient {
     tls: TlsConnector,
     /// For what is not HTTP.
     plain_tls: TlsConnector,
+    roots: Arc<RootCertStore>,
     turns: Turns,
 }
 
@@ -115,24 +129,37 @@ impl GuardedClient {
         authorities_pem: Option<&str>,
     ) -> Result<Self, TrustError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        for certificate in
-            CertificateDer::pem_slice_iter(authorities_pem.unwrap_or_default().as_bytes())
-        {
-            let certificate = certificate.map_err(|error| TrustError::Pem {
-                what: "authorities",
-                problem: error.to_string(),
-            })?;
-            roots.add(certificate)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        add_authorities(&mut roots, authorities_pem.unwrap_or_default())?;
+        let roots = Arc::new(roots);
+        let mut config = client_config(Arc::clone(&roots), None)?;
         let plain_tls = TlsConnector::from(Arc::new(config.clone()));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { guard, register, tls, plain_tls, turns: Turns::default() })
+        Ok(Self { guard, register, tls, plain_tls, roots, turns: Turns::default() })
+    }
+
+    /// Trust in the authorities of a PEM text alone, where one is given, and a certificate of the
+    /// platform's own, where there is one.
+    pub fn call_tls(
+        &self,
+        authorities_pem: Option<&str>,
+        identity: Option<ClientIdentity>,
+    ) -> Result<CallTls, TrustError> {
+        let roots = match authorities_pem {
+            None => Arc::clone(&self.roots),
+            Some(pem) => {
+                let mut own = RootCertStore::empty();
+                add_authorities(&mut own, pem)?;
+                if own.is_empty() {
+                    let problem = "no certificate in it".to_owned();
+                    return Err(TrustError::Pem { what: "authorities", problem });
+                }
+                Arc::new(own)
+            }
+        };
+        let mut config = client_config(roots, identity)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(CallTls(TlsConnector::from(Arc::new(config))))
     }
 
     /// The guard, to judge an address when a tenant stores it.
@@ -194,7 +221,8 @@ impl GuardedClient {
         let host = target.host().to_owned();
         let broken = |problem: String| GuardError::Unreachable { host: host.clone(), problem };
         let (_turn, stream) = self.open(caller, target, waits).await?;
-        let stream = secure(&self.tls, target, stream).await?;
+        let tls = call.tls.map_or(&self.tls, |own| &own.0);
+        let stream = secure(tls, target, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(REPLY_HEADER_BYTES_MAX)
             .handshake(TokioIo::new(stream))
@@ -228,6 +256,32 @@ impl GuardedClient {
     }
 }
 
+fn add_authorities(roots: &mut RootCertStore, pem: &str) -> Result<(), TrustError> {
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate
+            .map_err(|error| TrustError::Pem { what: "authorities", problem: error.to_string() })?;
+        roots.add(certificate)?;
+    }
+    Ok(())
+}
+
+fn client_config(
+    roots: Arc<RootCertStore>,
+    identity: Option<ClientIdentity>,
+) -> Result<ClientConfig, TrustError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_root_certificates(roots);
+    Ok(match identity {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let (chain, key) = own.into_parts();
+            builder.with_client_auth_cert(chain, key)?
+        }
+    })
+}
+
 async fn secure(
     tls: &TlsConnector,
     target: &Target,
@@ -244,8 +298,10 @@ fn request(call: &Call<'_>) -> Result<Request<Full<Bytes>>, hyper::http::Error> 
     let mut request = Request::builder()
         .method(call.method.clone())
         .uri(call.target.path_and_query())
-        .header(HOST, call.target.authority())
-        .header(USER_AGENT, AGENT);
+        .header(HOST, call.target.authority());
+    if !call.headers.iter().any(|(name, _)| *name == USER_AGENT) {
+        request = request.header(USER_AGENT, AGENT);
+    }
     for (name, value) in call.headers.iter().filter(|(name, _)| *name != HOST) {
         request = request.header(name, value);
     }

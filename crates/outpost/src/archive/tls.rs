@@ -74,7 +74,7 @@ pub fn generate_client(name: &str) -> Result<ClientPair, ServeError> {
     })
 }
 
-fn generate(
+pub(crate) fn generate(
     name: &str,
     names: Vec<String>,
     usage: ExtendedKeyUsagePurpose,
@@ -132,24 +132,7 @@ pub(super) fn acceptor(
     clients: ClientTrust,
 ) -> Result<TlsAcceptor, ServeError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ClientCertVerifier> = match clients {
-        ClientTrust::Fingerprints(fingerprints) => pinned(fingerprints, &provider)?,
-        ClientTrust::CertificateFile(path) => {
-            let certificates = certificates(&path)?;
-            let fingerprints = certificates.iter().map(|client| sha256(client)).collect();
-            pinned(fingerprints, &provider)?
-        }
-        ClientTrust::AuthorityFile(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(&path)? {
-                roots.add(certificate).map_err(certificate_error)?;
-            }
-            let roots = Arc::new(roots);
-            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-                .build()
-                .map_err(certificate_error)?
-        }
-    };
+    let verifier = client_verifier(clients, &provider)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(certificate_error)?
@@ -160,7 +143,31 @@ pub(super) fn acceptor(
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> {
+/// Asks each client for a certificate that is trusted.
+pub(crate) fn client_verifier(
+    clients: ClientTrust,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, ServeError> {
+    match clients {
+        ClientTrust::Fingerprints(fingerprints) => pinned(fingerprints, provider),
+        ClientTrust::CertificateFile(path) => {
+            let certificates = certificates(&path)?;
+            let fingerprints = certificates.iter().map(|client| sha256(client)).collect();
+            pinned(fingerprints, provider)
+        }
+        ClientTrust::AuthorityFile(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(&path)? {
+                roots.add(certificate).map_err(certificate_error)?;
+            }
+            let roots = Arc::new(roots);
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+            builder.build().map_err(certificate_error)
+        }
+    }
+}
+
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> {
     let pem = std::fs::read(path).map_err(ServeError::io(path.display()))?;
     CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(certificate_error)
 }

@@ -1,5 +1,6 @@
-//! Integration tests of the outposts: the archive over real TLS on loopback, with the platform's
-//! own client.
+//! Integration tests of the outposts: archive and key proxy over real TLS on loopback, with the
+//! platform's own clients.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod archive;
+mod keyproxy;

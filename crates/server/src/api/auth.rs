@@ -32,12 +32,13 @@ fn purpose(path: &str) -> Purpose {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
-        "devices" | "device-profiles" | "packages" | "telemetry" | "ws" | "route-counts"
-        | "route-destinations" | "route-messages" | "route-rules" => Purpose::IngestRouting,
-        "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "support" | "support-tickets" | "support-grants" | "support-desk" => {
-            Purpose::SecuritySupport
+        "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws"
+        | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
+            Purpose::IngestRouting
         }
+        "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
+        | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
+        | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }
@@ -149,6 +150,10 @@ impl FromRequestParts<Api> for Caller {
     }
 }
 
+fn not_known() -> Problem {
+    Problem::unauthenticated("sign in, or send an API key as `Authorization: Bearer ...`")
+}
+
 async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
     let arrival = arrival(api, parts);
     if let Some(token) = bearer(&parts.headers) {
@@ -156,9 +161,7 @@ async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
         return Ok(api.app.authenticate_api_key(&token, arrival).await?);
     }
     let Some(token) = cookie(&parts.headers, SESSION_COOKIE) else {
-        return Err(Problem::unauthenticated(
-            "sign in, or send an API key as `Authorization: Bearer ...`",
-        ));
+        return Err(not_known());
     };
     if !is_safe(&parts.method) && is_cross_site(&parts.headers, &parts.uri) {
         return Err(cross_site());
@@ -178,10 +181,10 @@ pub(super) struct Again {
 
 impl Again {
     /// The credential that a caller came with.
-    pub(super) fn of(headers: &HeaderMap, context: &OpContext) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap, context: &OpContext) -> Result<Self, Problem> {
         let key = bearer(headers);
-        let token = key.or_else(|| cookie(headers, SESSION_COOKIE))?;
-        Some(Self {
+        let token = key.or_else(|| cookie(headers, SESSION_COOKIE)).ok_or_else(not_known)?;
+        Ok(Self {
             token: Secret::new(token.to_owned()),
             is_key: key.is_some(),
             purpose: context.purpose,

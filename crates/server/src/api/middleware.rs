@@ -19,7 +19,8 @@ use futures::StreamExt;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 use tokio_util::task::AbortOnDropHandle;
-use veritwin_domain::Timestamp;
+use veritwin_app::App;
+use veritwin_domain::{TenantId, Timestamp};
 
 use super::auth::Asked;
 use super::{Api, Problem};
@@ -129,6 +130,44 @@ impl Drop for Drained {
     }
 }
 
+/// The body of an answer to somebody of a tenant, whose bytes are counted as they go.
+struct Counted {
+    body: Body,
+    app: App,
+    tenant: TenantId,
+    bytes: u64,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.app.count_answer(self.tenant, self.bytes);
+    }
+}
+
 /// A method's name for metrics: a client may invent any word, and every label stays for ever.
 fn known(method: &Method) -> &'static str {
     match *method {
@@ -225,6 +264,10 @@ pub(super) async fn around(State(api): State<Api>, request: Request, next: Next)
         set_date(&mut response, api.app.clock().now());
     }
     api.facts.sabotage_headers(response.headers_mut());
+    if let Some(context) = asked.context() {
+        let (app, tenant) = (api.app.clone(), context.tenant);
+        response = response.map(|body| Body::new(Counted { body, app, tenant, bytes: 0 }));
+    }
     response.extensions_mut().insert(asked);
     let status = response.status().as_u16().to_string();
     let labels = [("method", known(&method).to_owned()), ("route", route), ("status", status)];

@@ -14,6 +14,8 @@ mod catalogue;
 mod certificates;
 mod claims;
 mod contact;
+mod customer_key;
+mod destructions;
 mod device_connections;
 mod device_credentials;
 mod device_list;
@@ -22,8 +24,10 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod exports;
 mod holds;
 mod identity_providers;
+mod imports;
 mod incidents;
 mod invitations;
 mod ledger;
@@ -32,6 +36,7 @@ mod middleware;
 mod mqtt_socket;
 mod networks;
 mod observe;
+mod operations;
 mod origin;
 mod packages;
 mod parameters;
@@ -60,6 +65,7 @@ mod tenants;
 mod tiles;
 mod twins;
 mod upload;
+mod usage;
 mod users;
 mod words;
 
@@ -142,6 +148,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(sparkplug::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
+        .merge(exports::routes())
+        .merge(imports::routes())
         .merge(streams::routes())
         .merge(rules::routes())
         .merge(route_destinations::routes())
@@ -151,14 +159,19 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(ledger::routes())
         .merge(promises::routes())
         .merge(activity::routes())
+        .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
         .merge(invitations::routes())
         .merge(support::routes())
+        .merge(customer_key::routes())
         .merge(system::routes())
+        .merge(operations::routes())
+        .merge(usage::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(twins::upload_routes())
         .merge(packages::upload_routes())
+        .merge(imports::upload_routes())
 }
 
 /// The OpenAPI 3.1 document.

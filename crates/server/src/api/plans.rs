@@ -38,6 +38,10 @@ struct LimitsBody {
     requests_per_second: Option<u64>,
     /// Bytes of a tenant's readings and twins.
     storage_bytes: Option<u64>,
+    /// Readings of a tenant in a UTC day.
+    points_per_day: Option<u64>,
+    /// Series of a tenant's devices.
+    series: Option<u64>,
     /// Days that readings are kept, 1 to 36,500; then they are destroyed.
     retention_days: Option<u64>,
     /// Days that what the ledger sealed can be opened, 1 to 36,500; then its keys are destroyed.
@@ -66,6 +70,8 @@ impl From<PlanLimits> for LimitsBody {
             messages_per_second: limits.messages_per_second,
             requests_per_second: limits.requests_per_second,
             storage_bytes: limits.storage_bytes,
+            points_per_day: limits.points_per_day,
+            series: limits.series,
             retention_days: limits.retention_days,
             audit_days: limits.audit_days,
             key_level: limits.key_level.map(|level| level.as_str().to_owned()),
@@ -88,6 +94,8 @@ impl TryFrom<LimitsBody> for PlanLimits {
             messages_per_second: body.messages_per_second,
             requests_per_second: body.requests_per_second,
             storage_bytes: body.storage_bytes,
+            points_per_day: body.points_per_day,
+            series: body.series,
             retention_days: body.retention_days,
             audit_days: body.audit_days,
             key_level: body.key_level.as_deref().map(veritwin_app::key_level).transpose()?,

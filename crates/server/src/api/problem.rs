@@ -174,6 +174,36 @@ impl Problem {
         Self { retry_after_s: Some(CROWDED_RETRY_S), ..problem.of_limit(name) }
     }
 
+    /// So much was tried that the next try has to wait.
+    fn busy(retry_after: Duration) -> Self {
+        let detail = Error::Busy { retry_after }.to_string();
+        let (kind, title) = ("/problems/busy", "Too many requests");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, title, detail);
+        let seconds = retry_after.as_secs().max(1);
+        Self { retry_after_s: Some(u16::try_from(seconds).unwrap_or(u16::MAX)), ..problem }
+    }
+
+    fn key_revoked() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "/problems/key-revoked",
+            "Key revoked",
+            "key_revoked: the key of this customer's data is revoked. An owner or the security \
+             lead restores it under Keys",
+        )
+    }
+
+    fn key_silent() -> Self {
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "/problems/key-unavailable",
+            "Key unavailable",
+            "key_unavailable: the customer's key service does not answer, and nothing can be read \
+             without it. Readings are still taken",
+        );
+        Self { retry_after_s: Some(5), ..problem }
+    }
+
     pub(crate) fn at(mut self, position: impl Into<String>) -> Self {
         self.position = Some(position.into());
         self
@@ -229,6 +259,12 @@ impl From<Error> for Problem {
             Error::Destroyed(detail) => {
                 Self::new(StatusCode::GONE, "/problems/destroyed", "Destroyed", detail)
             }
+            Error::KeyRevoked => Self::key_revoked(),
+            Error::KeyDestroyed(detail) => {
+                let kind = "/problems/key-destroyed";
+                Self::new(StatusCode::GONE, kind, "Key destroyed", detail)
+            }
+            Error::KeySilent => Self::key_silent(),
             Error::Changed(what) => Self::changed(what),
             Error::Conflict(detail) => Self::conflict(detail),
             Error::Invalid { detail, at } => {
@@ -254,17 +290,7 @@ impl From<Error> for Problem {
             )
             .of_limit(limit.name),
             Error::Rate(exceeded) => Self::rate(&exceeded),
-            Error::Busy { retry_after } => {
-                let mut problem = Self::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "/problems/busy",
-                    "Too many requests",
-                    Error::Busy { retry_after }.to_string(),
-                );
-                let seconds = retry_after.as_secs().max(1);
-                problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
-                problem
-            }
+            Error::Busy { retry_after } => Self::busy(retry_after),
             Error::Crowded(limit) => Self::crowded(limit),
             Error::Unavailable(detail) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -95,16 +95,14 @@ struct Under {
     reader: HistoryReader,
     sheet: Arc<Sheet>,
     api: Api,
-    again: Option<Again>,
+    again: Again,
 }
 
 impl Under {
     /// The next series. Before it is read, whoever asked is asked for again.
     async fn next(&mut self) -> veritwin_app::Result<Option<HistorySeries>> {
-        if self.reader.reads_next()
-            && let Some(again) = &self.again
-        {
-            let context = again.context(&self.api).await?;
+        if self.reader.reads_next() {
+            let context = self.again.context(&self.api).await?;
             self.reader.go_on_as(context)?;
         }
         self.reader.next_series().await
@@ -112,11 +110,7 @@ impl Under {
 }
 
 /// The answer as a body; a mistake on the way breaks it off.
-pub(super) fn stream(
-    reader: HistoryReader,
-    sheet: Sheet,
-    (api, again): (Api, Option<Again>),
-) -> Body {
+pub(super) fn stream(reader: HistoryReader, sheet: Sheet, (api, again): (Api, Again)) -> Body {
     let under = Under { reader, sheet: Arc::new(sheet), api, again };
     let begin = (under, Stage::Head);
     Body::from_stream(futures::stream::try_unfold(begin, |(mut under, stage)| async move {

@@ -399,7 +399,7 @@ async fn query(
         Some(Buckets::Fixed { width_micros, .. }) => Some(width_micros / 1000),
         _ => None,
     };
-    let again = Again::of(&headers, &context);
+    let again = Again::of(&headers, &context)?;
     let reader = api.app.history(&context, query).await?;
     let next_cursor = reader.next_page().map(|at| at.as_micros().to_string());
     let cursor = next_cursor.as_deref().and_then(|text| HeaderValue::from_str(text).ok());

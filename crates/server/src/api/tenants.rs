@@ -135,7 +135,7 @@ struct TenantBody {
 }
 
 fn shown(placed: PlacedTenant, own: TenantId) -> TenantBody {
-    let key_level = placed.key_level().as_str();
+    let key_level = placed.key_level.as_str();
     TenantBody {
         own: placed.tenant.id == own,
         id: placed.tenant.id.to_string(),

@@ -170,7 +170,14 @@ pub(super) struct Upload {
 /// A body that arrived. It keeps its room until it is dropped.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _room: Room,
+    room: Room,
+}
+
+impl Received {
+    /// Takes room for what is made of it, too, or says that there is none for now.
+    pub(super) async fn hold_more(&mut self, bytes: usize) -> Answer<()> {
+        self.room.hold(self.bytes.len().saturating_add(bytes)).await
+    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Upload {
@@ -226,7 +233,7 @@ impl Upload {
             pace.bytes += data.len();
             bytes.extend_from_slice(&data);
         }
-        Ok(Received { bytes: bytes.freeze(), _room: room })
+        Ok(Received { bytes: bytes.freeze(), room })
     }
 }
 
@@ -244,6 +251,18 @@ mod tests {
 
     async fn refused(uploads: &Uploads, sender: Sender) -> Option<&'static str> {
         Room::new(uploads, sender).hold(1).await.expect_err("no room").limit
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_made_of_a_body_takes_room_too() {
+        let uploads = Uploads::default();
+        let room = Room::new(&uploads, customer(2, 1));
+        let mut received = Received { bytes: Bytes::from_static(b"few"), room };
+        let more = TENANT_UPLOADS_BYTES_MAX - PERMIT_BYTES;
+        received.hold_more(more).await.expect("its own part");
+        assert_eq!(refused(&uploads, customer(2, 1)).await, Some("tenant_uploads_bytes_max"));
+        drop(received);
+        Room::new(&uploads, customer(2, 1)).hold(1).await.expect("room again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Closed sets of words, as the OpenAPI document spells them out.
 
 use utoipa::openapi::schema::{Array, Object, ObjectBuilder, SchemaType, Type};
-use veritwin_app::model::KeyLevel;
+use veritwin_app::model::{ImportWrapping, KeyLevel, ProviderKind};
 use veritwin_domain::{Role, SupportArea};
 
 use super::Problem;
@@ -47,6 +47,18 @@ pub(super) fn key_level_or_none() -> Object {
 
 pub(super) fn key_level() -> Object {
     one_of(&KeyLevel::ALL.map(KeyLevel::as_str))
+}
+
+pub(super) fn key_state() -> Object {
+    one_of(&["active", "silent", "revoked", "gone", "destroyed"])
+}
+
+pub(super) fn key_service_kind() -> Object {
+    one_of(&ProviderKind::ALL.map(ProviderKind::as_str))
+}
+
+pub(super) fn import_wrapping() -> Object {
+    one_of(&ImportWrapping::ALL.map(ImportWrapping::as_str))
 }
 
 pub(super) fn role() -> Object {
@@ -110,6 +122,14 @@ pub(super) fn hold_reason() -> Object {
     one_of(&["fraud", "incident", "legal_duty"])
 }
 
+pub(super) fn destruction_scope() -> Object {
+    one_of(&["tenant", "device", "key", "subject", "month"])
+}
+
+pub(super) fn destruction_state() -> Object {
+    one_of(&["asked", "waiting", "destroying", "certifying", "done"])
+}
+
 pub(super) fn hold_state() -> Object {
     one_of(&["asked", "in_force", "release_asked", "expired", "released"])
 }
@@ -124,6 +144,8 @@ pub(super) fn finding() -> Object {
         "refused_keys",
         "odd_hours",
         "certificates_ending",
+        "storage_damaged",
+        "quota_near",
         "other",
     ])
 }

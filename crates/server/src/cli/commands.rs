@@ -30,7 +30,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
         .block_on(work)
 }
 
-fn ask(place: &Place, request: Request) -> anyhow::Result<Value> {
+pub(super) fn ask(place: &Place, request: Request) -> anyhow::Result<Value> {
     block_on(dispatch::ask(place, request))
 }
 

@@ -6,10 +6,13 @@ mod checks;
 mod database;
 mod network;
 mod proxies;
+mod scrub;
+mod shipping;
 mod stores;
 
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::commands::{block_on, columns};
@@ -54,8 +57,21 @@ impl Finding {
     }
 }
 
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DoctorArguments {
+    /// Reads everything that is stored and compares, whether the platform runs or not.
+    #[arg(long)]
+    pub(crate) scrub: bool,
+    /// Bytes that it reads in a second; without bound by default.
+    #[arg(long, value_name = "BYTES", requires = "scrub")]
+    pub(crate) bytes_per_second: Option<u64>,
+    #[command(flatten)]
+    pub(crate) place: JsonPlace,
+}
+
 /// `veritwin doctor`
-pub(super) fn run(place: &JsonPlace) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
+    let place = &arguments.place;
     let data = &place.place.data;
     let (config, mut findings) = match crate::run::load_config(place.place.config.as_deref()) {
         Ok(config) => (config, vec![Finding::ok("configuration", "every key is known")]),
@@ -66,6 +82,16 @@ pub(super) fn run(place: &JsonPlace) -> anyhow::Result<ExitCode> {
     };
     let is_running = is_running(data);
     findings.extend(block_on(checks::all(data, &config, is_running))?);
+    if is_running {
+        let told = async { Ok(shipping::shipping(&place.place).await) };
+        findings.extend(block_on(told)?);
+    }
+    if arguments.scrub {
+        let rate = arguments.bytes_per_second.unwrap_or(0);
+        findings.extend(block_on(async { Ok(scrub::now(&place.place, rate).await) })?);
+    } else {
+        findings.extend(scrub::last(data));
+    }
     let errors = findings.iter().filter(|finding| finding.level == Level::Error).count();
     if place.json {
         print_json(&findings)?;

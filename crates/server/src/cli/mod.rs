@@ -4,14 +4,20 @@
 mod bench;
 mod bench_platform;
 mod commands;
+mod customer_keys;
 mod demo;
 mod doctor;
 mod edge;
+mod keyproxy;
 mod ledger;
 mod operations;
+mod purge;
+mod readings;
+mod remote;
 mod replay;
 mod review;
 mod serve;
+mod tenant;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,6 +84,13 @@ enum Command {
         after_help = "Example: veritwin edge run --config /etc/veritwin/edge.toml"
     )]
     Edge(edge::EdgeCommand),
+    /// A key proxy: the program of a customer that holds its own key.
+    #[command(
+        name = "keyproxy",
+        subcommand,
+        after_help = "Example: veritwin keyproxy serve --config /etc/veritwin/keyproxy.toml"
+    )]
+    KeyProxy(keyproxy::KeyProxyCommand),
     /// Administrators.
     #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
@@ -87,16 +100,24 @@ enum Command {
     /// Exports and verifies the audit ledger.
     #[command(subcommand, after_help = "Example: veritwin ledger verify ./export")]
     Ledger(ledger::LedgerCommand),
-    /// Imports a twin (IFC) or a device inventory (CSV).
+    /// Imports a twin (IFC), a device inventory (CSV), or the folder of an exported tenant.
     #[command(after_help = "Examples:\n  veritwin import building.ifc --name \"Head office\"\n  \
-                            veritwin import devices.csv --twin ID --json > tokens.json")]
+                            veritwin import devices.csv --twin ID --json > tokens.json\n  \
+                            veritwin import ./acme --api-key-file key")]
     Import(ImportArguments),
+    /// Writes everything of a tenant that an API key may read into a folder.
+    #[command(after_help = tenant::EXPORT_EXAMPLE)]
+    Export(tenant::ExportArguments),
     /// Sends recorded readings through MQTT over TLS.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArguments),
+    /// Brings readings with their own times in from files, or takes readings away as a file.
+    #[command(subcommand, after_help = readings::EXAMPLES)]
+    Readings(readings::ReadingsCommand),
     /// Backs a platform up while it runs, or its keyring.
     #[command(after_help = "Examples:\n  veritwin backup /backups/monday\n  \
-                            veritwin backup --keyring /keyring-backups")]
+                            veritwin backup --keyring /keyring-backups\n  \
+                            veritwin backup status")]
     Backup(operations::BackupArguments),
     /// Restores a backup into an empty directory.
     #[command(after_help = "Example: veritwin restore /backups/monday --keyring \
@@ -108,6 +129,9 @@ enum Command {
     /// Keys: which key protects what.
     #[command(subcommand, after_help = "Example: veritwin keys status")]
     Keys(KeysCommand),
+    /// Destroys readings for ever, with a certificate.
+    #[command(after_help = purge::EXAMPLES)]
+    Purge(purge::PurgeArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -115,8 +139,9 @@ enum Command {
     #[command(subcommand, after_help = "Example: veritwin ca export > ca.pem")]
     Ca(CaCommand),
     /// Says what is wrong with ports, certificates, disk, clock and keys; exit 1 for an error.
-    #[command(after_help = "Example: veritwin doctor --data /var/lib/veritwin")]
-    Doctor(JsonPlace),
+    #[command(after_help = "Examples:\n  veritwin doctor --data /var/lib/veritwin\n  \
+                            veritwin doctor --scrub --bytes-per-second 20000000")]
+    Doctor(doctor::DoctorArguments),
     /// Prints the OpenAPI 3.1 document.
     #[command(after_help = "Example: veritwin openapi > openapi.json")]
     Openapi,
@@ -195,7 +220,8 @@ enum ClockCommand {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ImportArguments {
-    /// An IFC file, or a device inventory CSV; the content decides.
+    /// An IFC file, a device inventory CSV, or the folder of an exported tenant; the content
+    /// decides.
     pub(crate) file: PathBuf,
     /// Name of a new twin; the file's own by default.
     #[arg(long)]
@@ -206,8 +232,12 @@ pub(crate) struct ImportArguments {
     /// The tenant; not needed while there is only one.
     #[arg(long, value_name = "ID")]
     pub(crate) tenant: Option<TenantId>,
+    /// Of a folder: where the access tokens of the new devices are written; nowhere by default.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// A folder goes through the REST interface, a file through the control socket.
     #[command(flatten)]
-    pub(crate) place: JsonPlace,
+    remote: remote::RemoteArguments,
 }
 
 #[derive(Subcommand)]
@@ -221,6 +251,46 @@ enum KeysCommand {
         #[arg(long, value_name = "ID")]
         tenant: Option<TenantId>,
     },
+    /// Brings a key that will stand above a tenant's keys. Without a file: prints a key to wrap it
+    /// under, good for one import within a day.
+    #[command(after_help = "Example: veritwin keys import --id 5e0c... wrapped.bin")]
+    Import {
+        /// The wrapped key, as it is.
+        #[arg(value_name = "FILE", requires = "id")]
+        file: Option<PathBuf>,
+        /// The import it was wrapped for.
+        #[arg(long, value_name = "ID", requires = "file")]
+        id: Option<String>,
+        /// How it is wrapped: rsa_aes_kwp or rsa_oaep_sha256.
+        #[arg(long, value_name = "NAME", default_value = "rsa_aes_kwp")]
+        wrapping: String,
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        #[command(flatten)]
+        place: JsonPlace,
+    },
+    /// Takes a tenant's keys away: nothing of it is read or written until they are restored.
+    #[command(after_help = "Example: veritwin keys revoke --yes")]
+    Revoke {
+        /// Yes, do it.
+        #[arg(long)]
+        yes: bool,
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        #[command(flatten)]
+        place: JsonPlace,
+    },
+    /// Gives a tenant's keys back; a key service that refused is asked again.
+    #[command(after_help = "Example: veritwin keys restore")]
+    Restore {
+        /// The tenant; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        #[command(flatten)]
+        place: JsonPlace,
+    },
     /// A new version of a tenant's key-encryption key; data keys are rewrapped.
     #[command(after_help = "Example: veritwin keys rotate")]
     Rotate {
@@ -230,6 +300,9 @@ enum KeysCommand {
         #[command(flatten)]
         place: JsonPlace,
     },
+    /// Destroys readings for ever, with their keys: the same as `veritwin purge`.
+    #[command(after_help = purge::EXAMPLES)]
+    Shred(purge::PurgeArguments),
 }
 
 #[derive(Subcommand)]
@@ -261,6 +334,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
         Command::Edge(command) => edge::run(command),
+        Command::KeyProxy(command) => keyproxy::run(command),
         Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
             commands::admin_link(&place, tenant, platform, support)
         }
@@ -272,21 +346,40 @@ pub(crate) fn run() -> ExitCode {
             commands::clock_advance(&place, duration)
         }
         Command::Ledger(command) => ledger::run(command),
+        Command::Import(arguments) if arguments.file.is_dir() => {
+            commands::block_on(tenant::import(&arguments))
+        }
         Command::Import(arguments) => commands::import(&arguments),
+        Command::Export(arguments) => commands::block_on(tenant::export(&arguments)),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Readings(command) => readings::run(&command),
         Command::Backup(arguments) => operations::backup(&arguments),
         Command::Restore(arguments) => operations::restore(&arguments),
         Command::Migrate(arguments) => operations::migrate(&arguments),
         Command::Keys(KeysCommand::Status { place, tenant }) => {
             commands::keys_status(&place, tenant)
         }
+        Command::Keys(KeysCommand::Import { file, id, wrapping, tenant, place }) => {
+            let wrapped = id.as_deref().zip(file.as_deref());
+            let wrapped = wrapped.map(|(id, file)| (id, wrapping.as_str(), file));
+            customer_keys::import(&place, tenant, wrapped)
+        }
+        Command::Keys(KeysCommand::Revoke { yes, tenant, place }) => {
+            customer_keys::revoke(&place, tenant, yes)
+        }
+        Command::Keys(KeysCommand::Restore { tenant, place }) => {
+            customer_keys::restore(&place, tenant)
+        }
         Command::Keys(KeysCommand::Rotate { tenant, place }) => {
             commands::keys_rotate(&place, tenant)
+        }
+        Command::Keys(KeysCommand::Shred(arguments)) | Command::Purge(arguments) => {
+            purge::run(&arguments)
         }
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),
-        Command::Doctor(place) => doctor::run(&place),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Openapi => commands::openapi(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchPlatform(arguments) => serve::run(&arguments, serve::Mode::Bench),
@@ -364,9 +457,18 @@ mod tests {
         check("veritwin replay --csv a.csv --speed 0");
         check("veritwin replay --csv a.csv --speed 2 --backfill");
         check("veritwin import");
+        check("veritwin export");
+        check("veritwin export out --tenant 7");
+        check("veritwin readings import");
+        check("veritwin readings import a.csv --device a --device-column b");
+        check("veritwin readings import a.csv --address host:8443");
+        check("veritwin readings export out.csv --format xlsx");
         check("veritwin backup");
         check("veritwin backup out --keyring --archive");
         check("veritwin restore in");
+        check("veritwin restore in --keyring k --at noon");
+        check("veritwin restore in --keyring k --from file:///ships");
         check("veritwin migrate --backup out --no-backup");
+        check("veritwin doctor --bytes-per-second 5");
     }
 }

@@ -6,24 +6,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use veritwin_app::{BackupProgress, PendingStep, RestorePlan, SchemaUpgrade};
-use veritwin_domain::{Clock, SystemClock};
+use veritwin_app::{BackupProgress, Moment, PendingStep, RestorePlan, SchemaUpgrade};
+use veritwin_domain::{Clock, SystemClock, Timestamp};
 
 use super::commands::{block_on, number, text};
 use super::{JsonPlace, print, print_json, review};
+use crate::config::Config;
 use crate::control::{self, Request};
 use crate::datadir::{DataDir, Paths, is_running, lock_new, root_key_dir};
 use crate::{dispatch, process, run, stores};
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
 
+#[derive(Subcommand, Debug, Clone)]
+pub(crate) enum BackupCommand {
+    /// What there is to go back to: the last backup, the last keyring copy, the shipped log.
+    #[command(after_help = "Example: veritwin backup status --json")]
+    Status(JsonPlace),
+}
+
 #[derive(Args, Debug, Clone)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BackupArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
     /// A new folder; with --keyring, the folder that keyring copies go to.
-    pub(crate) out: PathBuf,
+    #[arg(required = true)]
+    pub(crate) out: Option<PathBuf>,
     /// Copies the ledger archive of a standalone platform too.
     #[arg(long, conflicts_with = "keyring")]
     pub(crate) archive: bool,
@@ -41,11 +53,34 @@ pub(crate) struct RestoreArguments {
     /// The folder of a keyring copy that was made after the backup, at most 7 days ago.
     #[arg(long, value_name = "DIR")]
     pub(crate) keyring: PathBuf,
+    /// Brings it to a moment after the backup, by the log that was shipped: RFC 3339, or `latest`.
+    #[arg(long, value_name = "RFC3339", value_parser = parse_moment)]
+    pub(crate) at: Option<AtMoment>,
+    /// Where the log was shipped to; backup.ship_url of the configuration by default.
+    #[arg(long, value_name = "URL", requires = "at")]
+    pub(crate) from: Option<String>,
+    /// With --at: the records of the backup, and its ledger archive, instead of later records.
+    #[arg(long, requires = "at")]
+    pub(crate) records_of_base: bool,
     /// Revokes every API key: none that was revoked since the backup works again.
     #[arg(long)]
     pub(crate) revoke_keys: bool,
     #[command(flatten)]
     pub(crate) place: JsonPlace,
+}
+
+/// A moment to go back to; none is the newest there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AtMoment(Option<Timestamp>);
+
+fn parse_moment(text: &str) -> Result<AtMoment, String> {
+    if text == "latest" {
+        return Ok(AtMoment(None));
+    }
+    match Timestamp::parse_rfc3339(text) {
+        Ok(at) => Ok(AtMoment(Some(at))),
+        Err(_) => Err("expected RFC 3339, such as 2026-01-01T12:00:00Z, or `latest`".to_owned()),
+    }
 }
 
 #[derive(Args, Debug, Clone)]
@@ -86,10 +121,59 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{}", path.display()))
 }
 
+/// `veritwin backup status`
+fn backup_status(place: &JsonPlace) -> anyhow::Result<ExitCode> {
+    let request = Request::new("backup_status", json!({}));
+    let facts = block_on(dispatch::ask(&place.place, request))?;
+    if place.json {
+        print_json(&facts)?;
+    } else {
+        print(&show_status(&facts));
+    }
+    // A gap and a place that fails are for a timer to see.
+    let ship = &facts["shipping"];
+    let is_well = ship["problem"].is_null() && ship["gap_at"].is_null();
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show_status(facts: &Value) -> String {
+    let made = |name: &str, none: &str| match &facts[name] {
+        Value::Null => none.to_owned(),
+        found => format!("{} in {}", text(found, "taken_at"), text(found, "folder")),
+    };
+    let mut lines = vec![
+        format!("last backup   {}", made("platform", "none was made")),
+        format!("last keyring  {}", made("keyring", "none was made")),
+    ];
+    if let Some(until) = facts["keyring"]["expires_at"].as_str() {
+        lines.push(format!("              a restore takes it until {until}"));
+    }
+    let ship = &facts["shipping"];
+    if ship.is_null() {
+        lines.push("shipped log   none: set backup.ship_url".to_owned());
+        return lines.join("\n");
+    }
+    lines.push(format!("shipped log   to {}", text(ship, "place")));
+    let at = |name: &str| ship[name].as_str().unwrap_or("not yet").to_owned();
+    lines.push(format!("              complete up to {}", at("reached_at")));
+    lines.push(format!("              records of {}", at("records_at")));
+    if let Some(problem) = ship["problem"].as_str() {
+        lines.push(format!("              FAILS since {}: {problem}", at("failing_since")));
+    }
+    if let Some(gap) = ship["gap_at"].as_str() {
+        lines.push(format!("              GAP at {gap}: make a backup after it"));
+    }
+    lines.join("\n")
+}
+
 /// `veritwin backup OUT`
 pub(super) fn backup(arguments: &BackupArguments) -> anyhow::Result<ExitCode> {
+    if let Some(BackupCommand::Status(place)) = &arguments.command {
+        return backup_status(place);
+    }
     let place = &arguments.place.place;
-    let out = absolute(&arguments.out)?;
+    let out = arguments.out.as_deref().context("name a new folder")?;
+    let out = absolute(out)?;
     let request = if arguments.keyring {
         Request::new("backup_keyring", json!({"out": out}))
     } else {
@@ -167,6 +251,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
         source: arguments.source.clone(),
         keyring: arguments.keyring.clone(),
         revoke_keys: arguments.revoke_keys,
+        moment: moment(arguments, &config)?,
     };
     let progress = Arc::new(BackupProgress::default());
     let bar = bar("restoring");
@@ -197,6 +282,13 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
         "archive": if restored.archive_copied { "copied" } else { "referenced" },
         "ended": review::ended(&restored.access),
         "review": review::tenants(&restored.access),
+        "moment": restored.moment.map(|moment| json!({
+            "at": moment.at.to_string(),
+            "newest": moment.newest.map(|at| at.to_string()),
+            "records_at": moment.records_at.to_string(),
+            "log_position": moment.end_position,
+            "closed": moment.closed,
+        })),
     });
     if arguments.place.json {
         print_json(&facts)?;
@@ -207,14 +299,39 @@ pub(super) fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Which moment a restore goes to, and where its log is.
+fn moment(arguments: &RestoreArguments, config: &Config) -> anyhow::Result<Option<Moment>> {
+    let Some(AtMoment(at)) = arguments.at else { return Ok(None) };
+    let mut config = config.clone();
+    if let Some(from) = &arguments.from {
+        config.backup.ship_url.clone_from(from);
+    }
+    let ship = stores::shipping(&config)?;
+    let ship = ship.context("name where the log was shipped to with --from")?;
+    Ok(Some(Moment { at, ship, records_of_base: arguments.records_of_base }))
+}
+
 fn show_restore(facts: &Value) -> String {
     let next = if text(facts, "archive") == "copied" {
         "start it with `veritwin serve`"
     } else {
         "put the ledger archive's folder `archive` in place, then start it with `veritwin serve`"
     };
+    let moment = &facts["moment"];
+    let mut brought = match moment["records_at"].as_str() {
+        Some(at) => format!("its readings go up to {}, its records to {at}\n", text(moment, "at")),
+        None => String::new(),
+    };
+    let closed = moment["closed"].as_u64().unwrap_or(0);
+    if closed > 0 {
+        brought.push_str(&format!(
+            "WARNING: no key opens {closed} entries of the log behind the backup: it was destroyed \
+             or withdrawn, or does not answer. If it was destroyed and that was not meant to be, \
+             restore from a newer backup, or with an older copy of the keyring\n"
+        ));
+    }
     format!(
-        "the platform of {} is in {}: {} files, {} bytes, {} records\n{next}",
+        "the platform of {} is in {}: {} files, {} bytes, {} records\n{brought}{next}",
         text(facts, "taken_at"),
         text(facts, "data"),
         number(facts, "files"),

@@ -27,7 +27,9 @@ use super::{BadArguments, JsonPlace, Place, print_error};
 use crate::control::Request;
 use crate::dispatch;
 use report::{report, sent_of, show_devices};
-use target::{endpoint, read_small, target};
+use target::{endpoint, target};
+
+pub(super) use target::{endpoint_of, read_small};
 
 /// Shown below `--help`.
 pub(super) const EXAMPLES: &str = "Examples:

@@ -49,10 +49,12 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 7] = [
+const OPTIONAL_KEYS: [(&str, &str); 9] = [
+    ("backup", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
     ("keys", "root_dir"),
+    ("keys", "passphrase_file"),
     ("smtp", "password"),
     ("geo", "database"),
     ("outbound", "authorities"),

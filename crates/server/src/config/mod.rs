@@ -43,6 +43,10 @@ pub(crate) struct Config {
     pub(crate) proxies: Proxies,
     /// How often anybody may ask and send.
     pub(crate) limits: Limits,
+    /// Shipping of the log, and the pace of backups.
+    pub(crate) backup: Backup,
+    /// Reading everything that is stored and comparing.
+    pub(crate) scrub: Scrub,
 }
 
 /// `[http]`
@@ -149,6 +153,11 @@ pub(crate) struct Keys {
     /// Folder of the root keys, outside the data directory. Default: `$CREDENTIALS_DIRECTORY`
     /// under systemd, else the user's configuration folder.
     pub(crate) root_dir: Option<PathBuf>,
+    /// A file with a passphrase that the root key is made of: nothing of it is stored then. Chosen
+    /// before the first start.
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// PKCS#11 modules that customers' keys may be in: code that runs inside the platform.
+    pub(crate) pkcs11_modules: Vec<PathBuf>,
 }
 
 /// `[database]`
@@ -238,11 +247,18 @@ pub(crate) struct Log {
     pub(crate) group_commit_delay_micros: u64,
     /// Size at which a log file is closed, in bytes.
     pub(crate) file_bytes_max: u64,
+    /// Most that is written for one customer while the service that holds its key is silent, in
+    /// bytes; above it, that customer's devices are told to wait.
+    pub(crate) spool_bytes_max: u64,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { group_commit_delay_micros: 1000, file_bytes_max: 64 * 1024 * 1024 }
+        Self {
+            group_commit_delay_micros: 1000,
+            file_bytes_max: 64 * 1024 * 1024,
+            spool_bytes_max: 256 * 1024 * 1024,
+        }
     }
 }
 
@@ -346,5 +362,66 @@ pub(crate) struct Telemetry {
 impl Default for Telemetry {
     fn default() -> Self {
         Self { memory_bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+/// `[backup]`
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Backup {
+    /// Where the log is shipped to: `file:///FOLDER` (which has to be there) or
+    /// `s3://BUCKET/FRONT`; empty: nowhere.
+    pub(crate) ship_url: String,
+    /// What was acknowledged is shipped within this time.
+    pub(crate) ship_seconds: u64,
+    /// How often the records are copied beside it.
+    pub(crate) records_seconds: u64,
+    /// How long shipped files are kept.
+    pub(crate) kept_days: u64,
+    /// The log is kept for a place that does not answer up to this size, in bytes.
+    pub(crate) log_hold_bytes_max: u64,
+    /// Bytes that backups and shipping read in a second; 0: without bound.
+    pub(crate) bytes_per_second: u64,
+    /// `https://HOST:PORT` of a bucket; empty: Amazon's own.
+    pub(crate) s3_endpoint: String,
+    /// Its region.
+    pub(crate) s3_region: String,
+    /// Who writes to it.
+    pub(crate) s3_access_key_id: String,
+    /// With what secret, best given as `VERITWIN__BACKUP__S3_SECRET_ACCESS_KEY_FILE`.
+    #[serde(skip_serializing)]
+    pub(crate) s3_secret_access_key: String,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            ship_url: String::new(),
+            ship_seconds: 60,
+            records_seconds: 3600,
+            kept_days: 14,
+            log_hold_bytes_max: 4 << 30,
+            bytes_per_second: 128 << 20,
+            s3_endpoint: String::new(),
+            s3_region: "us-east-1".to_owned(),
+            s3_access_key_id: String::new(),
+            s3_secret_access_key: String::new(),
+        }
+    }
+}
+
+/// `[scrub]`
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Scrub {
+    /// Everything that is stored is read and compared once in so many days; 0: never by itself.
+    pub(crate) days: u64,
+    /// Bytes that it reads in a second; 0: without bound.
+    pub(crate) bytes_per_second: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { days: 7, bytes_per_second: 8 << 20 }
     }
 }

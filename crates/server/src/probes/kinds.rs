@@ -11,10 +11,12 @@ pub(super) fn kind(path: &str, parameter: &str) -> Option<&'static str> {
     let kinds = [
         ("alerts", "alert"),
         ("api-keys", "api_key"),
+        ("destructions", "destruction"),
         ("device-authorities", "device_authority"),
         ("device-profiles", "device_profile"),
         ("devices", "device"),
         ("holds", "hold"),
+        ("imports", "import"),
         ("incidents", "incident"),
         ("invitations", "invitation"),
         ("packages", "package"),

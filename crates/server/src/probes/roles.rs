@@ -107,22 +107,14 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, path) if of_partners(path) => partners(path, never),
         (_, "/v1/alerts/acknowledge") => json!({"ids": [never]}),
         (_, "/v1/api-keys") => json!({"name": "", "role": "viewer"}),
-        (_, "/v1/device-authorities") => {
-            json!({"certificate": "", "proof": "", "settings": {"name": ""}})
-        }
-        (_, "/v1/device-authorities/code") => json!({"certificate": ""}),
-        (_, "/v1/device-authorities/{id}") => json!({"name": ""}),
-        (_, "/v1/devices") => json!({"name": ""}),
-        (_, "/v1/device-claims/settings") => json!({"by_name_alone": false}),
-        (_, path) if path.starts_with("/v1/device-") => json!({"name": ""}),
-        (_, "/v1/devices/{id}/edge-keys") => json!({"public_key": ""}),
-        (_, "/v1/devices/{id}/sparkplug/commands") => json!({"metric": "probe", "value": 1}),
-        (_, "/v1/devices/{id}/rpc") => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
+        (_, path) if path.starts_with("/v1/device") => of_devices(path),
         (_, "/v1/grants") => json!({"user_id": never, "role": "viewer"}),
         (_, "/v1/groups" | "/v1/groups/{id}" | "/v1/workspaces" | "/v1/workspaces/{id}") => {
             json!({"name": ""})
         }
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
+        (_, "/v1/retention") => json!({"readings_days": 0}),
+        (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
         (_, "/v1/certificates/{host}") => json!({"chain": "", "private_key": ""}),
@@ -134,6 +126,11 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             json!({"name": "", "strategy": "create_new", "devices_max": 1})
         }
         (_, "/v1/roles" | "/v1/roles/{id}") => json!({"name": ""}),
+        // One body for all of them: none is right, and nothing is taken away by it.
+        (_, path) if path.starts_with("/v1/keys") => json!({
+            "kind": "xks", "address": "", "key": "", "confirm": "",
+            "id": "", "wrapping": "rsa_aes_kwp", "wrapped_key": "",
+        }),
         (_, path) if path.starts_with("/v1/route-") => of_routing(path),
         (_, "/v1/rules" | "/v1/rules/{id}") => json!({
             "name": "", "severity": "none", "condition": {"kind": "no_data", "after_seconds": 600},
@@ -156,6 +153,31 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         _ => json!({}),
     };
     (uri, JSON, body.to_string().into_bytes())
+}
+
+/// A body about devices, and how they come in.
+fn of_devices(path: &str) -> Value {
+    match path {
+        "/v1/device-authorities" => {
+            json!({"certificate": "", "proof": "", "settings": {"name": ""}})
+        }
+        "/v1/device-authorities/code" => json!({"certificate": ""}),
+        "/v1/device-claims/settings" => json!({"by_name_alone": false}),
+        "/v1/devices/{id}/edge-keys" => json!({"public_key": ""}),
+        "/v1/devices/{id}/sparkplug/commands" => json!({"metric": "probe", "value": 1}),
+        "/v1/devices/{id}/rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
+        path if path == "/v1/devices" || path.starts_with("/v1/device-") => json!({"name": ""}),
+        _ => json!({}),
+    }
+}
+
+/// A destruction of a device that never was.
+fn destruction(path: &str, never: &str) -> Value {
+    let scope = json!({"kind": "device", "device_id": never});
+    match path {
+        "/v1/destructions/preview" => json!({"scope": scope}),
+        _ => json!({"scope": scope, "reason": "", "confirm": ""}),
+    }
 }
 
 /// What one's own account is asked, which keys are always refused.

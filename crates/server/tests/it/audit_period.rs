@@ -21,8 +21,8 @@ fn levels_and_times_that_are_not_offered_are_refused_by_place() {
     for days in [0, 36_501] {
         refused(json!({"audit_days": days}), "limits.audit_days", "expected 1 to 36500 days");
     }
-    for level in ["brought", "held", "any"] {
-        let expected = "expected \"platform\": this installation has no provider";
+    for level in ["Held", "any"] {
+        let expected = "expected \"platform\" or \"brought\" or \"held\"";
         refused(json!({"key_level": level}), "limits.key_level", expected);
     }
     let path = format!("/v1/plans/{}/expiring?audit_days=0", world.plan);

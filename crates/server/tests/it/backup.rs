@@ -48,7 +48,7 @@ fn records(tenant: &Tenant) -> u64 {
 }
 
 /// Waits until the whole log is sealed, and answers the number of the tenant's records.
-fn settled(platform: &Platform, tenant: &Tenant) -> u64 {
+pub(crate) fn settled(platform: &Platform, tenant: &Tenant) -> u64 {
     let key = platform.control("metrics_key", json!({})).unwrap();
     let secret = key["secret"].as_str().unwrap();
     wait_for("the whole log to be sealed", || {
@@ -122,7 +122,7 @@ fn back_up(
 }
 
 /// A platform that is not started, with the root keys of another.
-fn elsewhere(original: &Platform, options: Options) -> Platform {
+pub(crate) fn elsewhere(original: &Platform, options: Options) -> Platform {
     let platform = Platform::new(Mode::Serve, options);
     std::fs::create_dir_all(platform.key_dir()).unwrap();
     for key in files_below(&original.key_dir()) {
@@ -136,7 +136,7 @@ fn restore(platform: &Platform, out: &Path, keyring: &Path) -> crate::harness::O
     platform.cli(&["restore", out, "--keyring", keyring, "--json"])
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     for file in files_below(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
@@ -145,7 +145,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// Puts the ledger archive of a platform that was killed in the place of the restored one's.
-fn hand_over_archive(from: &Platform, to: &Platform) {
+pub(crate) fn hand_over_archive(from: &Platform, to: &Platform) {
     wait_for("the archive's end", || {
         std::net::TcpStream::connect(from.ports().archive).is_err().then_some(())
     });

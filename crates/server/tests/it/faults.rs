@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::backup::copy_folder;
 use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::kill::T0;
 use crate::mqtt::{Mqtt, Packet, Version, mortal_packet, packet};
@@ -107,6 +108,63 @@ fn a_full_file_system_takes_nothing_and_loses_nothing() {
     platform.kill();
     platform.start_again();
     assert_eq!(stored(&tenant, &device), acknowledged);
+}
+
+/// A figure of the whole platform.
+fn gauge(platform: &Platform, key: &Value, line: &str) -> Option<f64> {
+    let secret = key["secret"].as_str().unwrap();
+    let text = platform.http().get("/metrics").bearer(secret).send().text();
+    let found = text.lines().find(|one| one.starts_with(line))?;
+    found.split(' ').next_back()?.parse().ok()
+}
+
+#[test]
+fn where_segments_and_backups_find_no_room_they_wait_and_nothing_is_lost() {
+    let options = Options::default().environment("VERITWIN__TELEMETRY__MEMORY_BYTES_MAX", "262144");
+    let mut platform = Platform::start(Mode::Serve, options);
+    let tenant = platform.tenant();
+    let device = tenant.device("meter");
+    platform.stop();
+    let objects = platform.data().join("objects");
+    let aside = platform.scratch("aside");
+    std::fs::create_dir_all(&objects).unwrap();
+    copy_folder(&objects, &aside);
+    let Some(_mounted) = Mounted::over(&objects, 16) else { return };
+    if aside.exists() {
+        copy_folder(&aside, &objects);
+    }
+    platform.start_again();
+    let key = platform.control("metrics_key", json!({})).unwrap();
+    let is_full = || gauge(&platform, &key, "veritwin_disk_full{part=\"segments\"}") == Some(1.0);
+    let ballast = objects.join("ballast");
+    fill(&ballast);
+    let mut acknowledged = 0;
+    wait_for("segments to find no room", || {
+        let text = "x".repeat(200);
+        let many: Vec<Value> = (acknowledged..acknowledged + 100)
+            .map(|number| json!({"ts": T0 + number, "values": {"t": number, "text": text}}))
+            .collect();
+        if tenant.send(&device, &Value::from(many)).status == 200 {
+            acknowledged += 100;
+        }
+        is_full().then_some(())
+    });
+    assert_eq!(stored(&tenant, &device), (0..acknowledged).collect::<Vec<_>>(), "reading goes on");
+    // A backup says where it found no room, keeps what it had, and is taken up again.
+    let other = platform.scratch("small");
+    let Some(_small) = Mounted::over(&other, 1) else { return };
+    let filled = other.join("ballast");
+    fill(&filled);
+    let out = other.join("backup");
+    let refused = platform.cli(&["backup", out.to_str().unwrap()]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("No space left on device"), "{}", refused.stderr);
+    assert!(!out.exists(), "an unfinished backup has no name");
+    std::fs::remove_file(ballast).unwrap();
+    wait_for("segments to find room", || (!is_full()).then_some(()));
+    platform.kill();
+    platform.start_again();
+    assert_eq!(stored(&tenant, &device), (0..acknowledged).collect::<Vec<_>>());
 }
 
 #[test]

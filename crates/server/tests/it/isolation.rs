@@ -75,6 +75,7 @@ struct Owned {
     call: String,
     edge_key: String,
     package: String,
+    import: String,
     twin: String,
     rule: String,
     alert: String,
@@ -170,10 +171,22 @@ fn other(id: &str) -> String {
     format!("{}{last}", &id[..id.len() - 1])
 }
 
+/// A destruction of nothing.
+fn destruction(tenant: &Tenant) -> String {
+    let post = |path: &str, body: &Value| {
+        tenant.http().post(path).header("cookie", &tenant.cookie).json(body).send()
+    };
+    let scope = json!({"kind": "key", "key": "never sent"});
+    let seen = post("/v1/destructions/preview", &json!({"scope": scope})).expect(200);
+    let asked = json!({"scope": scope, "reason": "r", "confirm": seen["confirm"]});
+    post("/v1/destructions", &asked).expect(202)["id"].as_str().unwrap().to_owned()
+}
+
 /// Ids of what people make around access: holds, incidents, support.
 #[derive(Clone)]
 struct Cases {
     hold: String,
+    destruction: String,
     incident: String,
     security_alert: String,
     ticket: String,
@@ -203,6 +216,7 @@ impl Cases {
         });
         Self {
             hold: post("/v1/holds", &hold),
+            destruction: destruction(tenant),
             incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
@@ -213,6 +227,7 @@ impl Cases {
     fn map(&self, change: impl Fn(&str) -> String) -> Self {
         Self {
             hold: change(&self.hold),
+            destruction: change(&self.destruction),
             incident: change(&self.incident),
             security_alert: change(&self.security_alert),
             ticket: change(&self.ticket),
@@ -237,6 +252,8 @@ impl Owned {
             .request("POST", "/v1/packages?kind=firmware&title=t&version=1")
             .body("application/octet-stream", b"theirs");
         let package = package.send().expect(201);
+        let import = json!({"name": "theirs", "fingerprint": "f", "plan": {"format": "ndjson"}});
+        let import = tenant.post("/v1/imports", &import).expect(201);
         let model = demo_ifc();
         let twin = tenant.request("POST", "/v1/twins").body("application/x-step", model.as_bytes());
         let twin = twin.send().expect(201);
@@ -260,6 +277,7 @@ impl Owned {
             call: text(&call["call"]["id"]),
             edge_key: text(&edge_key["id"]),
             package: text(&package["id"]),
+            import: text(&import["id"]),
             twin: text(&twin["twin"]["id"]),
             rule: text(&rule["id"]),
             alert: text(&alert["id"]),
@@ -279,6 +297,7 @@ impl Owned {
             call: other(&self.call),
             edge_key: other(&self.edge_key),
             package: other(&self.package),
+            import: other(&self.import),
             twin: other(&self.twin),
             rule: other(&self.rule),
             alert: other(&self.alert),
@@ -298,6 +317,7 @@ impl Owned {
             call: self.call.clone(),
             edge_key: self.edge_key.clone(),
             package: self.package.clone(),
+            import: self.import.clone(),
             twin: self.twin.clone(),
             rule: self.rule.clone(),
             alert: self.alert.clone(),
@@ -331,6 +351,7 @@ impl Owned {
             "stream-rules",
             "stream-declarations",
             "device-profiles",
+            "imports",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -355,6 +376,7 @@ struct Ids {
     call: String,
     edge_key: String,
     package: String,
+    import: String,
     twin: String,
     rule: String,
     alert: String,
@@ -373,6 +395,7 @@ impl Ids {
         let id = match resource {
             "devices" => &self.device,
             "packages" => &self.package,
+            "imports" => &self.import,
             "twins" => &self.twin,
             "rules" => &self.rule,
             "alerts" => &self.alert,
@@ -392,6 +415,7 @@ impl Ids {
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
+            "destructions" => &self.cases.destruction,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
             "support-tickets" => &self.cases.ticket,

@@ -107,6 +107,46 @@ fn asked(path: &str, filled: String) -> String {
     }
 }
 
+fn is_of_ends(path: &str) -> bool {
+    path.starts_with("/v1/destructions") || path == "/v1/retention"
+}
+
+/// A destruction of a device that never was; a time that keeps nothing.
+fn of_ends(path: &str) -> Value {
+    let scope = json!({"kind": "device", "device_id": NEVER});
+    match path {
+        "/v1/retention" => json!({"readings_days": 0}),
+        "/v1/destructions/preview" => json!({"scope": scope}),
+        _ => json!({"scope": scope, "reason": "", "confirm": ""}),
+    }
+}
+
+/// Paths that have one body for all of them: what one does not know, it leaves aside.
+fn words(path: &str) -> Option<Value> {
+    let is_below = |front: &str| path.starts_with(front);
+    Some(if is_below("/v1/keys") {
+        // None is right, and a door that is closed by it stays open.
+        json!({
+            "kind": "xks", "address": "", "key": "", "ttl_s": 0, "confirm": "",
+            "id": "", "wrapping": "rsa_aes_kwp", "wrapped_key": "",
+        })
+    } else if is_below("/v1/support") {
+        json!({
+            "subject": "", "text": "", "reason": "", "tenant_id": NEVER,
+            "areas": ["devices"], "hours": 0,
+        })
+    } else if is_below("/v1/incidents") {
+        json!({"title": "", "severity": "none", "text": ""})
+    } else if is_below("/v1/account") {
+        json!({
+            "name": "", "email": "", "code": "", "password": "", "new_password": "",
+            "client_data": "", "attestation": "",
+        })
+    } else {
+        return None;
+    })
+}
+
 /// A request that is understood and finds nothing, or is wrong in what it says.
 fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Request {
     let filled = filled(path);
@@ -159,11 +199,15 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         }
         (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
         (_, "/v1/telemetry/query" | "/v1/telemetry/stats") => request(method, &filled).json(&query),
+        (_, path) if words(path).is_some() => {
+            request(method, &filled).json(&words(path).unwrap_or_default())
+        }
         (_, "/v1/holds") => {
             let at = "2026-01-01T00:00:00Z";
             let hold = json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": at});
             request(method, &filled).json(&hold)
         }
+        (_, path) if is_of_ends(path) => request(method, &filled).json(&of_ends(path)),
         (_, "/v1/stream-declarations") => {
             request(method, &filled).json(&json!({"targets": [], "declaration": "non_personal"}))
         }
@@ -171,25 +215,6 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &filled).json(&json!({"declaration": "non_personal"}))
         }
         (_, "/v1/streams/subject") => request(method, &filled).json(&json!({"person": ""})),
-        (_, path) if path.starts_with("/v1/support") => {
-            // One body for all of them: what a path does not know, it leaves aside.
-            let words = json!({
-                "subject": "", "text": "", "reason": "", "tenant_id": NEVER,
-                "areas": ["devices"], "hours": 0,
-            });
-            request(method, &filled).json(&words)
-        }
-        (_, path) if path.starts_with("/v1/incidents") => {
-            let words = json!({"title": "", "severity": "none", "text": ""});
-            request(method, &filled).json(&words)
-        }
-        (_, path) if path.starts_with("/v1/account") => {
-            let words = json!({
-                "name": "", "email": "", "code": "", "password": "", "new_password": "",
-                "client_data": "", "attestation": "",
-            });
-            request(method, &filled).json(&words)
-        }
         (_, "/v1/tenants/sign-in") => {
             request(method, &filled).json(&json!({"second_factor_required": false}))
         }

@@ -17,7 +17,7 @@ pub(crate) const MAIL_WAIT: Duration = Duration::from_secs(60);
 const LIMIT: &str = "plan_storage_bytes_max";
 const TELEMETRY: &str = "v1/devices/me/telemetry";
 /// A building with one storey.
-const MODEL: &str = "ISO-10303-21;\nHEADER;\nFILE_DESCRIPTION((''),'2;1');\n\
+pub(crate) const MODEL: &str = "ISO-10303-21;\nHEADER;\nFILE_DESCRIPTION((''),'2;1');\n\
     FILE_NAME('','',(''),(''),'','','');\nFILE_SCHEMA(('IFC4'));\nENDSEC;\nDATA;\n\
     #1=IFCPROJECT('000000000000000000000P',$,'B',$,$,$,$,$,#2);\n#2=IFCUNITASSIGNMENT((#3));\n\
     #3=IFCSIUNIT(*,.LENGTHUNIT.,$,.METRE.);\n\

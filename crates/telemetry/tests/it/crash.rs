@@ -21,7 +21,7 @@ use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series
 
 /// How the store fails at the chosen write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     /// The write does not happen and nothing works afterwards.
     CrashBefore,
     /// The write happens, nobody is told, and nothing works afterwards.
@@ -34,7 +34,7 @@ enum Fault {
 
 /// A store that fails at its n-th write.
 #[derive(Debug)]
-struct FaultyStore {
+pub(crate) struct FaultyStore {
     inner: Arc<InMemory>,
     writes_left: AtomicI64,
     fault: Fault,
@@ -57,6 +57,12 @@ enum Turn {
 }
 
 impl FaultyStore {
+    /// A store that fails at the write after so many.
+    pub(crate) fn new(inner: &Arc<InMemory>, writes: i64, fault: Fault) -> Arc<Self> {
+        let inner = Arc::clone(inner);
+        Arc::new(Self { inner, writes_left: AtomicI64::new(writes), fault })
+    }
+
     fn turn(&self) -> Turn {
         match self.writes_left.fetch_sub(1, Ordering::SeqCst) {
             left if left > 0 => Turn::Go,
@@ -71,7 +77,7 @@ impl FaultyStore {
         }
     }
 
-    fn was_reached(&self) -> bool {
+    pub(crate) fn was_reached(&self) -> bool {
         self.writes_left.load(Ordering::SeqCst) < 0
     }
 }
@@ -174,11 +180,7 @@ async fn every_cut(fault: Fault) -> i64 {
         let mut setup = Setup::new();
         setup.limits.compaction_sections_min = 2;
         let inner = Arc::new(InMemory::new());
-        let faulty = Arc::new(FaultyStore {
-            inner: Arc::clone(&inner),
-            writes_left: AtomicI64::new(cut),
-            fault,
-        });
+        let faulty = FaultyStore::new(&inner, cut, fault);
         let engine = setup.open_on(faulty.clone()).await;
         let mut history = History::default();
         let ended = scenario(&engine, &mut history).await;

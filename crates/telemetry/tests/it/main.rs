@@ -2,14 +2,17 @@
 
 mod concurrency;
 mod crash;
+mod destroy;
 mod expire;
 mod golden;
 mod latest;
 mod limits;
 mod log;
 mod model;
+mod months;
 mod queries;
 mod queries_model;
+mod scrub;
 mod secrecy;
 mod simulation;
 mod support;

@@ -1,17 +1,20 @@
 //! Nothing readable in the store, and keys that are withdrawn or destroyed take effect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use veritwin_domain::Value;
-use veritwin_keys::{DataClass, DestructionMethod, Epoch};
-use veritwin_telemetry::TimeRange;
+use veritwin_domain::{Clock, Value};
+use veritwin_keys::{DataClass, DestructionMethod, Epoch, NewAbove, SecretKey};
+use veritwin_log::{Entry, FileLog, LogConfig, Record};
+use veritwin_telemetry::{Engine, TimeRange};
 
 use crate::support::{
     DAY, HOUR_MICROS, History, Setup, TODAY, batch, device, reading, runtime, series, tenant,
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const CANARY_KEY: &str = "canary-key-7f3a";
 const CANARY_TEXT: &str = "canary text of somebody's bedroom";
 
@@ -219,5 +222,78 @@ fn a_destroyed_tenant_is_forgotten() {
         let reopened = setup.open().await;
         let kept = reopened.stats(&series(2, 0, "n"), TimeRange::ALL).await.expect("answers");
         assert_eq!(kept.count, 1);
+    });
+}
+
+fn open_log(setup: &Setup, engine: &Engine) -> FileLog {
+    let folder = setup.directory.path().join("log");
+    let (keys, clock, rng) = (setup.keys.clone(), setup.clock.clone(), setup.rng.clone());
+    let config = LogConfig::new(folder, keys, clock, rng);
+    FileLog::open(config, vec![engine.observer()]).expect("a log")
+}
+
+fn sent(number: u8, value: i64) -> Entry {
+    let readings = vec![reading("n", TODAY + value, Value::Integer(value))];
+    let record = Record::Readings(batch(number, 0, readings));
+    Entry { tenant: tenant(number), record }
+}
+
+/// Holds a tenant's key for a minute; what its service would unwrap.
+fn hold(setup: &Setup, number: u8) -> SecretKey {
+    let kek = setup.keys.new_kek(tenant(number)).expect("a key");
+    let secret = kek.secret().clone();
+    let fresh_until = setup.clock.monotonic() + MINUTE;
+    let above = NewAbove::Held { wrapped: vec![1], fresh_until };
+    setup.keys.install_kek(kek, above).expect("held");
+    secret
+}
+
+#[test]
+fn a_key_that_was_destroyed_where_it_was_held_holds_no_log() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        log.append(vec![sent(0, 1)]).await.expect("taken");
+        hold(&setup, 0);
+        log.append(vec![sent(1, 2)]).await.expect("taken");
+        let version = setup.keys.wrapped_kek(tenant(0)).expect("held").context.version;
+        setup.keys.note_gone(tenant(0), version).expect("noted");
+        engine.set_aside(tenant(0));
+        assert!(engine.is_behind(tenant(0)));
+        assert_eq!(engine.catch_up(&log).await.expect("nobody is back"), 0);
+        assert!(!engine.is_behind(tenant(0)), "nothing of it comes any more");
+        assert_eq!(engine.flush().await.expect("flushes"), 2);
+    });
+}
+
+#[test]
+fn what_is_set_aside_leaves_memory_and_is_read_from_the_log_again() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        let send = async |number: u8, value: i64| log.append(vec![sent(number, value)]).await;
+        send(0, 1).await.expect("taken");
+        let secret = hold(&setup, 0);
+        send(0, 2).await.expect("taken");
+        setup.advance(60_000_000);
+        assert_eq!(setup.keys.lapse(), [tenant(0)]);
+        engine.set_aside(tenant(0));
+        send(0, 3).await.expect("taken without the key");
+        send(1, 4).await.expect("taken");
+        assert!(engine.latest(tenant(0), device(0), None).await.is_err());
+        assert!(engine.is_behind(tenant(0)));
+        assert_eq!(engine.flush().await.expect("others go on"), 0, "the log keeps the rest");
+        assert_eq!(engine.catch_up(&log).await.expect("nobody is back"), 0);
+        let fresh_until = setup.clock.monotonic() + MINUTE;
+        assert!(setup.keys.admit(tenant(0), 2, secret, fresh_until).expect("it is back"));
+        send(0, 5).await.expect("taken");
+        assert_eq!(engine.catch_up(&log).await.expect("reads again"), 1);
+        assert!(!engine.is_behind(tenant(0)));
+        send(0, 6).await.expect("taken");
+        let stats = engine.stats(&series(0, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!((stats.count, stats.last), (5, Some(6.0)));
+        assert_eq!(engine.flush().await.expect("flushes"), 6);
     });
 }

@@ -169,7 +169,14 @@ impl CallNotes {
 
 /// Whether what failed may be done a little later.
 const fn may_pass(error: &Error) -> bool {
-    !matches!(error, Error::Forbidden(_) | Error::NotFound(_) | Error::Unauthenticated(_))
+    !matches!(
+        error,
+        Error::Forbidden(_)
+            | Error::KeyRevoked
+            | Error::KeyDestroyed(_)
+            | Error::NotFound(_)
+            | Error::Unauthenticated(_)
+    )
 }
 
 impl LiveState {

@@ -31,6 +31,8 @@ use super::traffic::{Event, Traffic, Watching};
 const CALLS_MAX: usize = 10_000;
 /// Most WebSockets of one device at once.
 const DEVICE_SOCKETS_MAX: usize = 16;
+/// Most exports of readings of one tenant at once.
+const EXPORTS_AT_ONCE_MAX: usize = 4;
 /// The shortest time without a word after which a device's WebSocket is closed.
 const IDLE_SECONDS_MIN: u32 = 3;
 
@@ -58,6 +60,7 @@ pub(crate) struct LiveState {
     pub(super) limits: IngestLimits,
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
+    exports: Arc<Seats<TenantId>>,
     pub(super) attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     pub(super) doubts: Doubts,
     pub(super) arrivals: Arrivals,
@@ -80,6 +83,7 @@ impl LiveState {
             limits,
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
             sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
+            exports: Seats::new("exports_at_once_max", EXPORTS_AT_ONCE_MAX),
             attached: Mutex::new(HashMap::new()),
             doubts: Doubts::default(),
             arrivals: Arrivals::default(),
@@ -108,7 +112,7 @@ impl LiveState {
     }
 
     /// The bounds of what devices send.
-    pub(super) const fn limits(&self) -> &IngestLimits {
+    pub(crate) const fn limits(&self) -> &IngestLimits {
         &self.limits
     }
 
@@ -120,6 +124,11 @@ impl LiveState {
     /// Counts a WebSocket of a device.
     pub(super) fn open_socket(&self, device: &DeviceLogin) -> Result<Seat<Owned>, LimitExceeded> {
         self.sockets.take((device.tenant, device.device))
+    }
+
+    /// Counts an export of a tenant, until it ends.
+    pub(crate) fn begin_export(&self, tenant: TenantId) -> Result<Seat<TenantId>, LimitExceeded> {
+        self.exports.take(tenant)
     }
 
     /// Watches a device from now on. Whoever asks has been authorised.

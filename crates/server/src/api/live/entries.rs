@@ -41,7 +41,8 @@ pub(super) fn view_of(refusal: Refusal) -> RefusalView {
 
 pub(super) fn submit_error(error: Error) -> SubmitError {
     match error {
-        Error::Forbidden(detail) => SubmitError::Denied(detail),
+        Error::Forbidden(detail) | Error::KeyDestroyed(detail) => SubmitError::Denied(detail),
+        Error::KeyRevoked => SubmitError::Denied("key_revoked".to_owned()),
         Error::NotFound(what) => SubmitError::NotFound(what.to_owned()),
         Error::Rate(exceeded) => SubmitError::Busy {
             detail: exceeded.to_string(),

@@ -57,7 +57,12 @@ impl Following {
             match api.app.watched_device(context, self.device).await {
                 Ok(watched) => self.watched = watched,
                 // Nothing is shown until it is known what may be: what comes meanwhile waits.
-                Err(Error::Unavailable(_) | Error::Busy { .. } | Error::Crowded(_)) => {
+                Err(
+                    Error::Unavailable(_)
+                    | Error::KeySilent
+                    | Error::Busy { .. }
+                    | Error::Crowded(_),
+                ) => {
                     return Ok(None);
                 }
                 Err(error) => return Err(error.to_string()),

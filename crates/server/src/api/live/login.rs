@@ -23,7 +23,8 @@ const REQUEST_AGAIN: Duration = Duration::from_secs(1);
 fn login_error(error: Error) -> LoginError {
     match error {
         Error::Unauthenticated(_) | Error::NotFound(_) => LoginError::Unknown,
-        Error::Forbidden(detail) => LoginError::Denied(detail),
+        Error::Forbidden(detail) | Error::KeyDestroyed(detail) => LoginError::Denied(detail),
+        Error::KeyRevoked => LoginError::Denied("key_revoked".to_owned()),
         Error::Outside(detail) => LoginError::Denied(detail.to_owned()),
         Error::Rate(exceeded) => LoginError::Busy {
             detail: exceeded.to_string(),

@@ -121,7 +121,8 @@ impl Sink for LiveState {
     }
 
     fn inspect(&self, origin: Origin<'_>, readings: &[Reading]) -> Result<(), Objection> {
-        self.app.check_storage(origin.tenant(), readings).map_err(|error| match error {
+        let checked = self.app.check_storage(origin.tenant(), device_of(origin), readings);
+        checked.map_err(|error| match error {
             Error::StorageFull(limit) => Objection::Storage(limit),
             other => Objection::Policy(other.to_string()),
         })

@@ -92,6 +92,11 @@ fn read_import(path: &Path) -> anyhow::Result<(FileKind, Vec<u8>)> {
 
 /// `veritwin import FILE`
 pub(in crate::cli) fn import(arguments: &ImportArguments) -> anyhow::Result<ExitCode> {
+    if arguments.remote.is_elsewhere() || arguments.tokens.is_some() {
+        let detail = "--address and --tokens are for the folder of a tenant: a file goes to the \
+                      platform of the data directory, and --json shows the tokens";
+        return Err(BadArguments(detail.to_owned()).into());
+    }
     let (kind, bytes) = read_import(&arguments.file)?;
     let ImportArguments { name, twin, tenant, .. } = arguments;
     let request = match kind {
@@ -107,10 +112,10 @@ pub(in crate::cli) fn import(arguments: &ImportArguments) -> anyhow::Result<Exit
         }
     };
     let bar = spinner(format!("importing {}", arguments.file.display()));
-    let facts = ask(&arguments.place.place, request.with_body(bytes));
+    let facts = ask(&arguments.remote.place.place, request.with_body(bytes));
     bar.finish_and_clear();
     let facts = facts.with_context(|| format!("{} was not imported", arguments.file.display()))?;
-    if arguments.place.json {
+    if arguments.remote.place.json {
         print_json(&facts)?;
     } else if kind == FileKind::Ifc {
         print(&show_twin(&facts));

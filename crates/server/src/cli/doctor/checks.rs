@@ -117,7 +117,8 @@ fn root_key(data: &Path, config: &Config) -> Vec<Finding> {
                       the key that opens it";
         findings.push(Finding::error(CHECK, finding, advice));
     }
-    let key = dir.join("root.key");
+    let is_passphrase = config.keys.passphrase_file.is_some();
+    let key = dir.join(if is_passphrase { "root.salt" } else { "root.key" });
     let shown = key.display();
     match std::fs::metadata(&key) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -49,7 +49,7 @@ pub(super) fn target(arguments: &ReplayArguments) -> anyhow::Result<Target> {
     Ok(Target { address: run.mqtts, ca })
 }
 
-pub(super) fn read_small(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(in crate::cli) fn read_small(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -71,12 +71,17 @@ fn host_of(address: &str) -> Result<&str, String> {
 }
 
 pub(super) fn endpoint(target: &Target) -> anyhow::Result<Endpoint> {
-    let host = host_of(&target.address).map_err(bad)?;
+    endpoint_of(&target.address, &target.ca)
+}
+
+/// Where a listener is, and whom to trust there.
+pub(in crate::cli) fn endpoint_of(address: &str, ca: &Path) -> anyhow::Result<Endpoint> {
+    let host = host_of(address).map_err(bad)?;
     let server_name = ServerName::try_from(host.to_owned())
         .map_err(|_| bad(format!("{host:?} is neither a host name nor an IP address")))?;
-    let shown = target.ca.display();
+    let shown = ca.display();
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&read_small(&target.ca)?) {
+    for certificate in CertificateDer::pem_slice_iter(&read_small(ca)?) {
         let certificate = certificate.map_err(|_| anyhow::anyhow!("{shown} is not PEM"))?;
         roots.add(certificate).with_context(|| format!("{shown} holds no usable certificate"))?;
     }
@@ -84,7 +89,7 @@ pub(super) fn endpoint(target: &Target) -> anyhow::Result<Endpoint> {
         bail!("{shown} holds no certificate: give the output of `veritwin ca export`");
     }
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Ok(Endpoint { address: target.address.clone(), server_name, tls: Arc::new(tls) })
+    Ok(Endpoint { address: address.to_owned(), server_name, tls: Arc::new(tls) })
 }
 
 #[cfg(test)]

@@ -1,0 +1,84 @@
+//! Destructions: each its tenant's own, changed by one at a time, found while they are open.
+
+use veritwin_domain::DestructionId;
+use veritwin_metastore::{DestructionState, Error, StoredDestruction};
+
+use crate::world::{START, everywhere};
+
+#[tokio::test]
+async fn destructions_are_their_tenants_own_and_open_until_they_are_done() {
+    everywhere(async |world| {
+        let one = StoredDestruction {
+            id: DestructionId::generate(START, world.rng.as_ref()),
+            state: DestructionState::Asked,
+            body: b"of one device".to_vec(),
+            version: 1,
+            requested_at: START,
+        };
+        let tx = world.begin().await;
+        tx.destruction_create(&one).await.expect("written");
+        tx.commit().await.expect("commit");
+        let open = world.platform().await.destructions_open(None).await.expect("read");
+        assert_eq!(open, [(world.tenant, one.clone())]);
+
+        let tx = world.begin_in(world.other).await;
+        assert!(tx.destructions().await.expect("none").is_empty());
+        assert!(matches!(tx.destruction(one.id).await, Err(Error::NotFound { .. })));
+        assert!(matches!(tx.destruction_update(&one).await, Err(Error::NotFound { .. })));
+        assert!(matches!(tx.destruction_delete(one.id).await, Err(Error::NotFound { .. })));
+        drop(tx);
+
+        let done = StoredDestruction {
+            state: DestructionState::Done,
+            body: b"with its certificate".to_vec(),
+            ..one.clone()
+        };
+        let tx = world.begin().await;
+        tx.destruction_update(&done).await.expect("written");
+        tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        assert!(matches!(tx.destruction_update(&done).await, Err(Error::Conflict { .. })));
+        drop(tx);
+        let found = world.read().await.destructions().await.expect("read");
+        assert_eq!(found, [StoredDestruction { version: 2, ..done }]);
+        let open = world.platform().await.destructions_open(None).await.expect("read");
+        assert!(open.is_empty());
+        let tx = world.begin().await;
+        tx.destruction_delete(one.id).await.expect("deleted");
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn however_many_wait_the_last_is_found() {
+    everywhere(async |world| {
+        let ids: Vec<DestructionId> =
+            (0..70).map(|_| DestructionId::generate(START, world.rng.as_ref())).collect();
+        let tx = world.begin().await;
+        for id in &ids {
+            let body = Vec::new();
+            let state = DestructionState::Waiting;
+            let one = StoredDestruction { id: *id, state, body, version: 1, requested_at: START };
+            tx.destruction_create(&one).await.expect("written");
+        }
+        tx.commit().await.expect("commit");
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let open = world.platform().await.destructions_open(after).await.expect("read");
+            let Some((_, last)) = open.last() else { break };
+            after = Some((last.requested_at, last.id));
+            assert!(open.len() < ids.len(), "a bounded number at once");
+            found.extend(open.iter().map(|(_, one)| one.id));
+        }
+        let mut expected = ids;
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        let tx = world.begin().await;
+        for id in &expected {
+            tx.destruction_delete(*id).await.expect("deleted");
+        }
+        tx.commit().await.expect("commit");
+    })
+    .await;
+}
