@@ -47,10 +47,23 @@ impl Request {
     }
 }
 
+/// What the writer's thread waits for: for nothing else it is woken.
+#[derive(Debug, Clone, Copy, Default)]
+enum Awaited {
+    /// Nothing: it is at work, or about to be.
+    #[default]
+    Nothing,
+    /// An append.
+    Append,
+    /// Company for the appends that are there, up to a whole group.
+    Group,
+}
+
 #[derive(Default)]
 struct QueueState {
     requests: FairQueue<Request>,
     closed: bool,
+    awaited: Awaited,
 }
 
 /// How far the log is.
@@ -148,8 +161,16 @@ impl Shared {
             return Err(self.refusal());
         }
         queue.requests.push(request.tenant, request.plain.len(), request);
-        drop(queue);
-        self.arrived.notify_one();
+        let is_awaited = match queue.awaited {
+            Awaited::Nothing => false,
+            Awaited::Append => true,
+            Awaited::Group => queue.requests.bytes() >= self.config.group_bytes_max,
+        };
+        if is_awaited {
+            queue.awaited = Awaited::Nothing;
+            drop(queue);
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -162,6 +183,7 @@ impl Shared {
             if queue.closed {
                 return None;
             }
+            queue.awaited = Awaited::Append;
             if self.full.lock().is_none() {
                 self.arrived.wait(&mut queue);
             } else if self.arrived.wait_for(&mut queue, SPACE_PROBE_INTERVAL).timed_out() {
@@ -172,8 +194,10 @@ impl Shared {
         if !delay.is_zero() {
             let wants_more =
                 |queue: &mut QueueState| !queue.closed && queue.requests.bytes() < group_bytes_max;
+            queue.awaited = Awaited::Group;
             self.arrived.wait_while_for(&mut queue, wants_more, delay);
         }
+        queue.awaited = Awaited::Nothing;
         Some(queue.requests.take(group_bytes_max))
     }
 
