@@ -2,13 +2,14 @@
 //! acknowledgements as submissions finish, sends downlinks and watches keep-alive.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
@@ -24,6 +25,7 @@ use super::keeping::WillFate;
 use super::newcomer::is_newcomer;
 use super::session::SessionKey;
 use super::wills::WaitingWill;
+use super::writing::{say, write, write_output};
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{CloseReason, DeviceSession, PeerInfo, Transport};
@@ -33,8 +35,6 @@ use crate::traits::LoginError;
 const CONNECT_SECONDS_MAX: u64 = 10;
 /// Largest CONNECT packet, in bytes: two bounded texts, and a will of at most 65,535 bytes.
 const CONNECT_BYTES_MAX: usize = 128 * 1024;
-/// A client takes what we write within this time.
-const WRITE_SECONDS_MAX: u64 = 30;
 /// Submissions in flight at a connection's end are waited for this long.
 const DRAIN_SECONDS_MAX: u64 = 10;
 /// Smallest and largest piece read at once.
@@ -309,8 +309,12 @@ async fn exchange<S: Stream>(
         room.hand_on(device, input)?;
     }
     let session = Arc::clone(&device.state);
+    let LinkEnd { downlinks, close } = link;
+    // One wait for all turns of the loop.
+    let closed = close_reason(close);
+    tokio::pin!(closed);
     loop {
-        device.pump(&mut link.downlinks);
+        device.pump(downlinks);
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
@@ -330,18 +334,16 @@ async fn exchange<S: Stream>(
             Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
                 device.finish_ready(finished)?;
             }
-            Ok(closed) = link.close.wait_for(Option::is_some) => {
-                let reason = *closed;
-                drop(closed);
-                if reason == Some(CloseReason::ShuttingDown) {
+            reason = &mut closed => {
+                if reason == CloseReason::ShuttingDown {
                     // The last word of the host, where it has said one.
-                    device.pump(&mut link.downlinks);
+                    device.pump(downlinks);
                 }
-                return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
+                return Err(Close::of_reason(reason).into());
             }
             Some(answer) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.answer(answer),
-            Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
+            Some(downlink) = downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
                 if device.found(found)? {
                     room.hand_on(device, input)?;
@@ -375,7 +377,7 @@ async fn exchange<S: Stream>(
                 device.check_late(is_late)?;
             }
             () = session.wake().notified() => {}
-            () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
+            () = wait_until(held_until), if held_until.is_some() => {
                 device.held_until = None;
             }
             () = &mut timer => {
@@ -390,6 +392,23 @@ async fn exchange<S: Stream>(
                 timer.set(keep_alive.timer());
             }
         }
+    }
+}
+
+/// Why the connection has to end, once that is said.
+async fn close_reason(close: &mut watch::Receiver<Option<CloseReason>>) -> CloseReason {
+    let reason = close.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+    match reason {
+        Some(reason) => reason,
+        // Nobody can say it any more, which is not: the connection itself holds its link.
+        None => pending().await,
+    }
+}
+
+/// A timer that is made when it is polled: what a turn of the loop does not wait for costs nothing.
+async fn wait_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        sleep_until(at).await;
     }
 }
 
@@ -411,15 +430,6 @@ fn read_ready<S: Stream>(stream: &mut S, input: &mut BytesMut) -> usize {
         }
     }
     bytes.min(READ_BYTES_MAX - READ_BYTES_MIN)
-}
-
-/// Writes what there is for the client. Who takes nothing of it is let go, and that is recorded.
-async fn say<S: Stream>(stream: &mut S, device: &mut Device) -> Result<(), End> {
-    let Err(error) = write_output(stream, device).await else { return Ok(()) };
-    if error.kind() == std::io::ErrorKind::TimedOut {
-        device.record_stalled(WRITE_SECONDS_MAX);
-    }
-    Err(End::Lost)
 }
 
 /// The end of a connection: what was read is finished and acknowledged, then the reason is said.
@@ -461,26 +471,4 @@ pub(super) async fn drain(device: &mut Device) -> Option<Close> {
         tracing::warn!("submissions of a closed connection did not finish in time");
     }
     failed
-}
-
-async fn write_output<S: Stream>(stream: &mut S, device: &mut Device) -> std::io::Result<()> {
-    let output = device.output.split();
-    let result = write(stream, &output).await;
-    // The buffer is used again unless one long answer made it large.
-    drop(output);
-    device.output.reserve(64);
-    result
-}
-
-pub(super) async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    timeout(Duration::from_secs(WRITE_SECONDS_MAX), all)
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

@@ -51,6 +51,7 @@ mod turns;
 mod watched;
 mod wills;
 mod wire;
+mod writing;
 
 pub use alias::TOPIC_ALIAS_MAXIMUM;
 pub use broker::{Broker, BrokerParts};
