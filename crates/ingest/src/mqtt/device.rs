@@ -134,6 +134,8 @@ pub(crate) struct Device {
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight: InFlight,
+    /// Of its messages, for all connections of its transport.
+    counter: metrics::Counter,
     /// The last message of a QoS above 0 was an answer or a downlink.
     pub(super) was_own: bool,
     /// QoS 1 messages of this connection without their PUBACK.
@@ -159,6 +161,7 @@ impl Device {
         let keys = KeyTable::new(broker.sink.screening());
         let children = session.gateway.then(Arc::default);
         let in_flight = broker.intake.in_flight(state.relay());
+        let counter = Broker::counter(link.transport());
         Self {
             encoder: Encoder {
                 version: hello.version,
@@ -191,6 +194,7 @@ impl Device {
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight,
+            counter,
             was_own: false,
             unacknowledged: 0,
             unreleased: 0,
@@ -380,7 +384,8 @@ impl Device {
             pending.epoch = Some(self.broker.sessions.epoch());
         }
         self.broker.sink.arrivals().settle_all(&mut pending.entries);
-        self.broker.count(self.link.transport(), &pending);
+        self.counter.increment(pending.messages);
+        self.broker.count_refusals(self.link.transport(), pending.refusals);
         let messages = pending.messages + pending.refusals + pending.named;
         self.pace(messages, pending.count_readings());
         self.in_flight_acks += pending.acks.len();
