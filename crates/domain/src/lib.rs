@@ -40,7 +40,7 @@ pub use provisioning::{ClaimRequest, ProvisionAnswer, ProvisionCredential, Provi
 pub use purpose::Purpose;
 pub use reading::{
     Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_attributes,
-    count_readings, count_text_bytes,
+    count_readings, count_text_bytes, stored_bytes,
 };
 pub use refused::{Category, JsonFound, JsonOptions, JsonPart, NationalId, Rule, Screening};
 pub use relay::{RelayMessage, SessionNote};

@@ -125,6 +125,8 @@ pub(crate) struct Device {
     pub(super) received_at: Timestamp,
     /// Somebody looks at what it sends.
     pub(super) is_watched: bool,
+    /// Messages of this read with more bytes of readings are inspected; all of them if none.
+    pub(super) spare_bytes: Option<u64>,
     /// The number of the next reading of this read that carries no time.
     pub(super) next_at: Timestamp,
     pub(super) receive_maximum: u16,
@@ -187,6 +189,7 @@ impl Device {
             keys,
             received_at: Timestamp::EPOCH,
             is_watched: false,
+            spare_bytes: None,
             next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,
             inbound_aliases: InboundAliases::default(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use veritwin_domain::LimitExceeded;
+use veritwin_domain::{LimitExceeded, stored_bytes};
 
 use super::claiming::Claim;
 use super::decoding::Decode;
@@ -99,6 +99,7 @@ impl Device {
         self.received_at = self.broker.clock.now();
         self.next_at = UNTIMED;
         self.is_watched = self.broker.sink.is_watched(&self.session);
+        self.spare_bytes = self.broker.sink.spare_bytes(Origin::Device(&self.session));
     }
 
     /// Takes one message: it joins the submission of this read, or is refused.
@@ -316,8 +317,12 @@ impl Device {
         let first = readings.len();
         let context = MessageContext { received_at: self.next_at, limits: &self.broker.limits };
         self.next_at = parse_telemetry(payload, context, &mut self.keys, readings)?;
+        let new = &readings[first..];
+        if self.spare_bytes.is_some_and(|spare| stored_bytes(new) <= spare) {
+            return Ok(());
+        }
         let origin = Origin::Device(&self.session);
-        self.broker.sink.inspect(origin, &readings[first..]).map_err(|objection| {
+        self.broker.sink.inspect(origin, new).map_err(|objection| {
             readings.truncate(first);
             objection.into()
         })
