@@ -15,6 +15,7 @@ use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
 use super::decoding::Decode;
+use super::density::{Counts, Density, trim};
 use super::downlink::Answer;
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
@@ -136,6 +137,9 @@ pub(crate) struct Device {
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight: InFlight,
+    density: Density,
+    /// What the bytes of this read probably hold.
+    pub(super) expected: Counts,
     /// Of its messages, for all connections of its transport.
     counter: metrics::Counter,
     /// The last message of a QoS above 0 was an answer or a downlink.
@@ -197,6 +201,8 @@ impl Device {
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight,
+            density: Density::default(),
+            expected: Counts::default(),
             counter,
             was_own: false,
             unacknowledged: 0,
@@ -229,7 +235,9 @@ impl Device {
     /// Takes every whole packet out of `input` and submits what they carry, once.
     pub(crate) fn handle_input(&mut self, input: &mut BytesMut) -> Result<(), End> {
         self.receive();
+        self.expected = self.density.expect(input.len());
         let (used, result) = self.handle_packets(input);
+        self.density.note(&self.pending, used);
         input.advance(used);
         self.submit_pending();
         result
@@ -379,10 +387,13 @@ impl Device {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
         self.note_read();
         self.pending.close_batch(&session, received_at);
+        // Room for what was expected and did not come.
+        self.pending.readings = Vec::new();
         if self.pending.is_empty() {
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);
+        trim(&mut pending.acks);
         if !pending.relayed.is_empty() || pending.is_noted {
             pending.epoch = Some(self.broker.sessions.epoch());
         }

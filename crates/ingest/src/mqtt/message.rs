@@ -8,6 +8,7 @@ use veritwin_domain::{LimitExceeded, stored_bytes};
 
 use super::claiming::Claim;
 use super::decoding::Decode;
+use super::density::make_room;
 use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
 use super::encode::{PUBACK, PUBCOMP, PUBREC};
@@ -241,6 +242,7 @@ impl Device {
         };
         self.unacknowledged += usize::from(packet_type == PUBACK);
         let packet_id = view.packet_id;
+        make_room(&mut self.pending.acks, self.expected.acks);
         self.pending.acks.push(Ack { packet_id, packet_type, answer, is_repeat: false });
     }
 
@@ -314,6 +316,7 @@ impl Device {
 
     pub(super) fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
         let readings = &mut self.pending.readings;
+        make_room(readings, self.expected.readings);
         let first = readings.len();
         let context = MessageContext { received_at: self.next_at, limits: &self.broker.limits };
         self.next_at = parse_telemetry(payload, context, &mut self.keys, readings)?;

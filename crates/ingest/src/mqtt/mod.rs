@@ -9,6 +9,7 @@ mod connack;
 mod connect;
 mod connection;
 mod decoding;
+mod density;
 mod device;
 mod downlink;
 mod encode;
