@@ -5,6 +5,7 @@
 mod certificate;
 mod clock;
 mod context;
+mod id_map;
 mod ids;
 mod limits;
 mod network;
@@ -24,6 +25,7 @@ mod time;
 pub use certificate::ClientCertificate;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
+pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
     CustomRoleId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId, FileId, GrantId,

@@ -1,7 +1,7 @@
 //! What the appenders, the writer's thread and the readers share: the bounded queue, the recent
 //! batches, the list of files, and how far the log is durable.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use veritwin_domain::TenantId;
+use veritwin_domain::{IdMap, TenantId};
 
 use crate::fair::FairQueue;
 use crate::files::FileList;
@@ -81,7 +81,7 @@ pub(crate) struct Shared {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: Arc<Semaphore>,
     /// What each tenant may take of the room; remembered while something of it is taken.
-    shares: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    shares: Mutex<IdMap<TenantId, Arc<Semaphore>>>,
     queue: Mutex<QueueState>,
     arrived: Condvar,
     poisoned: OnceLock<String>,

@@ -2,12 +2,11 @@
 //! what is free: alone it has most of the table, beside others less, and what is left over is
 //! there for whoever has little in it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use tokio::sync::Mutex as Queue;
-use veritwin_domain::{LimitExceeded, Reading, Shared, TenantId};
+use veritwin_domain::{IdMap, LimitExceeded, Reading, Shared, TenantId};
 
 use crate::engine::{Engine, Inner};
 
@@ -25,7 +24,7 @@ pub(crate) fn bytes_of(readings: &[Reading]) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     bytes: usize,
-    tenants: HashMap<TenantId, usize>,
+    tenants: IdMap<TenantId, usize>,
 }
 
 impl Taken {
