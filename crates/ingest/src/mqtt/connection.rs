@@ -40,6 +40,9 @@ const DRAIN_SECONDS_MAX: u64 = 10;
 /// Smallest and largest piece read at once.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// A connection that sends little is read again when what it sent before is answered, or after this
+/// time: what comes meanwhile becomes one submission, and one write of acknowledgements.
+const GATHER_TIME_MAX: Duration = Duration::from_millis(8);
 /// Largest empty read buffer that a connection keeps.
 const KEPT_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
 
@@ -302,7 +305,7 @@ async fn exchange<S: Stream>(
     let (mut read_bytes, mut is_held) = (READ_BYTES_MIN, false);
     let mut turns = device.broker.turns.of(device.session.tenant);
     let mut room = device.broker.intake.room(device.session.tenant);
-    let mut wants_turn = false;
+    let (mut wants_turn, mut gather_until) = (false, None);
     let timer = keep_alive.timer();
     tokio::pin!(timer);
     if !input.is_empty() {
@@ -333,6 +336,7 @@ async fn exchange<S: Stream>(
             biased;
             Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
                 device.finish_ready(finished)?;
+                gather_until = gather_until.filter(|_| !device.queue.is_empty());
             }
             reason = &mut closed => {
                 if reason == CloseReason::ShuttingDown {
@@ -350,7 +354,9 @@ async fn exchange<S: Stream>(
                 }
             }
             () = yield_now(), if device.is_relaying() => device.relay_some()?,
-            result = read_little(stream, input), if can_read && !wants_turn => {
+            result = read_little(stream, input),
+                if can_read && !wants_turn && gather_until.is_none() =>
+            {
                 let bytes = match result {
                     Ok(0) | Err(_) => return Err(End::Lost),
                     Ok(bytes) => bytes,
@@ -363,6 +369,8 @@ async fn exchange<S: Stream>(
                     read_bytes = READ_BYTES_MIN;
                     room.hand_on(device, input)?;
                     is_held = device.held_until.is_some();
+                    let gathers = !device.queue.is_empty();
+                    gather_until = gathers.then(|| keep_alive.heard_at + GATHER_TIME_MAX);
                 }
             }
             turn = poll_fn(|context| turns.poll_acquire(context)), if wants_turn => {
@@ -380,15 +388,9 @@ async fn exchange<S: Stream>(
             () = wait_until(held_until), if held_until.is_some() => {
                 device.held_until = None;
             }
+            () = wait_until(gather_until), if gather_until.is_some() => gather_until = None,
             () = &mut timer => {
-                if can_read && keep_alive.is_over() {
-                    let text = "keep-alive: nothing was heard in time";
-                    return Err(Close::new(0x8d, text).into());
-                }
-                // While we do not read, or without an interval, silence says nothing.
-                if !can_read || keep_alive.interval.is_none() {
-                    keep_alive.heard_at = Instant::now();
-                }
+                keep_alive.check(can_read)?;
                 timer.set(keep_alive.timer());
             }
         }
