@@ -219,11 +219,18 @@ impl Shared {
         }
     }
 
-    /// Shows a durable batch to the readers.
-    pub(crate) fn publish(&self, batch: Arc<Committed>, memory_bytes: usize) {
+    /// Shows a durable batch to the readers. Gives those that are not recent any more: dropping
+    /// them takes time, in which nobody has to wait.
+    #[must_use]
+    pub(crate) fn publish(
+        &self,
+        batch: Arc<Committed>,
+        memory_bytes: usize,
+    ) -> Vec<Arc<Committed>> {
         let tail = batch.end();
-        self.recent.lock().push(batch, memory_bytes);
+        let passed = self.recent.lock().push(batch, memory_bytes);
         self.progress.send_modify(|progress| progress.tail = tail);
+        passed
     }
 
     pub(crate) fn finish(&self) {
@@ -243,14 +250,18 @@ impl Recent {
         Self { batches: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    fn push(&mut self, batch: Arc<Committed>, memory_bytes: usize) {
+    /// Gives the batches that made room.
+    fn push(&mut self, batch: Arc<Committed>, memory_bytes: usize) -> Vec<Arc<Committed>> {
         self.bytes += memory_bytes;
         self.batches.push_back((batch, memory_bytes));
+        let mut passed = Vec::new();
         while self.bytes > self.bytes_max && self.batches.len() > 1 {
-            if let Some((_, freed_bytes)) = self.batches.pop_front() {
+            if let Some((batch, freed_bytes)) = self.batches.pop_front() {
                 self.bytes -= freed_bytes;
+                passed.push(batch);
             }
         }
+        passed
     }
 
     pub(crate) fn clear(&mut self) {

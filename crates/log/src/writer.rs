@@ -201,12 +201,13 @@ impl Writer {
         }
         let memory_bytes = accepted.iter().map(|request| request.memory_bytes).sum();
         let mut first = batch.first;
-        self.shared.publish(batch, memory_bytes);
+        let passed = self.shared.publish(batch, memory_bytes);
         for request in accepted.drain(..) {
             let count = request.entries.len() as u64;
             request.answer(Ok(AppendedRange { first, count }));
             first += count;
         }
+        drop(passed);
         Ok(())
     }
 
