@@ -3,8 +3,10 @@
 //! monotonic time with bounded memory; a bucket is forgotten only when it is full again.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
+
+use veritwin_domain::IdState;
 
 /// Parties that one limiter remembers.
 pub const RATE_PARTIES_MAX: usize = 65_536;
@@ -60,10 +62,10 @@ pub struct RateExceeded {
 
 /// The buckets of one limit, by party. Callers hold it behind a lock.
 #[derive(Debug)]
-pub struct RateLimiter<K> {
+pub struct RateLimiter<K, S = RandomState> {
     name: &'static str,
     /// When each bucket will be full again.
-    full_at: HashMap<K, Duration>,
+    full_at: HashMap<K, Duration, S>,
     parties_max: usize,
     /// The one bucket of all who come when there is no room: nobody is forgotten for them.
     others_full_at: Duration,
@@ -78,9 +80,22 @@ impl<K: Hash + Eq> RateLimiter<K> {
 
     /// The same for at most `parties_max` parties (at least one).
     pub fn with_capacity(name: &'static str, parties_max: usize) -> Self {
+        Self::made(name, parties_max)
+    }
+}
+
+impl<K: Hash + Eq> RateLimiter<K, IdState> {
+    /// Full buckets for everybody; the parties are known by their ids.
+    pub fn by_id(name: &'static str) -> Self {
+        Self::made(name, RATE_PARTIES_MAX)
+    }
+}
+
+impl<K: Hash + Eq, S: BuildHasher + Default> RateLimiter<K, S> {
+    fn made(name: &'static str, parties_max: usize) -> Self {
         Self {
             name,
-            full_at: HashMap::new(),
+            full_at: HashMap::default(),
             parties_max: parties_max.max(1),
             others_full_at: Duration::ZERO,
             swept_at: None,

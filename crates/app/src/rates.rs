@@ -7,7 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use veritwin_access::{Rate, RateExceeded, RateLimiter};
 use veritwin_domain::{
-    ActorKind, ApiKeyId, DeviceId, OpContext, TenantId, UserId, address_party, count_text_bytes,
+    ActorKind, ApiKeyId, DeviceId, IdState, OpContext, TenantId, UserId, address_party,
+    count_text_bytes,
 };
 
 use crate::model::PlanLimits;
@@ -70,10 +71,10 @@ pub(crate) struct Gate {
     users: Mutex<RateLimiter<UserId>>,
     api_keys: Mutex<RateLimiter<ApiKeyId>>,
     tenants: Mutex<RateLimiter<TenantId>>,
-    devices: Mutex<RateLimiter<(TenantId, DeviceId)>>,
-    senders: Mutex<RateLimiter<TenantId>>,
-    device_readings: Mutex<RateLimiter<(TenantId, DeviceId)>>,
-    tenant_readings: Mutex<RateLimiter<TenantId>>,
+    devices: Mutex<RateLimiter<(TenantId, DeviceId), IdState>>,
+    senders: Mutex<RateLimiter<TenantId, IdState>>,
+    device_readings: Mutex<RateLimiter<(TenantId, DeviceId), IdState>>,
+    tenant_readings: Mutex<RateLimiter<TenantId, IdState>>,
     failed_logins: Mutex<RateLimiter<IpAddr>>,
 }
 
@@ -84,10 +85,10 @@ impl Gate {
             users: Mutex::new(RateLimiter::new("user_requests_per_second")),
             api_keys: Mutex::new(RateLimiter::new("api_key_requests_per_second")),
             tenants: Mutex::new(RateLimiter::new("tenant_requests_per_second")),
-            devices: Mutex::new(RateLimiter::new("device_messages_per_second")),
-            senders: Mutex::new(RateLimiter::new("tenant_messages_per_second")),
-            device_readings: Mutex::new(RateLimiter::new("device_readings_per_second")),
-            tenant_readings: Mutex::new(RateLimiter::new("tenant_readings_per_second")),
+            devices: Mutex::new(RateLimiter::by_id("device_messages_per_second")),
+            senders: Mutex::new(RateLimiter::by_id("tenant_messages_per_second")),
+            device_readings: Mutex::new(RateLimiter::by_id("device_readings_per_second")),
+            tenant_readings: Mutex::new(RateLimiter::by_id("tenant_readings_per_second")),
             failed_logins: Mutex::new(RateLimiter::new("failed_device_logins_per_second")),
         }
     }

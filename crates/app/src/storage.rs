@@ -9,7 +9,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parking_lot::{Mutex, MutexGuard};
 use veritwin_access::jobs;
-use veritwin_domain::{DAY_MICROS, DeviceId, LimitExceeded, Reading, TenantId, Timestamp};
+use veritwin_domain::{
+    DAY_MICROS, DeviceId, LimitExceeded, Reading, TenantId, Timestamp, stored_bytes,
+};
 use veritwin_metastore::{Twin, Usage, every_row};
 
 use crate::model::UsageView;
@@ -18,8 +20,6 @@ use crate::{App, Error, Result};
 /// The limits' names.
 const STORAGE_BYTES_MAX: &str = "plan_storage_bytes_max";
 const LEDGER_BYTES_PER_DAY: &str = "ledger_bytes_per_day";
-/// Time and value of a reading, without a text's own bytes.
-const READING_BYTES: u64 = 16;
 
 /// Bytes of tenants' twins. A tenant is in here once somebody has asked; a change of its twins
 /// counts them again.
@@ -67,11 +67,11 @@ impl LedgerBytes {
     }
 
     /// What a tenant has put in, where anybody is over the bound.
-    fn of(&self, tenant: TenantId, now: Timestamp) -> u64 {
+    fn of(&self, tenant: TenantId, now: impl FnOnce() -> Timestamp) -> u64 {
         if !self.is_any_over.load(Ordering::Relaxed) {
             return 0;
         }
-        self.on(now).tenants.get(&tenant).copied().unwrap_or(0)
+        self.on(now()).tenants.get(&tenant).copied().unwrap_or(0)
     }
 
     fn on(&self, now: Timestamp) -> MutexGuard<'_, Today> {
@@ -93,11 +93,6 @@ pub(crate) fn objects(twin: &Twin) -> impl Iterator<Item = &str> {
         .flatten()
 }
 
-/// About what readings take: text counts by its length.
-fn bytes_of(readings: &[Reading]) -> u64 {
-    readings.iter().map(|reading| READING_BYTES + reading.value.text_bytes() as u64).sum()
-}
-
 impl App {
     /// Bytes of a tenant's readings, twins and packages.
     pub(crate) async fn storage_bytes(&self, tenant: TenantId) -> Result<u64> {
@@ -109,27 +104,48 @@ impl App {
     }
 
     /// Refuses readings of a tenant that has stored as much as its plan lets it, or put as much
-    /// into the ledger as it may in a day. Asked for every message, before the log takes it.
+    /// into the ledger as it may in a day. Asked for every message that is not within
+    /// [`Self::spare_storage`], before the log takes it.
     pub fn check_storage(
         &self,
         tenant: TenantId,
         device: Option<DeviceId>,
         readings: &[Reading],
     ) -> Result<()> {
-        let sealed = self.0.ledger.bytes.of(tenant, self.clock().now());
-        refuse_over(LEDGER_BYTES_PER_DAY, self.ledger_bytes_per_day(), sealed)?;
+        refuse_over(LEDGER_BYTES_PER_DAY, self.ledger_bytes_per_day(), self.sealed_bytes(tenant))?;
         let limits = self.plan_limits(tenant);
         self.check_points(tenant, &limits, readings.len())?;
         if let Some(device) = device {
             self.check_series(tenant, &limits, [(device, readings)]).map_err(Error::StorageFull)?;
         }
         let Some(max) = limits.storage_bytes else { return Ok(()) };
+        refuse_over(STORAGE_BYTES_MAX, max, self.bytes_now(tenant) + stored_bytes(readings))
+    }
+
+    /// Readings of one message that take no more bytes than this are not refused by
+    /// [`Self::check_storage`] now; of all of them it has to be asked where this is none, as where
+    /// a plan bounds readings in a day or series.
+    pub fn spare_storage(&self, tenant: TenantId) -> Option<u64> {
+        let limits = self.plan_limits(tenant);
+        let is_counted = limits.points_per_day.is_some() || limits.series.is_some();
+        if is_counted || self.sealed_bytes(tenant) > self.ledger_bytes_per_day() {
+            return None;
+        }
+        let Some(max) = limits.storage_bytes else { return Some(u64::MAX) };
+        max.checked_sub(self.bytes_now(tenant))
+    }
+
+    fn sealed_bytes(&self, tenant: TenantId) -> u64 {
+        self.0.ledger.bytes.of(tenant, || self.clock().now())
+    }
+
+    /// What a tenant has stored, as far as that is known without waiting.
+    fn bytes_now(&self, tenant: TenantId) -> u64 {
         let twins = self.0.storage.of(tenant).unwrap_or_else(|| {
             self.count_twin_bytes_later(tenant);
             0
         });
-        let stored = self.0.engine.tenant_bytes(tenant) + twins + bytes_of(readings);
-        refuse_over(STORAGE_BYTES_MAX, max, stored)
+        self.0.engine.tenant_bytes(tenant) + twins
     }
 
     /// A payload was sealed into a tenant's ledger.

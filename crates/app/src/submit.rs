@@ -142,6 +142,18 @@ fn decide(
     Ok(decided)
 }
 
+/// Whether the records say something else once it is stored.
+fn changes_records(submission: &Submission) -> bool {
+    match submission {
+        Submission::ClientAttributes { .. } => true,
+        Submission::Relay { message, .. } => message.retain,
+        Submission::Readings(_)
+        | Submission::Refusal { .. }
+        | Submission::Note(_)
+        | Submission::Edge(_) => false,
+    }
+}
+
 /// The devices whose messages are to be retained.
 fn devices_retaining(submissions: &[Submission]) -> BTreeSet<DeviceId> {
     let devices = submissions.iter().filter_map(|one| match one {
@@ -198,12 +210,13 @@ impl App {
             // Of devices it was asked before; a program writes for many.
             self.check_series(tenant, &self.plan_limits(tenant), batches)?;
         }
-        let written = devices_written(&submissions);
-        let retaining = devices_retaining(&submissions);
-        if written.is_empty() && !retaining.is_empty() && joined::is_of_messages(&submissions) {
-            return self.submit_joined(tenant, submissions, retaining).await;
-        }
-        if !(written.is_empty() && retaining.is_empty()) {
+        // Nearly all that comes is readings.
+        if submissions.iter().any(changes_records) {
+            let written = devices_written(&submissions);
+            let retaining = devices_retaining(&submissions);
+            if written.is_empty() && joined::is_of_messages(&submissions) {
+                return self.submit_joined(tenant, submissions, retaining).await;
+            }
             return self.submit_stored(tenant, submissions, written, retaining).await;
         }
         let place = match only_device(&submissions) {
@@ -287,6 +300,10 @@ impl App {
     async fn room_for(&self, tenant: TenantId, entries: &[Entry]) -> Result<Room> {
         let readings: Vec<&[Reading]> = entries.iter().filter_map(readings_of).collect();
         let engine = &self.0.engine;
+        // Nearly always there is some: then no timer is made.
+        if let Some(room) = engine.room_at_once(tenant, &readings) {
+            return Ok(room);
+        }
         let waited = tokio::time::timeout(ROOM_TIMEOUT, engine.room(tenant, &readings)).await;
         waited.or_else(|_| engine.try_room(tenant, &readings)).map_err(Error::Crowded)
     }

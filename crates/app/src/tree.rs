@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use veritwin_access::jobs;
-use veritwin_domain::{LimitExceeded, PlanId, Role, TenantId};
+use veritwin_domain::{IdMap, LimitExceeded, PlanId, Role, TenantId};
 use veritwin_metastore::{Tenant, TenantKind, TenantState};
 
 use crate::brands::StoredBrand;
@@ -38,7 +38,7 @@ pub(crate) enum Quota {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    tenants: HashMap<TenantId, Tenant>,
+    tenants: IdMap<TenantId, Tenant>,
     pub(crate) plans: BTreeMap<PlanId, PlanView>,
     pub(crate) brands: HashMap<TenantId, Arc<StoredBrand>>,
     pub(crate) hosts: HashMap<String, TenantId>,

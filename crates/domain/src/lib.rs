@@ -5,6 +5,7 @@
 mod certificate;
 mod clock;
 mod context;
+mod id_map;
 mod ids;
 mod limits;
 mod network;
@@ -24,6 +25,7 @@ mod time;
 pub use certificate::ClientCertificate;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
+pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
     CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
@@ -40,7 +42,7 @@ pub use provisioning::{ClaimRequest, ProvisionAnswer, ProvisionCredential, Provi
 pub use purpose::Purpose;
 pub use reading::{
     Declaration, DeviceBatch, Key, KeyError, Quality, Reading, Value, ValueError, count_attributes,
-    count_readings, count_text_bytes,
+    count_readings, count_text_bytes, stored_bytes,
 };
 pub use refused::{Category, JsonFound, JsonOptions, JsonPart, NationalId, Rule, Screening};
 pub use relay::{RelayMessage, SessionNote};

@@ -217,6 +217,14 @@ pub fn count_text_bytes(bytes: usize) -> u32 {
     u32::try_from(bytes / TEXT_BYTES).unwrap_or(u32::MAX)
 }
 
+/// Time and value of a reading, without a text's own bytes.
+const READING_BYTES: u64 = 16;
+
+/// About how many bytes readings take: text counts by its length.
+pub fn stored_bytes(readings: &[Reading]) -> u64 {
+    readings.iter().map(|reading| READING_BYTES + reading.value.text_bytes() as u64).sum()
+}
+
 fn count_values<'a>(values: impl Iterator<Item = &'a Value>) -> u32 {
     let counts = values.map(|value| 1u32.saturating_add(count_text_bytes(value.text_bytes())));
     counts.fold(0, u32::saturating_add)
@@ -261,6 +269,8 @@ mod tests {
             };
             let attribute = (reading.key.clone(), reading.value.clone());
             assert_eq!(count_attributes(&[attribute.clone(), attribute]), 2 * expect);
+            let bytes = 2 * (16 + reading.value.text_bytes() as u64);
+            assert_eq!(stored_bytes(&[reading.clone(), reading.clone()]), bytes);
             assert_eq!(count_readings(&[reading.clone(), reading]), 2 * expect);
         };
         check(Value::Integer(1), 1);

@@ -1,28 +1,29 @@
 //! What those who need it at the same time share, such as a line to wait in for each tenant.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::IdMap;
+
 /// Below so many keys nothing is swept.
 const SWEEP_MIN: usize = 64;
 
-/// One value for each key, shared by everybody who holds it and forgotten when nobody does.
+/// One value for each key, an id or some, shared by everybody who holds it and forgotten when nobody does.
 #[derive(Debug)]
 pub struct Shared<K, V>(Mutex<Table<K, V>>);
 
 #[derive(Debug)]
 struct Table<K, V> {
-    values: HashMap<K, Weak<V>>,
+    values: IdMap<K, Weak<V>>,
     /// What nobody holds is taken out when so many are known.
     sweep_at: usize,
 }
 
 impl<K, V> Default for Shared<K, V> {
     fn default() -> Self {
-        Self(Mutex::new(Table { values: HashMap::new(), sweep_at: 0 }))
+        Self(Mutex::new(Table { values: IdMap::default(), sweep_at: 0 }))
     }
 }
 

@@ -2,10 +2,8 @@
 //! device's readings come together, so that no two have the same: equal times of one key would be
 //! one reading.
 
-use std::collections::HashMap;
-
 use parking_lot::Mutex;
-use veritwin_domain::{DeviceBatch, DeviceId, TenantId, Timestamp};
+use veritwin_domain::{DeviceBatch, DeviceId, IdMap, TenantId, Timestamp};
 
 use crate::model::SinkEntry;
 
@@ -26,7 +24,7 @@ pub struct Arrivals([Mutex<Shard>; SHARDS]);
 #[derive(Debug, Default)]
 struct Shard {
     /// The first moment that a device has not been given.
-    next: HashMap<(TenantId, DeviceId), i64>,
+    next: IdMap<(TenantId, DeviceId), i64>,
     /// Devices that have nothing ahead of the clock are taken out when so many are known.
     sweep_at: usize,
 }

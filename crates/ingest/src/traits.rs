@@ -242,6 +242,13 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
+    /// [`Self::inspect`] is not asked of readings of one message that take no more than so many
+    /// bytes ([`veritwin_domain::stored_bytes`]); of all of them where this is none. Asked once for
+    /// all that is read from a connection at a time.
+    fn spare_bytes(&self, _origin: Origin<'_>) -> Option<u64> {
+        None
+    }
+
     /// Whether somebody watches what this device sends, as it comes. Asked once for all that is
     /// read from it at a time.
     fn is_watched(&self, _session: &DeviceSession) -> bool {

@@ -2,10 +2,10 @@
 //! 1995), by bytes. One tenant's appends stay in their order; those of different tenants do not
 //! wait for each other's backlog.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 
-use veritwin_domain::TenantId;
+use veritwin_domain::{IdMap, TenantId};
 
 /// What a tenant may take at its turn, in bytes.
 const TURN_BYTES: usize = 64 * 1024;
@@ -25,7 +25,7 @@ struct Backlog<T> {
 
 /// The queue. Its bound is whoever's who pushes.
 pub(crate) struct FairQueue<T> {
-    backlogs: HashMap<TenantId, Backlog<T>>,
+    backlogs: IdMap<TenantId, Backlog<T>>,
     /// The tenants that wait, in the order of their turns.
     turns: VecDeque<TenantId>,
     bytes: usize,
@@ -38,7 +38,7 @@ pub(crate) struct FairQueue<T> {
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
-            backlogs: HashMap::new(),
+            backlogs: IdMap::default(),
             turns: VecDeque::new(),
             bytes: 0,
             latest: None,
@@ -87,7 +87,7 @@ impl<T> FairQueue<T> {
             if is_shared { SHARED_GROUP_BYTES_MAX } else { TENANT_GROUP_BYTES_MAX };
         let mut group = Vec::new();
         let mut group_bytes = 0;
-        let mut taken: HashMap<TenantId, usize> = HashMap::new();
+        let mut taken: IdMap<TenantId, usize> = IdMap::default();
         // Tenants that had their share of this group keep their turn for the next one.
         let mut served = VecDeque::new();
         while group_bytes < bytes_max {

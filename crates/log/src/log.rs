@@ -115,7 +115,7 @@ impl FileLog {
             let reason = "expected at least one entry".into();
             return Err(LogError::Entry { index: 0, reason });
         };
-        let mut plain = Vec::new();
+        let mut plain = Vec::with_capacity(entries.iter().map(plain_bytes).sum());
         let mut ends = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             codec::encode(entry, &mut plain).map_err(|reason| LogError::Entry { index, reason })?;
@@ -302,6 +302,14 @@ fn lock(directory: &Path) -> Result<File, LogError> {
     rustix::fs::flock(&handle, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| LogError::Locked(directory.to_path_buf()))?;
     Ok(handle)
+}
+
+/// About how long the binary form of an entry is.
+fn plain_bytes(entry: &Entry) -> usize {
+    match &entry.record {
+        Record::Readings(batch) => 128 + batch.readings.len() * 12,
+        _ => 128,
+    }
 }
 
 /// About what an entry holds in memory while it waits and while it is recent.

@@ -1,7 +1,7 @@
 //! What the appenders, the writer's thread and the readers share: the bounded queue, the recent
 //! batches, the list of files, and how far the log is durable.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use veritwin_domain::TenantId;
+use veritwin_domain::{IdMap, TenantId};
 
 use crate::fair::FairQueue;
 use crate::files::FileList;
@@ -47,10 +47,23 @@ impl Request {
     }
 }
 
+/// What the writer's thread waits for: for nothing else it is woken.
+#[derive(Debug, Clone, Copy, Default)]
+enum Awaited {
+    /// Nothing: it is at work, or about to be.
+    #[default]
+    Nothing,
+    /// An append.
+    Append,
+    /// Company for the appends that are there, up to a whole group.
+    Group,
+}
+
 #[derive(Default)]
 struct QueueState {
     requests: FairQueue<Request>,
     closed: bool,
+    awaited: Awaited,
 }
 
 /// What was written for a tenant while its key was out of reach.
@@ -76,9 +89,9 @@ pub(crate) struct Shared {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) room: Arc<Semaphore>,
     /// What each tenant may take of the room; remembered while something of it is taken.
-    shares: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+    shares: Mutex<IdMap<TenantId, Arc<Semaphore>>>,
     /// What waits in the log for its tenant's key.
-    spooled: Mutex<HashMap<TenantId, Spooled>>,
+    spooled: Mutex<IdMap<TenantId, Spooled>>,
     queue: Mutex<QueueState>,
     arrived: Condvar,
     poisoned: OnceLock<String>,
@@ -179,8 +192,16 @@ impl Shared {
             return Err(self.refusal());
         }
         queue.requests.push(request.tenant, request.plain.len(), request);
-        drop(queue);
-        self.arrived.notify_one();
+        let is_awaited = match queue.awaited {
+            Awaited::Nothing => false,
+            Awaited::Append => true,
+            Awaited::Group => queue.requests.bytes() >= self.config.group_bytes_max,
+        };
+        if is_awaited {
+            queue.awaited = Awaited::Nothing;
+            drop(queue);
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -193,6 +214,7 @@ impl Shared {
             if queue.closed {
                 return None;
             }
+            queue.awaited = Awaited::Append;
             if self.full.lock().is_none() {
                 self.arrived.wait(&mut queue);
             } else if self.arrived.wait_for(&mut queue, SPACE_PROBE_INTERVAL).timed_out() {
@@ -203,8 +225,10 @@ impl Shared {
         if !delay.is_zero() {
             let wants_more =
                 |queue: &mut QueueState| !queue.closed && queue.requests.bytes() < group_bytes_max;
+            queue.awaited = Awaited::Group;
             self.arrived.wait_while_for(&mut queue, wants_more, delay);
         }
+        queue.awaited = Awaited::Nothing;
         Some(queue.requests.take(group_bytes_max))
     }
 
@@ -226,11 +250,18 @@ impl Shared {
         }
     }
 
-    /// Shows a durable batch to the readers.
-    pub(crate) fn publish(&self, batch: Arc<Committed>, memory_bytes: usize) {
+    /// Shows a durable batch to the readers. Gives those that are not recent any more: dropping
+    /// them takes time, in which nobody has to wait.
+    #[must_use]
+    pub(crate) fn publish(
+        &self,
+        batch: Arc<Committed>,
+        memory_bytes: usize,
+    ) -> Vec<Arc<Committed>> {
         let tail = batch.end();
-        self.recent.lock().push(batch, memory_bytes);
+        let passed = self.recent.lock().push(batch, memory_bytes);
         self.progress.send_modify(|progress| progress.tail = tail);
+        passed
     }
 
     pub(crate) fn finish(&self) {
@@ -250,14 +281,18 @@ impl Recent {
         Self { batches: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    fn push(&mut self, batch: Arc<Committed>, memory_bytes: usize) {
+    /// Gives the batches that made room.
+    fn push(&mut self, batch: Arc<Committed>, memory_bytes: usize) -> Vec<Arc<Committed>> {
         self.bytes += memory_bytes;
         self.batches.push_back((batch, memory_bytes));
+        let mut passed = Vec::new();
         while self.bytes > self.bytes_max && self.batches.len() > 1 {
-            if let Some((_, freed_bytes)) = self.batches.pop_front() {
+            if let Some((batch, freed_bytes)) = self.batches.pop_front() {
                 self.bytes -= freed_bytes;
+                passed.push(batch);
             }
         }
+        passed
     }
 
     pub(crate) fn clear(&mut self) {

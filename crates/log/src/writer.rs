@@ -217,7 +217,7 @@ impl Writer {
         }
         let memory_bytes = accepted.iter().map(|request| request.memory_bytes).sum();
         let mut first = batch.first;
-        self.shared.publish(batch, memory_bytes);
+        let passed = self.shared.publish(batch, memory_bytes);
         for request in accepted.drain(..) {
             let count = request.entries.len() as u64;
             let known = self.file.keys.get(&request.tenant);
@@ -225,6 +225,7 @@ impl Writer {
             request.answer(Ok(AppendedRange { first, count, is_shown }));
             first += count;
         }
+        drop(passed);
         Ok(())
     }
 

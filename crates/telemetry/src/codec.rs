@@ -278,7 +278,15 @@ fn decode_texts(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<Arc<str>>, 
     let plain =
         zstd::bulk::decompress(cursor.rest(), length).map_err(|_| WireError::Compressed("text"))?;
     let mut cursor = Cursor::new(&plain);
-    (0..count).map(|_| cursor.text().map(Arc::from)).collect()
+    let mut texts: Vec<Arc<str>> = Vec::with_capacity(count.min(plain.len()));
+    for _ in 0..count {
+        let text = cursor.text()?;
+        // A state is often said again: its text is there once.
+        let known = texts.last().filter(|last| ***last == *text);
+        let text = known.map_or_else(|| Arc::from(text), Arc::clone);
+        texts.push(text);
+    }
+    Ok(texts)
 }
 
 #[cfg(test)]

@@ -86,13 +86,34 @@ pub(crate) fn merge_device(
         .into_iter()
         .map(|(key, columns)| {
             pace.step();
-            let mut sink = CollectSink::default();
-            merge(columns, &mut sink);
-            (key, sink.columns)
+            (key, merge_columns(columns))
         })
         .collect();
     merged.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(merged)
+}
+
+/// One column for each kind. Readings that came in their order give columns that lie behind one
+/// another: what those hold is moved, and not copied.
+fn merge_columns(columns: Vec<(u64, Column)>) -> Vec<Column> {
+    let follows = |pair: &[(u64, Column)]| match pair {
+        [(_, one), (_, next)] => one.at.last() < next.at.first(),
+        _ => false,
+    };
+    if !columns.windows(2).all(follows) {
+        let mut sink = CollectSink::default();
+        merge(columns, &mut sink);
+        return sink.columns;
+    }
+    let mut joined: Vec<Column> = Vec::new();
+    for (_, column) in columns.into_iter().filter(|(_, column)| !column.at.is_empty()) {
+        let kind = column.values.kind();
+        match joined.iter_mut().find(|known| known.values.kind() == kind) {
+            Some(known) => known.append(column),
+            None => joined.push(column),
+        }
+    }
+    joined
 }
 
 /// Collects a merged series into one column for each kind.
@@ -109,5 +130,41 @@ impl Sink for CollectSink {
             None => self.columns.push(run.to_owned()),
         }
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::Values;
+
+    #[test]
+    fn columns_behind_one_another_are_joined_as_they_would_be_merged() {
+        let numbers = |at: &[i64], quality: &[u8]| Column {
+            at: at.to_vec(),
+            values: Values::Integer(at.iter().map(|at| at * 10).collect()),
+            quality: quality.to_vec(),
+        };
+        let texts = |at: &[i64]| Column {
+            at: at.to_vec(),
+            values: Values::Text(at.iter().map(|at| at.to_string().into()).collect()),
+            quality: Vec::new(),
+        };
+        let check = |columns: Vec<Column>, count: usize| {
+            let columns: Vec<_> = (1..).zip(columns).collect();
+            let mut sink = CollectSink::default();
+            merge(columns.clone(), &mut sink);
+            let merged = merge_columns(columns);
+            assert_eq!(merged, sink.columns);
+            assert_eq!(merged.iter().map(|column| column.at.len()).sum::<usize>(), count);
+        };
+        check(vec![], 0);
+        check(vec![numbers(&[1, 2], &[]), numbers(&[3], &[]), numbers(&[7, 9], &[])], 5);
+        check(vec![numbers(&[1, 2], &[]), numbers(&[3], &[1]), numbers(&[4], &[])], 4);
+        check(vec![numbers(&[1], &[2]), texts(&[3, 4]), numbers(&[5], &[]), texts(&[6])], 5);
+        check(vec![numbers(&[], &[]), texts(&[3, 4])], 2);
+        // These do not: of equal times the later one wins.
+        check(vec![numbers(&[1, 3], &[]), numbers(&[3, 4], &[1, 1])], 3);
+        check(vec![numbers(&[5], &[]), texts(&[1, 5])], 2);
     }
 }

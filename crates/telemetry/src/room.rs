@@ -2,12 +2,11 @@
 //! what is free: alone it has most of the table, beside others less, and what is left over is
 //! there for whoever has little in it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use tokio::sync::Mutex as Queue;
-use veritwin_domain::{LimitExceeded, Reading, Shared, TenantId};
+use veritwin_domain::{IdMap, LimitExceeded, Reading, Shared, TenantId};
 
 use crate::engine::{Engine, Inner};
 
@@ -25,7 +24,7 @@ pub(crate) fn bytes_of(readings: &[Reading]) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     bytes: usize,
-    tenants: HashMap<TenantId, usize>,
+    tenants: IdMap<TenantId, usize>,
 }
 
 impl Taken {
@@ -85,9 +84,7 @@ impl Engine {
     /// otherwise a small later message of a connection would pass a large one before it.
     #[boxed]
     pub async fn room(&self, tenant: TenantId, readings: &[&[Reading]]) -> Room {
-        if self.inner.room_queues.known(&tenant).is_none()
-            && let Ok(room) = self.try_room(tenant, readings)
-        {
+        if let Some(room) = self.room_at_once(tenant, readings) {
             return room;
         }
         let queue = self.inner.room_queues.of(tenant, Queue::default);
@@ -101,6 +98,15 @@ impl Engine {
             }
             notified.await;
         }
+    }
+
+    /// The same without a wait: none where there is no room, or somebody of the tenant waits for
+    /// some.
+    pub fn room_at_once(&self, tenant: TenantId, readings: &[&[Reading]]) -> Option<Room> {
+        if self.inner.room_queues.known(&tenant).is_some() {
+            return None;
+        }
+        self.try_room(tenant, readings).ok()
     }
 
     /// Room for readings of a tenant, or the bound that is in the way. A tenant with nothing in

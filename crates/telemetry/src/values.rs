@@ -156,6 +156,18 @@ impl Values {
         }
     }
 
+    /// The same, taken over.
+    pub(crate) fn append(&mut self, values: Self) {
+        match (self, values) {
+            (Self::Double(vector), Self::Double(mut more)) => vector.append(&mut more),
+            (Self::Integer(vector), Self::Integer(mut more)) => vector.append(&mut more),
+            (Self::Boolean(vector), Self::Boolean(mut more)) => vector.append(&mut more),
+            (Self::Text(vector), Self::Text(mut more))
+            | (Self::Json(vector), Self::Json(mut more)) => vector.append(&mut more),
+            _ => debug_assert!(false, "a column takes values of its own kind"),
+        }
+    }
+
     pub(crate) fn truncate(&mut self, count: usize) {
         each!(self, vector => vector.truncate(count));
     }
@@ -246,14 +258,27 @@ impl Column {
 
     /// Appends a run of this column's kind that lies behind it in time.
     pub(crate) fn extend(&mut self, run: ColumnRef<'_>) {
-        let good = Quality::Good.as_u8();
-        if !run.quality.is_empty() || !self.quality.is_empty() {
-            self.quality.resize(self.at.len(), good);
-            self.quality.extend_from_slice(run.quality);
-            self.quality.resize(self.at.len() + run.at.len(), good);
-        }
+        self.extend_quality(run.quality, run.at.len());
         self.at.extend_from_slice(run.at);
         self.values.extend(run.values);
+    }
+
+    /// The same of a whole column, whose values are taken over.
+    pub(crate) fn append(&mut self, later: Self) {
+        let Self { at, values, quality } = later;
+        self.extend_quality(&quality, at.len());
+        self.at.extend_from_slice(&at);
+        self.values.append(values);
+    }
+
+    /// Appends the quality of so many values, before their times are there.
+    fn extend_quality(&mut self, quality: &[u8], count: usize) {
+        let good = Quality::Good.as_u8();
+        if !quality.is_empty() || !self.quality.is_empty() {
+            self.quality.resize(self.at.len(), good);
+            self.quality.extend_from_slice(quality);
+            self.quality.resize(self.at.len() + count, good);
+        }
     }
 
     pub(crate) fn as_ref(&self) -> ColumnRef<'_> {

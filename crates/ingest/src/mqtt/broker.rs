@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use veritwin_domain::{Clock, IngestLimits, Rng};
 
 use super::intake::Intake;
-use super::pending::Pending;
 use super::sessions::Sessions;
 use super::turns::Turns;
 use crate::model::{CloseReason, Transport};
@@ -111,10 +110,9 @@ impl Broker {
         (Counted(self), now)
     }
 
-    pub(super) fn count(&self, transport: Transport, pending: &Pending) {
+    /// What counts the messages of a connection: looked up once for all that are read from it.
+    pub(super) fn counter(transport: Transport) -> metrics::Counter {
         metrics::counter!("veritwin_ingest_messages_total", "transport" => transport.as_str())
-            .increment(pending.messages);
-        self.count_refusals(transport, pending.refusals);
     }
 
     /// Counts refused messages.

@@ -2,13 +2,14 @@
 //! acknowledgements as submissions finish, sends downlinks and watches keep-alive.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use veritwin_domain::LimitExceeded;
@@ -24,6 +25,7 @@ use super::keeping::WillFate;
 use super::newcomer::is_newcomer;
 use super::session::SessionKey;
 use super::wills::WaitingWill;
+use super::writing::{say, write, write_output};
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
 use crate::model::{CloseReason, DeviceSession, PeerInfo, Transport};
@@ -33,13 +35,14 @@ use crate::traits::LoginError;
 const CONNECT_SECONDS_MAX: u64 = 10;
 /// Largest CONNECT packet, in bytes: two bounded texts, and a will of at most 65,535 bytes.
 const CONNECT_BYTES_MAX: usize = 128 * 1024;
-/// A client takes what we write within this time.
-const WRITE_SECONDS_MAX: u64 = 30;
 /// Submissions in flight at a connection's end are waited for this long.
 const DRAIN_SECONDS_MAX: u64 = 10;
 /// Smallest and largest piece read at once.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// A connection that sends little is read again when what it sent before is answered, or after this
+/// time: what comes meanwhile becomes one submission, and one write of acknowledgements.
+const GATHER_TIME_MAX: Duration = Duration::from_millis(8);
 /// Largest empty read buffer that a connection keeps.
 const KEPT_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
 
@@ -302,15 +305,19 @@ async fn exchange<S: Stream>(
     let (mut read_bytes, mut is_held) = (READ_BYTES_MIN, false);
     let mut turns = device.broker.turns.of(device.session.tenant);
     let mut room = device.broker.intake.room(device.session.tenant);
-    let mut wants_turn = false;
+    let (mut wants_turn, mut gather_until) = (false, None);
     let timer = keep_alive.timer();
     tokio::pin!(timer);
     if !input.is_empty() {
         room.hand_on(device, input)?;
     }
     let session = Arc::clone(&device.state);
+    let LinkEnd { downlinks, close } = link;
+    // One wait for all turns of the loop.
+    let closed = close_reason(close);
+    tokio::pin!(closed);
     loop {
-        device.pump(&mut link.downlinks);
+        device.pump(downlinks);
         if !device.output.is_empty() {
             // A turn does not wait for a client that reads slowly.
             turns = turns.clone();
@@ -329,26 +336,27 @@ async fn exchange<S: Stream>(
             biased;
             Some(finished) = device.queue.next(), if !device.queue.is_empty() => {
                 device.finish_ready(finished)?;
+                gather_until = gather_until.filter(|_| !device.queue.is_empty());
             }
-            Ok(closed) = link.close.wait_for(Option::is_some) => {
-                let reason = *closed;
-                drop(closed);
-                if reason == Some(CloseReason::ShuttingDown) {
+            reason = &mut closed => {
+                if reason == CloseReason::ShuttingDown {
                     // The last word of the host, where it has said one.
-                    device.pump(&mut link.downlinks);
+                    device.pump(downlinks);
                 }
-                return Err(reason.map_or(End::Lost, |reason| Close::of_reason(reason).into()));
+                return Err(Close::of_reason(reason).into());
             }
             Some(answer) = device.answers.next(),
                 if can_send && !device.answers.is_empty() => device.answer(answer),
-            Some(downlink) = link.downlinks.recv(), if can_send => device.downlink(&downlink),
+            Some(downlink) = downlinks.recv(), if can_send => device.downlink(&downlink),
             Some(found) = device.fetching.next(), if !device.fetching.is_empty() => {
                 if device.found(found)? {
                     room.hand_on(device, input)?;
                 }
             }
             () = yield_now(), if device.is_relaying() => device.relay_some()?,
-            result = read_little(stream, input), if can_read && !wants_turn => {
+            result = read_little(stream, input),
+                if can_read && !wants_turn && gather_until.is_none() =>
+            {
                 let bytes = match result {
                     Ok(0) | Err(_) => return Err(End::Lost),
                     Ok(bytes) => bytes,
@@ -361,6 +369,8 @@ async fn exchange<S: Stream>(
                     read_bytes = READ_BYTES_MIN;
                     room.hand_on(device, input)?;
                     is_held = device.held_until.is_some();
+                    let gathers = !device.queue.is_empty();
+                    gather_until = gathers.then(|| keep_alive.heard_at + GATHER_TIME_MAX);
                 }
             }
             turn = poll_fn(|context| turns.poll_acquire(context)), if wants_turn => {
@@ -375,21 +385,32 @@ async fn exchange<S: Stream>(
                 device.check_late(is_late)?;
             }
             () = session.wake().notified() => {}
-            () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
+            () = wait_until(held_until), if held_until.is_some() => {
                 device.held_until = None;
             }
+            () = wait_until(gather_until), if gather_until.is_some() => gather_until = None,
             () = &mut timer => {
-                if can_read && keep_alive.is_over() {
-                    let text = "keep-alive: nothing was heard in time";
-                    return Err(Close::new(0x8d, text).into());
-                }
-                // While we do not read, or without an interval, silence says nothing.
-                if !can_read || keep_alive.interval.is_none() {
-                    keep_alive.heard_at = Instant::now();
-                }
+                keep_alive.check(can_read)?;
                 timer.set(keep_alive.timer());
             }
         }
+    }
+}
+
+/// Why the connection has to end, once that is said.
+async fn close_reason(close: &mut watch::Receiver<Option<CloseReason>>) -> CloseReason {
+    let reason = close.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+    match reason {
+        Some(reason) => reason,
+        // Nobody can say it any more, which is not: the connection itself holds its link.
+        None => pending().await,
+    }
+}
+
+/// A timer that is made when it is polled: what a turn of the loop does not wait for costs nothing.
+async fn wait_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        sleep_until(at).await;
     }
 }
 
@@ -411,15 +432,6 @@ fn read_ready<S: Stream>(stream: &mut S, input: &mut BytesMut) -> usize {
         }
     }
     bytes.min(READ_BYTES_MAX - READ_BYTES_MIN)
-}
-
-/// Writes what there is for the client. Who takes nothing of it is let go, and that is recorded.
-async fn say<S: Stream>(stream: &mut S, device: &mut Device) -> Result<(), End> {
-    let Err(error) = write_output(stream, device).await else { return Ok(()) };
-    if error.kind() == std::io::ErrorKind::TimedOut {
-        device.record_stalled(WRITE_SECONDS_MAX);
-    }
-    Err(End::Lost)
 }
 
 /// The end of a connection: what was read is finished and acknowledged, then the reason is said.
@@ -461,26 +473,4 @@ pub(super) async fn drain(device: &mut Device) -> Option<Close> {
         tracing::warn!("submissions of a closed connection did not finish in time");
     }
     failed
-}
-
-async fn write_output<S: Stream>(stream: &mut S, device: &mut Device) -> std::io::Result<()> {
-    let output = device.output.split();
-    let result = write(stream, &output).await;
-    // The buffer is used again unless one long answer made it large.
-    drop(output);
-    device.output.reserve(64);
-    result
-}
-
-pub(super) async fn write<S: Stream>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    timeout(Duration::from_secs(WRITE_SECONDS_MAX), all)
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

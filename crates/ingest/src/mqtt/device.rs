@@ -15,6 +15,7 @@ use super::alias::{InboundAliases, OutboundAliases};
 use super::broker::Broker;
 use super::connect::{Hello, Will};
 use super::decoding::Decode;
+use super::density::{Counts, Density, trim};
 use super::downlink::Answer;
 use super::encode::{Encoder, PUBACK, PUBCOMP, PUBREC};
 use super::fanout::Relaying;
@@ -125,6 +126,8 @@ pub(crate) struct Device {
     pub(super) received_at: Timestamp,
     /// Somebody looks at what it sends.
     pub(super) is_watched: bool,
+    /// Messages of this read with more bytes of readings are inspected; all of them if none.
+    pub(super) spare_bytes: Option<u64>,
     /// The number of the next reading of this read that carries no time.
     pub(super) next_at: Timestamp,
     pub(super) receive_maximum: u16,
@@ -134,6 +137,11 @@ pub(crate) struct Device {
     pub(super) to_resend: VecDeque<u16>,
     in_flight_acks: usize,
     in_flight: InFlight,
+    density: Density,
+    /// What the bytes of this read probably hold.
+    pub(super) expected: Counts,
+    /// Of its messages, for all connections of its transport.
+    counter: metrics::Counter,
     /// The last message of a QoS above 0 was an answer or a downlink.
     pub(super) was_own: bool,
     /// QoS 1 messages of this connection without their PUBACK.
@@ -159,6 +167,7 @@ impl Device {
         let keys = KeyTable::new(broker.sink.screening());
         let children = session.gateway.then(Arc::default);
         let in_flight = broker.intake.in_flight(state.relay());
+        let counter = Broker::counter(link.transport());
         Self {
             encoder: Encoder {
                 version: hello.version,
@@ -184,6 +193,7 @@ impl Device {
             keys,
             received_at: Timestamp::EPOCH,
             is_watched: false,
+            spare_bytes: None,
             next_at: UNTIMED,
             receive_maximum: hello.receive_maximum,
             inbound_aliases: InboundAliases::default(),
@@ -191,6 +201,9 @@ impl Device {
             to_resend: VecDeque::new(),
             in_flight_acks: 0,
             in_flight,
+            density: Density::default(),
+            expected: Counts::default(),
+            counter,
             was_own: false,
             unacknowledged: 0,
             unreleased: 0,
@@ -222,7 +235,9 @@ impl Device {
     /// Takes every whole packet out of `input` and submits what they carry, once.
     pub(crate) fn handle_input(&mut self, input: &mut BytesMut) -> Result<(), End> {
         self.receive();
+        self.expected = self.density.expect(input.len());
         let (used, result) = self.handle_packets(input);
+        self.density.note(&self.pending, used);
         input.advance(used);
         self.submit_pending();
         result
@@ -372,15 +387,19 @@ impl Device {
         let (session, received_at) = (Arc::clone(&self.session), self.received_at);
         self.note_read();
         self.pending.close_batch(&session, received_at);
+        // Room for what was expected and did not come.
+        self.pending.readings = Vec::new();
         if self.pending.is_empty() {
             return;
         }
         let mut pending = std::mem::take(&mut self.pending);
+        trim(&mut pending.acks);
         if !pending.relayed.is_empty() || pending.is_noted {
             pending.epoch = Some(self.broker.sessions.epoch());
         }
         self.broker.sink.arrivals().settle_all(&mut pending.entries);
-        self.broker.count(self.link.transport(), &pending);
+        self.counter.increment(pending.messages);
+        self.broker.count_refusals(self.link.transport(), pending.refusals);
         let messages = pending.messages + pending.refusals + pending.named;
         self.pace(messages, pending.count_readings());
         self.in_flight_acks += pending.acks.len();

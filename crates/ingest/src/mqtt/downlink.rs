@@ -82,7 +82,9 @@ impl Device {
             if self.output.len() >= PUMP_BYTES_MAX || !self.can_send() {
                 return;
             }
-            if let Some(Some(answer)) = self.answers.next().now_or_never() {
+            if !self.answers.is_empty()
+                && let Some(Some(answer)) = self.answers.next().now_or_never()
+            {
                 self.answer(answer);
             } else if let Ok(downlink) = downlinks.try_recv() {
                 self.downlink(&downlink);

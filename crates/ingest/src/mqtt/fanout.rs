@@ -32,6 +32,10 @@ impl Device {
         let mut next = Some(finished);
         while let Some(finished) = next {
             self.finish(finished);
+            // Nearly always it was the only one.
+            if self.queue.is_empty() {
+                break;
+            }
             next = self.queue.next().now_or_never().flatten();
         }
         self.relay_some()

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use veritwin_domain::LimitExceeded;
+use veritwin_domain::{LimitExceeded, stored_bytes};
 
 use super::claiming::Claim;
 use super::decoding::Decode;
+use super::density::make_room;
 use super::device::{Device, REQUESTS_MAX};
 use super::downlink;
 use super::encode::{PUBACK, PUBCOMP, PUBREC};
@@ -99,6 +100,7 @@ impl Device {
         self.received_at = self.broker.clock.now();
         self.next_at = UNTIMED;
         self.is_watched = self.broker.sink.is_watched(&self.session);
+        self.spare_bytes = self.broker.sink.spare_bytes(Origin::Device(&self.session));
     }
 
     /// Takes one message: it joins the submission of this read, or is refused.
@@ -240,6 +242,7 @@ impl Device {
         };
         self.unacknowledged += usize::from(packet_type == PUBACK);
         let packet_id = view.packet_id;
+        make_room(&mut self.pending.acks, self.expected.acks);
         self.pending.acks.push(Ack { packet_id, packet_type, answer, is_repeat: false });
     }
 
@@ -313,11 +316,16 @@ impl Device {
 
     pub(super) fn telemetry(&mut self, payload: &[u8]) -> Result<(), Refused> {
         let readings = &mut self.pending.readings;
+        make_room(readings, self.expected.readings);
         let first = readings.len();
         let context = MessageContext { received_at: self.next_at, limits: &self.broker.limits };
         self.next_at = parse_telemetry(payload, context, &mut self.keys, readings)?;
+        let new = &readings[first..];
+        if self.spare_bytes.is_some_and(|spare| stored_bytes(new) <= spare) {
+            return Ok(());
+        }
         let origin = Origin::Device(&self.session);
-        self.broker.sink.inspect(origin, &readings[first..]).map_err(|objection| {
+        self.broker.sink.inspect(origin, new).map_err(|objection| {
             readings.truncate(first);
             objection.into()
         })

@@ -9,6 +9,7 @@ mod connack;
 mod connect;
 mod connection;
 mod decoding;
+mod density;
 mod device;
 mod downlink;
 mod encode;
@@ -51,6 +52,7 @@ mod turns;
 mod watched;
 mod wills;
 mod wire;
+mod writing;
 
 pub use alias::TOPIC_ALIAS_MAXIMUM;
 pub use broker::{Broker, BrokerParts};

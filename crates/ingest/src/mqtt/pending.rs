@@ -12,6 +12,7 @@ use veritwin_domain::{
 };
 
 use super::claiming::Claim;
+use super::density::trim;
 use super::device::Close;
 use super::encode::PUBREC;
 use super::frame::Version;
@@ -224,12 +225,14 @@ impl Pending {
         if self.readings.is_empty() {
             return;
         }
+        let mut readings = std::mem::take(&mut self.readings);
+        trim(&mut readings);
         self.entries.push(SinkEntry::Readings(DeviceBatch {
             tenant: session.tenant,
             device: session.device,
             credential: session.credential,
             received_at,
-            readings: std::mem::take(&mut self.readings),
+            readings,
         }));
     }
 

@@ -331,6 +331,7 @@ impl Parser<'_, '_> {
         bounded("keys_per_message_max", limits.keys_per_message_max, keys_now, key_at)?;
         let readings_now = self.out.len() - self.first + 1;
         bounded("readings_per_message_max", limits.readings_per_message_max, readings_now, key_at)?;
+        let value = self.keys.shared(value);
         self.out.push(Reading { key, at, value, quality: Quality::Good });
         Ok(())
     }

@@ -12,6 +12,7 @@ mod mqtt;
 mod mqtt_claims;
 mod mqtt_decoding;
 mod mqtt_gateway;
+mod mqtt_gather;
 mod mqtt_kept;
 mod mqtt_malformed;
 mod mqtt_notes;

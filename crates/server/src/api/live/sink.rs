@@ -128,6 +128,10 @@ impl Sink for LiveState {
         })
     }
 
+    fn spare_bytes(&self, origin: Origin<'_>) -> Option<u64> {
+        self.app.spare_storage(origin.tenant())
+    }
+
     fn pace(&self, origin: Origin<'_>, messages: u32, readings: u32) -> Duration {
         self.app.pace(origin.tenant(), device_of(origin), Load { messages, readings })
     }
