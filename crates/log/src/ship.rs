@@ -10,7 +10,7 @@ use veritwin_keys::KeyService;
 
 use crate::files::{self, cut_to};
 use crate::format::{GroupHeader, LogFileHeader};
-use crate::opening::{Group, Opener};
+use crate::opening::Opener;
 use crate::reader::{FileReader, Step};
 use crate::shared::Shared;
 use crate::{LogError, Record, Unreadable};
