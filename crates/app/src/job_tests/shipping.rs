@@ -258,7 +258,8 @@ async fn records_are_copied_once_though_what_comes_behind_fails() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lives_before_a_restore_end_and_a_clock_that_jumped_deletes_nothing() {
     let world = World::shipping().await;
-    world.customer("Only").await;
+    let customer = world.customer("Only").await;
+    world.send(&customer, 1.0).await;
     let (mut line, mut copies) = world.lines();
     world.ship_log(&mut line).await;
     world.app.ship_copies_round(&mut copies).await.expect("copied");
@@ -267,6 +268,7 @@ async fn lives_before_a_restore_end_and_a_clock_that_jumped_deletes_nothing() {
     Lineage::note_restore(&data, world.app.clock().now()).expect("noted");
     let world = world.reopen().await;
     world.clock.advance(13 * DAY);
+    world.send(&customer, 2.0).await;
     let (mut line, mut copies) = world.lines();
     world.ship_log(&mut line).await;
     world.date_files("i/00001");
