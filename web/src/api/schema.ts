@@ -464,6 +464,75 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/destructions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the destructions, newest first. */
+        get: operations["destructions_list"];
+        put?: never;
+        /** Destroys readings for ever, as a preview has shown them. It goes on in the background. */
+        post: operations["destructions_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/destructions/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says what a destruction would meet. Nothing is destroyed. */
+        post: operations["destructions_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/destructions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One destruction. */
+        get: operations["destructions_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/destructions/{id}/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The certificate of a destruction, as a file: `veritwin purge --verify` checks it. */
+        get: operations["destructions_certificate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/device-authorities": {
         parameters: {
             query?: never;
@@ -1224,6 +1293,104 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists imports, newest first: all of the tenant, or your own where you write for a part of it. */
+        get: operations["imports_list"];
+        put?: never;
+        /**
+         * Opens an import. The same file with the same plan again is the same import: 200, and it goes on
+         *     where it is.
+         */
+        post: operations["imports_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/imports/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shows what a plan makes of the beginning of a file, or of a whole Parquet file, and stores
+         *     nothing.
+         */
+        post: operations["imports_look"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/imports/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How an import stands. */
+        get: operations["imports_get"];
+        put?: never;
+        post?: never;
+        /** Ends an import. What it stored stays; opened again it goes on. */
+        delete: operations["imports_cancel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/imports/{id}/piece": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Sends the next piece of a file: whole lines, at most 8 MiB of them, the header in the first
+         *     one; or a whole Parquet file of at most 64 MiB. Where `next_piece` of the answer is still this
+         *     number, the piece is sent again and goes on from `rows_taken`. A piece that was taken before
+         *     changes nothing.
+         */
+        put: operations["imports_send"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/imports/{id}/refused": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the rows that an import refused, in their order, the first 10,000 of them. */
+        get: operations["imports_refused"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/incidents": {
         parameters: {
             query?: never;
@@ -1344,6 +1511,131 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys/customer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whose the key above the customer's keys is, how it is, who used it last. */
+        get: operations["keys_read"];
+        /**
+         * Puts the key into a service of the customer's, which is tried first. Every data key is wrapped
+         *     anew by it.
+         */
+        put: operations["keys_hold"];
+        post?: never;
+        /** Puts the platform's root above the customer's keys again. */
+        delete: operations["keys_give_back"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/customer/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries a key service with a key made up for it. Nothing is kept. */
+        post: operations["keys_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Takes the wrapped key. The wrapping key is good no more after it. */
+        put: operations["keys_finish_import"];
+        /** Makes a wrapping key for one import, good for a day. */
+        post: operations["keys_begin_import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/reseal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Seals the customer's readings anew under new data keys, in the background. */
+        post: operations["keys_reseal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives the customer's keys back. A service that refused is asked again. */
+        post: operations["keys_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes the customer's keys away: nothing is read or written until they are given back. */
+        post: operations["keys_revoke"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a new version of the customer's own key. Data keys are wrapped anew, data is not. */
+        post: operations["keys_rotate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/ledger": {
         parameters: {
             query?: never;
@@ -1426,6 +1718,23 @@ export interface paths {
          *     list of people; connected devices from elsewhere are disconnected.
          */
         put: operations["networks_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/operations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Backups, the shipped log, and whether what is stored reads back. */
+        get: operations["system_operations"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -1656,6 +1965,44 @@ export interface paths {
         head?: never;
         /** Changes a profile; it holds from the next request of a device on. */
         patch: operations["provisioning_update_profile"];
+        trace?: never;
+    };
+    "/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long readings are kept. */
+        get: operations["destructions_retention"];
+        /**
+         * Changes how long readings are kept. `If-Match` carries the version that was read, 0 when nothing
+         *     was set; a week passes before anything is destroyed by it.
+         */
+        put: operations["destructions_change_retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/retention/ends": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is at its end now, by the plan and by what was set. Nothing is destroyed. */
+        get: operations["destructions_ends"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/roles": {
@@ -2401,6 +2748,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/telemetry/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes readings away as a file: all that you may see, or some devices, series and times of them.
+         *     The export is recorded, and counts as one where very much is taken away. Four at once.
+         */
+        post: operations["telemetry_export"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/telemetry/latest": {
         parameters: {
             query?: never;
@@ -2452,6 +2819,27 @@ export interface paths {
         put?: never;
         /** Exact row count, minimum, maximum and extent of series. */
         post: operations["telemetry_stats"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenant-exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Says that everything of the tenant is about to be taken away, which is then recorded. `veritwin
+         *     export` asks this first and reads the lists after that; it takes the right to, and of a person a
+         *     proof of the last minutes.
+         */
+        post: operations["tenants_begin_tenant_export"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2703,6 +3091,43 @@ export interface paths {
         get: operations["twins_source"];
         /** Imports a new version of the file; bindings are kept by GlobalId. */
         put: operations["twins_replace_source"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the caller's tenant used, day by day, and how near the limits of its plan it is. Days are
+         *     kept for 800 days.
+         */
+        get: operations["tenants_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/usage/below": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What each tenant directly below the caller's used in all of the days, oldest tenant first. */
+        get: operations["tenants_usage_below"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -3192,6 +3617,16 @@ export interface components {
             networks?: string[] | null;
             type?: string | null;
         };
+        /** @description A backup that was made. */
+        BackupBody: {
+            /** Format: int64 */
+            bytes: number;
+            /** @description Of a copy of the keyring: until when a restore takes it. */
+            expires_at?: string | null;
+            /** @description Its folder on the platform's machine. */
+            folder: string;
+            taken_at: string;
+        };
         /** @description How a sign-in begins. */
         BeginBody: {
             /** @description That the person is 18 or older and acts for a business: for people who are new here. */
@@ -3622,6 +4057,49 @@ export interface components {
             /** @description Newest first. */
             tickets: components["schemas"]["TicketBody"][];
         };
+        /** @description The key above a customer's keys. */
+        CustomerKeyBody: {
+            /** @description Readings were taken that are not in history yet. */
+            behind: boolean;
+            change?: components["schemas"]["KeyChangeBody"] | null;
+            created_at?: string | null;
+            /** @description Fingerprint of the key that was brought. */
+            fingerprint?: string | null;
+            last_used_at?: string | null;
+            /** @description By whom, as a kind and an id, if the key is held elsewhere. */
+            last_used_by?: string | null;
+            /** @description The purpose, if the key is held elsewhere. */
+            last_used_for?: string | null;
+            /** @enum {string} */
+            level: "platform" | "brought" | "held";
+            /** @description Since when; null for a customer that never had another level than the platform's. */
+            level_since?: string | null;
+            /** @enum {string} */
+            plan_level: "platform" | "brought" | "held";
+            reseal?: components["schemas"]["KeyResealBody"] | null;
+            service?: components["schemas"]["KeyServiceBody"] | null;
+            /** @description Kinds of services that this installation reaches. */
+            service_kinds: string[];
+            /** @enum {string} */
+            state: "active" | "silent" | "revoked" | "gone" | "destroyed";
+            /** @description Since when, unless it is active. */
+            state_since?: string | null;
+            /**
+             * Format: int32
+             * @description Version of the customer's own key.
+             */
+            version: number;
+            /**
+             * Format: int64
+             * @description Bytes of readings that wait in the log for the key.
+             */
+            waiting_bytes: number;
+        };
+        /** @description A day. */
+        DayBody: components["schemas"]["UsedBody"] & {
+            /** @description UTC. */
+            day: string;
+        };
         /** @description A declaration that was made. */
         DeclarationBody: {
             at: string;
@@ -3676,6 +4154,102 @@ export interface components {
             tenant_id: string;
             tenant_name: string;
             text?: string | null;
+        };
+        /** @description A destruction. */
+        DestructionBody: {
+            attributes: boolean;
+            /** @description How much it was when it was asked for. */
+            counts: components["schemas"]["DestructionCountsBody"];
+            destroyed_at?: string | null;
+            has_certificate: boolean;
+            id: string;
+            /**
+             * Format: int64
+             * @description Keys that are, or are about to be, destroyed.
+             */
+            keys: number;
+            /**
+             * Format: int64
+             * @description The leaf of the ledger that holds the certificate's digest.
+             */
+            ledger_index?: number | null;
+            /** Format: int64 */
+            readings_destroyed: number;
+            reason: string;
+            requested_at: string;
+            requested_by: string;
+            scope: components["schemas"]["DestructionScopeBody"];
+            /** Format: int64 */
+            sections_dropped: number;
+            /** Format: int64 */
+            sections_rewritten: number;
+            /** @enum {string} */
+            state: "asked" | "waiting" | "destroying" | "certifying" | "done";
+            /**
+             * @description What it waits for: `start` (a hold may be in the way), `alerts`, `routes`, `ledger` or
+             *     `sessions`.
+             */
+            waits_for?: string | null;
+        };
+        /** @description How much a destruction meets. */
+        DestructionCountsBody: {
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            devices: number;
+            /**
+             * Format: int64
+             * @description At most so many: what is stored in one piece with others counts whole.
+             */
+            readings: number;
+            /**
+             * Format: int64
+             * @description Sealed sections that are written anew or dropped.
+             */
+            sections: number;
+            /** Format: int64 */
+            series: number;
+        };
+        /** @description What a destruction would meet. */
+        DestructionPreviewBody: {
+            /** @description Until when copies of the keyring of before may open older backups. */
+            backup_horizon: string;
+            /** @description What confirms exactly this, within 15 minutes. */
+            confirm: string;
+            confirm_until: string;
+            counts: components["schemas"]["DestructionCountsBody"];
+            /** @description A hold keeps some of it: it is refused until the hold has ended. */
+            is_held: boolean;
+            /** @description What stays where it is, by name. */
+            stays: string[];
+        };
+        /** @description A destruction to look at first. */
+        DestructionPreviewRequestBody: {
+            /** @description Of a device: its attributes too. */
+            attributes?: boolean;
+            scope: components["schemas"]["DestructionScopeBody"];
+        };
+        /** @description A destruction to carry out. */
+        DestructionRequestBody: {
+            attributes?: boolean;
+            /** @description What a preview of exactly this gave. */
+            confirm: string;
+            /** @description Why, in words. */
+            reason: string;
+            scope: components["schemas"]["DestructionScopeBody"];
+        };
+        /** @description Which readings are destroyed. */
+        DestructionScopeBody: {
+            /** @description The device, of `device`; also of `key`, to mean one device's series alone. */
+            device_id?: string | null;
+            /** @description The key, of `key`. */
+            key?: string | null;
+            /** @enum {string} */
+            kind: "tenant" | "device" | "key" | "subject" | "month";
+            /** @description The UTC month, of `month`, such as `2026-10`. */
+            month?: string | null;
+            /** @description The person's name, of `subject`: as declarations of streams, or their fields, name them. */
+            person?: string | null;
         };
         /** @description A device. */
         DeviceBody: {
@@ -4063,6 +4637,34 @@ export interface components {
             hidden: boolean;
             rights: components["schemas"]["ExplainedBody"][];
         };
+        /** @description Which readings leave, and in which form. */
+        ExportBody: {
+            /**
+             * @description Devices; all that you may see when not given.
+             * @default null
+             */
+            device_ids?: string[] | null;
+            /**
+             * @description `csv` (the default), `ndjson`, `line_protocol` (with microseconds) or `parquet`.
+             * @default null
+             */
+            format?: string | null;
+            /**
+             * @description RFC 3339, inclusive; since ever when not given.
+             * @default null
+             */
+            from?: string | null;
+            /**
+             * @description Series of them; all when not given.
+             * @default null
+             */
+            keys?: string[] | null;
+            /**
+             * @description RFC 3339, exclusive; until ever when not given.
+             * @default null
+             */
+            to?: string | null;
+        };
         /** @description What a host name, or an organisation's own sign-in page, shows before sign-in. */
         FaceBody: {
             answered_by: components["schemas"]["AnsweredByBody"];
@@ -4087,6 +4689,22 @@ export interface components {
          * @enum {string}
          */
         FillWord: "none" | "null" | "previous" | "linear" | "value";
+        /** @description Something that is not as it was written. */
+        FindingBody: {
+            /** @description What can be done. */
+            advice: string;
+            /** Format: int64 */
+            byte?: number | null;
+            /** @description From the data directory on. */
+            file: string;
+            /** @description First and last time of what cannot be read. */
+            from?: string | null;
+            /** @description Something is lost; else something is left over. */
+            loss: boolean;
+            problem: string;
+            tenant_id?: string | null;
+            to?: string | null;
+        };
         /** @description What the provider sent the browser back with. */
         FinishBody: {
             /** @description Left out: the provider refused. */
@@ -4224,6 +4842,135 @@ export interface components {
             /** @description Such as `twin.example.com`, without a port. */
             hosts: string[];
         };
+        /** @description How an import stands. */
+        ImportBody: {
+            created_at: string;
+            ended_at?: string | null;
+            id: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description The number of the piece that is next, from 0.
+             */
+            next_piece: number;
+            plan: components["schemas"]["ImportPlan"];
+            /**
+             * Format: int64
+             * @description Readings that were stored.
+             */
+            readings: number;
+            /**
+             * Format: int64
+             * @description Rows that were refused.
+             */
+            refused: number;
+            /**
+             * Format: int64
+             * @description Rows that were looked at.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description Rows of that piece that were taken already: it is sent again, whole.
+             */
+            rows_taken: number;
+            /** @description `open`, `done` or `cancelled`. */
+            state: string;
+            updated_at: string;
+        };
+        /** @description A column of values. */
+        ImportColumn: {
+            /** @default  */
+            column?: string;
+            /**
+             * @description The key of its series; the column's name when not given.
+             * @default null
+             */
+            key?: string | null;
+            /**
+             * @description `auto` (the default), `double`, `integer`, `boolean`, `text` or `json`.
+             * @default null
+             */
+            kind?: string | null;
+        };
+        /** @description How a file is read. NDJSON and line protocol name devices, keys and times themselves. */
+        ImportPlan: {
+            /**
+             * @description The header of a CSV file.
+             * @default []
+             */
+            columns?: string[];
+            /**
+             * @description What stands between the columns of a CSV file: `,` (the default), `;`, `|` or a tab.
+             * @default null
+             */
+            delimiter?: string | null;
+            /**
+             * @description The name or id of the device whose all rows are.
+             * @default null
+             */
+            device?: string | null;
+            /**
+             * @description The column that names the device of each row.
+             * @default null
+             */
+            device_column?: string | null;
+            /**
+             * @description `csv`, `ndjson`, `line_protocol` or `parquet`.
+             * @default
+             */
+            format?: string;
+            /**
+             * @description The column of the keys, where each row is one value.
+             * @default null
+             */
+            key_column?: string | null;
+            /**
+             * @description The column that says which kind each value is of.
+             * @default null
+             */
+            kind_column?: string | null;
+            /**
+             * @description The unit of the times in line protocol: `ns` (the default), `us`, `ms` or `s`.
+             * @default null
+             */
+            precision?: string | null;
+            /**
+             * @description The column of `good`, `uncertain`, `bad` or `simulated`.
+             * @default null
+             */
+            quality_column?: string | null;
+            /**
+             * @description The column of the times.
+             * @default null
+             */
+            time_column?: string | null;
+            /**
+             * @description `rfc3339` (the default), `s`, `ms`, `us`, `ns` or `local`.
+             * @default null
+             */
+            time_format?: string | null;
+            /**
+             * @description Of local times: how they are written, such as `%d.%m.%Y %H:%M`.
+             * @default null
+             */
+            time_pattern?: string | null;
+            /**
+             * @description Of local times: a name of the IANA database.
+             * @default null
+             */
+            time_zone?: string | null;
+            /**
+             * @description The columns of that value: the first that holds one counts.
+             * @default []
+             */
+            value_columns?: string[];
+            /**
+             * @description The columns of values; every other one when not given.
+             * @default []
+             */
+            values?: components["schemas"]["ImportColumn"][];
+        };
         /** @description What an import did. */
         ImportedBody: {
             created: number;
@@ -4247,7 +4994,7 @@ export interface components {
             closed_at?: string | null;
             id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
             /** @description Oldest first; empty in lists. */
             notes: components["schemas"]["IncidentNoteBody"][];
             opened_at: string;
@@ -4339,6 +5086,100 @@ export interface components {
              */
             version: number;
         };
+        /** @description A change of whose key stands above, on its way. */
+        KeyChangeBody: {
+            /**
+             * Format: int64
+             * @description Data keys that are.
+             */
+            done: number;
+            /** @enum {string} */
+            level: "platform" | "brought" | "held";
+            /** @description What it waits for. */
+            problem?: string | null;
+            since: string;
+            /**
+             * Format: int64
+             * @description Data keys that are to be wrapped anew.
+             */
+            total: number;
+        };
+        /** @description An import that waits for the wrapped key. */
+        KeyImportBody: {
+            /** @description Until when the wrapped key is taken. */
+            ends_at: string;
+            id: string;
+            /** @description RSA-4096, in PEM: good for one import. */
+            public_key: string;
+        };
+        /** @description Readings that are sealed anew under new data keys. */
+        KeyResealBody: {
+            /**
+             * Format: int64
+             * @description Those of them that seal nothing any more.
+             */
+            done: number;
+            /** @description What it waits for. */
+            problem?: string | null;
+            since: string;
+            /**
+             * Format: int64
+             * @description Old data keys when it began.
+             */
+            total: number;
+        };
+        /** @description The service that holds a key. */
+        KeyServiceBody: {
+            address: string;
+            /** @description When it last gave the key, since the platform started. */
+            answered_at?: string | null;
+            /** @description The key's name there. */
+            key: string;
+            /** @enum {string} */
+            kind: "xks" | "transit" | "aws_kms" | "pkcs11";
+            /** @description Transit mount, AWS region or token label. */
+            place?: string | null;
+            /** @description Why it gives none, if it does not. */
+            problem?: string | null;
+            /** @description What protects the key, as the service says: `hardware`, `software` or `unstated`. */
+            protection: string;
+            /**
+             * Format: int64
+             * @description How long a key is in memory after an answer, in seconds.
+             */
+            ttl_s: number;
+        };
+        /** @description A service that shall hold the key. */
+        KeyServiceFields: {
+            /** @description `https://...`, or the path of a PKCS#11 module that the operator allows. */
+            address: string;
+            /** @description Secret access key, token or PIN. */
+            credential?: string | null;
+            /** @description XKS key id, transit key, KMS key ARN or PKCS#11 label. */
+            key: string;
+            /** @enum {string} */
+            kind: "xks" | "transit" | "aws_kms" | "pkcs11";
+            /** @description Transit mount, AWS region or token label. */
+            place?: string | null;
+            /** @description Certificates in PEM that the service's certificate chains to. */
+            trust?: string | null;
+            /**
+             * Format: int64
+             * @description How long a key is in memory after an answer: 0 to 300 seconds, 60 if left out.
+             */
+            ttl_s?: number | null;
+            /** @description Access key id of XKS and AWS. */
+            user?: string | null;
+        };
+        /** @description What a test of a key service found. */
+        KeyTestBody: {
+            /** @description The key's name at the service. */
+            key: string;
+            /** @description `hardware`, `software` or `unstated`. */
+            protection: string;
+            /** @description Its kind, as the service names it. */
+            spec: string;
+        };
         /** @description Which latest values are wanted; everything given must hold. */
         LatestBody: {
             /**
@@ -4425,6 +5266,12 @@ export interface components {
             messages_per_second?: number | null;
             /**
              * Format: int64
+             * @description Readings of a tenant in a UTC day.
+             * @default null
+             */
+            points_per_day?: number | null;
+            /**
+             * Format: int64
              * @description Requests a second of everybody in a tenant together.
              * @default null
              */
@@ -4454,6 +5301,12 @@ export interface components {
              * @default null
              */
             route_rules?: number | null;
+            /**
+             * Format: int64
+             * @description Series of a tenant's devices.
+             * @default null
+             */
+            series?: number | null;
             /**
              * Format: int64
              * @description Bytes of a tenant's readings and twins.
@@ -4783,6 +5636,47 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_DestructionBody: {
+            /** @description The rows. */
+            items: {
+                attributes: boolean;
+                /** @description How much it was when it was asked for. */
+                counts: components["schemas"]["DestructionCountsBody"];
+                destroyed_at?: string | null;
+                has_certificate: boolean;
+                id: string;
+                /**
+                 * Format: int64
+                 * @description Keys that are, or are about to be, destroyed.
+                 */
+                keys: number;
+                /**
+                 * Format: int64
+                 * @description The leaf of the ledger that holds the certificate's digest.
+                 */
+                ledger_index?: number | null;
+                /** Format: int64 */
+                readings_destroyed: number;
+                reason: string;
+                requested_at: string;
+                requested_by: string;
+                scope: components["schemas"]["DestructionScopeBody"];
+                /** Format: int64 */
+                sections_dropped: number;
+                /** Format: int64 */
+                sections_rewritten: number;
+                /** @enum {string} */
+                state: "asked" | "waiting" | "destroying" | "certifying" | "done";
+                /**
+                 * @description What it waits for: `start` (a hold may be in the way), `alerts`, `routes`, `ledger` or
+                 *     `sessions`.
+                 */
+                waits_for?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_DeviceProfileBody: {
             /** @description The rows. */
             items: {
@@ -4991,13 +5885,54 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_ImportBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                ended_at?: string | null;
+                id: string;
+                name: string;
+                /**
+                 * Format: int64
+                 * @description The number of the piece that is next, from 0.
+                 */
+                next_piece: number;
+                plan: components["schemas"]["ImportPlan"];
+                /**
+                 * Format: int64
+                 * @description Readings that were stored.
+                 */
+                readings: number;
+                /**
+                 * Format: int64
+                 * @description Rows that were refused.
+                 */
+                refused: number;
+                /**
+                 * Format: int64
+                 * @description Rows that were looked at.
+                 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description Rows of that piece that were taken already: it is sent again, whole.
+                 */
+                rows_taken: number;
+                /** @description `open`, `done` or `cancelled`. */
+                state: string;
+                updated_at: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_IncidentBody: {
             /** @description The rows. */
             items: {
                 closed_at?: string | null;
                 id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
                 /** @description Oldest first; empty in lists. */
                 notes: components["schemas"]["IncidentNoteBody"][];
                 opened_at: string;
@@ -5260,6 +6195,26 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_RefusedBody: {
+            /** @description The rows. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description The column, from 1; 0 is none.
+                 */
+                column: number;
+                /** @description What is wrong and what would be right. */
+                detail: string;
+                /**
+                 * Format: int64
+                 * @description The line of the file, or the row of a Parquet file, from 1.
+                 */
+                row: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_RelationBody: {
             /** @description The rows. */
             items: {
@@ -5267,6 +6222,30 @@ export interface components {
                 /** @description A Brick relation. */
                 relation: string;
                 subject: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_RetentionEndBody: {
+            /** @description The rows. */
+            items: {
+                /** @description Readings before this. */
+                before: string;
+                /** @description `plan`, `readings` or `rule`. */
+                by: string;
+                /**
+                 * Format: int64
+                 * @description Sealed sections that wait because of a hold.
+                 */
+                held_sections: number;
+                /**
+                 * Format: int64
+                 * @description At most so many.
+                 */
+                readings: number;
+                /** @description Which rule, from 0. */
+                rule?: number | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -5386,7 +6365,7 @@ export interface components {
                 id: string;
                 incident_id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
                 raised_at: string;
                 seen: components["schemas"]["SeenBody"][];
                 /** @enum {string} */
@@ -5477,6 +6456,17 @@ export interface components {
                 state: "active" | "suspended" | "deletion_requested";
                 usage: components["schemas"]["UsageBody"];
             }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_TenantUsageBody: {
+            /** @description The rows. */
+            items: (components["schemas"]["UsedBody"] & {
+                name: string;
+                quotas: components["schemas"]["QuotaBody"][];
+                tenant_id: string;
+            })[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
         };
@@ -5618,6 +6608,26 @@ export interface components {
             devices: string[];
             people: string[];
         };
+        /** @description A new import. */
+        NewImport: {
+            /**
+             * @description What tells this file from others, such as its SHA-256: opened again with the same one and
+             *     the same plan, the import goes on where it is.
+             * @default
+             */
+            digest?: string;
+            /**
+             * @description What the file is called.
+             * @default
+             */
+            name?: string;
+            /**
+             * @default {
+             *       "format": ""
+             *     }
+             */
+            plan?: components["schemas"]["ImportPlan"];
+        };
         /** @description What a browser needs to make a passkey. */
         NewPasskeyBody: {
             /** @description COSE numbers of the algorithms, best first. */
@@ -5680,6 +6690,16 @@ export interface components {
             last_seen_at: string;
             /** @description The system. */
             system?: string | null;
+        };
+        /** @description Backups and stored data. */
+        OperationsBody: {
+            backup?: components["schemas"]["BackupBody"] | null;
+            keyring?: components["schemas"]["BackupBody"] | null;
+            last?: components["schemas"]["ScrubBody"] | null;
+            /** @description When everything is read next; null: never by itself. */
+            next_at?: string | null;
+            running?: components["schemas"]["ScrubBody"] | null;
+            shipping?: components["schemas"]["ShippingBody"] | null;
         };
         /** @description What somebody may do, by the names of the actions. */
         OwnRightsBody: {
@@ -5846,6 +6866,22 @@ export interface components {
         PlanInputBody: {
             limits: components["schemas"]["LimitsBody"];
             name: string;
+        };
+        /** @description What a plan makes of the beginning of a file. */
+        PreviewBody: {
+            columns: string[];
+            readings: components["schemas"]["PreviewReading"][];
+            refused: components["schemas"]["RefusedBody"][];
+        };
+        /** @description A reading as it would be stored. */
+        PreviewReading: {
+            at: string;
+            device: string;
+            /** @description Whether there is such a device that you may write for. */
+            device_known: boolean;
+            key: string;
+            quality: string;
+            value: unknown;
         };
         /** @description What changes of an account. */
         ProfileBody: {
@@ -6049,6 +7085,15 @@ export interface components {
             to: string;
             week_starts?: components["schemas"]["WeekdayWord"] | null;
         };
+        /** @description How much of a limit of the plan is used. */
+        QuotaBody: {
+            /** Format: int64 */
+            max: number;
+            /** @description The limit's name, as in a refusal. */
+            name: string;
+            /** Format: int64 */
+            used: number;
+        };
         /** @description The reading itself. */
         ReadingBody: {
             at: string;
@@ -6077,6 +7122,21 @@ export interface components {
             position?: number | null;
             /** @description `payload`, `topic`, `limit`, `not_allowed`, `policy` or `unsupported`. */
             reason: string;
+        };
+        /** @description A row that was refused. */
+        RefusedBody: {
+            /**
+             * Format: int64
+             * @description The column, from 1; 0 is none.
+             */
+            column: number;
+            /** @description What is wrong and what would be right. */
+            detail: string;
+            /**
+             * Format: int64
+             * @description The line of the file, or the row of a Parquet file, from 1.
+             */
+            row: number;
         };
         /** @description A new authority. */
         RegisterFields: {
@@ -6135,6 +7195,69 @@ export interface components {
              */
             version?: number;
         };
+        /** @description How long readings are kept. */
+        RetentionBody: {
+            /** Format: int64 */
+            figures_days?: number | null;
+            /** @description Nothing is destroyed by the last change before this. */
+            not_before?: string | null;
+            /**
+             * Format: int64
+             * @description What the plan keeps; null: without an end.
+             */
+            plan_days?: number | null;
+            /** Format: int64 */
+            readings_days?: number | null;
+            rules: components["schemas"]["RetentionRuleBody"][];
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description What is at its end. */
+        RetentionEndBody: {
+            /** @description Readings before this. */
+            before: string;
+            /** @description `plan`, `readings` or `rule`. */
+            by: string;
+            /**
+             * Format: int64
+             * @description Sealed sections that wait because of a hold.
+             */
+            held_sections: number;
+            /**
+             * Format: int64
+             * @description At most so many.
+             */
+            readings: number;
+            /** @description Which rule, from 0. */
+            rule?: number | null;
+        };
+        /** @description How long readings are to be kept, within the plan. */
+        RetentionRequestBody: {
+            /**
+             * Format: int64
+             * @description Hourly figures of readings that ended, from the readings' time; null: none are kept.
+             */
+            figures_days?: number | null;
+            /**
+             * Format: int64
+             * @description All readings; null: as long as the plan does.
+             */
+            readings_days?: number | null;
+            /** @description At most 50. */
+            rules?: components["schemas"]["RetentionRuleBody"][];
+        };
+        /** @description Series that are kept for less time than the others. */
+        RetentionRuleBody: {
+            /**
+             * Format: int64
+             * @description For so many days.
+             */
+            days: number;
+            /** @description Of keys that match, `*` standing for any characters; null: of every key. */
+            key?: string | null;
+            /** @description Of devices of this profile; null: of every device. */
+            profile_id?: string | null;
+        };
         /** @description Readings are kept as before although the plan would end them already. */
         RetentionWaitBody: {
             /**
@@ -6143,6 +7266,11 @@ export interface components {
              */
             retention_days?: number | null;
             until: string;
+        };
+        /** @description A wish that has to be said twice. */
+        RevokeFields: {
+            /** @description The word `revoke`. */
+            confirm: string;
         };
         /** @description A role of the tenant's own, as it is written. */
         RoleInputBody: {
@@ -6156,6 +7284,15 @@ export interface components {
             custom: components["schemas"]["CustomRoleBody"][];
             /** @description What a role of the tenant's own may permit or deny. */
             grantable: string[];
+        };
+        /** @description A new version of the customer's own key. */
+        RotatedBody: {
+            /** Format: int32 */
+            new_version: number;
+            /** Format: int32 */
+            old_version: number;
+            /** @description Data keys that were wrapped anew. */
+            rewrapped: number;
         };
         /** @description An attribute that a device has to have when a message of it comes. */
         RouteAttributeBody: {
@@ -6403,6 +7540,31 @@ export interface components {
             /** @default null */
             twin_id?: string | null;
         };
+        /** @description One reading of everything that is stored. */
+        ScrubBody: {
+            /** Format: int64 */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Parts that could not be judged: their tenant's key is withdrawn or gone.
+             */
+            closed: number;
+            /** @description Null while it runs. */
+            ended_at?: string | null;
+            findings: components["schemas"]["FindingBody"][];
+            /**
+             * Format: int64
+             * @description Findings that are not in the list.
+             */
+            more: number;
+            /** Format: int64 */
+            parts: number;
+            /** @description What could not be looked at. */
+            skipped: string[];
+            /** @description What is being read; null of one that ended. */
+            stage?: string | null;
+            started_at: string;
+        };
         /** @description Access that was unlike the usual. */
         SecurityAlertBody: {
             acknowledged_at?: string | null;
@@ -6410,7 +7572,7 @@ export interface components {
             id: string;
             incident_id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
             raised_at: string;
             seen: components["schemas"]["SeenBody"][];
             /** @enum {string} */
@@ -6469,6 +7631,18 @@ export interface components {
          * @enum {string}
          */
         Shape: "points" | "columns";
+        /** @description How far the log is shipped. */
+        ShippingBody: {
+            failing_since?: string | null;
+            /** @description A part of the log was cut before it was shipped: make a backup after it. */
+            gap_at?: string | null;
+            place: string;
+            problem?: string | null;
+            /** @description Everything that was acknowledged by then is there. */
+            reached_at?: string | null;
+            /** @description The newest copy of the records there. */
+            records_at?: string | null;
+        };
         /**
          * @description Who signs in: with address and password, and a second factor where the account has one, or with
          *     a passkey alone.
@@ -6880,6 +8054,12 @@ export interface components {
              */
             retention_days?: number | null;
         };
+        /** @description What a tenant below used in all of the days. */
+        TenantUsageBody: components["schemas"]["UsedBody"] & {
+            name: string;
+            quotas: components["schemas"]["QuotaBody"][];
+            tenant_id: string;
+        };
         /** @description A ticket. */
         TicketBody: {
             closed_at?: string | null;
@@ -6945,6 +8125,61 @@ export interface components {
             /** Format: int64 */
             users: number;
         };
+        /** @description What a tenant used. */
+        UsageReportBody: {
+            /** @description Days with anything, in their order. */
+            days: components["schemas"]["DayBody"][];
+            /** @description Now. */
+            quotas: components["schemas"]["QuotaBody"][];
+            /**
+             * Format: int64
+             * @description From this part of a limit on its people are warned, in percent.
+             */
+            warned_percent: number;
+        };
+        /** @description What was used. What there was is null where it was not looked at. */
+        UsedBody: {
+            /**
+             * Format: int64
+             * @description Bytes of them: 16 for a reading or attribute and the bytes of its text; of other messages
+             *     topic and content.
+             */
+            bytes_in: number;
+            /**
+             * Format: int64
+             * @description Bytes of the answers to people and programs.
+             */
+            bytes_out: number;
+            /** Format: int64 */
+            devices?: number | null;
+            /**
+             * Format: int64
+             * @description Messages of devices and programs.
+             */
+            messages: number;
+            /**
+             * Format: int64
+             * @description Readings.
+             */
+            points: number;
+            /**
+             * Format: int64
+             * @description Questions about readings.
+             */
+            queries: number;
+            /**
+             * Format: int64
+             * @description Requests of people and programs.
+             */
+            requests: number;
+            /** Format: int64 */
+            series?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of readings, twins and packages at the end of the time.
+             */
+            stored_bytes?: number | null;
+        };
         /** @description An account as a member of the tenant. */
         UserBody: {
             created_at: string;
@@ -6995,6 +8230,15 @@ export interface components {
             name: string;
             /** @description A twin is in one workspace: it leaves the one it was in. */
             twin_ids?: string[];
+        };
+        /** @description A key of 256 bits, wrapped. */
+        WrappedKeyFields: {
+            /** @description The import that it was wrapped for. */
+            id: string;
+            /** @description In base 64. */
+            wrapped_key: string;
+            /** @enum {string} */
+            wrapping: "rsa_oaep_sha256" | "rsa_aes_kwp";
         };
     };
     responses: never;
@@ -8176,6 +9420,191 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_DestructionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DestructionRequestBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DestructionPreviewRequestBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DestructionPreviewBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DestructionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_certificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10307,6 +11736,248 @@ export interface operations {
             };
         };
     };
+    imports_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ImportBody"];
+                };
+            };
+        };
+    };
+    imports_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewImport"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportBody"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    imports_look: {
+        parameters: {
+            query?: {
+                /** @description A plan as JSON. Without `time_column` only the columns of a table are answered. */
+                plan?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    imports_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    imports_cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    imports_send: {
+        parameters: {
+            query?: {
+                /** @description Its number, from 0; `next_piece` of the import. */
+                number?: number;
+                /** @description Whether the file ends with it. */
+                last?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    imports_refused: {
+        parameters: {
+            query?: {
+                /** @description As given by the answer before. */
+                cursor?: number | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RefusedBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     incidents_list: {
         parameters: {
             query?: {
@@ -10554,6 +12225,364 @@ export interface operations {
             };
         };
     };
+    keys_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerKeyBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_hold: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyServiceFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerKeyBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_give_back: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerKeyBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyServiceFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyTestBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_finish_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WrappedKeyFields"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerKeyBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_begin_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyImportBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_reseal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerKeyBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevokeFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    keys_rotate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RotatedBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     ledger_read: {
         parameters: {
             query?: never;
@@ -10732,6 +12761,31 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    system_operations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationsBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11364,6 +13418,97 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_change_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionRequestBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_ends: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RetentionEndBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13270,6 +15415,53 @@ export interface operations {
             };
         };
     };
+    telemetry_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExportBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     telemetry_latest: {
         parameters: {
             query?: never;
@@ -13368,6 +15560,29 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_begin_tenant_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -14061,6 +16276,79 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_usage: {
+        parameters: {
+            query?: {
+                /** @description The first day, such as `2026-01-31` (UTC); 29 days before `to` when absent. */
+                from?: string | null;
+                /** @description The last day; today when absent. */
+                to?: string | null;
+                /** @description `json` (the default) or `csv`. */
+                format?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description or `text/csv` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReportBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_usage_below: {
+        parameters: {
+            query?: {
+                /** @description The first day, such as `2026-01-31` (UTC); 29 days before `to` when absent. */
+                from?: string | null;
+                /** @description The last day; today when absent. */
+                to?: string | null;
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_TenantUsageBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

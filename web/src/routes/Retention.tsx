@@ -162,7 +162,7 @@ function RetentionForm(props: { kept: Retention; onDone: () => void }) {
             clearable
             value={rule.profile_id}
             onChange={(value) => change(index, { profile_id: value })}
-            data={(profiles.data?.items ?? []).map((one) => ({ value: one.id, label: one.name }))}
+            data={(profiles.data?.items ?? []).map((one) => ({ value: one.id, label: one.settings.name }))}
           />
           <TextInput
             label={i18n.t('Keys')}

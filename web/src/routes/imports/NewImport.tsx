@@ -9,7 +9,7 @@ import type { Import, ImportPlan, ImportPreview } from '../../api/types'
 import { Failure } from '../../ui/layout'
 import { useSubmit } from '../../ui/useSubmit'
 import { Mapping } from './Mapping'
-import { formOf, isTable, sniff, type Form } from './pieces'
+import { formOf, isTable, sniff } from './pieces'
 import { Preview } from './Preview'
 import { preview, run, Stopped } from './run'
 
