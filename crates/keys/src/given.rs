@@ -261,5 +261,13 @@ mod tests {
         }
         assert!(look().starts_with("refused: the key has expired"), "{}", look());
         ring.unlink_key(key).unwrap();
+
+        // With the rights that a key has by default, whether the session holds that keyring or not.
+        let user = KeyRing::from_special_id(KeyRingIdentifier::User, false).unwrap();
+        let key = user.add_key(&name, GOOD).unwrap();
+        let found = look();
+        user.unlink_key(key).unwrap();
+        assert_eq!(found, GOOD);
+        assert!(look().starts_with("refused: no key of type user"), "{}", look());
     }
 }
