@@ -250,6 +250,7 @@ pub use upgrade::{SchemaUpgrade, database_gaps};
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_access::x509::{CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX};
 pub use veritwin_access::{Rate, RateExceeded, RateLimiter};
+pub use veritwin_keys::{Passphrase, is_given_by_systemd, is_private};
 pub use veritwin_metastore::{PendingStep, RouteLane, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
 use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
-use veritwin_keys::{KeyService, SecretKey, SystemRng};
+use veritwin_keys::{KeyService, Passphrase, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
@@ -70,7 +70,7 @@ pub struct Config {
     /// Which authority certificates of host names are fetched from.
     pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
     /// What the root key is made of; without it the root key is a file.
-    pub root_passphrase: Option<Secret<String>>,
+    pub root_passphrase: Option<Passphrase>,
     /// PKCS#11 modules that customers' keys may be in: code that runs in this process.
     pub key_modules: Vec<PathBuf>,
     /// Most that is written for one tenant while its key service is silent, in bytes.

@@ -8,6 +8,7 @@ mod entry;
 mod error;
 mod file;
 mod gcm;
+mod given;
 mod held;
 mod import;
 mod jose;
@@ -18,6 +19,7 @@ mod passphrase;
 pub mod password;
 pub mod pkcs11;
 mod primitive;
+mod private;
 mod provider;
 mod ring;
 mod root;
@@ -37,15 +39,20 @@ pub use dek::{Dek, TAG_BYTES, open_value, seal_value, sealed_dek_id};
 pub use error::KeyError;
 pub use file::{FileHeader, FileKey, FileSealer};
 pub use gcm::{GCM_NONCE_BYTES, GcmKey, GcmSealed};
+pub use given::{
+    KEYRING_DESCRIPTION_BYTES_MAX, PASSPHRASE_BYTES_MAX, PASSPHRASE_CHARS_MIN, Passphrase,
+    PassphraseError,
+};
 pub use held::{NewAbove, NewKek, SPOOL_DAYS_AHEAD, WrappedKek};
 pub use import::{IMPORT_BYTES_MAX, ImportKey, ImportWrapping};
 pub use jose::{JoseAlgorithm, JoseKey};
 pub use level::{KEY_LEVELS_OFFERED, KeyLevel};
 pub use passkey::PasskeyKey;
-pub use passphrase::{PASSPHRASE_BYTES_MAX, PASSPHRASE_CHARS_MIN, PassphraseRoot};
+pub use passphrase::PassphraseRoot;
 pub use primitive::{
     ChecksumAlgorithm, SecretKey, Sha256, SystemRng, constant_time_eq, hmac_sha256, sha256,
 };
+pub use private::{is_given_by_systemd, is_private};
 pub use provider::{
     KeyCall, KeyMetadata, KeyProtection, KeyProvider, PROVIDER_CIPHERTEXT_BYTES_MAX,
     PROVIDER_CREDENTIAL_BYTES_MAX, PROVIDER_TEXT_BYTES_MAX, PROVIDER_TIMEOUT, ProviderAnswer,

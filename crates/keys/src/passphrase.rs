@@ -8,19 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use veritwin_domain::{Rng, Secret};
+use veritwin_domain::Rng;
 use zeroize::Zeroizing;
 
 use crate::dek::{open_salted, seal_salted};
 use crate::root::{WRAP_LABEL, secret_from};
 use crate::{
-    KekContext, KeyError, RootDescription, RootProvider, SecretKey, constant_time_eq, hmac_sha256,
+    KekContext, KeyError, Passphrase, RootDescription, RootProvider, SecretKey, constant_time_eq,
+    hmac_sha256,
 };
-
-/// Shortest passphrase, in characters.
-pub const PASSPHRASE_CHARS_MIN: usize = 12;
-/// Longest passphrase, in bytes.
-pub const PASSPHRASE_BYTES_MAX: usize = 1024;
 
 const MAGIC: &[u8] = b"veritwin passphrase 1\n";
 const SALT_BYTES: usize = 16;
@@ -38,21 +34,14 @@ pub struct PassphraseRoot {
     rng: Arc<dyn Rng>,
 }
 
-fn derive(passphrase: &Secret<String>, salt: &[u8]) -> Result<SecretKey, KeyError> {
+fn derive(passphrase: &Passphrase, salt: &[u8]) -> Result<SecretKey, KeyError> {
     let format = |reason| KeyError::Format { expected: "passphrase", reason };
-    let text = passphrase.expose();
-    if text.chars().count() < PASSPHRASE_CHARS_MIN {
-        return Err(format("it has fewer than 12 characters"));
-    }
-    if text.len() > PASSPHRASE_BYTES_MAX {
-        return Err(format("it has more than 1024 bytes"));
-    }
     let parameters = Params::new(MEMORY_KIB, PASSES, LANES, Some(32))
         .map_err(|_| format("its parameters are out of range"))?;
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
     let mut bytes = Zeroizing::new([0u8; 32]);
     hasher
-        .hash_password_into(text.as_bytes(), salt, bytes.as_mut())
+        .hash_password_into(passphrase.expose().as_bytes(), salt, bytes.as_mut())
         .map_err(|_| format("it cannot be hashed"))?;
     Ok(SecretKey::from_bytes(*bytes))
 }
@@ -63,11 +52,7 @@ fn check_of(key: &SecretKey) -> [u8; CHECK_BYTES] {
 
 impl PassphraseRoot {
     /// The root of a salt file that is there already.
-    pub fn open(
-        path: &Path,
-        passphrase: &Secret<String>,
-        rng: Arc<dyn Rng>,
-    ) -> Result<Self, KeyError> {
+    pub fn open(path: &Path, passphrase: &Passphrase, rng: Arc<dyn Rng>) -> Result<Self, KeyError> {
         let refuse = |reason: &str| KeyError::RootFile {
             path: path.to_path_buf(),
             reason: reason.to_owned(),
@@ -88,7 +73,7 @@ impl PassphraseRoot {
     /// Opens the salt file, or makes it if it is absent. The directory has to exist.
     pub fn open_or_create(
         path: &Path,
-        passphrase: &Secret<String>,
+        passphrase: &Passphrase,
         rng: Arc<dyn Rng>,
     ) -> Result<Self, KeyError> {
         match Self::open(path, passphrase, Arc::clone(&rng)) {
@@ -101,7 +86,7 @@ impl PassphraseRoot {
     }
 }
 
-fn create(path: &Path, passphrase: &Secret<String>, rng: &dyn Rng) -> Result<(), KeyError> {
+fn create(path: &Path, passphrase: &Passphrase, rng: &dyn Rng) -> Result<(), KeyError> {
     let mut salt = [0u8; SALT_BYTES];
     rng.fill(&mut salt);
     let check = check_of(&derive(passphrase, &salt)?);
@@ -165,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("salt");
         let open = |text: &str, make: bool| {
-            let (secret, rng) = (Secret::new(text.to_owned()), Arc::new(SystemRng));
+            let (secret, rng) = (Passphrase::new(text).unwrap(), Arc::new(SystemRng));
             if make {
                 PassphraseRoot::open_or_create(&path, &secret, rng)
             } else {
@@ -173,7 +158,6 @@ mod tests {
             }
         };
         assert!(open("correct horse battery", false).is_err(), "there is none yet");
-        assert!(open("too short", true).is_err());
         let root = open("correct horse battery", true).unwrap();
         let context = KekContext { tenant: None, version: 7 };
         let wrapped = root.wrap(&context, &SecretKey::from_bytes([3; 32])).unwrap();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use veritwin_domain::{Rng, TenantId};
 
 use crate::dek::{open_salted, seal_salted};
+use crate::private::is_private;
 use crate::scope::encode_owner;
 use crate::{KeyError, SecretKey, sha256};
 
@@ -58,7 +59,7 @@ pub trait RootProvider: Send + Sync + fmt::Debug {
 pub(crate) const WRAP_LABEL: &[u8] = b"veritwin root wrap v1";
 const ROOT_BYTES: usize = 32;
 
-/// A 32-byte root key in a file with mode 0600.
+/// A 32-byte root key in a file with mode 0600, or given by systemd.
 pub struct PlatformFile {
     path: PathBuf,
     key: SecretKey,
@@ -87,8 +88,8 @@ impl PlatformFile {
         if !metadata.is_file() {
             return Err(refuse("it is not an ordinary file".into()));
         }
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if !is_private(path, &metadata) {
+            let mode = metadata.mode() & 0o777;
             return Err(refuse(format!(
                 "mode is {mode:04o}, so that others than its owner can reach it; run chmod 0600"
             )));

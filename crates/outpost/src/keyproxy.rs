@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use veritwin_domain::{AddressList, Clock, Rng, Secret};
+use veritwin_domain::{AddressList, Clock, Rng};
 use veritwin_keys::pkcs11::{Pkcs11Error, Pkcs11Token};
 use veritwin_keys::{KeyError, PassphraseRoot, PlatformFile, RootProvider};
 
@@ -37,6 +37,7 @@ pub use manage::{
 pub use state::{ProxyCredential, ProxyKey, ProxyKeyState};
 pub use uses::{KeyUse, USE_FILE_BYTES_MAX, UseSummary};
 pub use veritwin_keys::pkcs11::Pkcs11Place;
+pub use veritwin_keys::{Passphrase, is_private};
 
 use counts::{Counts, Rates};
 use listening::accept_all;
@@ -95,7 +96,7 @@ pub enum ProxyRoot {
     /// A file of 32 bytes outside the directory; made if absent.
     KeyFile(PathBuf),
     /// A passphrase, of which nothing is stored.
-    Passphrase(Secret<String>),
+    Passphrase(Passphrase),
 }
 
 /// Which certificate the proxy shows.

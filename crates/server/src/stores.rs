@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use veritwin_app::{AcmeConfig, MailConfig, Outbound, S3Access, ScrubConfig, ShipConfig};
+use veritwin_app::{
+    AcmeConfig, MailConfig, Outbound, Passphrase, S3Access, ScrubConfig, ShipConfig,
+};
 use veritwin_domain::{AddressList, Clock, Secret};
 
 use crate::config::Config;
@@ -82,11 +84,20 @@ pub(crate) fn app_config_at(
 }
 
 /// What the root key is made of, where the operator wants it made of a passphrase.
-fn root_passphrase(config: &Config) -> anyhow::Result<Option<Secret<String>>> {
-    let Some(path) = config.keys.passphrase_file.as_deref() else { return Ok(None) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("keys.passphrase_file: {}", path.display()))?;
-    Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+pub(crate) fn root_passphrase(config: &Config) -> anyhow::Result<Option<Passphrase>> {
+    let keys = &config.keys;
+    let passphrase = match (keys.passphrase_file.as_deref(), keys.passphrase_keyring.as_deref()) {
+        (None, None) => return Ok(None),
+        (Some(path), None) => Passphrase::from_file(path)
+            .with_context(|| format!("keys.passphrase_file: {}", path.display()))?,
+        (None, Some(description)) => {
+            Passphrase::from_keyring(description).context("keys.passphrase_keyring")?
+        }
+        (Some(_), Some(_)) => anyhow::bail!(
+            "keys.passphrase_keyring: only one of it and keys.passphrase_file is possible"
+        ),
+    };
+    Ok(Some(passphrase))
 }
 
 /// What the operator allows of calls to addresses that tenants choose.
@@ -173,4 +184,41 @@ fn geo_database(config: &Config, data: &Path, demo: bool) -> anyhow::Result<Opti
     let sample = veritwin_simulator::geo::sample();
     write_private(&path, &veritwin_simulator::geo::database(&sample))?;
     Ok(Some(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_passphrase_has_one_source() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("passphrase");
+        std::fs::write(&path, "correct horse battery\n").expect("written");
+        let read = |file: Option<&Path>, keyring: Option<&str>| {
+            let mut config = Config::default();
+            config.keys.passphrase_file = file.map(Path::to_owned);
+            config.keys.passphrase_keyring = keyring.map(str::to_owned);
+            root_passphrase(&config).map_err(|error| format!("{error:#}"))
+        };
+        let mode = |mode: u32| {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("mode");
+        };
+        mode(0o600);
+        assert!(read(None, None).expect("nothing is configured").is_none());
+        assert!(read(Some(&path), None).expect("read").is_some());
+        let check = |file: Option<&Path>, keyring: Option<&str>, expect: &str| {
+            let error = read(file, keyring).expect_err("refused");
+            assert!(error.contains(expect) && !error.contains("horse"), "{error}");
+        };
+        check(Some(&path), Some("veritwin"), "only one of it and keys.passphrase_file");
+        check(Some(&folder.path().join("missing")), None, "missing: it cannot be read: No such");
+        check(None, Some(""), "keys.passphrase_keyring: expected the description of a key");
+        check(None, Some("correct horse\n"), "expected the description of a key");
+        mode(0o640);
+        check(Some(&path), None, "mode is 0640");
+    }
 }

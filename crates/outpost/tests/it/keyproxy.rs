@@ -16,8 +16,9 @@ use veritwin_domain::{
     AddressList, Clock, ManualClock, Purpose, RequestId, Rng, Secret, TenantId, Timestamp,
 };
 use veritwin_keys::{
-    KeyCall, KeyProvider, ProviderConnector, ProviderError, ProviderKind, ProviderSettings,
-    SIGV4_DATE_HEADER, SigV4Request, SigV4Scope, SystemRng, sigv4_authorization, sigv4_moment,
+    KeyCall, KeyProvider, Passphrase, ProviderConnector, ProviderError, ProviderKind,
+    ProviderSettings, SIGV4_DATE_HEADER, SigV4Request, SigV4Scope, SystemRng, sigv4_authorization,
+    sigv4_moment,
 };
 use veritwin_outbound::guard::{Call, Guard, GuardPolicy, GuardedClient, Target};
 use veritwin_outbound::key_services::KeyServices;
@@ -454,7 +455,8 @@ async fn a_client_certificate_is_wanted_where_it_is_configured() {
 
 #[tokio::test]
 async fn a_passphrase_or_another_root_key() {
-    let text = || ProxyRoot::Passphrase(Secret::new("correct horse battery".to_owned()));
+    let passphrase = |text: &str| ProxyRoot::Passphrase(Passphrase::new(text).unwrap());
+    let text = || passphrase("correct horse battery");
     let world = World::new(|config, _| config.root = text());
     let running = world.start().await;
     let wrapped = world.key(&running).wrap(&call(1), KEK).await.unwrap();
@@ -463,7 +465,7 @@ async fn a_passphrase_or_another_root_key() {
         let config = KeyProxyConfig { root, ..world.config.clone() };
         KeyProxy::bind(config, world.clock.clone(), Arc::clone(&world.rng))
     };
-    let wrong = ProxyRoot::Passphrase(Secret::new("another horse battery".to_owned()));
+    let wrong = passphrase("another horse battery");
     let error = bind(wrong).await.expect_err("refused").to_string();
     assert!(error.contains("not the one") && !error.contains("horse"), "{error}");
     let running = world.start().await;

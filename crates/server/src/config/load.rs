@@ -49,12 +49,13 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 9] = [
+const OPTIONAL_KEYS: [(&str, &str); 10] = [
     ("backup", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
     ("keys", "root_dir"),
     ("keys", "passphrase_file"),
+    ("keys", "passphrase_keyring"),
     ("smtp", "password"),
     ("geo", "database"),
     ("outbound", "authorities"),
@@ -226,6 +227,10 @@ mod tests {
         assert_eq!(config.http.port, 0);
         assert_eq!(config.http.extra_names, ["a.example", "b.example"]);
         assert_eq!(config.smtp.password, "correct horse");
+        let config =
+            from_env(&[("VERITWIN__KEYS__PASSPHRASE_KEYRING", "veritwin")]).expect("valid");
+        assert_eq!(config.keys.passphrase_keyring.as_deref(), Some("veritwin"));
+        assert_eq!(config.keys.passphrase_file, None);
     }
 
     #[test]

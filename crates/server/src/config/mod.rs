@@ -156,6 +156,8 @@ pub(crate) struct Keys {
     /// A file with a passphrase that the root key is made of: nothing of it is stored then. Chosen
     /// before the first start.
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// Instead: the description of a key of type `user` in the kernel's keyrings that holds it.
+    pub(crate) passphrase_keyring: Option<String>,
     /// PKCS#11 modules that customers' keys may be in: code that runs inside the platform.
     pub(crate) pkcs11_modules: Vec<PathBuf>,
 }

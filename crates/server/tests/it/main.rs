@@ -68,6 +68,7 @@ mod refused;
 mod relay;
 mod rights;
 mod roles;
+mod root_key;
 mod route_mail;
 mod routes;
 mod scrub;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Resource;
+use veritwin_app::{is_given_by_systemd, is_private};
 use veritwin_domain::{Clock, SystemClock, Timestamp};
 
 use super::Finding;
@@ -14,6 +15,7 @@ use super::network::{RunJson, archive, control_socket, free_ports, held_ports};
 use crate::cli::commands::show_age;
 use crate::config::Config;
 use crate::datadir::{Paths, root_key_dir_of};
+use crate::stores::root_passphrase;
 use crate::{process, web};
 
 const GIB: u64 = 1 << 30;
@@ -41,6 +43,7 @@ pub(super) async fn all(
     let mut findings = vec![directory(data)];
     if data.join("instance.json").exists() {
         findings.extend(root_key(data, config));
+        findings.extend(passphrase(config, is_running));
         findings.push(clock(data));
         findings.extend(super::stores::stores(data, is_running));
     }
@@ -117,7 +120,8 @@ fn root_key(data: &Path, config: &Config) -> Vec<Finding> {
                       the key that opens it";
         findings.push(Finding::error(CHECK, finding, advice));
     }
-    let is_passphrase = config.keys.passphrase_file.is_some();
+    let is_passphrase =
+        config.keys.passphrase_file.is_some() || config.keys.passphrase_keyring.is_some();
     let key = dir.join(if is_passphrase { "root.salt" } else { "root.key" });
     let shown = key.display();
     match std::fs::metadata(&key) {
@@ -137,16 +141,43 @@ fn root_key(data: &Path, config: &Config) -> Vec<Finding> {
         }
         Ok(meta) => {
             let mode = meta.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
+            if !is_private(&key, &meta) {
                 let finding = format!("{shown} can be read by other users (mode {mode:o})");
                 findings.push(Finding::error(CHECK, finding, format!("chmod 600 {shown}")));
             }
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(CHECK, format!("{shown}, outside the data directory")));
+        let from = if is_given_by_systemd(&key) { ", given by systemd" } else { "" };
+        findings.push(Finding::ok(CHECK, format!("{shown}, outside the data directory{from}")));
     }
     findings
+}
+
+/// Where the passphrase comes from that the root key is made of, and whether it is there.
+fn passphrase(config: &Config, is_running: bool) -> Option<Finding> {
+    const CHECK: &str = "passphrase";
+    let from = match config.keys.passphrase_file.as_deref() {
+        Some(path) if is_given_by_systemd(path) => format!("{}, given by systemd", path.display()),
+        Some(path) => format!("in the file {}", path.display()),
+        None => "in the kernel's keyrings".to_owned(),
+    };
+    match root_passphrase(config) {
+        Ok(None) => None,
+        Ok(Some(_)) => Some(Finding::ok(CHECK, from)),
+        Err(error) => {
+            let finding = format!("{error:#}");
+            let advice = "the platform does not start without it. Each user, and each session, has \
+                          keyrings of its own, and what systemd gives is there while the service \
+                          runs: look as the user that the platform runs as";
+            // It is needed at the start alone.
+            Some(if is_running {
+                Finding::warning(CHECK, finding, advice)
+            } else {
+                Finding::error(CHECK, finding, advice)
+            })
+        }
+    }
 }
 
 /// The nearest folder that exists.
@@ -317,6 +348,20 @@ mod tests {
         assert_eq!(root_key(&data, &config)[0].level, Level::Ok);
         config.keys.root_dir = Some(data.join("keys"));
         assert!(root_key(&data, &config)[0].finding.contains("inside the data directory"));
+
+        let file = dir.path().join("passphrase");
+        assert_eq!(passphrase(&config, false), None);
+        config.keys.passphrase_file = Some(file.clone());
+        let level = |config: &Config, is_running| {
+            passphrase(config, is_running).expect("a passphrase is configured").level
+        };
+        assert_eq!((level(&config, false), level(&config, true)), (Level::Error, Level::Warning));
+        std::fs::write(&file, "correct horse battery").expect("write");
+        mode(&file, 0o600);
+        let found = passphrase(&config, false).expect("a passphrase is configured");
+        assert!(found.level == Level::Ok && found.finding.contains("in the file"), "{found:?}");
+        config.keys.passphrase_keyring = Some("veritwin".to_owned());
+        assert_eq!(level(&config, false), Level::Error, "there may be one source");
     }
 
     #[test]

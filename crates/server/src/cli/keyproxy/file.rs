@@ -8,7 +8,9 @@ use anyhow::Context;
 use serde::Deserialize;
 use veritwin_domain::{AddressList, Secret};
 use veritwin_outpost::archive::ClientTrust;
-use veritwin_outpost::keyproxy::{KeyProxyConfig, Pkcs11Place, ProxyCertificate, ProxyRoot};
+use veritwin_outpost::keyproxy::{
+    KeyProxyConfig, Passphrase, Pkcs11Place, ProxyCertificate, ProxyRoot, is_private,
+};
 
 use crate::cli::BadArguments;
 
@@ -22,6 +24,7 @@ struct KeyProxyFile {
     directory: PathBuf,
     root_key: Option<PathBuf>,
     passphrase_file: Option<PathBuf>,
+    passphrase_keyring: Option<String>,
     #[serde(default = "listen")]
     listen: String,
     names: Option<Vec<String>>,
@@ -70,11 +73,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<KeyProxyConfig> {
 
 fn parse(text: &str) -> anyhow::Result<KeyProxyConfig> {
     let file: KeyProxyFile = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
-    let root = match (file.root_key, file.passphrase_file) {
-        (Some(path), None) => ProxyRoot::KeyFile(path),
-        (None, Some(path)) => ProxyRoot::Passphrase(secret("passphrase_file", &path)?),
-        _ => return Err(bad("exactly one of root_key and passphrase_file is needed")),
-    };
+    let root = root(file.root_key, file.passphrase_file, file.passphrase_keyring.as_deref())?;
     let certificate = match (file.names, file.certificate, file.certificate_key) {
         (Some(names), None, None) if !names.is_empty() => ProxyCertificate::Own(names),
         (None, Some(chain), Some(key)) => ProxyCertificate::Files(chain, key),
@@ -110,12 +109,37 @@ fn parse(text: &str) -> anyhow::Result<KeyProxyConfig> {
     })
 }
 
-/// A secret out of a file that only its owner may read.
+fn root(
+    key: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
+    passphrase_keyring: Option<&str>,
+) -> anyhow::Result<ProxyRoot> {
+    Ok(match (key, passphrase_file, passphrase_keyring) {
+        (Some(path), None, None) => ProxyRoot::KeyFile(path),
+        (None, Some(path), None) => {
+            ProxyRoot::Passphrase(Passphrase::from_file(&path).map_err(|error| {
+                let error = anyhow::Error::new(error);
+                bad(format!("passphrase_file {}: {error:#}", path.display()))
+            })?)
+        }
+        (None, None, Some(description)) => ProxyRoot::Passphrase(
+            Passphrase::from_keyring(description)
+                .map_err(|error| bad(format!("passphrase_keyring: {error}")))?,
+        ),
+        _ => {
+            let detail =
+                "exactly one of root_key, passphrase_file and passphrase_keyring is needed";
+            return Err(bad(detail));
+        }
+    })
+}
+
+/// A secret out of a file that only its owner may read, or that systemd gave.
 fn secret(field: &str, path: &Path) -> anyhow::Result<Secret<String>> {
     let shown = path.display();
     let facts = std::fs::metadata(path).with_context(|| format!("{field} {shown}"))?;
-    let mode = facts.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if !is_private(path, &facts) {
+        let mode = facts.permissions().mode() & 0o777;
         let detail = format!("{field} {shown}: mode is {mode:04o}, run chmod 0600");
         return Err(bad(detail));
     }
@@ -152,13 +176,22 @@ mod tests {
             "colour = 1",
             "certificate = \"/c\"",
             "passphrase_file = \"/p\"",
+            "passphrase_keyring = \"veritwin\"",
             "client_certificates = \"/c\"\nclient_authority = \"/a\"",
             "allowed_networks = [\"x\"]",
             "[pkcs11]\nmodule = \"/m\"",
         ] {
             assert!(parse(&format!("{FILE}{more}")).is_err(), "{more}");
         }
-        assert!(parse("directory = \"/d\"\nnames = [\"a\"]").is_err(), "no root");
+        let no_root = "directory = \"/d\"\nnames = [\"a\"]\n";
+        for more in [
+            "",
+            "passphrase_file = \"/nothing/here\"",
+            "passphrase_keyring = \"\"",
+            "passphrase_file = \"/p\"\npassphrase_keyring = \"veritwin\"",
+        ] {
+            assert!(parse(&format!("{no_root}{more}")).is_err(), "{more}");
+        }
     }
 
     #[test]
