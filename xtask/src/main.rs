@@ -84,9 +84,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test { no_browser, postgres, sql } => {
             test::run(&test::Options { browser: !no_browser, postgres_whole: postgres, sql })
         }
-        Task::Ci => {
-            test::run(&test::Options { browser: true, postgres_whole: false, sql: false })
-        }
+        Task::Ci => test::run(&test::Options { browser: true, postgres_whole: false, sql: false }),
         Task::Tidy => tidy::run(),
         Task::Openapi { check } => openapi::run(check),
         Task::Bench { rest } => demo::bench(&rest),

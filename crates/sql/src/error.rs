@@ -54,6 +54,7 @@ pub(crate) fn planning(error: &DataFusionError, text: &Text<'_>) -> Error {
         format!("line {}, column {}", start.line, start.column)
     });
     let words = match error.find_root() {
+        DataFusionError::ArrowError(arrow, _) => return of_arrow(arrow).at(position),
         DataFusionError::NotImplemented(_) => "this is not supported".to_owned(),
         DataFusionError::Internal(_) => "this cannot be planned".to_owned(),
         root => root.message().into_owned(),

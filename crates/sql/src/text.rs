@@ -18,7 +18,7 @@ const TOKENS_MAX: usize = 4_000;
 /// deeper than these.
 const OPERATORS_MAX: usize = 500;
 /// How deep brackets and questions stand in each other.
-const DEPTH_MAX: usize = 50;
+const DEPTH_MAX: usize = 32;
 /// Shorter literals stand in many words by chance, and tell nothing.
 const TOLD_BYTES_MIN: usize = 2;
 

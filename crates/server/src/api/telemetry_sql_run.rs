@@ -95,7 +95,8 @@ async fn send_all(asked: Question, sender: &mpsc::Sender<Sent>) -> Result<(), Pr
     // The places are given up when this ends, however it does.
     let Question { api, context, again, reader, statement, format, seats: _seats } = asked;
     let now = context.at;
-    let mut time = Allowance { clock: Arc::clone(&context.clock), left: Duration::from_secs(SECONDS_MAX) };
+    let mut time =
+        Allowance { clock: Arc::clone(&context.clock), left: Duration::from_secs(SECONDS_MAX) };
     let seen = Arc::new(Seen::new(api, (context, again), reader).await?);
     let format = match format {
         FormatWord::Json => Format::Json,

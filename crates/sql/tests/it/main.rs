@@ -1,0 +1,3 @@
+//! Tests of statements against readings in memory.
+
+mod sql;
