@@ -34,7 +34,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Whoever receives an answer is asked for again after this.
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// Points of a series that are read at once, first and fewest; how many follow its texts say.
-const PAGE_POINTS: usize = 2_048;
+const PAGE_POINTS: usize = 512;
 const PAGE_POINTS_MIN: usize = 16;
 /// So many bytes of texts are much for a page.
 const PAGE_TEXT_BYTES: usize = 1024 * 1024;
