@@ -118,6 +118,22 @@ fn it_says_what_history_says() {
 }
 
 #[test]
+fn the_command_prints_what_is_answered() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    meter(&tenant, "printed");
+    let run = |statement: &str| {
+        platform.cli(&["readings", "sql", "--api-key", &tenant.api_key, statement])
+    };
+    let output = run("SELECT key, count(*) AS n FROM readings GROUP BY key ORDER BY key");
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(output.stdout, "key,n\r\nenergy,72\r\nlevel,72\r\nstate,72\r\n");
+    let refused = run("DROP TABLE readings");
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.stderr.contains("only SELECT"), "{refused:?}");
+}
+
+#[test]
 fn a_tenant_has_its_own_alone() {
     let platform = Platform::shared();
     let (mine, theirs) = (platform.tenant(), platform.tenant());
