@@ -208,11 +208,35 @@ fn refuse(part: &Expr) -> Option<String> {
             let is_known = WINDOWS.contains(&name) || AGGREGATES.contains(&name);
             if is_known { None } else { unknown("function", name) }
         }
-        Expr::SimilarTo(_) => unknown("operator", "SIMILAR TO"),
         Expr::Placeholder(_) => Some("parameters are not offered: write the value".to_owned()),
-        Expr::ScalarVariable(..) => Some("there are no variables".to_owned()),
-        Expr::Unnest(_) => unknown("function", "unnest"),
-        _ => None,
+        Expr::Alias(_)
+        | Expr::Column(_)
+        | Expr::OuterReferenceColumn(..)
+        | Expr::Literal(..)
+        | Expr::BinaryExpr(_)
+        | Expr::Like(_)
+        | Expr::Not(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Negative(_)
+        | Expr::Between(_)
+        | Expr::Case(_)
+        | Expr::Cast(_)
+        | Expr::TryCast(_)
+        | Expr::InList(_)
+        | Expr::Exists(_)
+        | Expr::InSubquery(_)
+        | Expr::ScalarSubquery(_)
+        | Expr::GroupingSet(_)
+        | Expr::ScalarFunction(_)
+        | Expr::AggregateFunction(_) => None,
+        _ => Some("a part of an expression is not carried out here".to_owned()),
     }
 }
 
