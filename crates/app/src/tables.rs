@@ -1,6 +1,6 @@
 //! Readings as the tables that a statement reads: which devices and series there are for the actor,
-//! and their readings a page at a time. Before each page the actor's rights are looked at again, and
-//! a stream that is hidden is as good as not there.
+//! and their readings a page at a time. Before each page the actor's rights are looked at again,
+//! and a stream that is hidden is as good as not there.
 
 use std::fmt;
 use std::sync::Arc;

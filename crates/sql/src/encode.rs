@@ -1,5 +1,5 @@
-//! Answers as they leave: JSON, CSV or an Arrow stream, a few rows at a time, so that what is written
-//! of them is never much larger than what it is written from.
+//! Answers as they leave: JSON, CSV or an Arrow stream, a few rows at a time, so that what is
+//! written of them is never much larger than what it is written from.
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};

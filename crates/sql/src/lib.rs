@@ -1,7 +1,7 @@
 //! One read-only SQL statement over the readings that somebody may see, with DataFusion: which
-//! statements are understood, how tables are read, and how answers are written. Everything is behind
-//! the feature `engine`. It reads through `Source` only, and refuses whatever would write, reach
-//! outside of its three tables, or pass a named bound.
+//! statements are understood, how tables are read, and how answers are written. Everything is
+//! behind the feature `engine`. It reads through `Source` only, and refuses whatever would write,
+//! reach outside of its three tables, or pass a named bound.
 
 #[cfg(feature = "engine")]
 mod answer;

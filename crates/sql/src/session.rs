@@ -1,5 +1,5 @@
-//! The session of one statement: three tables, the functions that are offered, one partition, memory
-//! that is counted, no disk, no files, no catalog of its own.
+//! The session of one statement: three tables, the functions that are offered, one partition,
+//! memory that is counted, no disk, no files, no catalog of its own.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What statements read from: the devices, series and readings of one tenant that one actor may see.
-//! Whoever implements it has authorised every row that it gives out.
+//! What statements read from: the devices, series and readings of one tenant that one actor may
+//! see. Whoever implements it has authorised every row that it gives out.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The text of a statement: how long it is and how much is in it, which bounds how deep what is made
-//! of it can be, and one query out of it. Positions are those of the text.
+//! The text of a statement: how long it is and how much is in it, which bounds how deep what is
+//! made of it can be, and one query out of it. Positions are those of the text.
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;

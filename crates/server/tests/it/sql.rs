@@ -1,5 +1,5 @@
-//! SQL over readings, in a build that has it: it says what the history question says, holds what its
-//! caller may see and nothing else, writes nothing, and ends with whoever asked.
+//! SQL over readings, in a build that has it: it says what the history question says, holds what
+//! its caller may see and nothing else, writes nothing, and ends with whoever asked.
 
 use std::io::Write;
 

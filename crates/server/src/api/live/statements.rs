@@ -1,4 +1,4 @@
-//! Statements of SQL under way, which take memory and time: so many of a tenant, and so many in all.
+//! Statements of SQL under way, which take memory and time: so many of a tenant, so many in all.
 
 use std::sync::Arc;
 
