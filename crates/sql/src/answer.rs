@@ -9,10 +9,10 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::sql::parser::Statement;
 use futures::StreamExt;
-use veritwin_domain::{LimitExceeded, Timestamp};
+use veritwin_domain::Timestamp;
 
 use crate::encode::{Encoder, Format};
-use crate::error::{self, Error};
+use crate::error::{self, Error, within};
 use crate::gate;
 use crate::session;
 use crate::source::Source;
@@ -151,11 +151,4 @@ impl Answer {
             }
         }
     }
-}
-
-fn within(name: &'static str, max: usize, actual: usize) -> Result<(), Error> {
-    if actual > max {
-        return Err(LimitExceeded { name, max, actual }.into());
-    }
-    Ok(())
 }

@@ -47,6 +47,13 @@ impl Error {
     }
 }
 
+pub(crate) fn within(name: &'static str, max: usize, actual: usize) -> Result<(), Error> {
+    if actual > max {
+        return Err(LimitExceeded { name, max, actual }.into());
+    }
+    Ok(())
+}
+
 /// Of a statement that is being understood: nothing was read so far.
 pub(crate) fn planning(error: &DataFusionError, text: &Text<'_>) -> Error {
     let position = error.diagnostic().and_then(|found| found.span).map(|span| {

@@ -5,9 +5,8 @@
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
-use veritwin_domain::LimitExceeded;
 
-use crate::error::Error;
+use crate::error::{Error, within};
 
 /// Most columns of an answer.
 const COLUMNS_MAX: usize = 100;
@@ -137,12 +136,7 @@ pub(crate) struct Shape {
 
 /// Looks at every part of a plan.
 pub(crate) fn check(plan: &LogicalPlan) -> Result<Shape, Error> {
-    let columns = plan.schema().fields().len();
-    if columns > COLUMNS_MAX {
-        return Err(
-            LimitExceeded { name: "sql_columns_max", max: COLUMNS_MAX, actual: columns }.into()
-        );
-    }
+    within("sql_columns_max", COLUMNS_MAX, plan.schema().fields().len())?;
     let mut shape = Shape::default();
     let mut refused = None;
     let looked = plan.apply_with_subqueries(|node| {

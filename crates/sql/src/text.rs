@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use veritwin_domain::LimitExceeded;
 
-use crate::error::Error;
+use crate::error::{Error, within};
 
 /// Longest statement.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
@@ -16,7 +16,7 @@ const QUERY_BYTES_MAX: usize = 16 * 1024;
 const TOKENS_MAX: usize = 4_000;
 /// Most of them that are neither names nor values nor commas. What is made of a statement is no
 /// deeper than these.
-const OPERATORS_MAX: usize = 500;
+const OPERATORS_MAX: usize = 250;
 /// How deep brackets and questions stand in each other.
 const DEPTH_MAX: usize = 32;
 /// Shorter literals stand in many words by chance, and tell nothing.
@@ -89,13 +89,6 @@ impl<'a> Text<'a> {
     }
 }
 
-fn within(name: &'static str, max: usize, actual: usize) -> Result<(), Error> {
-    if actual > max {
-        return Err(LimitExceeded { name, max, actual }.into());
-    }
-    Ok(())
-}
-
 fn is_operator(token: &Token) -> bool {
     match token {
         Token::Word(word) => word.keyword != Keyword::NoKeyword,
@@ -106,7 +99,13 @@ fn is_operator(token: &Token) -> bool {
 
 fn literal(token: Token) -> Option<String> {
     match token {
-        Token::Number(text, _) | Token::SingleQuotedString(text) => Some(text),
+        Token::Number(text, _)
+        | Token::SingleQuotedString(text)
+        | Token::EscapedStringLiteral(text)
+        | Token::UnicodeStringLiteral(text)
+        | Token::NationalStringLiteral(text)
+        | Token::HexStringLiteral(text) => Some(text),
+        Token::DollarQuotedString(quoted) => Some(quoted.value),
         _ => None,
     }
 }

@@ -27,6 +27,8 @@ const BOUNDS: Bounds = Bounds {
     rows_max: 1_000_000,
     bytes_max: 256 * 1024 * 1024,
 };
+/// What is made of a statement is walked by functions that call themselves, as often as it is deep.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// How long a statement may work, without what it waits for whoever receives its answer.
 const SECONDS_MAX: u64 = 60;
 /// Whoever takes nothing of an answer for so long gets no more of it.
@@ -49,7 +51,12 @@ pub(super) async fn answer(asked: Question) -> Answer<Response> {
     let format = asked.format;
     let (sender, mut receiver) = mpsc::channel::<Sent>(1);
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(Box::pin(carry_out(asked, sender))));
+    let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
+    let begun = thread.spawn(move || runtime.block_on(Box::pin(carry_out(asked, sender))));
+    if let Err(error) = begun {
+        tracing::error!(%error, "there is no thread for a statement");
+        return Err(Problem::broken());
+    }
     let first = match receiver.recv().await {
         Some(Ok(first)) => first.unwrap_or_default(),
         Some(Err(problem)) => return Err(problem),
