@@ -350,7 +350,7 @@ fn bounds_have_names() {
     assert_eq!(named(&deep, BOUNDS), "sql_operators_max");
     let nested = format!("SELECT {}1{}", "(".repeat(120), ")".repeat(120));
     assert_eq!(named(&nested, BOUNDS), "sql_depth_max");
-    let wide: Vec<String> = (0..101).map(|number| format!("number AS n{number}")).collect();
+    let wide: Vec<String> = (0..101).map(|number| format!("1 AS n{number}")).collect();
     let wide = format!("SELECT {} FROM readings", wide.join(", "));
     assert_eq!(named(&wide, BOUNDS), "sql_columns_max");
     let all = "SELECT * FROM readings";
