@@ -85,12 +85,9 @@ pub(super) async fn answer(asked: Question) -> Answer<Response> {
 /// Carries a statement out until it is answered, or nobody receives it any more.
 async fn carry_out(asked: Question, sender: mpsc::Sender<Sent>) {
     let work = async {
-        let last = match send_all(asked, &sender).await {
-            Ok(()) => Ok(None),
-            Err(problem) => Err(problem),
-        };
-        // Nobody is left to be told when this fails.
-        let _told = sender.send(last).await;
+        let last = Box::pin(send_all(asked, &sender)).await.map(|()| None);
+        // Whoever is not told by then finds the answer without an end.
+        let _told = tokio::time::timeout(TAKEN_WITHIN, sender.send(last)).await;
     };
     tokio::select! {
         () = sender.closed() => {}
