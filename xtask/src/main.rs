@@ -42,6 +42,9 @@ enum Task {
         /// Runs every test of the server on PostgreSQL too, not only those about records.
         #[arg(long)]
         postgres: bool,
+        /// Builds and tests the server with SQL as well, which takes DataFusion's compiling.
+        #[arg(long)]
+        sql: bool,
     },
     /// What continuous integration runs: the same as `test`.
     Ci,
@@ -78,10 +81,10 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo { release, build_only, rest } => demo::run(release, build_only, &rest),
-        Task::Test { no_browser, postgres } => {
-            test::run(&test::Options { browser: !no_browser, postgres_whole: postgres })
+        Task::Test { no_browser, postgres, sql } => {
+            test::run(&test::Options { browser: !no_browser, postgres_whole: postgres, sql })
         }
-        Task::Ci => test::run(&test::Options { browser: true, postgres_whole: false }),
+        Task::Ci => test::run(&test::Options { browser: true, postgres_whole: false, sql: false }),
         Task::Tidy => tidy::run(),
         Task::Openapi { check } => openapi::run(check),
         Task::Bench { rest } => demo::bench(&rest),

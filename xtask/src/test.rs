@@ -13,6 +13,10 @@ use crate::{demo, install, python, run, tidy, web};
 /// The switches that break features on purpose, for the sabotage tests. The browser's binary is
 /// the same one: one build for all tests.
 const TEST_FEATURES: &str = "veritwin-server/test-controls";
+/// The same with SQL, which brings DataFusion in.
+const SQL_FEATURES: &str = "veritwin-server/test-controls,veritwin-server/sql";
+/// Tests that are about SQL, and those that walk all endpoints.
+const SQL_TESTS: [&str; 6] = ["sql::", "encode::", "session::", "text::", "wanted::", "roles::"];
 
 /// What to leave out.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) browser: bool,
     /// Runs every test of the server on PostgreSQL too, not only those about records.
     pub(crate) postgres_whole: bool,
+    /// Builds and tests the server with SQL as well.
+    pub(crate) sql: bool,
 }
 
 /// Tests of the server that are mostly about records; the others differ little by database.
@@ -127,10 +133,14 @@ impl Steps {
 /// one build of the tests is linted on its way, as by `cargo clippy -- -D warnings`, which would
 /// check all dependencies once more for itself.
 fn tests(arguments: &[&str]) -> Command {
+    tests_with(TEST_FEATURES, arguments)
+}
+
+fn tests_with(features: &str, arguments: &[&str]) -> Command {
     let cargo = Path::new(env!("CARGO"));
     let mut command = run::command(&run::root(), env!("CARGO"), &["test", "--locked"]);
     command
-        .args(["--workspace", "--no-fail-fast", "--features", TEST_FEATURES])
+        .args(["--workspace", "--no-fail-fast", "--features", features])
         .args(arguments)
         .env("RUSTC_WORKSPACE_WRAPPER", cargo.with_file_name("clippy-driver"))
         .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__")
@@ -190,6 +200,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             )
         });
     }
+    if options.sql {
+        with_sql(&mut steps);
+    }
     let Totals { passed, failed, skipped } = steps.totals;
     let failed = failed.max(steps.broken.len() as u64);
     if !steps.broken.is_empty() {
@@ -200,6 +213,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bail!("{failed} failed");
     }
     Ok(())
+}
+
+/// What is different in a build with SQL; last, because it takes the binary's place.
+fn with_sql(steps: &mut Steps) {
+    steps.step("build and lints with SQL", |_| {
+        let arguments = ["--lib", "--bins", "--tests", "--examples", "--no-run"];
+        run::run_watched(tests_with(SQL_FEATURES, &arguments), |_| {})
+    });
+    steps.step("tests of SQL", |totals| {
+        let mut command = tests_with(SQL_FEATURES, &["--lib", "--test", "it", "--"]);
+        command.args(SQL_TESTS);
+        libtest(command, totals)
+    });
+    steps.step("openapi with SQL", |_| crate::openapi::check_built().map(|()| true));
 }
 
 /// The long runs, against the release binary; the tests themselves keep the profile of `test`.

@@ -13,7 +13,7 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_CHARS_MAX: usize = 100;
 
 /// The allowed arrows; `domain` is open to all. A change here has a reason in docs/adr/.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("keys", &[]),
     ("log", &["keys"]),
@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("governance", &[]),
     ("ingest", &[]),
     ("script", &[]),
+    ("sql", &[]),
     ("metastore", &["keys", "twin", "alerting", "access", "governance"]),
     ("outbound", &["keys", "ledger", "access"]),
     (
@@ -48,7 +49,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("outpost", &["ingest", "log", "ledger", "verify", "keys"]),
     ("simulator", &[]),
     ("bench", &["app", "ingest", "log", "telemetry", "ledger", "verify", "simulator"]),
-    ("server", &["app", "ingest", "outpost", "simulator", "bench", "verify"]),
+    ("server", &["app", "ingest", "outpost", "simulator", "bench", "verify", "sql"]),
     ("xtask", &[]),
 ];
 

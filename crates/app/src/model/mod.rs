@@ -92,7 +92,7 @@ pub use telemetry::{
     AS_OF_SERIES_MAX, Aggregate, BucketQuery, BucketRow, BucketView, Buckets, CalendarUnit, Fill,
     HistoryData, HistoryQuery, HistorySeries, LatestFilter, LatestView, PERCENTILE_MAX,
     POINTS_PER_SERIES_MAX, PointView, QualityFilter, SERIES_PER_QUERY_MAX, SeriesId, StatsView,
-    Weekday, Zone,
+    TableDevice, Weekday, Zone,
 };
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,

@@ -102,6 +102,21 @@ pub struct PointView {
     pub quality: Quality,
 }
 
+/// A device as a statement reads of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDevice {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// What it is, in the customer's words.
+    pub kind: String,
+    /// The twin it is bound to.
+    pub twin: Option<SiteId>,
+    /// Whether the actor may list it; otherwise its name stands beside its readings and nowhere else.
+    pub is_listed: bool,
+}
+
 /// One bucket of a numeric series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BucketView {

@@ -225,6 +225,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/telemetry/export", &["telemetry.export", "telemetry.read"]),
     ("POST", "/v1/telemetry/latest", &["telemetry.read"]),
     ("POST", "/v1/telemetry/query", &["telemetry.read"]),
+    ("POST", "/v1/telemetry/sql", &["telemetry.read"]),
     ("POST", "/v1/telemetry/stats", &["telemetry.read"]),
     ("POST", "/v1/tenant-exports", &["tenant.export"]),
     ("GET", "/v1/tenants", &["tenant.read"]),

@@ -16,6 +16,7 @@ mod protocol;
 mod seats;
 mod simulated;
 mod sink;
+mod statements;
 mod subscriptions;
 mod traffic;
 
@@ -44,6 +45,7 @@ use subscriptions::Subscriptions;
 pub(crate) use caps::Caps;
 pub(crate) use devices::LiveState;
 pub(crate) use seats::Seat;
+pub(crate) use statements::SqlSeats;
 
 /// A connection that did not authenticate by then is closed.
 const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -184,12 +184,13 @@ fn known(method: &Method) -> &'static str {
 
 /// POST requests that change nothing here: what they ask for does not fit into a URL, or the
 /// answer is a device's.
-const ASKING: [&str; 6] = [
+const ASKING: [&str; 7] = [
     "/v1/device-profiles/test",
     "/v1/devices/{id}/rpc",
     "/v1/streams/subject",
     "/v1/telemetry/latest",
     "/v1/telemetry/query",
+    "/v1/telemetry/sql",
     "/v1/telemetry/stats",
 ];
 

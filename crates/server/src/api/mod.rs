@@ -60,6 +60,9 @@ mod system;
 mod telemetry;
 mod telemetry_answer;
 mod telemetry_query;
+mod telemetry_sql;
+#[cfg(feature = "sql")]
+mod telemetry_sql_run;
 mod telemetry_table;
 mod tenants;
 mod tiles;
@@ -148,6 +151,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(sparkplug::routes())
         .merge(twins::routes())
         .merge(telemetry::routes())
+        .merge(telemetry_sql::routes())
         .merge(exports::routes())
         .merge(imports::routes())
         .merge(streams::routes())

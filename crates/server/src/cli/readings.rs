@@ -5,6 +5,7 @@ mod export;
 mod import;
 mod pieces;
 mod plan;
+mod sql;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,9 @@ const IMPORT_EXAMPLES: &str = "Examples:
 const EXPORT_EXAMPLES: &str = "Example: veritwin readings export january.parquet \\
       --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --key temperature";
 
+const SQL_EXAMPLES: &str = "Example: veritwin readings sql \\
+      \"SELECT device, avg(number) FROM readings WHERE key = 'temperature' GROUP BY device\"";
+
 #[derive(Subcommand)]
 pub(super) enum ReadingsCommand {
     /// Brings readings in, with the times that their files say. Exit 1 where a row was refused.
@@ -37,11 +41,15 @@ pub(super) enum ReadingsCommand {
     /// Takes readings away as CSV, NDJSON, line protocol or Parquet; the name decides.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<export::ExportReadings>),
+    /// Answers one SELECT, of a platform that was built with SQL.
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(Box<sql::AskSql>),
 }
 
 pub(super) fn run(command: &ReadingsCommand) -> anyhow::Result<ExitCode> {
     match command {
         ReadingsCommand::Import(arguments) => block_on(import::run(arguments)),
         ReadingsCommand::Export(arguments) => block_on(export::run(arguments)),
+        ReadingsCommand::Sql(arguments) => block_on(sql::run(arguments)),
     }
 }

@@ -147,6 +147,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/support-tickets/{id}/grants") => json!({"areas": ["devices"], "hours": 0}),
         (_, "/v1/tenants/sign-in") => json!({"second_factor_required": false}),
         (_, "/v1/telemetry/query") => json!({"series": series, "from": from, "to": to}),
+        (_, "/v1/telemetry/sql") => json!({"query": ""}),
         (_, "/v1/telemetry/stats") => json!({"series": series}),
         (_, "/v1/users") => json!({"email": "", "role": "viewer"}),
         (_, "/v1/users/{id}") => json!({"roles": ["viewer"]}),

@@ -77,6 +77,8 @@ mod shared_data;
 mod skipped;
 mod smtp;
 mod sparkplug;
+#[cfg(feature = "sql")]
+mod sql;
 mod start;
 mod storage;
 mod storm;

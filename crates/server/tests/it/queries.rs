@@ -212,3 +212,13 @@ fn a_question_is_refused_by_what_is_wrong_with_it() {
         table(&other, &asked, form).problem(404);
     }
 }
+
+#[cfg(not(feature = "sql"))]
+#[test]
+fn a_build_without_sql_says_how_to_have_it() {
+    let tenant = Platform::shared().tenant();
+    let problem = tenant.post("/v1/telemetry/sql", &json!({"query": "SELECT 1"})).problem(501);
+    assert_eq!(problem["type"], "/problems/not-built", "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("--features sql"), "{problem}");
+    tenant.post("/v1/telemetry/sql", &json!({"query": " "})).problem(400);
+}

@@ -199,6 +199,7 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         }
         (_, "/v1/twins/{id}/bindings/{device}") => request(method, &filled).json(&json!({})),
         (_, "/v1/telemetry/query" | "/v1/telemetry/stats") => request(method, &filled).json(&query),
+        (_, "/v1/telemetry/sql") => request(method, &filled).json(&json!({"query": ""})),
         (_, path) if words(path).is_some() => {
             request(method, &filled).json(&words(path).unwrap_or_default())
         }

@@ -25,6 +25,7 @@ use super::ends::{Attached, Doubts};
 use super::protocol::TrafficItem;
 use super::seats::{Seat, Seats};
 use super::simulated::Simulated;
+use super::statements::Statements;
 use super::traffic::{Event, Traffic, Watching};
 
 /// Most calls that wait for devices at once.
@@ -61,6 +62,7 @@ pub(crate) struct LiveState {
     idle_seconds_max: u32,
     sockets: Arc<Seats<Owned>>,
     exports: Arc<Seats<TenantId>>,
+    statements: Statements,
     pub(super) attached: Mutex<HashMap<Owned, Vec<Attached>>>,
     pub(super) doubts: Doubts,
     pub(super) arrivals: Arrivals,
@@ -84,6 +86,7 @@ impl LiveState {
             idle_seconds_max: idle_seconds_max.max(IDLE_SECONDS_MIN),
             sockets: Seats::new("device_sockets_max", DEVICE_SOCKETS_MAX),
             exports: Seats::new("exports_at_once_max", EXPORTS_AT_ONCE_MAX),
+            statements: Statements::new(),
             attached: Mutex::new(HashMap::new()),
             doubts: Doubts::default(),
             arrivals: Arrivals::default(),
@@ -129,6 +132,11 @@ impl LiveState {
     /// Counts an export of a tenant, until it ends.
     pub(crate) fn begin_export(&self, tenant: TenantId) -> Result<Seat<TenantId>, LimitExceeded> {
         self.exports.take(tenant)
+    }
+
+    /// Statements under way.
+    pub(crate) const fn statements(&self) -> &Statements {
+        &self.statements
     }
 
     /// Watches a device from now on. Whoever asks has been authorised.

@@ -1,0 +1,256 @@
+//! Which plans are carried out: a list of nodes, operators and functions, of which a plan has no
+//! other. A plan that is not understood is refused, so that a new version of DataFusion opens
+//! nothing.
+
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+
+use crate::error::{Error, within};
+
+/// Most columns of an answer.
+const COLUMNS_MAX: usize = 100;
+
+/// Functions of values. None of them makes texts out of others that are longer, reads the host, or
+/// makes rows; `now` is the platform's clock.
+pub(crate) const SCALARS: [&str; 69] = [
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "btrim",
+    "cbrt",
+    "ceil",
+    "character_length",
+    "coalesce",
+    "contains",
+    "cos",
+    "cosh",
+    "cot",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "degrees",
+    "ends_with",
+    "exp",
+    "floor",
+    "from_unixtime",
+    "gcd",
+    "greatest",
+    "isnan",
+    "iszero",
+    "lcm",
+    "least",
+    "left",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "lower",
+    "ltrim",
+    "nanvl",
+    "now",
+    "nullif",
+    "nvl",
+    "nvl2",
+    "octet_length",
+    "pi",
+    "power",
+    "radians",
+    "reverse",
+    "right",
+    "round",
+    "rtrim",
+    "signum",
+    "sin",
+    "sinh",
+    "split_part",
+    "sqrt",
+    "starts_with",
+    "strpos",
+    "substr",
+    "tan",
+    "tanh",
+    "to_date",
+    "to_timestamp",
+    "to_timestamp_micros",
+    "to_timestamp_millis",
+    "to_timestamp_seconds",
+    "to_unixtime",
+    "trunc",
+    "upper",
+];
+
+/// Functions of many rows. None of them gathers texts into one.
+pub(crate) const AGGREGATES: [&str; 22] = [
+    "approx_distinct",
+    "approx_median",
+    "approx_percentile_cont",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "corr",
+    "count",
+    "covar_pop",
+    "covar_samp",
+    "first_value",
+    "last_value",
+    "max",
+    "median",
+    "min",
+    "percentile_cont",
+    "regr_r2",
+    "regr_slope",
+    "stddev",
+    "stddev_pop",
+    "sum",
+    "var",
+];
+
+/// Functions of neighbouring rows, besides aggregates.
+pub(crate) const WINDOWS: [&str; 11] = [
+    "cume_dist",
+    "dense_rank",
+    "first_value",
+    "lag",
+    "last_value",
+    "lead",
+    "nth_value",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+];
+
+/// What is known of a plan that may be carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Windows hold all rows that they are given.
+    pub(crate) has_window: bool,
+    has_join: bool,
+}
+
+/// Looks at every part of a plan.
+pub(crate) fn check(plan: &LogicalPlan) -> Result<Shape, Error> {
+    within("sql_columns_max", COLUMNS_MAX, plan.schema().fields().len())?;
+    let mut shape = Shape::default();
+    let mut refused = None;
+    let looked = plan.apply_with_subqueries(|node| {
+        refused = look(node, &mut shape)?;
+        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    if looked.is_err() {
+        return Err(Error::Internal("its plan cannot be looked at"));
+    }
+    if refused.is_none() && shape.has_window && shape.has_join {
+        refused = Some("window functions do not go with joins".to_owned());
+    }
+    refused.map_or(Ok(shape), |detail| Err(Error::invalid(detail)))
+}
+
+/// What is refused in a node, if anything is.
+fn look(node: &LogicalPlan, shape: &mut Shape) -> Result<Option<String>, DataFusionError> {
+    match node {
+        LogicalPlan::Window(_) => shape.has_window = true,
+        // A question inside another is joined to it.
+        LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => shape.has_join = true,
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::TableScan(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::Distinct(_) => {}
+        _ => return Ok(Some("a part of this statement is not carried out here".to_owned())),
+    }
+    let mut refused = None;
+    node.apply_expressions(|expression| {
+        expression.apply(|part| {
+            refused = refuse(part);
+            let goes_on = refused.is_none();
+            Ok(if goes_on { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+        })
+    })?;
+    Ok(refused)
+}
+
+fn refuse(part: &Expr) -> Option<String> {
+    let unknown = |kind: &str, name: &str| {
+        // The name was found in a statement, so it is one of DataFusion's own.
+        Some(format!("the {kind} {name} is not offered here"))
+    };
+    match part {
+        Expr::BinaryExpr(binary) if !is_offered(binary.op) => {
+            unknown("operator", &binary.op.to_string())
+        }
+        Expr::ScalarFunction(call) if !SCALARS.contains(&call.func.name()) => {
+            unknown("function", call.func.name())
+        }
+        Expr::AggregateFunction(call) if !AGGREGATES.contains(&call.func.name()) => {
+            unknown("function", call.func.name())
+        }
+        Expr::WindowFunction(call) => {
+            let name = call.fun.name();
+            let is_known = WINDOWS.contains(&name) || AGGREGATES.contains(&name);
+            if is_known { None } else { unknown("function", name) }
+        }
+        Expr::Placeholder(_) => Some("parameters are not offered: write the value".to_owned()),
+        Expr::Alias(_)
+        | Expr::Column(_)
+        | Expr::OuterReferenceColumn(..)
+        | Expr::Literal(..)
+        | Expr::BinaryExpr(_)
+        | Expr::Like(_)
+        | Expr::Not(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Negative(_)
+        | Expr::Between(_)
+        | Expr::Case(_)
+        | Expr::Cast(_)
+        | Expr::TryCast(_)
+        | Expr::InList(_)
+        | Expr::Exists(_)
+        | Expr::InSubquery(_)
+        | Expr::ScalarSubquery(_)
+        | Expr::GroupingSet(_)
+        | Expr::ScalarFunction(_)
+        | Expr::AggregateFunction(_) => None,
+        _ => Some("a part of an expression is not carried out here".to_owned()),
+    }
+}
+
+const fn is_offered(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::Plus
+            | Operator::Minus
+            | Operator::Multiply
+            | Operator::Divide
+            | Operator::Modulo
+            | Operator::And
+            | Operator::Or
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+    )
+}

@@ -1,0 +1,4 @@
+//! Tests of statements against readings in memory.
+
+#[cfg(feature = "engine")]
+mod sql;
