@@ -262,6 +262,7 @@ async fn lives_before_a_restore_end_and_a_clock_that_jumped_deletes_nothing() {
     world.send(&customer, 1.0).await;
     let (mut line, mut copies) = world.lines();
     world.ship_log(&mut line).await;
+    world.date_files("i/00000");
     world.app.ship_copies_round(&mut copies).await.expect("copied");
     world.date_files("i/00000");
     let data = world.folder.path().join("data");

@@ -24,7 +24,8 @@ async fn what_comes_before_an_answer_is_one_submission() {
     }
     gate.add_permits(2);
     client.expect(&[0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]).await;
-    assert_eq!((store.submissions.lock().len(), store.readings().len()), (2, 3));
+    let submissions = store.submissions.lock().len();
+    assert_eq!((submissions, store.readings().len()), (2, 3));
 }
 
 #[tokio::test(start_paused = true)]
