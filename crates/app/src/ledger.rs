@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub(crate) struct LedgerState {
     pub(crate) unsealed: Mutex<Unsealed>,
     pub(crate) saved_position: Mutex<u64>,
     pub(crate) bytes: LedgerBytes,
+    /// Whether records that wait in the store are sealed.
+    pub(crate) seals_records: AtomicBool,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
 }
 
@@ -100,6 +103,7 @@ impl Default for LedgerState {
             unsealed: Mutex::new(Unsealed::default()),
             saved_position: Mutex::new(0),
             bytes: LedgerBytes::default(),
+            seals_records: AtomicBool::new(false),
             bundles: Mutex::new(HashMap::new()),
         }
     }

@@ -4,6 +4,7 @@
 //! that alone cannot be sealed is held by itself and comes back on a lane of its own.
 
 mod edge;
+mod items;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -34,6 +35,8 @@ const BATCH_AGE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// The offset of the whole log is written this often.
 const SAVE_TICKS: u32 = 20;
+/// Records that wait in the store are looked for this often.
+const ITEMS_TICKS: u32 = 8;
 
 /// Evidence that waits for its leaf.
 pub(crate) struct PendingEvidence {
@@ -69,6 +72,8 @@ struct LedgerJob {
     heads: Heads,
     /// Tenants whose row is gone or whose keys are destroyed: nothing of them can be sealed.
     gone: HashSet<TenantId>,
+    /// The tenant behind which records are looked for next.
+    items_after: Option<TenantId>,
 }
 
 impl App {
@@ -79,7 +84,7 @@ impl App {
             (&app.0.jobs.ledger_held, &app.0.ledger.saved_position)
         });
         let (heads, gone) = (Heads::default(), HashSet::new());
-        let mut job = LedgerJob { app: self.clone(), lanes, heads, gone };
+        let mut job = LedgerJob { app: self.clone(), lanes, heads, gone, items_after: None };
         self.0.tasks.spawn(async move {
             job.run(evidence, &watch).await;
             if let Err(error) = job.heads.save(&job.app, true).await {
@@ -204,6 +209,9 @@ impl LedgerJob {
                     ticks += 1;
                     self.seal_due(false).await?;
                     self.retry().await?;
+                    if ticks.is_multiple_of(ITEMS_TICKS) {
+                        self.seal_items().await?;
+                    }
                     if ticks.is_multiple_of(SAVE_TICKS) {
                         self.save().await?;
                         watch.turned();
@@ -227,6 +235,7 @@ impl LedgerJob {
     async fn open(&mut self, tenant: TenantId, late: bool) -> Result<TenantLog> {
         let opened = self.app.open_log(tenant).await?;
         self.heads.open(&self.app, tenant, &opened).await?;
+        self.app.settle_items(tenant, &opened.summary).await?;
         let OpenedLog { row, key, origin, summary, vkey } = opened;
         let last = summary
             .last_entry
@@ -370,6 +379,8 @@ impl LedgerJob {
     async fn append(&mut self, tenant: TenantId, sealed: SealedBatch, reached: u64) -> Result<u64> {
         let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         let reference = sealed.reference();
+        // What the platform itself seals takes nothing of what the tenant may send.
+        let is_counted = matches!(sealed.leaf.act, Act::Batch);
         let append = Append {
             log: log.log,
             expected_size: log.size,
@@ -378,7 +389,7 @@ impl LedgerJob {
             payload: sealed.payload,
         };
         let appended = send(&self.app, &append).await?;
-        if let Some(payload) = append.payload {
+        if let Some(payload) = append.payload.filter(|_| is_counted) {
             self.app.count_ledger_bytes(tenant, payload.len());
         }
         self.heads.note(tenant, appended.checkpoint)?;

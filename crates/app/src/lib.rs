@@ -87,6 +87,7 @@ mod ledger_head;
 mod ledger_job;
 mod ledger_open;
 mod ledger_record;
+mod ledger_seal;
 mod lineage;
 mod link_accounts;
 mod links;
