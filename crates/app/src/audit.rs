@@ -60,7 +60,7 @@ impl App {
         }
         // Nothing is destroyed of a tenant that cannot be told: one whose keys are withdrawn.
         let context = self.job(jobs::RETENTION);
-        let tx = self.0.store.begin_platform(&context).await?;
+        let mut tx = self.0.store.begin_platform(&context).await?;
         let mut keys = Vec::new();
         for days in ending {
             let tenant = days.expiry.tenant;
@@ -71,17 +71,24 @@ impl App {
             }));
             let written = (Action::LedgerMaintain, "done", change);
             match self.record_platform_change(&tx, &context, Some(tenant), written).await {
-                Ok(()) => keys.extend(days.keys),
+                Ok(()) => {
+                    let ended = (days.keys.as_slice(), ended_before(&days.expiry));
+                    tx = self.note_period_end(tx, tenant, ended).await?;
+                    keys.extend(days.keys);
+                }
                 Err(error) if error.is_withheld() => {
                     tracing::warn!(%tenant, "payloads past their time stay: the keys are withdrawn");
                 }
                 Err(error) => return Err(error),
             }
         }
-        // All at once, since the keyring is written anew each time.
+        tx.commit().await?;
+        // All at once, since the keyring is written anew each time. What ends in between is done by
+        // the acts that were noted.
         if !keys.is_empty() {
             self.0.keys.destroy(&keys, DestructionMethod::KeyDestroyed)?;
+            self.0.destructions.wake();
         }
-        Ok(tx.commit().await?)
+        Ok(())
     }
 }

@@ -4,13 +4,15 @@
 //! that alone cannot be sealed is held by itself and comes back on a lane of its own.
 
 mod edge;
+mod evidence;
+mod index;
 mod items;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId, Timestamp};
 use veritwin_keys::SigningKey;
@@ -28,6 +30,8 @@ use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
 use crate::{App, Error, Result};
+pub(crate) use evidence::{Pending, PendingEvidence};
+pub(crate) use items::SealedItem;
 
 const TICK: Duration = Duration::from_millis(250);
 const BATCH_AGE: Duration = Duration::from_secs(1);
@@ -37,14 +41,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const SAVE_TICKS: u32 = 20;
 /// Records that wait in the store are looked for this often.
 const ITEMS_TICKS: u32 = 8;
-
-/// Evidence that waits for its leaf.
-pub(crate) struct PendingEvidence {
-    pub(crate) tenant: TenantId,
-    pub(crate) digest: [u8; 32],
-    pub(crate) at: Timestamp,
-    pub(crate) answer: oneshot::Sender<Option<u64>>,
-}
 
 /// The sealing state of one tenant's log.
 struct TenantLog {
@@ -62,6 +58,8 @@ struct TenantLog {
     waiting_from: Option<u64>,
     /// One past the last entry that is sealed or in the builder.
     reached: u64,
+    /// One past the last bundle whose times are noted.
+    indexed: u64,
     /// It is behind the others, on its way back to them.
     late: bool,
 }
@@ -213,6 +211,7 @@ impl LedgerJob {
                         self.seal_items().await?;
                     }
                     if ticks.is_multiple_of(SAVE_TICKS) {
+                        self.index_bundles().await;
                         self.save().await?;
                         watch.turned();
                     }
@@ -235,7 +234,7 @@ impl LedgerJob {
     async fn open(&mut self, tenant: TenantId, late: bool) -> Result<TenantLog> {
         let opened = self.app.open_log(tenant).await?;
         self.heads.open(&self.app, tenant, &opened).await?;
-        self.app.settle_items(tenant, &opened.summary).await?;
+        let indexed = self.app.settle_items(tenant, &opened.summary).await?;
         let OpenedLog { row, key, origin, summary, vkey } = opened;
         let last = summary
             .last_entry
@@ -259,6 +258,7 @@ impl LedgerJob {
             opened_at: Duration::ZERO,
             waiting_from: None,
             reached,
+            indexed,
             late,
         })
     }
@@ -400,44 +400,6 @@ impl LedgerJob {
         log.previous = Some(reference);
         metrics::counter!("veritwin_ledger_leaves_total").increment(1);
         Ok(appended.index)
-    }
-
-    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits.
-    async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
-        if self.lanes.held().contains(pending.tenant) {
-            return Ok(());
-        }
-        match self.try_evidence(&pending).await {
-            Ok(index) => {
-                // Whoever asked may be gone; the leaf stands.
-                let _ = pending.answer.send(Some(index));
-                Ok(())
-            }
-            Err(error) => self.failed(pending.tenant, self.lanes.here, error).await,
-        }
-    }
-
-    async fn try_evidence(&mut self, pending: &PendingEvidence) -> Result<u64> {
-        let tenant = pending.tenant;
-        if !self.lanes.tenants.contains_key(&tenant) {
-            let log = self.open(tenant, false).await?;
-            self.lanes.tenants.insert(tenant, log);
-        }
-        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
-            self.seal(tenant, Act::Batch).await?;
-        }
-        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        let (sequence, at) = (log.builder.next_sequence(), pending.at);
-        let record = RecordBytes {
-            sequence,
-            events_from: at,
-            events_to: at,
-            bytes: pending.digest.to_vec(),
-        };
-        log.builder
-            .push(record)
-            .map_err(|error| Error::Internal(format!("ledger evidence: {error}")))?;
-        self.seal(tenant, Act::Evidence).await
     }
 
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a

@@ -83,6 +83,7 @@ mod knock;
 mod lanes;
 mod lately;
 mod ledger;
+mod ledger_end;
 mod ledger_head;
 mod ledger_job;
 mod ledger_open;

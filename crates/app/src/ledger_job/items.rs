@@ -7,6 +7,7 @@ use veritwin_access::jobs;
 use veritwin_domain::LedgerItemId;
 use veritwin_ledger::LogSummary;
 use veritwin_metastore::LedgerItem;
+use veritwin_verify::TILE_WIDTH;
 
 use super::{
     Act, App, BatchBuilder, BatchLimits, Error, Leaf, LedgerJob, RecordBytes, Result, TenantId,
@@ -127,13 +128,15 @@ impl LedgerJob {
 impl App {
     /// Settles what a crash left open: whether the archive has the last batch of records. Nothing
     /// else was appended behind it, since every leaf is waited for.
-    pub(super) async fn settle_items(&self, tenant: TenantId, summary: &LogSummary) -> Result<()> {
+    /// The answer is where the bundles begin whose times are not noted.
+    pub(super) async fn settle_items(&self, tenant: TenantId, summary: &LogSummary) -> Result<u64> {
         let context = self.job_in(jobs::LEDGER, tenant);
         let tx = self.0.store.read(&context).await?;
         let open = tx.ledger_batches_open().await?;
+        let indexed = tx.ledger_bundles_end().await?.max(summary.minimum_index / TILE_WIDTH);
         drop(tx);
         if open.is_empty() {
-            return Ok(());
+            return Ok(indexed);
         }
         let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
         let last = last.map(|leaf| leaf.batch);
@@ -145,7 +148,8 @@ impl App {
                 tx.ledger_batch_lost(batch).await?;
             }
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(indexed)
     }
 
     /// What checks did in tenants of nobody is not sealed.
