@@ -50,6 +50,24 @@ impl App {
         found
     }
 
+    #[cfg(feature = "test-controls")]
+    fn are_payloads_kept(&self) -> bool {
+        self.0.promises.is_sabotaged(52)
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    const fn are_payloads_kept(&self) -> bool {
+        false
+    }
+
+    /// Destroys keys of the ledger's payloads.
+    pub(crate) fn destroy_payload_keys(&self, keys: &[DekId]) -> Result<()> {
+        if !self.are_payloads_kept() {
+            self.0.keys.destroy(keys, DestructionMethod::KeyDestroyed)?;
+        }
+        Ok(())
+    }
+
     /// Destroys the keys of the ledger's payloads that are past their plans' time at a trusted
     /// moment. A plan keeps a day at least, so that today's key and yesterday's always stay.
     pub(crate) async fn expire_ledger(&self, now: Timestamp, holds: &Holds) -> Result<()> {
@@ -86,7 +104,7 @@ impl App {
         // All at once, since the keyring is written anew each time. What ends in between is done by
         // the acts that were noted.
         if !keys.is_empty() {
-            self.0.keys.destroy(&keys, DestructionMethod::KeyDestroyed)?;
+            self.destroy_payload_keys(&keys)?;
             self.0.destructions.wake();
         }
         Ok(())

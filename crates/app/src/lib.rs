@@ -86,6 +86,7 @@ mod ledger;
 mod ledger_end;
 mod ledger_head;
 mod ledger_job;
+mod ledger_lookup;
 mod ledger_open;
 mod ledger_record;
 mod ledger_seal;

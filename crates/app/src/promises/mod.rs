@@ -6,6 +6,7 @@ mod access;
 mod canary;
 mod customer_keys;
 mod destruction;
+mod ledger_end;
 mod egress;
 mod fingerprints;
 mod fixture;
