@@ -84,13 +84,13 @@ impl App {
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
         let key = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
         let origin = summary.origin.as_str();
-        let before = self.opens(context, origin, (&leaf, &payload));
+        let before = self.opens(context, origin, (&leaf, &payload[..]));
         self.destroy_payload_keys(&[key])?;
         let act = Act::Shred { from: index, to: index + 1, reason: ShredReason::Requested };
         if self.seal_act(tenant, act, context.at).await?.is_none() {
             return Ok(None);
         }
-        let after = self.opens(context, origin, (&leaf, &payload));
+        let after = self.opens(context, origin, (&leaf, &payload[..]));
         let is_leaf_proven = self.prove(log, index).await.is_ok();
         let source = self.archive()?.source(log);
         let vkey = self.summary_of(log).await?.vkey.parse().ok();
