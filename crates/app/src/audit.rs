@@ -88,7 +88,8 @@ impl App {
                 "ledger_days_under_a_hold": days.held_days,
             }));
             let written = (Action::LedgerMaintain, "done", change);
-            match self.record_platform_change(&tx, &context, Some(tenant), written).await {
+            let told = self.record_platform_change(&tx, &context, Some(tenant), written).await;
+            match told {
                 Ok(()) => {
                     let ended = (days.keys.as_slice(), ended_before(&days.expiry));
                     tx = self.note_period_end(tx, tenant, ended).await?;
