@@ -228,13 +228,6 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(load_place).collect()
     }
 
-    /// How many records wait for their leaf.
-    #[boxed]
-    pub async fn ledger_items_count(&self) -> Result<u64> {
-        let select = self.select(TABLE).filter(is_null("leaf"));
-        self.core.one(select.only(Expr::cust("count(*)"), "count")).await?.get("count")
-    }
-
     /// Forgets where the records below a leaf were sealed, and what was kept before a moment.
     #[boxed]
     pub async fn ledger_places_end(&self, below_leaf: u64, before: Timestamp) -> Result<()> {

@@ -30,7 +30,7 @@ async fn records_are_taken_sealed_or_lost_with_their_batch() {
         assert_eq!(tx.ledger_items_waiting(10).await.expect("read"), [item(1), item(2), item(3)]);
         tx.ledger_items_taken((&ids[..2], 5), sent, Some(b"salt")).await.expect("taken");
         tx.ledger_items_taken((&ids[2..], 9), lost, None).await.expect("taken");
-        assert_eq!(tx.ledger_items_waiting(10).await.expect("read"), []);
+        assert!(tx.ledger_items_waiting(10).await.expect("read").is_empty());
         let mut open = tx.ledger_batches_open().await.expect("read");
         open.sort();
         assert_eq!(open, [sent, lost], "{}", world.label);
@@ -53,8 +53,8 @@ async fn records_are_taken_sealed_or_lost_with_their_batch() {
         let other = world.begin_in(world.other).await;
         assert_eq!(other.ledger_place(ids[1]).await.expect("read"), None);
         assert_eq!(other.ledger_kept(sent).await.expect("read"), None);
-        assert_eq!(other.ledger_items_waiting(10).await.expect("read"), []);
-        assert_eq!(other.ledger_bundles_at(START, 9).await.expect("read"), [0u64; 0]);
+        assert!(other.ledger_items_waiting(10).await.expect("read").is_empty());
+        assert!(other.ledger_bundles_at(START, 9).await.expect("read").is_empty());
         drop(other);
         let waiting = world.platform().await.ledger_items_tenants(None, 9).await.expect("read");
         assert_eq!(waiting, [world.tenant]);
