@@ -102,8 +102,8 @@ impl App {
             }
         }
         tx.commit().await?;
-        // All at once, since the keyring is written anew each time. What ends in between is done by
-        // the acts that were noted.
+        // All at once, since the keyring is written anew each time. What ends in between is done
+        // by the acts that were noted.
         if !keys.is_empty() {
             self.destroy_payload_keys(&keys)?;
             self.0.destructions.wake();

@@ -1,6 +1,6 @@
 //! The end of what the ledger sealed (promise P52): at the end of a plan's audit period, or within
-//! 30 days of being asked for. Keys are destroyed, statements in the log say so, the archive removes
-//! the prefix, and a certificate is sealed; every leaf that is kept is proven as before.
+//! 30 days of being asked for. Keys are destroyed, statements in the log say so, the archive
+//! removes the prefix, and a certificate is sealed; every leaf that is kept is proven as before.
 
 use std::time::Duration;
 

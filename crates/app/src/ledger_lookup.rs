@@ -98,9 +98,8 @@ impl App {
         let (mut places, mut opened, mut destroyed) = (Vec::new(), 0, false);
         for index in self.covering_leaves(context, &log.summary, at).await? {
             let leaf = self.leaf(log.id, index, log.summary.size).await?.leaf;
-            let covers = matches!(leaf.act, Act::Batch)
-                && leaf.events_from <= end
-                && at <= leaf.events_to;
+            let covers =
+                matches!(leaf.act, Act::Batch) && leaf.events_from <= end && at <= leaf.events_to;
             if !covers {
                 continue;
             }

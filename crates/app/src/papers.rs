@@ -37,9 +37,11 @@ fn destroyed(at: Option<Timestamp>) -> Result<()> {
             "what the ledger sealed of this time was destroyed at {at}, at the end of the audit \
              period or because it was asked for; its leaves stay and are proven as before"
         ),
-        None => "what the ledger sealed of this time is past its audit period: payloads and leaves \
+        None => {
+            "what the ledger sealed of this time is past its audit period: payloads and leaves \
                  were removed, and the rest of the log is proven as before"
-            .to_owned(),
+                .to_owned()
+        }
     }))
 }
 

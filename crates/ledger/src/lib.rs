@@ -1,6 +1,7 @@
 //! The audit ledger's writing side: sealing batches of records into leaves (submitter), and the
-//! archive's log engine (append only, one group-committed journal, tiles as sealed objects). No leaf
-//! is altered; a prefix goes when a statement in the log itself says so. Verification lives in `veritwin-verify`.
+//! archive's log engine (append only, one group-committed journal, tiles as sealed objects). No
+//! leaf is altered; a prefix goes when a statement in the log itself says so. Verification lives in
+//! `veritwin-verify`.
 
 mod archive;
 mod batch;

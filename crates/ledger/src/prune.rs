@@ -2,6 +2,8 @@
 //! below the statement's index are removed, a bounded number at a time. Hash tiles above level 0
 //! stay, so that everything behind the prefix is proven as before.
 
+use std::sync::Arc;
+
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::LogId;
 use veritwin_verify::{Leaf, TILE_WIDTH, TileKind, TilePath, decode_bundle};
@@ -28,7 +30,7 @@ impl Archive {
     /// left to remove. A crash in between leaves something to remove, never a hole.
     #[boxed]
     pub async fn prune(&self, log: LogId) -> Result<bool, LedgerError> {
-        let shared = std::sync::Arc::clone(self.shared());
+        let shared = Arc::clone(self.shared());
         let removed = tokio::task::spawn_blocking(move || remove_next(&shared, log)).await;
         let removed = removed.map_err(|error| LedgerError::Stopped(error.to_string()))??;
         let Some(to) = removed else { return Ok(false) };
@@ -48,8 +50,14 @@ fn remove_next(shared: &Shared, log: LogId) -> Result<Option<u64>, LedgerError> 
         return Ok(None);
     }
     let to = minimum.min(pruned + BUNDLES_AT_ONCE * TILE_WIDTH);
-    for index in pruned / TILE_WIDTH..to / TILE_WIDTH {
-        remove_bundle(shared, log, bundle(index))?;
+    let bundles = pruned / TILE_WIDTH..to / TILE_WIDTH;
+    for index in bundles.clone() {
+        remove_payloads(shared, log, bundle(index))?;
+    }
+    // A bundle says which its payloads are: it goes when they are gone for good.
+    shared.objects.sync_all()?;
+    for index in bundles {
+        shared.objects.remove_tile(log, bundle(index))?;
     }
     // Before it is noted: what is noted as gone is not looked for again.
     shared.objects.sync_all()?;
@@ -61,8 +69,7 @@ pub(crate) const fn bundle(index: u64) -> TilePath {
     TilePath { kind: TileKind::Entries, index, width: 256 }
 }
 
-/// The payloads first: the bundle says which they are.
-fn remove_bundle(shared: &Shared, log: LogId, path: TilePath) -> Result<(), LedgerError> {
+fn remove_payloads(shared: &Shared, log: LogId, path: TilePath) -> Result<(), LedgerError> {
     let Some(bytes) = shared.objects.read_tile(log, path)? else { return Ok(()) };
     let entries = decode_bundle(&bytes).map_err(LedgerError::invalid)?;
     for entry in entries {
@@ -71,5 +78,5 @@ fn remove_bundle(shared: &Shared, log: LogId, path: TilePath) -> Result<(), Ledg
             shared.objects.remove_payload(log, &leaf.payload)?;
         }
     }
-    shared.objects.remove_tile(log, path)
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! Which event times the full bundles of a log hold, noted so that a reading's leaf is found without
-//! going through all of them. What is not noted yet is looked through.
+//! Which event times the full bundles of a log hold, noted so that a reading's leaf is found
+//! without going through all of them. What is not noted yet is looked through.
 
 use veritwin_access::jobs;
 use veritwin_domain::{LogId, Timestamp};

@@ -112,12 +112,7 @@ impl App {
     }
 
     /// Whether a payload can be opened now.
-    fn opens(
-        &self,
-        context: &OpContext,
-        origin: &str,
-        (leaf, payload): (&Leaf, &[u8]),
-    ) -> bool {
+    fn opens(&self, context: &OpContext, origin: &str, (leaf, payload): (&Leaf, &[u8])) -> bool {
         let Ok(id) = payload_dek_id(payload) else { return false };
         let Ok(dek) = self.0.keys.dek_by_id(id) else { return false };
         open_payload(payload, leaf, origin, (context.tenant, &dek)).is_ok()

@@ -392,8 +392,8 @@ struct PlaceBody {
     /// The record's id; null of readings.
     record_id: Option<String>,
     about_id: Option<String>,
-    /// `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or `ended`
-    /// (the leaf went with the end of the audit period).
+    /// `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
+    /// `ended` (the leaf went with the end of the audit period).
     state: &'static str,
     recorded_at: String,
     /// The record's number in the log.

@@ -80,8 +80,12 @@ impl State {
         match self.below(4) {
             0 => {}
             1 => kept.truncate(cut as usize),
-            // The length reached the disk before the blocks did.
-            2 => kept[cut as usize..].fill(0),
+            // The length reached the disk before the blocks did: whole ones are missing.
+            2 => {
+                let whole = cut.next_multiple_of(BLOCK).min(length);
+                let from = if cut == durable { durable } else { whole };
+                kept[from as usize..].fill(0);
+            }
             _ => {
                 let block = (cut / BLOCK * BLOCK).max(durable) as usize;
                 let end = ((block as u64 / BLOCK + 1) * BLOCK).min(length) as usize;

@@ -27,7 +27,8 @@ pub(crate) struct Known {
     pub(crate) submitter: Submitter,
     pub(crate) entries: Vec<Vec<u8>>,
     vkey: VerifierKey,
-    /// Sent, and not acknowledged: each may be there, in this order, or none behind one that is not.
+    /// Sent, and not acknowledged: each may be there, in this order, or none behind one that is
+    /// not.
     pending: Vec<Vec<u8>>,
     /// Root hashes of the checkpoints that were seen.
     seen: BTreeMap<u64, Digest>,
