@@ -22,6 +22,7 @@ use crate::change::Change;
 use crate::destruction_certificate::{DestroyedKey, destroyed_key};
 use crate::destruction_scope::StoredScope;
 use crate::destructions::{Body, is_held};
+use crate::ledger_end::reason_of;
 use crate::open::Inner;
 use crate::provision::PLATFORM_TENANT;
 use crate::retention_rules::RetentionRuns;
@@ -399,7 +400,7 @@ impl App {
         let (tenant, digest) = (context.tenant, certificate.digest());
         let log = if body.scope == StoredScope::Tenant { PLATFORM_TENANT } else { tenant };
         if let StoredScope::Ledger { before } = body.scope
-            && !self.state_end(context, Timestamp::from_micros(before)).await?
+            && !self.state_end(context, (Timestamp::from_micros(before), reason_of(body))).await?
         {
             return Ok(None);
         }

@@ -23,12 +23,17 @@ const DUE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 /// they seal is destroyed all the same.
 const LEAVES_KEPT: u64 = 2 * TILE_WIDTH;
 /// What acts at the end of a plan's period give as their reason.
-pub(crate) const PERIOD_ENDED: &str = "audit period ended";
+const PERIOD_ENDED: &str = "audit period ended";
 
 /// By when a destruction is over, of one that has a date.
 pub(crate) fn due_at(body: &Body) -> Option<Timestamp> {
     matches!(body.scope, StoredScope::Ledger { .. })
         .then(|| Timestamp::from_micros(body.requested_at).saturating_add(DUE_AFTER))
+}
+
+/// Why, as statements in the log give it.
+pub(crate) fn reason_of(body: &Body) -> ShredReason {
+    if body.reason == PERIOD_ENDED { ShredReason::PeriodEnded } else { ShredReason::Requested }
 }
 
 /// The key of a day up to one, if it is of the ledger's payloads.
@@ -88,7 +93,11 @@ impl App {
     /// States in the tenant's log what was destroyed: the prefix that the archive removes, and the
     /// leaves behind it whose payloads cannot be opened any more. False while the archive is away.
     #[boxed]
-    pub(crate) async fn state_end(&self, context: &OpContext, before: Timestamp) -> Result<bool> {
+    pub(crate) async fn state_end(
+        &self,
+        context: &OpContext,
+        (before, reason): (Timestamp, ShredReason),
+    ) -> Result<bool> {
         let (log, _) = self.log_of(context).await?;
         let summary = match self.own_summary(context, log).await {
             Ok(summary) => summary,
@@ -100,7 +109,6 @@ impl App {
         if end <= summary.minimum_index {
             return Ok(true);
         }
-        let reason = ShredReason::PeriodEnded;
         let whole = end.min(summary.size.saturating_sub(LEAVES_KEPT)) / TILE_WIDTH * TILE_WIDTH;
         let mut minimum = summary.minimum_index;
         if whole > minimum {
