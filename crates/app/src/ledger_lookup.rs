@@ -92,7 +92,13 @@ impl App {
     ) -> Result<Vec<LedgerPlaceView>> {
         self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
-        self.authorize_reading(context, series).await?;
+        let (devices, _) = self.authorize_reading(context, series).await?;
+        let sight = self.sight(context).await?;
+        // A device's message may hold streams besides this one that are not theirs to see.
+        let sees_all = |keys: &[Key]| {
+            let device = devices.get(series.device);
+            device.is_some_and(|device| keys.iter().all(|key| sight.series(device, key).is_some()))
+        };
         let log = self.log_to_look_in(context).await?;
         let end = Timestamp::from_micros(at.as_micros().saturating_add(MILLISECOND_MICROS - 1));
         let (mut places, mut opened, mut destroyed) = (Vec::new(), 0, false);
@@ -111,8 +117,9 @@ impl App {
                 destroyed = true;
                 continue;
             };
-            let found = sequence_of(&records, (series.device, &series.key), (at, end));
-            if let Some((sequence, received_at)) = found {
+            let found = sealed_in(&records, (series.device, &series.key), (at, end));
+            if let Some((sequence, record)) = found {
+                let received_at = Timestamp::from_micros(record.received_at_us);
                 places.push(LedgerPlaceView {
                     kind: "readings",
                     id: None,
@@ -120,7 +127,7 @@ impl App {
                     state: "sealed",
                     recorded_at: received_at,
                     sequence: Some(sequence),
-                    proof: records.prove(sequence),
+                    proof: records.prove(sequence).filter(|_| sees_all(&record.keys())),
                     entry: Some(entry_view(index, &leaf)),
                     unchanged: None,
                 });
@@ -221,18 +228,18 @@ impl App {
     }
 }
 
-/// The number of the record that holds a reading of some moment, and when it was received.
-fn sequence_of(
+/// The record that holds a reading of some moment, and its number.
+fn sealed_in(
     records: &OpenedPayload,
     (device, key): (DeviceId, &Key),
     (from, to): (Timestamp, Timestamp),
-) -> Option<(u64, Timestamp)> {
+) -> Option<(u64, LedgerRecord)> {
     let wanted = device.to_string();
     let numbered = records.records().iter().zip(records.first_sequence()..);
     let mut found = numbered.filter_map(|(bytes, sequence)| {
         let record: LedgerRecord = serde_json::from_slice(bytes).ok()?;
         let is_it = record.device == wanted && record.has_reading(key, (from, to));
-        is_it.then(|| (sequence, Timestamp::from_micros(record.received_at_us)))
+        is_it.then_some((sequence, record))
     });
     found.next()
 }

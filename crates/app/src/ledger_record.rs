@@ -38,6 +38,11 @@ impl LedgerRecord {
 }
 
 impl LedgerRecord {
+    /// The keys whose readings it holds.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.readings.iter().filter_map(|(name, _, _, _)| Key::new(name).ok()).collect()
+    }
+
     /// Whether this record holds a reading of a key between two moments, both inside.
     pub(crate) fn has_reading(&self, key: &Key, (from, to): (Timestamp, Timestamp)) -> bool {
         let times = from.as_micros()..=to.as_micros();
