@@ -58,10 +58,10 @@ impl LedgerJob {
         let is_whole = (tenants.len() as u64) < TENANTS_AT_ONCE;
         self.items_after = tenants.last().copied().filter(|_| !is_whole);
         for tenant in tenants {
-            if self.lanes.held().contains(tenant) || self.gone.contains(&tenant) {
+            if self.lanes.held().contains(tenant) {
                 continue;
             }
-            let sealed = if is_nobodys(tenant) {
+            let sealed = if is_nobodys(tenant) || self.gone.contains(&tenant) {
                 self.app.drop_items(tenant).await
             } else {
                 self.seal_items_of(tenant).await
@@ -152,7 +152,8 @@ impl App {
         Ok(indexed)
     }
 
-    /// What checks did in tenants of nobody is not sealed.
+    /// What checks did in tenants of nobody is not sealed, nor what is told of a tenant that is gone:
+    /// there is no log, or no key, to seal it under.
     async fn drop_items(&self, tenant: TenantId) -> Result<()> {
         let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
         tx.ledger_items_drop().await?;

@@ -26,7 +26,8 @@ pub(super) const TABLES: &[TableDef] = &[
         primary_key: &["tenant_id", "id"],
         unique: &[],
         indexes: &[&["leaf", "tenant_id"], &["tenant_id", "about_id"], &["tenant_id", "batch_id"]],
-        references: &[OF_TENANT],
+        // As activity records, of tenants that come or go in the same moment, too.
+        references: &[],
     },
     TableDef {
         name: "ledger_kept",
