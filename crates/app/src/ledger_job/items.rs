@@ -152,8 +152,8 @@ impl App {
         Ok(indexed)
     }
 
-    /// What checks did in tenants of nobody is not sealed, nor what is told of a tenant that is gone:
-    /// there is no log, or no key, to seal it under.
+    /// What checks did in tenants of nobody is not sealed, nor what is told of a tenant that is
+    /// gone: there is no log, or no key, to seal it under.
     async fn drop_items(&self, tenant: TenantId) -> Result<()> {
         let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
         tx.ledger_items_drop().await?;
