@@ -65,7 +65,7 @@ impl App {
     }
 
     /// The records of a leaf; none when they were destroyed, or are known to nobody here.
-    async fn opened(&self, log: &Log, leaf: &Leaf) -> Result<Option<OpenedPayload>> {
+    async fn records_of(&self, log: &Log, leaf: &Leaf) -> Result<Option<OpenedPayload>> {
         if leaf.payload_bytes == 0 {
             let tx = self.0.store.read(&self.job_in(jobs::LEDGER, log.tenant)).await?;
             let kept = tx.ledger_kept(leaf.batch).await?;
@@ -113,7 +113,7 @@ impl App {
                 break;
             }
             opened += 1;
-            let Some(records) = self.opened(&log, &leaf).await? else {
+            let Some(records) = self.records_of(&log, &leaf).await? else {
                 destroyed = true;
                 continue;
             };
@@ -219,7 +219,7 @@ impl App {
         view.entry = Some(entry_view(index, &leaf));
         view.state = "sealed";
         if with_proof {
-            match self.opened(&log, &leaf).await? {
+            match self.records_of(&log, &leaf).await? {
                 Some(records) => view.proof = records.prove(sequence),
                 None => view.state = "destroyed",
             }
