@@ -106,9 +106,25 @@ impl App {
         };
         let before = self.first_kept(context.tenant, before);
         let end = self.first_sealed_at(log, &summary, before).await?;
-        if end <= summary.minimum_index {
-            return Ok(true);
+        // Also where a crash came between the statements and what is forgotten here.
+        if end > summary.minimum_index
+            && !self.state_prefix(context, (&summary, end), reason).await?
+        {
+            return Ok(false);
         }
+        let tx = self.0.store.begin(context).await?;
+        tx.ledger_places_end(end, before).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Seals the statements about everything below a leaf. False where they have to wait.
+    async fn state_prefix(
+        &self,
+        context: &OpContext,
+        (summary, end): (&LogSummary, u64),
+        reason: ShredReason,
+    ) -> Result<bool> {
         let whole = end.min(summary.size.saturating_sub(LEAVES_KEPT)) / TILE_WIDTH * TILE_WIDTH;
         let mut minimum = summary.minimum_index;
         if whole > minimum {
@@ -124,9 +140,6 @@ impl App {
         if end > minimum && self.seal_act(context.tenant, shred, context.at).await?.is_none() {
             return Ok(false);
         }
-        let tx = self.0.store.begin(context).await?;
-        tx.ledger_places_end(end, before).await?;
-        tx.commit().await?;
         Ok(true)
     }
 

@@ -269,12 +269,15 @@ impl TenantTx {
         self.core.insert(insert).await.map(drop)
     }
 
-    /// The bundles whose times cover a moment, newest first.
+    /// The bundles whose times cover a moment or the millisecond behind it, newest first.
     #[boxed]
     pub async fn ledger_bundles_at(&self, at: Timestamp, most: u64) -> Result<Vec<u64>> {
         let select = self
             .select(BUNDLES)
-            .filter(below("events_from", Timestamp::from_micros(at.as_micros().saturating_add(1))))
+            .filter(below(
+                "events_from",
+                Timestamp::from_micros(at.as_micros().saturating_add(1000)),
+            ))
             .filter(above("events_to", Timestamp::from_micros(at.as_micros().saturating_sub(1))))
             .descending("bundle")
             .limit(most);
