@@ -337,7 +337,7 @@ fn check(context: &OpContext, input: &DestructionInput) -> Result<()> {
             let detail = "a whole organisation is destroyed by the operator: veritwin purge";
             return Err(Error::Forbidden(detail.to_owned()));
         }
-        DestructionScope::Tenant if is_own(context.tenant) => {
+        DestructionScope::Tenant | DestructionScope::Ledger if is_own(context.tenant) => {
             return Err(Error::Conflict("the platform's own keys are not destroyed".to_owned()));
         }
         DestructionScope::Month(month) if !MONTHS.contains(month) => {
