@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekScope};
-use veritwin_ledger::{Leaf, LogSummary};
+use veritwin_ledger::{Act, Leaf, LogSummary};
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
@@ -20,7 +21,7 @@ use veritwin_verify::{
     leaf_hash,
 };
 
-use crate::ledger_job::PendingEvidence;
+use crate::ledger_job::{Pending, PendingEvidence};
 use crate::model::{LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest};
 use crate::provision::PLATFORM_TENANT;
 use crate::storage::LedgerBytes;
@@ -64,6 +65,8 @@ pub(crate) struct LedgerState {
     pub(crate) unsealed: Mutex<Unsealed>,
     pub(crate) saved_position: Mutex<u64>,
     pub(crate) bytes: LedgerBytes,
+    /// Whether records that wait in the store are sealed.
+    pub(crate) seals_records: AtomicBool,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
 }
 
@@ -100,6 +103,7 @@ impl Default for LedgerState {
             unsealed: Mutex::new(Unsealed::default()),
             saved_position: Mutex::new(0),
             bytes: LedgerBytes::default(),
+            seals_records: AtomicBool::new(false),
             bundles: Mutex::new(HashMap::new()),
         }
     }
@@ -238,7 +242,12 @@ impl App {
     }
 
     /// The leaves of one bundle of a tree of `size` leaves.
-    async fn bundle(&self, log: LogId, number: u64, size: u64) -> Result<Arc<Vec<Leaf>>> {
+    pub(crate) async fn bundle(
+        &self,
+        log: LogId,
+        number: u64,
+        size: u64,
+    ) -> Result<Arc<Vec<Leaf>>> {
         let path = TilePath::in_tree(TileKind::Entries, number, size)
             .ok_or(Error::NotFound("ledger entry"))?;
         let cached = self.0.ledger.bundles.lock().get(&(log, number)).cloned();
@@ -286,7 +295,7 @@ impl App {
     ) -> Result<Page<LedgerEntryView>> {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, _) = self.log_of(context).await?;
-        let size = self.own_summary(context, log).await?.size;
+        let LogSummary { size, minimum_index, .. } = self.own_summary(context, log).await?;
         let before = match &page.cursor {
             Some(text) => text
                 .parse::<u64>()
@@ -294,14 +303,14 @@ impl App {
                 .min(size),
             None => size,
         };
-        let first = before.saturating_sub(page.rows() as u64);
+        let first = before.saturating_sub(page.rows() as u64).max(minimum_index);
         let mut items = Vec::new();
         for index in (first..before).rev() {
             let found = self.leaf(log, index, size).await?;
             items.push(entry_view(found.index, &found.leaf));
         }
         self.note(context, Action::LedgerRead, &resource, "done");
-        Ok(Page { items, next_cursor: (first > 0).then(|| first.to_string()) })
+        Ok(Page { items, next_cursor: (first > minimum_index).then(|| first.to_string()) })
     }
 
     /// Proves that a leaf is in the tenant's log.
@@ -351,7 +360,7 @@ impl App {
     }
 
     /// Where the tenant's own log stands; a new tenant's is made by asking for it.
-    async fn own_summary(&self, context: &OpContext, log: LogId) -> Result<LogSummary> {
+    pub(crate) async fn own_summary(&self, context: &OpContext, log: LogId) -> Result<LogSummary> {
         match self.summary_of(log).await {
             Err(Error::NotFound(_)) => Ok(self.open_log(context.tenant).await?.summary),
             other => other,
@@ -379,11 +388,31 @@ impl App {
         digest: [u8; 32],
         at: Timestamp,
     ) -> Result<Option<u64>> {
+        self.seal_pending(tenant, Pending::Digest(digest), at).await
+    }
+
+    /// Seals a statement into a tenant's own log; none while the archive is away, or where it
+    /// refuses the statement.
+    pub(crate) async fn seal_act(
+        &self,
+        tenant: TenantId,
+        act: Act,
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
+        self.seal_pending(tenant, Pending::Statement(act), at).await
+    }
+
+    async fn seal_pending(
+        &self,
+        tenant: TenantId,
+        what: Pending,
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
         if self.archive().is_err() {
             return Ok(None);
         }
         let (answer, waiting) = oneshot::channel();
-        let pending = PendingEvidence { tenant, digest, at, answer };
+        let pending = PendingEvidence { tenant, what, at, answer };
         if self.0.ledger.evidence.try_send(pending).is_err() {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! What is sealed of a log entry: one record per entry, as JSON.
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{Timestamp, Value};
+use veritwin_domain::{Key, Timestamp, Value};
 use veritwin_log::{Entry, Record};
 
 use crate::model::LatestView;
@@ -34,6 +34,19 @@ impl LedgerRecord {
         self.readings.iter().any(|(key, at, value, _)| {
             key == &*reading.key && *at == reading.at.as_micros() && *value == json(&reading.value)
         })
+    }
+}
+
+impl LedgerRecord {
+    /// The keys whose readings it holds.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.readings.iter().filter_map(|(name, _, _, _)| Key::new(name).ok()).collect()
+    }
+
+    /// Whether this record holds a reading of a key between two moments, both inside.
+    pub(crate) fn has_reading(&self, key: &Key, (from, to): (Timestamp, Timestamp)) -> bool {
+        let times = from.as_micros()..=to.as_micros();
+        self.readings.iter().any(|(name, at, _, _)| name == &**key && times.contains(at))
     }
 }
 

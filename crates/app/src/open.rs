@@ -449,6 +449,7 @@ impl App {
         self.start_key_keeper();
         self.start_shipping()?;
         self.start_scrub();
+        self.start_sealing_records();
         self.start_ledger();
         self.start_destructions();
         self.start_promises();

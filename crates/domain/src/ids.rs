@@ -156,6 +156,8 @@ define_ids! {
     FactorId;
     /// A one-time link, an invitation among them.
     LinkId;
+    /// A record that is sealed in the ledger.
+    LedgerItemId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// A support grant: what a customer opens to support, until when.

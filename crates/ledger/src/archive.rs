@@ -13,12 +13,12 @@ use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
 use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
 
-use crate::LedgerError;
 use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
 use crate::journal;
-use crate::objects::{Objects, log_scope, sync_directory};
+use crate::objects::{Objects, log_scope};
 use crate::replay::{journal_paths, remove_unfinished, replay};
 use crate::state::LogState;
+use crate::{Disk, LedgerError, SystemDisk};
 
 /// Upper bounds of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,8 @@ pub struct LogSummary {
     pub cursor: u64,
     /// The submitter key in force.
     pub submitter: [u8; 32],
+    /// Leaves below this index were ended by a retention statement and are not served.
+    pub minimum_index: u64,
 }
 
 impl LogSummary {
@@ -163,6 +165,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) limits: ArchiveLimits,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) logs: RwLock<Logs>,
     pub(crate) objects: Objects,
     /// Held as long as the archive is open.
@@ -190,6 +193,11 @@ pub struct Archive {
 impl Archive {
     /// Opens the directory and replays its journal.
     pub fn open(config: ArchiveConfig) -> Result<Self, LedgerError> {
+        Self::open_on(config, Arc::new(SystemDisk))
+    }
+
+    /// The same with files that are changed through `disk`.
+    pub fn open_on(config: ArchiveConfig, disk: Arc<dyn Disk>) -> Result<Self, LedgerError> {
         let directory = config.directory;
         for path in [directory.clone(), directory.join("journal"), directory.join("logs")] {
             match fs::create_dir(&path) {
@@ -200,15 +208,16 @@ impl Archive {
             }
         }
         let lock = lock(&directory)?;
-        sync_directory(&directory)?;
+        let sync = |path: &Path| disk.sync_path(path).map_err(LedgerError::io("sync", path));
+        sync(&directory)?;
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent)?;
+            sync(parent)?;
         }
         let objects = Objects::new(
             directory.join("logs"),
             config.keys.clone(),
             Arc::clone(&config.clock),
-            Arc::clone(&config.rng),
+            (Arc::clone(&config.rng), Arc::clone(&disk)),
         );
         let shared = Arc::new(Shared {
             directory,
@@ -216,11 +225,12 @@ impl Archive {
             clock: config.clock,
             rng: config.rng,
             limits: config.limits,
+            disk,
             logs: RwLock::new(Logs::new()),
             objects,
             _lock: lock,
         });
-        remove_unfinished(&shared.journal_directory())?;
+        remove_unfinished(&shared)?;
         let files = journal_paths(&shared.journal_directory())?;
         if let Some((_, newest)) = files.last() {
             let logs = replay(newest, &shared)?;
@@ -230,7 +240,7 @@ impl Archive {
         let number = files.last().map_or(0, |(number, _)| *number) + 1;
         let (journal, path) = start_journal(&shared, number)?;
         for (_, old) in files {
-            fs::remove_file(&old).map_err(LedgerError::io("remove", &old))?;
+            shared.disk.remove(&old).map_err(LedgerError::io("remove", &old))?;
         }
         let (requests, receiver) = mpsc::channel(shared.limits.queue_max);
         let committer = Committer::new(Arc::clone(&shared), journal, path, number);
@@ -340,7 +350,7 @@ impl Archive {
         }
     }
 
-    async fn send<T>(
+    pub(crate) async fn send<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
     ) -> Result<T, LedgerError> {

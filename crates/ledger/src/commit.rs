@@ -13,7 +13,6 @@ use veritwin_verify::Leaf;
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
 use crate::journal;
-use crate::objects::sync_directory;
 use crate::state::{Head, LogState};
 use crate::{LedgerError, objects};
 
@@ -37,6 +36,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(crate) enum Request {
     Append(Box<Ready>, Reply<Appended>),
     Create(Box<LogState>, Reply<()>),
+    /// Everything of a log below a leaf is gone from the disk.
+    Pruned(LogId, u64, Reply<()>),
     Stop(Reply<()>),
 }
 
@@ -59,6 +60,7 @@ struct Group {
     heads: HashMap<LogId, Head>,
     appends: Vec<(Ready, u64, Reply<Appended>)>,
     creates: Vec<(LogState, Reply<()>)>,
+    pruned: Vec<(LogId, u64, Reply<()>)>,
     /// Resent batches: log, index, whom to tell once the group is durable.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
     batches: HashMap<(LogId, veritwin_domain::BatchId), (veritwin_verify::Digest, u64)>,
@@ -145,6 +147,10 @@ impl Committer {
                     .extend(log.snapshot().filter(|item| !matches!(item, Item::Base { .. })));
                 group.creates.push((*log, reply));
             }
+            Request::Pruned(log, pruned, reply) => {
+                group.items.push(Item::Pruned { log, minimum_index: pruned, pruned });
+                group.pruned.push((log, pruned, reply));
+            }
             Request::Stop(_) => {}
         }
     }
@@ -196,6 +202,9 @@ impl Committer {
                     let _ = reply.send(Err(stopped()));
                 }
                 for (_, reply) in group.creates {
+                    let _ = reply.send(Err(stopped()));
+                }
+                for (_, _, reply) in group.pruned {
                     let _ = reply.send(Err(stopped()));
                 }
                 for (_, _, reply) in group.repeats {
@@ -252,6 +261,10 @@ impl Committer {
             self.shared.logs.write().insert(log.id, Arc::new(Mutex::new(log)));
             let _ = reply.send(Ok(()));
         }
+        for (log, pruned, reply) in group.pruned {
+            let noted = self.shared.log(log).map(|log| log.lock().prune_to(pruned, pruned));
+            let _ = reply.send(noted);
+        }
         let answer = |log: LogId, index, duplicate| {
             let log = self.shared.log(log)?;
             let log = log.lock();
@@ -283,7 +296,7 @@ impl Committer {
         self.snapshot_bytes = journal.bytes();
         self.journal = journal;
         self.number = number;
-        std::fs::remove_file(&old).map_err(LedgerError::io("remove", &old))
+        self.shared.disk.remove(&old).map_err(LedgerError::io("remove", &old))
     }
 }
 
@@ -306,9 +319,10 @@ pub(crate) fn start_journal(
     let directory = shared.journal_directory();
     let path = directory.join(journal_name(number));
     let temporary = directory.join(format!("{number:016}.tmp"));
-    remove_if_there(&temporary)?;
+    remove_if_there(shared, &temporary)?;
     let id = FileId::generate(shared.clock.now(), shared.rng.as_ref());
-    let mut writer = journal::Writer::create(&temporary, &shared.keys, id)?;
+    let disk = Arc::clone(&shared.disk);
+    let mut writer = journal::Writer::create(&temporary, (&shared.keys, id), disk)?;
     let mut frame = Vec::new();
     let logs: Vec<_> = shared.logs.read().values().cloned().collect();
     for log in &logs {
@@ -323,14 +337,14 @@ pub(crate) fn start_journal(
     Item::SnapshotEnd { logs: logs.len() as u64 }.write(&mut frame);
     writer.write(&frame)?;
     writer.sync()?;
-    std::fs::rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
-    sync_directory(&directory)?;
+    shared.disk.rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
+    shared.disk.sync_path(&directory).map_err(LedgerError::io("sync", &directory))?;
     writer.renamed(&path);
     Ok((writer, path))
 }
 
-fn remove_if_there(path: &Path) -> Result<(), LedgerError> {
-    match std::fs::remove_file(path) {
+fn remove_if_there(shared: &Shared, path: &Path) -> Result<(), LedgerError> {
+    match shared.disk.remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(LedgerError::io("remove", path)(error))
         }

@@ -33,6 +33,8 @@ pub(crate) enum Item {
     Leaf { log: LogId, index: u64, cursor: u64, entry: Vec<u8> },
     /// A checkpoint was signed.
     Checkpoint { log: LogId, size: u64, note: String },
+    /// Leaves below an index are ended by a statement, and below another gone from the disk.
+    Pruned { log: LogId, minimum_index: u64, pruned: u64 },
     /// The snapshot is complete; so many logs were in it.
     SnapshotEnd { logs: u64 },
 }
@@ -72,6 +74,12 @@ impl Item {
                 writer.fixed(log.as_bytes());
                 writer.u64(*size);
                 writer.bytes(note.as_bytes());
+            }
+            Self::Pruned { log, minimum_index, pruned } => {
+                writer.u8(6);
+                writer.fixed(log.as_bytes());
+                writer.u64(*minimum_index);
+                writer.u64(*pruned);
             }
             Self::SnapshotEnd { logs } => {
                 writer.u8(5);
@@ -114,6 +122,7 @@ impl Item {
                 size: reader.u64()?,
                 note: String::from_utf8(reader.bytes()?.to_vec()).ok()?,
             },
+            6 => Self::Pruned { log, minimum_index: reader.u64()?, pruned: reader.u64()? },
             _ => return None,
         })
     }

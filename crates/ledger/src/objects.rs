@@ -2,8 +2,8 @@
 //! under a temporary name and renamed, so that a name always stands for a whole file.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Read as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use veritwin_domain::{Clock, FileId, LogId, Rng};
 use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, KeyError, KeyService, ShredUnit};
 use veritwin_verify::{Digest, TilePath};
 
-use crate::LedgerError;
+use crate::{Disk, LedgerError};
 
 /// Up to this many payloads of a group are synced one by one; more by one sync of the file system.
 const SYNC_EACH_MAX: usize = 8;
@@ -23,6 +23,7 @@ pub(crate) struct Objects {
     keys: KeyService,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    disk: Arc<dyn Disk>,
     temporary: AtomicU64,
 }
 
@@ -36,9 +37,9 @@ impl Objects {
         directory: PathBuf,
         keys: KeyService,
         clock: Arc<dyn Clock>,
-        rng: Arc<dyn Rng>,
+        (rng, disk): (Arc<dyn Rng>, Arc<dyn Disk>),
     ) -> Self {
-        Self { directory, keys, clock, rng, temporary: AtomicU64::new(0) }
+        Self { directory, keys, clock, rng, disk, temporary: AtomicU64::new(0) }
     }
 
     fn path(&self, log: LogId, name: &str) -> PathBuf {
@@ -99,17 +100,18 @@ impl Objects {
         let directory = path.parent().unwrap_or(&self.directory);
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = directory.join(format!("new-{number}.tmp"));
-        let mut file = match File::create(&temporary) {
+        let mut file = match self.disk.create(&temporary) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir_all(directory).map_err(LedgerError::io("create", directory))?;
-                File::create(&temporary)
+                self.disk.create(&temporary)
             }
             other => other,
         }
         .map_err(LedgerError::io("create", &temporary))?;
-        file.write_all(&sealed).map_err(LedgerError::io("write", &temporary))?;
+        let written = self.disk.write(&temporary, &mut file, &sealed);
+        written.map_err(LedgerError::io("write", &temporary))?;
         drop(file);
-        fs::rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
+        self.disk.rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
         Ok(path)
     }
 
@@ -146,14 +148,12 @@ impl Objects {
             return self.sync_all();
         }
         for path in paths {
-            File::open(path)
-                .and_then(|file| file.sync_all())
-                .map_err(LedgerError::io("sync", path))?;
+            self.disk.sync_path(path).map_err(LedgerError::io("sync", path))?;
             // A new directory's name is in its parent: payload/xx, payload, the log, the root.
             let mut directory = path.parent();
             for _ in 0..4 {
                 let Some(at) = directory else { break };
-                sync_directory(at)?;
+                self.disk.sync_path(at).map_err(LedgerError::io("sync", at))?;
                 directory = at.parent();
             }
         }
@@ -162,15 +162,28 @@ impl Objects {
 
     /// Makes every object durable.
     pub(crate) fn sync_all(&self) -> Result<(), LedgerError> {
-        let file = File::open(&self.directory).map_err(LedgerError::io("open", &self.directory))?;
-        rustix::fs::syncfs(&file)
-            .map_err(|error| LedgerError::io("sync", &self.directory)(error.into()))
+        self.disk.sync_all(&self.directory).map_err(LedgerError::io("sync", &self.directory))
     }
-}
 
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), LedgerError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(LedgerError::io("sync", path))
+    /// Removes a bundle or tile, if it is there.
+    pub(crate) fn remove_tile(&self, log: LogId, tile: TilePath) -> Result<(), LedgerError> {
+        self.remove(log, &tile.to_string())
+    }
+
+    /// Removes a payload, if it is there.
+    pub(crate) fn remove_payload(&self, log: LogId, payload: &Digest) -> Result<(), LedgerError> {
+        self.remove(log, &Self::payload_name(payload))
+    }
+
+    fn remove(&self, log: LogId, name: &str) -> Result<(), LedgerError> {
+        let path = self.path(log, name);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(LedgerError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn context(log: LogId, name: &str) -> Vec<u8> {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use veritwin_domain::LogId;
 use veritwin_keys::SigningKey;
-use veritwin_verify::SignedCheckpoint;
+use veritwin_verify::{SignedCheckpoint, TILE_WIDTH};
 
 use crate::LedgerError;
 use crate::archive::{Logs, Shared};
 use crate::commit::key_aad;
 use crate::item::Item;
 use crate::journal;
+use crate::prune::bundle;
 use crate::state::LogState;
 
 /// Journal files by number, ascending.
@@ -37,10 +38,10 @@ fn paths_in(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 }
 
 /// Removes journal files that were begun and never got their name.
-pub(crate) fn remove_unfinished(directory: &Path) -> Result<(), LedgerError> {
-    for path in paths_in(directory)? {
+pub(crate) fn remove_unfinished(shared: &Shared) -> Result<(), LedgerError> {
+    for path in paths_in(&shared.journal_directory())? {
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
+            shared.disk.remove(&path).map_err(LedgerError::io("remove", &path))?;
         }
     }
     Ok(())
@@ -81,7 +82,18 @@ pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> 
         let (path, kept, cut_bytes) = (path.display(), cut.kept.display(), cut.bytes);
         tracing::warn!(%path, offset, cut_bytes, %kept, "ledger journal: torn last group cut");
     }
+    for log in logs.values() {
+        remove_pruned_again(log, shared)?;
+    }
     Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+}
+
+/// Replaying a leaf writes its bundle, also one that was pruned since.
+fn remove_pruned_again(log: &LogState, shared: &Shared) -> Result<(), LedgerError> {
+    for index in log.replayed_from / TILE_WIDTH..log.pruned / TILE_WIDTH {
+        shared.objects.remove_tile(log.id, bundle(index))?;
+    }
+    Ok(())
 }
 
 fn replay_item(
@@ -115,6 +127,10 @@ fn replay_item(
                 return Err(LedgerError::invalid("a checkpoint is not that of its leaves"));
             }
             state.checkpoint = note;
+        }
+        Item::Pruned { log, minimum_index, pruned } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            state.prune_to(minimum_index, pruned);
         }
         Item::SnapshotEnd { .. } => {}
     }

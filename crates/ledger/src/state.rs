@@ -123,6 +123,12 @@ pub(crate) struct LogState {
     entries: Vec<(Vec<u8>, u64)>,
     pub(crate) checkpoint: String,
     recent: VecDeque<(BatchId, Digest, u64)>,
+    /// Leaves below are ended by a retention statement.
+    pub(crate) minimum_index: u64,
+    /// Leaves below are gone from the disk.
+    pub(crate) pruned: u64,
+    /// The first leaf that came from the journal and not from its snapshot.
+    pub(crate) replayed_from: u64,
 }
 
 impl LogState {
@@ -149,6 +155,9 @@ impl LogState {
             entries: Vec::new(),
             checkpoint: String::new(),
             recent: VecDeque::new(),
+            minimum_index: 0,
+            pruned: 0,
+            replayed_from: 0,
         };
         log.checkpoint = log.sign(&log.head);
         Ok(log)
@@ -181,6 +190,9 @@ impl LogState {
     ) -> Result<(), LedgerError> {
         let leaf = Leaf::decode(&entry).map_err(LedgerError::invalid)?;
         let batch = leaf.batch;
+        if let Act::Retention { minimum_index, .. } = leaf.act {
+            self.prune_to(minimum_index, 0);
+        }
         let index = self.head.size();
         let hash = self.head.push(leaf, entry.clone(), cursor);
         if self.recent.len() == RECENT_BATCHES_MAX {
@@ -246,7 +258,11 @@ impl LogState {
             cursor: *cursor,
             entry: entry.clone(),
         });
-        [created, base].into_iter().chain(leaves).chain(std::iter::once(checkpoint))
+        let (minimum_index, pruned) = (self.minimum_index, self.pruned);
+        let ended = Item::Pruned { log: self.id, minimum_index, pruned };
+        // A version before this item was known reads journals of logs that have none of it.
+        let ended = Some(ended).filter(|_| minimum_index > 0);
+        [created, base].into_iter().chain(ended).chain(leaves).chain(std::iter::once(checkpoint))
     }
 
     /// Takes the base out of a snapshot. None when it does not fit this log.
@@ -267,14 +283,30 @@ impl LogState {
         let frontier = Frontier::from_peaks(size, peaks)?;
         self.head = Head { frontier, last, submitter };
         self.base = self.head.clone();
+        self.replayed_from = size;
         self.levels[1..].clone_from_slice(&levels);
         Some(())
+    }
+
+    /// Notes how far statements and removal go; never back.
+    pub(crate) fn prune_to(&mut self, minimum_index: u64, pruned: u64) {
+        self.minimum_index = self.minimum_index.max(minimum_index / 256 * 256);
+        self.pruned = self.pruned.max(pruned);
+    }
+
+    /// True for bundles, and for what is computed from them, that a statement ended.
+    pub(crate) fn is_ended(&self, tile: TilePath) -> bool {
+        matches!(tile.kind, TileKind::Entries | TileKind::Hashes(0))
+            && tile.index < self.minimum_index / 256
     }
 
     /// A tile or bundle as far as memory holds it: `Ok` with the bytes, or `Err` with the full
     /// object to read. None when the tree does not reach it.
     pub(crate) fn tile(&self, tile: TilePath) -> Option<Result<Vec<u8>, TilePath>> {
         let available = TilePath::in_tree(tile.kind, tile.index, self.head.size())?;
+        if self.is_ended(tile) {
+            return None;
+        }
         if available.width < tile.width {
             return None;
         }
@@ -308,6 +340,7 @@ impl LogState {
             last_entry: last.map(|last| last.entry.clone()),
             cursor: last.map_or(0, |last| last.cursor),
             submitter: self.head.submitter,
+            minimum_index: self.minimum_index,
         }
     }
 }

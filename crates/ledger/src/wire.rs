@@ -71,6 +71,9 @@ pub struct LogSummaryBody {
     last_entry: Option<String>,
     cursor: u64,
     submitter: String,
+    /// An archive of before prunes nothing.
+    #[serde(default)]
+    minimum_index: u64,
 }
 
 impl From<LogSummary> for LogSummaryBody {
@@ -85,6 +88,7 @@ impl From<LogSummary> for LogSummaryBody {
             last_entry: summary.last_entry.map(|entry| STANDARD.encode(entry)),
             cursor: summary.cursor,
             submitter: hex::encode(summary.submitter),
+            minimum_index: summary.minimum_index,
         }
     }
 }
@@ -103,6 +107,7 @@ impl TryFrom<LogSummaryBody> for LogSummary {
             last_entry: entry.map_err(|_| wrong("last_entry", "expected base64"))?,
             cursor: body.cursor,
             submitter: key("submitter", &body.submitter)?,
+            minimum_index: body.minimum_index,
         })
     }
 }

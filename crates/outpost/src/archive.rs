@@ -36,6 +36,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for open requests at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between looks at what retention statements have ended.
+const PRUNE_EVERY: Duration = Duration::from_secs(5);
 const RUN_FILE: &str = "run.json";
 const PROBLEM_FILE: &str = "problem.txt";
 const PROBLEM_BYTES_MAX: u64 = 4096;
@@ -238,6 +240,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
+        let pruning = tokio::spawn(keep_pruning(self.archive.clone()));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             // The semaphore is never closed.
@@ -270,6 +273,9 @@ impl Server {
             }
             while connections.try_join_next().is_some() {}
         }
+        pruning.abort();
+        // It lets go of the archive; that it was stopped is no error.
+        let _ = pruning.await;
         // Nobody listens any more when every connection has ended; that is no error.
         let _ = stop.send(true);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
@@ -282,6 +288,27 @@ impl Server {
         self.archive.close().await?;
         let run_file = self.directory.join(RUN_FILE);
         std::fs::remove_file(&run_file).map_err(ServeError::io(run_file.display()))
+    }
+}
+
+/// Removes what retention statements have ended. What fails stays for the next time.
+async fn keep_pruning(archive: Archive) {
+    let mut turn = tokio::time::interval(PRUNE_EVERY);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        for log in archive.prunable() {
+            loop {
+                match archive.prune(log).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(%log, %error, "the end of a log's prefix waits");
+                        break;
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -75,6 +75,7 @@ export type KeyStatus = Answer<Schemas['KeyBody']>
 export type Latest = Answer<Schemas['LatestItem']>
 export type Ledger = Answer<Schemas['LedgerBody']>
 export type LedgerEntry = Answer<Schemas['EntryBody']>
+export type LedgerPlace = Answer<Schemas['PlaceBody']>
 export type LedgerProof = Answer<Schemas['ProofBody']>
 export type NewDevice = Schemas['CreateDeviceBody']
 export type NewRule = Schemas['RuleBody']

@@ -17,6 +17,7 @@ import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layo
 import { Age, Instant } from '../ui/time'
 import { parseVerifierKey, verifyNote, type Outcome } from '../verify/verify'
 import { Drawer } from '../ui/overlays'
+import { LedgerLookup } from './LedgerLookup'
 
 export function LedgerPage() {
   const query = useQuery(ledgerQuery)
@@ -36,6 +37,7 @@ export function LedgerPage() {
             <HowItWorks />
           </div>
           <Entries ledger={query.data} />
+          <LedgerLookup />
           <Offline ledger={query.data} />
         </>
       )}
@@ -154,6 +156,10 @@ function kindLabel(kind: string): string {
       return i18n.t('Evidence')
     case 'edge':
       return i18n.t('Statement of an edge')
+    case 'shred':
+      return i18n.t('Statement: payloads were destroyed')
+    case 'retention':
+      return i18n.t('Statement: the audit period ended')
     default:
       return kind
   }

@@ -10,6 +10,7 @@ mod destructions;
 mod histories;
 mod inventory;
 mod ledger;
+mod ledger_items;
 mod retained;
 mod routes;
 mod rule_sight;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{BatchId, CredentialId, Timestamp};
+use veritwin_domain::{BatchId, CredentialId, LedgerItemId, Timestamp};
 use veritwin_verify::RecordProof;
 
 use super::{HeldView, LatestView};
@@ -118,4 +118,28 @@ pub struct PapersView {
     pub checkpoint: Option<(u64, [u8; 32])>,
     /// Version of the tenant's key-encryption key.
     pub kek_version: u32,
+}
+
+/// Where a reading or a record was sealed.
+#[derive(Debug, Clone)]
+pub struct LedgerPlaceView {
+    /// `readings`, `activity`, `key`, `alert`, ...
+    pub kind: &'static str,
+    /// The record's id; none of readings.
+    pub id: Option<LedgerItemId>,
+    /// What it is about.
+    pub about: Option<LedgerItemId>,
+    /// `waiting`, `sealed`, `destroyed` (its leaf is proven, what it says is gone) or `ended` (its
+    /// leaf went with the end of the audit period).
+    pub state: &'static str,
+    /// When it was written down.
+    pub recorded_at: Timestamp,
+    /// Its number in the log.
+    pub sequence: Option<u64>,
+    /// The leaf that holds it.
+    pub entry: Option<LedgerEntryView>,
+    /// The proof of the record under its leaf.
+    pub proof: Option<RecordProof>,
+    /// Of an activity record: whether it still is what was sealed.
+    pub unchanged: Option<bool>,
 }

@@ -9,6 +9,7 @@ mod destruction;
 mod egress;
 mod fingerprints;
 mod fixture;
+mod ledger_end;
 mod moved;
 mod newcomers;
 mod nobody;

@@ -66,6 +66,7 @@ impl App {
             super::partners::probe(self),
             super::retention::probe(self),
             super::destruction::probe(self),
+            super::ledger_end::probe(self),
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),

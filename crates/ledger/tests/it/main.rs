@@ -1,5 +1,5 @@
-//! Integration tests of the ledger over real files: appending and refusing, crashes, records, and
-//! the tamper matrix against `veritwin-verify`.
+//! Integration tests of the ledger over real files: appending and refusing, crashes, records, runs
+//! from a seed, and the tamper matrix against `veritwin-verify`.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod crash;
@@ -7,4 +7,5 @@ mod engine;
 mod fixture;
 mod measure;
 mod records;
+mod simulation;
 mod tamper;

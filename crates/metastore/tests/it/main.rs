@@ -13,6 +13,7 @@ mod dump;
 mod edge_keys;
 mod imports;
 mod isolation;
+mod ledger_items;
 mod platform;
 mod postgres;
 mod postgres_server;

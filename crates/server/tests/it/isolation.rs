@@ -626,6 +626,11 @@ fn another_tenants_ids_are_ids_that_never_were() {
     pair(&|ids| ("GET", format!("/v1/devices?ids={}", ids.device), none.clone()));
     pair(&|ids| ("POST", format!("/v1/devices/import?twin_id={}", ids.twin), none.clone()));
     pair(&|ids| ("GET", format!("/v1/ledger/papers?device_id={}&key=t", ids.device), none.clone()));
+    let at = "2026-01-01T00:00:00Z";
+    pair(&|ids| {
+        let series = format!("device_id={}&key=t&at={at}", ids.device);
+        ("GET", format!("/v1/ledger/lookup?{series}"), none.clone())
+    });
     let post = |path: &'static str, body: &dyn Fn(&Ids) -> Value| {
         pair(&|ids| ("POST", path.to_owned(), body(ids)));
     };
