@@ -8,8 +8,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use veritwin_verify::{
-    CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace, SignedCheckpoint,
-    Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind, TilePath, decode_bundle, tiles_of,
+    CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace, PUBLISHED_INDEX,
+    STAMP_BYTES_MAX, SignedCheckpoint, Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind,
+    TilePath, decode_bundle, published_checkpoint, published_sizes, published_stamp, tiles_of,
 };
 
 use crate::PAYLOAD_PLAINTEXT_MAX;
@@ -125,6 +126,7 @@ pub fn export(
             progress(tile.index * TILE_WIDTH + u64::from(tile.width), size);
         }
     }
+    exporter.published(size)?;
     exporter.write("checkpoint", &checkpoint)?;
     Ok(exporter.summary)
 }
@@ -142,6 +144,25 @@ impl Exporter<'_> {
         self.summary.files += 1;
         self.summary.bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Writes the checkpoints that were published, as far as the export reaches, with their time
+    /// stamps.
+    fn published(&mut self, size: u64) -> Result<(), ExportError> {
+        let mut index = String::new();
+        let sizes = published_sizes(self.source)?;
+        for published in sizes.into_iter().filter(|published| *published <= size) {
+            let name = published_checkpoint(published);
+            let checkpoint = self.source.read(&name, CHECKPOINT_BYTES_MAX)?;
+            self.write(&name, &checkpoint.ok_or_else(|| ExportError::Missing(name.clone()))?)?;
+            let name = published_stamp(published);
+            if let Some(stamp) = self.source.read(&name, STAMP_BYTES_MAX as u64)? {
+                self.write(&name, &stamp)?;
+            }
+            index.push_str(&published.to_string());
+            index.push('\n');
+        }
+        if index.is_empty() { Ok(()) } else { self.write(PUBLISHED_INDEX, index.as_bytes()) }
     }
 
     /// Writes the payloads of a bundle whose first leaf has the index `first`.
