@@ -4,3 +4,4 @@
 
 mod archive;
 mod keyproxy;
+mod witness;
