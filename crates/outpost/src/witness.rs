@@ -174,8 +174,10 @@ impl Witness {
     pub async fn bind(config: WitnessConfig) -> Result<Self, WitnessError> {
         config.check()?;
         let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(&config.rng));
-        let keys = open_keys(&config.directory, &config.root_key, Arc::clone(&clock), rng)?;
-        let store = Store::open(&config.directory, &config.logs)?;
+        let directory = config.directory.as_path();
+        std::fs::create_dir_all(directory).map_err(WitnessError::io(directory.display()))?;
+        let store = Store::open(directory, &config.logs)?;
+        let keys = open_keys(directory, &config.root_key, Arc::clone(&clock), rng)?;
         let signer = Signer::open(&config, &keys)?;
         let identity = tls::identity(&config.directory, &keys, config.names)?;
         let acceptor = tls::open_acceptor(identity)?;

@@ -6,7 +6,9 @@ mod head;
 mod published;
 mod tree;
 
-pub use answers::{ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, gaps, proof};
+pub use answers::{
+    ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, consistency_between, gaps, proof,
+};
 
 use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};

@@ -29,7 +29,7 @@ mod witness;
 
 pub use audit::{
     ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
-    consistency, gaps, proof, verify_log,
+    consistency, consistency_between, gaps, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,

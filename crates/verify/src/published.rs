@@ -6,8 +6,8 @@ use crate::{Source, SourceError};
 /// Names the tree sizes of published checkpoints, one a line, ascending.
 pub const PUBLISHED_INDEX: &str = "published/index";
 /// Most published checkpoints that are read of one log.
-pub const PUBLISHED_MAX: usize = 4096;
-const INDEX_BYTES_MAX: u64 = 128 * 1024;
+pub const PUBLISHED_MAX: usize = 16_384;
+const INDEX_BYTES_MAX: u64 = 512 * 1024;
 
 /// The name of the published checkpoint of a tree of `size` leaves.
 pub fn published_checkpoint(size: u64) -> String {
@@ -37,7 +37,7 @@ pub fn published_sizes(source: &dyn Source) -> Result<Vec<u64>, SourceError> {
             return Err(wrong("the tree sizes do not ascend"));
         }
         if sizes.len() == PUBLISHED_MAX {
-            return Err(wrong("more than 4096 checkpoints"));
+            return Err(wrong("more than 16384 checkpoints"));
         }
         sizes.push(size);
     }
