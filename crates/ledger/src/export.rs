@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use veritwin_verify::{
     CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace, PUBLISHED_INDEX,
-    STAMP_BYTES_MAX, SignedCheckpoint, Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind,
-    TilePath, decode_bundle, published_checkpoint, published_sizes, published_stamp, tiles_of,
+    ROLL_PROOF_BYTES_MAX, STAMP_BYTES_MAX, SignedCheckpoint, Source, SourceError, TILE_BYTES_MAX,
+    TILE_WIDTH, TileKind, TilePath, decode_bundle, published_checkpoint, published_roll,
+    published_sizes, published_stamp, tiles_of,
 };
 
 use crate::PAYLOAD_PLAINTEXT_MAX;
@@ -153,11 +154,17 @@ impl Exporter<'_> {
         let sizes = published_sizes(self.source)?;
         for published in sizes.into_iter().filter(|published| *published <= size) {
             let name = published_checkpoint(published);
-            let checkpoint = self.source.read(&name, CHECKPOINT_BYTES_MAX)?;
-            self.write(&name, &checkpoint.ok_or_else(|| ExportError::Missing(name.clone()))?)?;
-            let name = published_stamp(published);
-            if let Some(stamp) = self.source.read(&name, STAMP_BYTES_MAX as u64)? {
-                self.write(&name, &stamp)?;
+            // A newer one may have taken its place meanwhile.
+            let Some(checkpoint) = self.source.read(&name, CHECKPOINT_BYTES_MAX)? else { continue };
+            self.write(&name, &checkpoint)?;
+            let beside = [
+                (published_stamp(published), STAMP_BYTES_MAX as u64),
+                (published_roll(published), ROLL_PROOF_BYTES_MAX as u64),
+            ];
+            for (name, bytes_max) in beside {
+                if let Some(bytes) = self.source.read(&name, bytes_max)? {
+                    self.write(&name, &bytes)?;
+                }
             }
             index.push_str(&published.to_string());
             index.push('\n');

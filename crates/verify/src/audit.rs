@@ -7,7 +7,8 @@ mod published;
 mod tree;
 
 pub use answers::{
-    ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, consistency_between, gaps, proof,
+    ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, consistency_between, gaps,
+    inclusion_at, proof,
 };
 
 use crate::chain::Chain;

@@ -21,6 +21,7 @@ mod proof;
 mod published;
 mod records;
 mod report;
+mod roll;
 mod source;
 mod stamp;
 mod tile;
@@ -29,7 +30,7 @@ mod witness;
 
 pub use audit::{
     ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
-    consistency, consistency_between, gaps, proof, verify_log,
+    consistency, consistency_between, gaps, inclusion_at, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
@@ -51,7 +52,8 @@ pub use proof::{
     ProofError, TileHashes, consistency_path, inclusion_path, verify_consistency, verify_inclusion,
 };
 pub use published::{
-    PUBLISHED_INDEX, PUBLISHED_MAX, published_checkpoint, published_sizes, published_stamp,
+    PUBLISHED_INDEX, PUBLISHED_MAX, published_checkpoint, published_roll, published_sizes,
+    published_stamp,
 };
 pub use records::{
     RECORD_PROOF_BYTES_MAX, RecordProof, RecordProofError, record_hash, record_salt, records_root,
@@ -60,6 +62,7 @@ pub use report::{
     ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, StampSeen,
     WitnessState, Witnessed,
 };
+pub use roll::{ROLL_PROOF_BYTES_MAX, RollError, RollProof, roll_digest};
 pub use source::{DirectorySource, Source, SourceError};
 pub use stamp::{
     STAMP_BYTES_MAX, STAMP_NONCE_BYTES, StampAuthorities, StampError, StampRequest, TimeStamp,

@@ -19,6 +19,11 @@ pub fn published_stamp(size: u64) -> String {
     format!("published/{size}.tsr")
 }
 
+/// The name of the proof that this checkpoint stands in the log of logs.
+pub fn published_roll(size: u64) -> String {
+    format!("published/{size}.roll")
+}
+
 /// The tree sizes of a log's published checkpoints; none where nothing was published.
 pub fn published_sizes(source: &dyn Source) -> Result<Vec<u64>, SourceError> {
     let wrong = |problem: &str| SourceError {

@@ -260,6 +260,7 @@ async fn open(
         mail: None,
         outbound: crate::Outbound::default(),
         acme: None,
+        publish: crate::PublishConfig::default(),
         geo_database: None,
         shipping,
         disk_bytes_per_second: 0,

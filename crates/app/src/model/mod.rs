@@ -49,7 +49,10 @@ pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use imports::{
     ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
 };
-pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
+pub use ledger::{
+    LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView, StampView,
+    WitnessSeen, WitnessView,
+};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{

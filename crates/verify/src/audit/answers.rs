@@ -224,6 +224,11 @@ pub fn consistency_between(
     consistency_path(&SourceTiles(source), old_size, size)
 }
 
+/// The path of leaf `index` in the tree of a log's first `size` leaves, from its tiles.
+pub fn inclusion_at(source: &dyn Source, index: u64, size: u64) -> Result<Vec<Digest>, ProofError> {
+    inclusion_path(&SourceTiles(source), index, size)
+}
+
 /// Records that are not in the log between two that are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {

@@ -3,17 +3,19 @@
 
 use super::VerifyOptions;
 use super::head::Head;
-use crate::published::{published_checkpoint, published_sizes, published_stamp};
+use crate::published::{published_checkpoint, published_roll, published_sizes, published_stamp};
 use crate::report::{Finding, FindingKind, Report, StampSeen, Witnessed};
 use crate::{
-    CHECKPOINT_BYTES_MAX, Policy, STAMP_BYTES_MAX, SignedCheckpoint, Source, VerifierKey,
-    WitnessState, sha256, verify_stamp,
+    CHECKPOINT_BYTES_MAX, Policy, ROLL_PROOF_BYTES_MAX, RollProof, STAMP_BYTES_MAX,
+    SignedCheckpoint, Source, VerifierKey, WitnessState, sha256, verify_stamp,
 };
 
 /// One of them.
 pub(super) struct Published {
     pub(super) name: String,
     pub(super) signed: SignedCheckpoint,
+    /// The checkpoint of the log of logs under which it stands there, when that log's key is known.
+    pub(super) rolled: Option<SignedCheckpoint>,
 }
 
 /// Reads them. What does not belong to this log is a finding and is left out.
@@ -63,9 +65,42 @@ pub(super) fn read(
             continue;
         }
         stamp(source, options, size, &bytes, report);
-        found.push(Published { name, signed });
+        let rolled = roll(source, options, &signed, report);
+        found.push(Published { name, signed, rolled });
     }
     found
+}
+
+/// Checks where a published checkpoint stands in the log of logs, if it does. The key of that log
+/// is the one that the policy names.
+fn roll(
+    source: &dyn Source,
+    options: &VerifyOptions,
+    signed: &SignedCheckpoint,
+    report: &mut Report,
+) -> Option<SignedCheckpoint> {
+    let name = published_roll(signed.checkpoint.size);
+    let bytes = match source.read(&name, ROLL_PROOF_BYTES_MAX as u64) {
+        Ok(bytes) => bytes?,
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Unreadable, &name, error.problem));
+            return None;
+        }
+    };
+    let proof = RollProof::from_json(&String::from_utf8_lossy(&bytes));
+    let checked = proof.and_then(|proof| {
+        let logs = options.policy.as_ref().map_or(&[][..], Policy::logs);
+        let origin = proof.origin();
+        let key = logs.iter().find(|log| Some(log.name()) == origin.as_deref());
+        Ok((proof.check(signed.note.text(), key)?, key.is_some()))
+    });
+    match checked {
+        Ok((rolled, is_known)) => Some(rolled).filter(|_| is_known),
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Signature, &name, error));
+            None
+        }
+    }
 }
 
 /// Checks the time stamp of a published checkpoint, if there is one.
@@ -111,14 +146,20 @@ pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report
         });
         return false;
     };
+    // A checkpoint is witnessed by itself, or with the log of logs that it stands in.
+    let direct = newest_first().map(|signed| (signed.checkpoint.size, signed));
+    let rolled =
+        head.published.iter().rev().filter_map(|one| {
+            one.rolled.as_ref().map(|rolled| (one.signed.checkpoint.size, rolled))
+        });
     let mut best: Option<(u64, WitnessState)> = None;
-    for signed in newest_first() {
+    for (size, signed) in direct.chain(rolled) {
         let state = policy.evaluate(signed);
         let better = best.as_ref().is_none_or(|(_, best)| {
             (state.met, state.cosigned.len()) > (best.met, best.cosigned.len())
         });
         if better {
-            best = Some((signed.checkpoint.size, state));
+            best = Some((size, state));
         }
         if best.as_ref().is_some_and(|(_, best)| best.met && !best.cosigned.is_empty()) {
             break;
