@@ -1,5 +1,5 @@
 //! A reader of DER (X.690) that goes over items one after another. It knows tags of one byte and
-//! definite lengths in their shortest form, which is all that time stamps need; the rest is refused.
+//! definite lengths in their shortest form, which time stamps need; the rest is refused.
 
 /// Class and number of what is read here.
 pub(crate) const INTEGER: u8 = 0x02;

@@ -175,7 +175,8 @@ fn settle(size: u64, state: WitnessState, policy: &Policy, report: &mut Report) 
     if unmet {
         let required = state.required.clone().unwrap_or_default();
         report.notes.push(format!(
-            "witness policy unmet: {required} required, {} of {known} known witnesses have cosigned",
+            "witness policy unmet: {required} required, {} of {known} known witnesses have \
+             cosigned",
             state.cosigned.len(),
         ));
     } else if state.cosigned.is_empty() {
