@@ -133,7 +133,7 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
                   </Tag>
                 )}
                 {ledger.witness.witnesses.map((witness) => (
-                  <Tag key={witness.name} tone={witness.cosigned ? undefined : 'warn'}>
+                  <Tag key={witness.name} tone={witness.cosigned ? 'neutral' : 'warn'}>
                     {witness.name}
                   </Tag>
                 ))}
