@@ -297,6 +297,40 @@ async fn strangers_are_kept_out_and_refusals_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_platform_never_reaches_the_logs_of_another() {
+    let world = World::new(7);
+    let (pair, other) = (generate_client("one").unwrap(), generate_client("other").unwrap());
+    let trust = ClientTrust::Fingerprints(vec![pair.fingerprint, other.fingerprint]);
+    let running = world.start("127.0.0.1:0", trust.clone()).await;
+    let address = running.address;
+    let mut one = Submitter::new(&world);
+    let owner = world.pinned(address, &pair);
+    owner.create_log(&one.create).await.unwrap();
+    one.append(&world, &owner, 2).await;
+    running.stop().await;
+
+    // As true after a restart.
+    let running = world.start(&address.to_string(), trust).await;
+    let stranger = world.pinned(address, &other);
+    let log = one.create.log;
+    let append = one.request(&one.batch(&world, 1));
+    let refusals = [
+        stranger.create_log(&one.create).await.unwrap_err(),
+        stranger.summary(log).await.unwrap_err(),
+        stranger.append(&append).await.unwrap_err(),
+        stranger.read(log, "checkpoint").await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        let unknown = matches!(refusal, ArchiveError::Ledger(LedgerError::UnknownLog(_)));
+        assert!(unknown, "{refusal:?}");
+    }
+    assert_eq!(stranger.about().await.unwrap().logs, 0);
+    assert_eq!(owner.about().await.unwrap().logs, 1);
+    assert_eq!(owner.summary(log).await.unwrap().size, 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ca_can_stand_for_the_clients() {
     let world = World::new(3);
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
