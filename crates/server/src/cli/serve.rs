@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::io::AsyncReadExt;
 use veritwin_domain::{SystemClock, Timestamp};
-use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server};
+use veritwin_outpost::archive::{ServeConfig, Server};
 
 use super::{ServeArguments, bench_platform, demo, print};
 use crate::archive_child::ArchiveFile;
@@ -108,13 +108,14 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
     let file: ArchiveFile =
         toml::from_str(&text).with_context(|| format!("{}", config.display()))?;
     let stop_with_stdin = file.stop_with_stdin;
+    let clients = file.trust().with_context(|| format!("{}", config.display()))?;
     let listen = file.listen.parse().context("listen must be ADDRESS:PORT")?;
     let serve = ServeConfig {
         directory: file.directory,
         root_key: file.root_key,
         listen,
         names: file.names,
-        clients: ClientTrust::CertificateFile(file.client_certificate),
+        clients,
         limits: veritwin_outpost::archive::Limits::default(),
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
