@@ -83,6 +83,8 @@ pub struct ServeConfig {
     pub names: Vec<String>,
     /// Which clients it serves.
     pub clients: ClientTrust,
+    /// Most logs of one client, where each has logs of its own.
+    pub client_logs_max: usize,
     /// Bounds of the log engine.
     pub limits: ArchiveLimits,
     /// Where time comes from.
@@ -191,12 +193,12 @@ impl Server {
     }
 
     async fn open(config: ServeConfig) -> Result<Self, ServeError> {
-        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng } =
+        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng, .. } =
             config;
         let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;
         let identity = tls::identity(&directory, &keys, names)?;
         let fingerprint = identity.fingerprint;
-        let owners = Arc::new(owners::Owners::open(&directory, &clients)?);
+        let owners = Arc::new(owners::Owners::open(&directory, &clients, config.client_logs_max)?);
         let acceptor = tls::acceptor(identity, clients)?;
         let archive_directory = directory.join("archive");
         let opened = tokio::task::spawn_blocking(move || {

@@ -47,6 +47,9 @@ pub(crate) struct ArchiveFile {
     /// in hexadecimal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) clients: Vec<String>,
+    /// Most logs of each of `clients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_logs_max: Option<usize>,
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
@@ -56,6 +59,9 @@ impl ArchiveFile {
     /// Whom it serves: one platform by its certificates, or several by fingerprint.
     pub(crate) fn trust(&self) -> anyhow::Result<ClientTrust> {
         match (&self.client_certificate, self.clients.as_slice()) {
+            (Some(_), []) if self.client_logs_max.is_some() => {
+                bail!("client_logs_max goes with clients")
+            }
             (Some(path), []) => Ok(ClientTrust::CertificateFile(path.clone())),
             (None, [_, ..]) => {
                 let fingerprints = self.clients.iter().map(|text| fingerprint(text));
@@ -153,6 +159,7 @@ impl ArchiveChild {
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             client_certificate: Some(paths.archive_pairing().join("client.pem")),
             clients: Vec::new(),
+            client_logs_max: None,
             stop_with_stdin: true,
         };
         let config = paths.archive_pairing().join("archive.toml");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use veritwin_domain::LogId;
+use veritwin_domain::{LimitExceeded, LogId};
 use veritwin_ledger::{Archive, CreateLog, LedgerError, LogSummary};
 
 use super::tls::{ClientTrust, write};
@@ -23,6 +23,7 @@ pub(super) struct Owners(Option<Each>);
 /// Every certificate is a party of its own.
 struct Each {
     directory: PathBuf,
+    logs_max: usize,
     owners: RwLock<HashMap<LogId, Peer>>,
     /// One log is made at a time.
     creating: tokio::sync::Mutex<()>,
@@ -31,7 +32,11 @@ struct Each {
 impl Owners {
     /// Reads them. The certificates of one file that a platform handed over are that platform's,
     /// today's and tomorrow's: then all logs are its own, and nothing is noted.
-    pub(super) fn open(directory: &Path, clients: &ClientTrust) -> Result<Self, ServeError> {
+    pub(super) fn open(
+        directory: &Path,
+        clients: &ClientTrust,
+        logs_max: usize,
+    ) -> Result<Self, ServeError> {
         if matches!(clients, ClientTrust::CertificateFile(_)) {
             return Ok(Self(None));
         }
@@ -50,7 +55,7 @@ impl Owners {
             owners.insert(log, owner);
         }
         let (owners, creating) = (RwLock::new(owners), tokio::sync::Mutex::new(()));
-        Ok(Self(Some(Each { directory, owners, creating })))
+        Ok(Self(Some(Each { directory, logs_max, owners, creating })))
     }
 
     /// Refuses a log that is not the peer's as one that there is not.
@@ -80,6 +85,7 @@ impl Owners {
             None if archive.summary(log).is_err() => {}
             _ => return Err(LedgerError::UnknownLog(log)),
         }
+        each.check_room(peer)?;
         let path = each.directory.join(log.to_string());
         let noted = path.clone();
         let note = move || note(&noted, peer);
@@ -102,6 +108,13 @@ impl Owners {
 impl Each {
     fn owner(&self, log: LogId) -> Option<Peer> {
         self.owners.read().get(&log).copied()
+    }
+
+    /// Refuses one log more than a peer may have.
+    fn check_room(&self, peer: Peer) -> Result<(), LedgerError> {
+        let logs = self.owners.read().values().filter(|owner| **owner == peer).count();
+        let (name, max) = ("client_logs_max", self.logs_max);
+        if logs < max { Ok(()) } else { Err(LimitExceeded { name, max, actual: logs + 1 }.into()) }
     }
 }
 

@@ -69,6 +69,7 @@ impl World {
             listen: listen.parse().unwrap(),
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             clients,
+            client_logs_max: 3,
             limits: ArchiveLimits { payload_bytes_max: 100_000, ..ArchiveLimits::default() },
             clock: self.clock.clone(),
             rng: self.rng.clone(),
@@ -327,6 +328,20 @@ async fn one_platform_never_reaches_the_logs_of_another() {
     assert_eq!(stranger.about().await.unwrap().logs, 0);
     assert_eq!(owner.about().await.unwrap().logs, 1);
     assert_eq!(owner.summary(log).await.unwrap().size, 1);
+
+    let another = || {
+        let log = LogId::generate(world.clock.now(), world.rng.as_ref());
+        let origin = origin_of("localhost:8444", log, true);
+        CreateLog { log, origin, submitter: one.create.submitter }
+    };
+    // One platform that makes as many logs as it may takes no room from the other.
+    for _ in 0..2 {
+        owner.create_log(&another()).await.unwrap();
+    }
+    let refused = owner.create_log(&another()).await.unwrap_err().to_string();
+    assert!(refused.contains("client_logs_max"), "{refused}");
+    owner.create_log(&one.create).await.unwrap();
+    stranger.create_log(&another()).await.unwrap();
     running.stop().await;
 }
 

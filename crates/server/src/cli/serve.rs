@@ -15,6 +15,9 @@ use crate::archive_child::ArchiveFile;
 use crate::process::Signals;
 use crate::{process, run};
 
+/// Most logs of one platform in an archive that serves several, when nothing else is said.
+const CLIENT_LOGS_MAX: usize = 10_000;
+
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -116,6 +119,7 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         listen,
         names: file.names,
         clients,
+        client_logs_max: file.client_logs_max.unwrap_or(CLIENT_LOGS_MAX),
         limits: veritwin_outpost::archive::Limits::default(),
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
