@@ -143,3 +143,27 @@ fn sync_parent(path: &Path) -> std::io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_read_back_and_a_broken_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let clients = ClientTrust::Fingerprints(vec![[1; 32]]);
+        let open = || Owners::open(folder.path(), &clients, 10);
+        open().unwrap();
+        let log: LogId = "0190a5c0-0000-7000-8000-000000000001".parse().unwrap();
+        let path = folder.path().join("owners").join(log.to_string());
+        note(&path, Peer([1; 32])).unwrap();
+        // A write that was cut off.
+        std::fs::write(path.with_extension("tmp"), "01").unwrap();
+        let owners = open().unwrap();
+        owners.check(log, Peer([1; 32])).unwrap();
+        assert!(owners.check(log, Peer([2; 32])).is_err());
+        std::fs::write(&path, "01").unwrap();
+        let problem = open().err().unwrap().to_string();
+        assert!(problem.contains(&log.to_string()), "{problem}");
+    }
+}
