@@ -221,6 +221,7 @@ impl App {
         let client = self.archive()?;
         let summary = self.own_summary(context, log).await?;
         let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
+        let (witness, stamp) = self.witnessed(context, summary.size).await?;
         self.note(context, Action::LedgerRead, &resource, "done");
         let shared_host =
             self.0.ledger.attached.read().as_ref().is_some_and(|attached| attached.shared_host);
@@ -238,6 +239,8 @@ impl App {
             subscribed: tenant.archive_subscribed,
             shared_host,
             address: client.address(),
+            witness,
+            stamp,
         })
     }
 
@@ -464,7 +467,7 @@ impl App {
     ) -> Result<veritwin_ledger::ExportSummary> {
         let resource = self.authorize_all(context, Action::LedgerExport, Kind::Ledger)?;
         let (log, _) = self.log_of(context).await?;
-        let source = self.archive()?.source(log);
+        let source = self.published_source(context, log).await?;
         let summary = tokio::task::spawn_blocking(move || {
             veritwin_ledger::export(&source, &out, &mut |_, _| {})
         })

@@ -76,6 +76,7 @@ struct LedgerJob {
 
 impl App {
     pub(crate) fn start_ledger(&self) {
+        self.start_publishing();
         let Some(evidence) = self.0.ledger.evidence_queue.lock().take() else { return };
         let watch = self.watch_job(Job::Ledger);
         let lanes = Lanes::new(self, jobs::LEDGER, |app| {
@@ -393,6 +394,7 @@ impl LedgerJob {
             self.app.count_ledger_bytes(tenant, payload.len());
         }
         self.heads.note(tenant, appended.checkpoint)?;
+        self.app.0.publisher.grown(tenant);
         log.reached = reached;
         log.size = appended.size;
         log.waiting_from = None;

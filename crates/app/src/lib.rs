@@ -124,6 +124,7 @@ mod providers;
 mod provision;
 mod provision_device;
 mod provisioning;
+mod publish;
 mod quota;
 mod rates;
 mod recorded;
@@ -224,7 +225,7 @@ pub use key_level::key_level;
 pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
-pub use open::{App, Config, Outbound};
+pub use open::{App, Config};
 pub use packages::{
     PACKAGE_BYTES_MAX, PACKAGE_PIECE_BYTES_MAX, PACKAGE_TARGETS_MAX, PACKAGES_MAX,
     TENANT_PACKAGES_BYTES_MAX, Told,
@@ -234,6 +235,8 @@ pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
     RoleFixture, SearchedFiles, StreamFixture,
 };
+pub use provider_client::Outbound;
+pub use publish::{PUBLISHED_AT_ONCE_MAX, PublishConfig, StampConfig, WITNESSES_MAX};
 pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
 pub use retained::{

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use veritwin_verify::{
     Act, CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace,
-    SignedCheckpoint, Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind, TilePath,
-    decode_bundle, tiles_of,
+    PUBLISHED_INDEX, ROLL_PROOF_BYTES_MAX, STAMP_BYTES_MAX, SignedCheckpoint, Source, SourceError,
+    TILE_BYTES_MAX, TILE_WIDTH, TileKind, TilePath, decode_bundle, published_checkpoint,
+    published_roll, published_sizes, published_stamp, tiles_of,
 };
 
 use crate::PAYLOAD_PLAINTEXT_MAX;
@@ -140,6 +141,7 @@ pub fn export(
         }
     }
     exporter.check_absent()?;
+    exporter.published(size)?;
     exporter.write("checkpoint", &checkpoint)?;
     Ok(exporter.summary)
 }
@@ -157,6 +159,31 @@ impl Exporter<'_> {
         self.summary.files += 1;
         self.summary.bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Writes the checkpoints that were published, as far as the export reaches, with their time
+    /// stamps.
+    fn published(&mut self, size: u64) -> Result<(), ExportError> {
+        let mut index = String::new();
+        let sizes = published_sizes(self.source)?;
+        for published in sizes.into_iter().filter(|published| *published <= size) {
+            let name = published_checkpoint(published);
+            // A newer one may have taken its place meanwhile.
+            let Some(checkpoint) = self.source.read(&name, CHECKPOINT_BYTES_MAX)? else { continue };
+            self.write(&name, &checkpoint)?;
+            let beside = [
+                (published_stamp(published), STAMP_BYTES_MAX as u64),
+                (published_roll(published), ROLL_PROOF_BYTES_MAX as u64),
+            ];
+            for (name, bytes_max) in beside {
+                if let Some(bytes) = self.source.read(&name, bytes_max)? {
+                    self.write(&name, &bytes)?;
+                }
+            }
+            index.push_str(&published.to_string());
+            index.push('\n');
+        }
+        if index.is_empty() { Ok(()) } else { self.write(PUBLISHED_INDEX, index.as_bytes()) }
     }
 
     /// Writes the payloads of a bundle whose first leaf has the index `first`.

@@ -1,6 +1,7 @@
 //! The neutral ledger archive as a program: own directory, own root key, own port and certificate,
 //! mutual TLS. Its interface appends and reads; there is no call that alters or deletes.
 
+mod owners;
 mod routes;
 pub(crate) mod tls;
 
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{Clock, Rng};
-use veritwin_keys::{KeyError, KeyService, PlatformFile};
+use veritwin_keys::{KeyError, KeyService, PlatformFile, sha256};
 use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, LedgerError};
 
 pub use tls::{ClientPair, ClientTrust, generate_client};
@@ -84,6 +85,8 @@ pub struct ServeConfig {
     pub names: Vec<String>,
     /// Which clients it serves.
     pub clients: ClientTrust,
+    /// Most logs of one client, where each has logs of its own.
+    pub client_logs_max: usize,
     /// Bounds of the log engine.
     pub limits: ArchiveLimits,
     /// Where time comes from.
@@ -168,6 +171,7 @@ pub fn open_stopped(
 /// An archive that listens and does not answer yet.
 pub struct Server {
     archive: Archive,
+    owners: owners::SharedOwners,
     listener: TcpListener,
     acceptor: TlsAcceptor,
     address: SocketAddr,
@@ -191,11 +195,12 @@ impl Server {
     }
 
     async fn open(config: ServeConfig) -> Result<Self, ServeError> {
-        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng } =
+        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng, .. } =
             config;
         let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;
         let identity = tls::identity(&directory, &keys, names)?;
         let fingerprint = identity.fingerprint;
+        let owners = Arc::new(owners::Owners::open(&directory, &clients, config.client_logs_max)?);
         let acceptor = tls::acceptor(identity, clients)?;
         let archive_directory = directory.join("archive");
         let opened = tokio::task::spawn_blocking(move || {
@@ -205,7 +210,7 @@ impl Server {
         let archive = opened.await.map_err(|error| LedgerError::Stopped(error.to_string()))??;
         let listener = TcpListener::bind(listen).await.map_err(ServeError::io(listen))?;
         let address = listener.local_addr().map_err(ServeError::io(listen))?;
-        Ok(Self { archive, listener, acceptor, address, directory, fingerprint })
+        Ok(Self { archive, owners, listener, acceptor, address, directory, fingerprint })
     }
 
     /// Where it listens.
@@ -236,7 +241,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         self.write_run_file()?;
         tracing::info!(address = %self.address, "ledger archive listens");
-        let routes = routes::router(self.archive.clone());
+        let routes = routes::router(self.archive.clone(), Arc::clone(&self.owners));
         let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
@@ -332,6 +337,9 @@ impl Connection {
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
         let stream = handshake.await.map_err(|_| "no TLS handshake in time".to_owned())?;
         let stream = stream.map_err(|error| error.to_string())?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let certificate = certificates.and_then(<[_]>::first).ok_or("no certificate")?;
+        let peer = owners::Peer(sha256(certificate));
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder
@@ -341,7 +349,7 @@ impl Connection {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .keep_alive_interval(Duration::from_secs(20));
-        let service = TowerToHyperService::new(self.routes);
+        let service = TowerToHyperService::new(self.routes.layer(axum::Extension(peer)));
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {

@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use veritwin_app::{App, ArchiveAccess, Job, JobWatch};
 use veritwin_domain::Secret;
-use veritwin_outpost::archive::{RunFile, generate_client, start_problem};
+use veritwin_outpost::archive::{ClientTrust, RunFile, generate_client, start_problem};
 
 use crate::datadir::{Paths, write_private, write_public};
 
@@ -40,11 +40,46 @@ pub(crate) struct ArchiveFile {
     pub(crate) listen: String,
     /// Names and addresses for its certificate.
     pub(crate) names: Vec<String>,
-    /// The one client it serves (PEM).
-    pub(crate) client_certificate: PathBuf,
+    /// The certificates of the one platform that it serves (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// Or the platforms that it serves, each with logs of its own: SHA-256 over their certificates,
+    /// in hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) clients: Vec<String>,
+    /// Most logs of each of `clients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_logs_max: Option<usize>,
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
+}
+
+impl ArchiveFile {
+    /// Whom it serves: one platform by its certificates, or several by fingerprint.
+    pub(crate) fn trust(&self) -> anyhow::Result<ClientTrust> {
+        match (&self.client_certificate, self.clients.as_slice()) {
+            (Some(_), []) if self.client_logs_max.is_some() => {
+                bail!("client_logs_max goes with clients")
+            }
+            (Some(path), []) => Ok(ClientTrust::CertificateFile(path.clone())),
+            (None, [_, ..]) => {
+                let fingerprints = self.clients.iter().map(|text| fingerprint(text));
+                Ok(ClientTrust::Fingerprints(fingerprints.collect::<anyhow::Result<_>>()?))
+            }
+            _ => bail!("either client_certificate or clients has to say whom the archive serves"),
+        }
+    }
+}
+
+/// As `openssl x509 -fingerprint -sha256` writes it, with colons or without.
+fn fingerprint(text: &str) -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let plain = text.trim().replace(':', "");
+    hex::decode_to_slice(plain, &mut bytes).with_context(|| {
+        format!("clients: \"{text}\" is no SHA-256 fingerprint of a certificate in hexadecimal")
+    })?;
+    Ok(bytes)
 }
 
 /// How to start the child.
@@ -122,7 +157,9 @@ impl ArchiveChild {
             root_key: options.root_key_dir.join("archive.key"),
             listen: format!("{}:{}", options.bind, options.port),
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-            client_certificate: paths.archive_pairing().join("client.pem"),
+            client_certificate: Some(paths.archive_pairing().join("client.pem")),
+            clients: Vec::new(),
+            client_logs_max: None,
             stop_with_stdin: true,
         };
         let config = paths.archive_pairing().join("archive.toml");
@@ -225,4 +262,38 @@ async fn connect(app: &App, run: &RunFile, pairing: &Pairing) -> anyhow::Result<
         client_key_pem: pairing.key_pem.clone(),
     };
     Ok(app.attach_archive(access).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trust(lines: &str) -> anyhow::Result<ClientTrust> {
+        let common = "directory = \"a\"\nroot_key = \"k\"\nlisten = \"127.0.0.1:0\"\nnames = []\n";
+        toml::from_str::<ArchiveFile>(&format!("{common}{lines}"))?.trust()
+    }
+
+    #[test]
+    fn an_archive_serves_one_platform_or_several() {
+        let one = trust("client_certificate = \"client.pem\"").unwrap();
+        assert!(matches!(one, ClientTrust::CertificateFile(_)));
+        let colons = ["0A"; 32].join(":");
+        let plain = "0b".repeat(32);
+        let several = trust(&format!("clients = [\"{colons}\", \"{plain}\"]")).unwrap();
+        let ClientTrust::Fingerprints(several) = several else { panic!("{several:?}") };
+        assert_eq!(several, [[10; 32], [11; 32]]);
+    }
+
+    #[test]
+    fn whom_it_serves_is_said_once_and_whole() {
+        let plain = "0b".repeat(32);
+        for lines in [
+            String::new(),
+            "clients = []".to_owned(),
+            "clients = [\"0b\"]".to_owned(),
+            format!("client_certificate = \"client.pem\"\nclients = [\"{plain}\"]"),
+        ] {
+            assert!(trust(&lines).is_err(), "{lines}");
+        }
+    }
 }

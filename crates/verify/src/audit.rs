@@ -3,15 +3,20 @@
 
 mod answers;
 mod head;
+mod published;
 mod tree;
 
-pub use answers::{ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, gaps, proof};
+pub use answers::{
+    ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, consistency_between, gaps,
+    inclusion_at, proof,
+};
 
 use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};
 use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Progress, Report};
 use crate::{
-    Digest, Leaf, Policy, Source, TileKind, TilePath, VerifierKey, decode_bundle, leaf_hash,
+    Digest, Leaf, Policy, Source, StampAuthorities, TileKind, TilePath, VerifierKey, decode_bundle,
+    leaf_hash,
 };
 
 use head::Head;
@@ -47,6 +52,8 @@ pub struct VerifyOptions {
     pub vkey: Option<VerifierKey>,
     /// Logs and witnesses to trust.
     pub policy: Option<Policy>,
+    /// Whose time stamps are believed; none leaves that open.
+    pub authorities: Option<StampAuthorities>,
     /// Checkpoints that the log has to extend.
     pub known: Vec<KnownCheckpoint>,
     /// Public keys of the submitters to accept; empty accepts the key of the first leaf.

@@ -6,6 +6,7 @@ mod audit;
 mod bundle;
 mod chain;
 mod checkpoint;
+mod der;
 mod digest;
 mod edge;
 mod edge_gaps;
@@ -17,15 +18,19 @@ mod note;
 mod payloads;
 mod policy;
 mod proof;
+mod published;
 mod records;
 mod report;
+mod roll;
 mod source;
+mod stamp;
 mod tile;
 mod tlog_proof;
+mod witness;
 
 pub use audit::{
     ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
-    consistency, gaps, proof, verify_log,
+    consistency, consistency_between, gaps, inclusion_at, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
@@ -42,16 +47,31 @@ pub use leaf::{
 };
 pub use merkle::{Frontier, leaf_hash, node_hash, root_of};
 pub use note::{KeyAlgorithm, NoteError, NoteSignature, SignedNote, VerifierKey};
-pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
+pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError, PolicyWitness};
 pub use proof::{
     ProofError, TileHashes, consistency_path, inclusion_path, verify_consistency, verify_inclusion,
+};
+pub use published::{
+    PUBLISHED_INDEX, PUBLISHED_MAX, published_checkpoint, published_roll, published_sizes,
+    published_stamp,
 };
 pub use records::{
     RECORD_PROOF_BYTES_MAX, RecordProof, RecordProofError, record_hash, record_salt, records_root,
 };
 pub use report::{
-    ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, WitnessState,
+    ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, StampSeen,
+    WitnessState, Witnessed,
 };
+pub use roll::{ROLL_PROOF_BYTES_MAX, RollError, RollProof, roll_digest};
 pub use source::{DirectorySource, Source, SourceError};
+pub use stamp::{
+    STAMP_BYTES_MAX, STAMP_NONCE_BYTES, StampAuthorities, StampError, StampRequest, TimeStamp,
+    verify_stamp,
+};
 pub use tile::{TILE_BYTES_MAX, TILE_WIDTH, TileError, TileKind, TilePath, tiles_of};
 pub use tlog_proof::{CheckedProof, PROOF_BYTES_MAX, TlogProof, TlogProofError};
+pub use witness::{
+    AddCheckpoint, CONSISTENCY_LINES_MAX, TREE_SIZE_TYPE, WITNESS_ANSWER_BYTES_MAX,
+    WITNESS_REQUEST_BYTES_MAX, WitnessFormError, cosignature_line, cosigned_message, tree_size,
+    valid_cosignatures,
+};

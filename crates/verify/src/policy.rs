@@ -18,6 +18,17 @@ pub struct PolicyError {
     pub problem: String,
 }
 
+/// A witness that a policy names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyWitness {
+    /// Its name inside the policy.
+    pub name: String,
+    /// The key that it cosigns with.
+    pub key: VerifierKey,
+    /// Its submission prefix, where the policy gives one.
+    pub url: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 enum Member {
     Witness(VerifierKey),
@@ -28,6 +39,7 @@ enum Member {
 #[derive(Debug, Clone)]
 pub struct Policy {
     logs: Vec<VerifierKey>,
+    witnesses: Vec<PolicyWitness>,
     members: HashMap<String, Member>,
     quorum: Option<String>,
 }
@@ -46,7 +58,8 @@ impl Policy {
         if text.len() > POLICY_BYTES_MAX {
             return Err(whole("longer than 64 KiB"));
         }
-        let policy = Self { logs: Vec::new(), members: HashMap::new(), quorum: None };
+        let (logs, witnesses) = (Vec::new(), Vec::new());
+        let policy = Self { logs, witnesses, members: HashMap::new(), quorum: None };
         let mut parser = Parser {
             policy,
             quorum_seen: false,
@@ -71,6 +84,11 @@ impl Policy {
     /// The logs it accepts; empty when the log is known from elsewhere.
     pub fn logs(&self) -> &[VerifierKey] {
         &self.logs
+    }
+
+    /// The witnesses that it names, in their order.
+    pub fn witnesses(&self) -> &[PolicyWitness] {
+        &self.witnesses
     }
 
     /// Which witnesses have cosigned, and whether that is enough.
@@ -110,9 +128,13 @@ impl Parser {
                 self.policy.logs.push(key);
                 Ok(())
             }
-            ["witness", name, key] | ["witness", name, key, _] => {
+            ["witness", name, key, rest @ ..] if rest.len() < 2 => {
                 let key = self.key(key, KeyAlgorithm::CosignatureV1)?;
-                self.define(name, Member::Witness(key))
+                self.define(name, Member::Witness(key.clone()))?;
+                let url = rest.first().map(|url| (*url).to_owned());
+                let name = (*name).to_owned();
+                self.policy.witnesses.push(PolicyWitness { name, key, url });
+                Ok(())
             }
             ["group", name, threshold, members @ ..] if !members.is_empty() => {
                 let members = self.members(members)?;

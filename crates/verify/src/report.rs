@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Digest, LeafPlace};
+use crate::{Digest, LeafPlace, TimeStamp};
 
 /// Most findings kept one by one.
 pub(crate) const FINDINGS_MAX: usize = 1000;
@@ -172,6 +172,24 @@ pub struct WitnessState {
     pub met: bool,
 }
 
+/// How far the witnesses that are known have seen the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The tree size that they have cosigned.
+    pub size: u64,
+    /// Leaves after that.
+    pub unwitnessed: u64,
+}
+
+/// A time stamp of a published checkpoint that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StampSeen {
+    /// The checkpoint's tree size.
+    pub size: u64,
+    /// What the authority says.
+    pub stamp: TimeStamp,
+}
+
 /// How much was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChainCounts {
@@ -217,6 +235,10 @@ pub struct Report {
     pub submitters: Vec<String>,
     /// The witness policy's outcome; none without a policy.
     pub witnesses: Option<WitnessState>,
+    /// How far it is witnessed; none when it is not, or when no policy was given.
+    pub witnessed: Option<Witnessed>,
+    /// Time stamps that hold, by tree size.
+    pub stamps: Vec<StampSeen>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How many things are wrong, beyond those listed too.
@@ -238,6 +260,8 @@ impl Report {
             key: KeyTrust::None,
             submitters: Vec::new(),
             witnesses: None,
+            witnessed: None,
+            stamps: Vec::new(),
             findings: Vec::new(),
             findings_total: 0,
             notes: Vec::new(),

@@ -115,6 +115,40 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
                 {!archive.subscribed && <Tag>{i18n.t('digests of evidence only')}</Tag>}
               </span>,
             ],
+            [
+              i18n.t('Witnesses'),
+              <span key="w" className="row">
+                {ledger.witness.witnessed_size === 0 ? (
+                  <Tag tone="warn">{i18n.t('unwitnessed')}</Tag>
+                ) : (
+                  <span className="num">
+                    {i18n.t('{count} entries witnessed', {
+                      count: formatCount(ledger.witness.witnessed_size, lingui.locale),
+                    })}
+                  </span>
+                )}
+                {ledger.witness.witnessed_size > 0 && ledger.witness.unwitnessed > 0 && (
+                  <Tag tone="warn">
+                    {i18n.t('{count} after that unwitnessed', {
+                      count: formatCount(ledger.witness.unwitnessed, lingui.locale),
+                    })}
+                  </Tag>
+                )}
+                {ledger.witness.witnesses.map((witness) => (
+                  <Tag key={witness.name} tone={witness.cosigned ? 'neutral' : 'warn'}>
+                    {witness.name}
+                  </Tag>
+                ))}
+              </span>,
+            ],
+            [
+              i18n.t('Time stamp'),
+              ledger.time_stamp ? (
+                <Instant key="t" at={ledger.time_stamp.at} />
+              ) : (
+                <span key="t">{i18n.t('none of an authority')}</span>
+              ),
+            ],
           ]}
         />
       </div>

@@ -36,6 +36,45 @@ pub struct LedgerView {
     pub shared_host: bool,
     /// Its address.
     pub address: String,
+    /// How far the log is witnessed.
+    pub witness: WitnessView,
+    /// The newest time stamp.
+    pub stamp: Option<StampView>,
+}
+
+/// How far a log is witnessed.
+#[derive(Debug, Clone)]
+pub struct WitnessView {
+    /// The witnesses that the platform's policy names; none: nobody witnesses.
+    pub witnesses: Vec<WitnessSeen>,
+    /// The policy (C2SP tlog-policy).
+    pub policy: Option<String>,
+    /// Entries up to which the policy is met.
+    pub witnessed_size: u64,
+    /// Entries after that.
+    pub unwitnessed: u64,
+    /// Entries up to which the log stands in the log of logs.
+    pub in_log_of_logs: u64,
+    /// When a checkpoint was published last.
+    pub published_at: Option<Timestamp>,
+}
+
+/// A witness and the newest published checkpoint.
+#[derive(Debug, Clone)]
+pub struct WitnessSeen {
+    /// The name that it signs under.
+    pub name: String,
+    /// It has cosigned that checkpoint.
+    pub cosigned: bool,
+}
+
+/// A time stamp of an authority.
+#[derive(Debug, Clone, Copy)]
+pub struct StampView {
+    /// Entries that it covers.
+    pub size: u64,
+    /// When they were there at the latest.
+    pub at: Timestamp,
 }
 
 /// One leaf of the ledger.

@@ -51,6 +51,7 @@ pub use imports::{
 };
 pub use ledger::{
     LedgerEntryView, LedgerPlaceView, LedgerProofView, LedgerView, PapersCredential, PapersView,
+    StampView, WitnessSeen, WitnessView,
 };
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};

@@ -100,6 +100,7 @@ pub(crate) async fn platform(root: &Path) -> App {
         mail: None,
         outbound: crate::Outbound::default(),
         acme: None,
+        publish: crate::PublishConfig::default(),
         geo_database: None,
         shipping: None,
         disk_bytes_per_second: 0,

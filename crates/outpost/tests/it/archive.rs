@@ -69,6 +69,7 @@ impl World {
             listen: listen.parse().unwrap(),
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             clients,
+            client_logs_max: 3,
             limits: ArchiveLimits { payload_bytes_max: 100_000, ..ArchiveLimits::default() },
             clock: self.clock.clone(),
             rng: self.rng.clone(),
@@ -293,6 +294,54 @@ async fn strangers_are_kept_out_and_refusals_are_told() {
     let refused = client.append(&one.request(&large)).await.unwrap_err().to_string();
     assert!(refused.contains("100000") || refused.contains("100_000"), "{refused}");
     one.append(&world, &client, 2).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_platform_never_reaches_the_logs_of_another() {
+    let world = World::new(7);
+    let (pair, other) = (generate_client("one").unwrap(), generate_client("other").unwrap());
+    let trust = ClientTrust::Fingerprints(vec![pair.fingerprint, other.fingerprint]);
+    let running = world.start("127.0.0.1:0", trust.clone()).await;
+    let address = running.address;
+    let mut one = Submitter::new(&world);
+    let owner = world.pinned(address, &pair);
+    owner.create_log(&one.create).await.unwrap();
+    one.append(&world, &owner, 2).await;
+    running.stop().await;
+
+    // As true after a restart.
+    let running = world.start(&address.to_string(), trust).await;
+    let stranger = world.pinned(address, &other);
+    let log = one.create.log;
+    let append = one.request(&one.batch(&world, 1));
+    let refusals = [
+        stranger.create_log(&one.create).await.unwrap_err(),
+        stranger.summary(log).await.unwrap_err(),
+        stranger.append(&append).await.unwrap_err(),
+        stranger.read(log, "checkpoint").await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        let unknown = matches!(refusal, ArchiveError::Ledger(LedgerError::UnknownLog(_)));
+        assert!(unknown, "{refusal:?}");
+    }
+    assert_eq!(stranger.about().await.unwrap().logs, 0);
+    assert_eq!(owner.about().await.unwrap().logs, 1);
+    assert_eq!(owner.summary(log).await.unwrap().size, 1);
+
+    let another = || {
+        let log = LogId::generate(world.clock.now(), world.rng.as_ref());
+        let origin = origin_of("localhost:8444", log, true);
+        CreateLog { log, origin, submitter: one.create.submitter }
+    };
+    // One platform that makes as many logs as it may takes no room from the other.
+    for _ in 0..2 {
+        owner.create_log(&another()).await.unwrap();
+    }
+    let refused = owner.create_log(&another()).await.unwrap_err().to_string();
+    assert!(refused.contains("client_logs_max"), "{refused}");
+    owner.create_log(&one.create).await.unwrap();
+    stranger.create_log(&another()).await.unwrap();
     running.stop().await;
 }
 

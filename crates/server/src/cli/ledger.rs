@@ -14,8 +14,8 @@ use serde_json::json;
 use veritwin_domain::TenantId;
 use veritwin_verify::{
     CHECKPOINT_BYTES_MAX, DirectorySource, EdgeReport, ExitClass, Finding, KnownCheckpoint,
-    PROOF_BYTES_MAX, Policy, SignatureCheck, Source, TlogProof, VerifierKey, VerifyOptions,
-    consistency, gaps, proof, verify_log,
+    PROOF_BYTES_MAX, Policy, SignatureCheck, Source, StampAuthorities, TlogProof, VerifierKey,
+    VerifyOptions, consistency, gaps, proof, verify_log,
 };
 
 use super::commands::block_on;
@@ -24,6 +24,7 @@ use crate::control::Request;
 use crate::dispatch;
 
 const VKEY_BYTES_MAX: u64 = 4096;
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
 const POLICY_BYTES_MAX: u64 = veritwin_verify::POLICY_BYTES_MAX as u64;
 
 /// The exported log.
@@ -48,6 +49,9 @@ pub(crate) struct VerifyArguments {
     /// Which logs and witnesses to trust (C2SP tlog-policy).
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Certificates of the authorities whose time stamps you trust (PEM).
+    #[arg(long, value_name = "FILE")]
+    authorities: Option<PathBuf>,
     /// A checkpoint you have from earlier, which the log must extend; may be given several times.
     #[arg(long, value_name = "FILE")]
     known: Vec<PathBuf>,
@@ -260,6 +264,14 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
         }
         None => None,
     };
+    let authorities = match &arguments.authorities {
+        Some(path) => {
+            let authorities = StampAuthorities::from_pem(&read_text(path, AUTHORITIES_BYTES_MAX)?)
+                .map_err(|error| bad(format!("{}: {error}", path.display())))?;
+            Some(authorities)
+        }
+        None => None,
+    };
     let mut known = Vec::new();
     for path in &arguments.known {
         let note = read(path, CHECKPOINT_BYTES_MAX)?;
@@ -268,6 +280,7 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
     Ok(VerifyOptions {
         vkey: arguments.log.vkey.clone(),
         policy,
+        authorities,
         known,
         submitters: arguments.submitter.clone(),
         signatures: if every { SignatureCheck::Every } else { SignatureCheck::Chained },

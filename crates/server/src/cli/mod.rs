@@ -18,6 +18,7 @@ mod replay;
 mod review;
 mod serve;
 mod tenant;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,6 +92,12 @@ enum Command {
         after_help = "Example: veritwin keyproxy serve --config /etc/veritwin/keyproxy.toml"
     )]
     KeyProxy(keyproxy::KeyProxyCommand),
+    /// A witness of ledgers, run by another party: it cosigns checkpoints that extend what it saw.
+    #[command(
+        subcommand,
+        after_help = "Example: veritwin witness serve --config /etc/veritwin/witness.toml"
+    )]
+    Witness(witness::WitnessCommand),
     /// Administrators.
     #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
@@ -335,6 +342,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
         Command::Edge(command) => edge::run(command),
         Command::KeyProxy(command) => keyproxy::run(command),
+        Command::Witness(command) => witness::run(command),
         Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
             commands::admin_link(&place, tenant, platform, support)
         }

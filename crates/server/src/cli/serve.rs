@@ -8,12 +8,15 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::io::AsyncReadExt;
 use veritwin_domain::{SystemClock, Timestamp};
-use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server};
+use veritwin_outpost::archive::{ServeConfig, Server};
 
 use super::{ServeArguments, bench_platform, demo, print};
 use crate::archive_child::ArchiveFile;
 use crate::process::Signals;
 use crate::{process, run};
+
+/// Most logs of one platform in an archive that serves several, when nothing else is said.
+const CLIENT_LOGS_MAX: usize = 10_000;
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,13 +111,15 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
     let file: ArchiveFile =
         toml::from_str(&text).with_context(|| format!("{}", config.display()))?;
     let stop_with_stdin = file.stop_with_stdin;
+    let clients = file.trust().with_context(|| format!("{}", config.display()))?;
     let listen = file.listen.parse().context("listen must be ADDRESS:PORT")?;
     let serve = ServeConfig {
         directory: file.directory,
         root_key: file.root_key,
         listen,
         names: file.names,
-        clients: ClientTrust::CertificateFile(file.client_certificate),
+        clients,
+        client_logs_max: file.client_logs_max.unwrap_or(CLIENT_LOGS_MAX),
         limits: veritwin_outpost::archive::Limits::default(),
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),

@@ -215,6 +215,20 @@ pub fn consistency(
     Ok(ConsistencyAnswer { old, new, path })
 }
 
+/// The proof that the first `size` leaves of a log extend its first `old_size`, from its tiles.
+pub fn consistency_between(
+    source: &dyn Source,
+    old_size: u64,
+    size: u64,
+) -> Result<Vec<Digest>, ProofError> {
+    consistency_path(&SourceTiles(source), old_size, size)
+}
+
+/// The path of leaf `index` in the tree of a log's first `size` leaves, from its tiles.
+pub fn inclusion_at(source: &dyn Source, index: u64, size: u64) -> Result<Vec<Digest>, ProofError> {
+    inclusion_path(&SourceTiles(source), index, size)
+}
+
 /// Records that are not in the log between two that are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {

@@ -1,5 +1,6 @@
 //! The beginning and the end of a verification: checkpoint, keys, known checkpoints, witnesses.
 
+use super::published::{self, Published};
 use super::{VerifyOptions, policy_unmet};
 use crate::report::{Finding, FindingKind, KeyTrust, Report};
 use crate::{
@@ -17,6 +18,8 @@ pub(super) struct Head {
     pub(super) signed: SignedCheckpoint,
     /// Known checkpoints not larger than the log: size, root, name; ascending.
     pub(super) known: Vec<(u64, Digest, String)>,
+    /// Checkpoints that came with the log, by tree size.
+    pub(super) published: Vec<Published>,
 }
 
 /// Reads checkpoint and key. None when there is nothing to go on with.
@@ -72,9 +75,17 @@ pub(super) fn read(
             report.add(Finding::new(FindingKind::Missing, "log.vkey", problem));
         }
     }
-    let known = known(options, key.as_ref(), &checkpoint, report);
+    let published = published::read(source, options, key.as_ref(), report);
+    let mut known = known(options, key.as_ref(), &checkpoint, report);
+    for one in &published {
+        match one.signed.checkpoint.size {
+            size if size > checkpoint.size => report.add(went_back(&one.name, size, &checkpoint)),
+            size => known.push((size, one.signed.checkpoint.root, one.name.clone())),
+        }
+    }
+    known.sort_by_key(|(size, _, _)| *size);
     let note = String::from_utf8_lossy(&bytes).into_owned();
-    Some(Head { checkpoint, note, signed, known })
+    Some(Head { checkpoint, note, signed, known, published })
 }
 
 fn signature_finding(
@@ -150,35 +161,23 @@ fn known(
         }
         let size = signed.checkpoint.size;
         if size > checkpoint.size {
-            let problem = format!("the log went back behind {}: tree size", earlier.name);
-            let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
-            report.add(finding.values(format!("{size} or more"), checkpoint.size));
+            report.add(went_back(&earlier.name, size, checkpoint));
             continue;
         }
         known.push((size, signed.checkpoint.root, earlier.name.clone()));
     }
-    known.sort_by_key(|(size, _, _)| *size);
     known
 }
 
-/// What is said at the end: the key, the witnesses.
+fn went_back(earlier: &str, size: u64, checkpoint: &Checkpoint) -> Finding {
+    let problem = format!("the log went back behind {earlier}: tree size");
+    let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
+    finding.values(format!("{size} or more"), checkpoint.size)
+}
+
+/// What is said at the end: the witnesses, the time stamps.
 pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report) {
-    let Some(policy) = &options.policy else {
-        report.notes.push("no witness policy was given: witnesses were not checked".to_owned());
-        return;
-    };
-    let state = policy.evaluate(&head.signed);
-    if !state.met {
-        let required = state.required.clone().unwrap_or_default();
-        let note = format!(
-            "witness policy unmet: {required} required, {} of {} known witnesses have cosigned",
-            state.cosigned.len(),
-            state.known
-        );
-        report.notes.push(note);
+    if published::conclude(head, options, report) {
         policy_unmet(report);
-    } else if state.cosigned.is_empty() {
-        report.notes.push("unwitnessed: no witness has cosigned the checkpoint".to_owned());
     }
-    report.witnesses = Some(state);
 }

@@ -1,0 +1,125 @@
+//! Checkpoints of a tenant's ledger as they were published. The newest is kept, and every one that
+//! has a time stamp, up to a bound.
+
+use async_recursion::async_recursion as boxed;
+use veritwin_domain::Timestamp;
+
+use crate::bind::Row;
+use crate::query::{above, at_most, below, is_null, is_set};
+use crate::seal::Cell;
+use crate::tx::Vault;
+use crate::{Result, TenantTx};
+
+const TABLE: &str = "ledger_published";
+const KEYS: [&str; 2] = ["tenant_id", "tree_size"];
+
+/// A published checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedCheckpoint {
+    /// Its tree size.
+    pub size: u64,
+    /// The witness policy was met.
+    pub met: bool,
+    /// Witnesses that cosigned it.
+    pub cosigned: u64,
+    /// The signed note with its cosignatures.
+    pub note: Vec<u8>,
+    /// The authority's answer.
+    pub stamp: Option<Vec<u8>>,
+    /// When the authority says that it was there.
+    pub stamped_at: Option<Timestamp>,
+    /// Where it stands in the log of logs.
+    pub roll: Option<Vec<u8>>,
+    /// When it was published.
+    pub published_at: Timestamp,
+}
+
+fn load(row: &Row, vault: &Vault<'_>) -> Result<PublishedCheckpoint> {
+    let size: u64 = row.get("tree_size")?;
+    let key = size.to_be_bytes();
+    Ok(PublishedCheckpoint {
+        size,
+        met: row.get("met")?,
+        cosigned: row.get("cosigned")?,
+        note: vault.open(row, "note", &key)?,
+        stamp: vault.maybe_open(row, "stamp", &key)?,
+        stamped_at: row.maybe("stamped_at")?,
+        roll: vault.maybe_open(row, "roll", &key)?,
+        published_at: row.get("updated_at")?,
+    })
+}
+
+impl TenantTx {
+    /// Notes a published checkpoint; one of the same tree size is replaced.
+    #[boxed]
+    pub async fn ledger_published_put(&self, published: &PublishedCheckpoint) -> Result<()> {
+        let key = published.size.to_be_bytes();
+        let seal = |column: &'static str, bytes: &[u8]| {
+            self.vault().seal(Cell { table: TABLE, column, row: &key }, bytes)
+        };
+        let maybe_seal = |column: &'static str, bytes: Option<&Vec<u8>>| {
+            bytes.map(|bytes| seal(column, bytes)).transpose()
+        };
+        let columns = ["met", "cosigned", "note", "stamp", "stamped_at", "roll", "updated_at"];
+        let insert = self
+            .insert(TABLE)
+            .set("tree_size", published.size)
+            .set("met", published.met)
+            .set("cosigned", published.cosigned)
+            .set("note", seal("note", &published.note)?)
+            .set("stamp", maybe_seal("stamp", published.stamp.as_ref())?)
+            .set("stamped_at", published.stamped_at)
+            .set("roll", maybe_seal("roll", published.roll.as_ref())?)
+            .set("version", 1u64)
+            .set("updated_at", published.published_at)
+            .or_overwrite(&KEYS, &columns);
+        self.core.insert(insert).await.map(drop)
+    }
+
+    /// The newest published checkpoints, newest first: of all, or of those that are stamped.
+    #[boxed]
+    pub async fn ledger_published_newest(
+        &self,
+        only_stamped: bool,
+        limit: u64,
+    ) -> Result<Vec<PublishedCheckpoint>> {
+        let select = self.select(TABLE);
+        let select = if only_stamped { select.filter(is_set("stamped_at")) } else { select };
+        let select = select.descending("tree_size").limit(limit);
+        let vault = self.vault();
+        self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
+    }
+
+    /// One published checkpoint.
+    #[boxed]
+    pub async fn ledger_published(&self, size: u64) -> Result<Option<PublishedCheckpoint>> {
+        let found = self.core.maybe(self.select(TABLE).eq("tree_size", size)).await?;
+        found.as_ref().map(|row| load(row, &self.vault())).transpose()
+    }
+
+    /// The tree sizes after `after` of published checkpoints, ascending, at most `limit`.
+    #[boxed]
+    pub async fn ledger_published_sizes(&self, after: u64, limit: u64) -> Result<Vec<u64>> {
+        let select = self
+            .select(TABLE)
+            .filter(above("tree_size", after))
+            .ascending("tree_size")
+            .limit(limit);
+        self.core.all(select).await?.iter().map(|row| row.get("tree_size")).collect()
+    }
+
+    /// Deletes what is not stamped before a tree size.
+    #[boxed]
+    pub async fn ledger_published_thin(&self, before: u64) -> Result<u64> {
+        let delete =
+            self.delete(TABLE).filter(below("tree_size", before)).filter(is_null("stamped_at"));
+        self.core.delete(delete).await
+    }
+
+    /// Deletes everything up to a tree size.
+    #[boxed]
+    pub async fn ledger_published_cut(&self, to: u64) -> Result<u64> {
+        let delete = self.delete(TABLE).filter(at_most("tree_size", to));
+        self.core.delete(delete).await
+    }
+}

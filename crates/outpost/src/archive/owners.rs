@@ -1,0 +1,169 @@
+//! Whose a log is: an archive that serves several platforms lets each append to and read only the
+//! logs that it made. One durable file for each log, written before the log is, names the owner by
+//! the SHA-256 of its certificate.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use veritwin_domain::{LimitExceeded, LogId};
+use veritwin_ledger::{Archive, CreateLog, LedgerError, LogSummary};
+
+use super::tls::{ClientTrust, write};
+use super::{ServeError, tls};
+
+/// Who is at the other end of a connection: SHA-256 over the certificate that it proved to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer(pub(super) [u8; 32]);
+
+/// The owners of an archive's logs.
+pub(super) struct Owners(Option<Each>);
+
+/// Every certificate is a party of its own.
+struct Each {
+    directory: PathBuf,
+    logs_max: usize,
+    owners: RwLock<HashMap<LogId, Peer>>,
+    /// One log is made at a time.
+    creating: tokio::sync::Mutex<()>,
+}
+
+impl Owners {
+    /// Reads them. The certificates of one file that a platform handed over are that platform's,
+    /// today's and tomorrow's: then all logs are its own, and nothing is noted.
+    pub(super) fn open(
+        directory: &Path,
+        clients: &ClientTrust,
+        logs_max: usize,
+    ) -> Result<Self, ServeError> {
+        if matches!(clients, ClientTrust::CertificateFile(_)) {
+            return Ok(Self(None));
+        }
+        let directory = directory.join("owners");
+        std::fs::create_dir_all(&directory).map_err(ServeError::io(directory.display()))?;
+        sync_parent(&directory).map_err(ServeError::io(directory.display()))?;
+        let mut owners = HashMap::new();
+        let entries = std::fs::read_dir(&directory);
+        for entry in entries.map_err(ServeError::io(directory.display()))? {
+            let path = entry.map_err(ServeError::io(directory.display()))?.path();
+            // A write that was cut off had not been answered.
+            if path.extension().is_some() {
+                continue;
+            }
+            let (log, owner) = read(&path).map_err(ServeError::io(path.display()))?;
+            owners.insert(log, owner);
+        }
+        let (owners, creating) = (RwLock::new(owners), tokio::sync::Mutex::new(()));
+        Ok(Self(Some(Each { directory, logs_max, owners, creating })))
+    }
+
+    /// Refuses a log that is not the peer's as one that there is not.
+    pub(super) fn check(&self, log: LogId, peer: Peer) -> Result<(), LedgerError> {
+        let Some(each) = &self.0 else { return Ok(()) };
+        if each.owner(log) == Some(peer) { Ok(()) } else { Err(LedgerError::UnknownLog(log)) }
+    }
+
+    /// How many of the archive's logs are the peer's.
+    pub(super) fn logs(&self, archive: &Archive, peer: Peer) -> usize {
+        let logs = archive.logs();
+        logs.into_iter().filter(|log| self.check(*log, peer).is_ok()).count()
+    }
+
+    /// Makes a log for the peer.
+    pub(super) async fn create(
+        &self,
+        archive: &Archive,
+        create: CreateLog,
+        peer: Peer,
+    ) -> Result<LogSummary, LedgerError> {
+        let Some(each) = &self.0 else { return archive.create_log(create).await };
+        let log = create.log;
+        let _turn = each.creating.lock().await;
+        match each.owner(log) {
+            Some(owner) if owner == peer => return archive.create_log(create).await,
+            None if archive.summary(log).is_err() => {}
+            _ => return Err(LedgerError::UnknownLog(log)),
+        }
+        each.check_room(peer)?;
+        let path = each.directory.join(log.to_string());
+        let noted = path.clone();
+        let note = move || note(&noted, peer);
+        let written = tokio::task::spawn_blocking(note).await;
+        let written = written.map_err(|error| LedgerError::Stopped(error.to_string()))?;
+        written.map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        each.owners.write().insert(log, peer);
+        let created = archive.create_log(create).await;
+        if matches!(created, Err(LedgerError::Invalid(_) | LedgerError::Limit(_))) {
+            // Nothing was made, so that nothing is owned.
+            each.owners.write().remove(&log);
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "an owner of no log stays noted");
+            }
+        }
+        created
+    }
+}
+
+impl Each {
+    fn owner(&self, log: LogId) -> Option<Peer> {
+        self.owners.read().get(&log).copied()
+    }
+
+    /// Refuses one log more than a peer may have.
+    fn check_room(&self, peer: Peer) -> Result<(), LedgerError> {
+        let logs = self.owners.read().values().filter(|owner| **owner == peer).count();
+        let (name, max) = ("client_logs_max", self.logs_max);
+        if logs < max { Ok(()) } else { Err(LimitExceeded { name, max, actual: logs + 1 }.into()) }
+    }
+}
+
+/// Shared by the connections of an archive.
+pub(super) type SharedOwners = Arc<Owners>;
+
+fn read(path: &Path) -> std::io::Result<(LogId, Peer)> {
+    let broken = || std::io::Error::new(std::io::ErrorKind::InvalidData, "not an owner of a log");
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(broken)?;
+    let log = name.parse::<LogId>().map_err(|_| broken())?;
+    let text = std::fs::read_to_string(path)?;
+    let mut owner = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut owner).map_err(|_| broken())?;
+    Ok((log, Peer(owner)))
+}
+
+/// On disk before the log is made.
+fn note(path: &Path, peer: Peer) -> Result<(), ServeError> {
+    write(path, format!("{}\n", tls::hexadecimal(&peer.0)).as_bytes())?;
+    sync_parent(path).map_err(ServeError::io(path.display()))
+}
+
+fn sync_parent(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_read_back_and_a_broken_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let clients = ClientTrust::Fingerprints(vec![[1; 32]]);
+        let open = || Owners::open(folder.path(), &clients, 10);
+        open().unwrap();
+        let log: LogId = "0190a5c0-0000-7000-8000-000000000001".parse().unwrap();
+        let path = folder.path().join("owners").join(log.to_string());
+        note(&path, Peer([1; 32])).unwrap();
+        // A write that was cut off.
+        std::fs::write(path.with_extension("tmp"), "01").unwrap();
+        let owners = open().unwrap();
+        owners.check(log, Peer([1; 32])).unwrap();
+        assert!(owners.check(log, Peer([2; 32])).is_err());
+        std::fs::write(&path, "01").unwrap();
+        let problem = open().err().unwrap().to_string();
+        assert!(problem.contains(&log.to_string()), "{problem}");
+    }
+}

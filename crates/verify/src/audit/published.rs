@@ -1,0 +1,218 @@
+//! Checkpoints that were published earlier, in verification: each is one that the log has to
+//! extend, its cosignatures count for the witness policy, and its time stamp is checked.
+
+use super::VerifyOptions;
+use super::head::Head;
+use crate::published::{published_checkpoint, published_roll, published_sizes, published_stamp};
+use crate::report::{Finding, FindingKind, Report, StampSeen, Witnessed};
+use crate::{
+    CHECKPOINT_BYTES_MAX, Policy, ROLL_PROOF_BYTES_MAX, RollProof, STAMP_BYTES_MAX,
+    SignedCheckpoint, Source, VerifierKey, WitnessState, sha256, verify_stamp,
+};
+
+/// One of them.
+pub(super) struct Published {
+    pub(super) name: String,
+    pub(super) signed: SignedCheckpoint,
+    /// The checkpoint of the log of logs under which it stands there, when that log's key is known.
+    pub(super) rolled: Option<SignedCheckpoint>,
+}
+
+/// Reads them. What does not belong to this log is a finding and is left out.
+pub(super) fn read(
+    source: &dyn Source,
+    options: &VerifyOptions,
+    key: Option<&VerifierKey>,
+    report: &mut Report,
+) -> Vec<Published> {
+    let sizes = match published_sizes(source) {
+        Ok(sizes) => sizes,
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Malformed, &error.name, error.problem));
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    for size in sizes {
+        let name = published_checkpoint(size);
+        let bytes = match source.read(&name, CHECKPOINT_BYTES_MAX) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                report.add(Finding::new(FindingKind::Missing, &name, "not there"));
+                continue;
+            }
+            Err(error) => {
+                report.add(Finding::new(FindingKind::Unreadable, &name, error.problem));
+                continue;
+            }
+        };
+        let signed = match SignedCheckpoint::parse(&bytes) {
+            Ok(signed) => signed,
+            Err(error) => {
+                report.add(Finding::new(FindingKind::Malformed, &name, error));
+                continue;
+            }
+        };
+        if let Some(key) = key
+            && let Err(error) = signed.verify(key)
+        {
+            report.add(Finding::new(FindingKind::Signature, &name, error));
+            continue;
+        }
+        if signed.checkpoint.size != size {
+            let finding = Finding::new(FindingKind::Malformed, &name, "another tree size");
+            report.add(finding.values(size, signed.checkpoint.size));
+            continue;
+        }
+        stamp(source, options, size, &bytes, report);
+        let rolled = roll(source, options, &signed, report);
+        found.push(Published { name, signed, rolled });
+    }
+    found
+}
+
+/// Checks where a published checkpoint stands in the log of logs, if it does. The key of that log
+/// is the one that the policy names.
+fn roll(
+    source: &dyn Source,
+    options: &VerifyOptions,
+    signed: &SignedCheckpoint,
+    report: &mut Report,
+) -> Option<SignedCheckpoint> {
+    let name = published_roll(signed.checkpoint.size);
+    let bytes = match source.read(&name, ROLL_PROOF_BYTES_MAX as u64) {
+        Ok(bytes) => bytes?,
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Unreadable, &name, error.problem));
+            return None;
+        }
+    };
+    let proof = RollProof::from_json(&String::from_utf8_lossy(&bytes));
+    let checked = proof.and_then(|proof| {
+        let logs = options.policy.as_ref().map_or(&[][..], Policy::logs);
+        let origin = proof.origin();
+        let key = logs.iter().find(|log| Some(log.name()) == origin.as_deref());
+        Ok((proof.check(signed.note.text(), key)?, key.is_some()))
+    });
+    match checked {
+        Ok((rolled, is_known)) => Some(rolled).filter(|_| is_known),
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Signature, &name, error));
+            None
+        }
+    }
+}
+
+/// Checks the time stamp of a published checkpoint, if there is one.
+fn stamp(
+    source: &dyn Source,
+    options: &VerifyOptions,
+    size: u64,
+    checkpoint: &[u8],
+    report: &mut Report,
+) {
+    let name = published_stamp(size);
+    let response = match source.read(&name, STAMP_BYTES_MAX as u64) {
+        Ok(None) => return,
+        Ok(Some(response)) => response,
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Unreadable, &name, error.problem));
+            return;
+        }
+    };
+    match verify_stamp(&response, sha256(checkpoint), None, options.authorities.as_ref()) {
+        Ok(stamp) => report.stamps.push(StampSeen { size, stamp }),
+        Err(error) => report.add(Finding::new(FindingKind::Signature, &name, error)),
+    }
+}
+
+/// What the witnesses come to: of the newest checkpoint, or of the newest published one for which
+/// the policy is met. The answer says whether the policy is unmet.
+pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report) -> bool {
+    stamps(report);
+    let newest_first = || {
+        let published = head.published.iter().rev().map(|one| &one.signed);
+        std::iter::once(&head.signed).chain(published)
+    };
+    let Some(policy) = &options.policy else {
+        let cosigned = newest_first().find(|signed| signed.note.signatures().len() > 1);
+        report.notes.push(match cosigned {
+            Some(signed) => format!(
+                "the checkpoint of {} leaves carries other signatures, and no witness policy was \
+                 given: they were not checked (pass --policy)",
+                signed.checkpoint.size
+            ),
+            None => "unwitnessed: no checkpoint of this log carries a cosignature".to_owned(),
+        });
+        return false;
+    };
+    // A checkpoint is witnessed by itself, or with the log of logs that it stands in.
+    let direct = newest_first().map(|signed| (signed.checkpoint.size, signed));
+    let rolled =
+        head.published.iter().rev().filter_map(|one| {
+            one.rolled.as_ref().map(|rolled| (one.signed.checkpoint.size, rolled))
+        });
+    let mut best: Option<(u64, WitnessState)> = None;
+    for (size, signed) in direct.chain(rolled) {
+        let state = policy.evaluate(signed);
+        let better = best.as_ref().is_none_or(|(_, best)| {
+            (state.met, state.cosigned.len()) > (best.met, best.cosigned.len())
+        });
+        if better {
+            best = Some((size, state));
+        }
+        if best.as_ref().is_some_and(|(_, best)| best.met && !best.cosigned.is_empty()) {
+            break;
+        }
+    }
+    let Some((size, state)) = best else { return false };
+    settle(size, state, policy, report)
+}
+
+fn settle(size: u64, state: WitnessState, policy: &Policy, report: &mut Report) -> bool {
+    let unmet = !state.met;
+    let known = policy.witnesses().len();
+    if unmet {
+        let required = state.required.clone().unwrap_or_default();
+        report.notes.push(format!(
+            "witness policy unmet: {required} required, {} of {known} known witnesses have \
+             cosigned",
+            state.cosigned.len(),
+        ));
+    } else if state.cosigned.is_empty() {
+        let note = "unwitnessed: no known witness has cosigned a checkpoint of this log";
+        report.notes.push(note.to_owned());
+    } else {
+        let after = report.size.saturating_sub(size);
+        report.notes.push(format!(
+            "witnessed up to {size} leaves by {} of {known}; {after} leaves after that are \
+             unwitnessed",
+            state.cosigned.len(),
+        ));
+        report.witnessed = Some(Witnessed { size, unwitnessed: after });
+    }
+    report.witnesses = Some(state);
+    unmet
+}
+
+/// The first and the last time stamp say the most: what was there, and since when at the latest.
+fn stamps(report: &mut Report) {
+    let (Some(first), Some(last)) = (report.stamps.first(), report.stamps.last()) else { return };
+    let mut notes = vec![format!(
+        "time stamps: {} in all; {} leaves were there at {}, {} leaves at {} ({})",
+        report.stamps.len(),
+        first.size,
+        first.stamp.at,
+        last.size,
+        last.stamp.at,
+        last.stamp.signer
+    )];
+    if report.stamps.iter().any(|one| !one.stamp.is_authenticated) {
+        notes.push(
+            "the authority of the time stamps is not authenticated: pass its certificates as \
+             --authorities"
+                .to_owned(),
+        );
+    }
+    report.notes.extend(notes);
+}
