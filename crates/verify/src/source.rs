@@ -3,7 +3,11 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+/// Most threads that read one log.
+const THREADS_MAX: usize = 16;
 
 /// A resource exists but could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,12 @@ pub struct SourceError {
 pub trait Source: Sync {
     /// Opens a resource for reading.
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError>;
+
+    /// How many threads read it at once: as many as there are cores. A source that is far away
+    /// wants more.
+    fn threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX)
+    }
 
     /// Reads a whole resource of at most `bytes_max` bytes.
     fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
