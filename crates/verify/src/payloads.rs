@@ -1,5 +1,5 @@
-//! Checks payload files on threads of their own, through a bounded queue: SHA-256 and length against
-//! the leaf. Missing ones are remembered as ranges, since a later statement may explain them.
+//! Checks payload files on threads of their own, through a bounded queue: SHA-256 and length
+//! against the leaf. Missing ones are remembered as ranges, as a later statement may explain them.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
