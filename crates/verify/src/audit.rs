@@ -7,7 +7,9 @@ mod answers;
 mod head;
 mod tree;
 
-pub use answers::{ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, gaps, proof};
+pub use answers::{
+    ConsistencyAnswer, Gap, GapReport, ProofAnswer, SourceTiles, consistency, gaps, proof,
+};
 
 use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};

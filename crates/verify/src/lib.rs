@@ -24,8 +24,8 @@ mod tile;
 mod tlog_proof;
 
 pub use audit::{
-    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
-    consistency, gaps, proof, verify_log,
+    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, SourceTiles,
+    VerifyOptions, consistency, gaps, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,

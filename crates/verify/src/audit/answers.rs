@@ -1,6 +1,10 @@
 //! Questions about a log that need not read all of it: the proof of one leaf, consistency with an
 //! earlier checkpoint, gaps in the record sequence.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+
 use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
 use crate::edge_gaps::EdgeGaps;
 use crate::payloads::payload_name;
@@ -18,19 +22,54 @@ const MISSING_BUNDLES_MAX: u64 = 10_000;
 /// Most gaps listed.
 const GAPS_MAX: usize = 10_000;
 
-struct SourceTiles<'a>(&'a dyn Source);
+/// Most tiles that [`SourceTiles`] keeps.
+const TILES_KEPT_MAX: usize = 64;
 
-impl TileHashes for SourceTiles<'_> {
-    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+/// The hash tiles of a log, for proofs. The last ones that were read are kept, since a path goes
+/// through few tiles and asks for each of them often.
+pub struct SourceTiles<'a> {
+    source: &'a dyn Source,
+    kept: RefCell<VecDeque<(TilePath, Vec<Digest>)>>,
+}
+
+impl fmt::Debug for SourceTiles<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceTiles({} kept)", self.kept.borrow().len())
+    }
+}
+
+impl<'a> SourceTiles<'a> {
+    /// The tiles of the log behind `source`.
+    pub const fn new(source: &'a dyn Source) -> Self {
+        Self { source, kept: RefCell::new(VecDeque::new()) }
+    }
+
+    fn read(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
         let problem = |problem: String| ProofError::Tile { path: tile.to_string(), problem };
         let mut report = Report::empty();
-        let (_, bytes) = read_tile(self.0, tile, TILE_BYTES_MAX, &mut report)
+        let (_, bytes) = read_tile(self.source, tile, TILE_BYTES_MAX, &mut report)
             .ok_or_else(|| problem("not there".to_owned()))?;
         let (hashes, _) = bytes.as_chunks::<32>();
         let hashes = hashes.get(..usize::from(tile.width)).ok_or_else(|| {
             problem(format!("{} bytes, expected {}", bytes.len(), tile.width * 32))
         })?;
         Ok(hashes.iter().map(|hash| Digest::from_bytes(*hash)).collect())
+    }
+}
+
+impl TileHashes for SourceTiles<'_> {
+    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+        let kept = self.kept.borrow().iter().find(|(kept, _)| *kept == tile).cloned();
+        if let Some((_, hashes)) = kept {
+            return Ok(hashes);
+        }
+        let hashes = self.read(tile)?;
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() == TILES_KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back((tile, hashes.clone()));
+        Ok(hashes)
     }
 }
 
@@ -72,7 +111,7 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
         }
         return ProofAnswer { proof: None, leaf: None, report };
     };
-    let built = inclusion_path(&SourceTiles(source), index, size).and_then(|path| {
+    let built = inclusion_path(&SourceTiles::new(source), index, size).and_then(|path| {
         verify_inclusion(index, leaf_hash(&entry), &path, size, root).map(|()| path)
     });
     let hashes = match built {
@@ -210,7 +249,7 @@ pub fn consistency(
             ),
         })
     };
-    let path = consistency_path(&SourceTiles(source), old.size, new.size).map_err(fork)?;
+    let path = consistency_path(&SourceTiles::new(source), old.size, new.size).map_err(fork)?;
     verify_consistency((old.size, old.root), (new.size, new.root), &path).map_err(fork)?;
     Ok(ConsistencyAnswer { old, new, path })
 }
