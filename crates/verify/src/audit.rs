@@ -4,12 +4,15 @@
 
 mod ahead;
 mod answers;
+mod find;
 mod head;
 mod tree;
 
 pub use answers::{
-    ConsistencyAnswer, Gap, GapReport, ProofAnswer, SourceTiles, consistency, gaps, proof,
+    ConsistencyAnswer, Gap, GapReport, ProofAnswer, SourceTiles, consistency, consistency_between,
+    gaps, proof,
 };
+pub use find::leaf_of_record;
 
 use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};

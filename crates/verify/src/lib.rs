@@ -25,7 +25,7 @@ mod tlog_proof;
 
 pub use audit::{
     ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, SourceTiles,
-    VerifyOptions, consistency, gaps, proof, verify_log,
+    VerifyOptions, consistency, consistency_between, gaps, leaf_of_record, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,

@@ -76,8 +76,8 @@ async fn run(folder: &Path, log: &Path, proof: &TlogProof) -> Result<Figures> {
         .await?;
     ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     // One core, as ours is counted.
-    let ran = Command::new(&program).arg(log).arg(&proof_file).env("GOMAXPROCS", "1").output();
-    let ran = ran.await?;
+    let mut command = Command::new(&program);
+    let ran = command.arg(log).arg(&proof_file).env("GOMAXPROCS", "1").output().await?;
     ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     serde_json::from_slice(&ran.stdout).context("its figures")
 }

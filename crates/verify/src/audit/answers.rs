@@ -8,7 +8,7 @@ use std::fmt;
 use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
 use crate::edge_gaps::EdgeGaps;
 use crate::payloads::payload_name;
-use crate::report::{ExitClass, Finding, FindingKind, Report};
+use crate::report::{ExitClass, Finding, FindingKind, Progress, Report};
 use crate::{
     Act, Checkpoint, Digest, EdgeReport, Leaf, ProofError, SignedCheckpoint, Source,
     TILE_BYTES_MAX, TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path,
@@ -217,23 +217,54 @@ pub fn consistency(
     old: &[u8],
     key: &VerifierKey,
 ) -> Result<ConsistencyAnswer, Box<Finding>> {
-    let old = SignedCheckpoint::parse(old).map_err(|error| {
-        Box::new(Finding::new(FindingKind::Malformed, "earlier checkpoint", error))
-    })?;
+    let tip = tip(source, key)?;
+    let old = signed("earlier checkpoint", old, key)?;
+    extends(source, old, tip.clone(), tip.size)
+}
+
+/// The same of two checkpoints that both are earlier than the log's own, or as late: the first is
+/// extended by the second, and the second by the log, whose hash tiles show it.
+pub fn consistency_between(
+    source: &dyn Source,
+    old: &[u8],
+    new: &[u8],
+    key: &VerifierKey,
+) -> Result<ConsistencyAnswer, Box<Finding>> {
+    let tip = tip(source, key)?;
+    let old = signed("earlier checkpoint", old, key)?;
+    let new = signed("later checkpoint", new, key)?;
+    extends(source, new.clone(), tip.clone(), tip.size)?;
+    extends(source, old, new, tip.size)
+}
+
+/// The log's checkpoint now.
+fn tip(source: &dyn Source, key: &VerifierKey) -> Result<Checkpoint, Box<Finding>> {
     let bytes = source
         .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
         .map_err(|error| {
             Box::new(Finding::new(FindingKind::Unreadable, "checkpoint", error.problem))
         })?
         .ok_or_else(|| Box::new(Finding::new(FindingKind::Missing, "checkpoint", "not there")))?;
-    let new = SignedCheckpoint::parse(&bytes)
-        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, "checkpoint", error)))?;
-    for (name, signed) in [("earlier checkpoint", &old), ("checkpoint", &new)] {
-        signed
-            .verify(key)
-            .map_err(|error| Box::new(Finding::new(FindingKind::Signature, name, error)))?;
-    }
-    let (old, new) = (old.checkpoint, new.checkpoint);
+    signed("checkpoint", &bytes, key)
+}
+
+/// A checkpoint that is signed by `key`.
+fn signed(name: &str, note: &[u8], key: &VerifierKey) -> Result<Checkpoint, Box<Finding>> {
+    let signed = SignedCheckpoint::parse(note)
+        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, name, error)))?;
+    signed
+        .verify(key)
+        .map_err(|error| Box::new(Finding::new(FindingKind::Signature, name, error)))?;
+    Ok(signed.checkpoint)
+}
+
+/// Shows that `new` extends `old`, with the tiles of a tree of `size` leaves, which is no smaller.
+fn extends(
+    source: &dyn Source,
+    old: Checkpoint,
+    new: Checkpoint,
+    size: u64,
+) -> Result<ConsistencyAnswer, Box<Finding>> {
     if old.size > new.size {
         let problem = "the log went back behind the earlier checkpoint: tree size";
         let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
@@ -249,9 +280,26 @@ pub fn consistency(
             ),
         })
     };
-    let path = consistency_path(&SourceTiles::new(source), old.size, new.size).map_err(fork)?;
+    let tiles = TilesOf { tiles: SourceTiles::new(source), size };
+    let path = consistency_path(&tiles, old.size, new.size).map_err(fork)?;
     verify_consistency((old.size, old.root), (new.size, new.root), &path).map_err(fork)?;
     Ok(ConsistencyAnswer { old, new, path })
+}
+
+/// Tiles of a smaller tree out of those of a larger one, which begin with the same hashes: of a
+/// tile that has grown since, only the wider one may still be there.
+struct TilesOf<'a> {
+    tiles: SourceTiles<'a>,
+    size: u64,
+}
+
+impl TileHashes for TilesOf<'_> {
+    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+        let now = TilePath::in_tree(tile.kind, tile.index, self.size).unwrap_or(tile);
+        let mut hashes = self.tiles.hashes(now)?;
+        hashes.truncate(usize::from(tile.width));
+        Ok(hashes)
+    }
 }
 
 /// Records that are not in the log between two that are.
@@ -284,7 +332,10 @@ pub struct GapReport {
 
 /// Lists gaps of the record sequence, and what is missing of what edges stated. Of signatures only
 /// the edges' own are verified.
-pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
+pub fn gaps(
+    source: &dyn Source,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<GapReport, Box<Finding>> {
     let bytes = source
         .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
         .map_err(|error| {
@@ -329,6 +380,8 @@ pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
             }
             report.last_sequence = report.last_sequence.max(leaf.last_sequence());
         }
+        let leaves = (index * 256).saturating_add(u64::from(path.width));
+        progress(Progress { leaves, leaves_total: size });
     }
     report.truncated |= edges.is_truncated();
     report.edges = edges.reports(report.unreadable == 0);
