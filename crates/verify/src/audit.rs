@@ -4,6 +4,7 @@
 
 mod ahead;
 mod answers;
+mod extra;
 mod find;
 mod head;
 mod tree;
@@ -111,6 +112,7 @@ fn pass(
             report.add(Finding::new(FindingKind::Unreadable, "payload", "the check broke off"));
         }
     }
+    extra::check(source, head.checkpoint.size, !options.skip_payloads, &mut report);
     head::conclude(&head, options, &mut report);
     (report, chain.tail_failed)
 }

@@ -8,3 +8,4 @@ mod fixture;
 mod measure;
 mod records;
 mod tamper;
+mod tamper_matrix;
