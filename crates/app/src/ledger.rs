@@ -458,6 +458,28 @@ impl App {
         self.archive()?.read(log, &tile.to_string()).await?.ok_or(Error::NotFound("tile"))
     }
 
+    /// A bundle of entries, or a sealed payload, of the caller's own log: for those who may take
+    /// the ledger away, to verify it from afar.
+    #[boxed]
+    pub async fn ledger_part(&self, context: &OpContext, log: &str, name: &str) -> Result<Bytes> {
+        let resource = self.authorize_all(context, Action::LedgerExport, Kind::Ledger)?;
+        let asked: LogId = log.parse().map_err(|_| Error::NotFound("log"))?;
+        let (own, _) = self.log_of(context).await?;
+        let tile = name.parse::<TilePath>().ok().filter(|tile| tile.kind == TileKind::Entries);
+        let payload = name.strip_prefix("payload/").and_then(|hash| hash.parse::<Digest>().ok());
+        if asked != own || (tile.is_none() && payload.is_none()) {
+            return Err(Error::NotFound("part of a log"));
+        }
+        let read = self.archive()?.read(own, name).await?;
+        let bytes = read.ok_or(Error::NotFound("part of a log"))?;
+        self.note(context, Action::LedgerExport, &resource, "done");
+        if let Some(tile) = tile {
+            // Whoever verifies a log begins with its first bundle.
+            self.watch_taken(context, u64::from(tile.width), tile.index == 0);
+        }
+        Ok(bytes)
+    }
+
     /// Writes a tenant's log out in the C2SP layout. For whoever holds the data directory.
     #[boxed]
     pub async fn export_ledger(

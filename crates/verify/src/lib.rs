@@ -29,8 +29,9 @@ mod tlog_proof;
 mod witness;
 
 pub use audit::{
-    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
-    consistency, consistency_between, gaps, inclusion_at, proof, verify_log,
+    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, SourceTiles,
+    VerifyOptions, consistency, consistency_at, consistency_between, gaps, inclusion_at,
+    leaf_of_record, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,

@@ -1,8 +1,10 @@
-//! Checks payload files on a second thread, through a bounded queue: SHA-256 and length against the
-//! leaf. Missing ones are remembered as ranges, since a later statement may explain them.
+//! Checks payload files on threads of their own, through a bounded queue: SHA-256 and length
+//! against the leaf. Missing ones are remembered as ranges, as a later statement may explain them.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::report::{FINDINGS_MAX, Finding, FindingKind};
 use crate::{Digest, Leaf, LeafPlace, Source};
@@ -34,7 +36,7 @@ impl Job {
     }
 }
 
-/// What the thread found.
+/// What the threads found.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) checked: u64,
@@ -46,40 +48,112 @@ pub(crate) struct Outcome {
     pub(crate) ranges_overflowed: bool,
 }
 
-pub(crate) fn queue() -> (SyncSender<Job>, Receiver<Job>) {
-    sync_channel(QUEUE_MAX)
+/// The threads that hash payloads.
+pub(crate) struct Pool<'scope> {
+    jobs: SyncSender<Job>,
+    threads: Vec<ScopedJoinHandle<'scope, Outcome>>,
+}
+
+impl<'scope> Pool<'scope> {
+    pub(crate) fn start<'env: 'scope>(
+        scope: &'scope Scope<'scope, 'env>,
+        source: &'env dyn Source,
+    ) -> Self {
+        let (jobs, receiver) = sync_channel(QUEUE_MAX);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let start = |_| {
+            let receiver = Arc::clone(&receiver);
+            scope.spawn(move || check(source, &receiver))
+        };
+        Self { jobs, threads: (0..source.threads().max(1)).map(start).collect() }
+    }
+
+    /// Hands a payload to a thread; waits while too many wait already.
+    pub(crate) fn send(&self, job: Job) {
+        // The receiver lives as long as this sender unless every thread broke off, which the end
+        // tells.
+        let _ = self.jobs.send(job);
+    }
+
+    /// What was found; none when a thread broke off.
+    pub(crate) fn finish(self) -> Option<Outcome> {
+        drop(self.jobs);
+        let mut all = Outcome::default();
+        let joined: Vec<_> = self.threads.into_iter().map(ScopedJoinHandle::join).collect();
+        for outcome in joined {
+            all.join(outcome.ok()?);
+        }
+        all.settle();
+        Some(all)
+    }
 }
 
 /// Checks jobs until the sender is gone.
-pub(crate) fn check(source: &dyn Source, jobs: &Receiver<Job>) -> Outcome {
+fn check(source: &dyn Source, jobs: &Mutex<Receiver<Job>>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut buffer = vec![0; CHUNK_BYTES];
-    for job in jobs {
-        let name = payload_name(&job.payload);
-        match hash(source, &name, &mut buffer) {
-            Ok(Some((digest, bytes))) => {
-                outcome.checked += 1;
-                outcome.bytes += bytes;
-                if bytes != job.bytes {
-                    let problem = "the payload has another length than the leaf says";
-                    let finding = Finding::new(FindingKind::Payload, name, problem);
-                    outcome.add(finding.at(job.place).values(job.bytes, bytes));
-                } else if digest != job.payload {
-                    let problem = "the payload's SHA-256 is not the leaf's";
-                    let finding = Finding::new(FindingKind::Payload, name, problem);
-                    outcome.add(finding.at(job.place).values(job.payload, digest));
-                }
-            }
-            Ok(None) => outcome.miss(job.place.index),
-            Err(problem) => {
-                outcome.add(Finding::new(FindingKind::Unreadable, name, problem).at(job.place));
-            }
-        }
+    loop {
+        let job = match jobs.lock() {
+            Ok(jobs) => jobs.recv(),
+            Err(_) => return outcome,
+        };
+        let Ok(job) = job else { return outcome };
+        outcome.check(source, &job, &mut buffer);
     }
-    outcome
 }
 
 impl Outcome {
+    fn check(&mut self, source: &dyn Source, job: &Job, buffer: &mut [u8]) {
+        let name = payload_name(&job.payload);
+        match hash(source, &name, buffer) {
+            Ok(Some((digest, bytes))) => {
+                self.checked += 1;
+                self.bytes += bytes;
+                if bytes != job.bytes {
+                    let problem = "the payload has another length than the leaf says";
+                    let finding = Finding::new(FindingKind::Payload, name, problem);
+                    self.add(finding.at(job.place).values(job.bytes, bytes));
+                } else if digest != job.payload {
+                    let problem = "the payload's SHA-256 is not the leaf's";
+                    let finding = Finding::new(FindingKind::Payload, name, problem);
+                    self.add(finding.at(job.place).values(job.payload, digest));
+                }
+            }
+            Ok(None) => self.miss(job.place.index),
+            Err(problem) => {
+                self.add(Finding::new(FindingKind::Unreadable, name, problem).at(job.place));
+            }
+        }
+    }
+
+    /// Takes what another thread found.
+    fn join(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.bytes += other.bytes;
+        self.findings.extend(other.findings);
+        self.findings_more += other.findings_more;
+        self.missing.extend(other.missing);
+        self.ranges_overflowed |= other.ranges_overflowed;
+    }
+
+    /// Puts in order what several threads found.
+    fn settle(&mut self) {
+        self.findings.sort_by_key(|finding| finding.leaf.map(|leaf| leaf.index));
+        if let Some(more) = self.findings.len().checked_sub(FINDINGS_MAX) {
+            self.findings.truncate(FINDINGS_MAX);
+            self.findings_more += more as u64;
+        }
+        self.missing.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(self.missing.len());
+        for (from, to) in self.missing.drain(..) {
+            match joined.last_mut() {
+                Some((_, end)) if *end == from => *end = to,
+                _ => joined.push((from, to)),
+            }
+        }
+        self.missing = joined;
+    }
+
     fn add(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);

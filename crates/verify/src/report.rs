@@ -81,6 +81,8 @@ pub enum FindingKind {
     Fork,
     /// Names or keys of another log.
     Identity,
+    /// A file among the log's own that is no part of it.
+    Extra,
 }
 
 impl FindingKind {

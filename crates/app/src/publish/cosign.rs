@@ -7,7 +7,7 @@ use veritwin_domain::LogId;
 use veritwin_metastore::PublishedCheckpoint;
 use veritwin_outbound::witness::WitnessReply;
 use veritwin_verify::{
-    AddCheckpoint, Digest, SignedCheckpoint, consistency_between, tree_size, valid_cosignatures,
+    AddCheckpoint, Digest, SignedCheckpoint, consistency_at, tree_size, valid_cosignatures,
 };
 
 use super::{KNOWN_SIZES_MAX, KnownWitness};
@@ -121,7 +121,7 @@ impl App {
             return Ok(Vec::new());
         }
         let source = self.archive().map_err(|error| error.to_string())?.source(log);
-        let built = tokio::task::spawn_blocking(move || consistency_between(&source, old, size));
+        let built = tokio::task::spawn_blocking(move || consistency_at(&source, old, size));
         let built = built.await.map_err(|error| error.to_string())?;
         built.map_err(|error| error.to_string())
     }

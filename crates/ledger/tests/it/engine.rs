@@ -1,7 +1,9 @@
 //! Appending, refusing, serving, and what lies on the disk.
 
 use veritwin_ledger::{Act, ArchiveLimits, LedgerError, ShredReason, export, seal_statement};
-use veritwin_verify::{ExitClass, KeyTrust, SignedCheckpoint, VerifyOptions, verify_log};
+use veritwin_verify::{
+    ExitClass, KeyTrust, SignatureCheck, SignedCheckpoint, VerifyOptions, verify_log,
+};
 
 use crate::fixture::{CANARY, Submitter, World, files};
 
@@ -109,6 +111,60 @@ async fn rewinds_forks_and_strangers_are_refused() {
     assert_eq!(archive.create_log(one.creation()).await.unwrap().size, 2);
     archive.close().await.unwrap();
     refused(archive.append(again).await, "stopped writing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaves_on_their_way_together_are_vouched_for_or_refused() {
+    let world = World::new(4);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let mut two = Submitter::create(&world, &archive).await;
+    let mut waiting = Vec::new();
+    for _ in 0..200 {
+        for submitter in [&mut one, &mut two] {
+            let batch = submitter.digest(2);
+            waiting.push(archive.submit(submitter.request(&batch)).await.unwrap());
+            submitter.advance(&batch);
+        }
+    }
+    // What follows the last leaf of each and is not signed by its submitter.
+    let forged = |submitter: &Submitter| {
+        let mut request = submitter.request(&submitter.digest(2));
+        let last = request.entry.len() - 1;
+        request.entry[last] ^= 1;
+        request
+    };
+    let bad = [forged(&one), forged(&two)];
+    let mut refused = Vec::new();
+    for request in &bad {
+        refused.push(archive.submit(request.clone()).await.unwrap());
+    }
+    for pending in waiting {
+        archive.answer(pending).await.unwrap();
+    }
+    for pending in refused {
+        let error = archive.answer(pending).await.unwrap_err().to_string();
+        assert!(error.contains("signature does not verify"), "{error}");
+    }
+    // From now on each leaf of these logs is verified as it comes.
+    let [again, _] = bad;
+    let error = archive.submit(again).await.unwrap_err().to_string();
+    assert!(error.contains("signature does not verify"), "{error}");
+    one.append_digests(&archive, 3).await;
+    // A change of the key is never vouched for by a leaf that is signed with the new one.
+    let next = Act::SubmitterKey { next: [9; 32] };
+    let taken = seal_statement(next, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    let mut taken = one.request(&taken);
+    let last = taken.entry.len() - 1;
+    taken.entry[last] ^= 1;
+    assert!(archive.submit(taken).await.is_err());
+    for (submitter, size) in [(&one, 203), (&two, 200)] {
+        let signatures = SignatureCheck::Every;
+        let options = VerifyOptions { signatures, ..VerifyOptions::default() };
+        let report = verify_log(&archive.source(submitter.log), &options, &mut |_| {});
+        assert_eq!((report.exit, report.size), (ExitClass::Verified, size), "{report}");
+        assert_eq!(report.counts.signatures, size, "{report}");
+    }
 }
 
 #[tokio::test]

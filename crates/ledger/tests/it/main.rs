@@ -9,3 +9,4 @@ mod measure;
 mod records;
 mod simulation;
 mod tamper;
+mod tamper_matrix;

@@ -46,6 +46,7 @@ mod isolation;
 mod keyproxy;
 mod kill;
 mod ledger;
+mod ledger_outside;
 mod live_rights;
 mod mail_bounds;
 mod malformed;
