@@ -12,6 +12,7 @@ mod edge_gaps;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod leaf;
+mod mail;
 mod merkle;
 mod note;
 mod payloads;
@@ -39,6 +40,12 @@ pub use edge_gaps::{EDGES_MAX, EdgeReport};
 pub use leaf::{
     Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
     ShredReason,
+};
+pub use mail::{
+    ATTACHMENTS_MAX, Attachment, Bridge, DkimAlgorithm, DkimCheck, DkimDraft, DkimError, DkimKey,
+    DkimKeys, DkimOutcome, DkimPlace, LEDGER_MAIL_FILE, LedgerMail, MAIL_BYTES_MAX, MAILS_MAX,
+    MailFile, MailPartsError, ReceiptChain, ReceiptOptions, ReceiptReport, attachments,
+    dkim_checks, receipts,
 };
 pub use merkle::{Frontier, leaf_hash, node_hash, root_of};
 pub use note::{KeyAlgorithm, NoteError, NoteSignature, SignedNote, VerifierKey};
