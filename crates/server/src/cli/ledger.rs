@@ -1,6 +1,7 @@
 //! `veritwin ledger`: export, and offline verification of an exported log. Verification needs no
 //! account, no server and no decryption key; it says what it proved and what it could not.
 
+mod receipts;
 mod show;
 
 use std::io::Read;
@@ -121,6 +122,11 @@ pub(crate) enum LedgerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Verifies a folder of the mails that a platform sent to an auditor: their DKIM signatures,
+    /// their attachments, and that each checkpoint extends the one before it. Exit: 10 a mail was
+    /// changed, or the log went back or shows two histories; 11 a mail or a key is missing.
+    #[command(after_help = "Example: veritwin ledger receipts ./mails --vkey KEY --dkim keys.txt")]
+    Receipts(receipts::ReceiptArguments),
 }
 
 fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
@@ -154,6 +160,7 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
         }
         LedgerCommand::Consistency { log, old } => extends(&log, &old),
         LedgerCommand::Gaps { log, json } => list_gaps(&log, json),
+        LedgerCommand::Receipts(arguments) => receipts::run(&arguments),
     }
 }
 

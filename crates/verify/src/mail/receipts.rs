@@ -2,6 +2,7 @@
 //! those that it lists, and each checkpoint extends the one of the mail before it. What is missing,
 //! went back or contradicts itself is named.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -130,8 +131,12 @@ struct Parsed {
     written_at: Option<Timestamp>,
 }
 
-/// Verifies mails; those of one sequence may come in any order.
-pub fn receipts(files: &[MailFile], options: &ReceiptOptions) -> ReceiptReport {
+/// Verifies mails; those of one sequence may come in any order. Each is let go once it was looked
+/// at.
+pub fn receipts<M: Borrow<MailFile>>(
+    files: impl IntoIterator<Item = M>,
+    options: &ReceiptOptions,
+) -> ReceiptReport {
     let mut out = ReceiptReport {
         report: Report::empty(),
         chains: Vec::new(),
@@ -143,7 +148,7 @@ pub fn receipts(files: &[MailFile], options: &ReceiptOptions) -> ReceiptReport {
     let mut key = options.vkey.clone();
     let mut chains = BTreeMap::<(String, String), Vec<Parsed>>::new();
     for file in files {
-        let Some(parsed) = one_mail(file, options, &mut key, &mut out) else { continue };
+        let Some(parsed) = one_mail(file.borrow(), options, &mut key, &mut out) else { continue };
         let name = (parsed.mail.mailing.clone(), parsed.mail.origin.clone());
         chains.entry(name).or_default().push(parsed);
     }
