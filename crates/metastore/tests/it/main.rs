@@ -13,6 +13,7 @@ mod dump;
 mod edge_keys;
 mod imports;
 mod isolation;
+mod ledger_mail;
 mod platform;
 mod postgres;
 mod postgres_server;
