@@ -85,6 +85,8 @@ mod lately;
 mod ledger;
 mod ledger_head;
 mod ledger_job;
+mod ledger_mail;
+mod ledger_mail_files;
 mod ledger_open;
 mod ledger_record;
 mod lineage;

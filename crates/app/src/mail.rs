@@ -12,11 +12,12 @@ use veritwin_access::jobs;
 use veritwin_domain::{AlertId, Secret, TenantId, Timestamp};
 use veritwin_metastore::{AlertEvent, AlertEventKind, MailTurns, OutboxEntry, SentMail, TenantTx};
 use veritwin_outbound::mail::{DELIVERIES_MAX, Mail, MailError, MailFile, Trouble};
+use veritwin_verify::{LEDGER_MAIL_FILE, LedgerMail};
 
 use crate::alert_mail::{ALERT_MAIL_AGE_MAX, Digest};
 use crate::error::found;
 use crate::job_board::JobWatch;
-use crate::mail_keys::Post;
+use crate::mail_keys::{Post, Signer};
 use crate::model::AlertEventView;
 use crate::route_mail::{RoutedMail, without_messages};
 use crate::sent_mails::Handed;
@@ -273,6 +274,11 @@ impl App {
         entry: &OutboxEntry,
         payload: &MailPayload,
     ) -> std::result::Result<Handed, MailError> {
+        let unsigned = |error: Error| {
+            tracing::warn!(%error, "a mail cannot be signed");
+            MailError::Unavailable(Trouble::Unsigned)
+        };
+        let signer = self.mail_signer(post).await.map_err(unsigned)?;
         let mut voice = self.mail_voice(entry.tenant.or(payload.voice));
         if let Some(reply_to) = &payload.reply_to {
             voice.reply_to = Some(Secret::new(reply_to.clone()));
@@ -282,15 +288,10 @@ impl App {
             to: Secret::new(payload.to.clone()),
             subject: payload.subject.clone(),
             text: payload.text.clone(),
-            attachments: files(payload)?,
+            attachments: files(payload, &signer)?,
             idempotency_key: hex::encode(entry.id.0),
         };
         let mut composed = post.mailer.compose(&mail)?;
-        let unsigned = |error: Error| {
-            tracing::warn!(%error, "a mail cannot be signed");
-            MailError::Unavailable(Trouble::Unsigned)
-        };
-        let signer = self.mail_signer(post).await.map_err(unsigned)?;
         signer.sign(&mut composed, self.clock().now()).map_err(unsigned)?;
         let receipt = post.mailer.send(&composed).await?;
         Ok(Handed::new(&composed, receipt, &signer))
@@ -411,14 +412,20 @@ impl MailPayload {
     }
 }
 
-/// What is attached to a mail.
-fn files(payload: &MailPayload) -> std::result::Result<Vec<MailFile>, MailError> {
-    let damaged = |_| MailError::Config("an attachment is not base64".to_owned());
-    let decode = |file: &AttachedFile| {
-        let bytes = STANDARD.decode(&file.content).map_err(damaged)?;
-        Ok(MailFile { name: file.name.clone(), bytes })
-    };
-    payload.files.iter().map(decode).collect()
+/// What is attached to a mail. The list of a checkpoint's files says which keys sign it.
+fn files(payload: &MailPayload, signer: &Signer) -> std::result::Result<Vec<MailFile>, MailError> {
+    let damaged = || MailError::Config("an attachment is damaged".to_owned());
+    let mut all = Vec::with_capacity(payload.files.len());
+    for file in &payload.files {
+        let mut bytes = STANDARD.decode(&file.content).map_err(|_| damaged())?;
+        if file.name == LEDGER_MAIL_FILE {
+            let mut list: LedgerMail = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+            list.dkim = signer.lines();
+            bytes = serde_json::to_vec_pretty(&list).map_err(|_| damaged())?;
+        }
+        all.push(MailFile { name: file.name.clone(), bytes });
+    }
+    Ok(all)
 }
 
 fn log_failure(entry: &OutboxEntry, payload: &MailPayload, note: &MailNote, what: &str) {

@@ -42,6 +42,8 @@ impl App {
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_activity().await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_ledger_mail().await });
         if self.0.mailer.is_some() {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });

@@ -167,7 +167,7 @@ pub(crate) async fn check_people(tx: &TenantTx, kind: &RouteKind) -> Result<()> 
 }
 
 /// The addresses of people who are in the tenant now, may sign in and have confirmed theirs.
-async fn confirmed(tx: &TenantTx, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
+pub(crate) async fn confirmed(tx: &TenantTx, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
     let mut all = Vec::new();
     for id in people {
         let Some(member) = found(tx.member(*id).await)? else { continue };

@@ -88,10 +88,10 @@ impl MailingEvery {
 /// A sequence of mails to make.
 #[derive(Debug, Clone)]
 pub struct MailingInput {
-    /// To whom.
-    pub to: MailingTo,
-    /// How often.
-    pub every: MailingEvery,
+    /// To whom; it has to be said.
+    pub to: Option<MailingTo>,
+    /// How often; one of [`MailingEvery`]'s names.
+    pub every: String,
     /// Entries whose proofs go with each mail.
     pub entries: Vec<u64>,
 }

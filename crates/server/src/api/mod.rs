@@ -31,6 +31,7 @@ mod imports;
 mod incidents;
 mod invitations;
 mod ledger;
+mod ledger_mail;
 mod live;
 mod middleware;
 mod mqtt_socket;
@@ -157,6 +158,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(route_messages::routes())
         .merge(alerts::routes())
         .merge(ledger::routes())
+        .merge(ledger_mail::routes())
         .merge(promises::routes())
         .merge(activity::routes())
         .merge(destructions::routes())
