@@ -9,6 +9,7 @@ mod checkpoint;
 mod digest;
 mod edge;
 mod edge_gaps;
+mod evidence;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod leaf;
@@ -23,6 +24,7 @@ mod report;
 mod source;
 mod tile;
 mod tlog_proof;
+mod zip;
 
 pub use audit::{
     ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
@@ -37,6 +39,10 @@ pub use edge::{
     EDGE_STATEMENT_BYTES, EDGE_STATEMENT_VERSION, EdgeError, EdgeFields, EdgeKind, EdgeStatement,
 };
 pub use edge_gaps::{EDGES_MAX, EdgeReport};
+pub use evidence::{
+    EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord, EvidenceReport,
+    page_text, verify_evidence,
+};
 pub use leaf::{
     Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
     ShredReason,
@@ -62,3 +68,4 @@ pub use report::{
 pub use source::{DirectorySource, Source, SourceError};
 pub use tile::{TILE_BYTES_MAX, TILE_WIDTH, TileError, TileKind, TilePath, tiles_of};
 pub use tlog_proof::{CheckedProof, PROOF_BYTES_MAX, TlogProof, TlogProofError};
+pub use zip::{ZIP_BYTES_MAX, ZipError, unzip_stored, zip_stored};

@@ -1,6 +1,7 @@
 //! `veritwin ledger`: export, and offline verification of an exported log. Verification needs no
 //! account, no server and no decryption key; it says what it proved and what it could not.
 
+mod bundle;
 mod receipts;
 mod show;
 
@@ -30,7 +31,7 @@ const POLICY_BYTES_MAX: u64 = veritwin_verify::POLICY_BYTES_MAX as u64;
 /// The exported log.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Log {
-    /// The folder of an exported log.
+    /// The folder of an exported log; `verify` takes a bundle of evidence (.zip) as well.
     #[arg(value_name = "DIR")]
     log: PathBuf,
     /// The log's key as you were given it (NAME+HEX+BASE64); without it the key that came with the
@@ -283,6 +284,10 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
 }
 
 fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCode> {
+    let log = &arguments.log;
+    if bundle::is_bundle(&log.log) {
+        return bundle::verify(&log.log, log.vkey.as_ref(), log.json);
+    }
     let source = source(&arguments.log.log)?;
     let options = options(arguments, is_audit)?;
     let bar = progress_bar("verifying");
