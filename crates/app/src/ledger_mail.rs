@@ -27,11 +27,11 @@ use crate::tree::over;
 use crate::{App, Error, Result};
 
 /// Most mailings of a tenant.
-pub const LEDGER_MAILINGS_MAX: u64 = 20;
+const LEDGER_MAILINGS_MAX: u64 = 20;
 /// Most entries whose proofs go with each mail.
-pub const LEDGER_MAIL_PROOFS_MAX: usize = 20;
+const LEDGER_MAIL_PROOFS_MAX: usize = 20;
 /// Checkpoints of earlier mails that a mail proves to extend.
-pub(crate) const LEDGER_MAIL_PAST: usize = 8;
+const LEDGER_MAIL_PAST: usize = 8;
 /// Between two mails that somebody asks for.
 const ON_DEMAND_EVERY: Duration = Duration::from_secs(60);
 /// What could not be written is tried again after this long.

@@ -50,6 +50,8 @@ mod domains;
 mod edges;
 mod effects;
 mod error;
+mod evidence;
+mod evidence_page;
 mod explain;
 mod exports;
 mod factors;

@@ -69,7 +69,8 @@ impl EvidenceRecord {
         }
     }
 
-    fn proof(&self) -> Option<RecordProof> {
+    /// The proof; none when a part of it is not base64.
+    pub fn proof(&self) -> Option<RecordProof> {
         Some(RecordProof {
             sequence: self.sequence,
             salt: STANDARD.decode(&self.salt).ok()?.try_into().ok()?,

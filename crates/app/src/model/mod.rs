@@ -50,7 +50,10 @@ pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use imports::{
     ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
 };
-pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
+pub use ledger::{
+    EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, LedgerEntryView,
+    LedgerProofView, LedgerView, PapersCredential, PapersView, SealedReading,
+};
 pub use mails::{MailKeyView, MailingEvery, MailingInput, MailingTo, MailingView, SentMailView};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};

@@ -137,6 +137,8 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/ledger", &["ledger.read"]),
     ("GET", "/v1/ledger/entries", &["ledger.read"]),
     ("GET", "/v1/ledger/entries/{index}/proof", &["ledger.read"]),
+    ("GET", "/v1/ledger/evidence", &["ledger.evidence"]),
+    ("POST", "/v1/ledger/evidence", &["ledger.evidence"]),
     ("GET", "/v1/ledger/mailings", &["ledger.read"]),
     ("POST", "/v1/ledger/mailings", &["ledger.mail"]),
     ("DELETE", "/v1/ledger/mailings/{id}", &["ledger.mail"]),

@@ -24,6 +24,7 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod evidence;
 mod exports;
 mod holds;
 mod identity_providers;
@@ -159,6 +160,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(alerts::routes())
         .merge(ledger::routes())
         .merge(ledger_mail::routes())
+        .merge(evidence::routes())
         .merge(promises::routes())
         .merge(activity::routes())
         .merge(destructions::routes())
