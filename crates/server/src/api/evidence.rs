@@ -142,7 +142,7 @@ async fn search(
 /// A bundle of evidence: a zip file with the records, their proofs, the checkpoint, the key, and a
 /// page that verifies all of it in a browser without any connection.
 #[utoipa::path(post, path = "/v1/ledger/evidence", tag = "ledger", request_body = NewEvidence,
-    responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = 400),
+    responses((status = 200, content_type = "application/zip", body = String), (status = 400),
         (status = 404), (status = 503)))]
 async fn take(
     State(api): State<Api>,
