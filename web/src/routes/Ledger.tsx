@@ -7,6 +7,7 @@ import { useEffect, useMemo, useState } from 'react'
 
 import { entriesQuery, ledgerQuery, sessionQuery } from '../api/queries'
 import type { Ledger, LedgerEntry } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { Verification } from '../app/Verification'
 import { exportAndVerify } from '../lib/commands'
@@ -17,6 +18,7 @@ import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layo
 import { Age, Instant } from '../ui/time'
 import { parseVerifierKey, verifyNote, type Outcome } from '../verify/verify'
 import { Drawer } from '../ui/overlays'
+import { LedgerEvidence } from './LedgerEvidence'
 
 export function LedgerPage() {
   const query = useQuery(ledgerQuery)
@@ -36,6 +38,9 @@ export function LedgerPage() {
             <HowItWorks />
           </div>
           <Entries ledger={query.data} />
+          <Allowed to="ledger.evidence">
+            <LedgerEvidence />
+          </Allowed>
           <Offline ledger={query.data} />
         </>
       )}
