@@ -304,8 +304,8 @@ impl App {
         payload: &MailPayload,
         handed: Option<Handed>,
     ) -> Result<()> {
-        if let Some(handed) = handed {
-            let record = self.sent_record(entry, payload, handed)?;
+        let record = handed.and_then(|handed| self.sent_record(entry, payload, handed).ok());
+        if let Some(record) = record {
             match self.end_mail(entry, Some(payload), (true, Some(&record))).await {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(%error, "the record of a sent mail was not written"),
