@@ -110,6 +110,8 @@ pub fn unzip_stored(zip: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, ZipError> {
     }
     let mut at = long_at(zip, end + 16)? as usize;
     let mut files = BTreeMap::new();
+    // Files that share bytes would unpack to far more than was read.
+    let mut left = zip.len();
     for _ in 0..count {
         if long_at(zip, at)? != CENTRAL {
             return Err(ZipError::Malformed);
@@ -125,6 +127,7 @@ pub fn unzip_stored(zip: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, ZipError> {
             return Err(ZipError::Packed(name));
         }
         let (crc, length) = (long_at(zip, at + 16)?, long_at(zip, at + 24)? as usize);
+        left = left.checked_sub(length).ok_or(ZipError::Malformed)?;
         let local = long_at(zip, at + 42)? as usize;
         if long_at(zip, local)? != LOCAL {
             return Err(ZipError::Malformed);
@@ -163,5 +166,20 @@ mod tests {
             assert!(unzip_stored(&zip[..length]).is_err(), "cut at {length}");
         }
         assert!(unzip_stored(&zip_stored(&[]).unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_that_share_bytes_are_refused() {
+        let files = [("a".to_owned(), vec![7; 1000]), ("b".to_owned(), vec![7; 1000])];
+        let mut zip = zip_stored(&files).unwrap();
+        let second = zip.len() - END_BYTES - CENTRAL_BYTES - 1;
+        // Without the second file's own bytes: both entries name the first.
+        let local = LOCAL_BYTES + 1 + 1000;
+        zip[second + 42..second + 46].fill(0);
+        zip.drain(local..2 * local);
+        let at = zip.len() - END_BYTES + 16;
+        let start = long(local).unwrap();
+        zip[at..at + 4].copy_from_slice(&start);
+        assert_eq!(unzip_stored(&zip), Err(ZipError::Malformed));
     }
 }

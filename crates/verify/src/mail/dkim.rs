@@ -343,6 +343,11 @@ fn outcome(
         if !names.contains(&needed) {
             return DkimOutcome::Refused("it does not cover the sender and the type of the body");
         }
+        // A second one above would be read, and the one below is what was signed.
+        let signed = names.iter().filter(|name| **name == needed).count();
+        if fields.iter().filter(|field| field.name == needed).count() > signed {
+            return DkimOutcome::Refused("a field that it covers stands there once more");
+        }
     }
     let Some(key) = key else { return DkimOutcome::NoKey };
     if tag("a") != key.algorithm.as_str() {
