@@ -3,6 +3,7 @@
 //! of it are one transaction; what is lost on the way does not break the chain, for each mail
 //! proves that it extends several before it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -70,6 +71,8 @@ enum Waits {
     NoRecipient,
     NoServer,
     NoArchive,
+    /// The log does not extend what was mailed before.
+    NotExtended,
 }
 
 impl Waits {
@@ -78,6 +81,7 @@ impl Waits {
             Self::NoRecipient => "no_recipient",
             Self::NoServer => "no_server",
             Self::NoArchive => "no_archive",
+            Self::NotExtended => "not_extended",
         }
     }
 }
@@ -252,7 +256,8 @@ impl App {
         let body = Body {
             to,
             every: every.as_str().to_owned(),
-            entries: input.entries,
+            // Each once: a mail's files have names of their own.
+            entries: input.entries.into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
             number: 0,
             last_at_us: None,
             past: Vec::new(),
@@ -314,6 +319,7 @@ impl App {
                 Waits::NoRecipient => "nobody of this mailing has a confirmed address any more",
                 Waits::NoServer => "no mail server is configured (smtp.url)",
                 Waits::NoArchive => "the ledger archive does not answer",
+                Waits::NotExtended => "the ledger does not extend what was mailed before",
             };
             return Err(Error::Conflict(problem.to_owned()));
         }
@@ -364,6 +370,10 @@ impl App {
         } else {
             match self.ledger_mail_files(context, (row.id, body.number + 1), &body).await {
                 Err(Error::Unavailable(_)) => Err(Waits::NoArchive),
+                Err(Error::Conflict(problem)) => {
+                    tracing::error!(tenant = %context.tenant, %problem, "the ledger was changed");
+                    Err(Waits::NotExtended)
+                }
                 other => Ok(other?),
             }
         };
@@ -383,6 +393,9 @@ impl App {
             Err(waits) => (Some(*waits), next),
             Ok(_) => (None, next),
         };
+        // Each try of many that end alike is not a record of its own.
+        let before = body.waits.map(Waits::as_str);
+        let is_news = waits.is_none() || before != waits.map(Waits::as_str);
         body.waits = waits;
         let tx = self.0.store.begin(context).await?;
         if let Ok(written) = &written {
@@ -394,9 +407,12 @@ impl App {
         }
         let moved = LedgerMailing { body: body.bytes()?, next_at, ..row };
         tx.ledger_mailing_update(&moved).await?;
-        let change = Change::to(json!({"mail": body.number, "waits": waits.map(Waits::as_str)}));
-        let place = resource(context, moved.id);
-        self.record_change(&tx, context, Action::LedgerMail, &place, change).await?;
+        if is_news {
+            let what = json!({"mail": body.number, "waits": waits.map(Waits::as_str)});
+            let place = resource(context, moved.id);
+            let change = Change::to(what);
+            self.record_change(&tx, context, Action::LedgerMail, &place, change).await?;
+        }
         tx.commit().await?;
         Ok(waits)
     }
