@@ -425,7 +425,11 @@ impl App {
     ) -> Result<Written> {
         let (log, _) = self.log_of(context).await?;
         if matches!(self.summary_of(log).await, Err(Error::NotFound(_))) {
-            self.open_log(context.tenant).await?;
+            // Somebody else opens it at this moment: not what a log that was changed is.
+            match self.open_log(context.tenant).await {
+                Err(Error::Conflict(problem)) => return Err(Error::Unavailable(problem)),
+                other => other?,
+            };
         }
         let source = self.archive()?.source(log);
         let vkey = self.summary_of(log).await?.vkey;
