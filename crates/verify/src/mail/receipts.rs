@@ -285,6 +285,13 @@ fn listed(file: &MailFile, mail: &LedgerMail, parts: &[Attachment], report: &mut
             report.add(Finding::new(FindingKind::Identity, &file.name, problem));
         }
     }
+    // Readers would not agree on which of two of one name counts.
+    for (index, part) in parts.iter().enumerate() {
+        if parts.iter().take(index).any(|before| before.name == part.name) {
+            let problem = format!("attachment {} is there twice", part.name);
+            report.add(Finding::new(FindingKind::Identity, &file.name, problem));
+        }
+    }
 }
 
 /// The mail's checkpoint, signed by the key. The first mail's key counts where none was given.
