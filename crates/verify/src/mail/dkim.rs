@@ -420,6 +420,8 @@ mod tests {
         check(&mail.replace("Checkpoint", "Checkpaint"), DkimOutcome::FieldsChanged);
         let added = mail.replace("Date:", "From: x@y.example\r\nDate:");
         check(&added, DkimOutcome::FieldsChanged);
+        let twice = "Content-Type: text/html\r\n".repeat(2) + &mail;
+        check(&twice, DkimOutcome::Refused("a field that it covers stands there once more"));
         let limited = mail.replace("v=1;", "v=1; l=3;");
         check(&limited, DkimOutcome::Refused("it covers only the beginning of the body"));
         assert_eq!(outcome_of(&mail, &DkimKeys::default()), DkimOutcome::NoKey);
