@@ -673,6 +673,8 @@ fn another_tenants_ids_are_ids_that_never_were() {
         let query = format!("action=device.read&user_id={colleague}&device_id={}", ids.device);
         ("GET", format!("/v1/access/explain?{query}"), none.clone())
     });
+    pair(&|ids| ("GET", format!("/v1/ledger/evidence?device_id={}", ids.device), none.clone()));
+    post("/v1/ledger/evidence", &|ids| json!({"device_id": ids.device}));
     post("/v1/ledger/mailings", &|ids| json!({"user_id": ids.user, "every": "day"}));
     post(
         "/v1/ledger/mailings",
