@@ -595,6 +595,10 @@ fn ask_every_path(platform: &Platform, caller: &Tenant, (theirs, never): (&Ids, 
     assert!(walked >= 25, "{walked} operations with ids");
 }
 
+fn mailed_to(ids: &Ids) -> Value {
+    json!({"destination_id": ids.access.route_destination, "every": "day"})
+}
+
 #[test]
 fn another_tenants_ids_are_ids_that_never_were() {
     let platform = Platform::shared();
@@ -676,10 +680,7 @@ fn another_tenants_ids_are_ids_that_never_were() {
     pair(&|ids| ("GET", format!("/v1/ledger/evidence?device_id={}", ids.device), none.clone()));
     post("/v1/ledger/evidence", &|ids| json!({"device_id": ids.device}));
     post("/v1/ledger/mailings", &|ids| json!({"user_id": ids.user, "every": "day"}));
-    post(
-        "/v1/ledger/mailings",
-        &|ids| json!({"destination_id": ids.access.route_destination, "every": "day"}),
-    );
+    post("/v1/ledger/mailings", &mailed_to);
     post("/v1/alerts/acknowledge", &|ids| json!({"ids": [ids.alert]}));
     post("/v1/telemetry/stats", &|ids| json!({"series": series(ids)}));
     post(
