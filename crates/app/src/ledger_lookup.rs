@@ -95,9 +95,9 @@ impl App {
         let (devices, _) = self.authorize_reading(context, series).await?;
         let sight = self.sight(context).await?;
         // A device's message may hold streams besides this one that are not theirs to see.
-        let sees_all = |keys: &[Key]| {
+        let sees_all = |record: &LedgerRecord| {
             let device = devices.get(series.device);
-            device.is_some_and(|device| keys.iter().all(|key| sight.series(device, key).is_some()))
+            device.is_some_and(|device| record.keys().all(|key| sight.shows(device, Some(key))))
         };
         let log = self.log_to_look_in(context).await?;
         let end = Timestamp::from_micros(at.as_micros().saturating_add(MILLISECOND_MICROS - 1));
@@ -127,7 +127,7 @@ impl App {
                     state: "sealed",
                     recorded_at: received_at,
                     sequence: Some(sequence),
-                    proof: records.prove(sequence).filter(|_| sees_all(&record.keys())),
+                    proof: records.prove(sequence).filter(|_| sees_all(&record)),
                     entry: Some(entry_view(index, &leaf)),
                     unchanged: None,
                 });
@@ -238,7 +238,8 @@ fn sealed_in(
     let numbered = records.records().iter().zip(records.first_sequence()..);
     let mut found = numbered.filter_map(|(bytes, sequence)| {
         let record: LedgerRecord = serde_json::from_slice(bytes).ok()?;
-        let is_it = record.device == wanted && record.has_reading(key, (from, to));
+        let within = (from.as_micros(), to.as_micros());
+        let is_it = record.device == wanted && record.is_within(Some(key), within);
         is_it.then_some((sequence, record))
     });
     found.next()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use veritwin_domain::{Key, Timestamp, Value};
 use veritwin_log::{Entry, Record};
 
-use crate::model::LatestView;
+use crate::model::{LatestView, SealedReading};
 
 /// One record of a batch: what one log entry held. The canonical form is this JSON with its
 /// fields in this order; `docs/reference/ledger.md` describes it for auditors.
@@ -38,15 +38,51 @@ impl LedgerRecord {
 }
 
 impl LedgerRecord {
-    /// The keys whose readings it holds.
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        self.readings.iter().filter_map(|(name, _, _, _)| Key::new(name).ok()).collect()
+    /// `readings`, `attributes`, `session`, `refusal` or `relay`.
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
     }
 
-    /// Whether this record holds a reading of a key between two moments, both inside.
-    pub(crate) fn has_reading(&self, key: &Key, (from, to): (Timestamp, Timestamp)) -> bool {
-        let times = from.as_micros()..=to.as_micros();
-        self.readings.iter().any(|(name, at, _, _)| name == &**key && times.contains(at))
+    /// The keys of its readings.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.readings.iter().map(|(key, ..)| key.as_str())
+    }
+
+    /// Whether it says something of a time, from and to inside: of a key where one is wanted.
+    pub(crate) fn is_within(&self, key: Option<&Key>, (from, to): (i64, i64)) -> bool {
+        let inside = |at: i64| from <= at && at <= to;
+        match key {
+            Some(key) => {
+                self.readings.iter().any(|(one, at, ..)| one.as_str() == &**key && inside(*at))
+            }
+            None if self.readings.is_empty() => inside(self.received_at_us),
+            None => self.readings.iter().any(|(_, at, ..)| inside(*at)),
+        }
+    }
+
+    /// Its readings.
+    pub(crate) fn readings(&self) -> Vec<SealedReading> {
+        let shown = |(key, at, value, quality): &(String, i64, serde_json::Value, String)| {
+            let at = Timestamp::from_micros(*at);
+            SealedReading { key: key.clone(), at, value: value.clone(), quality: quality.clone() }
+        };
+        self.readings.iter().map(shown).collect()
+    }
+
+    /// As lines of a table: device, key, time, value as JSON, quality, time of receipt.
+    pub(crate) fn rows(&self) -> Vec<[String; 6]> {
+        let received = Timestamp::from_micros(self.received_at_us).to_string();
+        let line = |key: &str, at: String, value: String, quality: &str| {
+            [self.device.clone(), key.to_owned(), at, value, quality.to_owned(), received.clone()]
+        };
+        if self.readings.is_empty() {
+            let detail = serde_json::Value::from(self.detail.as_str()).to_string();
+            return vec![line(&self.kind, received.clone(), detail, "")];
+        }
+        let readings = self.readings.iter().map(|(key, at, value, quality)| {
+            line(key, Timestamp::from_micros(*at).to_string(), value.to_string(), quality)
+        });
+        readings.collect()
     }
 }
 

@@ -168,7 +168,7 @@ pub(crate) struct Inner {
     pub(crate) jobs: JobBoard,
     pub(crate) imports: crate::inventory::Imports,
     pub(crate) egress: Arc<EgressRegister>,
-    pub(crate) mailer: Option<Mailer>,
+    pub(crate) mailer: Option<crate::mail_keys::Post>,
     pub(crate) providers: Providers,
     pub(crate) acme: Option<crate::acme::Acme>,
     pub(crate) publisher: crate::publish::Publisher,
@@ -344,7 +344,7 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let mailer = open_mailer(&config, &egress)?;
+        let mailer = open_mailer(&config, &egress)?.map(crate::mail_keys::Post::new);
         let providers = open_providers(&config, &egress, rng.as_ref())?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;

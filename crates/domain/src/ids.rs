@@ -166,6 +166,10 @@ define_ids! {
     HoldId;
     /// An import of readings.
     ImportId;
+    /// A sequence of mails of checkpoints to an auditor.
+    MailingId;
+    /// A mail that was sent.
+    SentMailId;
     /// A security incident.
     IncidentId;
     /// The random id under which a tenant's ledger log is served.

@@ -10,9 +10,11 @@ mod der;
 mod digest;
 mod edge;
 mod edge_gaps;
+mod evidence;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod leaf;
+mod mail;
 mod merkle;
 mod note;
 mod payloads;
@@ -27,6 +29,7 @@ mod stamp;
 mod tile;
 mod tlog_proof;
 mod witness;
+mod zip;
 
 pub use audit::{
     ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, SourceTiles,
@@ -42,9 +45,19 @@ pub use edge::{
     EDGE_STATEMENT_BYTES, EDGE_STATEMENT_VERSION, EdgeError, EdgeFields, EdgeKind, EdgeStatement,
 };
 pub use edge_gaps::{EDGES_MAX, EdgeReport};
+pub use evidence::{
+    EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord, EvidenceReport,
+    page_text, verify_evidence,
+};
 pub use leaf::{
     Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
     ShredReason,
+};
+pub use mail::{
+    ATTACHMENTS_MAX, Attachment, Bridge, DkimAlgorithm, DkimCheck, DkimDraft, DkimError, DkimKey,
+    DkimKeys, DkimOutcome, DkimPlace, LEDGER_MAIL_FILE, LedgerMail, MAIL_BYTES_MAX, MAILS_MAX,
+    MailFile, MailPartsError, ReceiptChain, ReceiptOptions, ReceiptReport, attachments,
+    dkim_checks, receipts,
 };
 pub use merkle::{Frontier, leaf_hash, node_hash, root_of};
 pub use note::{KeyAlgorithm, NoteError, NoteSignature, SignedNote, VerifierKey};
@@ -76,3 +89,4 @@ pub use witness::{
     WITNESS_REQUEST_BYTES_MAX, WitnessFormError, cosignature_line, cosigned_message, tree_size,
     valid_cosignatures,
 };
+pub use zip::{ZIP_BYTES_MAX, ZipError, unzip_stored, zip_stored};

@@ -7,6 +7,7 @@ import { useEffect, useMemo, useState } from 'react'
 
 import { entriesQuery, ledgerQuery, sessionQuery } from '../api/queries'
 import type { Ledger, LedgerEntry } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { Verification } from '../app/Verification'
 import { exportAndVerify } from '../lib/commands'
@@ -18,6 +19,7 @@ import { Age, Instant } from '../ui/time'
 import { parseVerifierKey, verifyNote, type Outcome } from '../verify/verify'
 import { Drawer } from '../ui/overlays'
 import { LedgerLookup } from './LedgerLookup'
+import { LedgerEvidence } from './LedgerEvidence'
 
 export function LedgerPage() {
   const query = useQuery(ledgerQuery)
@@ -38,6 +40,9 @@ export function LedgerPage() {
           </div>
           <Entries ledger={query.data} />
           <LedgerLookup />
+          <Allowed to="ledger.evidence">
+            <LedgerEvidence />
+          </Allowed>
           <Offline ledger={query.data} />
         </>
       )}

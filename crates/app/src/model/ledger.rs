@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{BatchId, CredentialId, LedgerItemId, Timestamp};
+use veritwin_domain::{BatchId, CredentialId, DeviceId, Key, LedgerItemId, Timestamp};
 use veritwin_verify::RecordProof;
 
 use super::{HeldView, LatestView};
@@ -181,4 +181,82 @@ pub struct LedgerPlaceView {
     pub proof: Option<RecordProof>,
     /// Of an activity record: whether it still is what was sealed.
     pub unchanged: Option<bool>,
+}
+
+/// What is searched for in what is sealed.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceQuery {
+    /// Of this device.
+    pub device: Option<DeviceId>,
+    /// Of this series of it.
+    pub key: Option<Key>,
+    /// From this event time, inside.
+    pub from: Option<Timestamp>,
+    /// To this event time, inside.
+    pub to: Option<Timestamp>,
+}
+
+/// What a bundle of evidence holds.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceInput {
+    /// Records that this finds, of a device.
+    pub query: EvidenceQuery,
+    /// Further entries of the ledger, without their records.
+    pub entries: Vec<u64>,
+}
+
+/// A bundle of evidence.
+#[derive(Debug, Clone)]
+pub struct EvidenceBundle {
+    /// The file's name.
+    pub name: String,
+    /// A zip file.
+    pub bytes: Vec<u8>,
+}
+
+/// A reading of a sealed record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedReading {
+    /// The key.
+    pub key: String,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// The value, as it was sealed.
+    pub value: serde_json::Value,
+    /// Its quality.
+    pub quality: String,
+}
+
+/// A record that is sealed.
+#[derive(Debug, Clone)]
+pub struct EvidenceHit {
+    /// The entry that holds its batch.
+    pub entry: u64,
+    /// The record's number in the log.
+    pub sequence: u64,
+    /// `readings`, `attributes`, `session`, `refusal` or `relay`.
+    pub kind: String,
+    /// The device, as it was sealed.
+    pub device: String,
+    /// What the device is called now.
+    pub device_name: Option<String>,
+    /// The credential that sent it; empty where there was none.
+    pub credential: String,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// When the batch was sealed.
+    pub sealed_at: Timestamp,
+    /// Its readings.
+    pub readings: Vec<SealedReading>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone)]
+pub struct EvidencePage {
+    /// Records, newest entries first.
+    pub items: Vec<EvidenceHit>,
+    /// Batches of that time whose key was destroyed, or is not known here.
+    pub destroyed: u64,
+    /// Where the search goes on.
+    pub next_cursor: Option<String>,
 }

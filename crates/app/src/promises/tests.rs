@@ -179,6 +179,7 @@ async fn the_isolation_fixture_is_made_once() {
         "import",
         "incident",
         "invitation",
+        "mailing",
         "package",
         "provision_profile",
         "role",

@@ -14,6 +14,7 @@ mod edge_keys;
 mod imports;
 mod isolation;
 mod ledger_items;
+mod ledger_mail;
 mod ledger_published;
 mod platform;
 mod postgres;

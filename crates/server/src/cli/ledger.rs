@@ -1,8 +1,10 @@
 //! `veritwin ledger`: export, and offline verification of an exported log. Verification needs no
 //! account, no server and no decryption key; it says what it proved and what it could not.
 
+mod bundle;
 mod place;
 mod proofs;
+mod receipts;
 mod served;
 mod show;
 
@@ -117,6 +119,11 @@ pub(crate) enum LedgerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Verifies a folder of the mails that a platform sent to an auditor: their DKIM signatures,
+    /// their attachments, and that each checkpoint extends the one before it. Exit: 10 a mail was
+    /// changed, or the log went back or shows two histories; 11 a mail or a key is missing.
+    #[command(after_help = "Example: veritwin ledger receipts ./mails --vkey KEY --dkim keys.txt")]
+    Receipts(receipts::ReceiptArguments),
 }
 
 fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
@@ -142,6 +149,7 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
         LedgerCommand::Proof(arguments) => proofs::run(&arguments),
         LedgerCommand::Consistency { log, old, new } => extends(&log, &old, new.as_deref()),
         LedgerCommand::Gaps { place, json } => list_gaps(&place, json),
+        LedgerCommand::Receipts(arguments) => receipts::run(&arguments),
     }
 }
 
@@ -251,7 +259,11 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
 }
 
 fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCode> {
-    let place = &arguments.log.place;
+    let log = &arguments.log;
+    let place = &log.place;
+    if let Some(path) = place.bundle() {
+        return bundle::verify(path, log.vkey.as_ref(), log.json);
+    }
     let source = place.source()?;
     let options = options(arguments, is_audit)?;
     let bar = progress_bar("verifying");

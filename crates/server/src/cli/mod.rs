@@ -10,6 +10,7 @@ mod doctor;
 mod edge;
 mod keyproxy;
 mod ledger;
+mod mail;
 mod operations;
 mod purge;
 mod readings;
@@ -107,6 +108,9 @@ enum Command {
     /// Exports and verifies the audit ledger.
     #[command(subcommand, after_help = "Example: veritwin ledger verify ./export")]
     Ledger(ledger::LedgerCommand),
+    /// The keys that sign mail (DKIM), and their rotation.
+    #[command(subcommand, after_help = "Example: veritwin mail keys")]
+    Mail(mail::MailCommand),
     /// Imports a twin (IFC), a device inventory (CSV), or the folder of an exported tenant.
     #[command(after_help = "Examples:\n  veritwin import building.ifc --name \"Head office\"\n  \
                             veritwin import devices.csv --twin ID --json > tokens.json\n  \
@@ -354,6 +358,7 @@ pub(crate) fn run() -> ExitCode {
             commands::clock_advance(&place, duration)
         }
         Command::Ledger(command) => ledger::run(command),
+        Command::Mail(command) => mail::run(&command),
         Command::Import(arguments) if arguments.file.is_dir() => {
             commands::block_on(tenant::import(&arguments))
         }

@@ -76,6 +76,7 @@ struct Owned {
     edge_key: String,
     package: String,
     import: String,
+    mailing: String,
     twin: String,
     rule: String,
     alert: String,
@@ -266,6 +267,13 @@ impl Owned {
         let users = tenant.get("/v1/users").expect(200);
         let keys = tenant.get("/v1/api-keys").expect(200);
         let (colleague, _) = tenant.member("colleague", "viewer");
+        let place = json!({
+            "name": "Auditors", "kind": "mail", "recipient": "auditors", "instructed": true,
+            "purpose": "to know", "user_ids": [colleague],
+        });
+        let place = tenant.post("/v1/route-destinations", &place).expect(201);
+        let mailing = json!({"destination_id": place["destination"]["id"], "every": "never"});
+        let mailing = tenant.post("/v1/ledger/mailings", &mailing).expect(201);
         let guest = format!("guest-{}@tenant.example", &tenant.id[24..]);
         let guest = json!({"email": guest, "role": "viewer"});
         tenant.post("/v1/users", &guest).expect(201);
@@ -278,6 +286,7 @@ impl Owned {
             edge_key: text(&edge_key["id"]),
             package: text(&package["id"]),
             import: text(&import["id"]),
+            mailing: text(&mailing["id"]),
             twin: text(&twin["twin"]["id"]),
             rule: text(&rule["id"]),
             alert: text(&alert["id"]),
@@ -298,6 +307,7 @@ impl Owned {
             edge_key: other(&self.edge_key),
             package: other(&self.package),
             import: other(&self.import),
+            mailing: other(&self.mailing),
             twin: other(&self.twin),
             rule: other(&self.rule),
             alert: other(&self.alert),
@@ -318,6 +328,7 @@ impl Owned {
             edge_key: self.edge_key.clone(),
             package: self.package.clone(),
             import: self.import.clone(),
+            mailing: self.mailing.clone(),
             twin: self.twin.clone(),
             rule: self.rule.clone(),
             alert: self.alert.clone(),
@@ -352,6 +363,7 @@ impl Owned {
             "stream-declarations",
             "device-profiles",
             "imports",
+            "ledger/mailings",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -377,6 +389,7 @@ struct Ids {
     edge_key: String,
     package: String,
     import: String,
+    mailing: String,
     twin: String,
     rule: String,
     alert: String,
@@ -396,6 +409,7 @@ impl Ids {
             "devices" => &self.device,
             "packages" => &self.package,
             "imports" => &self.import,
+            "ledger" => &self.mailing,
             "twins" => &self.twin,
             "rules" => &self.rule,
             "alerts" => &self.alert,
@@ -581,6 +595,10 @@ fn ask_every_path(platform: &Platform, caller: &Tenant, (theirs, never): (&Ids, 
     assert!(walked >= 25, "{walked} operations with ids");
 }
 
+fn mailed_to(ids: &Ids) -> Value {
+    json!({"destination_id": ids.access.route_destination, "every": "day"})
+}
+
 #[test]
 fn another_tenants_ids_are_ids_that_never_were() {
     let platform = Platform::shared();
@@ -664,6 +682,10 @@ fn another_tenants_ids_are_ids_that_never_were() {
         let query = format!("action=device.read&user_id={colleague}&device_id={}", ids.device);
         ("GET", format!("/v1/access/explain?{query}"), none.clone())
     });
+    pair(&|ids| ("GET", format!("/v1/ledger/evidence?device_id={}", ids.device), none.clone()));
+    post("/v1/ledger/evidence", &|ids| json!({"device_id": ids.device}));
+    post("/v1/ledger/mailings", &|ids| json!({"user_id": ids.user, "every": "day"}));
+    post("/v1/ledger/mailings", &mailed_to);
     post("/v1/alerts/acknowledge", &|ids| json!({"ids": [ids.alert]}));
     post("/v1/telemetry/stats", &|ids| json!({"series": series(ids)}));
     post(

@@ -13,6 +13,7 @@ mod attacks;
 mod attacks_http2;
 mod attributes;
 mod audit_period;
+mod auditors;
 mod backup;
 mod brokers;
 mod by_people;

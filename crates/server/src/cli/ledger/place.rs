@@ -6,6 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use veritwin_verify::{DirectorySource, Progress, Report, Source};
 
+use super::bundle::is_bundle;
 use super::served::Served;
 use super::{ExitClass, bad};
 use crate::cli::print_error;
@@ -13,7 +14,8 @@ use crate::cli::print_error;
 /// A log in a folder, or one that is served.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct LogPlace {
-    /// The folder of an exported log, or where one is served: https://HOST[:PORT]/ledger/LOG.
+    /// The folder of an exported log, or where one is served: https://HOST[:PORT]/ledger/LOG;
+    /// `verify` takes a bundle of evidence (.zip, or unpacked) as well.
     #[arg(value_name = "DIR_OR_URL")]
     pub(super) log: String,
     #[command(flatten)]
@@ -36,6 +38,12 @@ pub(crate) struct Access {
 impl LogPlace {
     pub(super) fn source(&self) -> anyhow::Result<Box<dyn Source>> {
         source(&self.log, &self.access)
+    }
+
+    /// A bundle of evidence, if this is one.
+    pub(super) fn bundle(&self) -> Option<&Path> {
+        let path = Path::new(&self.log);
+        (!self.log.contains("://") && is_bundle(path)).then_some(path)
     }
 
     /// Said where a server hands out no entries, since the reason is likely that it wants a key.
