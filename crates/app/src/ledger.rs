@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicBool;
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId, Timestamp};
+use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId};
 use veritwin_keys::{DataClass, DekScope};
-use veritwin_ledger::{Act, Leaf, LogSummary};
+use veritwin_ledger::{Leaf, LogSummary};
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
@@ -21,9 +21,8 @@ use veritwin_verify::{
     leaf_hash,
 };
 
-use crate::ledger_job::{Pending, PendingEvidence};
+use crate::ledger_job::PendingEvidence;
 use crate::model::{LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest};
-use crate::provision::PLATFORM_TENANT;
 use crate::storage::LedgerBytes;
 use crate::{App, Error, Result};
 
@@ -372,54 +371,6 @@ impl App {
 
     pub(crate) async fn summary_of(&self, log: LogId) -> Result<LogSummary> {
         self.archive()?.summary(log).await.map_err(no_log_yet)
-    }
-
-    /// Seals the digest of a promise's evidence into the platform's log; answers the leaf's
-    /// index, or none while the archive is away.
-    pub(crate) async fn seal_evidence(
-        &self,
-        digest: [u8; 32],
-        at: Timestamp,
-    ) -> Result<Option<u64>> {
-        self.seal_evidence_of(PLATFORM_TENANT, digest, at).await
-    }
-
-    /// The same into a tenant's own log.
-    pub(crate) async fn seal_evidence_of(
-        &self,
-        tenant: TenantId,
-        digest: [u8; 32],
-        at: Timestamp,
-    ) -> Result<Option<u64>> {
-        self.seal_pending(tenant, Pending::Digest(digest), at).await
-    }
-
-    /// Seals a statement into a tenant's own log; none while the archive is away, or where it
-    /// refuses the statement.
-    pub(crate) async fn seal_act(
-        &self,
-        tenant: TenantId,
-        act: Act,
-        at: Timestamp,
-    ) -> Result<Option<u64>> {
-        self.seal_pending(tenant, Pending::Statement(act), at).await
-    }
-
-    async fn seal_pending(
-        &self,
-        tenant: TenantId,
-        what: Pending,
-        at: Timestamp,
-    ) -> Result<Option<u64>> {
-        if self.archive().is_err() {
-            return Ok(None);
-        }
-        let (answer, waiting) = oneshot::channel();
-        let pending = PendingEvidence { tenant, what, at, answer };
-        if self.0.ledger.evidence.try_send(pending).is_err() {
-            return Ok(None);
-        }
-        Ok(waiting.await.unwrap_or(None))
     }
 
     fn public_log(&self) -> PlatformContext {

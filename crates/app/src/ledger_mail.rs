@@ -203,7 +203,7 @@ async fn check_recipient(tx: &TenantTx, to: To) -> Result<()> {
 }
 
 impl App {
-    /// Writes the mails that are due, and seals the records of those that were sent.
+    /// Writes the mails that are due.
     pub(crate) async fn keep_ledger_mail(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -214,9 +214,6 @@ impl App {
             }
             if let Err(error) = self.write_due_ledger_mails().await {
                 tracing::warn!(%error, "mails of checkpoints wait; trying again");
-            }
-            if let Err(error) = self.seal_sent_mails().await {
-                tracing::warn!(%error, "records of sent mail wait to be sealed; trying again");
             }
         }
     }

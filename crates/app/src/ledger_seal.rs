@@ -1,13 +1,18 @@
 //! Sealing a record of one's own: written in the transaction of what it tells of, sealed in the
-//! tenant's ledger a moment later. Nothing in it may be about a person.
+//! tenant's ledger a moment later. Nothing in it may be about a person. Digests and statements are
+//! sealed at once.
 
 use std::sync::atomic::Ordering;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::Value;
-use veritwin_domain::{LedgerItemId, OpContext};
+use tokio::sync::oneshot;
+use veritwin_domain::{LedgerItemId, OpContext, TenantId, Timestamp};
+use veritwin_ledger::Act;
 use veritwin_metastore::{LedgerItem, LedgerKind, TenantTx};
 
+use crate::ledger_job::{Pending, PendingEvidence};
+use crate::provision::PLATFORM_TENANT;
 use crate::rights::bounded;
 use crate::{App, Error, Result};
 
@@ -35,6 +40,54 @@ impl App {
         let id = LedgerItemId::generate(context.at, self.rng());
         tx.ledger_item_add(&LedgerItem { id, kind, about, body, created_at: context.at }).await?;
         Ok(id)
+    }
+
+    /// Seals the digest of a promise's evidence into the platform's log; answers the leaf's
+    /// index, or none while the archive is away.
+    pub(crate) async fn seal_evidence(
+        &self,
+        digest: [u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
+        self.seal_evidence_of(PLATFORM_TENANT, digest, at).await
+    }
+
+    /// The same into a tenant's own log.
+    pub(crate) async fn seal_evidence_of(
+        &self,
+        tenant: TenantId,
+        digest: [u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
+        self.seal_pending(tenant, Pending::Digest(digest), at).await
+    }
+
+    /// Seals a statement into a tenant's own log; none while the archive is away, or where it
+    /// refuses the statement.
+    pub(crate) async fn seal_act(
+        &self,
+        tenant: TenantId,
+        act: Act,
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
+        self.seal_pending(tenant, Pending::Statement(act), at).await
+    }
+
+    async fn seal_pending(
+        &self,
+        tenant: TenantId,
+        what: Pending,
+        at: Timestamp,
+    ) -> Result<Option<u64>> {
+        if self.archive().is_err() {
+            return Ok(None);
+        }
+        let (answer, waiting) = oneshot::channel();
+        let pending = PendingEvidence { tenant, what, at, answer };
+        if self.0.ledger.evidence.try_send(pending).is_err() {
+            return Ok(None);
+        }
+        Ok(waiting.await.unwrap_or(None))
     }
 
     /// From here on records that wait are sealed.

@@ -20,7 +20,7 @@ use crate::job_board::JobWatch;
 use crate::mail_keys::{Post, Signer};
 use crate::model::AlertEventView;
 use crate::route_mail::{RoutedMail, without_messages};
-use crate::sent_mails::Handed;
+use crate::sent_mails::{Handed, sealed};
 use crate::{App, Error, Result};
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -327,7 +327,7 @@ impl App {
             tx.outbox_retry(entry, context.at, &rest?).await?;
         }
         if let Some((tenant, mail)) = record {
-            tx.sent_mail_add(*tenant, mail).await?;
+            tx.sent_mail_add(*tenant, mail, sealed(mail)).await?;
         }
         if was_shown {
             tx.outbox_done(entry.id, context.at).await?;

@@ -1,15 +1,15 @@
 //! What is kept of every mail that a server took: a record with the hash of its exact bytes, the
-//! server's reply and the keys that signed it. Its digest is sealed into the ledger; a salt inside
-//! keeps the digest from being guessed once the record is gone.
+//! server's reply and the keys that signed it. Its digest is sealed as a record of the ledger, in
+//! the transaction that writes it; a salt inside keeps the digest from being guessed once the
+//! record is gone.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use async_recursion::async_recursion as boxed;
-use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{OpContext, SentMailId, TenantId, Timestamp};
-use veritwin_metastore::{OutboxEntry, SentMail, UnsealedMail};
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{LedgerItemId, OpContext, SentMailId, TenantId, Timestamp};
+use veritwin_metastore::{OutboxEntry, SentMail};
 use veritwin_outbound::mail::{ComposedMail, MailReceipt};
 
 use crate::mail::{MailPayload, masked};
@@ -18,13 +18,6 @@ use crate::model::{Page, PageRequest, SentMailView};
 use crate::provision::PLATFORM_TENANT;
 use crate::records::store_page;
 use crate::{App, Error, Result};
-
-/// Records that are sealed at once.
-const SEALED_AT_ONCE: u64 = 64;
-/// A log that does not take a record for so long is held; the others go on.
-const SEAL_TIME_MAX: Duration = Duration::from_secs(20);
-/// Between tries while the archive or a key is away.
-const SEAL_AGAIN: Duration = Duration::from_secs(300);
 
 /// The record. Its JSON, with its fields in this order, is what the digest is of;
 /// `docs/reference/ledger.md` describes it for auditors.
@@ -107,40 +100,8 @@ impl App {
         };
         let body = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
         let id = SentMailId::generate(now, self.rng());
-        let mail = SentMail { id, sent_at: now, body, leaf: None };
+        let mail = SentMail { id, sent_at: now, body };
         Ok((entry.tenant.unwrap_or(PLATFORM_TENANT), mail))
-    }
-
-    /// Seals the digests of what was sent. What a log does not take now is tried again later.
-    pub(crate) async fn seal_sent_mails(&self) -> Result<()> {
-        if self.archive().is_err() {
-            return Ok(());
-        }
-        let context = self.job(jobs::MAIL);
-        let tx = self.0.store.read_platform(&context).await?;
-        let waiting = tx.sent_mails_unsealed(context.at, SEALED_AT_ONCE).await?;
-        drop(tx);
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let mut sealing = Vec::with_capacity(waiting.len());
-        for one in &waiting {
-            sealing.push(self.seal_sent_mail(one));
-        }
-        let leaves = join_all(sealing).await;
-        let again_at = self.clock().now().saturating_add(SEAL_AGAIN);
-        let tx = self.0.store.begin_platform(&context).await?;
-        for (one, leaf) in waiting.iter().zip(leaves) {
-            tx.sent_mail_sealed((one.tenant, one.id), leaf, again_at).await?;
-        }
-        Ok(tx.commit().await?)
-    }
-
-    async fn seal_sent_mail(&self, unsealed: &UnsealedMail) -> Option<u64> {
-        let mail = unsealed.mail.as_ref()?;
-        let digest = veritwin_keys::sha256(&mail.body);
-        let sealing = self.seal_evidence_of(unsealed.tenant, digest, mail.sent_at);
-        tokio::time::timeout(SEAL_TIME_MAX, sealing).await.ok()?.ok()?
     }
 
     /// The mail that was sent in the tenant's name, newest first.
@@ -153,13 +114,23 @@ impl App {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let tx = self.0.store.read(context).await?;
         let listed = tx.sent_mails(&store_page(page)?).await?;
+        let ids: Vec<LedgerItemId> = listed.items.iter().map(SentMail::sealed_id).collect();
+        let leaves: HashMap<_, _> = tx.ledger_leaves(&ids).await?.into_iter().collect();
+        drop(tx);
         self.note(context, Action::LedgerRead, &resource, "done");
+        let view = |mail: SentMail| view(&mail, leaves.get(&mail.sealed_id()).copied());
         let items = listed.items.into_iter().map(view).collect::<Result<_>>()?;
         Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
     }
 }
 
-fn view(mail: SentMail) -> Result<SentMailView> {
+/// What the ledger seals of a mail: the digest of its record.
+pub(crate) fn sealed(mail: &SentMail) -> Vec<u8> {
+    let digest = hex::encode(veritwin_keys::sha256(&mail.body));
+    serde_json::json!({"sha256": digest}).to_string().into_bytes()
+}
+
+fn view(mail: &SentMail, leaf: Option<u64>) -> Result<SentMailView> {
     let record: SentRecord = serde_json::from_slice(&mail.body)
         .map_err(|_| Error::Internal("the record of a sent mail is damaged".to_owned()))?;
     Ok(SentMailView {
@@ -172,7 +143,7 @@ fn view(mail: SentMail) -> Result<SentMailView> {
         code: record.code,
         reply: record.reply,
         dkim: record.dkim,
-        leaf: mail.leaf,
-        record: mail.body,
+        leaf,
+        record: mail.body.clone(),
     })
 }

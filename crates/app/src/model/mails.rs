@@ -40,7 +40,7 @@ pub struct SentMailView {
     pub reply: String,
     /// The keys that signed it, with their DNS records.
     pub dkim: Vec<String>,
-    /// The leaf that holds the record's digest.
+    /// The leaf that holds the record's digest, once it is sealed.
     pub leaf: Option<u64>,
     /// The record whose digest that is.
     pub record: Vec<u8>,

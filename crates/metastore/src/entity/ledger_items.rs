@@ -7,7 +7,7 @@ use sea_orm::sea_query::Expr;
 use veritwin_domain::{BatchId, LedgerItemId, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{Insert, above, below, is_null, is_set};
+use crate::query::{Insert, above, below, is_null, is_set, one_of};
 use crate::seal::{Cell, Owner};
 use crate::tx::Core;
 use crate::{PlatformTx, Result, TenantTx};
@@ -214,6 +214,21 @@ impl TenantTx {
     pub async fn ledger_place(&self, id: LedgerItemId) -> Result<Option<LedgerPlace>> {
         let row = self.core.maybe(self.select(TABLE).eq("id", id)).await?;
         row.as_ref().map(load_place).transpose()
+    }
+
+    /// The leaves of those of these records that are sealed.
+    #[boxed]
+    pub async fn ledger_leaves(
+        &self,
+        records: &[LedgerItemId],
+    ) -> Result<Vec<(LedgerItemId, u64)>> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let among = one_of("id", records.iter().copied());
+        let select = self.select(TABLE).filter(is_set("leaf")).filter(among);
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("id")?, row.get("leaf")?))).collect()
     }
 
     /// Where the records about something were sealed, newest first.

@@ -101,7 +101,7 @@ pub use route_messages::{
 };
 pub use routes::{ROUTE_CONSUMER, RouteDestination, RouteLane, RouteRule, RouteSettled};
 pub use rules::Rule;
-pub use sent_mails::{SentMail, UnsealedMail};
+pub use sent_mails::SentMail;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;
 pub use streams::{StreamAct, StreamActHead, StreamRule, StreamStatements};

@@ -34,14 +34,10 @@ pub(super) const TABLES: &[TableDef] = &[
             column("sent_at", ColumnKind::Time, Category::Correspondence),
             // The record whose digest is sealed: hash of the mail's bytes, reply, signatures.
             column("body", ColumnKind::Sealed, Category::Correspondence),
-            // When it is sealed, or tried again.
-            column("seal_at", ColumnKind::Time, Category::Operation),
-            // The leaf that holds the digest.
-            nullable(column("leaf", ColumnKind::Integer, Category::Operation)),
         ],
         primary_key: &["tenant_id", "id"],
         unique: &[],
-        indexes: &[&["tenant_id", "sent_at"], &["seal_at"], &["sent_at"]],
+        indexes: &[&["tenant_id", "sent_at"], &["sent_at"]],
         references: &[OF_TENANT],
     },
 ];

@@ -1,8 +1,8 @@
 //! Mails of checkpoints and what is kept of sent mail: due across tenants, read by their own alone,
 //! gone with them.
 
-use veritwin_domain::{MailingId, SentMailId};
-use veritwin_metastore::{LedgerMailing, Page, SentMail};
+use veritwin_domain::{BatchId, MailingId, SentMailId};
+use veritwin_metastore::{LedgerKind, LedgerMailing, Page, SentMail};
 
 use crate::world::{START, everywhere, later};
 
@@ -59,44 +59,53 @@ async fn mailings_are_due_and_moved_on_by_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn sent_mail_is_sealed_once_and_purged_by_age() {
+async fn sent_mail_waits_for_the_ledger_with_its_record_and_is_purged_by_age() {
     everywhere(async |world| {
         let mail = |seconds| SentMail {
             id: SentMailId::generate(later(seconds), world.rng.as_ref()),
             sent_at: later(seconds),
             body: format!("mail {seconds}").into_bytes(),
-            leaf: None,
         };
         let (first, second) = (mail(1), mail(2));
+        let sealed = || br#"{"sha256":"00"}"#.to_vec();
         let tx = world.platform().await;
-        tx.sent_mail_add(world.tenant, &first).await.expect("written");
-        tx.sent_mail_add(world.tenant, &second).await.expect("written");
-        tx.sent_mail_add(world.other, &mail(3)).await.expect("written");
-        let unsealed = tx.sent_mails_unsealed(later(2), 10).await.expect("read");
-        let ids: Vec<_> = unsealed.iter().map(|one| (one.tenant, one.id)).collect();
-        assert_eq!(ids, [(world.tenant, first.id), (world.tenant, second.id)]);
-        assert_eq!(unsealed[0].mail.as_ref(), Some(&first), "{}", world.label);
-        let key = (world.tenant, first.id);
-        tx.sent_mail_sealed(key, Some(7), later(9)).await.expect("noted");
-        tx.sent_mail_sealed(key, Some(8), later(9)).await.expect("no more");
-        tx.sent_mail_sealed((world.tenant, second.id), None, later(9)).await.expect("later");
-        assert!(tx.sent_mails_unsealed(later(2), 10).await.expect("read").is_empty());
+        tx.sent_mail_add(world.tenant, &first, sealed()).await.expect("written");
+        tx.sent_mail_add(world.tenant, &second, sealed()).await.expect("written");
+        tx.sent_mail_add(world.other, &mail(3), sealed()).await.expect("written");
+        tx.commit().await.expect("commit");
+
+        let batch = BatchId::from_bytes([7; 16]);
+        let tx = world.begin().await;
+        let waiting = tx.ledger_items_waiting(10).await.expect("read");
+        let ids: Vec<_> = waiting.iter().map(|item| (item.id, item.kind)).collect();
+        let expected = [&first, &second].map(|mail| (mail.sealed_id(), LedgerKind::Mail));
+        assert_eq!(ids, expected, "{}", world.label);
+        assert_eq!(waiting[0].body, sealed());
+        tx.ledger_items_taken((&[first.sealed_id()], 1), batch, None).await.expect("taken");
+        tx.ledger_batch_sealed(batch, 7).await.expect("noted");
         tx.commit().await.expect("commit");
 
         let tx = world.read().await;
+        let asked = [first.sealed_id(), second.sealed_id()];
+        let leaves = tx.ledger_leaves(&asked).await.expect("read");
+        assert_eq!(leaves, [(first.sealed_id(), 7)]);
+        assert!(tx.ledger_leaves(&[]).await.expect("read").is_empty());
         let listed = tx.sent_mails(&Page { limit: 1, after: None }).await.expect("read");
         assert_eq!(listed.items, [second.clone()]);
         let page = Page { limit: 5, after: listed.next };
         let listed = tx.sent_mails(&page).await.expect("read");
-        assert_eq!(listed.items, [SentMail { leaf: Some(7), ..first }]);
+        assert_eq!(listed.items, [first.clone()]);
         drop(tx);
+        let other = world.begin_in(world.other).await;
+        assert!(other.ledger_leaves(&asked).await.expect("read").is_empty(), "nobody else's");
+        drop(other);
 
         let tx = world.platform().await;
         assert_eq!(tx.sent_mails_purge(later(1)).await.expect("purged"), 1);
-        tx.tenant_delete(world.tenant).await.expect("deleted");
-        let left = tx.sent_mails_unsealed(later(99), 10).await.expect("read");
-        assert!(left.iter().all(|one| one.tenant == world.other), "gone with the tenant");
         tx.commit().await.expect("commit");
+        let tx = world.read().await;
+        let leaves = tx.ledger_leaves(&asked).await.expect("read");
+        assert_eq!(leaves.len(), 1, "what was sealed stays");
     })
     .await;
 }

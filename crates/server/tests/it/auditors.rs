@@ -140,6 +140,10 @@ fn mailed_checkpoints_verify_as_a_folder_and_name_what_is_missing_or_changed() {
     );
     let leaf = archived[0]["leaf"].as_u64().unwrap();
     stage.tenant.get(&format!("/v1/ledger/entries/{leaf}/proof")).expect(200);
+    let id = archived[0]["id"].as_str().unwrap();
+    let found = stage.tenant.get(&format!("/v1/ledger/lookup?record={id}")).expect(200);
+    let found = &found["items"][0];
+    assert_eq!((&found["kind"], &found["state"]), (&json!("mail"), &json!("sealed")));
 
     let rotated = stage.platform.cli(&["mail", "rotate", "--json"]).json();
     assert_eq!(rotated["keys"].as_array().unwrap().len(), 4, "{rotated}");
