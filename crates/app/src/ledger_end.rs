@@ -125,7 +125,14 @@ impl App {
         (summary, end): (&LogSummary, u64),
         reason: ShredReason,
     ) -> Result<bool> {
-        let whole = end.min(summary.size.saturating_sub(LEAVES_KEPT)) / TILE_WIDTH * TILE_WIDTH;
+        // The archive has a minimum period of its own, and says so.
+        let let_go = if summary.period_min.is_zero() {
+            end
+        } else {
+            let before = context.at.saturating_sub(summary.period_min);
+            self.first_sealed_at(summary.log, summary, before).await?.min(end)
+        };
+        let whole = let_go.min(summary.size.saturating_sub(LEAVES_KEPT)) / TILE_WIDTH * TILE_WIDTH;
         let mut minimum = summary.minimum_index;
         if whole > minimum {
             let act = Act::Retention { minimum_index: whole, reason };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::{Mutex, RwLock};
@@ -20,7 +21,7 @@ use crate::replay::{journal_paths, remove_unfinished, replay};
 use crate::state::LogState;
 use crate::{Disk, LedgerError, SystemDisk};
 
-/// Upper bounds of an archive.
+/// Bounds of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveLimits {
     /// Most logs.
@@ -35,6 +36,8 @@ pub struct ArchiveLimits {
     pub group_bytes_max: usize,
     /// Journal bytes after which a new file is begun.
     pub journal_bytes_max: u64,
+    /// Every leaf is kept at least so long after it was sealed, whatever its submitter states.
+    pub period_min: Duration,
 }
 
 impl Default for ArchiveLimits {
@@ -46,6 +49,7 @@ impl Default for ArchiveLimits {
             group_leaves_max: 8192,
             group_bytes_max: 8 << 20,
             journal_bytes_max: 64 << 20,
+            period_min: Duration::ZERO,
         }
     }
 }
@@ -127,6 +131,8 @@ pub struct LogSummary {
     pub submitter: [u8; 32],
     /// Leaves below this index were ended by a retention statement and are not served.
     pub minimum_index: u64,
+    /// See [`ArchiveLimits::period_min`].
+    pub period_min: Duration,
 }
 
 impl LogSummary {
@@ -280,7 +286,7 @@ impl Archive {
         if let Ok(log) = self.shared.log(create.log) {
             let log = log.lock();
             if log.origin == create.origin && log.first_submitter == create.submitter {
-                return Ok(log.summary());
+                return Ok(log.summary(self.shared.limits.period_min));
             }
             return Err(LedgerError::invalid("the log exists with another origin or submitter"));
         }
@@ -294,7 +300,7 @@ impl Archive {
         let dek = self.shared.keys.dek(&log_scope(create.log))?;
         let sealed = key.seal(&dek, key_aad(&create.log))?;
         let log = LogState::new(create.log, create.origin, create.submitter, (key, sealed))?;
-        let summary = log.summary();
+        let summary = log.summary(self.shared.limits.period_min);
         self.send(|reply| Request::Create(Box::new(log), reply)).await?;
         Ok(summary)
     }
@@ -337,7 +343,7 @@ impl Archive {
 
     /// Where a log stands.
     pub fn summary(&self, log: LogId) -> Result<LogSummary, LedgerError> {
-        Ok(self.shared.log(log)?.lock().summary())
+        Ok(self.shared.log(log)?.lock().summary(self.shared.limits.period_min))
     }
 
     /// Finishes what is queued and stops writing. Reading goes on; the directory can be opened

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{FileId, LogId};
-use veritwin_verify::Leaf;
+use veritwin_verify::{Act, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
 use crate::journal;
+use crate::prune::check_period;
 use crate::state::{Head, LogState};
 use crate::{LedgerError, objects};
 
@@ -176,6 +177,9 @@ impl Committer {
         }
         let head = group.heads.entry(ready.log).or_insert_with(|| log.lock().head.clone());
         head.check_next(&ready.leaf, ready.expected_size)?;
+        if let Act::Retention { minimum_index, .. } = ready.leaf.act {
+            check_period(&self.shared, ready.log, (&*head, minimum_index))?;
+        }
         let index = head.size();
         let hash = head.push(ready.leaf.clone(), ready.entry.clone(), ready.cursor);
         group.batches.insert((ready.log, batch), (hash, index));

@@ -1,15 +1,17 @@
 //! The end of a prefix: once a retention statement is durable in a log, its bundles and payloads
 //! below the statement's index are removed, a bounded number at a time. Hash tiles above level 0
-//! stay, so that everything behind the prefix is proven as before.
+//! stay, so that everything behind the prefix is proven as before. A statement that would end a
+//! leaf before the archive's own minimum period is refused, whoever signed it.
 
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::LogId;
+use veritwin_domain::{LogId, Timestamp};
 use veritwin_verify::{Leaf, TILE_WIDTH, TileKind, TilePath, decode_bundle};
 
 use crate::archive::Shared;
 use crate::commit::Request;
+use crate::state::Head;
 use crate::{Archive, LedgerError};
 
 /// Bundles removed at once, with their payloads.
@@ -37,6 +39,51 @@ impl Archive {
         self.send(|reply| Request::Pruned(log, to, reply)).await?;
         Ok(true)
     }
+}
+
+/// Refuses the end of a prefix whose last leaf was sealed within the archive's minimum period. The
+/// time counts that stands in the stored leaf, by the archive's own clock.
+pub(crate) fn check_period(
+    shared: &Shared,
+    log: LogId,
+    (head, minimum_index): (&Head, u64),
+) -> Result<(), LedgerError> {
+    let period = shared.limits.period_min;
+    let end = minimum_index / TILE_WIDTH * TILE_WIDTH;
+    if period.is_zero() || end <= shared.log(log)?.lock().minimum_index {
+        return Ok(());
+    }
+    let Some(last) = end.checked_sub(1) else { return Ok(()) };
+    let sealed_at = match last_sealed_at(shared, log, last) {
+        Ok(Some(sealed_at)) => sealed_at,
+        Ok(None) => return Err(head.conflict("the leaves that it would end are not stored yet")),
+        Err(error) => {
+            return Err(head.conflict(&format!("leaf {last} cannot be read: {error}")));
+        }
+    };
+    if sealed_at > shared.clock.now().saturating_sub(period) {
+        let days = period.as_secs().div_ceil(86_400);
+        return Err(head.conflict(&format!(
+            "this archive keeps leaves for at least {days} days, and leaf {last} was sealed at \
+             {sealed_at}"
+        )));
+    }
+    Ok(())
+}
+
+/// When the last leaf of a full bundle was sealed: no leaf before it was sealed later.
+fn last_sealed_at(
+    shared: &Shared,
+    log: LogId,
+    last: u64,
+) -> Result<Option<Timestamp>, LedgerError> {
+    let Some(bytes) = shared.objects.read_tile(log, bundle(last / TILE_WIDTH))? else {
+        return Ok(None);
+    };
+    let entries = decode_bundle(&bytes).map_err(LedgerError::invalid)?;
+    let Some(entry) = entries.last() else { return Ok(None) };
+    let leaf = Leaf::decode(entry).map_err(LedgerError::invalid)?;
+    Ok(Some(leaf.sealed_at))
 }
 
 /// The answer is the leaf up to which everything is gone, durably.

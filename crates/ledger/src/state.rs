@@ -2,6 +2,7 @@
 //! applying a leaf that completes a tile writes the tile's object.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use veritwin_domain::{BatchId, LogId};
 use veritwin_keys::SigningKey;
@@ -331,7 +332,7 @@ impl LogState {
     }
 
     /// What a submitter has to know.
-    pub(crate) fn summary(&self) -> LogSummary {
+    pub(crate) fn summary(&self, period_min: Duration) -> LogSummary {
         let last = self.head.last.as_ref();
         LogSummary {
             log: self.id,
@@ -344,6 +345,7 @@ impl LogState {
             cursor: last.map_or(0, |last| last.cursor),
             submitter: self.head.submitter,
             minimum_index: self.minimum_index,
+            period_min,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What archive and client say to each other in JSON, on both ends of one connection. Numbers that
 //! name leaves are integers; hashes and keys are lower-case hexadecimal, entries base64.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -74,6 +76,8 @@ pub struct LogSummaryBody {
     /// An archive of before prunes nothing.
     #[serde(default)]
     minimum_index: u64,
+    #[serde(default)]
+    period_min_seconds: u64,
 }
 
 impl From<LogSummary> for LogSummaryBody {
@@ -89,6 +93,7 @@ impl From<LogSummary> for LogSummaryBody {
             cursor: summary.cursor,
             submitter: hex::encode(summary.submitter),
             minimum_index: summary.minimum_index,
+            period_min_seconds: summary.period_min.as_secs(),
         }
     }
 }
@@ -108,6 +113,7 @@ impl TryFrom<LogSummaryBody> for LogSummary {
             cursor: body.cursor,
             submitter: key("submitter", &body.submitter)?,
             minimum_index: body.minimum_index,
+            period_min: Duration::from_secs(body.period_min_seconds),
         })
     }
 }

@@ -50,6 +50,9 @@ pub(crate) struct ArchiveFile {
     /// Most logs of each of `clients`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client_logs_max: Option<usize>,
+    /// Days for which every leaf is kept at least, whatever a platform states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) minimum_period_days: Option<u32>,
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
@@ -160,6 +163,7 @@ impl ArchiveChild {
             client_certificate: Some(paths.archive_pairing().join("client.pem")),
             clients: Vec::new(),
             client_logs_max: None,
+            minimum_period_days: None,
             stop_with_stdin: true,
         };
         let config = paths.archive_pairing().join("archive.toml");

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::io::AsyncReadExt;
 use veritwin_domain::{SystemClock, Timestamp};
-use veritwin_outpost::archive::{ServeConfig, Server};
+use veritwin_outpost::archive::{Limits, ServeConfig, Server};
 
 use super::{ServeArguments, bench_platform, demo, print};
 use crate::archive_child::ArchiveFile;
@@ -17,6 +17,12 @@ use crate::{process, run};
 
 /// Most logs of one platform in an archive that serves several, when nothing else is said.
 const CLIENT_LOGS_MAX: usize = 10_000;
+
+/// Days for which an archive keeps every leaf at least, when nothing else is said.
+const MINIMUM_PERIOD_DAYS: u32 = 30;
+/// As the longest audit period of a plan.
+const MINIMUM_PERIOD_DAYS_MAX: u32 = 36_500;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +119,11 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
     let stop_with_stdin = file.stop_with_stdin;
     let clients = file.trust().with_context(|| format!("{}", config.display()))?;
     let listen = file.listen.parse().context("listen must be ADDRESS:PORT")?;
+    let days = file.minimum_period_days.unwrap_or(MINIMUM_PERIOD_DAYS);
+    if days > MINIMUM_PERIOD_DAYS_MAX {
+        bail!("minimum_period_days: expected at most {MINIMUM_PERIOD_DAYS_MAX}");
+    }
+    let limits = Limits { period_min: DAY * days, ..Limits::default() };
     let serve = ServeConfig {
         directory: file.directory,
         root_key: file.root_key,
@@ -120,7 +131,7 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         names: file.names,
         clients,
         client_logs_max: file.client_logs_max.unwrap_or(CLIENT_LOGS_MAX),
-        limits: veritwin_outpost::archive::Limits::default(),
+        limits,
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
     };
