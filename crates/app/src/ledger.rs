@@ -377,11 +377,16 @@ impl App {
         self.job(jobs::LEDGER)
     }
 
-    async fn known_log(&self, text: &str) -> Result<LogId> {
+    /// Whose the log with this random id is.
+    pub(crate) async fn tenant_of_log(&self, text: &str) -> Result<TenantId> {
         let log: LogId = text.parse().map_err(|_| Error::NotFound("log"))?;
         let tx = self.0.store.read_platform(&self.public_log()).await?;
-        tx.tenant_of_log(log).await?;
-        Ok(log)
+        Ok(tx.tenant_of_log(log).await?)
+    }
+
+    async fn known_log(&self, text: &str) -> Result<LogId> {
+        self.tenant_of_log(text).await?;
+        text.parse().map_err(|_| Error::NotFound("log"))
     }
 
     /// The signed checkpoint of a log, for whoever holds its random id.

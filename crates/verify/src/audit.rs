@@ -117,7 +117,7 @@ fn pass(
             report.add(Finding::new(FindingKind::Unreadable, "payload", "the check broke off"));
         }
     }
-    extra::check(source, head.checkpoint.size, !options.skip_payloads, &mut report);
+    extra::check(source, &head, !options.skip_payloads, &mut report);
     head::conclude(&head, options, &mut report);
     (report, chain.tail_failed)
 }

@@ -1,6 +1,7 @@
 //! The public side of a ledger log, in the C2SP tlog-tiles layout. Whoever holds the log's random
-//! id may read checkpoints and hash tiles; entry bundles and sealed payloads are for those of the
-//! log's own tenant who may take the ledger away, and are not there for anybody else.
+//! id may read checkpoints, with what witnesses said of them, and hash tiles; entry bundles and
+//! sealed payloads are for those of the log's own tenant who may take the ledger away, and are not
+//! there for anybody else.
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -18,6 +19,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/ledger/{log}/log.vkey", get(vkey))
         .route("/ledger/{log}/tile/{*path}", get(tile))
         .route("/ledger/{log}/payload/{hash}", get(payload))
+        .route("/ledger/{log}/published/{name}", get(published))
 }
 
 async fn checkpoint(State(api): State<Api>, Path(log): Path<String>) -> Answer<Response> {
@@ -28,6 +30,15 @@ async fn checkpoint(State(api): State<Api>, Path(log): Path<String>) -> Answer<R
 async fn vkey(State(api): State<Api>, Path(log): Path<String>) -> Answer<Response> {
     let text = api.app.public_vkey(&log).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+/// Checkpoints that were published, with cosignatures and time stamps.
+async fn published(
+    State(api): State<Api>,
+    Path((log, name)): Path<(String, String)>,
+) -> Answer<Response> {
+    let bytes = api.app.public_published(&log, &name).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
 async fn tile(

@@ -1,18 +1,28 @@
-//! What lies among a log's files and is no part of it: tiles that its tree does not reach, and
-//! payloads that no leaf names. A tile that has grown since may lie beside what it became.
+//! What lies among a log's files and is no part of it: tiles that its tree does not reach,
+//! published checkpoints that the index does not list, and payloads that no leaf names. A tile
+//! that has grown since may lie beside what it became.
 
+use super::head::Head;
+use crate::published::{PUBLISHED_INDEX, published_checkpoint, published_roll, published_stamp};
 use crate::report::{ExitClass, Finding, FindingKind, Report};
 use crate::{Source, TileKind, TilePath};
 
 /// Looks through a log that can be listed, once everything that belongs to it was read.
-pub(super) fn check(source: &dyn Source, size: u64, reads_payloads: bool, report: &mut Report) {
+pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, report: &mut Report) {
+    let size = head.checkpoint.size;
     let tiles = source.list("tile", &mut |name| {
         if !is_reached(name, size) {
             let problem = "no part of the tree that the checkpoint states";
             report.add(Finding::new(FindingKind::Extra, name, problem));
         }
     });
-    if let Err(error) = tiles {
+    let published = source.list("published", &mut |name| {
+        if !is_published(name, &head.listed) {
+            let problem = "not listed among the published checkpoints";
+            report.add(Finding::new(FindingKind::Extra, name, problem));
+        }
+    });
+    for error in [tiles, published].into_iter().filter_map(Result::err) {
         report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
     }
     // Whose payloads are damaged or missing cannot be told from strange ones by their number.
@@ -38,6 +48,18 @@ pub(super) fn check(source: &dyn Source, size: u64, reads_payloads: bool, report
             report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
         }
     }
+}
+
+/// `listed` ascends.
+fn is_published(name: &str, listed: &[u64]) -> bool {
+    let size = name.strip_prefix("published/").and_then(|rest| rest.split('.').next());
+    let size = size.and_then(crate::tree_size).filter(|size| listed.binary_search(size).is_ok());
+    name == PUBLISHED_INDEX
+        || size.is_some_and(|size| {
+            [published_checkpoint(size), published_stamp(size), published_roll(size)]
+                .iter()
+                .any(|known| known == name)
+        })
 }
 
 /// A tile may be wider than its tree calls for: the log may have grown since.

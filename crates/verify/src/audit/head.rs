@@ -18,7 +18,9 @@ pub(super) struct Head {
     pub(super) signed: SignedCheckpoint,
     /// Known checkpoints not larger than the log: size, root, name; ascending.
     pub(super) known: Vec<(u64, Digest, String)>,
-    /// Checkpoints that came with the log, by tree size.
+    /// Tree sizes of the checkpoints that came with the log.
+    pub(super) listed: Vec<u64>,
+    /// Those of them that can be believed.
     pub(super) published: Vec<Published>,
 }
 
@@ -29,6 +31,8 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Option<Head> {
     let key = key(source, options, report);
+    // Before the checkpoint: a log that is served may grow meanwhile.
+    let sizes = published::sizes(source, report);
     let bytes = match source.read("checkpoint", CHECKPOINT_BYTES_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
@@ -75,7 +79,7 @@ pub(super) fn read(
             report.add(Finding::new(FindingKind::Missing, "log.vkey", problem));
         }
     }
-    let published = published::read(source, options, key.as_ref(), report);
+    let published = published::read(source, options, (key.as_ref(), &sizes), report);
     let mut known = known(options, key.as_ref(), &checkpoint, report);
     for one in &published {
         match one.signed.checkpoint.size {
@@ -85,7 +89,7 @@ pub(super) fn read(
     }
     known.sort_by_key(|(size, _, _)| *size);
     let note = String::from_utf8_lossy(&bytes).into_owned();
-    Some(Head { checkpoint, note, signed, known, published })
+    Some(Head { checkpoint, note, signed, known, listed: sizes, published })
 }
 
 fn signature_finding(

@@ -7,7 +7,7 @@ use crate::published::{published_checkpoint, published_roll, published_sizes, pu
 use crate::report::{Finding, FindingKind, Report, StampSeen, Witnessed};
 use crate::{
     CHECKPOINT_BYTES_MAX, Policy, ROLL_PROOF_BYTES_MAX, RollProof, STAMP_BYTES_MAX,
-    SignedCheckpoint, Source, VerifierKey, WitnessState, sha256, verify_stamp,
+    SignedCheckpoint, Source, StampError, VerifierKey, WitnessState, sha256, verify_stamp,
 };
 
 /// One of them.
@@ -18,27 +18,35 @@ pub(super) struct Published {
     pub(super) rolled: Option<SignedCheckpoint>,
 }
 
+/// The tree sizes of those that there are.
+pub(super) fn sizes(source: &dyn Source, report: &mut Report) -> Vec<u64> {
+    published_sizes(source).unwrap_or_else(|error| {
+        report.add(Finding::new(FindingKind::Malformed, &error.name, error.problem));
+        Vec::new()
+    })
+}
+
 /// Reads them. What does not belong to this log is a finding and is left out.
 pub(super) fn read(
     source: &dyn Source,
     options: &VerifyOptions,
-    key: Option<&VerifierKey>,
+    (key, sizes): (Option<&VerifierKey>, &[u64]),
     report: &mut Report,
 ) -> Vec<Published> {
-    let sizes = match published_sizes(source) {
-        Ok(sizes) => sizes,
-        Err(error) => {
-            report.add(Finding::new(FindingKind::Malformed, &error.name, error.problem));
-            return Vec::new();
-        }
-    };
     let mut found = Vec::new();
-    for size in sizes {
+    let mut listed_now = None;
+    for size in sizes.iter().copied() {
         let name = published_checkpoint(size);
         let bytes = match source.read(&name, CHECKPOINT_BYTES_MAX) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
-                report.add(Finding::new(FindingKind::Missing, &name, "not there"));
+                // Of a log that is served one may have given way to a newer one meanwhile.
+                let now = listed_now.get_or_insert_with(|| {
+                    published_sizes(source).unwrap_or_else(|_| sizes.to_vec())
+                });
+                if now.contains(&size) {
+                    report.add(Finding::new(FindingKind::Missing, &name, "not there"));
+                }
                 continue;
             }
             Err(error) => {
@@ -120,7 +128,18 @@ fn stamp(
             return;
         }
     };
-    match verify_stamp(&response, sha256(checkpoint), None, options.authorities.as_ref()) {
+    let check =
+        |bytes: &[u8]| verify_stamp(&response, sha256(bytes), None, options.authorities.as_ref());
+    // It was stamped with the cosignatures that a served checkpoint may have got just now.
+    let again = || {
+        let read = source.read(&published_checkpoint(size), CHECKPOINT_BYTES_MAX);
+        read.ok().flatten().filter(|bytes| bytes != checkpoint)
+    };
+    let stamped = match check(checkpoint) {
+        Err(StampError::Imprint) => again().map_or(Err(StampError::Imprint), |bytes| check(&bytes)),
+        other => other,
+    };
+    match stamped {
         Ok(stamp) => report.stamps.push(StampSeen { size, stamp }),
         Err(error) => report.add(Finding::new(FindingKind::Signature, &name, error)),
     }
