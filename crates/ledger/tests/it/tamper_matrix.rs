@@ -23,6 +23,8 @@ const LAST_HASHES: &str = "tile/0/001.p/47";
 const ROOTS: &str = "tile/1/000.p/1";
 const CHECKPOINT: &str = "checkpoint";
 const VKEY: &str = "log.vkey";
+const PUBLISHED: &str = "published/";
+const PUBLISHED_LIST: &str = "published/index";
 
 /// What a change of an exported log has to be found as.
 struct Row {
@@ -51,7 +53,7 @@ const FOREIGN: &str = "of another log";
 const BEYOND: &str = "beside the log";
 
 /// Changes of the files of one export, which is verified with the key that was given.
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 36] = [
     row(FLIPPED, "a bit of an entry", |_, at| flip(at, ENTRIES, 400), (Hash, ENTRIES)),
     row(FLIPPED, "a bit of an entry's length", |_, at| flip(at, ENTRIES, 0), (Malformed, ENTRIES)),
     row(FLIPPED, "a bit of a hash tile", |_, at| flip(at, HASHES, 544), (Hash, HASHES)),
@@ -73,6 +75,8 @@ const ROWS: [Row; 31] = [
     row(FLIPPED, "the checkpoint's size", smaller, (Signature, CHECKPOINT)),
     row(FLIPPED, "the checkpoint's origin", |_, at| letter(at, 0, 0), (Identity, CHECKPOINT)),
     row(FLIPPED, "a bit of the key beside it", |_, at| flip(at, VKEY, 3), (Malformed, VKEY)),
+    row(FLIPPED, "a published checkpoint's signature", flip_published, (Signature, PUBLISHED)),
+    row(FLIPPED, "its time stamp", stamped, (Signature, PUBLISHED)),
     row(FLIPPED, "an entry, hash tiles made to fit", forged, (Root, CHECKPOINT)),
     row(
         FLIPPED,
@@ -84,6 +88,7 @@ const ROWS: [Row; 31] = [
     row(CUT, "a hash tile", |_, at| cut(at, HASHES, 1000), (Malformed, HASHES)),
     row(CUT, "a payload", |log, at| cut(at, &payload(log), 100), (Payload, "payload/")),
     row(CUT, "the checkpoint", |_, at| cut(at, CHECKPOINT, 20), (Malformed, CHECKPOINT)),
+    row(CUT, "the list of published checkpoints", unlisted, (Malformed, PUBLISHED_LIST)),
     row(CUT, "an entry more at the end", more, (Malformed, LAST_ENTRIES)),
     row(MOVED, "the last entry of a bundle dropped", drop_last, (Malformed, ENTRIES)),
     row(MOVED, "two entries swapped", |_, at| swap(at), (Hash, ENTRIES)),
@@ -94,9 +99,11 @@ const ROWS: [Row; 31] = [
     row(GONE, "a tile of roots", |_, at| gone(at, ROOTS), (Missing, ROOTS)),
     row(GONE, "a payload", |log, at| gone(at, &payload(log)), (Missing, "payload/")),
     row(GONE, "the checkpoint", |_, at| gone(at, CHECKPOINT), (Missing, CHECKPOINT)),
+    row(GONE, "a published checkpoint", unpublished, (Missing, PUBLISHED)),
     row(FOREIGN, "another tenant's log", other_log, (Identity, CHECKPOINT)),
     row(FOREIGN, "another tenant's entries and tiles", other_tiles, (Signature, ENTRIES)),
     row(BEYOND, "a tile that the tree does not reach", beyond, (Extra, "tile/entries/002")),
+    row(BEYOND, "a published checkpoint that is not listed", beside, (Extra, PUBLISHED)),
     row(BEYOND, "a payload that no leaf names", strange, (Extra, "payload")),
 ];
 
@@ -204,6 +211,45 @@ fn beyond(_: &Exported, at: &Path) {
 
 fn strange(_: &Exported, at: &Path) {
     fs::write(at.join("payload").join("0".repeat(64)), b"strange").unwrap();
+}
+
+/// Puts the earlier checkpoint beside the log, as one that was published; the answer is its file.
+fn publish(log: &Exported, at: &Path) -> std::path::PathBuf {
+    let early = String::from_utf8(log.early.clone()).unwrap();
+    let size = early.lines().nth(1).unwrap();
+    fs::create_dir(at.join("published")).unwrap();
+    fs::write(at.join(PUBLISHED_LIST), format!("{size}\n")).unwrap();
+    let file = at.join(format!("published/{size}.checkpoint"));
+    fs::write(&file, early).unwrap();
+    assert!(verify(at, &log.options()).findings.is_empty(), "a published checkpoint harms nothing");
+    file
+}
+
+fn flip_published(log: &Exported, at: &Path) {
+    let file = publish(log, at);
+    let text = fs::read_to_string(&file).unwrap();
+    let place = text.trim_end().len() - 8;
+    let letter = if text.as_bytes()[place] == b'B' { "C" } else { "B" };
+    fs::write(file, [&text[..place], letter, &text[place + 1..]].concat()).unwrap();
+}
+
+fn stamped(log: &Exported, at: &Path) {
+    let file = publish(log, at);
+    fs::write(file.with_extension("tsr"), b"no time stamp").unwrap();
+}
+
+fn unlisted(log: &Exported, at: &Path) {
+    publish(log, at);
+    fs::write(at.join(PUBLISHED_LIST), "many\n").unwrap();
+}
+
+fn unpublished(log: &Exported, at: &Path) {
+    fs::remove_file(publish(log, at)).unwrap();
+}
+
+fn beside(log: &Exported, at: &Path) {
+    publish(log, at);
+    fs::write(at.join("published/5.checkpoint"), b"beside").unwrap();
 }
 
 const INTRODUCTION: &str = "# Tamper matrix
