@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{DeviceId, Key, OpContext, Timestamp};
-use veritwin_keys::KeyError;
-use veritwin_ledger::{Act, Leaf, LogSummary, OpenedPayload, open_payload, payload_dek_id};
+use veritwin_ledger::{Act, Leaf, LogSummary};
+use veritwin_metastore::PublishedCheckpoint;
 use veritwin_verify::{
-    EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord, RecordProof,
-    VerifyOptions, zip_stored,
+    CheckpointError, EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord,
+    RecordProof, SignedCheckpoint, StampedCheckpoint, VerifyOptions, zip_stored,
 };
 
 use crate::directory::TenantDevices;
@@ -23,6 +23,7 @@ use crate::ledger_record::LedgerRecord;
 use crate::model::{
     EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, PageRequest,
 };
+use crate::publish::stamped_under;
 use crate::sight::Sight;
 use crate::tree::over;
 use crate::{App, Error, Result};
@@ -164,31 +165,30 @@ impl App {
         if summary.size == 0 || start.index > last {
             return Ok(Found::default());
         }
-        self.look_through(context, (log, &summary), &search, (start, rows)).await
+        self.look_through(context, &summary, &search, (start, rows)).await
     }
 
     async fn look_through(
         &self,
         context: &OpContext,
-        (log, summary): (veritwin_domain::LogId, &LogSummary),
+        summary: &LogSummary,
         search: &Search<'_>,
         (start, rows): (Place, usize),
     ) -> Result<Found> {
         let mut found = Found::default();
         let (mut looked, mut opened) = (0u64, 0usize);
-        for index in (0..=start.index).rev() {
+        for index in (summary.minimum_index..=start.index).rev() {
             if looked >= LEAVES_MAX || opened >= PAYLOADS_MAX {
                 found.next = Some(Place { index, sequence: 0 });
                 return Ok(found);
             }
             looked += 1;
-            let leaf = self.leaf(log, index, summary.size).await?.leaf;
+            let leaf = self.leaf(summary.log, index, summary.size).await?.leaf;
             if !search.covers(&leaf) {
                 continue;
             }
             opened += 1;
-            let Some(payload) = self.payload(log, &leaf).await? else { continue };
-            let Some(batch) = self.open_batch(context, &payload, (&leaf, summary))? else {
+            let Some(batch) = self.records_of((context.tenant, summary), &leaf).await? else {
                 found.destroyed += 1;
                 continue;
             };
@@ -210,23 +210,6 @@ impl App {
             }
         }
         Ok(found)
-    }
-
-    /// A batch's records; none where its key was destroyed, or is not known here.
-    fn open_batch(
-        &self,
-        context: &OpContext,
-        payload: &[u8],
-        (leaf, summary): (&Leaf, &LogSummary),
-    ) -> Result<Option<OpenedPayload>> {
-        let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
-        let id = payload_dek_id(payload).map_err(|error| damaged(&error))?;
-        let dek = match self.0.keys.dek_by_id(id) {
-            Err(KeyError::Destroyed { .. } | KeyError::UnknownDek(_)) => return Ok(None),
-            other => other?,
-        };
-        let opened = open_payload(payload, leaf, &summary.origin, (context.tenant, &dek));
-        opened.map(Some).map_err(|error| damaged(&error))
     }
 
     /// A bundle of what a search finds, with the proofs of further entries if some are named.
@@ -272,10 +255,11 @@ impl App {
         let about = about(&query, &devices);
         let (log, _) = self.log_of(context).await?;
         let vkey = self.summary_of(log).await?.vkey;
+        let stamped = self.newest_stamped(context).await?;
         let (source, at) = (self.archive()?.source(log), context.at);
         let records: u64 = chosen.values().map(|records| records.len() as u64).sum();
         let bytes = tokio::task::spawn_blocking(move || {
-            let evidence = prove(&source, vkey, (at, about), chosen)?;
+            let evidence = prove(&source, (vkey, stamped), (at, about), chosen)?;
             pack(&evidence, table)
         })
         .await
@@ -350,7 +334,7 @@ fn about(query: &EvidenceQuery, devices: &TenantDevices) -> BTreeMap<String, Str
 /// Proves the chosen entries under one checkpoint. Reads the archive.
 fn prove<S: veritwin_ledger::Source>(
     log: &S,
-    vkey: String,
+    (vkey, stamped): (String, Option<PublishedCheckpoint>),
     (at, about): (Timestamp, BTreeMap<String, String>),
     chosen: BTreeMap<u64, Vec<RecordProof>>,
 ) -> Result<Evidence> {
@@ -368,12 +352,17 @@ fn prove<S: veritwin_ledger::Source>(
             records: records.iter().map(EvidenceRecord::of).collect(),
         });
     }
+    let checkpoint = log.note()?.to_owned();
+    let internal = |error: CheckpointError| Error::Internal(error.to_string());
+    let size = SignedCheckpoint::parse(checkpoint.as_bytes()).map_err(internal)?.checkpoint.size;
+    let stamped = stamped_under(&log, stamped, size);
     Ok(Evidence {
         format: Evidence::FORMAT.to_owned(),
         made_at: at.to_string(),
         about,
         vkey,
-        checkpoint: log.note()?.to_owned(),
+        checkpoint,
+        stamped,
         entries,
     })
 }
@@ -388,6 +377,9 @@ fn pack(evidence: &Evidence, table: Vec<u8>) -> Result<Vec<u8>> {
         ("log.vkey".to_owned(), format!("{}\n", evidence.vkey).into_bytes()),
         ("readings.csv".to_owned(), table),
     ];
+    for (name, bytes) in evidence.stamped.iter().filter_map(StampedCheckpoint::files).flatten() {
+        files.push((name.to_owned(), bytes));
+    }
     for entry in &evidence.entries {
         if let Some(proof) = evidence.tlog_proof(entry) {
             let name = format!("entry-{}.tlog-proof", entry.index);

@@ -3,9 +3,7 @@
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{
-    ActivityId, DeviceId, Key, LedgerItemId, LogId, OpContext, TenantId, Timestamp,
-};
+use veritwin_domain::{ActivityId, DeviceId, Key, LedgerItemId, OpContext, TenantId, Timestamp};
 use veritwin_keys::KeyError;
 use veritwin_ledger::{Act, Leaf, LogSummary, OpenedPayload, open_payload, payload_dek_id};
 use veritwin_metastore::{LedgerKind, LedgerPlace};
@@ -26,13 +24,6 @@ const PAYLOADS_MAX: usize = 64;
 const PLACES_MAX: usize = 8;
 /// Pages know milliseconds.
 const MILLISECOND_MICROS: i64 = 1000;
-
-/// A tenant's log, and where it stands.
-struct Log {
-    tenant: TenantId,
-    id: LogId,
-    summary: LogSummary,
-}
 
 impl App {
     /// The leaves that may hold readings of a moment, newest first: those of bundles whose times
@@ -59,26 +50,30 @@ impl App {
         Ok(leaves.collect())
     }
 
-    async fn log_to_look_in(&self, context: &OpContext) -> Result<Log> {
-        let (id, _) = self.log_of(context).await?;
-        Ok(Log { tenant: context.tenant, id, summary: self.summary_of(id).await? })
+    async fn log_to_look_in(&self, context: &OpContext) -> Result<LogSummary> {
+        let (log, _) = self.log_of(context).await?;
+        self.summary_of(log).await
     }
 
     /// The records of a leaf; none when they were destroyed, or are known to nobody here.
-    async fn records_of(&self, log: &Log, leaf: &Leaf) -> Result<Option<OpenedPayload>> {
+    pub(crate) async fn records_of(
+        &self,
+        (tenant, log): (TenantId, &LogSummary),
+        leaf: &Leaf,
+    ) -> Result<Option<OpenedPayload>> {
         if leaf.payload_bytes == 0 {
-            let tx = self.0.store.read(&self.job_in(jobs::LEDGER, log.tenant)).await?;
+            let tx = self.0.store.read(&self.job_in(jobs::LEDGER, tenant)).await?;
             let kept = tx.ledger_kept(leaf.batch).await?;
             return Ok(kept.and_then(|plain| OpenedPayload::from_plaintext(&plain)));
         }
-        let Some(payload) = self.payload(log.id, leaf).await? else { return Ok(None) };
+        let Some(payload) = self.payload(log.log, leaf).await? else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
         let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
         let dek = match self.0.keys.dek_by_id(id) {
             Err(KeyError::Destroyed { .. } | KeyError::UnknownDek(_)) => return Ok(None),
             other => other?,
         };
-        let opened = open_payload(&payload, leaf, &log.summary.origin, (log.tenant, &dek));
+        let opened = open_payload(&payload, leaf, &log.origin, (tenant, &dek));
         opened.map(Some).map_err(|error| damaged(&error))
     }
 
@@ -102,8 +97,8 @@ impl App {
         let log = self.log_to_look_in(context).await?;
         let end = Timestamp::from_micros(at.as_micros().saturating_add(MILLISECOND_MICROS - 1));
         let (mut places, mut opened, mut destroyed) = (Vec::new(), 0, false);
-        for index in self.covering_leaves(context, &log.summary, at).await? {
-            let leaf = self.leaf(log.id, index, log.summary.size).await?.leaf;
+        for index in self.covering_leaves(context, &log, at).await? {
+            let leaf = self.leaf(log.log, index, log.size).await?.leaf;
             let covers =
                 matches!(leaf.act, Act::Batch) && leaf.events_from <= end && at <= leaf.events_to;
             if !covers {
@@ -113,7 +108,7 @@ impl App {
                 break;
             }
             opened += 1;
-            let Some(records) = self.records_of(&log, &leaf).await? else {
+            let Some(records) = self.records_of((context.tenant, &log), &leaf).await? else {
                 destroyed = true;
                 continue;
             };
@@ -211,15 +206,15 @@ impl App {
         let Some((index, sequence)) = place.sealed else { return Ok(view) };
         view.sequence = Some(sequence);
         let log = self.log_to_look_in(context).await?;
-        if index < log.summary.minimum_index {
+        if index < log.minimum_index {
             view.state = "ended";
             return Ok(view);
         }
-        let leaf = self.leaf(log.id, index, log.summary.size).await?.leaf;
+        let leaf = self.leaf(log.log, index, log.size).await?.leaf;
         view.entry = Some(entry_view(index, &leaf));
         view.state = "sealed";
         if with_proof {
-            match self.records_of(&log, &leaf).await? {
+            match self.records_of((context.tenant, &log), &leaf).await? {
                 Some(records) => view.proof = records.prove(sequence),
                 None => view.state = "destroyed",
             }

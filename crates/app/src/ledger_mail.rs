@@ -429,10 +429,12 @@ impl App {
             };
         }
         let source = self.archive()?.source(log);
-        let vkey = self.summary_of(log).await?.vkey;
+        let summary = self.summary_of(log).await?;
+        let stamped = self.newest_stamped(context).await?;
         let (past, entries, at) = (body.past.clone(), body.entries.clone(), context.at);
         tokio::task::spawn_blocking(move || {
-            crate::ledger_mail_files::write(&source, &vkey, (id, number, at), &past, &entries)
+            let log = (&summary, stamped);
+            crate::ledger_mail_files::write(&source, log, (id, number, at), &past, &entries)
         })
         .await
         .map_err(|_| Error::Internal("writing a mail stopped".to_owned()))?

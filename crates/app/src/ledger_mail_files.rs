@@ -7,13 +7,15 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{MailingId, Timestamp};
-use veritwin_ledger::{Source, SourceError};
+use veritwin_ledger::{LogSummary, Source, SourceError};
+use veritwin_metastore::PublishedCheckpoint;
 use veritwin_verify::{
     Bridge, CHECKPOINT_BYTES_MAX, FindingKind, LEDGER_MAIL_FILE, LedgerMail, SignedCheckpoint,
-    VerifierKey, VerifyOptions, sha256,
+    StampedCheckpoint, VerifierKey, VerifyOptions, sha256,
 };
 
 use crate::mail::AttachedFile;
+use crate::publish::stamped_under;
 use crate::{Error, Result};
 
 const CHECKPOINT: &str = "checkpoint";
@@ -91,20 +93,23 @@ fn bridge<S: Source>(log: &Standing<'_, S>, past: &Past, key: &VerifierKey) -> R
 /// Writes a mail. Reads the archive: callers on an async runtime use a blocking task.
 pub(crate) fn write<S: Source>(
     log: &S,
-    vkey: &str,
+    (summary, stamped): (&LogSummary, Option<PublishedCheckpoint>),
     (id, number, at): (MailingId, u64, Timestamp),
     past: &[Past],
     entries: &[u64],
 ) -> Result<Written> {
+    let vkey = summary.vkey.as_str();
     let log = Standing::of(log)?;
     let key: VerifierKey = vkey.parse().map_err(|error| internal(&error))?;
     let note = log.note()?.to_owned();
     let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| internal(&error))?;
     let head = signed.verify(&key).map_err(|error| internal(&error))?.clone();
     let mut since = Vec::with_capacity(past.len());
-    for one in past {
+    // What lies in a prefix that was ended cannot be compared any more.
+    for one in past.iter().filter(|one| one.tree_size >= summary.minimum_index) {
         since.push(bridge(&log, one, &key)?);
     }
+    let stamped = stamped_under(&log, stamped, head.size);
     let mut files = vec![
         (CHECKPOINT.to_owned(), note.clone().into_bytes()),
         ("log.vkey".to_owned(), format!("{vkey}\n").into_bytes()),
@@ -116,6 +121,9 @@ pub(crate) fn write<S: Source>(
             files.push((format!("entry-{index}.tlog-proof"), proof.to_text().into_bytes()));
         }
     }
+    for (name, bytes) in stamped.iter().filter_map(StampedCheckpoint::files).flatten() {
+        files.push((name.to_owned(), bytes));
+    }
     let hash = |(name, bytes): &(String, Vec<u8>)| (name.clone(), sha256(bytes).to_string());
     let manifest = LedgerMail {
         format: LedgerMail::FORMAT.to_owned(),
@@ -126,6 +134,7 @@ pub(crate) fn write<S: Source>(
         tree_size: head.size,
         root_hash: head.root.to_base64(),
         since,
+        stamped,
         files: files.iter().map(hash).collect::<BTreeMap<_, _>>(),
         // Written in when it is signed.
         dkim: Vec::new(),

@@ -5,6 +5,7 @@
 mod cosign;
 mod roll;
 mod source;
+mod stamped;
 mod view;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -24,6 +25,8 @@ use veritwin_verify::{
     PUBLISHED_MAX, Policy, SignedCheckpoint, StampAuthorities, StampRequest, VerifierKey, sha256,
     verify_stamp,
 };
+
+pub(crate) use stamped::stamped_under;
 
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};

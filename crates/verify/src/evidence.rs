@@ -8,7 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Finding, FindingKind, KeyTrust, Report};
-use crate::{Digest, ExitClass, Leaf, RecordProof, SignedCheckpoint, TlogProof, VerifierKey};
+use crate::{
+    Checkpoint, Digest, ExitClass, Leaf, RecordProof, STAMPED_ANSWER_FILE, STAMPED_CHECKPOINT_FILE,
+    SignedCheckpoint, StampAuthorities, StampedCheckpoint, TlogProof, VerifierKey,
+};
 
 /// The file of a bundle that holds all of its evidence.
 pub const EVIDENCE_FILE: &str = "evidence.json";
@@ -28,6 +31,9 @@ pub struct Evidence {
     pub vkey: String,
     /// The signed checkpoint that every entry is proven under.
     pub checkpoint: String,
+    /// The newest checkpoint before that one that has a time stamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamped: Option<StampedCheckpoint>,
     /// The entries, lowest index first.
     pub entries: Vec<EvidenceEntry>,
 }
@@ -115,6 +121,7 @@ pub struct EvidenceReport {
 pub fn verify_evidence(
     files: &BTreeMap<String, Vec<u8>>,
     given: Option<&VerifierKey>,
+    authorities: Option<&StampAuthorities>,
 ) -> EvidenceReport {
     let mut out = EvidenceReport { report: Report::empty(), entries: 0, records: 0 };
     let Some(bytes) = files.get(EVIDENCE_FILE) else {
@@ -133,7 +140,16 @@ pub fn verify_evidence(
             return out;
         }
     };
-    let Some(key) = key_of(&evidence, given, &mut out.report) else { return out };
+    let Some((key, checkpoint)) = key_of(&evidence, given, &mut out.report) else { return out };
+    if let Some(stamped) = &evidence.stamped {
+        match stamped.check((&key, &checkpoint), authorities) {
+            Ok(seen) => out.report.stamps.push(seen),
+            Err(error) => {
+                let problem = format!("time stamp: {error}");
+                out.report.add(Finding::new(FindingKind::Signature, EVIDENCE_FILE, problem));
+            }
+        }
+    }
     let leaves = entries(&evidence, &key, &mut out);
     beside(files, &evidence, (&key, &leaves), &mut out.report);
     if let Some(page) = files.get(EVIDENCE_PAGE)
@@ -148,6 +164,7 @@ pub fn verify_evidence(
             out.entries, out.records, out.report.size
         ));
     }
+    out.report.note_stamps();
     out
 }
 
@@ -160,12 +177,12 @@ fn holds(page: &[u8], text: &[u8]) -> bool {
     !text.is_empty() && page.windows(text.len()).any(|part| part == text)
 }
 
-/// The key, once the checkpoint's signature by it holds.
+/// The key and what the checkpoint says, once its signature by the key holds.
 fn key_of(
     evidence: &Evidence,
     given: Option<&VerifierKey>,
     report: &mut Report,
-) -> Option<VerifierKey> {
+) -> Option<(VerifierKey, Checkpoint)> {
     let add = |report: &mut Report, kind, problem: String| {
         report.add(Finding::new(kind, EVIDENCE_FILE, problem));
     };
@@ -199,10 +216,11 @@ fn key_of(
         add(report, FindingKind::Signature, format!("checkpoint: {error}"));
         return None;
     }
-    report.origin = Some(signed.checkpoint.origin);
-    report.size = signed.checkpoint.size;
-    report.root = Some(signed.checkpoint.root);
-    Some(key)
+    let checkpoint = signed.checkpoint;
+    report.origin = Some(checkpoint.origin.clone());
+    report.size = checkpoint.size;
+    report.root = Some(checkpoint.root);
+    Some((key, checkpoint))
 }
 
 /// Proves every entry, and its records under it.
@@ -264,6 +282,11 @@ fn beside(
         } else if name == "checkpoint" {
             let differs = text != evidence.checkpoint;
             differs.then(|| "it is not the checkpoint of the evidence".to_owned())
+        } else if name == STAMPED_CHECKPOINT_FILE || name == STAMPED_ANSWER_FILE {
+            let stamped = evidence.stamped.as_ref().and_then(StampedCheckpoint::files);
+            let is_same =
+                stamped.is_some_and(|both| both.iter().any(|(of, own)| of == name && own == bytes));
+            (!is_same).then(|| "it is not that of the evidence".to_owned())
         } else if name == "log.vkey" {
             let differs = text.trim() != evidence.vkey.trim();
             differs.then(|| "it is not the key of the evidence".to_owned())

@@ -26,6 +26,7 @@ mod report;
 mod roll;
 mod source;
 mod stamp;
+mod stamped;
 mod tile;
 mod tlog_proof;
 mod witness;
@@ -82,6 +83,7 @@ pub use stamp::{
     STAMP_BYTES_MAX, STAMP_NONCE_BYTES, StampAuthorities, StampError, StampRequest, TimeStamp,
     verify_stamp,
 };
+pub use stamped::{STAMPED_ANSWER_FILE, STAMPED_CHECKPOINT_FILE, StampedCheckpoint, StampedError};
 pub use tile::{TILE_BYTES_MAX, TILE_WIDTH, TileError, TileKind, TilePath, tiles_of};
 pub use tlog_proof::{CheckedProof, PROOF_BYTES_MAX, TlogProof, TlogProofError};
 pub use witness::{

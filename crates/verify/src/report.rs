@@ -272,6 +272,32 @@ impl Report {
         }
     }
 
+    /// Says what the time stamps come to. The first and the last say the most: what was there, and
+    /// since when at the latest.
+    pub(crate) fn note_stamps(&mut self) {
+        let first = self.stamps.iter().min_by_key(|one| one.size);
+        let last = self.stamps.iter().max_by_key(|one| one.size);
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let said = format!(
+            "time stamps: {} in all; {} leaves were there at {}, {} leaves at {} ({})",
+            self.stamps.len(),
+            first.size,
+            first.stamp.at,
+            last.size,
+            last.stamp.at,
+            last.stamp.signer
+        );
+        let open = self.stamps.iter().any(|one| !one.stamp.is_authenticated);
+        self.notes.push(said);
+        if open {
+            self.notes.push(
+                "the authority of the time stamps is not authenticated: pass its certificates as \
+                 --authorities"
+                    .to_owned(),
+            );
+        }
+    }
+
     pub(crate) fn add(&mut self, finding: Finding) {
         let class = finding.kind.class();
         // "Tampered" outweighs "missing", which outweighs an unmet policy.

@@ -10,8 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_outbound::stamp::StampClient;
 use veritwin_verify::{
-    StampAuthorities, StampError, StampRequest, TimeStamp, sha256, verify_stamp,
+    SignedCheckpoint, StampAuthorities, StampError, StampRequest, StampedCheckpoint, StampedError,
+    TimeStamp, consistency_path, sha256, verify_stamp,
 };
+
+use crate::witness::Log;
 
 const CHECKPOINT: &[u8] = b"log.example/a\n1\nroot\n";
 
@@ -156,4 +159,34 @@ fn certificates_for_something_else_do_not_count() {
         let answer = std::fs::read(authority.path("reply")).unwrap_or_default();
         assert!(check(&authority, &answer, CHECKPOINT).is_err(), "{usage}: {reply}");
     }
+}
+
+#[test]
+fn the_stamp_of_an_earlier_checkpoint_counts_for_a_later_one_that_extends_it() {
+    let authority = Authority::new("critical,timeStamping");
+    let log = Log::new("log.example/a", 200);
+    let key = log.vkey();
+    let answer = |of: &[u8]| authority.answer(&StampRequest::new(sha256(of), [1; 8]).to_der());
+    let later = |size| SignedCheckpoint::parse(log.checkpoint(size).as_bytes()).unwrap().checkpoint;
+    let path = consistency_path(&log, 50, 120).unwrap();
+    let earlier = log.checkpoint(50);
+    let stamped = StampedCheckpoint::new(earlier.clone(), &answer(earlier.as_bytes()), &path);
+    let seen = stamped.check((&key, &later(120)), Some(&authority.authorities())).unwrap();
+    assert!(seen.size == 50 && seen.stamp.is_authenticated, "{seen:?}");
+    assert_eq!(
+        stamped.files().unwrap().map(|(name, _)| name),
+        ["stamped.checkpoint", "stamped.tsr"]
+    );
+
+    let other = stamped.check((&key, &later(130)), None);
+    assert!(matches!(other, Err(StampedError::Proof(_))), "{other:?}");
+    let stranger = Log::new("log.example/b", 200).vkey();
+    let foreign = stamped.check((&stranger, &later(120)), None);
+    assert!(matches!(foreign, Err(StampedError::Checkpoint(_))), "{foreign:?}");
+    let wrong = StampedCheckpoint::new(earlier, &answer(b"something else"), &path);
+    let wrong = wrong.check((&key, &later(120)), None);
+    assert_eq!(wrong, Err(StampedError::Stamp(StampError::Imprint)));
+    let text = StampedCheckpoint { response: "?".to_owned(), ..stamped };
+    assert_eq!(text.check((&key, &later(120)), None), Err(StampedError::Base64));
+    assert_eq!(text.files(), None);
 }

@@ -21,7 +21,7 @@ use veritwin_verify::{
 const SEED_KEY: u64 = 5;
 
 /// A log in memory, with at most 256 leaves: one tile.
-struct Log {
+pub(crate) struct Log {
     origin: String,
     key: SigningKey,
     leaves: Vec<Digest>,
@@ -35,17 +35,17 @@ impl TileHashes for Log {
 }
 
 impl Log {
-    fn new(origin: &str, leaves: u8) -> Self {
+    pub(crate) fn new(origin: &str, leaves: u8) -> Self {
         let key = SigningKey::generate(&SeededRng::new(SEED_KEY));
         let leaves = (0..leaves).map(|leaf| leaf_hash(&[leaf])).collect();
         Self { origin: origin.to_owned(), key, leaves }
     }
 
-    fn vkey(&self) -> VerifierKey {
+    pub(crate) fn vkey(&self) -> VerifierKey {
         VerifierKey::new(&self.origin, KeyAlgorithm::Ed25519, self.key.public_bytes()).unwrap()
     }
 
-    fn checkpoint(&self, size: usize) -> String {
+    pub(crate) fn checkpoint(&self, size: usize) -> String {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size: size as u64,

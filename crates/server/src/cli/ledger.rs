@@ -224,6 +224,13 @@ fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Re
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { exit(ExitClass::Tampered) })
 }
 
+/// Whose time stamps are believed, from a file.
+fn authorities(path: Option<&Path>) -> anyhow::Result<Option<StampAuthorities>> {
+    let Some(path) = path else { return Ok(None) };
+    let authorities = StampAuthorities::from_pem(&read_text(path, AUTHORITIES_BYTES_MAX)?);
+    authorities.map(Some).map_err(|error| bad(format!("{}: {error}", path.display())))
+}
+
 fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOptions> {
     let policy = match &arguments.policy {
         Some(path) => {
@@ -231,14 +238,6 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
             let policy = Policy::parse(&text)
                 .map_err(|error| bad(format!("{}: {error}", path.display())))?;
             Some(policy)
-        }
-        None => None,
-    };
-    let authorities = match &arguments.authorities {
-        Some(path) => {
-            let authorities = StampAuthorities::from_pem(&read_text(path, AUTHORITIES_BYTES_MAX)?)
-                .map_err(|error| bad(format!("{}: {error}", path.display())))?;
-            Some(authorities)
         }
         None => None,
     };
@@ -250,7 +249,7 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
     Ok(VerifyOptions {
         vkey: arguments.log.vkey.clone(),
         policy,
-        authorities,
+        authorities: authorities(arguments.authorities.as_deref())?,
         known,
         submitters: arguments.submitter.clone(),
         signatures: if every { SignatureCheck::Every } else { SignatureCheck::Chained },
@@ -259,10 +258,9 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
 }
 
 fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCode> {
-    let log = &arguments.log;
-    let place = &log.place;
+    let place = &arguments.log.place;
     if let Some(path) = place.bundle() {
-        return bundle::verify(path, log.vkey.as_ref(), log.json);
+        return bundle::verify(path, arguments);
     }
     let source = place.source()?;
     let options = options(arguments, is_audit)?;

@@ -148,7 +148,7 @@ fn stamp(
 /// What the witnesses come to: of the newest checkpoint, or of the newest published one for which
 /// the policy is met. The answer says whether the policy is unmet.
 pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report) -> bool {
-    stamps(report);
+    report.note_stamps();
     let newest_first = || {
         let published = head.published.iter().rev().map(|one| &one.signed);
         std::iter::once(&head.signed).chain(published)
@@ -212,26 +212,4 @@ fn settle(size: u64, state: WitnessState, policy: &Policy, report: &mut Report) 
     }
     report.witnesses = Some(state);
     unmet
-}
-
-/// The first and the last time stamp say the most: what was there, and since when at the latest.
-fn stamps(report: &mut Report) {
-    let (Some(first), Some(last)) = (report.stamps.first(), report.stamps.last()) else { return };
-    let mut notes = vec![format!(
-        "time stamps: {} in all; {} leaves were there at {}, {} leaves at {} ({})",
-        report.stamps.len(),
-        first.size,
-        first.stamp.at,
-        last.size,
-        last.stamp.at,
-        last.stamp.signer
-    )];
-    if report.stamps.iter().any(|one| !one.stamp.is_authenticated) {
-        notes.push(
-            "the authority of the time stamps is not authenticated: pass its certificates as \
-             --authorities"
-                .to_owned(),
-        );
-    }
-    report.notes.extend(notes);
 }

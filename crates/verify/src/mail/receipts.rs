@@ -11,7 +11,8 @@ use veritwin_domain::Timestamp;
 use super::{Attachment, DkimKeys, DkimOutcome, attachments, dkim_checks};
 use crate::report::{Finding, FindingKind, KeyTrust, Report};
 use crate::{
-    Checkpoint, Digest, SignedCheckpoint, TlogProof, VerifierKey, sha256, verify_consistency,
+    Checkpoint, Digest, SignedCheckpoint, StampAuthorities, StampedCheckpoint, TlogProof,
+    VerifierKey, sha256, verify_consistency,
 };
 
 /// The attachment that says what a mail is.
@@ -45,6 +46,9 @@ pub struct LedgerMail {
     pub root_hash: String,
     /// Proofs that this checkpoint extends those of earlier mails, the newest first.
     pub since: Vec<Bridge>,
+    /// The newest checkpoint before this one that has a time stamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamped: Option<StampedCheckpoint>,
     /// SHA-256 of every other attachment, hexadecimal.
     pub files: BTreeMap<String, String>,
     /// The keys that signed it: `SELECTOR._domainkey.DOMAIN RECORD`.
@@ -86,6 +90,8 @@ pub struct ReceiptOptions {
     /// Keys of the sending domain, from its DNS; without them those that the mails recorded are
     /// used.
     pub dkim: Option<DkimKeys>,
+    /// Whose time stamps are believed; none leaves that open.
+    pub authorities: Option<StampAuthorities>,
 }
 
 /// One sequence of mails.
@@ -162,6 +168,7 @@ pub fn receipts<M: Borrow<MailFile>>(
         mails.sort_by(|a, b| (a.mail.number, &a.file).cmp(&(b.mail.number, &b.file)));
         chain(mailing, origin, &mails, &mut out);
     }
+    out.report.note_stamps();
     if out.mails == 0 {
         let problem = "no mail with ledger attachments in the folder";
         out.report.add(Finding::new(FindingKind::Missing, "folder", problem));
@@ -215,6 +222,18 @@ fn one_mail(
                     out.report.add(finding(FindingKind::Hash, problem));
                 }
             }
+        }
+    }
+    if let (Some(stamped), Some(key)) = (&mail.stamped, key.as_ref()) {
+        let problem = match stamped.check((key, &checkpoint), options.authorities.as_ref()) {
+            Ok(seen) => {
+                out.report.stamps.push(seen);
+                stamp_files(stamped, &parts)
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem {
+            out.report.add(finding(FindingKind::Signature, format!("time stamp: {problem}")));
         }
     }
     let written_at = Timestamp::parse_rfc3339(&mail.written_at).ok();
@@ -355,6 +374,15 @@ fn entry_proof(
         return Err("it leads to another checkpoint than the mail's".to_owned());
     }
     Ok(())
+}
+
+/// The files that are there for other verifiers say the same.
+fn stamp_files(stamped: &StampedCheckpoint, parts: &[Attachment]) -> Option<String> {
+    let files = stamped.files().into_iter().flatten();
+    let mut differing = files.filter(|(name, bytes)| {
+        parts.iter().any(|part| part.name == *name && part.bytes != *bytes)
+    });
+    differing.next().map(|(name, _)| format!("attachment {name} is another one"))
 }
 
 /// Two checkpoints of one size have one root, whichever sequence brought them.

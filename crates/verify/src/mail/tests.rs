@@ -88,6 +88,7 @@ fn mail(number: u64, size: u64, since: &[(u64, u64)]) -> MailFile {
         tree_size: size,
         root_hash: root.to_base64(),
         since: bridges.collect(),
+        stamped: None,
         files: [("checkpoint", &checkpoint), ("log.vkey", &vkey)]
             .map(|(name, bytes)| (name.to_owned(), hash(bytes)))
             .into(),
@@ -109,7 +110,7 @@ fn mail(number: u64, size: u64, since: &[(u64, u64)]) -> MailFile {
 fn given() -> ReceiptOptions {
     let mut keys = DkimKeys::default();
     keys.add_line(&format!("{} {}", place().name(), dkim_pair().1.record())).unwrap();
-    ReceiptOptions { vkey: Some(log_key().1), dkim: Some(keys) }
+    ReceiptOptions { vkey: Some(log_key().1), dkim: Some(keys), authorities: None }
 }
 
 #[track_caller]

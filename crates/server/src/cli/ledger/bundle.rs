@@ -6,12 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
-use veritwin_verify::{
-    EVIDENCE_FILE, KeyTrust, VerifierKey, ZIP_BYTES_MAX, unzip_stored, verify_evidence,
-};
+use veritwin_verify::{EVIDENCE_FILE, KeyTrust, ZIP_BYTES_MAX, unzip_stored, verify_evidence};
 
 use super::super::{print, print_json};
-use super::{bad, exit, read, show};
+use super::{VerifyArguments, authorities, bad, exit, read, show};
 
 /// Most files of an unpacked bundle.
 const FILES_MAX: usize = 10_000;
@@ -42,12 +40,15 @@ fn files(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-pub(super) fn verify(
-    path: &Path,
-    vkey: Option<&VerifierKey>,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let out = verify_evidence(&files(path)?, vkey);
+pub(super) fn verify(path: &Path, arguments: &VerifyArguments) -> anyhow::Result<ExitCode> {
+    if arguments.policy.is_some() || !arguments.known.is_empty() || !arguments.submitter.is_empty()
+    {
+        let detail = "--policy, --known and --submitter are of a whole log, not of a bundle";
+        return Err(bad(detail.to_owned()));
+    }
+    let authorities = authorities(arguments.authorities.as_deref())?;
+    let (vkey, json) = (arguments.log.vkey.as_ref(), arguments.log.json);
+    let out = verify_evidence(&files(path)?, vkey, authorities.as_ref());
     let report = &out.report;
     if json {
         let mut value = show::report_json(report);

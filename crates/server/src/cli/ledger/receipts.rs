@@ -11,7 +11,7 @@ use veritwin_verify::{
 };
 
 use super::super::{print, print_json};
-use super::{bad, exit, parse_vkey, read, read_text, show};
+use super::{authorities, bad, exit, parse_vkey, read, read_text, show};
 
 const KEYS_BYTES_MAX: u64 = 4 << 20;
 /// Folders of a Maildir that hold mails.
@@ -31,6 +31,9 @@ pub(crate) struct ReceiptArguments {
     /// Without them the keys that the mails themselves recorded are used.
     #[arg(long, value_name = "FILE")]
     dkim: Option<PathBuf>,
+    /// Certificates of the authorities whose time stamps you trust (PEM).
+    #[arg(long, value_name = "FILE")]
+    authorities: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -73,7 +76,11 @@ pub(super) fn run(arguments: &ReceiptArguments) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
-    let options = ReceiptOptions { vkey: arguments.vkey.clone(), dkim };
+    let options = ReceiptOptions {
+        vkey: arguments.vkey.clone(),
+        dkim,
+        authorities: authorities(arguments.authorities.as_deref())?,
+    };
     let mut unreadable = None;
     let mails = files_in(&arguments.folder)?.into_iter().map_while(|path| {
         let name = path.strip_prefix(&arguments.folder).unwrap_or(&path).display().to_string();
