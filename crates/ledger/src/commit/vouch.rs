@@ -50,6 +50,9 @@ impl Committer {
         for (log, reply) in group.creates {
             self.stage(Request::Create(Box::new(log), reply), &mut again);
         }
+        for (log, pruned, reply) in group.pruned {
+            self.stage(Request::Pruned(log, pruned, reply), &mut again);
+        }
         for id in doubtful {
             if let Ok(log) = self.shared.log(*id) {
                 log.lock().checks_each = true;
