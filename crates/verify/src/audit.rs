@@ -109,7 +109,7 @@ fn pass(
     }
     chain.settle(&mut report);
     chain.statements.join_ranges();
-    tree.finish(&chain.statements, &mut report);
+    let compared = tree.finish(&chain.statements, &mut report);
     match outcome {
         None => report.notes.push("payloads were not read".to_owned()),
         Some(Some(outcome)) => settle_payloads(source, &head, &chain, outcome, &mut report),
@@ -118,7 +118,10 @@ fn pass(
         }
     }
     extra::check(source, &head, !options.skip_payloads, &mut report);
-    head::conclude(&head, options, &mut report);
+    let published = head.published.iter().rev();
+    let compared: Vec<_> =
+        published.filter(|one| compared.binary_search(&one.size).is_ok()).collect();
+    head::conclude(&head, options, &compared, &mut report);
     (report, chain.tail_failed)
 }
 

@@ -241,6 +241,8 @@ pub struct Report {
     pub witnessed: Option<Witnessed>,
     /// Time stamps that hold, by tree size.
     pub stamps: Vec<StampSeen>,
+    /// Time stamps of an authority that is none of those given.
+    pub stamps_untrusted: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How many things are wrong, beyond those listed too.
@@ -264,6 +266,7 @@ impl Report {
             witnesses: None,
             witnessed: None,
             stamps: Vec::new(),
+            stamps_untrusted: 0,
             findings: Vec::new(),
             findings_total: 0,
             notes: Vec::new(),
@@ -275,6 +278,10 @@ impl Report {
     /// Says what the time stamps come to. The first and the last say the most: what was there, and
     /// since when at the latest.
     pub(crate) fn note_stamps(&mut self) {
+        if self.stamps_untrusted > 0 {
+            let count = self.stamps_untrusted;
+            self.notes.push(format!("{count} time stamps of other authorities were not counted"));
+        }
         let first = self.stamps.iter().min_by_key(|one| one.size);
         let last = self.stamps.iter().max_by_key(|one| one.size);
         let (Some(first), Some(last)) = (first, last) else { return };

@@ -225,3 +225,58 @@ async fn witnesses_are_counted_and_their_absence_is_told() {
     assert_eq!(report.exit, ExitClass::Verified, "{report}");
     assert_eq!(report.witnesses.unwrap().cosigned, ["w"]);
 }
+
+#[tokio::test]
+async fn a_witnessed_checkpoint_counts_where_it_was_compared() {
+    let world = World::new(27);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let witness = veritwin_keys::SigningKey::generate(world.rng.as_ref());
+    let key = veritwin_verify::VerifierKey::new(
+        "witness.example",
+        veritwin_verify::KeyAlgorithm::CosignatureV1,
+        witness.public_bytes(),
+    )
+    .unwrap();
+    let read = |log| String::from_utf8(archive.read(log, "checkpoint").unwrap().unwrap()).unwrap();
+    let cosigned = |note: String| {
+        let text = &note[..note.find("\n\n").unwrap() + 1];
+        let message = format!("cosignature/v1\ntime 1772352000\n{text}");
+        let mut signature = 1_772_352_000u64.to_be_bytes().to_vec();
+        signature.extend_from_slice(&witness.sign(message.as_bytes()));
+        format!("{note}{}", key.signature_line(&signature))
+    };
+    // At the end of a bundle, and within the next one.
+    one.append_digests(&archive, 256).await;
+    let whole = cosigned(read(one.log));
+    one.append_digests(&archive, 44).await;
+    let within = cosigned(read(one.log));
+    one.append_digests(&archive, 400).await;
+    let act = Act::Retention { minimum_index: 512, reason: ShredReason::PeriodEnded };
+    let statement = seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    one.append(&archive, &statement).await;
+
+    let policy =
+        format!("log {}\nwitness w {key}\nquorum w\n", archive.summary(one.log).unwrap().vkey);
+    let policy = veritwin_verify::Policy::parse(&policy).unwrap();
+    let options = VerifyOptions { policy: Some(policy), ..VerifyOptions::default() };
+    let check = |size: u64, note: &str, code: u8| {
+        let out = world.path(&format!("published-{size}"));
+        export(&archive.source(one.log), &out, &mut |_, _| {}).unwrap();
+        std::fs::create_dir(out.join("published")).unwrap();
+        std::fs::write(out.join("published/index"), format!("{size}\n")).unwrap();
+        std::fs::write(out.join(format!("published/{size}.checkpoint")), note).unwrap();
+        let source = DirectorySource::new(&out);
+        let report = verify_log(&source, &options, &mut |_| {});
+        assert_eq!(report.exit.code(), code, "{report}");
+        assert_eq!(report.witnessed.map(|seen| seen.size), (code == 0).then_some(size), "{report}");
+        // The proof of one leaf compares by hash tiles.
+        assert_eq!(proof(&source, 600, &options).report.exit.code(), code);
+    };
+    check(256, &whole, 0);
+    check(300, &within, 12);
+    let given = veritwin_verify::KnownCheckpoint { name: "kept".into(), note: within.into() };
+    let options = VerifyOptions { known: vec![given], ..VerifyOptions::default() };
+    let report = verify_log(&archive.source(one.log), &options, &mut |_| {});
+    assert_eq!(report.exit, ExitClass::Pruned, "{report}");
+}

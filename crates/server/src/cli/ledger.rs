@@ -83,7 +83,8 @@ pub(crate) enum LedgerCommand {
         place: JsonPlace,
     },
     /// Verifies a log: every tile, leaf and payload. Exit: 0 verified, 10 tampered, 11 missing,
-    /// 12 a required witness policy is unmet.
+    /// 12 a required witness policy is unmet, 13 a checkpoint given as --known lies in a part that
+    /// was pruned and could not be compared.
     #[command(after_help = "Example: veritwin ledger verify ./export --vkey \"$(cat log.vkey)\"")]
     Verify(VerifyArguments),
     /// Verifies a log as `verify` does, checks every signature one by one and lists sequence gaps.

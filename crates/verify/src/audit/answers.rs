@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::published::Published;
 use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
 use crate::edge_gaps::EdgeGaps;
 use crate::payloads::payload_name;
@@ -19,6 +20,8 @@ use crate::{
 const STATEMENT_BUNDLES_MAX: usize = 1_000_000;
 /// Bundles missing in a row after which the rest is not looked for.
 const MISSING_BUNDLES_MAX: u64 = 10_000;
+/// Published checkpoints that the proof of one leaf is compared with.
+const COMPARED_MAX: usize = 16;
 /// Most gaps listed.
 const GAPS_MAX: usize = 10_000;
 
@@ -131,8 +134,34 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
     }
     let checkpoint = head.note.clone();
     let proof = TlogProof { entry: Some(entry), index, path: hashes, checkpoint };
-    head::conclude(&head, options, &mut report);
+    let compared = compared(source, &head, &mut report);
+    head::conclude(&head, options, &compared, &mut report);
     ProofAnswer { proof: Some(proof), leaf, report }
+}
+
+/// The newest published checkpoints that the log is found to extend, newest first.
+fn compared<'a>(
+    source: &dyn Source,
+    head: &'a head::Head,
+    report: &mut Report,
+) -> Vec<&'a Published> {
+    let Checkpoint { size, root, .. } = head.checkpoint;
+    let tiles = TilesOf { tiles: SourceTiles::new(source), size };
+    let mut compared = Vec::new();
+    let reached = head.published.iter().rev().filter(|one| one.size <= size);
+    for one in reached.take(COMPARED_MAX) {
+        let path = consistency_path(&tiles, one.size, size);
+        match path.and_then(|path| verify_consistency((one.size, one.root), (size, root), &path)) {
+            Ok(()) => compared.push(one),
+            // It may lie in a part that was pruned.
+            Err(ProofError::Tile { .. }) => {}
+            Err(error) => {
+                let problem = format!("the log is not an extension of {}: {error}", one.name);
+                report.add(Finding::new(FindingKind::Fork, "checkpoint", problem));
+            }
+        }
+    }
+    compared
 }
 
 /// Decodes the leaf and verifies its submitter.

@@ -16,12 +16,21 @@ pub(super) struct Head {
     /// The checkpoint as it was read: a log that grows has another one a moment later.
     pub(super) note: String,
     pub(super) signed: SignedCheckpoint,
-    /// Known checkpoints not larger than the log: size, root, name; ascending.
-    pub(super) known: Vec<(u64, Digest, String)>,
+    /// Known checkpoints not larger than the log, ascending.
+    pub(super) known: Vec<Known>,
     /// Tree sizes of the checkpoints that came with the log.
     pub(super) listed: Vec<u64>,
     /// Those of them that can be believed.
     pub(super) published: Vec<Published>,
+}
+
+/// A checkpoint that the log has to extend.
+pub(super) struct Known {
+    pub(super) size: u64,
+    pub(super) root: Digest,
+    pub(super) name: String,
+    /// The reader brought it; it did not come with the log.
+    pub(super) is_given: bool,
 }
 
 /// Reads checkpoint and key. None when there is nothing to go on with.
@@ -82,12 +91,14 @@ pub(super) fn read(
     let published = published::read(source, options, (key.as_ref(), &sizes), report);
     let mut known = known(options, key.as_ref(), &checkpoint, report);
     for one in &published {
-        match one.signed.checkpoint.size {
-            size if size > checkpoint.size => report.add(went_back(&one.name, size, &checkpoint)),
-            size => known.push((size, one.signed.checkpoint.root, one.name.clone())),
+        if one.size > checkpoint.size {
+            report.add(went_back(&one.name, one.size, &checkpoint));
+            continue;
         }
+        let (size, root, name) = (one.size, one.root, one.name.clone());
+        known.push(Known { size, root, name, is_given: false });
     }
-    known.sort_by_key(|(size, _, _)| *size);
+    known.sort_by_key(|known| known.size);
     let note = String::from_utf8_lossy(&bytes).into_owned();
     Some(Head { checkpoint, note, signed, known, listed: sizes, published })
 }
@@ -147,7 +158,7 @@ fn known(
     key: Option<&VerifierKey>,
     checkpoint: &Checkpoint,
     report: &mut Report,
-) -> Vec<(u64, Digest, String)> {
+) -> Vec<Known> {
     let mut known = Vec::new();
     for earlier in &options.known {
         let signed = match SignedCheckpoint::parse(&earlier.note) {
@@ -168,7 +179,8 @@ fn known(
             report.add(went_back(&earlier.name, size, checkpoint));
             continue;
         }
-        known.push((size, signed.checkpoint.root, earlier.name.clone()));
+        let (root, name) = (signed.checkpoint.root, earlier.name.clone());
+        known.push(Known { size, root, name, is_given: true });
     }
     known
 }
@@ -179,9 +191,15 @@ fn went_back(earlier: &str, size: u64, checkpoint: &Checkpoint) -> Finding {
     finding.values(format!("{size} or more"), checkpoint.size)
 }
 
-/// What is said at the end: the witnesses, the time stamps.
-pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report) {
-    if published::conclude(head, options, report) {
+/// What is said at the end: the witnesses, the time stamps. `compared`: the published checkpoints
+/// that the log was found to extend, newest first.
+pub(super) fn conclude(
+    head: &Head,
+    options: &VerifyOptions,
+    compared: &[&Published],
+    report: &mut Report,
+) {
+    if published::conclude(head, options, compared, report) {
         policy_unmet(report);
     }
 }

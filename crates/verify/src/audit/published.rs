@@ -1,21 +1,37 @@
 //! Checkpoints that were published earlier, in verification: each is one that the log has to
-//! extend, its cosignatures count for the witness policy, and its time stamp is checked.
+//! extend, and of those that were compared with it the cosignatures and time stamps count.
 
 use super::VerifyOptions;
 use super::head::Head;
 use crate::published::{published_checkpoint, published_roll, published_sizes, published_stamp};
 use crate::report::{Finding, FindingKind, Report, StampSeen, Witnessed};
 use crate::{
-    CHECKPOINT_BYTES_MAX, Policy, ROLL_PROOF_BYTES_MAX, RollProof, STAMP_BYTES_MAX,
-    SignedCheckpoint, Source, StampError, VerifierKey, WitnessState, sha256, verify_stamp,
+    Digest, Policy, ROLL_PROOF_BYTES_MAX, RollProof, STAMP_BYTES_MAX, SignedCheckpoint, Source,
+    StampError, TimeStamp, VerifierKey, WitnessState, sha256, verify_stamp,
 };
 
-/// One of them.
+/// Largest checkpoint with cosignatures that is read.
+const NOTE_BYTES_MAX: u64 = 64 * 1024;
+
+/// One of them, as far as its own signatures go.
 pub(super) struct Published {
     pub(super) name: String,
-    pub(super) signed: SignedCheckpoint,
-    /// The checkpoint of the log of logs under which it stands there, when that log's key is known.
-    pub(super) rolled: Option<SignedCheckpoint>,
+    pub(super) size: u64,
+    pub(super) root: Digest,
+    /// It carries other signatures than the log's.
+    is_cosigned: bool,
+    /// What the policy's witnesses say of it.
+    state: Option<WitnessState>,
+    /// The log of logs that it stands in, where the policy names that log's key.
+    rolled: Option<Rolled>,
+    stamp: Option<TimeStamp>,
+}
+
+/// A checkpoint of the log of logs.
+struct Rolled {
+    origin: String,
+    /// Known witnesses that have cosigned it.
+    cosigned: usize,
 }
 
 /// The tree sizes of those that there are.
@@ -37,7 +53,7 @@ pub(super) fn read(
     let mut listed_now = None;
     for size in sizes.iter().copied() {
         let name = published_checkpoint(size);
-        let bytes = match source.read(&name, CHECKPOINT_BYTES_MAX) {
+        let bytes = match source.read(&name, NOTE_BYTES_MAX) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 // Of a log that is served one may have given way to a newer one meanwhile.
@@ -72,9 +88,15 @@ pub(super) fn read(
             report.add(finding.values(size, signed.checkpoint.size));
             continue;
         }
-        stamp(source, options, size, &bytes, report);
-        let rolled = roll(source, options, &signed, report);
-        found.push(Published { name, signed, rolled });
+        found.push(Published {
+            size,
+            root: signed.checkpoint.root,
+            is_cosigned: signed.note.signatures().len() > 1,
+            state: options.policy.as_ref().map(|policy| policy.evaluate(&signed)),
+            rolled: roll(source, options, &signed, report),
+            stamp: stamp(source, options, (size, &bytes), report),
+            name,
+        });
     }
     found
 }
@@ -86,7 +108,7 @@ fn roll(
     options: &VerifyOptions,
     signed: &SignedCheckpoint,
     report: &mut Report,
-) -> Option<SignedCheckpoint> {
+) -> Option<Rolled> {
     let name = published_roll(signed.checkpoint.size);
     let bytes = match source.read(&name, ROLL_PROOF_BYTES_MAX as u64) {
         Ok(bytes) => bytes?,
@@ -103,7 +125,10 @@ fn roll(
         Ok((proof.check(signed.note.text(), key)?, key.is_some()))
     });
     match checked {
-        Ok((rolled, is_known)) => Some(rolled).filter(|_| is_known),
+        Ok((rolled, is_known)) => is_known.then(|| Rolled {
+            cosigned: options.policy.as_ref().map_or(0, |one| one.evaluate(&rolled).cosigned.len()),
+            origin: rolled.checkpoint.origin,
+        }),
         Err(error) => {
             report.add(Finding::new(FindingKind::Signature, &name, error));
             None
@@ -115,24 +140,22 @@ fn roll(
 fn stamp(
     source: &dyn Source,
     options: &VerifyOptions,
-    size: u64,
-    checkpoint: &[u8],
+    (size, checkpoint): (u64, &[u8]),
     report: &mut Report,
-) {
+) -> Option<TimeStamp> {
     let name = published_stamp(size);
     let response = match source.read(&name, STAMP_BYTES_MAX as u64) {
-        Ok(None) => return,
-        Ok(Some(response)) => response,
+        Ok(response) => response?,
         Err(error) => {
             report.add(Finding::new(FindingKind::Unreadable, &name, error.problem));
-            return;
+            return None;
         }
     };
     let check =
         |bytes: &[u8]| verify_stamp(&response, sha256(bytes), None, options.authorities.as_ref());
     // It was stamped with the cosignatures that a served checkpoint may have got just now.
     let again = || {
-        let read = source.read(&published_checkpoint(size), CHECKPOINT_BYTES_MAX);
+        let read = source.read(&published_checkpoint(size), NOTE_BYTES_MAX);
         read.ok().flatten().filter(|bytes| bytes != checkpoint)
     };
     let stamped = match check(checkpoint) {
@@ -140,52 +163,68 @@ fn stamp(
         other => other,
     };
     match stamped {
-        Ok(stamp) => report.stamps.push(StampSeen { size, stamp }),
-        Err(error) => report.add(Finding::new(FindingKind::Signature, &name, error)),
+        Ok(stamp) => Some(stamp),
+        Err(StampError::Chain(_)) => {
+            report.stamps_untrusted += 1;
+            None
+        }
+        Err(error) => {
+            report.add(Finding::new(FindingKind::Signature, &name, error));
+            None
+        }
     }
 }
 
-/// What the witnesses come to: of the newest checkpoint, or of the newest published one for which
-/// the policy is met. The answer says whether the policy is unmet.
-pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report) -> bool {
+/// What the witnesses and time stamps come to: of the newest checkpoint, or of the newest published
+/// one for which the policy is met. Only what was `compared` with the log counts, newest first. The
+/// answer says whether the policy is unmet.
+pub(super) fn conclude(
+    head: &Head,
+    options: &VerifyOptions,
+    compared: &[&Published],
+    report: &mut Report,
+) -> bool {
+    for one in compared.iter().rev() {
+        if let Some(stamp) = &one.stamp {
+            report.stamps.push(StampSeen { size: one.size, stamp: stamp.clone() });
+        }
+    }
     report.note_stamps();
-    let newest_first = || {
-        let published = head.published.iter().rev().map(|one| &one.signed);
-        std::iter::once(&head.signed).chain(published)
-    };
     let Some(policy) = &options.policy else {
-        let cosigned = newest_first().find(|signed| signed.note.signatures().len() > 1);
-        report.notes.push(match cosigned {
-            Some(signed) => format!(
-                "the checkpoint of {} leaves carries other signatures, and no witness policy was \
-                 given: they were not checked (pass --policy)",
-                signed.checkpoint.size
+        let own = (head.signed.note.signatures().len() > 1).then_some(head.checkpoint.size);
+        let published = || compared.iter().find(|one| one.is_cosigned).map(|one| one.size);
+        report.notes.push(match own.or_else(published) {
+            Some(size) => format!(
+                "the checkpoint of {size} leaves carries other signatures, and no witness policy \
+                 was given: they were not checked (pass --policy)"
             ),
             None => "unwitnessed: no checkpoint of this log carries a cosignature".to_owned(),
         });
         return false;
     };
-    // A checkpoint is witnessed by itself, or with the log of logs that it stands in.
-    let direct = newest_first().map(|signed| (signed.checkpoint.size, signed));
-    let rolled =
-        head.published.iter().rev().filter_map(|one| {
-            one.rolled.as_ref().map(|rolled| (one.signed.checkpoint.size, rolled))
-        });
-    let mut best: Option<(u64, WitnessState)> = None;
-    for (size, signed) in direct.chain(rolled) {
-        let state = policy.evaluate(signed);
-        let better = best.as_ref().is_none_or(|(_, best)| {
-            (state.met, state.cosigned.len()) > (best.met, best.cosigned.len())
-        });
-        if better {
-            best = Some((size, state));
-        }
-        if best.as_ref().is_some_and(|(_, best)| best.met && !best.cosigned.is_empty()) {
+    let rolled = compared.iter().find_map(|one| Some((one.size, one.rolled.as_ref()?)));
+    if let Some((size, Rolled { origin, cosigned })) = rolled {
+        // Whoever keeps that log can enter two histories of this one, and show each to somebody.
+        report.notes.push(format!(
+            "{size} leaves stand in the log of logs {origin} under a checkpoint that {cosigned} \
+             known witnesses have cosigned: they were there then, and another history of this log \
+             may stand there too"
+        ));
+    }
+    let (mut size, mut best) = (head.checkpoint.size, policy.evaluate(&head.signed));
+    for one in compared {
+        if best.met && !best.cosigned.is_empty() {
             break;
         }
+        let better = one
+            .state
+            .as_ref()
+            .filter(|state| (state.met, state.cosigned.len()) > (best.met, best.cosigned.len()));
+        if let Some(state) = better {
+            (size, best) = (one.size, state.clone());
+        }
     }
-    let Some((size, state)) = best else { return false };
-    settle(size, state, policy, report)
+    settle(size, best, policy, report)
 }
 
 fn settle(size: u64, state: WitnessState, policy: &Policy, report: &mut Report) -> bool {

@@ -4,7 +4,7 @@
 use super::ahead::{Leaves, Stored, Whole, hash_tile};
 use super::head::Head;
 use crate::chain::Statements;
-use crate::report::{FINDINGS_MAX, Finding, FindingKind, Report};
+use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Report};
 use crate::{
     Digest, Frontier, Leaf, LeafPlace, Source, TileKind, TilePath, decode_bundle, root_of,
 };
@@ -29,6 +29,12 @@ pub(super) struct TreeCheck<'a> {
     /// Bundles not there, as half-open ranges.
     missing: Vec<(u64, u64)>,
     known_at: usize,
+    /// Sizes of the known checkpoints that were found to be the log's own, ascending.
+    compared: Vec<u64>,
+    /// Checkpoints that came with the log and lie in a part of it that is gone.
+    passed_over: u64,
+    /// So does one that the reader brought.
+    is_given_passed_over: bool,
 }
 
 impl<'a> TreeCheck<'a> {
@@ -42,6 +48,9 @@ impl<'a> TreeCheck<'a> {
             lost: 0,
             missing: Vec::new(),
             known_at: 0,
+            compared: Vec::new(),
+            passed_over: 0,
+            is_given_passed_over: false,
         }
     }
 
@@ -175,6 +184,7 @@ impl<'a> TreeCheck<'a> {
                 break;
             }
             if let Some(hash) = self.hash_above(level, path.index / span) {
+                self.check_known(&[], report);
                 self.push_subtree(level, hash, report);
                 return (None, span);
             }
@@ -256,29 +266,40 @@ impl<'a> TreeCheck<'a> {
         }
     }
 
+    /// Compares the known checkpoints that end here or within these leaves.
     fn check_known(&mut self, hashes: &[Digest], report: &mut Report) {
         let start = self.frontier.size();
-        while let Some((size, root, name)) = self.head.known.get(self.known_at) {
-            if *size > start + hashes.len() as u64 || self.broken {
+        let head = self.head;
+        while let Some(known) = head.known.get(self.known_at) {
+            if known.size > start + hashes.len() as u64 || self.broken {
                 return;
             }
             self.known_at += 1;
-            let mut frontier = self.frontier.clone();
-            let Some(more) = size.checked_sub(start) else {
-                report.notes.push(format!("{name}: too old to be compared, its part is pruned"));
+            let Some(more) = known.size.checked_sub(start) else {
+                if known.is_given {
+                    let note = format!("{}: not compared, its part is pruned", known.name);
+                    report.notes.push(note);
+                }
+                self.is_given_passed_over |= known.is_given;
+                self.passed_over += u64::from(!known.is_given);
                 continue;
             };
+            let mut frontier = self.frontier.clone();
             hashes[..more as usize].iter().for_each(|hash| frontier.push(*hash));
-            if frontier.root() != *root {
-                let problem = format!("the log is not an extension of {name}: root at {size}");
-                let finding = Finding::new(FindingKind::Fork, "checkpoint", problem);
-                report.add(finding.values(root, frontier.root()));
+            if frontier.root() == known.root {
+                self.compared.push(known.size);
+                continue;
             }
+            let (size, name) = (known.size, &known.name);
+            let problem = format!("the log is not an extension of {name}: root at {size}");
+            let finding = Finding::new(FindingKind::Fork, "checkpoint", problem);
+            report.add(finding.values(known.root, frontier.root()));
         }
     }
 
-    /// Compares the partial tiles above level 0 and the root, and settles missing bundles.
-    pub(super) fn finish(&mut self, statements: &Statements, report: &mut Report) {
+    /// Compares the partial tiles above level 0 and the root, and settles missing bundles. The
+    /// answer is the sizes of the known checkpoints that are the log's own, ascending.
+    pub(super) fn finish(mut self, statements: &Statements, report: &mut Report) -> Vec<u64> {
         let checkpoint = &self.head.checkpoint;
         if !self.broken {
             for level in 1..LEVELS as u8 {
@@ -315,5 +336,13 @@ impl<'a> TreeCheck<'a> {
             let (pruned, minimum) = (report.counts.pruned, statements.minimum_index);
             report.notes.push(format!("{pruned} leaves below {minimum} were lawfully pruned"));
         }
+        if self.passed_over > 0 {
+            let count = self.passed_over;
+            report.notes.push(format!("{count} published checkpoints lie in a part that is gone"));
+        }
+        if self.is_given_passed_over && report.exit == ExitClass::Verified {
+            report.exit = ExitClass::Pruned;
+        }
+        self.compared
     }
 }
