@@ -1,8 +1,10 @@
 //! Publishing of ledgers' checkpoints: what grew since the last round gets cosignatures of the
-//! witnesses, a leaf in the log of logs, and now and then a time stamp. Sealing never waits for it;
-//! what no witness has cosigned is shown as unwitnessed.
+//! witnesses, a place in the log of logs, and now and then a time stamp. A round seals one leaf,
+//! whatever grew; what no witness has cosigned is shown as unwitnessed.
 
+mod breaker;
 mod cosign;
+mod draft;
 mod roll;
 mod source;
 mod stamped;
@@ -12,20 +14,17 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_recursion::async_recursion as boxed;
 use futures::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId};
-use veritwin_metastore::PublishedCheckpoint;
 use veritwin_outbound::register::EgressRegister;
 use veritwin_outbound::stamp::StampClient;
 use veritwin_outbound::witness::WitnessClient;
-use veritwin_verify::{
-    PUBLISHED_MAX, Policy, SignedCheckpoint, StampAuthorities, StampRequest, VerifierKey, sha256,
-    verify_stamp,
-};
+use veritwin_verify::{Policy, StampAuthorities, VerifierKey};
 
+use breaker::Breaker;
+use draft::Draft;
 pub(crate) use stamped::stamped_under;
 
 use crate::provision::PLATFORM_TENANT;
@@ -73,12 +72,14 @@ pub(crate) struct KnownWitness {
     name: String,
     key: VerifierKey,
     client: WitnessClient,
+    breaker: Breaker,
 }
 
 struct Stamps {
     client: StampClient,
     authorities: StampAuthorities,
     interval: Duration,
+    breaker: Breaker,
 }
 
 /// Logs that grew, in the order in which they did.
@@ -108,7 +109,6 @@ impl Grown {
 /// What publishes.
 pub(crate) struct Publisher {
     policy: Option<Policy>,
-    policy_text: Option<String>,
     witnesses: Vec<KnownWitness>,
     stamps: Option<Stamps>,
     interval: Duration,
@@ -116,6 +116,17 @@ pub(crate) struct Publisher {
     grown: Mutex<Grown>,
     /// The tree size that a witness is known to have, by log and the witness's place.
     sizes: Mutex<HashMap<(LogId, usize), u64>>,
+    /// What contradicts the archive's log of a tenant.
+    alarms: Mutex<HashMap<(TenantId, Contradicts), String>>,
+}
+
+/// What a log may contradict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Contradicts {
+    /// What was published of it before.
+    Published,
+    /// What a witness has seen.
+    Witness,
 }
 
 fn bad(detail: impl ToString) -> Error {
@@ -139,23 +150,43 @@ impl Publisher {
             let client = WitnessClient::new(url, authorities, Arc::clone(egress));
             let client = client.map_err(|error| bad(format!("{}: {error}", witness.name)))?;
             let (name, key) = (witness.name.clone(), witness.key.clone());
-            witnesses.push(KnownWitness { name, key, client });
+            witnesses.push(KnownWitness { name, key, client, breaker: Breaker::default() });
         }
         let stamps = publish.stamps.as_ref().map(|stamps| open_stamps(stamps, egress));
         Ok(Self {
             policy,
-            policy_text: publish.policy.clone(),
             witnesses,
             stamps: stamps.transpose()?,
             interval: publish.interval.max(Duration::from_millis(100)),
             every_log: publish.every_log,
             grown: Mutex::default(),
             sizes: Mutex::default(),
+            alarms: Mutex::default(),
         })
     }
 
     fn is_idle(&self) -> bool {
         self.witnesses.is_empty() && self.stamps.is_none()
+    }
+
+    /// Notes what contradicts what was published of a tenant's log; said once, shown as long as it
+    /// is so.
+    fn alarm(&self, (tenant, what): (TenantId, Contradicts), problem: Option<String>) {
+        let mut alarms = self.alarms.lock();
+        let Some(problem) = problem else {
+            alarms.remove(&(tenant, what));
+            return;
+        };
+        if alarms.get(&(tenant, what)) != Some(&problem) {
+            tracing::error!(%tenant, problem, "a ledger contradicts what was published of it");
+            alarms.insert((tenant, what), problem);
+        }
+    }
+
+    fn alarm_of(&self, tenant: TenantId) -> Option<String> {
+        let alarms = self.alarms.lock();
+        let known = [Contradicts::Published, Contradicts::Witness];
+        known.into_iter().find_map(|what| alarms.get(&(tenant, what)).cloned())
     }
 
     /// A tenant's log has another checkpoint.
@@ -170,7 +201,8 @@ fn open_stamps(config: &StampConfig, egress: &Arc<EgressRegister>) -> Result<Sta
     let tls = config.tls_authorities_pem.as_deref();
     let client = StampClient::new(&config.url, tls, Arc::clone(egress)).map_err(bad)?;
     let authorities = StampAuthorities::from_pem(&config.authorities_pem).map_err(bad)?;
-    Ok(Stamps { client, authorities, interval: config.interval })
+    let breaker = Breaker::default();
+    Ok(Stamps { client, authorities, interval: config.interval, breaker })
 }
 
 impl App {
@@ -210,134 +242,55 @@ impl App {
     }
 
     /// Publishes what grew, at most [`PUBLISHED_AT_ONCE_MAX`] logs. The platform's own comes last:
-    /// it is the log of logs, and holds a leaf for each of the others then.
+    /// it is the log of logs, and holds a leaf for the others then.
     async fn publish_round(&self) {
         let mut taken = self.0.publisher.grown.lock().take(PUBLISHED_AT_ONCE_MAX);
         taken.retain(|tenant| *tenant != PLATFORM_TENANT);
-        let turns = taken.into_iter().map(|tenant| self.clone().publish_or_again(tenant));
+        let drafts = taken.into_iter().map(|tenant| self.clone().draft_or_again(tenant));
+        let drafts = stream::iter(drafts).buffer_unordered(LOGS_AT_ONCE);
+        let mut drafts: Vec<Draft> = drafts.filter_map(std::future::ready).collect().await;
+        if self.0.stop.is_cancelled() {
+            return;
+        }
+        if let Err(error) = self.enter_in_roll(&mut drafts).await {
+            tracing::debug!(%error, "the log of logs waits");
+        }
+        let turns = drafts.into_iter().map(|draft| self.clone().finish_or_again(draft));
         let mut turns = stream::iter(turns).buffer_unordered(LOGS_AT_ONCE);
         while turns.next().await.is_some() {
             if self.0.stop.is_cancelled() {
                 return;
             }
         }
-        self.clone().publish_or_again(PLATFORM_TENANT).await;
+        if let Some(draft) = self.clone().draft_or_again(PLATFORM_TENANT).await {
+            self.clone().finish_or_again(draft).await;
+        }
     }
 
-    /// What fails, or is not witnessed as the policy wants, comes again in the next round.
-    async fn publish_or_again(self, tenant: TenantId) {
-        match self.publish(tenant).await {
-            Ok(true) => {}
-            Ok(false) => self.0.publisher.grown(tenant),
+    /// What fails comes again in the next round.
+    async fn draft_or_again(self, tenant: TenantId) -> Option<Draft> {
+        match self.draft(tenant).await {
+            Ok(draft) => draft,
             Err(error) => {
                 tracing::debug!(%tenant, %error, "a ledger's checkpoint is not published yet");
                 if !matches!(error, Error::NotFound(_)) {
                     self.0.publisher.grown(tenant);
                 }
+                None
             }
         }
     }
 
-    /// Publishes the newest checkpoint of a log. True when nothing is left to be done for it.
-    #[boxed]
-    async fn publish(&self, tenant: TenantId) -> Result<bool> {
-        let context = self.job_in(jobs::LEDGER, tenant);
-        let tx = self.0.store.read(&context).await?;
-        let row = tx.tenant().await?;
-        let last = tx.ledger_published_newest(false, 1).await?.pop();
-        let stamped = tx.ledger_published_newest(true, 1).await?.pop();
-        drop(tx);
-        let Some(vkey) = self.known_log_key(tenant).await? else { return Ok(true) };
-        let summary = self.summary_of(row.log_id).await?;
-        if summary.size == 0 {
-            return Ok(true);
-        }
-        let damaged = |error: String| Error::Conflict(format!("ledger archive: {error}"));
-        let vkey: VerifierKey = vkey.parse().map_err(|_| damaged("its key".to_owned()))?;
-        let signed = SignedCheckpoint::parse(summary.checkpoint.as_bytes());
-        let signed = signed.map_err(|error| damaged(error.to_string()))?;
-        signed.verify(&vkey).map_err(|error| damaged(error.to_string()))?;
-        let fresh = PublishedCheckpoint {
-            size: summary.size,
-            met: false,
-            cosigned: 0,
-            note: summary.checkpoint.clone().into_bytes(),
-            stamp: None,
-            stamped_at: None,
-            roll: None,
-            published_at: context.at,
-        };
-        let before = last.unwrap_or_else(|| PublishedCheckpoint { size: 0, ..fresh.clone() });
-        if before.size > fresh.size {
-            return Err(damaged(format!("the log went back behind {} leaves", before.size)));
-        }
-        let mut now = if before.size == fresh.size { before.clone() } else { fresh };
-        let is_platform = tenant == PLATFORM_TENANT;
-        // A time stamp is over the note with the cosignatures that it had.
-        if now.stamp.is_none() && (is_platform || self.0.publisher.every_log) {
-            self.cosign(row.log_id, &summary.checkpoint, &mut now).await?;
-        }
-        if !is_platform && now.roll.is_none() {
-            now.roll = self.enter_in_roll(&signed).await?;
-        }
-        let done = now.met || !is_platform && !self.0.publisher.every_log;
-        let counts = is_platform || row.archive_subscribed;
-        if counts && done && now.stamp.is_none() && self.is_stamp_due(stamped.as_ref()) {
-            self.stamp(&mut now).await;
-        }
-        let is_worth = now.cosigned > 0 || now.stamp.is_some() || now.roll.is_some();
-        if now != before && is_worth {
-            now.published_at = self.clock().now();
-            self.keep_published(tenant, &now).await?;
-        }
-        Ok(done)
-    }
-
-    async fn keep_published(&self, tenant: TenantId, now: &PublishedCheckpoint) -> Result<()> {
-        let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
-        tx.ledger_published_put(now).await?;
-        if now.met || !self.0.publisher.every_log {
-            tx.ledger_published_thin(now.size).await?;
-        }
-        if now.stamp.is_some() {
-            let most = PUBLISHED_MAX as u64;
-            let sizes = tx.ledger_published_sizes(0, most.saturating_add(1)).await?;
-            if sizes.len() >= PUBLISHED_MAX {
-                // The oldest goes: what it vouches for, the next one vouches for too, a bit later.
-                tx.ledger_published_cut(sizes.first().copied().unwrap_or(0)).await?;
+    /// So does what is not witnessed as the policy wants.
+    async fn finish_or_again(self, draft: Draft) {
+        let tenant = draft.tenant;
+        match self.finish(draft).await {
+            Ok(true) => {}
+            Ok(false) => self.0.publisher.grown(tenant),
+            Err(error) => {
+                tracing::debug!(%tenant, %error, "a ledger's checkpoint is not published yet");
+                self.0.publisher.grown(tenant);
             }
-        }
-        Ok(tx.commit().await?)
-    }
-
-    fn is_stamp_due(&self, stamped: Option<&PublishedCheckpoint>) -> bool {
-        let Some(stamps) = &self.0.publisher.stamps else { return false };
-        let now = self.clock().now();
-        stamped.is_none_or(|last| now.since(last.published_at) >= stamps.interval)
-    }
-
-    /// Asks for a time stamp over the note as it is stored, cosignatures included.
-    async fn stamp(&self, now: &mut PublishedCheckpoint) {
-        let Some(stamps) = &self.0.publisher.stamps else { return };
-        let mut random = [0; veritwin_verify::STAMP_NONCE_BYTES];
-        self.rng().fill(&mut random);
-        let request = StampRequest::new(sha256(&now.note), random);
-        let outcome = match stamps.client.stamp(request.to_der()).await {
-            Err(error) => Err(error.to_string()),
-            Ok(answer) => {
-                let nonce = Some(request.nonce());
-                let authorities = Some(&stamps.authorities);
-                verify_stamp(&answer, request.imprint(), nonce, authorities)
-                    .map(|stamp| (answer, stamp.at))
-                    .map_err(|error| error.to_string())
-            }
-        };
-        match outcome {
-            Ok((answer, at)) => {
-                now.stamp = Some(answer.to_vec());
-                now.stamped_at = Some(at);
-            }
-            Err(problem) => tracing::warn!(problem, "no time stamp of a ledger's checkpoint"),
         }
     }
 }

@@ -198,7 +198,7 @@ impl Server {
         let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng, .. } =
             config;
         let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;
-        let identity = tls::identity(&directory, &keys, names)?;
+        let identity = tls::identity(&directory, &keys, ("Veritwin ledger archive", names))?;
         let fingerprint = identity.fingerprint;
         let owners = Arc::new(owners::Owners::open(&directory, &clients, config.client_logs_max)?);
         let acceptor = tls::acceptor(identity, clients)?;

@@ -179,7 +179,7 @@ impl Witness {
         let store = Store::open(directory, &config.logs)?;
         let keys = open_keys(directory, &config.root_key, Arc::clone(&clock), rng)?;
         let signer = Signer::open(&config, &keys)?;
-        let identity = tls::identity(&config.directory, &keys, config.names)?;
+        let identity = tls::identity(&config.directory, &keys, ("Veritwin witness", config.names))?;
         let acceptor = tls::open_acceptor(identity)?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(WitnessError::io(config.listen))?;

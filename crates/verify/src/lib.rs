@@ -77,7 +77,7 @@ pub use report::{
     ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, StampSeen,
     WitnessState, Witnessed,
 };
-pub use roll::{ROLL_PROOF_BYTES_MAX, RollError, RollProof, roll_digest};
+pub use roll::{ROLL_PROOF_BYTES_MAX, RollError, RollPlace, RollProof, RollRound, roll_digest};
 pub use source::{DirectorySource, Source, SourceError};
 pub use stamp::{
     STAMP_BYTES_MAX, STAMP_NONCE_BYTES, StampAuthorities, StampError, StampRequest, TimeStamp,

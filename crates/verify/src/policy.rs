@@ -42,6 +42,7 @@ pub struct Policy {
     witnesses: Vec<PolicyWitness>,
     members: HashMap<String, Member>,
     quorum: Option<String>,
+    text: String,
 }
 
 struct Parser {
@@ -59,7 +60,8 @@ impl Policy {
             return Err(whole("longer than 64 KiB"));
         }
         let (logs, witnesses) = (Vec::new(), Vec::new());
-        let policy = Self { logs, witnesses, members: HashMap::new(), quorum: None };
+        let (members, text) = (HashMap::new(), String::new());
+        let policy = Self { logs, witnesses, members, quorum: None, text };
         let mut parser = Parser {
             policy,
             quorum_seen: false,
@@ -74,11 +76,27 @@ impl Policy {
             }
             let line = index + 1;
             parser.line(&words).map_err(|problem| PolicyError { line, problem })?;
+            parser.policy.note(&words);
         }
         if !parser.quorum_seen {
             return Err(whole("no quorum line"));
         }
         Ok(parser.policy)
+    }
+
+    /// The policy as anybody may see it: without comments, and without addresses.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn note(&mut self, words: &[&str]) {
+        let shown = match words {
+            ["log", _, ..] => words.get(..2),
+            ["witness", _, _, ..] => words.get(..3),
+            _ => Some(words),
+        };
+        self.text.push_str(&shown.unwrap_or_default().join(" "));
+        self.text.push('\n');
     }
 
     /// The logs it accepts; empty when the log is known from elsewhere.

@@ -1,12 +1,13 @@
-//! The log of logs: a log that holds one leaf for each new checkpoint of other logs, so that whoever
-//! witnesses it witnesses all of them. A leaf is blinded by a secret of its own: it tells nobody
-//! else which log it speaks of.
+//! The log of logs: a log whose leaves hold new checkpoints of other logs. Those that are entered
+//! together share a leaf, which holds the root over them. Each is blinded by a secret of its own: a
+//! leaf tells nobody else which logs it speaks of.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CheckpointError, Digest, Leaf, LeafError, ProofError, RecordProof, RecordProofError,
-    SignedCheckpoint, TlogProof, TlogProofError, VerifierKey, leaf_hash, sha256, verify_inclusion,
+    SignedCheckpoint, TileHashes, TileKind, TilePath, TlogProof, TlogProofError, VerifierKey,
+    inclusion_path, leaf_hash, root_of, sha256, verify_inclusion,
 };
 
 /// Largest proof read, as JSON text.
@@ -18,6 +19,56 @@ const FORMAT: &str = "veritwin/roll-proof@v1";
 pub fn roll_digest(secret: &[u8; 32], checkpoint_text: &str) -> Digest {
     let label = format!("veritwin log of logs v1\n{}\n{checkpoint_text}", hex::encode(secret));
     sha256(label.as_bytes())
+}
+
+/// Checkpoints that are entered together: a tree (RFC 6962) over their digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollRound(Vec<Digest>);
+
+impl RollRound {
+    /// The round of these digests, each of [`roll_digest`].
+    pub fn new(digests: &[Digest]) -> Self {
+        Self(digests.iter().map(|digest| leaf_hash(digest.as_bytes())).collect())
+    }
+
+    /// What the leaf of the log of logs holds.
+    pub fn root(&self) -> Digest {
+        root_of(&self.0)
+    }
+
+    /// Where one of them stands.
+    pub fn place(&self, index: u64) -> Result<RollPlace, ProofError> {
+        let size = self.0.len() as u64;
+        Ok(RollPlace { index, size, path: inclusion_path(self, index, size)? })
+    }
+}
+
+impl TileHashes for RollRound {
+    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+        let lost =
+            || ProofError::Tile { path: tile.to_string(), problem: "not in this round".to_owned() };
+        let TileKind::Hashes(level) = tile.kind else { return Err(lost()) };
+        let span = 1usize.checked_shl(8 * u32::from(level)).ok_or_else(lost)?;
+        let first = usize::try_from(tile.index).ok().and_then(|index| index.checked_mul(256));
+        let first = first.ok_or_else(lost)?;
+        let hash = |place: usize| {
+            let from = place.checked_mul(span)?;
+            self.0.get(from..from.checked_add(span)?).map(root_of)
+        };
+        let places = first..first + usize::from(tile.width);
+        places.map(hash).collect::<Option<_>>().ok_or_else(lost)
+    }
+}
+
+/// Where a checkpoint stands among those that were entered with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollPlace {
+    /// Its number.
+    pub index: u64,
+    /// How many they are.
+    pub size: u64,
+    /// Sibling hashes up to their root.
+    pub path: Vec<Digest>,
 }
 
 /// Why a proof does not hold.
@@ -46,8 +97,10 @@ pub enum RollError {
 /// Shows that a checkpoint stands in the log of logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollProof {
-    /// What blinds the leaf.
+    /// What blinds the checkpoint.
     pub secret: [u8; 32],
+    /// Where it stands among those of its leaf.
+    pub place: RollPlace,
     /// The record of the leaf.
     pub record: RecordProof,
     /// The leaf in the log of logs, with that log's checkpoint.
@@ -59,6 +112,9 @@ pub struct RollProof {
 struct RollProofText {
     format: String,
     secret: String,
+    index: u64,
+    size: u64,
+    path: Vec<String>,
     record: String,
     proof: String,
 }
@@ -69,6 +125,9 @@ impl RollProof {
         let text = RollProofText {
             format: FORMAT.to_owned(),
             secret: hex::encode(self.secret),
+            index: self.place.index,
+            size: self.place.size,
+            path: self.place.path.iter().map(|hash| hash.to_base64()).collect(),
             record: self.record.to_json(),
             proof: self.proof.to_text(),
         };
@@ -88,10 +147,14 @@ impl RollProof {
         }
         let mut secret = [0; 32];
         hex::decode_to_slice(&text.secret, &mut secret).map_err(|_| bad("its secret"))?;
+        let path: Result<Vec<Digest>, _> =
+            text.path.iter().map(|hash| Digest::from_base64(hash)).collect();
+        let path = path.map_err(|_| bad("its path"))?;
+        let place = RollPlace { index: text.index, size: text.size, path };
         let record = RecordProof::from_json(&text.record)?;
         let proof = TlogProof::parse(&text.proof);
         let proof = proof.map_err(|error: TlogProofError| bad(&error.to_string()))?;
-        Ok(Self { secret, record, proof })
+        Ok(Self { secret, place, record, proof })
     }
 
     /// Checks that the checkpoint with this text stands in the log of logs. With that log's key its
@@ -113,10 +176,11 @@ impl RollProof {
         let leaf = Leaf::decode(entry)?;
         leaf.verify_signature(&signed.checkpoint.origin)?;
         self.record.verify(&leaf)?;
-        let digest = roll_digest(&self.secret, checkpoint_text);
-        if self.record.record != digest.as_bytes() {
-            return Err(RollError::Other);
-        }
+        let digest = leaf_hash(roll_digest(&self.secret, checkpoint_text).as_bytes());
+        let root = <[u8; 32]>::try_from(self.record.record.as_slice());
+        let root = Digest::from_bytes(root.map_err(|_| RollError::Other)?);
+        let RollPlace { index, size, path } = &self.place;
+        verify_inclusion(*index, digest, path, *size, root).map_err(|_| RollError::Other)?;
         Ok(signed)
     }
 
@@ -124,5 +188,30 @@ impl RollProof {
     pub fn origin(&self) -> Option<String> {
         let signed = SignedCheckpoint::parse(self.proof.checkpoint.as_bytes()).ok()?;
         Some(signed.checkpoint.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_checkpoint_of_a_round_stands_in_it_and_no_other() {
+        for count in [1u16, 2, 5, 256, 257, 700] {
+            let digest = |number: u16| roll_digest(&[1; 32], &number.to_string());
+            let digests: Vec<Digest> = (0..count).map(digest).collect();
+            let round = RollRound::new(&digests);
+            let holds = |number: u16, place: &RollPlace| {
+                let RollPlace { index, size, path } = place;
+                let leaf = leaf_hash(digest(number).as_bytes());
+                verify_inclusion(*index, leaf, path, *size, round.root()).is_ok()
+            };
+            for number in [0, count / 2, count - 1] {
+                let place = round.place(u64::from(number)).unwrap();
+                assert!(holds(number, &place), "{number} of {count}");
+                assert!(!holds(number + 1, &place), "{number} of {count}");
+            }
+            assert!(round.place(u64::from(count)).is_err());
+        }
     }
 }

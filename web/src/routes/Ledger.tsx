@@ -139,6 +139,18 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
                     })}
                   </Tag>
                 )}
+                {ledger.witness.contradicted && (
+                  <Tag tone="warn">
+                    {i18n.t('contradicted: {problem}', { problem: ledger.witness.contradicted })}
+                  </Tag>
+                )}
+                {ledger.witness.in_log_of_logs > 0 && (
+                  <Tag>
+                    {i18n.t('{count} in the log of logs', {
+                      count: formatCount(ledger.witness.in_log_of_logs, lingui.locale),
+                    })}
+                  </Tag>
+                )}
                 {ledger.witness.witnesses.map((witness) => (
                   <Tag key={witness.name} tone={witness.cosigned ? 'neutral' : 'warn'}>
                     {witness.name}

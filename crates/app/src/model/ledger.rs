@@ -49,6 +49,8 @@ pub struct WitnessView {
     pub witnesses: Vec<WitnessSeen>,
     /// The policy (C2SP tlog-policy).
     pub policy: Option<String>,
+    /// What a witness, or what was published before, contradicts of the log as the archive has it.
+    pub contradicted: Option<String>,
     /// Entries up to which the policy is met.
     pub witnessed_size: u64,
     /// Entries after that.

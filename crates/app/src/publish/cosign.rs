@@ -16,14 +16,25 @@ use crate::{App, Error, Result};
 /// How often a witness that stands elsewhere than thought is asked in one round.
 const TURNS_MAX: usize = 3;
 
+/// Why a witness did not cosign.
+enum Unsigned {
+    /// It did not answer lately, and was not asked.
+    NotAsked,
+    /// It did not answer, or refused.
+    Refused(String),
+    /// What it has seen contradicts the archive's log.
+    Contradicted(String),
+}
+
 impl App {
-    /// Adds the cosignatures that a checkpoint lacks; a witness that refuses is left out.
+    /// Adds the cosignatures that a checkpoint lacks; a witness that refuses is left out. The answer
+    /// is what a witness contradicts.
     pub(super) async fn cosign(
         &self,
         log: LogId,
         base: &str,
         now: &mut PublishedCheckpoint,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let publisher = &self.0.publisher;
         let damaged = || Error::Internal("a published checkpoint is damaged".to_owned());
         let mut note = String::from_utf8(now.note.clone()).map_err(|_| damaged())?;
@@ -39,12 +50,17 @@ impl App {
             let answer = self.ask(log, (place, witness), base, size).await;
             (witness, answer)
         });
+        let mut contradicted = None;
         for (witness, answer) in join_all(asked).await {
+            let witness = witness.name.as_str();
             match answer {
                 Ok(line) => note.push_str(&line),
-                Err(problem) => {
-                    let witness = witness.name.as_str();
-                    tracing::warn!(witness, problem, %log, "a witness did not cosign");
+                Err(Unsigned::NotAsked) => {}
+                Err(Unsigned::Refused(problem)) => {
+                    tracing::debug!(witness, problem, %log, "a witness did not cosign");
+                }
+                Err(Unsigned::Contradicted(problem)) => {
+                    contradicted = Some(format!("{witness}: {problem}"));
                 }
             }
         }
@@ -58,7 +74,7 @@ impl App {
             }
             None => true,
         };
-        Ok(())
+        Ok(contradicted)
     }
 
     /// Asks one witness; the answer is its line, or why there is none.
@@ -68,39 +84,57 @@ impl App {
         (place, witness): (usize, &KnownWitness),
         base: &str,
         size: u64,
-    ) -> std::result::Result<String, String> {
+    ) -> std::result::Result<String, Unsigned> {
+        if !witness.breaker.may_ask(self.clock().monotonic()) {
+            return Err(Unsigned::NotAsked);
+        }
+        let refused = |problem: &str| Unsigned::Refused(problem.to_owned());
         let mut old = self.0.publisher.sizes.lock().get(&(log, place)).copied().unwrap_or(0);
         for _ in 0..TURNS_MAX {
-            let proof = self.extension(log, old, size).await?;
+            let proof = self.extension(log, old, size).await.map_err(Unsigned::Refused)?;
             let request = AddCheckpoint { old_size: old, proof, note: base.to_owned() };
-            let reply = witness.client.add_checkpoint(request.to_text()).await;
-            match reply.map_err(|error| error.to_string())? {
+            let reply = match witness.client.add_checkpoint(request.to_text()).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    if witness.breaker.failed(self.clock().monotonic()) {
+                        let witness = witness.name.as_str();
+                        tracing::warn!(witness, %error, "a witness does not answer");
+                    }
+                    return Err(Unsigned::Refused(error.to_string()));
+                }
+            };
+            witness.breaker.answered();
+            match reply {
                 WitnessReply::Cosigned(lines) => {
                     let key = slice::from_ref(&witness.key);
                     let line = valid_cosignatures(base, &lines, key).pop();
-                    let line = line.ok_or("its cosignature does not verify")?;
+                    let line = line.ok_or_else(|| refused("its cosignature does not verify"))?;
                     self.witness_has(log, place, size);
                     return Ok(line);
                 }
                 WitnessReply::Conflict(text) => {
                     let known = tree_size(text.trim_end_matches('\n'));
-                    let known = known.ok_or("its conflict names no tree size")?;
+                    let known = known.ok_or_else(|| refused("its conflict names no tree size"))?;
                     if known > size {
-                        return Err(format!(
+                        return Err(Unsigned::Contradicted(format!(
                             "it has seen {known} leaves, and the archive has {size}: the log was \
                              set back"
-                        ));
+                        )));
                     }
                     if known == old {
-                        return Err(format!("it has seen another tree of {known} leaves"));
+                        return Err(Unsigned::Contradicted(format!(
+                            "it has seen another tree of {known} leaves"
+                        )));
                     }
                     old = known;
                     self.witness_has(log, place, known);
                 }
-                WitnessReply::Refused(status) => return Err(format!("it answered {status}")),
+                WitnessReply::Refused(status) => {
+                    return Err(Unsigned::Refused(format!("it answered {status}")));
+                }
             }
         }
-        Err("it stands elsewhere each time it is asked".to_owned())
+        Err(refused("it stands elsewhere each time it is asked"))
     }
 
     fn witness_has(&self, log: LogId, place: usize, size: u64) {

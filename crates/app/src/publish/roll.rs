@@ -1,39 +1,69 @@
-//! The log of logs: the platform's own log holds a blinded leaf for each new checkpoint of the
-//! tenants' logs. Whoever witnesses that one log witnesses all of them.
+//! The log of logs: the platform's own log holds, in one leaf for each round, the root over the
+//! blinded checkpoints of the tenants' logs that grew. It shows that a checkpoint was there then.
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId};
 use veritwin_ledger::{open_payload, payload_dek_id};
 use veritwin_verify::{
-    RecordProof, RollProof, SignedCheckpoint, TlogProof, inclusion_at, roll_digest,
+    Digest, RecordProof, RollPlace, RollProof, RollRound, TlogProof, inclusion_at, roll_digest,
 };
 
+use super::draft::Draft;
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
-/// What is kept of a leaf in the log of logs.
+/// What is kept of a place in the log of logs.
 #[derive(Serialize, Deserialize)]
 struct Entered {
+    /// The leaf.
     index: u64,
     secret: [u8; 32],
+    /// Where the checkpoint stands among those of the leaf.
+    place: u64,
+    of: u64,
+    path: Vec<[u8; 32]>,
     /// [`RecordProof::to_json`].
     record: String,
 }
 
 impl App {
-    /// Gives a checkpoint its leaf; none while the archive is away.
-    pub(super) async fn enter_in_roll(&self, signed: &SignedCheckpoint) -> Result<Option<Vec<u8>>> {
-        let mut secret = [0; 32];
-        self.rng().fill(&mut secret);
-        let digest = roll_digest(&secret, signed.note.text());
-        let sealed = self.seal_evidence_of(PLATFORM_TENANT, *digest.as_bytes(), self.clock().now());
-        let Some(index) = sealed.await? else { return Ok(None) };
+    /// Gives the checkpoints that lack one a place: together they take one leaf. While the archive
+    /// is away they get none.
+    pub(super) async fn enter_in_roll(&self, drafts: &mut [Draft]) -> Result<()> {
+        let mut lacking: Vec<(&mut Draft, [u8; 32])> = Vec::new();
+        for draft in drafts.iter_mut().filter(|draft| draft.lacks_roll()) {
+            let mut secret = [0; 32];
+            self.rng().fill(&mut secret);
+            lacking.push((draft, secret));
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let digest = |(draft, secret): &(&mut Draft, [u8; 32])| roll_digest(secret, &draft.text);
+        let digests: Vec<Digest> = lacking.iter().map(digest).collect();
+        let round = RollRound::new(&digests);
+        let (root, now) = (*round.root().as_bytes(), self.clock().now());
+        let Some(index) = self.seal_evidence_of(PLATFORM_TENANT, root, now).await? else {
+            return Ok(());
+        };
         // Shown while the key of its payload is certainly there.
-        let record = self.roll_record(index).await?;
-        let entered = Entered { index, secret, record: record.to_json() };
-        let bytes = serde_json::to_vec(&entered);
-        bytes.map(Some).map_err(|error| Error::Internal(error.to_string()))
+        let record = self.roll_record(index).await?.to_json();
+        let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
+        for ((draft, secret), number) in lacking.into_iter().zip(0..) {
+            let place = round.place(number).map_err(|error| internal(&error))?;
+            let entered = Entered {
+                index,
+                secret,
+                place: place.index,
+                of: place.size,
+                path: place.path.iter().map(|hash| *hash.as_bytes()).collect(),
+                record: record.clone(),
+            };
+            let bytes = serde_json::to_vec(&entered).map_err(|error| internal(&error))?;
+            draft.now.roll = Some(bytes);
+        }
+        Ok(())
     }
 
     async fn platform_log(&self) -> Result<LogId> {
@@ -78,7 +108,9 @@ impl App {
         let path = path.await.map_err(|error| Error::Internal(error.to_string()))?;
         let path = path.map_err(|error| Error::Unavailable(error.to_string()))?;
         let proof = TlogProof { entry: Some(leaf.encode()), index, path, checkpoint };
-        let proof = RollProof { secret: entered.secret, record, proof };
+        let path = entered.path.into_iter().map(Digest::from_bytes).collect();
+        let place = RollPlace { index: entered.place, size: entered.of, path };
+        let proof = RollProof { secret: entered.secret, place, record, proof };
         Ok(Some(proof.to_json().into_bytes()))
     }
 }

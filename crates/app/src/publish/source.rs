@@ -48,7 +48,7 @@ impl App {
     ) -> Result<PublishedSource> {
         let remote = self.archive()?.source(log);
         let tx = self.0.store.read(context).await?;
-        let sizes = tx.ledger_published_sizes(0, PUBLISHED_MAX as u64).await?;
+        let sizes = tx.ledger_published_sizes(PUBLISHED_MAX as u64).await?;
         Ok(PublishedSource {
             app: self.clone(),
             context: context.clone(),
@@ -80,10 +80,14 @@ impl App {
         if name == published_stamp(row.size) {
             return Ok(row.stamp.clone());
         }
-        match row.roll.as_ref().filter(|_| name == published_roll(row.size)) {
-            Some(roll) => self.roll_proof(roll).await,
-            None => Ok(None),
-        }
+        let Some(roll) = row.roll.as_ref().filter(|_| name == published_roll(row.size)) else {
+            return Ok(None);
+        };
+        Ok(self.roll_proof(roll).await.unwrap_or_else(|error| {
+            // The tenant's own log is whole without it.
+            tracing::warn!(%error, "a place in the log of logs cannot be shown");
+            None
+        }))
     }
 
     /// What was published of a log, for whoever holds its random id: the index, and the files that
@@ -95,7 +99,7 @@ impl App {
         let name = format!("published/{name}");
         if name == PUBLISHED_INDEX {
             let tx = self.0.store.read(&context).await?;
-            let sizes = tx.ledger_published_sizes(0, PUBLISHED_MAX as u64).await?;
+            let sizes = tx.ledger_published_sizes(PUBLISHED_MAX as u64).await?;
             let index = Some(index_of(&sizes)).filter(|index| !index.is_empty());
             return index.map(String::into_bytes).ok_or_else(absent);
         }

@@ -16,6 +16,7 @@ impl App {
     ) -> Result<(WitnessView, Option<StampView>)> {
         let tx = self.0.store.read(context).await?;
         let newest = tx.ledger_published_newest(false, 1).await?.pop();
+        let met = tx.ledger_published_met().await?;
         let stamped = tx.ledger_published_newest(true, 1).await?.pop();
         drop(tx);
         let publisher = &self.0.publisher;
@@ -29,13 +30,20 @@ impl App {
             name: witness.key.name().to_owned(),
             cosigned: has_signed(&witness.key),
         });
-        let met = newest.as_ref().filter(|one| one.met && one.cosigned > 0);
+        // By the policy of today.
+        let met = met.filter(|one| {
+            let signed = SignedCheckpoint::parse(&one.note);
+            let policy = publisher.policy.as_ref();
+            signed.is_ok_and(|signed| policy.is_some_and(|policy| policy.evaluate(&signed).met))
+        });
+        let witnessed_size = met.map_or(0, |one| one.size);
         let in_roll = newest.as_ref().filter(|one| one.roll.is_some());
         let view = WitnessView {
             witnesses: witnesses.collect(),
-            policy: publisher.policy_text.clone(),
-            witnessed_size: met.map_or(0, |one| one.size),
-            unwitnessed: size.saturating_sub(met.map_or(0, |one| one.size)),
+            policy: publisher.policy.as_ref().map(|policy| policy.text().to_owned()),
+            contradicted: publisher.alarm_of(context.tenant),
+            witnessed_size,
+            unwitnessed: size.saturating_sub(witnessed_size),
             in_log_of_logs: in_roll.map_or(0, |one| one.size),
             published_at: newest.as_ref().map(|one| one.published_at),
         };

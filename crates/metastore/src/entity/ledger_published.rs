@@ -1,12 +1,14 @@
-//! Checkpoints of a tenant's ledger as they were published. The newest is kept, and every one that
-//! has a time stamp, up to a bound.
+//! Checkpoints of a tenant's ledger as they were published. The newest is kept, the newest that met
+//! the policy, and every one that has a time stamp, up to a bound. What is public is sealed under
+//! the platform's key: a tenant's may be away, or destroyed when its log is still to be proven.
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::Timestamp;
+use sea_orm::sea_query::Expr;
+use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::Row;
-use crate::query::{above, at_most, below, is_null, is_set};
-use crate::seal::Cell;
+use crate::query::{above, at_most, below, equals, is_null, is_set};
+use crate::seal::{Cell, Owner};
 use crate::tx::Vault;
 use crate::{Result, TenantTx};
 
@@ -34,9 +36,16 @@ pub struct PublishedCheckpoint {
     pub published_at: Timestamp,
 }
 
-fn load(row: &Row, vault: &Vault<'_>) -> Result<PublishedCheckpoint> {
+fn key(tenant: TenantId, size: u64) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(tenant.as_bytes());
+    key[16..].copy_from_slice(&size.to_be_bytes());
+    key
+}
+
+fn load(row: &Row, tenant: TenantId, vault: &Vault<'_>) -> Result<PublishedCheckpoint> {
     let size: u64 = row.get("tree_size")?;
-    let key = size.to_be_bytes();
+    let key = key(tenant, size);
     Ok(PublishedCheckpoint {
         size,
         met: row.get("met")?,
@@ -53,9 +62,10 @@ impl TenantTx {
     /// Notes a published checkpoint; one of the same tree size is replaced.
     #[boxed]
     pub async fn ledger_published_put(&self, published: &PublishedCheckpoint) -> Result<()> {
-        let key = published.size.to_be_bytes();
+        let key = key(self.tenant, published.size);
+        let vault = self.core.vault(Owner::Platform);
         let seal = |column: &'static str, bytes: &[u8]| {
-            self.vault().seal(Cell { table: TABLE, column, row: &key }, bytes)
+            vault.seal(Cell { table: TABLE, column, row: &key }, bytes)
         };
         let maybe_seal = |column: &'static str, bytes: Option<&Vec<u8>>| {
             bytes.map(|bytes| seal(column, bytes)).transpose()
@@ -86,33 +96,53 @@ impl TenantTx {
         let select = self.select(TABLE);
         let select = if only_stamped { select.filter(is_set("stamped_at")) } else { select };
         let select = select.descending("tree_size").limit(limit);
-        let vault = self.vault();
-        self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
+        let vault = self.core.vault(Owner::Platform);
+        self.core.all(select).await?.iter().map(|row| load(row, self.tenant, &vault)).collect()
+    }
+
+    /// The newest one with which a witness policy was met.
+    #[boxed]
+    pub async fn ledger_published_met(&self) -> Result<Option<PublishedCheckpoint>> {
+        let select = self
+            .select(TABLE)
+            .eq("met", true)
+            .filter(above("cosigned", 0u64))
+            .descending("tree_size")
+            .limit(1);
+        let found = self.core.maybe(select).await?;
+        let vault = self.core.vault(Owner::Platform);
+        found.as_ref().map(|row| load(row, self.tenant, &vault)).transpose()
     }
 
     /// One published checkpoint.
     #[boxed]
     pub async fn ledger_published(&self, size: u64) -> Result<Option<PublishedCheckpoint>> {
         let found = self.core.maybe(self.select(TABLE).eq("tree_size", size)).await?;
-        found.as_ref().map(|row| load(row, &self.vault())).transpose()
+        let vault = self.core.vault(Owner::Platform);
+        found.as_ref().map(|row| load(row, self.tenant, &vault)).transpose()
     }
 
-    /// The tree sizes after `after` of published checkpoints, ascending, at most `limit`.
+    /// The tree sizes of the newest published checkpoints, ascending, at most `limit`.
     #[boxed]
-    pub async fn ledger_published_sizes(&self, after: u64, limit: u64) -> Result<Vec<u64>> {
+    pub async fn ledger_published_sizes(&self, limit: u64) -> Result<Vec<u64>> {
         let select = self
             .select(TABLE)
-            .filter(above("tree_size", after))
-            .ascending("tree_size")
+            .only(Expr::col("tree_size"), "size")
+            .descending("tree_size")
             .limit(limit);
-        self.core.all(select).await?.iter().map(|row| row.get("tree_size")).collect()
+        let rows = self.core.all(select).await?;
+        rows.iter().rev().map(|row| row.get("size")).collect()
     }
 
-    /// Deletes what is not stamped before a tree size.
+    /// Deletes what is not stamped before a tree size, but for one that is kept.
     #[boxed]
-    pub async fn ledger_published_thin(&self, before: u64) -> Result<u64> {
+    pub async fn ledger_published_thin(&self, before: u64, kept: Option<u64>) -> Result<u64> {
         let delete =
             self.delete(TABLE).filter(below("tree_size", before)).filter(is_null("stamped_at"));
+        let delete = match kept {
+            Some(kept) => delete.filter(equals("tree_size", kept).not()),
+            None => delete,
+        };
         self.core.delete(delete).await
     }
 

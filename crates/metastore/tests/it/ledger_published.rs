@@ -31,12 +31,18 @@ async fn the_newest_and_the_stamped_stay() {
         tx.commit().await.expect("commit");
 
         let tx = world.begin().await;
-        assert_eq!(tx.ledger_published_thin(15).await.expect("thinned"), 1);
-        let sizes = tx.ledger_published_sizes(0, 10).await.expect("read");
-        assert_eq!(sizes, [3, 9, 12, 15], "{}", world.label);
-        assert_eq!(tx.ledger_published_sizes(3, 1).await.expect("read"), [9]);
+        let unmet = PublishedCheckpoint { met: false, cosigned: 0, ..published(17, false) };
+        tx.ledger_published_put(&unmet).await.expect("put");
+        let met = tx.ledger_published_met().await.expect("read");
+        assert_eq!(met, Some(published(15, false)));
+        assert_eq!(tx.ledger_published_thin(17, Some(15)).await.expect("thinned"), 1);
+        let sizes = tx.ledger_published_sizes(10).await.expect("read");
+        assert_eq!(sizes, [3, 9, 12, 15, 17], "{}", world.label);
+        assert_eq!(tx.ledger_published_sizes(2).await.expect("read"), [15, 17]);
+        tx.ledger_published_put(&published(17, false)).await.expect("met later");
+        assert_eq!(tx.ledger_published_thin(17, None).await.expect("thinned"), 1);
         let newest = tx.ledger_published_newest(false, 1).await.expect("read");
-        assert_eq!(newest, [published(15, false)]);
+        assert_eq!(newest, [published(17, false)]);
         let stamped = tx.ledger_published_newest(true, 1).await.expect("read");
         assert_eq!(stamped, [published(12, true)]);
         assert_eq!(tx.ledger_published(9).await.expect("read"), Some(published(9, true)));
@@ -47,13 +53,16 @@ async fn the_newest_and_the_stamped_stay() {
         // Another tenant sees, thins and cuts none of it.
         let other = world.begin_in(world.other).await;
         assert_eq!(other.ledger_published(12).await.expect("read"), None);
-        assert!(other.ledger_published_sizes(0, 10).await.expect("read").is_empty());
+        assert_eq!(other.ledger_published_met().await.expect("read"), None);
+        assert!(other.ledger_published_sizes(10).await.expect("read").is_empty());
         assert_eq!(other.ledger_published_cut(100).await.expect("cut"), 0);
         other.commit().await.expect("commit");
 
         let tx = world.platform().await;
         tx.tenant_delete(world.tenant).await.expect("deleted");
         tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        assert!(tx.ledger_published_sizes(10).await.expect("read").is_empty(), "gone with it");
     })
     .await;
 }

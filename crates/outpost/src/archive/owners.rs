@@ -51,8 +51,12 @@ impl Owners {
             if path.extension().is_some() {
                 continue;
             }
-            let (log, owner) = read(&path).map_err(ServeError::io(path.display()))?;
-            owners.insert(log, owner);
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(log) = name.and_then(|name| name.parse::<LogId>().ok()) else {
+                tracing::warn!(path = %path.display(), "a file among the owners of logs is none");
+                continue;
+            };
+            owners.insert(log, read(&path).map_err(ServeError::io(path.display()))?);
         }
         let (owners, creating) = (RwLock::new(owners), tokio::sync::Mutex::new(()));
         Ok(Self(Some(Each { directory, logs_max, owners, creating })))
@@ -82,7 +86,7 @@ impl Owners {
         let _turn = each.creating.lock().await;
         match each.owner(log) {
             Some(owner) if owner == peer => return archive.create_log(create).await,
-            None if archive.summary(log).is_err() => {}
+            None if matches!(archive.summary(log), Err(LedgerError::UnknownLog(_))) => {}
             _ => return Err(LedgerError::UnknownLog(log)),
         }
         each.check_room(peer)?;
@@ -121,14 +125,12 @@ impl Each {
 /// Shared by the connections of an archive.
 pub(super) type SharedOwners = Arc<Owners>;
 
-fn read(path: &Path) -> std::io::Result<(LogId, Peer)> {
+fn read(path: &Path) -> std::io::Result<Peer> {
     let broken = || std::io::Error::new(std::io::ErrorKind::InvalidData, "not an owner of a log");
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(broken)?;
-    let log = name.parse::<LogId>().map_err(|_| broken())?;
     let text = std::fs::read_to_string(path)?;
     let mut owner = [0; 32];
     hex::decode_to_slice(text.trim(), &mut owner).map_err(|_| broken())?;
-    Ok((log, Peer(owner)))
+    Ok(Peer(owner))
 }
 
 /// On disk before the log is made.
@@ -157,7 +159,8 @@ mod tests {
         let log: LogId = "0190a5c0-0000-7000-8000-000000000001".parse().unwrap();
         let path = folder.path().join("owners").join(log.to_string());
         note(&path, Peer([1; 32])).unwrap();
-        // A write that was cut off.
+        // A write that was cut off, and what is none of ours.
+        std::fs::create_dir(folder.path().join("owners/lost+found")).unwrap();
         std::fs::write(path.with_extension("tmp"), "01").unwrap();
         let owners = open().unwrap();
         owners.check(log, Peer([1; 32])).unwrap();

@@ -87,16 +87,16 @@ pub(crate) fn generate(
     Ok((certificate, key))
 }
 
-/// Reads the archive's certificate, or makes it.
+/// Reads the program's own certificate, or makes it under this name.
 pub(crate) fn identity(
     directory: &Path,
     keys: &KeyService,
-    names: Vec<String>,
+    (name, names): (&str, Vec<String>),
 ) -> Result<Identity, ServeError> {
     let (certificate_path, key_path) = (directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE));
     if !certificate_path.exists() {
         let usage = ExtendedKeyUsagePurpose::ServerAuth;
-        let (certificate, key) = generate("Veritwin ledger archive", names, usage)?;
+        let (certificate, key) = generate(name, names, usage)?;
         let dek = keys.dek(&DekScope::platform(DataClass::Archive))?;
         let aad = Aad::new(None, DataClass::Archive, AAD);
         let sealed = seal_value(&dek, aad, key.serialized_der())?;

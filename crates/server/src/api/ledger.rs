@@ -70,6 +70,9 @@ struct WitnessBody {
     /// The policy (C2SP tlog-policy).
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
+    /// What a witness, or what was published before, contradicts of the log as the archive has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contradicted: Option<String>,
     /// Entries up to which the policy is met.
     witnessed_size: u64,
     /// Entries after that.
@@ -105,6 +108,7 @@ impl From<WitnessView> for WitnessBody {
         Self {
             witnesses: seen.collect(),
             policy: view.policy,
+            contradicted: view.contradicted,
             witnessed_size: view.witnessed_size,
             unwitnessed: view.unwitnessed,
             in_log_of_logs: view.in_log_of_logs,

@@ -178,7 +178,7 @@ pub(crate) struct Timestamp {
 impl Default for Timestamp {
     fn default() -> Self {
         let (url, authorities, tls_authorities) = (String::new(), None, None);
-        Self { url, authorities, tls_authorities, interval_hours: 24 }
+        Self { url, authorities, tls_authorities, interval_hours: 1 }
     }
 }
 
