@@ -432,6 +432,8 @@ impl App {
         if let Some(tile) = tile {
             // Whoever verifies a log begins with its first bundle.
             self.watch_taken(context, u64::from(tile.width), tile.index == 0);
+        } else {
+            self.watch_taken(context, 1, false);
         }
         Ok(bytes)
     }

@@ -1,6 +1,8 @@
 //! Checks payload files on threads of their own, through a bounded queue: SHA-256 and length
-//! against the leaf. Missing ones are remembered as ranges, as a later statement may explain them.
+//! against the leaf. Missing ones are remembered as ranges that the threads share, as a later
+//! statement may explain them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -36,6 +38,32 @@ impl Job {
     }
 }
 
+/// Leaves whose payloads are not there, as half-open ranges, first to end. They come nearly in
+/// order, so that a long range stays one.
+#[derive(Default)]
+struct Missing {
+    ranges: BTreeMap<u64, u64>,
+    overflowed: bool,
+}
+
+impl Missing {
+    fn add(&mut self, index: u64, ranges_max: usize) {
+        let end = index.saturating_add(1);
+        let before = self.ranges.range(..=index).next_back().map(|(from, to)| (*from, *to));
+        let from = match before {
+            Some((_, to)) if to > index => return,
+            Some((from, to)) if to == index => from,
+            _ => index,
+        };
+        let behind = self.ranges.remove(&end);
+        if from == index && self.ranges.len() >= ranges_max {
+            self.overflowed = true;
+            return;
+        }
+        self.ranges.insert(from, behind.unwrap_or(end));
+    }
+}
+
 /// What the threads found.
 #[derive(Default)]
 pub(crate) struct Outcome {
@@ -52,6 +80,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Pool<'scope> {
     jobs: SyncSender<Job>,
     threads: Vec<ScopedJoinHandle<'scope, Outcome>>,
+    missing: Arc<Mutex<Missing>>,
 }
 
 impl<'scope> Pool<'scope> {
@@ -61,11 +90,13 @@ impl<'scope> Pool<'scope> {
     ) -> Self {
         let (jobs, receiver) = sync_channel(QUEUE_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
+        let missing = Arc::<Mutex<Missing>>::default();
         let start = |_| {
-            let receiver = Arc::clone(&receiver);
-            scope.spawn(move || check(source, &receiver))
+            let (receiver, missing) = (Arc::clone(&receiver), Arc::clone(&missing));
+            scope.spawn(move || check(source, &receiver, &missing))
         };
-        Self { jobs, threads: (0..source.threads().max(1)).map(start).collect() }
+        let threads = (0..source.threads().max(1)).map(start).collect();
+        Self { jobs, threads, missing }
     }
 
     /// Hands a payload to a thread; waits while too many wait already.
@@ -84,12 +115,15 @@ impl<'scope> Pool<'scope> {
             all.join(outcome.ok()?);
         }
         all.settle();
+        let missing = std::mem::take(&mut *self.missing.lock().ok()?);
+        all.missing = missing.ranges.into_iter().collect();
+        all.ranges_overflowed = missing.overflowed;
         Some(all)
     }
 }
 
 /// Checks jobs until the sender is gone.
-fn check(source: &dyn Source, jobs: &Mutex<Receiver<Job>>) -> Outcome {
+fn check(source: &dyn Source, jobs: &Mutex<Receiver<Job>>, missing: &Mutex<Missing>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
@@ -98,12 +132,17 @@ fn check(source: &dyn Source, jobs: &Mutex<Receiver<Job>>) -> Outcome {
             Err(_) => return outcome,
         };
         let Ok(job) = job else { return outcome };
-        outcome.check(source, &job, &mut buffer);
+        if !outcome.check(source, &job, &mut buffer)
+            && let Ok(mut missing) = missing.lock()
+        {
+            missing.add(job.place.index, RANGES_MAX);
+        }
     }
 }
 
 impl Outcome {
-    fn check(&mut self, source: &dyn Source, job: &Job, buffer: &mut [u8]) {
+    /// False when the payload is not there.
+    fn check(&mut self, source: &dyn Source, job: &Job, buffer: &mut [u8]) -> bool {
         let name = payload_name(&job.payload);
         match hash(source, &name, buffer) {
             Ok(Some((digest, bytes))) => {
@@ -119,11 +158,12 @@ impl Outcome {
                     self.add(finding.at(job.place).values(job.payload, digest));
                 }
             }
-            Ok(None) => self.miss(job.place.index),
+            Ok(None) => return false,
             Err(problem) => {
                 self.add(Finding::new(FindingKind::Unreadable, name, problem).at(job.place));
             }
         }
+        true
     }
 
     /// Takes what another thread found.
@@ -132,8 +172,6 @@ impl Outcome {
         self.bytes += other.bytes;
         self.findings.extend(other.findings);
         self.findings_more += other.findings_more;
-        self.missing.extend(other.missing);
-        self.ranges_overflowed |= other.ranges_overflowed;
     }
 
     /// Puts in order what several threads found.
@@ -143,15 +181,6 @@ impl Outcome {
             self.findings.truncate(FINDINGS_MAX);
             self.findings_more += more as u64;
         }
-        self.missing.sort_unstable();
-        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(self.missing.len());
-        for (from, to) in self.missing.drain(..) {
-            match joined.last_mut() {
-                Some((_, end)) if *end == from => *end = to,
-                _ => joined.push((from, to)),
-            }
-        }
-        self.missing = joined;
     }
 
     fn add(&mut self, finding: Finding) {
@@ -159,15 +188,6 @@ impl Outcome {
             self.findings.push(finding);
         } else {
             self.findings_more += 1;
-        }
-    }
-
-    fn miss(&mut self, index: u64) {
-        let room = self.missing.len() < RANGES_MAX;
-        match self.missing.last_mut() {
-            Some((_, end)) if *end == index => *end += 1,
-            _ if room => self.missing.push((index, index + 1)),
-            _ => self.ranges_overflowed = true,
         }
     }
 }
@@ -196,4 +216,32 @@ fn hash(
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     Ok(Some((Digest::from_bytes(digest), total)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_range_that_threads_find_out_of_order_stays_one() {
+        let mut missing = Missing::default();
+        // Four threads that take turns, each a few leaves ahead of another.
+        for start in (0..10_000u64).step_by(8) {
+            for offset in [3, 0, 1, 2, 7, 5, 6, 4] {
+                missing.add(start + offset, 4);
+            }
+        }
+        missing.add(17, 4);
+        assert_eq!(Vec::from_iter(missing.ranges.clone()), [(0, 10_000)]);
+        assert!(!missing.overflowed);
+        for index in [20_000, 20_002, 20_004] {
+            missing.add(index, 4);
+        }
+        missing.add(20_003, 4);
+        assert_eq!(missing.ranges.len(), 3, "{:?}", missing.ranges);
+        missing.add(30_000, 4);
+        assert!(!missing.overflowed);
+        missing.add(40_000, 4);
+        assert!(missing.overflowed && missing.ranges.len() == 4);
+    }
 }

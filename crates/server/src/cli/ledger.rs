@@ -92,7 +92,8 @@ pub(crate) enum LedgerCommand {
     Audit(VerifyArguments),
     /// Builds and checks the proof of one entry (C2SP tlog-proof), by its index or by the number of
     /// a record that it holds; or checks one that you have, with the papers of a reading.
-    /// Exit: 13 the entry was pruned, 14 its payload was shredded.
+    /// Exit: 12 a required witness policy is unmet, 13 the entry was pruned, 14 its payload was
+    /// shredded.
     #[command(after_help = "Examples:\n  veritwin ledger proof ./export --index 7 > 7.proof\n  \
                             veritwin ledger proof ./export --record 4711 > 4711.proof\n  \
                             veritwin ledger proof --check 7.proof --papers 7.json --vkey KEY")]
@@ -225,6 +226,13 @@ fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Re
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { exit(ExitClass::Tampered) })
 }
 
+/// Logs and witnesses to trust, from a file.
+fn policy(path: Option<&Path>) -> anyhow::Result<Option<Policy>> {
+    let Some(path) = path else { return Ok(None) };
+    let policy = Policy::parse(&read_text(path, POLICY_BYTES_MAX)?);
+    policy.map(Some).map_err(|error| bad(format!("{}: {error}", path.display())))
+}
+
 /// Whose time stamps are believed, from a file.
 fn authorities(path: Option<&Path>) -> anyhow::Result<Option<StampAuthorities>> {
     let Some(path) = path else { return Ok(None) };
@@ -233,15 +241,6 @@ fn authorities(path: Option<&Path>) -> anyhow::Result<Option<StampAuthorities>> 
 }
 
 fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOptions> {
-    let policy = match &arguments.policy {
-        Some(path) => {
-            let text = read_text(path, POLICY_BYTES_MAX)?;
-            let policy = Policy::parse(&text)
-                .map_err(|error| bad(format!("{}: {error}", path.display())))?;
-            Some(policy)
-        }
-        None => None,
-    };
     let mut known = Vec::new();
     for path in &arguments.known {
         let note = read(path, CHECKPOINT_BYTES_MAX)?;
@@ -249,7 +248,7 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
     }
     Ok(VerifyOptions {
         vkey: arguments.log.vkey.clone(),
-        policy,
+        policy: policy(arguments.policy.as_deref())?,
         authorities: authorities(arguments.authorities.as_deref())?,
         known,
         submitters: arguments.submitter.clone(),

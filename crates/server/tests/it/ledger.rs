@@ -197,6 +197,8 @@ fn the_public_side_serves_hashes_and_hides_entries() {
         let papers = tenant.get(&papers).expect(200);
         papers["leaf"].is_object().then_some(papers)
     });
+    let payload = papers["batch"]["payload_sha256"].as_str().unwrap();
+    payloads_are_for_their_own(platform, &tenant, (log, payload));
     let index = papers["leaf"]["index"].as_u64().unwrap();
     let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
     assert_eq!(proof["leaf_hash"], papers["leaf"]["leaf_hash"]);
@@ -221,6 +223,25 @@ fn the_public_side_serves_hashes_and_hides_entries() {
     let altered = RecordProof { record: text.to_string().replace('1', "2").into(), ..record };
     assert!(altered.verify(&leaf).is_err(), "an altered record does not");
     tenant.get("/v1/ledger/entries/99999999/proof").problem(404);
+}
+
+/// A sealed payload is handed to those of its tenant who may take the ledger away.
+fn payloads_are_for_their_own(platform: &Platform, tenant: &Tenant, (log, hash): (&str, &str)) {
+    let path = format!("/ledger/{log}/payload/{hash}");
+    assert_eq!(tenant.get(&path).status, 200);
+    assert_eq!(platform.http().get(&path).send().status, 404, "without a credential");
+    let other = platform.tenant();
+    assert_eq!(other.get(&path).status, 404, "another tenant");
+    let own = other.get("/v1/ledger").expect(200);
+    let beside = format!("/ledger/{}/payload/{hash}", own["log_id"].as_str().unwrap());
+    assert_eq!(other.get(&beside).status, 404, "another tenant's payload under one's own log");
+    let (_, cookie) = tenant.member("looks-on", "viewer");
+    let viewer = tenant.http().get(&path).header("cookie", &cookie).send().status;
+    assert!(matches!(viewer, 403 | 404), "{viewer}");
+    for wrong in ["payload/0", "payload/..%2Fcheckpoint", "tile/entries/x", "published/index"] {
+        let status = tenant.get(&format!("/ledger/{log}/{wrong}")).status;
+        assert_eq!(status, 404, "{wrong}");
+    }
 }
 
 #[test]

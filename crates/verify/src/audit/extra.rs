@@ -10,20 +10,29 @@ use crate::{Source, TileKind, TilePath};
 /// Looks through a log that can be listed, once everything that belongs to it was read.
 pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, report: &mut Report) {
     let size = head.checkpoint.size;
+    let mut litter = 0u64;
     let tiles = source.list("tile", &mut |name| {
-        if !is_reached(name, size) {
+        if is_litter(name) {
+            litter += 1;
+        } else if !is_reached(name, size) {
             let problem = "no part of the tree that the checkpoint states";
             report.add(Finding::new(FindingKind::Extra, name, problem));
         }
     });
     let published = source.list("published", &mut |name| {
-        if !is_published(name, &head.listed) {
+        if is_litter(name) {
+            litter += 1;
+        } else if !is_published(name, &head.listed) {
             let problem = "not listed among the published checkpoints";
             report.add(Finding::new(FindingKind::Extra, name, problem));
         }
     });
     for error in [tiles, published].into_iter().filter_map(Result::err) {
         report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
+    }
+    if litter > 0 {
+        let note = format!("{litter} files that systems leave in folders are no part of the log");
+        report.notes.push(note);
     }
     // Whose payloads are damaged or missing cannot be told from strange ones by their number.
     if !reads_payloads || report.exit != ExitClass::Verified {
@@ -32,6 +41,9 @@ pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, repo
     let mut payloads = 0;
     let mut strange = None;
     let listed = source.list("payload", &mut |name| {
+        if is_litter(name) {
+            return;
+        }
         payloads += 1;
         if name.strip_prefix("payload/").is_none_or(|hash| hash.parse::<crate::Digest>().is_err()) {
             strange.get_or_insert_with(|| name.to_owned());
@@ -48,6 +60,12 @@ pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, repo
             report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
         }
     }
+}
+
+/// What a system leaves in a folder that somebody looks into.
+fn is_litter(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.starts_with('.') || matches!(last, "Thumbs.db" | "desktop.ini")
 }
 
 /// `listed` ascends.

@@ -7,9 +7,13 @@ use crate::{
     CHECKPOINT_BYTES_MAX, Leaf, SignedCheckpoint, Source, TileKind, TilePath, decode_bundle,
 };
 
+/// Bundles that cannot be read behind which is looked on for one that can; more are taken for a
+/// pruned prefix.
+const HOLE_MAX: u64 = 16;
+
 /// The index of the leaf that holds record `sequence`; none when the log has no such record. A
-/// record that lies before every leaf that can still be read is said to be in the last leaf of
-/// those that cannot: its proof then tells whether they were pruned.
+/// record that lies before every leaf that can still be read, or in a hole, is said to be in a leaf
+/// that cannot: its proof then tells whether that was pruned.
 pub fn leaf_of_record(source: &dyn Source, sequence: u64) -> Result<Option<u64>, Box<Finding>> {
     let finding = |kind, problem: String| Box::new(Finding::new(kind, "checkpoint", problem));
     let bytes = source
@@ -24,15 +28,19 @@ pub fn leaf_of_record(source: &dyn Source, sequence: u64) -> Result<Option<u64>,
     if bundles == 0 || sequence == 0 {
         return Ok(None);
     }
+    let first = |bundle| leaves(source, bundle, size).first().map(|leaf| leaf.first_sequence);
     let (mut low, mut high) = (0, bundles);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        let first = leaves(source, middle, size).first().map(|leaf| leaf.first_sequence);
-        // What cannot be read may be pruned: then it lies before everything that can.
-        if first.is_some_and(|first| first > sequence) {
-            high = middle;
-        } else {
-            low = middle;
+        let end = high.min(middle + HOLE_MAX);
+        let readable = (middle..end).find_map(|bundle| Some((bundle, first(bundle)?)));
+        match readable {
+            Some((_, first)) if first > sequence => high = middle,
+            Some((bundle, _)) => low = bundle,
+            // Nothing behind can be read, so that it is looked for before.
+            None if end == high => high = middle,
+            // What cannot be read may be pruned: then it lies before everything that can.
+            None => low = middle,
         }
     }
     let found = leaves(source, low, size);
@@ -42,7 +50,13 @@ pub fn leaf_of_record(source: &dyn Source, sequence: u64) -> Result<Option<u64>,
     let holds = |leaf: &Leaf| {
         leaf.count > 0 && (leaf.first_sequence..=leaf.last_sequence()).contains(&sequence)
     };
-    Ok(found.iter().position(holds).map(|offset| low * 256 + offset as u64))
+    if let Some(offset) = found.iter().position(holds) {
+        return Ok(Some(low * 256 + offset as u64));
+    }
+    // It may be in the bundle behind, if that cannot be read: its proof says so.
+    let next = low + 1;
+    let is_hole = next < bundles && leaves(source, next, size).is_empty();
+    Ok(is_hole.then_some(next * 256))
 }
 
 /// The leaves of a bundle; none when one of them cannot be read.

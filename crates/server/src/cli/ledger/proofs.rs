@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 use veritwin_verify::{
-    CheckedProof, ExitClass, Leaf, PROOF_BYTES_MAX, RECORD_PROOF_BYTES_MAX, RecordProof, Source,
-    TlogProof, VerifierKey, VerifyOptions, leaf_of_record, proof,
+    CheckedProof, ExitClass, Leaf, PROOF_BYTES_MAX, RECORD_PROOF_BYTES_MAX, RecordProof,
+    SignedCheckpoint, Source, TlogProof, VerifierKey, VerifyOptions, leaf_of_record, proof,
 };
 
 use super::place::{Access, source};
-use super::{bad, exit, parse_vkey, read_text, show, show_finding};
+use super::{bad, exit, parse_vkey, policy, read_text, show, show_finding};
 use crate::cli::{print, print_error, print_json};
 
 /// What to prove, or what to check.
@@ -41,6 +41,9 @@ pub(crate) struct ProofArguments {
     /// the proven entry has to hold.
     #[arg(long, value_name = "FILE", requires = "check")]
     papers: Option<PathBuf>,
+    /// Which witnesses must have cosigned (C2SP tlog-policy).
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The log's key as you were given it.
     #[arg(long, value_name = "KEY", value_parser = parse_vkey)]
     vkey: Option<VerifierKey>,
@@ -80,7 +83,11 @@ fn no_record(record: u64, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn prove(source: &dyn Source, index: u64, arguments: &ProofArguments) -> anyhow::Result<ExitCode> {
-    let options = VerifyOptions { vkey: arguments.vkey.clone(), ..VerifyOptions::default() };
+    let options = VerifyOptions {
+        vkey: arguments.vkey.clone(),
+        policy: policy(arguments.policy.as_deref())?,
+        ..VerifyOptions::default()
+    };
     let answer = proof(source, index, &options);
     let report = &answer.report;
     if arguments.json {
@@ -112,8 +119,11 @@ fn check(file: &Path, vkey: &VerifierKey, arguments: &ProofArguments) -> anyhow:
         Some(path) => Some(record_of(&read_text(path, RECORD_PROOF_BYTES_MAX as u64)?, path)?),
         None => None,
     };
-    let checked = TlogProof::parse(&text).and_then(|proof| proof.check(vkey, None));
-    let checked = match checked {
+    let checked = TlogProof::parse(&text).and_then(|proof| {
+        let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes())?;
+        Ok((proof.check(vkey, None)?, signed))
+    });
+    let (checked, signed) = match checked {
         Ok(checked) => checked,
         Err(error) => return refused(file, &error.to_string(), arguments.json),
     };
@@ -122,9 +132,15 @@ fn check(file: &Path, vkey: &VerifierKey, arguments: &ProofArguments) -> anyhow:
         return refused(path, &error.to_string(), arguments.json);
     }
     let record = held.map(|(_, record)| record);
+    let witnesses = policy(arguments.policy.as_deref())?.map(|policy| policy.evaluate(&signed));
+    let unmet = witnesses.as_ref().is_some_and(|witnesses| !witnesses.met);
+    let class = if unmet { ExitClass::WitnessPolicyUnmet } else { ExitClass::Verified };
     if arguments.json {
-        print_json(&checked_json(&checked, record.as_ref()))?;
-        return Ok(exit(ExitClass::Verified));
+        let mut value = checked_json(&checked, record.as_ref());
+        value["exit"] = json!(class.as_str().replace(' ', "_"));
+        value["cosigned"] = json!(witnesses.map(|witnesses| witnesses.cosigned));
+        print_json(&value)?;
+        return Ok(exit(class));
     }
     print(&format!(
         "verified: entry {} is in the tree of {} leaves of {}\n{}",
@@ -137,7 +153,11 @@ fn check(file: &Path, vkey: &VerifierKey, arguments: &ProofArguments) -> anyhow:
         let text = String::from_utf8_lossy(&record.record).into_owned();
         print(&format!("verified: the entry holds record {}\n{text}", record.sequence));
     }
-    Ok(exit(ExitClass::Verified))
+    if let Some(witnesses) = witnesses {
+        let (count, known) = (witnesses.cosigned.len(), witnesses.known);
+        print(&format!("{}: {count} of {known} known witnesses have cosigned", class.as_str()));
+    }
+    Ok(exit(class))
 }
 
 fn checked_json(checked: &CheckedProof, record: Option<&RecordProof>) -> Value {

@@ -11,6 +11,7 @@ use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls_pki_types::ServerName;
+use tokio::sync::Semaphore;
 use veritwin_domain::Secret;
 use veritwin_simulator::Endpoint;
 use veritwin_verify::{Source, SourceError};
@@ -31,6 +32,7 @@ pub(super) struct Served {
     endpoint: Endpoint,
     key: Option<Secret<String>>,
     open: Mutex<Vec<Remote>>,
+    seats: Semaphore,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -80,12 +82,14 @@ impl Served {
             endpoint: endpoint(&uri, ca)?,
             key,
             open: Mutex::new(Vec::new()),
+            seats: Semaphore::new(REQUESTS_MAX),
             runtime,
         })
     }
 
     async fn get(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
         let path = format!("{}{name}", self.base);
+        let _seat = self.seats.acquire().await?;
         let mut tries = 0;
         loop {
             tries += 1;
