@@ -1,5 +1,6 @@
 //! The client of a time-stamping authority (RFC 3161 over HTTP). Which one is the operator's
-//! choice. An address may be `http://`: what is sent is a hash, and an answer proves itself or is refused.
+//! choice. An address may be `http://`: what is sent is a hash, and an answer proves itself or is
+//! refused.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,8 +27,8 @@ enum Unsigned {
 }
 
 impl App {
-    /// Adds the cosignatures that a checkpoint lacks; a witness that refuses is left out. The answer
-    /// is what a witness contradicts.
+    /// Adds the cosignatures that a checkpoint lacks; a witness that refuses is left out. The
+    /// answer is what a witness contradicts.
     pub(super) async fn cosign(
         &self,
         log: LogId,

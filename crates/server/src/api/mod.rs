@@ -33,6 +33,7 @@ mod incidents;
 mod invitations;
 mod ledger;
 mod ledger_mail;
+mod ledger_witness;
 mod live;
 mod middleware;
 mod mqtt_socket;
