@@ -228,7 +228,7 @@ impl App {
         let devices = self.tenant_devices(context).await?;
         let mut hits = Vec::new();
         if query.device.is_some() {
-            hits = self.gather(context, &query, &devices).await?;
+            hits = self.gather_evidence(context, &query, &devices).await?;
         }
         let mut chosen: BTreeMap<u64, Vec<RecordProof>> =
             entries.into_iter().map(|index| (index, Vec::new())).collect();
@@ -271,7 +271,7 @@ impl App {
     }
 
     /// Every record that a search finds, as far as a bundle holds it.
-    async fn gather(
+    async fn gather_evidence(
         &self,
         context: &OpContext,
         query: &EvidenceQuery,
