@@ -90,3 +90,4 @@ mod traffic;
 mod usage;
 mod webhooks;
 mod websocket;
+mod witnesses;
