@@ -16,6 +16,7 @@ use veritwin_ledger::{Leaf, LogSummary};
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
+use veritwin_outbound::register::{Destination, DestinationKind};
 use veritwin_verify::{
     Digest, SignedCheckpoint, TILE_WIDTH, TileKind, TilePath, VerifyOptions, decode_bundle,
     leaf_hash,
@@ -44,6 +45,8 @@ pub struct ArchiveAccess {
     pub client_certificate_pem: String,
     /// That certificate's key (PEM).
     pub client_key_pem: veritwin_domain::Secret<String>,
+    /// It is a part of this platform, not another party's.
+    pub is_own: bool,
 }
 
 /// A log and the number of a bundle in it.
@@ -156,11 +159,10 @@ impl App {
         )
         .map_err(|error| Error::Internal(error.to_string()))?;
         let config = ArchiveClientConfig::new(&access.host, access.port, server, identity);
-        self.0.egress.register(
-            veritwin_outbound::register::Destination::new(&access.host, access.port),
-            veritwin_outbound::register::DestinationKind::OwnPart,
-            "ledger archive",
-        );
+        let kind =
+            if access.is_own { DestinationKind::OwnPart } else { DestinationKind::SubProcessor };
+        let destination = Destination::new(&access.host, access.port);
+        self.0.egress.register(destination, kind, "ledger archive");
         let client = ArchiveClient::new(config, Arc::clone(&self.0.egress))
             .map_err(|error| Error::Internal(error.to_string()))?;
         let about = client.about().await?;

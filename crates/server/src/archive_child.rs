@@ -94,12 +94,12 @@ pub(crate) struct ArchiveOptions {
 }
 
 /// The platform's certificate towards the archive; made at the first start, its key sealed.
-struct Pairing {
-    certificate_pem: String,
-    key_pem: Secret<String>,
+pub(crate) struct Pairing {
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: Secret<String>,
 }
 
-fn pairing(app: &App, paths: &Paths) -> anyhow::Result<Pairing> {
+pub(crate) fn pairing(app: &App, paths: &Paths) -> anyhow::Result<Pairing> {
     let dir = paths.archive_pairing();
     std::fs::create_dir_all(&dir)?;
     let (certificate, key) = (dir.join("client.pem"), dir.join("client.key.sealed"));
@@ -247,7 +247,7 @@ impl ArchiveChild {
 }
 
 /// Asks the archive whether it answers, for ever; each answer is a turn of its job.
-async fn ask_again_and_again(app: &App, watch: &JobWatch) -> Infallible {
+pub(crate) async fn ask_again_and_again(app: &App, watch: &JobWatch) -> Infallible {
     loop {
         if app.archive_answers().await {
             watch.turned();
@@ -264,6 +264,7 @@ async fn connect(app: &App, run: &RunFile, pairing: &Pairing) -> anyhow::Result<
         server_certificate_pem: std::fs::read_to_string(&run.certificate)?,
         client_certificate_pem: pairing.certificate_pem.clone(),
         client_key_pem: pairing.key_pem.clone(),
+        is_own: true,
     };
     Ok(app.attach_archive(access).await?)
 }

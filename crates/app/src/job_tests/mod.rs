@@ -215,6 +215,7 @@ impl World {
             server_certificate_pem: std::fs::read_to_string(certificate).expect("a certificate"),
             client_certificate_pem: pair.certificate_pem.clone(),
             client_key_pem: pair.key_pem.clone(),
+            is_own: true,
         };
         self.app.attach_archive(access).await.expect("attached");
         served

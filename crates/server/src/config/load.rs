@@ -49,7 +49,7 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 13] = [
+const OPTIONAL_KEYS: [(&str, &str); 14] = [
     ("backup", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
@@ -59,6 +59,7 @@ const OPTIONAL_KEYS: [(&str, &str); 13] = [
     ("geo", "database"),
     ("outbound", "authorities"),
     ("acme", "ca_file"),
+    ("archive", "certificate"),
     ("witness", "policy"),
     ("witness", "authorities"),
     ("timestamp", "authorities"),

@@ -132,11 +132,16 @@ pub(crate) struct Archive {
     pub(crate) bind: String,
     /// Its TCP port; 0 picks a free one.
     pub(crate) port: u16,
+    /// The archive of another party, `https://HOST[:PORT]`; empty: a child process.
+    pub(crate) url: String,
+    /// That archive's certificate (PEM file), which is pinned.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { bind: "127.0.0.1".to_owned(), port: 8444 }
+        let (bind, url) = ("127.0.0.1".to_owned(), String::new());
+        Self { bind, port: 8444, url, certificate: None }
     }
 }
 

@@ -61,7 +61,7 @@ impl Served {
         ca: Option<&Path>,
         key_file: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().map_err(|error| bad(format!("{url}: {error}")))?;
+        let uri = url.parse::<Uri>().map_err(|error| bad(format!("{url}: {error}")))?;
         let key = match key_file {
             Some(path) => {
                 let text = String::from_utf8(read_small(path)?)
