@@ -165,13 +165,26 @@ impl App {
         self.0.egress.register(destination, kind, "ledger archive");
         let client = ArchiveClient::new(config, Arc::clone(&self.0.egress))
             .map_err(|error| Error::Internal(error.to_string()))?;
-        let about = client.about().await?;
-        let own = veritwin_ledger::wire::AboutBody::of_this_process(&about.version, about.logs);
-        let shared_host =
-            own.os_user == about.os_user && (own.host == about.host || about.host.is_none());
+        let shared_host = client.about().await?.is_of_this_process();
         *self.0.ledger.attached.write() = Some(Attached { client, shared_host });
         *self.0.ledger.problem.write() = None;
         Ok(())
+    }
+
+    /// Whether the archive runs on the platform's host under its user, as it is shown.
+    pub(crate) fn shares_host(&self) -> bool {
+        let attached = self.0.ledger.attached.read();
+        attached.as_ref().is_some_and(|attached| attached.shared_host) && !self.is_limit_hidden()
+    }
+
+    #[cfg(feature = "test-controls")]
+    fn is_limit_hidden(&self) -> bool {
+        self.0.promises.is_sabotaged(27)
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    const fn is_limit_hidden(&self) -> bool {
+        false
     }
 
     /// Says why the archive does not start; what is durable waits to be sealed until one is
@@ -224,8 +237,7 @@ impl App {
         let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
         let (witness, stamp) = self.witnessed(context, summary.size).await?;
         self.note(context, Action::LedgerRead, &resource, "done");
-        let shared_host =
-            self.0.ledger.attached.read().as_ref().is_some_and(|attached| attached.shared_host);
+        let shared_host = self.shares_host();
         Ok(LedgerView {
             log_id: log.to_string(),
             origin: summary.origin,

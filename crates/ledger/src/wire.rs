@@ -203,6 +203,14 @@ impl AboutBody {
     }
 }
 
+impl AboutBody {
+    /// Whether it runs on this process's host under its user.
+    pub fn is_of_this_process(&self) -> bool {
+        let own = Self::of_this_process(&self.version, self.logs);
+        own.os_user == self.os_user && (own.host == self.host || self.host.is_none())
+    }
+}
+
 /// An RFC 9457 problem; `kind` says what the caller does next.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProblemBody {

@@ -11,6 +11,7 @@ mod fingerprints;
 mod fixture;
 mod ledger_end;
 mod moved;
+mod neutral_archive;
 mod newcomers;
 mod nobody;
 mod outside;

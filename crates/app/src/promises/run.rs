@@ -67,6 +67,7 @@ impl App {
             super::retention::probe(self),
             super::destruction::probe(self),
             super::ledger_end::probe(self),
+            super::neutral_archive::probe(self),
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
