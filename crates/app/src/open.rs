@@ -344,7 +344,6 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let mailer = open_mailer(&config, &egress)?.map(crate::mail_keys::Post::new);
         let providers = open_providers(&config, &egress, rng.as_ref())?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
@@ -403,8 +402,8 @@ impl App {
             jobs: JobBoard::default(),
             imports: crate::inventory::Imports::default(),
             publisher: crate::publish::Publisher::open(&config, &egress)?,
+            mailer: open_mailer(&config, &egress)?.map(crate::mail_keys::Post::new),
             egress,
-            mailer,
             providers,
             acme,
             host_certificates: tokio::sync::watch::Sender::new(0),

@@ -599,6 +599,27 @@ fn mailed_to(ids: &Ids) -> Value {
     json!({"destination_id": ids.access.route_destination, "every": "day"})
 }
 
+/// Method, path and body of a question about somebody's things.
+type Question<'a> = &'a dyn Fn(&Ids) -> (&'static str, String, Value);
+
+/// What is sealed, taken away and mailed of another tenant's devices and people.
+fn ask_the_ledger(pair: &dyn Fn(Question<'_>)) {
+    let get = |start: &str, end: &str| {
+        pair(&|ids| {
+            ("GET", format!("/v1/ledger/{start}?device_id={}{end}", ids.device), Value::Null)
+        });
+    };
+    get("papers", "&key=t");
+    get("lookup", "&key=t&at=2026-01-01T00:00:00Z");
+    get("evidence", "");
+    let post = |path: &str, body: &dyn Fn(&Ids) -> Value| {
+        pair(&|ids| ("POST", path.to_owned(), body(ids)));
+    };
+    post("/v1/ledger/evidence", &|ids| json!({"device_id": ids.device}));
+    post("/v1/ledger/mailings", &|ids| json!({"user_id": ids.user, "every": "day"}));
+    post("/v1/ledger/mailings", &mailed_to);
+}
+
 #[test]
 fn another_tenants_ids_are_ids_that_never_were() {
     let platform = Platform::shared();
@@ -613,7 +634,7 @@ fn another_tenants_ids_are_ids_that_never_were() {
     let own_twin = caller.request("POST", "/v1/twins");
     let own_twin = own_twin.body("application/x-step", demo_ifc().as_bytes()).send().expect(201);
     let own_twin = own_twin["twin"]["id"].as_str().unwrap();
-    let pair = |path: &dyn Fn(&Ids) -> (&'static str, String, Value)| {
+    let pair = |path: Question<'_>| {
         let ask = |ids: &Ids| {
             let (method, path, body) = path(ids);
             let request = caller.request(method, &path);
@@ -643,12 +664,7 @@ fn another_tenants_ids_are_ids_that_never_were() {
     pair(&|ids| ("GET", format!("/v1/alerts?filter=all&twin_id={}", ids.twin), none.clone()));
     pair(&|ids| ("GET", format!("/v1/devices?ids={}", ids.device), none.clone()));
     pair(&|ids| ("POST", format!("/v1/devices/import?twin_id={}", ids.twin), none.clone()));
-    pair(&|ids| ("GET", format!("/v1/ledger/papers?device_id={}&key=t", ids.device), none.clone()));
-    let at = "2026-01-01T00:00:00Z";
-    pair(&|ids| {
-        let series = format!("device_id={}&key=t&at={at}", ids.device);
-        ("GET", format!("/v1/ledger/lookup?{series}"), none.clone())
-    });
+    ask_the_ledger(&pair);
     let post = |path: &'static str, body: &dyn Fn(&Ids) -> Value| {
         pair(&|ids| ("POST", path.to_owned(), body(ids)));
     };
@@ -682,10 +698,6 @@ fn another_tenants_ids_are_ids_that_never_were() {
         let query = format!("action=device.read&user_id={colleague}&device_id={}", ids.device);
         ("GET", format!("/v1/access/explain?{query}"), none.clone())
     });
-    pair(&|ids| ("GET", format!("/v1/ledger/evidence?device_id={}", ids.device), none.clone()));
-    post("/v1/ledger/evidence", &|ids| json!({"device_id": ids.device}));
-    post("/v1/ledger/mailings", &|ids| json!({"user_id": ids.user, "every": "day"}));
-    post("/v1/ledger/mailings", &mailed_to);
     post("/v1/alerts/acknowledge", &|ids| json!({"ids": [ids.alert]}));
     post("/v1/telemetry/stats", &|ids| json!({"series": series(ids)}));
     post(
