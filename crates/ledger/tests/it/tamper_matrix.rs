@@ -53,7 +53,7 @@ const FOREIGN: &str = "of another log";
 const BEYOND: &str = "beside the log";
 
 /// Changes of the files of one export, which is verified with the key that was given.
-const ROWS: [Row; 36] = [
+const ROWS: [Row; 37] = [
     row(FLIPPED, "a bit of an entry", |_, at| flip(at, ENTRIES, 400), (Hash, ENTRIES)),
     row(FLIPPED, "a bit of an entry's length", |_, at| flip(at, ENTRIES, 0), (Malformed, ENTRIES)),
     row(FLIPPED, "a bit of a hash tile", |_, at| flip(at, HASHES, 544), (Hash, HASHES)),
@@ -103,6 +103,7 @@ const ROWS: [Row; 36] = [
     row(FOREIGN, "another tenant's log", other_log, (Identity, CHECKPOINT)),
     row(FOREIGN, "another tenant's entries and tiles", other_tiles, (Signature, ENTRIES)),
     row(BEYOND, "a tile that the tree does not reach", beyond, (Extra, "tile/entries/002")),
+    row(BEYOND, "a forged tile of another width", narrower, (Extra, "tile/0/001.p/9")),
     row(BEYOND, "a published checkpoint that is not listed", beside, (Extra, PUBLISHED)),
     row(BEYOND, "a payload that no leaf names", strange, (Extra, "payload")),
 ];
@@ -207,6 +208,14 @@ fn other_tiles(log: &Exported, at: &Path) {
 
 fn beyond(_: &Exported, at: &Path) {
     fs::copy(at.join(ENTRIES), at.join("tile/entries/002")).unwrap();
+}
+
+/// A narrower tile than the tree calls for: those of earlier checkpoints may be there.
+fn narrower(log: &Exported, at: &Path) {
+    let hashes = fs::read(at.join(LAST_HASHES)).unwrap();
+    fs::write(at.join("tile/0/001.p/7"), &hashes[..7 * 32]).unwrap();
+    assert!(verify(at, &log.options()).findings.is_empty(), "an earlier one harms nothing");
+    fs::write(at.join("tile/0/001.p/9"), &hashes[32..10 * 32]).unwrap();
 }
 
 fn strange(_: &Exported, at: &Path) {

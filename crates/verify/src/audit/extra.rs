@@ -1,11 +1,12 @@
-//! What lies among a log's files and is no part of it: tiles that its tree does not reach,
-//! published checkpoints that the index does not list, and payloads that no leaf names. A tile
-//! that has grown since may lie beside what it became.
+//! What lies among a log's files and is no part of it: tiles that its tree does not reach or that
+//! are others than those of it, published checkpoints that the index does not list, and payloads
+//! that no leaf names. A tile that has grown since may lie beside what it became.
 
 use super::head::Head;
+use super::{BUNDLE_BYTES_MAX, read_tile};
 use crate::published::{PUBLISHED_INDEX, published_checkpoint, published_roll, published_stamp};
 use crate::report::{ExitClass, Finding, FindingKind, Report};
-use crate::{Source, TileKind, TilePath};
+use crate::{Source, TILE_BYTES_MAX, TileKind, TilePath, decode_bundle};
 
 /// Looks through a log that can be listed, once everything that belongs to it was read.
 pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, report: &mut Report) {
@@ -14,8 +15,15 @@ pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, repo
     let tiles = source.list("tile", &mut |name| {
         if is_litter(name) {
             litter += 1;
-        } else if !is_reached(name, size) {
+            return;
+        }
+        let Some((tile, used)) = reached(name, size) else {
             let problem = "no part of the tree that the checkpoint states";
+            report.add(Finding::new(FindingKind::Extra, name, problem));
+            return;
+        };
+        if tile != used && !agrees(source, tile, used) {
+            let problem = format!("of another width than {used}, and does not agree with it");
             report.add(Finding::new(FindingKind::Extra, name, problem));
         }
     });
@@ -80,12 +88,29 @@ fn is_published(name: &str, listed: &[u64]) -> bool {
         })
 }
 
-/// A tile may be wider than its tree calls for: the log may have grown since.
-fn is_reached(name: &str, size: u64) -> bool {
-    let reached = |tile: TilePath| match tile.kind {
+/// A tile, and the one that the tree calls for in its place: it may be wider, for the log may have
+/// grown since, or narrower, of a checkpoint before.
+fn reached(name: &str, size: u64) -> Option<(TilePath, TilePath)> {
+    let tile: TilePath = name.parse().ok()?;
+    match tile.kind {
         // Levels above hold nothing.
-        TileKind::Hashes(level) if level > 7 => false,
-        kind => TilePath::in_tree(kind, tile.index, size).is_some(),
+        TileKind::Hashes(level) if level > 7 => None,
+        kind => Some((tile, TilePath::in_tree(kind, tile.index, size)?)),
+    }
+}
+
+/// Whether a tile of another width begins as the one that was read, or goes on from it.
+fn agrees(source: &dyn Source, tile: TilePath, used: TilePath) -> bool {
+    let is_bundle = tile.kind == TileKind::Entries;
+    let bytes_max = if is_bundle { BUNDLE_BYTES_MAX } else { TILE_BYTES_MAX };
+    let Ok(Some(other)) = source.read(&tile.to_string(), bytes_max) else { return false };
+    let width = usize::from(tile.width);
+    let is_whole = if is_bundle {
+        decode_bundle(&other).is_ok_and(|entries| entries.len() == width)
+    } else {
+        other.len() == width * 32
     };
-    name.parse().is_ok_and(reached)
+    // What is not there to be compared with was said, or lies in a part that was ended.
+    let own = read_tile(source, used, bytes_max, &mut Report::empty());
+    is_whole && own.is_none_or(|(_, own)| own.starts_with(&other) || other.starts_with(&own))
 }
