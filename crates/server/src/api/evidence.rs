@@ -112,7 +112,7 @@ impl From<EvidenceHit> for SealedRecordBody {
 
 /// What a search found.
 #[derive(Serialize, ToSchema)]
-struct EvidenceBody {
+struct EvidencePageBody {
     /// Newest entries first; a page may be empty and go on.
     items: Vec<SealedRecordBody>,
     /// Batches of that time whose key was destroyed, or is not known here.
@@ -122,17 +122,17 @@ struct EvidenceBody {
 
 /// Searches the records that are sealed.
 #[utoipa::path(get, path = "/v1/ledger/evidence", tag = "ledger", params(SearchQuery),
-    responses((status = 200, body = EvidenceBody), (status = 400), (status = 503)))]
+    responses((status = 200, body = EvidencePageBody), (status = 400), (status = 503)))]
 async fn search(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(asked): Query<SearchQuery>,
-) -> Answer<axum::Json<EvidenceBody>> {
+) -> Answer<axum::Json<EvidencePageBody>> {
     let times = (asked.from.as_deref(), asked.to.as_deref());
     let query = query(asked.device_id.as_deref(), asked.key.as_deref(), times)?;
     let at = PageRequest { cursor: asked.cursor, limit: asked.limit };
     let page = api.app.search_evidence(&context, &query, &at).await?;
-    Ok(axum::Json(EvidenceBody {
+    Ok(axum::Json(EvidencePageBody {
         items: page.items.into_iter().map(SealedRecordBody::from).collect(),
         destroyed: page.destroyed,
         next_cursor: page.next_cursor,
