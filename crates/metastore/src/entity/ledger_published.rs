@@ -3,7 +3,7 @@
 //! the platform's key: a tenant's may be away, or destroyed when its log is still to be proven.
 
 use async_recursion::async_recursion as boxed;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::Row;
