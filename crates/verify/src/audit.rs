@@ -8,6 +8,7 @@ mod extra;
 mod find;
 mod head;
 mod published;
+mod times;
 mod tree;
 
 pub use answers::{
@@ -121,6 +122,8 @@ fn pass(
     let published = head.published.iter().rev();
     let compared: Vec<_> =
         published.filter(|one| compared.binary_search(&one.size).is_ok()).collect();
+    let stamped: Vec<_> = compared.iter().filter_map(|one| one.stamped()).collect();
+    times::check(source, head.checkpoint.size, &stamped, &mut report);
     head::conclude(&head, options, &compared, &mut report);
     (report, chain.tail_failed)
 }

@@ -79,6 +79,8 @@ pub enum FindingKind {
     Rewind,
     /// The log contradicts a checkpoint that was seen earlier.
     Fork,
+    /// A leaf says that it was sealed after a time stamp that covers it.
+    Time,
     /// Names or keys of another log.
     Identity,
     /// A file among the log's own that is no part of it.

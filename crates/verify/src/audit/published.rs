@@ -1,6 +1,8 @@
 //! Checkpoints that were published earlier, in verification: each is one that the log has to
 //! extend, and of those that were compared with it the cosignatures and time stamps count.
 
+use veritwin_domain::Timestamp;
+
 use super::VerifyOptions;
 use super::head::Head;
 use crate::published::{published_checkpoint, published_roll, published_sizes, published_stamp};
@@ -25,6 +27,13 @@ pub(super) struct Published {
     /// The log of logs that it stands in, where the policy names that log's key.
     rolled: Option<Rolled>,
     stamp: Option<TimeStamp>,
+}
+
+impl Published {
+    /// Its size and the time of its stamp, if it has one.
+    pub(super) fn stamped(&self) -> Option<(u64, Timestamp)> {
+        Some((self.size, self.stamp.as_ref()?.at))
+    }
 }
 
 /// A checkpoint of the log of logs.
