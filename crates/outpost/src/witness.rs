@@ -148,6 +148,11 @@ impl Signer {
 /// The key that policies name; made if absent.
 pub fn witness_key(config: &WitnessConfig) -> Result<VerifierKey, WitnessError> {
     config.check()?;
+    let directory = config.directory.as_path();
+    std::fs::create_dir_all(directory).map_err(WitnessError::io(directory.display()))?;
+    // Two that make a key at once would each name another one.
+    let is_made = directory.join(KEY_FILE).exists();
+    let _lock = (!is_made).then(|| store::lock(directory)).transpose()?;
     let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(&config.rng));
     let keys = open_keys(&config.directory, &config.root_key, clock, rng)?;
     Ok(Signer::open(config, &keys)?.vkey)

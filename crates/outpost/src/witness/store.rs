@@ -184,7 +184,8 @@ pub(super) fn sync(directory: &Path) -> std::io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn lock(directory: &Path) -> Result<File, WitnessError> {
+/// Of a directory that one process writes in.
+pub(super) fn lock(directory: &Path) -> Result<File, WitnessError> {
     let path = directory.join(LOCK_FILE);
     let file = File::create(&path).map_err(WitnessError::io(path.display()))?;
     match file.try_lock() {
