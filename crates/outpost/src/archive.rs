@@ -3,6 +3,7 @@
 
 mod owners;
 mod routes;
+mod shares;
 pub(crate) mod tls;
 
 use std::io::Read;
@@ -244,6 +245,7 @@ impl Server {
         let routes = routes::router(self.archive.clone(), Arc::clone(&self.owners));
         let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let shares = Arc::new(self.owners.shares(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         let pruning = tokio::spawn(keep_pruning(self.archive.clone()));
         let mut shutdown = std::pin::pin!(shutdown);
@@ -262,6 +264,7 @@ impl Server {
                     let connection = Connection {
                         acceptor: self.acceptor.clone(),
                         routes: routes.clone(),
+                        shares: Arc::clone(&shares),
                         stopped: stopped.clone(),
                     };
                     connections.spawn(async move {
@@ -328,6 +331,7 @@ pub async fn serve(
 struct Connection {
     acceptor: TlsAcceptor,
     routes: axum::Router,
+    shares: Arc<shares::Shares>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -340,6 +344,8 @@ impl Connection {
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(<[_]>::first).ok_or("no certificate")?;
         let peer = owners::Peer(sha256(certificate));
+        let share = self.shares.of(peer).try_acquire_owned();
+        let _share = share.map_err(|_| "its party has too many connections".to_owned())?;
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder

@@ -10,11 +10,12 @@ use parking_lot::RwLock;
 use veritwin_domain::{LimitExceeded, LogId};
 use veritwin_ledger::{Archive, CreateLog, LedgerError, LogSummary};
 
+use super::shares::Shares;
 use super::tls::{ClientTrust, write};
 use super::{ServeError, tls};
 
 /// Who is at the other end of a connection: SHA-256 over the certificate that it proved to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Peer(pub(super) [u8; 32]);
 
 /// The owners of an archive's logs.
@@ -60,6 +61,11 @@ impl Owners {
         }
         let (owners, creating) = (RwLock::new(owners), tokio::sync::Mutex::new(()));
         Ok(Self(Some(Each { directory, logs_max, owners, creating })))
+    }
+
+    /// What each party may take at once of `all`: where there are several, a half.
+    pub(super) fn shares(&self, all: usize) -> Shares {
+        Shares::new(if self.0.is_some() { all / 2 } else { all })
     }
 
     /// Refuses a log that is not the peer's as one that there is not.

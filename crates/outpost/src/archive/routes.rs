@@ -21,6 +21,7 @@ use veritwin_ledger::wire::{
 use veritwin_ledger::{Archive, LedgerError};
 
 use super::owners::{Peer, SharedOwners};
+use super::shares::Shares;
 
 /// Largest JSON body.
 const JSON_BYTES_MAX: usize = 4096;
@@ -36,6 +37,8 @@ struct Served {
     archive: Archive,
     owners: SharedOwners,
     appends: Arc<Semaphore>,
+    /// Of those, for each party.
+    shares: Arc<Shares>,
 }
 
 struct Problem(ProblemBody);
@@ -61,7 +64,9 @@ impl From<LedgerError> for Problem {
 
 /// Each request has to come with its [`Peer`].
 pub(super) fn router(archive: Archive, owners: SharedOwners) -> Router {
-    let served = Served { archive, owners, appends: Arc::new(Semaphore::new(APPENDS_MAX)) };
+    let shares = Arc::new(owners.shares(APPENDS_MAX));
+    let appends = Arc::new(Semaphore::new(APPENDS_MAX));
+    let served = Served { archive, owners, appends, shares };
     Router::new()
         .route("/v1/archive", get(about))
         .route("/v1/logs", post(create))
@@ -139,7 +144,9 @@ async fn append(
 ) -> Result<Response, Problem> {
     let log = log_id(&log)?;
     served.owners.check(log, peer)?;
-    // The semaphore is never closed.
+    // The semaphores are never closed.
+    let share = served.shares.of(peer);
+    let _share = share.acquire().await;
     let _room = served.appends.acquire().await;
     let bytes_max = LEAF_BYTES_MAX + served.archive.limits().payload_bytes_max;
     let bytes = body(request.into_body(), bytes_max).await?;

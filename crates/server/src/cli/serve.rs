@@ -124,13 +124,15 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         bail!("minimum_period_days: expected at most {MINIMUM_PERIOD_DAYS_MAX}");
     }
     let limits = Limits { period_min: DAY * days, ..Limits::default() };
+    let part = limits.logs_max / file.clients.len().max(1);
+    let client_logs_max = file.client_logs_max.unwrap_or_else(|| CLIENT_LOGS_MAX.min(part));
     let serve = ServeConfig {
         directory: file.directory,
         root_key: file.root_key,
         listen,
         names: file.names,
         clients,
-        client_logs_max: file.client_logs_max.unwrap_or(CLIENT_LOGS_MAX),
+        client_logs_max,
         limits,
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
