@@ -18,9 +18,9 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use veritwin_domain::TenantId;
 use veritwin_verify::{
-    CHECKPOINT_BYTES_MAX, EdgeReport, ExitClass, Finding, KnownCheckpoint, Policy, SignatureCheck,
-    Source, StampAuthorities, VerifierKey, VerifyOptions, consistency, consistency_between, gaps,
-    verify_log,
+    CHECKPOINT_BYTES_MAX, EdgeReport, ExitClass, Finding, GapReport, KnownCheckpoint, Policy,
+    SignatureCheck, Source, StampAuthorities, VerifierKey, VerifyOptions, consistency,
+    consistency_between, gaps, verify_log,
 };
 
 use super::commands::block_on;
@@ -265,13 +265,23 @@ fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCod
     let source = place.source()?;
     let options = options(arguments, is_audit)?;
     let bar = progress_bar("verifying");
-    let report = verify_log(source.as_ref(), &options, &mut |progress| move_to(&bar, progress));
+    let mut report = verify_log(source.as_ref(), &options, &mut |progress| move_to(&bar, progress));
     let looked = is_audit.then(|| {
         bar.set_message("gaps");
         gaps(source.as_ref(), &mut |progress| move_to(&bar, progress))
     });
     bar.finish_and_clear();
+    // What keeps it from looking is among the findings.
     let gaps = looked.and_then(Result::ok);
+    let edges = gaps.as_ref().map_or(ExitClass::Verified, edges_class);
+    if edges != ExitClass::Verified {
+        report.notes.push("what edges stated is not all there: see the gaps".to_owned());
+        report.exit = match report.exit {
+            ExitClass::Tampered => ExitClass::Tampered,
+            ExitClass::Missing if edges == ExitClass::Missing => ExitClass::Missing,
+            _ => edges,
+        };
+    }
     if arguments.log.json {
         let mut value = show::report_json(&report);
         if let Some(gaps) = &gaps {
@@ -364,16 +374,22 @@ fn list_gaps(place: &LogPlace, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print(&show::gaps_text(&report));
     }
-    let is_missing = |edge: &EdgeReport| edge.has_missing();
-    let is_whole =
-        report.gaps.is_empty() && report.unreadable == 0 && !report.edges.iter().any(is_missing);
-    Ok(exit(if report.edges.iter().any(EdgeReport::is_contradicted) {
-        ExitClass::Tampered
-    } else if is_whole {
-        ExitClass::Verified
-    } else {
-        ExitClass::Missing
+    let is_whole = report.gaps.is_empty() && report.unreadable == 0;
+    Ok(exit(match edges_class(&report) {
+        ExitClass::Verified if !is_whole => ExitClass::Missing,
+        class => class,
     }))
+}
+
+/// What the statements of edges come to.
+fn edges_class(report: &GapReport) -> ExitClass {
+    if report.edges.iter().any(EdgeReport::is_contradicted) {
+        ExitClass::Tampered
+    } else if report.edges.iter().any(EdgeReport::has_missing) {
+        ExitClass::Missing
+    } else {
+        ExitClass::Verified
+    }
 }
 
 #[cfg(test)]
