@@ -264,6 +264,12 @@ fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCod
     }
     let source = place.source()?;
     let options = options(arguments, is_audit)?;
+    if place.is_closed(source.as_ref()) {
+        if arguments.log.json {
+            print_json(&json!({"exit": ExitClass::Missing.as_str(), "findings": []}))?;
+        }
+        return Ok(exit(ExitClass::Missing));
+    }
     let bar = progress_bar("verifying");
     let mut report = verify_log(source.as_ref(), &options, &mut |progress| move_to(&bar, progress));
     let looked = is_audit.then(|| {

@@ -298,7 +298,15 @@ async fn refusal(answer: Response<Incoming>) -> anyhow::Result<anyhow::Error> {
 
 /// An answer's body, within its bound.
 pub(super) async fn whole(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+    whole_within(answer, ANSWER_BYTES_MAX).await
+}
+
+/// The same of an answer that may not be longer.
+pub(super) async fn whole_within(
+    answer: Response<Incoming>,
+    bytes_max: usize,
+) -> anyhow::Result<Bytes> {
+    let body = Limited::new(answer.into_body(), bytes_max.min(ANSWER_BYTES_MAX)).collect();
     let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
     let body = body.context("the platform's answer does not end in time")?;
     Ok(body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes())

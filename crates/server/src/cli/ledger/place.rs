@@ -4,12 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use veritwin_verify::{DirectorySource, Progress, Report, Source};
+use veritwin_verify::{
+    CHECKPOINT_BYTES_MAX, DirectorySource, Progress, Report, SignedCheckpoint, Source, TileKind,
+    TilePath,
+};
 
 use super::bundle::is_bundle;
 use super::served::Served;
 use super::{ExitClass, bad};
 use crate::cli::print_error;
+
+const CLOSED: &str = "the server hands out no entries: a platform does so to those who may take \
+                      the ledger away; give their API key with --api-key-file";
+/// Largest entry bundle, with room.
+const BUNDLE_BYTES_MAX: u64 = 32 << 20;
 
 /// A log in a folder, or one that is served.
 #[derive(Args, Debug, Clone)]
@@ -46,16 +54,40 @@ impl LogPlace {
         (!self.log.contains("://") && is_bundle(path)).then_some(path)
     }
 
+    fn is_asked_without_key(&self) -> bool {
+        self.log.contains("://") && self.access.api_key_file.is_none()
+    }
+
+    /// Whether a server hands out no entries to whoever has no key, which is said: to read on would
+    /// take long and tell nothing.
+    pub(super) fn is_closed(&self, source: &dyn Source) -> bool {
+        let is_closed = self.is_asked_without_key() && has_no_end(source).unwrap_or(false);
+        if is_closed {
+            print_error(CLOSED);
+        }
+        is_closed
+    }
+
     /// Said where a server hands out no entries, since the reason is likely that it wants a key.
     pub(super) fn hint(&self, report: &Report) {
-        let is_served = self.log.contains("://") && self.access.api_key_file.is_none();
-        if is_served && report.exit == ExitClass::Missing && report.counts.leaves == 0 {
-            print_error(
-                "the server hands out no entries: a platform does so to those who may take the \
-                 ledger away; give their API key with --api-key-file",
-            );
+        let is_empty = report.exit == ExitClass::Missing && report.counts.leaves == 0;
+        if self.is_asked_without_key() && is_empty {
+            print_error(CLOSED);
         }
     }
+}
+
+/// Whether the newest entries, which no period ends, are not there; none when that is open.
+fn has_no_end(source: &dyn Source) -> Option<bool> {
+    let checkpoint = source.read("checkpoint", CHECKPOINT_BYTES_MAX).ok()??;
+    let size = SignedCheckpoint::parse(&checkpoint).ok()?.checkpoint.size;
+    let last = TilePath::in_tree(TileKind::Entries, size.checked_sub(1)? / 256, size)?;
+    for path in [last, last.full()] {
+        if source.read(&path.to_string(), BUNDLE_BYTES_MAX).ok()?.is_some() {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// The log in a folder or at an address.

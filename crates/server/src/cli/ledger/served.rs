@@ -17,13 +17,15 @@ use veritwin_simulator::Endpoint;
 use veritwin_verify::{Source, SourceError};
 
 use super::bad;
-use crate::cli::remote::{Ask, Remote, whole};
+use crate::cli::remote::{Ask, Remote, whole_within};
 use crate::cli::replay::{endpoint_of, read_small};
 
 /// Requests at once: the answers are small, and the way is long.
 const REQUESTS_MAX: usize = 8;
 /// How often a resource is asked for whose connection breaks.
 const TRIES_MAX: u32 = 3;
+/// Room for the text of an answer that refuses.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// One log at `https://HOST/.../LOG`.
 pub(super) struct Served {
@@ -87,7 +89,7 @@ impl Served {
         })
     }
 
-    async fn get(&self, name: &str) -> anyhow::Result<Option<Bytes>> {
+    async fn get(&self, name: &str, bytes_max: usize) -> anyhow::Result<Option<Bytes>> {
         let path = format!("{}{name}", self.base);
         let _seat = self.seats.acquire().await?;
         let mut tries = 0;
@@ -96,7 +98,7 @@ impl Served {
             let open = self.open.lock().pop();
             let mut remote =
                 open.unwrap_or_else(|| Remote::to(self.endpoint.clone(), self.key.clone()));
-            match get(&mut remote, &path).await {
+            match get(&mut remote, &path, bytes_max).await {
                 Ok(found) => {
                     self.open.lock().push(remote);
                     return Ok(found);
@@ -114,10 +116,10 @@ enum Failed {
     Refused(anyhow::Error),
 }
 
-async fn get(remote: &mut Remote, path: &str) -> Result<Option<Bytes>, Failed> {
+async fn get(remote: &mut Remote, path: &str, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
     let answer = remote.answer(&Ask::get(path)).await.map_err(Failed::Broken)?;
     let status = answer.status();
-    let body = whole(answer).await.map_err(Failed::Broken)?;
+    let body = whole_within(answer, bytes_max).await.map_err(Failed::Broken)?;
     match status {
         StatusCode::OK => Ok(Some(body)),
         StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
@@ -129,14 +131,31 @@ async fn get(remote: &mut Remote, path: &str) -> Result<Option<Bytes>, Failed> {
     }
 }
 
-impl Source for Served {
-    fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
-        let read = self.runtime.block_on(self.get(name)).map_err(|error| SourceError {
+impl Served {
+    fn ask(&self, name: &str, bytes_max: usize) -> Result<Option<Bytes>, SourceError> {
+        self.runtime.block_on(self.get(name, bytes_max)).map_err(|error| SourceError {
             name: name.to_owned(),
             problem: format!("{error:#}"),
             is_damaged: false,
-        })?;
+        })
+    }
+}
+
+impl Source for Served {
+    fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
+        let read = self.ask(name, usize::MAX)?;
         Ok(read.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
+    }
+
+    fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        // An answer that refuses may say why.
+        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX).max(REFUSAL_BYTES_MAX);
+        let Some(bytes) = self.ask(name, most)? else { return Ok(None) };
+        if bytes.len() as u64 > bytes_max {
+            let problem = format!("longer than {bytes_max} bytes");
+            return Err(SourceError { name: name.to_owned(), problem, is_damaged: false });
+        }
+        Ok(Some(bytes.to_vec()))
     }
 
     fn threads(&self) -> usize {
