@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tokio::sync::Semaphore;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{DeviceId, Key, OpContext, Timestamp};
 use veritwin_ledger::{Act, Leaf, LogSummary};
@@ -40,6 +41,8 @@ const EVIDENCE_ENTRIES_MAX: usize = 200;
 const EVIDENCE_BYTES_MAX: usize = 8 << 20;
 /// Answers of a search that a bundle is put together from.
 const ROUNDS_MAX: usize = 20;
+/// Bundles that are put together at the same time; others wait.
+static BUNDLES_AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// Where a search goes on: in this leaf, from this record on.
 #[derive(Debug, Clone, Copy)]
@@ -225,6 +228,8 @@ impl App {
             let detail = "name a device, or entries of the ledger";
             return Err(Error::invalid_at("device_id", detail));
         }
+        // It is never closed.
+        let _seat = BUNDLES_AT_ONCE.acquire().await;
         let devices = self.tenant_devices(context).await?;
         let mut hits = Vec::new();
         if query.device.is_some() {

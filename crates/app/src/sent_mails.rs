@@ -94,7 +94,7 @@ impl App {
             sha256: hex::encode(handed.sha256),
             bytes: handed.bytes,
             code: handed.receipt.code,
-            reply: handed.receipt.text.replace(&payload.to, &masked(&payload.to)),
+            reply: without_address(&handed.receipt.text, &payload.to),
             dkim: handed.dkim,
             salt: hex::encode(salt),
         };
@@ -130,6 +130,23 @@ pub(crate) fn sealed(mail: &SentMail) -> Vec<u8> {
     serde_json::json!({"sha256": digest}).to_string().into_bytes()
 }
 
+/// A server's words with an address masked, however the server writes it.
+fn without_address(text: &str, address: &str) -> String {
+    if address.is_empty() {
+        return text.to_owned();
+    }
+    // Byte by byte as long as the text.
+    let lower = text.to_ascii_lowercase();
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, found) in lower.match_indices(&address.to_ascii_lowercase()) {
+        out.push_str(&text[from..at]);
+        out.push_str(&masked(address));
+        from = at + found.len();
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
 fn view(mail: &SentMail, leaf: Option<u64>) -> Result<SentMailView> {
     let record: SentRecord = serde_json::from_slice(&mail.body)
         .map_err(|_| Error::Internal("the record of a sent mail is damaged".to_owned()))?;
@@ -146,4 +163,20 @@ fn view(mail: &SentMail, leaf: Option<u64>) -> Result<SentMailView> {
         leaf,
         record: mail.body.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_do_not_name_whom_it_was_sent_to() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(without_address(text, "Ann@Post.example"), expected);
+        };
+        check("2.1.5 <ann@post.example> ok", "2.1.5 <A…@Post.example> ok");
+        check("Ä ANN@POST.EXAMPLE, Ann@Post.example", "Ä A…@Post.example, A…@Post.example");
+        check("2.0.0 queued", "2.0.0 queued");
+        assert_eq!(without_address("queued", ""), "queued");
+    }
 }
