@@ -72,6 +72,39 @@ async fn a_record_is_sealed_once_whatever_ended_in_between() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaf_that_was_appended_before_a_crash_is_not_appended_again() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let served = world.archive_until(stop.clone()).await;
+    let customer = world.customer("Crashed").await;
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    let sealed = world.record(&customer, 1, true).await;
+    world.until("its leaf", async || world.place(&customer, sealed).await).await;
+    let world = world.reopen().await;
+    stop.cancel();
+    served.await.expect("closed");
+    world.archive().await;
+    let (log, _) = world.app.log_of(&customer.context).await.expect("a log");
+    let summary = world.app.summary_of(log).await.expect("where it stands");
+    let last = summary.last_entry.as_deref().expect("an entry");
+    let batch = veritwin_verify::Leaf::decode(last).expect("a leaf").batch;
+    // As it is when the archive has the leaf and the platform ended before it noted that.
+    let open = world.record(&customer, 2, true).await;
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    tx.ledger_items_taken((&[open], 1), batch, None).await.expect("taken");
+    tx.commit().await.expect("written");
+    let other = world.record(&customer, 3, true).await;
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    let place = world.until("its leaf", async || world.place(&customer, open).await).await;
+    assert_eq!(place, (summary.size - 1, 1));
+    let other = world.until("the other's", async || world.place(&customer, other).await).await;
+    assert!(other.0 >= summary.size, "{other:?}");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sealed_ends_when_it_is_asked_for() {
     let world = World::new().await;
     world.archive().await;

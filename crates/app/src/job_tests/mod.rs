@@ -191,12 +191,15 @@ impl World {
     /// The same; it is closed once it is told to stop.
     async fn archive_until(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
         let pair = generate_client("platform").expect("a certificate");
+        // One platform, whose logs are its own whichever certificate it shows.
+        let client = self.folder.path().join("client.pem");
+        std::fs::write(&client, &pair.certificate_pem).expect("written");
         let server = Server::bind(ServeConfig {
             directory: self.folder.path().join("archive"),
             root_key: self.folder.path().join("archive.key"),
             listen: "127.0.0.1:0".parse().expect("an address"),
             names: vec!["127.0.0.1".to_owned()],
-            clients: ClientTrust::Fingerprints(vec![pair.fingerprint]),
+            clients: ClientTrust::CertificateFile(client),
             client_logs_max: 100,
             limits: veritwin_ledger::ArchiveLimits::default(),
             clock: self.app.shared_clock(),
