@@ -105,6 +105,32 @@ async fn a_leaf_that_was_appended_before_a_crash_is_not_appended_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_who_is_not_subscribed_the_archive_gets_roots_alone() {
+    let world = World::new().await;
+    world.archive().await;
+    let (customer, other) =
+        (world.customer_of("Not subscribed", false).await, world.customer("Subscribed").await);
+    world.app.start_ledger();
+    world.send(&customer, 1.5).await;
+    world.send(&other, 1.5).await;
+    world.until("the other's leaf", async || (world.sealed(&other).await == 1).then_some(())).await;
+    assert_eq!(world.sealed(&customer).await, 0, "no reading");
+    world.app.start_sealing_records();
+    let id = world.record(&customer, 1, true).await;
+    world.until("the record's leaf", async || world.place(&customer, id).await).await;
+    let (log, _) = world.app.log_of(&customer.context).await.expect("a log");
+    let summary = world.app.summary_of(log).await.expect("where it stands");
+    for index in 0..summary.size {
+        let leaf = world.app.leaf(log, index, summary.size).await.expect("a leaf").leaf;
+        assert_eq!((leaf.payload_bytes, leaf.act), (0, veritwin_verify::Act::Evidence));
+    }
+    // Here it is known, and proven by the salt that stayed here.
+    let (sealed, _) = world.proven(&customer, id).await;
+    assert_eq!(sealed["body"], json!({"n": 1}));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sealed_ends_when_it_is_asked_for() {
     let world = World::new().await;
     world.archive().await;

@@ -82,13 +82,13 @@ impl World {
     }
 
     async fn customer(&self, name: &str) -> Customer {
+        self.customer_of(name, true).await
+    }
+
+    async fn customer_of(&self, name: &str, archive_subscribed: bool) -> Customer {
         let app = &self.app;
-        let input = TenantInput {
-            name: name.to_owned(),
-            is_partner: false,
-            plan: None,
-            archive_subscribed: true,
-        };
+        let name = name.to_owned();
+        let input = TenantInput { name, is_partner: false, plan: None, archive_subscribed };
         let made = app.create_tenant(&app.local_operator(), input).await.expect("a tenant");
         let context = app.demo_context(made.id);
         let input = DeviceInput {
