@@ -6,6 +6,7 @@ mod routes;
 mod shares;
 pub(crate) mod tls;
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -86,6 +87,9 @@ pub struct ServeConfig {
     pub names: Vec<String>,
     /// Which clients it serves.
     pub clients: ClientTrust,
+    /// Certificates that took the place of others, by fingerprint: each is the party of the first
+    /// that the party had.
+    pub renewed: HashMap<[u8; 32], [u8; 32]>,
     /// Most logs of one client, where each has logs of its own.
     pub client_logs_max: usize,
     /// Bounds of the log engine.
@@ -173,6 +177,7 @@ pub fn open_stopped(
 pub struct Server {
     archive: Archive,
     owners: owners::SharedOwners,
+    renewed: Arc<HashMap<[u8; 32], [u8; 32]>>,
     listener: TcpListener,
     acceptor: TlsAcceptor,
     address: SocketAddr,
@@ -211,7 +216,8 @@ impl Server {
         let archive = opened.await.map_err(|error| LedgerError::Stopped(error.to_string()))??;
         let listener = TcpListener::bind(listen).await.map_err(ServeError::io(listen))?;
         let address = listener.local_addr().map_err(ServeError::io(listen))?;
-        Ok(Self { archive, owners, listener, acceptor, address, directory, fingerprint })
+        let renewed = Arc::new(config.renewed);
+        Ok(Self { archive, owners, renewed, listener, acceptor, address, directory, fingerprint })
     }
 
     /// Where it listens.
@@ -265,6 +271,7 @@ impl Server {
                         acceptor: self.acceptor.clone(),
                         routes: routes.clone(),
                         shares: Arc::clone(&shares),
+                        renewed: Arc::clone(&self.renewed),
                         stopped: stopped.clone(),
                     };
                     connections.spawn(async move {
@@ -332,6 +339,7 @@ struct Connection {
     acceptor: TlsAcceptor,
     routes: axum::Router,
     shares: Arc<shares::Shares>,
+    renewed: Arc<HashMap<[u8; 32], [u8; 32]>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -343,7 +351,8 @@ impl Connection {
         let stream = stream.map_err(|error| error.to_string())?;
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(<[_]>::first).ok_or("no certificate")?;
-        let peer = owners::Peer(sha256(certificate));
+        let own = sha256(certificate);
+        let peer = owners::Peer(self.renewed.get(&own).copied().unwrap_or(own));
         let share = self.shares.of(peer).try_acquire_owned();
         let _share = share.map_err(|_| "its party has too many connections".to_owned())?;
         let mut builder = Builder::new(TokioExecutor::new());

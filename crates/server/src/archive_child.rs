@@ -2,6 +2,7 @@
 //! It ends when the platform's end of its standard input closes, so it never outlives it, and it
 //! is started again when it stops by itself.
 
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -56,6 +57,10 @@ pub(crate) struct ArchiveFile {
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
+    /// Certificates that took the place of one of `clients`: the new fingerprint, and the first that
+    /// the platform had, by which its logs are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) renewed: BTreeMap<String, String>,
 }
 
 impl ArchiveFile {
@@ -65,13 +70,24 @@ impl ArchiveFile {
             (Some(_), []) if self.client_logs_max.is_some() => {
                 bail!("client_logs_max goes with clients")
             }
+            (Some(_), []) if !self.renewed.is_empty() => bail!("renewed goes with clients"),
             (Some(path), []) => Ok(ClientTrust::CertificateFile(path.clone())),
             (None, [_, ..]) => {
-                let fingerprints = self.clients.iter().map(|text| fingerprint(text));
+                let known = self.clients.iter().chain(self.renewed.keys());
+                let fingerprints = known.map(|text| fingerprint(text));
                 Ok(ClientTrust::Fingerprints(fingerprints.collect::<anyhow::Result<_>>()?))
             }
             _ => bail!("either client_certificate or clients has to say whom the archive serves"),
         }
+    }
+
+    /// The first certificate of whom shows a later one.
+    pub(crate) fn renewals(&self) -> anyhow::Result<HashMap<[u8; 32], [u8; 32]>> {
+        let mut renewals = HashMap::new();
+        for (new, first) in &self.renewed {
+            renewals.insert(fingerprint(new)?, fingerprint(first)?);
+        }
+        Ok(renewals)
     }
 }
 
@@ -165,6 +181,7 @@ impl ArchiveChild {
             client_logs_max: None,
             minimum_period_days: None,
             stop_with_stdin: true,
+            renewed: BTreeMap::new(),
         };
         let config = paths.archive_pairing().join("archive.toml");
         write_private(&config, toml::to_string(&file)?.as_bytes())?;
@@ -273,9 +290,13 @@ async fn connect(app: &App, run: &RunFile, pairing: &Pairing) -> anyhow::Result<
 mod tests {
     use super::*;
 
-    fn trust(lines: &str) -> anyhow::Result<ClientTrust> {
+    fn file(lines: &str) -> anyhow::Result<ArchiveFile> {
         let common = "directory = \"a\"\nroot_key = \"k\"\nlisten = \"127.0.0.1:0\"\nnames = []\n";
-        toml::from_str::<ArchiveFile>(&format!("{common}{lines}"))?.trust()
+        Ok(toml::from_str(&format!("{common}{lines}"))?)
+    }
+
+    fn trust(lines: &str) -> anyhow::Result<ClientTrust> {
+        file(lines)?.trust()
     }
 
     #[test]
@@ -287,6 +308,16 @@ mod tests {
         let several = trust(&format!("clients = [\"{colons}\", \"{plain}\"]")).unwrap();
         let ClientTrust::Fingerprints(several) = several else { panic!("{several:?}") };
         assert_eq!(several, [[10; 32], [11; 32]]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_its_platforms() {
+        let (first, new) = ("0a".repeat(32), "0c".repeat(32));
+        let lines = format!("clients = [\"{first}\"]\n[renewed]\n{new} = \"{first}\"\n");
+        let file = file(&lines).unwrap();
+        let ClientTrust::Fingerprints(admitted) = file.trust().unwrap() else { panic!("{file:?}") };
+        assert_eq!(admitted, [[10; 32], [12; 32]]);
+        assert_eq!(file.renewals().unwrap(), [([12; 32], [10; 32])].into());
     }
 
     #[test]

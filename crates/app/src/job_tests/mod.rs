@@ -200,6 +200,7 @@ impl World {
             listen: "127.0.0.1:0".parse().expect("an address"),
             names: vec!["127.0.0.1".to_owned()],
             clients: ClientTrust::CertificateFile(client),
+            renewed: std::collections::HashMap::new(),
             client_logs_max: 100,
             limits: veritwin_ledger::ArchiveLimits::default(),
             clock: self.app.shared_clock(),

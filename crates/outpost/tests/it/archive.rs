@@ -1,5 +1,6 @@
 //! The neutral archive and its client.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,12 +64,22 @@ impl World {
     }
 
     async fn start(&self, listen: &str, clients: ClientTrust) -> Running {
+        self.start_with(listen, clients, HashMap::new()).await
+    }
+
+    async fn start_with(
+        &self,
+        listen: &str,
+        clients: ClientTrust,
+        renewed: HashMap<[u8; 32], [u8; 32]>,
+    ) -> Running {
         let server = Server::bind(ServeConfig {
             directory: self.path("archive"),
             root_key: self.path("archive-root.key"),
             listen: listen.parse().unwrap(),
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             clients,
+            renewed,
             client_logs_max: 3,
             limits: ArchiveLimits { payload_bytes_max: 100_000, ..ArchiveLimits::default() },
             clock: self.clock.clone(),
@@ -342,6 +353,17 @@ async fn one_platform_never_reaches_the_logs_of_another() {
     assert!(refused.contains("client_logs_max"), "{refused}");
     owner.create_log(&one.create).await.unwrap();
     stranger.create_log(&another()).await.unwrap();
+    running.stop().await;
+
+    // With another certificate it is the same party, and the old one is not admitted any more.
+    let new = generate_client("one").unwrap();
+    let trust = ClientTrust::Fingerprints(vec![new.fingerprint, other.fingerprint]);
+    let renewed = [(new.fingerprint, pair.fingerprint)].into();
+    let running = world.start_with(&address.to_string(), trust, renewed).await;
+    let owner = world.pinned(address, &new);
+    assert_eq!(owner.about().await.unwrap().logs, 3);
+    assert_eq!(owner.summary(log).await.unwrap().size, 1);
+    assert!(world.pinned(address, &pair).about().await.is_err());
     running.stop().await;
 }
 

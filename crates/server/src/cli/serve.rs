@@ -118,6 +118,7 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         toml::from_str(&text).with_context(|| format!("{}", config.display()))?;
     let stop_with_stdin = file.stop_with_stdin;
     let clients = file.trust().with_context(|| format!("{}", config.display()))?;
+    let renewed = file.renewals().with_context(|| format!("{}", config.display()))?;
     let listen = file.listen.parse().context("listen must be ADDRESS:PORT")?;
     let days = file.minimum_period_days.unwrap_or(MINIMUM_PERIOD_DAYS);
     if days > MINIMUM_PERIOD_DAYS_MAX {
@@ -132,6 +133,7 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         listen,
         names: file.names,
         clients,
+        renewed,
         client_logs_max,
         limits,
         clock: Arc::new(SystemClock::new()),
