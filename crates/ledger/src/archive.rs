@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
-use veritwin_verify::{Act, Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
+use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
 
 use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
 use crate::journal;
@@ -310,25 +310,23 @@ impl Archive {
     pub async fn append(&self, append: Append) -> Result<Appended, LedgerError> {
         let shared = Arc::clone(&self.shared);
         let ready = if append.payload.is_some() {
-            let prepare = move || prepare(&shared, append, Signature::Now);
+            let prepare = move || prepare(&shared, append);
             let prepared = tokio::task::spawn_blocking(prepare).await;
             prepared.map_err(|error| LedgerError::Stopped(error.to_string()))??
         } else {
-            prepare(&shared, append, Signature::Now)?
+            prepare(&shared, append)?
         };
         self.send(|reply| Request::Append(Box::new(ready), reply)).await
     }
 
     /// Hands an append without payload to the writer and does not wait, so that a submitter may
-    /// have several leaves of one log on their way in order. [`Self::answer`] waits. Of the leaves
-    /// of one log that are written together the last one's signature is verified, which covers the
-    /// hash of the leaf before it, and so all of them; where it does not hold, every one is.
+    /// have several leaves of one log on their way in order. [`Self::answer`] waits.
     #[boxed]
     pub async fn submit(&self, append: Append) -> Result<PendingAppend, LedgerError> {
         if append.payload.is_some() {
             return Err(LedgerError::invalid("a payload is not submitted without waiting"));
         }
-        let ready = prepare(&self.shared, append, Signature::WithItsGroup)?;
+        let ready = prepare(&self.shared, append)?;
         let (reply, answer) = oneshot::channel();
         let request = Request::Append(Box::new(ready), reply);
         self.requests.send(request).await.map_err(|_| closed())?;
@@ -377,28 +375,12 @@ fn closed() -> LedgerError {
 #[derive(Debug)]
 pub struct PendingAppend(oneshot::Receiver<Result<Appended, LedgerError>>);
 
-/// When a leaf's signature is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signature {
-    Now,
-    /// By the writer, with the leaves that it writes together.
-    WithItsGroup,
-}
-
 /// Checks what can be checked without the writer, and writes the payload.
-fn prepare(shared: &Shared, append: Append, signature: Signature) -> Result<Ready, LedgerError> {
+fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
     let log = shared.log(append.log)?;
-    let (origin, checks_each) = {
-        let log = log.lock();
-        (log.origin.clone(), log.checks_each)
-    };
-    // Leaves behind a change of the key are signed with another one, which must not vouch for it.
-    let changes_key = matches!(leaf.act, Act::SubmitterKey { .. });
-    let is_verified = checks_each || changes_key || signature == Signature::Now;
-    if is_verified {
-        leaf.verify_signature(&origin).map_err(LedgerError::invalid)?;
-    }
+    let origin = log.lock().origin.clone();
+    leaf.verify_signature(&origin).map_err(LedgerError::invalid)?;
     let repeated = {
         let log = log.lock();
         // Told early, so that a lost race does not leave its payload behind.
@@ -426,7 +408,7 @@ fn prepare(shared: &Shared, append: Append, signature: Signature) -> Result<Read
         }
     };
     let Append { log, expected_size, cursor, entry, .. } = append;
-    Ok(Ready { log, expected_size, cursor, leaf, is_verified, entry, payload })
+    Ok(Ready { log, expected_size, cursor, leaf, entry, payload })
 }
 
 fn check_origin(create: &CreateLog) -> Result<(), LedgerError> {

@@ -1,8 +1,6 @@
 //! The one writer: takes appends of all logs from a bounded queue, checks them against the state,
 //! writes one journal frame for the group, syncs once, and only then shows and acknowledges them.
 
-mod vouch;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,15 +20,13 @@ use crate::{LedgerError, objects};
 /// Plain bytes of one snapshot frame.
 const SNAPSHOT_FRAME_BYTES: usize = 1 << 20;
 
-/// A leaf whose form was checked and whose payload was written.
+/// A leaf whose form and signature were checked and whose payload was written.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) log: LogId,
     pub(crate) expected_size: u64,
     pub(crate) cursor: u64,
     pub(crate) leaf: Leaf,
-    /// Its signature was verified.
-    pub(crate) is_verified: bool,
     pub(crate) entry: Vec<u8>,
     pub(crate) payload: Option<PathBuf>,
 }
@@ -194,8 +190,7 @@ impl Committer {
         Ok(Staged::New(index))
     }
 
-    fn commit(&mut self, group: Group) {
-        let mut group = self.vouched(group);
+    fn commit(&mut self, mut group: Group) {
         let outcome = self.write(&mut group).map_err(|error| error.to_string());
         if let Err(reason) = &outcome
             && self.stopped.is_none()

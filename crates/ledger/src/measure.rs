@@ -102,7 +102,7 @@ impl Load {
 }
 
 /// Appends `leaves_per_log` leaves to each of `logs` new logs, `in_flight` of a log at a time. The
-/// leaves are signed before the clock starts; the archive verifies each signature.
+/// leaves are signed before the clock starts; the archive verifies each signature as it takes it.
 #[boxed]
 pub async fn appends(
     archive: &Archive,

@@ -123,8 +123,6 @@ pub(crate) struct LogState {
     /// Leaves of the partial bundle, with their cursors.
     entries: Vec<(Vec<u8>, u64)>,
     pub(crate) checkpoint: String,
-    /// Its submitter sent a leaf whose signature does not hold: each one is verified as it comes.
-    pub(crate) checks_each: bool,
     recent: VecDeque<(BatchId, Digest, u64)>,
     /// Leaves below are ended by a retention statement.
     pub(crate) minimum_index: u64,
@@ -157,7 +155,6 @@ impl LogState {
             levels: vec![Vec::new(); LEVELS],
             entries: Vec::new(),
             checkpoint: String::new(),
-            checks_each: false,
             recent: VecDeque::new(),
             minimum_index: 0,
             pruned: 0,
