@@ -14,12 +14,13 @@ use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
 use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
 
-use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
+use crate::commit::{Committer, Ready, Request, key_aad};
 use crate::journal;
 use crate::objects::{Objects, log_scope};
-use crate::replay::{journal_paths, remove_unfinished, replay};
+use crate::replay::journal_paths;
+use crate::sink::Sink;
 use crate::state::LogState;
-use crate::{Disk, LedgerError, SystemDisk};
+use crate::{Bucket, Disk, LedgerError, SystemDisk};
 
 /// Bounds of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +175,8 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) logs: RwLock<Logs>,
     pub(crate) objects: Objects,
+    /// In place of the directory for everything that grows.
+    pub(crate) bucket: Option<Bucket>,
     /// Held as long as the archive is open.
     _lock: File,
 }
@@ -204,6 +207,23 @@ impl Archive {
 
     /// The same with files that are changed through `disk`.
     pub fn open_on(config: ArchiveConfig, disk: Arc<dyn Disk>) -> Result<Self, LedgerError> {
+        Self::open_with(config, disk, None)
+    }
+
+    /// The same with journal, tiles and payloads in a bucket; in the directory is the lock of this
+    /// host and a note of what was written last.
+    pub fn open_in(config: ArchiveConfig, bucket: Bucket) -> Result<Self, LedgerError> {
+        if bucket.is_locked() && config.limits.period_min.is_zero() {
+            return Err(LedgerError::invalid("objects are locked for a period, and there is none"));
+        }
+        Self::open_with(config, Arc::new(SystemDisk), Some(bucket))
+    }
+
+    fn open_with(
+        config: ArchiveConfig,
+        disk: Arc<dyn Disk>,
+        bucket: Option<Bucket>,
+    ) -> Result<Self, LedgerError> {
         let directory = config.directory;
         for path in [directory.clone(), directory.join("journal"), directory.join("logs")] {
             match fs::create_dir(&path) {
@@ -224,6 +244,7 @@ impl Archive {
             config.keys.clone(),
             Arc::clone(&config.clock),
             (Arc::clone(&config.rng), Arc::clone(&disk)),
+            bucket.clone().map(|bucket| (bucket, config.limits.period_min)),
         );
         let shared = Arc::new(Shared {
             directory,
@@ -234,22 +255,12 @@ impl Archive {
             disk,
             logs: RwLock::new(Logs::new()),
             objects,
+            bucket,
             _lock: lock,
         });
-        remove_unfinished(&shared)?;
-        let files = journal_paths(&shared.journal_directory())?;
-        if let Some((_, newest)) = files.last() {
-            let logs = replay(newest, &shared)?;
-            *shared.logs.write() = logs;
-        }
-        shared.objects.sync_all()?;
-        let number = files.last().map_or(0, |(number, _)| *number) + 1;
-        let (journal, path) = start_journal(&shared, number)?;
-        for (_, old) in files {
-            shared.disk.remove(&old).map_err(LedgerError::io("remove", &old))?;
-        }
+        let journal = Sink::open(&shared)?;
         let (requests, receiver) = mpsc::channel(shared.limits.queue_max);
-        let committer = Committer::new(Arc::clone(&shared), journal, path, number);
+        let committer = Committer::new(Arc::clone(&shared), journal);
         let writer = std::thread::Builder::new()
             .name("ledger-commit".to_owned())
             .spawn(move || committer.run(receiver))

@@ -2,23 +2,20 @@
 //! writes one journal frame for the group, syncs once, and only then shows and acknowledges them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use veritwin_domain::{FileId, LogId};
+use veritwin_domain::LogId;
 use veritwin_verify::{Act, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
-use crate::journal;
 use crate::prune::check_period;
+use crate::sink::Sink;
 use crate::state::{Head, LogState};
 use crate::{LedgerError, objects};
-
-/// Plain bytes of one snapshot frame.
-const SNAPSHOT_FRAME_BYTES: usize = 1 << 20;
 
 /// A leaf whose form and signature were checked and whose payload was written.
 #[derive(Debug)]
@@ -44,11 +41,9 @@ pub(crate) enum Request {
 
 /// The writer's own state.
 pub(crate) struct Committer {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) journal: journal::Writer,
-    pub(crate) journal_path: PathBuf,
-    pub(crate) number: u64,
-    /// Length of the snapshot that the journal file begins with.
+    shared: Arc<Shared>,
+    journal: Sink,
+    /// Length of the snapshot that the journal begins with.
     snapshot_bytes: u64,
     stopped: Option<String>,
 }
@@ -69,14 +64,9 @@ struct Group {
 }
 
 impl Committer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        journal: journal::Writer,
-        journal_path: PathBuf,
-        number: u64,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, journal: Sink) -> Self {
         let snapshot_bytes = journal.bytes();
-        Self { shared, journal, journal_path, number, snapshot_bytes, stopped: None }
+        Self { shared, journal, snapshot_bytes, stopped: None }
     }
 
     /// Runs until it is told to stop or every handle is gone.
@@ -105,14 +95,9 @@ impl Committer {
         self.mark_closed();
     }
 
-    /// Says how long the journal is, so that the next opening takes a wrong end for damage.
     fn mark_closed(&self) {
-        if self.stopped.is_some() {
-            return;
-        }
-        let (path, bytes) = (&self.journal_path, self.journal.bytes());
-        if let Err(error) = veritwin_keys::tail::mark_closed(path, bytes) {
-            tracing::warn!(path = %path.display(), %error, "ledger journal: closed without its mark");
+        if self.stopped.is_none() {
+            self.journal.mark_closed();
         }
     }
 
@@ -241,8 +226,7 @@ impl Committer {
         }
         let mut frame = Vec::with_capacity(group.bytes + 1024);
         group.items.iter().for_each(|item| item.write(&mut frame));
-        self.journal.write(&frame)?;
-        self.journal.sync()?;
+        self.journal.write(&self.shared, &frame)?;
         for (ready, _, _) in &mut group.appends {
             if let Some((_, leaves)) = notes.get_mut(&ready.log) {
                 leaves.push((std::mem::take(&mut ready.entry), ready.cursor));
@@ -291,69 +275,17 @@ impl Committer {
         }
     }
 
-    /// Starts a new journal file with a snapshot, once all objects are durable.
+    /// Starts a new journal with a snapshot.
     fn rotate(&mut self) -> Result<(), LedgerError> {
-        self.shared.objects.sync_all()?;
-        let number = self.number + 1;
-        let (journal, path) = start_journal(&self.shared, number)?;
-        let old = std::mem::replace(&mut self.journal_path, path);
-        self.snapshot_bytes = journal.bytes();
-        self.journal = journal;
-        self.number = number;
-        self.shared.disk.remove(&old).map_err(LedgerError::io("remove", &old))
+        self.journal.rotate(&self.shared)?;
+        self.snapshot_bytes = self.journal.bytes();
+        Ok(())
     }
 }
 
 enum Staged {
     New(u64),
     Repeat(u64),
-}
-
-/// The name of journal file `number`.
-pub(crate) fn journal_name(number: u64) -> String {
-    format!("{number:016}.journal")
-}
-
-/// Writes a new journal file that begins with a snapshot of every log. It gets its name only when
-/// it is durable.
-pub(crate) fn start_journal(
-    shared: &Shared,
-    number: u64,
-) -> Result<(journal::Writer, PathBuf), LedgerError> {
-    let directory = shared.journal_directory();
-    let path = directory.join(journal_name(number));
-    let temporary = directory.join(format!("{number:016}.tmp"));
-    remove_if_there(shared, &temporary)?;
-    let id = FileId::generate(shared.clock.now(), shared.rng.as_ref());
-    let disk = Arc::clone(&shared.disk);
-    let mut writer = journal::Writer::create(&temporary, (&shared.keys, id), disk)?;
-    let mut frame = Vec::new();
-    let logs: Vec<_> = shared.logs.read().values().cloned().collect();
-    for log in &logs {
-        for item in log.lock().snapshot() {
-            item.write(&mut frame);
-            if frame.len() >= SNAPSHOT_FRAME_BYTES {
-                writer.write(&frame)?;
-                frame.clear();
-            }
-        }
-    }
-    Item::SnapshotEnd { logs: logs.len() as u64 }.write(&mut frame);
-    writer.write(&frame)?;
-    writer.sync()?;
-    shared.disk.rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
-    shared.disk.sync_path(&directory).map_err(LedgerError::io("sync", &directory))?;
-    writer.renamed(&path);
-    Ok((writer, path))
-}
-
-fn remove_if_there(shared: &Shared, path: &Path) -> Result<(), LedgerError> {
-    match shared.disk.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(LedgerError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The context that a log's signing key is sealed under.

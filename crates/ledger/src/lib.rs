@@ -5,6 +5,7 @@
 
 mod archive;
 mod batch;
+mod bucket;
 mod bytes_form;
 mod commit;
 mod disk;
@@ -14,10 +15,12 @@ mod item;
 mod journal;
 pub mod measure;
 mod objects;
+mod parts;
 mod payload;
 mod prune;
 mod replay;
 mod serve;
+mod sink;
 mod state;
 pub mod wire;
 
@@ -28,6 +31,7 @@ pub use batch::{
     BatchBuilder, BatchLimits, BatchSigner, BuildError, RecordBytes, SealedBatch, origin_of,
     seal_statement,
 };
+pub use bucket::{Bucket, BucketConfig};
 pub use disk::{Disk, SystemDisk};
 pub use error::{ConflictState, LedgerError};
 pub use export::{DAMAGED_NAMED_MAX, ExportError, ExportSummary, export};

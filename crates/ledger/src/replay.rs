@@ -47,10 +47,47 @@ pub(crate) fn remove_unfinished(shared: &Shared) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// Every log, as frames tell of it: those of a snapshot first.
+#[derive(Default)]
+pub(crate) struct Replay {
+    logs: HashMap<LogId, LogState>,
+    is_whole: bool,
+}
+
+impl Replay {
+    /// True once the snapshot is complete.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Takes the next frame. What is wrong with it is told without its place.
+    pub(crate) fn take(&mut self, frame: &[u8], shared: &Shared) -> Result<(), LedgerError> {
+        let items = Item::read_all(frame);
+        for item in items.ok_or_else(|| LedgerError::invalid("its form is unknown"))? {
+            if let Item::SnapshotEnd { logs } = item {
+                self.is_whole = true;
+                if logs != self.logs.len() as u64 {
+                    return Err(LedgerError::invalid("the snapshot lacks logs"));
+                }
+                continue;
+            }
+            replay_item(item, &mut self.logs, shared)?;
+        }
+        Ok(())
+    }
+
+    /// The logs, with nothing left of what was pruned.
+    pub(crate) fn finish(self, shared: &Shared) -> Result<Logs, LedgerError> {
+        for log in self.logs.values() {
+            remove_pruned_again(log, shared)?;
+        }
+        Ok(self.logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+    }
+}
+
 /// Rebuilds every log from a journal file.
 pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> {
-    let mut logs: HashMap<LogId, LogState> = HashMap::new();
-    let mut snapshot_logs = None;
+    let mut replay = Replay::default();
     let mut frames = 0u64;
     let corrupt = |frame: u64, problem: &str| LedgerError::Corrupt {
         file: path.to_owned(),
@@ -58,22 +95,12 @@ pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> 
         problem: format!("frame {frame}: {problem}"),
     };
     let cut = journal::read(path, &shared.keys, &mut |frame| {
-        let items = Item::read_all(frame).ok_or_else(|| corrupt(frames, "its form is unknown"))?;
-        for item in items {
-            if let Item::SnapshotEnd { logs: count } = item {
-                snapshot_logs = Some(count);
-                if count != logs.len() as u64 {
-                    return Err(corrupt(frames, "the snapshot lacks logs"));
-                }
-                continue;
-            }
-            replay_item(item, &mut logs, shared)
-                .map_err(|problem| corrupt(frames, &problem.to_string()))?;
-        }
+        let taken = replay.take(frame, shared);
+        taken.map_err(|problem| corrupt(frames, &problem.to_string()))?;
         frames += 1;
         Ok(())
     })?;
-    if snapshot_logs.is_none() {
+    if !replay.is_whole() {
         // The snapshot was durable before the file got its name: this is damage, not a crash.
         return Err(corrupt(frames, "the snapshot at its beginning is not complete"));
     }
@@ -82,10 +109,7 @@ pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> 
         let (path, kept, cut_bytes) = (path.display(), cut.kept.display(), cut.bytes);
         tracing::warn!(%path, offset, cut_bytes, %kept, "ledger journal: torn last group cut");
     }
-    for log in logs.values() {
-        remove_pruned_again(log, shared)?;
-    }
-    Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+    replay.finish(shared)
 }
 
 /// Replaying a leaf writes its bundle, also one that was pruned since.

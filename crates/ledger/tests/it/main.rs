@@ -1,7 +1,8 @@
-//! Integration tests of the ledger over real files: appending and refusing, crashes, records, runs
-//! from a seed, and the tamper matrix against `veritwin-verify`.
+//! Integration tests of the ledger over real files and buckets: appending and refusing, crashes,
+//! records, runs from a seed, and the tamper matrix against `veritwin-verify`.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod bucket;
 mod crash;
 mod engine;
 mod fixture;

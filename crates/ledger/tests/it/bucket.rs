@@ -1,0 +1,223 @@
+//! An archive whose storage is a bucket: what is acknowledged is there, also for another host with
+//! the same keys; two of them never sign beside each other; a bucket that lost something is refused.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use veritwin_domain::{Clock as _, Secret, SystemClock};
+use veritwin_ledger::{
+    Act, Archive, ArchiveConfig, ArchiveLimits, Bucket, BucketConfig, LedgerError, ShredReason,
+    seal_statement,
+};
+use veritwin_verify::{ExitClass, SignatureCheck, VerifyOptions, verify_log};
+
+use crate::fixture::{Submitter, World};
+
+/// Leaves until a bundle is full, and some.
+const MANY: u64 = 600;
+
+fn open_at(
+    world: &World,
+    name: &str,
+    (bucket, limits): (Bucket, ArchiveLimits),
+) -> Result<Archive, LedgerError> {
+    let config = ArchiveConfig {
+        directory: world.path(name),
+        keys: world.keys("archive"),
+        clock: world.clock.clone(),
+        rng: world.rng.clone(),
+        limits,
+    };
+    Archive::open_in(config, bucket)
+}
+
+fn memory(store: &Arc<InMemory>) -> Bucket {
+    Bucket::over(store.clone(), ("archive", "memory"), false).unwrap()
+}
+
+fn open(world: &World, name: &str, store: &Arc<InMemory>) -> Result<Archive, LedgerError> {
+    // A journal is replaced every few groups.
+    let limits = ArchiveLimits { journal_bytes_max: 1 << 16, ..ArchiveLimits::default() };
+    open_at(world, name, (memory(store), limits))
+}
+
+async fn names(store: &InMemory, folder: &str) -> Vec<ObjectPath> {
+    let prefix = ObjectPath::from(format!("archive/{folder}"));
+    let listed = store.list(Some(&prefix)).map_ok(|meta| meta.location);
+    let mut names: Vec<_> = listed.try_collect().await.unwrap();
+    names.sort();
+    names
+}
+
+fn verified(archive: &Archive, submitter: &Submitter, size: u64) {
+    let options = VerifyOptions { signatures: SignatureCheck::Every, ..VerifyOptions::default() };
+    let report = verify_log(&archive.source(submitter.log), &options, &mut |_| {});
+    assert_eq!((report.exit, report.size), (ExitClass::Verified, size), "{report}");
+}
+
+fn has_files(directory: &Path) -> bool {
+    std::fs::read_dir(directory).unwrap().next().is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_in_the_bucket_for_whoever_has_the_keys() {
+    let world = World::new(60);
+    let store = Arc::new(InMemory::new());
+    let archive = open(&world, "one", &store).unwrap();
+    let mut submitter = Submitter::create(&world, &archive).await;
+    submitter.append_digests(&archive, MANY).await;
+    let batch = submitter.batch(40);
+    let request = submitter.request(&batch);
+    submitter.append(&archive, &batch).await;
+    verified(&archive, &submitter, MANY + 1);
+    assert!(!has_files(&world.path("one/logs")) && !has_files(&world.path("one/journal")));
+    // Nobody closes it: it ends here, and goes on at another host.
+    drop(archive);
+    let archive = open(&world, "two", &store).unwrap();
+    verified(&archive, &submitter, MANY + 1);
+    let again = archive.append(request).await.unwrap();
+    assert!(again.duplicate);
+    submitter.append_digests(&archive, 3).await;
+    archive.close().await.unwrap();
+    drop(archive);
+    verified(&open(&world, "two", &store).unwrap(), &submitter, MANY + 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_archives_on_one_bucket_the_later_goes_on() {
+    let world = World::new(61);
+    let store = Arc::new(InMemory::new());
+    let first = open(&world, "one", &store).unwrap();
+    let mut submitter = Submitter::create(&world, &first).await;
+    submitter.append_digests(&first, 2).await;
+    let second = open(&world, "two", &store).unwrap();
+    let batch = submitter.digest(1);
+    let request = submitter.request(&batch);
+    let refused = first.append(request.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("another archive process"), "{refused}");
+    second.append(request).await.unwrap();
+    submitter.advance(&batch);
+    verified(&second, &submitter, 3);
+    verified(&first, &submitter, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_lost_what_was_acknowledged_is_refused() {
+    let world = World::new(62);
+    let store = Arc::new(InMemory::new());
+    let archive = open(&world, "one", &store).unwrap();
+    let mut submitter = Submitter::create(&world, &archive).await;
+    submitter.append_digests(&archive, 1).await;
+    archive.close().await.unwrap();
+    drop(archive);
+    let parts = names(&store, "journal").await;
+    // The newest: only who wrote it can know.
+    let last = parts.last().unwrap();
+    let bytes = store.get(last).await.unwrap().bytes().await.unwrap();
+    store.delete(last).await.unwrap();
+    let refused = open(&world, "one", &store).unwrap_err();
+    assert!(refused.is_damaged() && refused.to_string().contains("is gone"), "{refused}");
+    store.put(last, bytes.into()).await.unwrap();
+    // One in the middle: the numbers say so to everybody.
+    let middle = &parts[parts.len() - 2];
+    let bytes = store.get(middle).await.unwrap().bytes().await.unwrap();
+    store.delete(middle).await.unwrap();
+    let refused = open(&world, "two", &store).unwrap_err();
+    assert!(refused.is_damaged() && refused.to_string().contains("later ones"), "{refused}");
+    // Under another number it is not taken for the one that is missing.
+    let other = store.get(last).await.unwrap().bytes().await.unwrap();
+    store.put(middle, other.into()).await.unwrap();
+    assert!(open(&world, "two", &store).unwrap_err().is_damaged());
+    store.put(middle, bytes.into()).await.unwrap();
+    verified(&open(&world, "two", &store).unwrap(), &submitter, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_journal_goes_and_what_is_left_of_it_does_no_harm() {
+    let world = World::new(63);
+    let store = Arc::new(InMemory::new());
+    let archive = open(&world, "one", &store).unwrap();
+    let mut submitter = Submitter::create(&world, &archive).await;
+    let first = names(&store, "journal").await[0].clone();
+    let kept = store.get(&first).await.unwrap().bytes().await.unwrap();
+    for _ in 0..20 {
+        submitter.append_digests(&archive, 1).await;
+    }
+    archive.close().await.unwrap();
+    while names(&store, "journal").await.contains(&first) {
+        tokio::task::yield_now().await;
+    }
+    drop(archive);
+    // As after an end in the middle of taking names away.
+    store.put(&first, kept.into()).await.unwrap();
+    verified(&open(&world, "one", &store).unwrap(), &submitter, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_ends_in_a_bucket_too() {
+    let world = World::new(64);
+    let store = Arc::new(InMemory::new());
+    let archive = open(&world, "one", &store).unwrap();
+    let mut submitter = Submitter::create(&world, &archive).await;
+    submitter.append_digests(&archive, MANY).await;
+    let act = Act::Retention { minimum_index: 512, reason: ShredReason::PeriodEnded };
+    let previous = submitter.previous.as_ref();
+    let ended = seal_statement(act, previous, submitter.tick(), &submitter.signer()).unwrap();
+    submitter.append(&archive, &ended).await;
+    while archive.prune(submitter.log).await.unwrap() {}
+    let folder = format!("logs/{}/tile/entries", submitter.log);
+    assert!(names(&store, &folder).await.is_empty());
+    drop(archive);
+    let archive = open(&world, "two", &store).unwrap();
+    assert!(names(&store, &folder).await.is_empty(), "replaying wrote them again");
+    assert_eq!(archive.summary(submitter.log).unwrap().minimum_index, 512);
+}
+
+#[test]
+fn a_lock_needs_a_period() {
+    let world = World::new(65);
+    let locked = Bucket::over(Arc::new(InMemory::new()), ("", "memory"), true).unwrap();
+    let refused = open_at(&world, "one", (locked, ArchiveLimits::default())).unwrap_err();
+    assert!(refused.to_string().contains("locked for a period"), "{refused}");
+}
+
+/// With a real server, where one is named: `VERITWIN_TEST_S3` is its endpoint, `_BUCKET` a bucket
+/// that was made with object lock, `_KEY` and `_SECRET` open it. What is written stays for a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_locks_what_is_put() {
+    let named = |name: &str| std::env::var(format!("VERITWIN_TEST_S3{name}")).ok();
+    let Some(endpoint) = named("") else {
+        println!("skipped: VERITWIN_TEST_S3 names no server");
+        return;
+    };
+    let world = World::new(66);
+    // The server's clock says how long a lock is, so that this one is the real one too.
+    let now = SystemClock::new().now();
+    world.clock.advance(now.since(world.clock.now()));
+    let config = BucketConfig {
+        name: named("_BUCKET").unwrap(),
+        front: format!("test-{}", now.as_micros()),
+        endpoint,
+        region: "us-east-1".to_owned(),
+        access_key_id: named("_KEY").unwrap(),
+        secret_access_key: Secret::new(named("_SECRET").unwrap()),
+        is_locked: true,
+    };
+    let day = std::time::Duration::from_secs(86_400);
+    let limits = ArchiveLimits { period_min: day, ..ArchiveLimits::default() };
+    let at = |name: &str| open_at(&world, name, (Bucket::open(&config).unwrap(), limits));
+    let first = at("one").unwrap();
+    let mut submitter = Submitter::create(&world, &first).await;
+    submitter.append_digests(&first, MANY).await;
+    let second = at("two").unwrap();
+    let batch = submitter.digest(1);
+    let request = submitter.request(&batch);
+    assert!(first.append(request.clone()).await.is_err(), "the number was taken");
+    second.append(request).await.unwrap();
+    submitter.advance(&batch);
+    verified(&second, &submitter, MANY + 1);
+}
