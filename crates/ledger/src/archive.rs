@@ -327,7 +327,25 @@ impl Archive {
         } else {
             prepare(&shared, append)?
         };
-        self.send(|reply| Request::Append(Box::new(ready), reply)).await
+        let (id, written) = (ready.log, ready.payload.as_ref().map(|_| ready.leaf.payload_bytes));
+        let appended = self.send(|reply| Request::Append(Box::new(ready), reply)).await;
+        if let (Err(_), Some(bytes)) = (&appended, written) {
+            // The payload stays, and no leaf names it.
+            let log = self.shared.log(id)?;
+            let mut log = log.lock();
+            log.lost_bytes = log.lost_bytes.saturating_add(bytes);
+        }
+        appended
+    }
+
+    /// What a log's leaves and their payloads take, in bytes.
+    pub fn stored_bytes(&self, log: LogId) -> Result<u64, LedgerError> {
+        Ok(self.shared.log(log)?.lock().stored_bytes)
+    }
+
+    /// What payloads take whose leaves were refused after they were written, since it was asked.
+    pub fn take_lost_bytes(&self, log: LogId) -> u64 {
+        self.shared.log(log).map_or(0, |log| std::mem::take(&mut log.lock().lost_bytes))
     }
 
     /// Hands an append without payload to the writer and does not wait, so that a submitter may
@@ -394,9 +412,11 @@ fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     leaf.verify_signature(&origin).map_err(LedgerError::invalid)?;
     let repeated = {
         let log = log.lock();
-        // Told early, so that a lost race does not leave its payload behind.
+        // Told early, so that a lost race does not leave its payload behind. A leaf without one may
+        // be on its way behind others.
         let repeated = log.recent(leaf.batch).is_some();
-        if !repeated && append.expected_size < log.head.size() {
+        let waits = append.payload.is_none() && append.expected_size >= log.head.size();
+        if !repeated && !waits {
             log.head.check_next(&leaf, append.expected_size)?;
         }
         repeated

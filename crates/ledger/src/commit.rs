@@ -12,7 +12,7 @@ use veritwin_verify::{Act, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
-use crate::prune::check_period;
+use crate::prune::{Pruned, check_period};
 use crate::sink::Sink;
 use crate::state::{Head, LogState};
 use crate::{LedgerError, objects};
@@ -35,7 +35,7 @@ pub(crate) enum Request {
     Append(Box<Ready>, Reply<Appended>),
     Create(Box<LogState>, Reply<()>),
     /// Everything of a log below a leaf is gone from the disk.
-    Pruned(LogId, u64, Reply<()>),
+    Pruned(Pruned, Reply<()>),
     Stop(Reply<()>),
 }
 
@@ -56,7 +56,7 @@ struct Group {
     heads: HashMap<LogId, Head>,
     appends: Vec<(Ready, u64, Reply<Appended>)>,
     creates: Vec<(LogState, Reply<()>)>,
-    pruned: Vec<(LogId, u64, Reply<()>)>,
+    pruned: Vec<(Pruned, Reply<()>)>,
     /// Resent batches: log, index, whom to tell once the group is durable.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
     batches: HashMap<(LogId, veritwin_domain::BatchId), (veritwin_verify::Digest, u64)>,
@@ -133,9 +133,11 @@ impl Committer {
                     .extend(log.snapshot().filter(|item| !matches!(item, Item::Base { .. })));
                 group.creates.push((*log, reply));
             }
-            Request::Pruned(log, pruned, reply) => {
-                group.items.push(Item::Pruned { log, minimum_index: pruned, pruned });
-                group.pruned.push((log, pruned, reply));
+            Request::Pruned(pruned, reply) => {
+                let Pruned { log, to, bytes } = pruned;
+                group.items.push(Item::Pruned { log, minimum_index: to, pruned: to });
+                group.items.push(Item::Freed { log, bytes });
+                group.pruned.push((pruned, reply));
             }
             Request::Stop(_) => {}
         }
@@ -193,7 +195,7 @@ impl Committer {
                 for (_, reply) in group.creates {
                     let _ = reply.send(Err(stopped()));
                 }
-                for (_, _, reply) in group.pruned {
+                for (_, reply) in group.pruned {
                     let _ = reply.send(Err(stopped()));
                 }
                 for (_, _, reply) in group.repeats {
@@ -249,8 +251,12 @@ impl Committer {
             self.shared.logs.write().insert(log.id, Arc::new(Mutex::new(log)));
             let _ = reply.send(Ok(()));
         }
-        for (log, pruned, reply) in group.pruned {
-            let noted = self.shared.log(log).map(|log| log.lock().prune_to(pruned, pruned));
+        for (Pruned { log, to, bytes }, reply) in group.pruned {
+            let noted = self.shared.log(log).map(|log| {
+                let mut log = log.lock();
+                log.prune_to(to, to);
+                log.free(bytes);
+            });
             let _ = reply.send(noted);
         }
         let answer = |log: LogId, index, duplicate| {

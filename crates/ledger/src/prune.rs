@@ -11,7 +11,7 @@ use veritwin_verify::{Leaf, TILE_WIDTH, TileKind, TilePath, decode_bundle};
 
 use crate::archive::Shared;
 use crate::commit::Request;
-use crate::state::Head;
+use crate::state::{Head, bytes_of};
 use crate::{Archive, LedgerError};
 
 /// Bundles removed at once, with their payloads.
@@ -28,16 +28,17 @@ impl Archive {
         left.collect()
     }
 
-    /// Removes what a log's retention statement ended, a bounded part of it. False when nothing is
-    /// left to remove. A crash in between leaves something to remove, never a hole.
+    /// Removes what a log's retention statement ended, a bounded part of it. The answer is how many
+    /// bytes that was, or none when nothing is left to remove. A crash in between leaves something
+    /// to remove, never a hole; what it had removed already is not counted again.
     #[boxed]
-    pub async fn prune(&self, log: LogId) -> Result<bool, LedgerError> {
+    pub async fn prune(&self, log: LogId) -> Result<Option<u64>, LedgerError> {
         let shared = Arc::clone(self.shared());
         let removed = tokio::task::spawn_blocking(move || remove_next(&shared, log)).await;
         let removed = removed.map_err(|error| LedgerError::Stopped(error.to_string()))??;
-        let Some(to) = removed else { return Ok(false) };
-        self.send(|reply| Request::Pruned(log, to, reply)).await?;
-        Ok(true)
+        let Some(pruned) = removed else { return Ok(None) };
+        self.send(|reply| Request::Pruned(pruned, reply)).await?;
+        Ok(Some(pruned.bytes))
     }
 }
 
@@ -86,8 +87,17 @@ fn last_sealed_at(
     Ok(Some(leaf.sealed_at))
 }
 
-/// The answer is the leaf up to which everything is gone, durably.
-fn remove_next(shared: &Shared, log: LogId) -> Result<Option<u64>, LedgerError> {
+/// What was removed of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pruned {
+    pub(crate) log: LogId,
+    /// The leaf up to which everything is gone, durably.
+    pub(crate) to: u64,
+    /// What it took.
+    pub(crate) bytes: u64,
+}
+
+fn remove_next(shared: &Shared, log: LogId) -> Result<Option<Pruned>, LedgerError> {
     let state = shared.log(log)?;
     let (pruned, minimum) = {
         let state = state.lock();
@@ -98,8 +108,9 @@ fn remove_next(shared: &Shared, log: LogId) -> Result<Option<u64>, LedgerError> 
     }
     let to = minimum.min(pruned + BUNDLES_AT_ONCE * TILE_WIDTH);
     let bundles = pruned / TILE_WIDTH..to / TILE_WIDTH;
+    let mut bytes = 0u64;
     for index in bundles.clone() {
-        remove_payloads(shared, log, bundle(index))?;
+        bytes = bytes.saturating_add(remove_payloads(shared, log, bundle(index))?);
     }
     // A bundle says which its payloads are: it goes when they are gone for good.
     shared.objects.sync_all()?;
@@ -108,7 +119,7 @@ fn remove_next(shared: &Shared, log: LogId) -> Result<Option<u64>, LedgerError> 
     }
     // Before it is noted: what is noted as gone is not looked for again.
     shared.objects.sync_all()?;
-    Ok(Some(to))
+    Ok(Some(Pruned { log, to, bytes }))
 }
 
 /// The path of a full bundle.
@@ -116,14 +127,17 @@ pub(crate) const fn bundle(index: u64) -> TilePath {
     TilePath { kind: TileKind::Entries, index, width: 256 }
 }
 
-fn remove_payloads(shared: &Shared, log: LogId, path: TilePath) -> Result<(), LedgerError> {
-    let Some(bytes) = shared.objects.read_tile(log, path)? else { return Ok(()) };
-    let entries = decode_bundle(&bytes).map_err(LedgerError::invalid)?;
+/// The answer is what the bundle's leaves and payloads take.
+fn remove_payloads(shared: &Shared, log: LogId, path: TilePath) -> Result<u64, LedgerError> {
+    let Some(bundle) = shared.objects.read_tile(log, path)? else { return Ok(0) };
+    let entries = decode_bundle(&bundle).map_err(LedgerError::invalid)?;
+    let mut bytes = 0u64;
     for entry in entries {
         let leaf = Leaf::decode(entry).map_err(LedgerError::invalid)?;
+        bytes = bytes.saturating_add(bytes_of(&leaf, entry));
         if leaf.payload_bytes > 0 {
             shared.objects.remove_payload(log, &leaf.payload)?;
         }
     }
-    Ok(())
+    Ok(bytes)
 }

@@ -156,6 +156,10 @@ fn replay_item(
             let state = logs.get_mut(&log).ok_or_else(unknown)?;
             state.prune_to(minimum_index, pruned);
         }
+        Item::Stored { log, bytes } => {
+            logs.get_mut(&log).ok_or_else(unknown)?.restore_bytes(bytes);
+        }
+        Item::Freed { log, bytes } => logs.get_mut(&log).ok_or_else(unknown)?.free(bytes),
         Item::SnapshotEnd { .. } => {}
     }
     Ok(())

@@ -130,6 +130,12 @@ pub(crate) struct LogState {
     pub(crate) pruned: u64,
     /// The first leaf that came from the journal and not from its snapshot.
     pub(crate) replayed_from: u64,
+    /// What its leaves and their payloads take, in bytes.
+    pub(crate) stored_bytes: u64,
+    /// The same at the last full bundle, for the snapshot.
+    base_bytes: u64,
+    /// Bytes of payloads that were written and whose leaves were refused then, since it was asked.
+    pub(crate) lost_bytes: u64,
 }
 
 impl LogState {
@@ -159,6 +165,9 @@ impl LogState {
             minimum_index: 0,
             pruned: 0,
             replayed_from: 0,
+            stored_bytes: 0,
+            base_bytes: 0,
+            lost_bytes: 0,
         };
         log.checkpoint = log.sign(&log.head);
         Ok(log)
@@ -191,6 +200,7 @@ impl LogState {
     ) -> Result<(), LedgerError> {
         let leaf = Leaf::decode(&entry).map_err(LedgerError::invalid)?;
         let batch = leaf.batch;
+        self.stored_bytes = self.stored_bytes.saturating_add(bytes_of(&leaf, &entry));
         if let Act::Retention { minimum_index, .. } = leaf.act {
             self.prune_to(minimum_index, 0);
         }
@@ -215,6 +225,7 @@ impl LogState {
         objects.write_tile(self.id, tile, &bundle)?;
         self.entries.clear();
         self.base = self.head.clone();
+        self.base_bytes = self.stored_bytes;
         for level in 0..LEVELS - 1 {
             if self.levels[level].len() < 256 {
                 break;
@@ -263,7 +274,14 @@ impl LogState {
         let ended = Item::Pruned { log: self.id, minimum_index, pruned };
         // A version before this item was known reads journals of logs that have none of it.
         let ended = Some(ended).filter(|_| minimum_index > 0);
-        [created, base].into_iter().chain(ended).chain(leaves).chain(std::iter::once(checkpoint))
+        let stored = Item::Stored { log: self.id, bytes: self.base_bytes };
+        let stored = Some(stored).filter(|_| self.base_bytes > 0);
+        [created, base]
+            .into_iter()
+            .chain(stored)
+            .chain(ended)
+            .chain(leaves)
+            .chain(std::iter::once(checkpoint))
     }
 
     /// Takes the base out of a snapshot. None when it does not fit this log.
@@ -287,6 +305,17 @@ impl LogState {
         self.replayed_from = size;
         self.levels[1..].clone_from_slice(&levels);
         Some(())
+    }
+
+    /// Notes what its leaves take up to the base.
+    pub(crate) const fn restore_bytes(&mut self, bytes: u64) {
+        (self.stored_bytes, self.base_bytes) = (bytes, bytes);
+    }
+
+    /// Notes what went with pruned leaves: those lie before the base.
+    pub(crate) const fn free(&mut self, bytes: u64) {
+        self.stored_bytes = self.stored_bytes.saturating_sub(bytes);
+        self.base_bytes = self.base_bytes.saturating_sub(bytes);
     }
 
     /// Notes how far statements and removal go; never back.
@@ -345,6 +374,11 @@ impl LogState {
             period_min,
         }
     }
+}
+
+/// What a leaf and its payload take.
+pub(crate) fn bytes_of(leaf: &Leaf, entry: &[u8]) -> u64 {
+    leaf.payload_bytes.saturating_add(entry.len() as u64)
 }
 
 /// The bytes of a hash tile.

@@ -23,10 +23,10 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{Clock, Rng};
 use veritwin_keys::{KeyError, KeyService, PlatformFile, sha256};
-use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, LedgerError};
+use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, Bucket, LedgerError};
 
 pub use tls::{ClientPair, ClientTrust, generate_client};
-pub use veritwin_ledger::ArchiveLimits as Limits;
+pub use veritwin_ledger::{ArchiveLimits as Limits, BucketConfig};
 
 /// Most connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -74,6 +74,15 @@ impl ServeError {
     }
 }
 
+/// What each client may have, where each has logs of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Most logs.
+    pub logs_max: usize,
+    /// Most bytes of leaves and payloads together.
+    pub bytes_max: u64,
+}
+
 /// How to run an archive.
 #[derive(Debug)]
 pub struct ServeConfig {
@@ -90,8 +99,10 @@ pub struct ServeConfig {
     /// Certificates that took the place of others, by fingerprint: each is the party of the first
     /// that the party had.
     pub renewed: HashMap<[u8; 32], [u8; 32]>,
-    /// Most logs of one client, where each has logs of its own.
-    pub client_logs_max: usize,
+    /// Bounds of each client.
+    pub client: ClientLimits,
+    /// Where journal, tiles and payloads are, if not in the directory; keys stay there.
+    pub bucket: Option<BucketConfig>,
     /// Bounds of the log engine.
     pub limits: ArchiveLimits,
     /// Where time comes from.
@@ -206,14 +217,20 @@ impl Server {
         let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;
         let identity = tls::identity(&directory, &keys, ("Veritwin ledger archive", names))?;
         let fingerprint = identity.fingerprint;
-        let owners = Arc::new(owners::Owners::open(&directory, &clients, config.client_logs_max)?);
+        let owners = Arc::new(owners::Owners::open(&directory, &clients, config.client)?);
         let acceptor = tls::acceptor(identity, clients)?;
         let archive_directory = directory.join("archive");
+        let bucket = config.bucket.as_ref().map(Bucket::open).transpose()?;
         let opened = tokio::task::spawn_blocking(move || {
             let directory = archive_directory;
-            Archive::open(ArchiveConfig { directory, keys, clock, rng, limits })
+            let config = ArchiveConfig { directory, keys, clock, rng, limits };
+            match bucket {
+                Some(bucket) => Archive::open_in(config, bucket),
+                None => Archive::open(config),
+            }
         });
         let archive = opened.await.map_err(|error| LedgerError::Stopped(error.to_string()))??;
+        owners.count(&archive);
         let listener = TcpListener::bind(listen).await.map_err(ServeError::io(listen))?;
         let address = listener.local_addr().map_err(ServeError::io(listen))?;
         let renewed = Arc::new(config.renewed);
@@ -253,7 +270,7 @@ impl Server {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let shares = Arc::new(self.owners.shares(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
-        let pruning = tokio::spawn(keep_pruning(self.archive.clone()));
+        let pruning = tokio::spawn(keep_pruning(self.archive.clone(), Arc::clone(&self.owners)));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             // The semaphore is never closed.
@@ -307,7 +324,7 @@ impl Server {
 }
 
 /// Removes what retention statements have ended. What fails stays for the next time.
-async fn keep_pruning(archive: Archive) {
+async fn keep_pruning(archive: Archive, owners: owners::SharedOwners) {
     let mut turn = tokio::time::interval(PRUNE_EVERY);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -315,8 +332,8 @@ async fn keep_pruning(archive: Archive) {
         for log in archive.prunable() {
             loop {
                 match archive.prune(log).await {
-                    Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(Some(bytes)) => owners.freed(log, bytes),
+                    Ok(None) => break,
                     Err(error) => {
                         tracing::warn!(%log, %error, "the end of a log's prefix waits");
                         break;

@@ -14,7 +14,9 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use veritwin_app::{App, ArchiveAccess, Job, JobWatch};
 use veritwin_domain::Secret;
-use veritwin_outpost::archive::{ClientTrust, RunFile, generate_client, start_problem};
+use veritwin_outpost::archive::{
+    BucketConfig, ClientTrust, RunFile, generate_client, start_problem,
+};
 
 use crate::datadir::{Paths, write_private, write_public};
 
@@ -54,6 +56,9 @@ pub(crate) struct ArchiveFile {
     /// Days for which every leaf is kept at least, whatever a platform states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) minimum_period_days: Option<u32>,
+    /// Most bytes of leaves and payloads of each of `clients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_bytes_max: Option<u64>,
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
@@ -61,14 +66,69 @@ pub(crate) struct ArchiveFile {
     /// the platform had, by which its logs are known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) renewed: BTreeMap<String, String>,
+    /// Where journal, tiles and payloads are, if not in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bucket: Option<BucketFile>,
+}
+
+/// A bucket that speaks S3.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BucketFile {
+    /// Its name.
+    name: String,
+    /// In front of every object's name.
+    #[serde(default)]
+    front: String,
+    /// `https://HOST`; none for that of AWS in the region.
+    #[serde(default)]
+    endpoint: String,
+    /// Its region.
+    region: String,
+    /// Who asks.
+    access_key_id: String,
+    /// A file with the key that requests are signed with.
+    secret_access_key_file: PathBuf,
+    /// Whether every object is locked in compliance mode for `minimum_period_days`.
+    #[serde(default = "locked")]
+    object_lock: bool,
+}
+
+const fn locked() -> bool {
+    true
+}
+
+impl BucketFile {
+    fn config(&self) -> anyhow::Result<BucketConfig> {
+        let file = &self.secret_access_key_file;
+        let secret = std::fs::read_to_string(file)
+            .with_context(|| format!("bucket.secret_access_key_file: {}", file.display()))?;
+        Ok(BucketConfig {
+            name: self.name.clone(),
+            front: self.front.clone(),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: Secret::new(secret.trim().to_owned()),
+            is_locked: self.object_lock,
+        })
+    }
 }
 
 impl ArchiveFile {
+    /// The bucket, if there is one.
+    pub(crate) fn bucket(&self) -> anyhow::Result<Option<BucketConfig>> {
+        self.bucket.as_ref().map(BucketFile::config).transpose()
+    }
+
     /// Whom it serves: one platform by its certificates, or several by fingerprint.
     pub(crate) fn trust(&self) -> anyhow::Result<ClientTrust> {
         match (&self.client_certificate, self.clients.as_slice()) {
             (Some(_), []) if self.client_logs_max.is_some() => {
                 bail!("client_logs_max goes with clients")
+            }
+            (Some(_), []) if self.client_bytes_max.is_some() => {
+                bail!("client_bytes_max goes with clients")
             }
             (Some(_), []) if !self.renewed.is_empty() => bail!("renewed goes with clients"),
             (Some(path), []) => Ok(ClientTrust::CertificateFile(path.clone())),
@@ -179,9 +239,11 @@ impl ArchiveChild {
             client_certificate: Some(paths.archive_pairing().join("client.pem")),
             clients: Vec::new(),
             client_logs_max: None,
+            client_bytes_max: None,
             minimum_period_days: None,
             stop_with_stdin: true,
             renewed: BTreeMap::new(),
+            bucket: None,
         };
         let config = paths.archive_pairing().join("archive.toml");
         write_private(&config, toml::to_string(&file)?.as_bytes())?;

@@ -6,13 +6,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use veritwin_domain::{LimitExceeded, LogId};
-use veritwin_ledger::{Archive, CreateLog, LedgerError, LogSummary};
+use veritwin_ledger::{Act, Append, Appended, Archive, CreateLog, Leaf, LedgerError, LogSummary};
 
 use super::shares::Shares;
 use super::tls::{ClientTrust, write};
-use super::{ServeError, tls};
+use super::{ClientLimits, ServeError, tls};
+
+/// Bytes beyond its share that a client may still fill with statements that end a prefix: those
+/// make room.
+const ENDINGS_BYTES_MAX: u64 = 64 << 20;
 
 /// Who is at the other end of a connection: SHA-256 over the certificate that it proved to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +28,9 @@ pub(super) struct Owners(Option<Each>);
 /// Every certificate is a party of its own.
 struct Each {
     directory: PathBuf,
-    logs_max: usize,
+    limits: ClientLimits,
+    /// What the leaves and payloads of each take, those on their way included.
+    used: Mutex<HashMap<Peer, u64>>,
     owners: RwLock<HashMap<LogId, Peer>>,
     /// One log is made at a time.
     creating: tokio::sync::Mutex<()>,
@@ -36,7 +42,7 @@ impl Owners {
     pub(super) fn open(
         directory: &Path,
         clients: &ClientTrust,
-        logs_max: usize,
+        limits: ClientLimits,
     ) -> Result<Self, ServeError> {
         if matches!(clients, ClientTrust::CertificateFile(_)) {
             return Ok(Self(None));
@@ -60,7 +66,47 @@ impl Owners {
             owners.insert(log, read(&path).map_err(ServeError::io(path.display()))?);
         }
         let (owners, creating) = (RwLock::new(owners), tokio::sync::Mutex::new(()));
-        Ok(Self(Some(Each { directory, logs_max, owners, creating })))
+        let used = Mutex::default();
+        Ok(Self(Some(Each { directory, limits, used, owners, creating })))
+    }
+
+    /// Counts what each party's logs take, once the archive is open.
+    pub(super) fn count(&self, archive: &Archive) {
+        let Some(each) = &self.0 else { return };
+        let mut used = HashMap::new();
+        for (log, peer) in each.owners.read().iter() {
+            let bytes = archive.stored_bytes(*log).unwrap_or(0);
+            let of_peer: &mut u64 = used.entry(*peer).or_default();
+            *of_peer = of_peer.saturating_add(bytes);
+        }
+        *each.used.lock() = used;
+    }
+
+    /// Appends a leaf to a log that is the peer's, within what it may have. Where the peer goes
+    /// away before the answer, what it sent stays counted.
+    pub(super) async fn append(
+        &self,
+        archive: &Archive,
+        append: Append,
+        peer: Peer,
+    ) -> Result<Appended, LedgerError> {
+        let Some(each) = &self.0 else { return archive.append(append).await };
+        let (log, bytes) = (append.log, each.reserve(&append, peer)?);
+        let appended = archive.append(append).await;
+        if !matches!(&appended, Ok(appended) if !appended.duplicate) {
+            each.change(peer, |used| used.saturating_sub(bytes));
+        }
+        let lost = archive.take_lost_bytes(log);
+        each.change(peer, |used| used.saturating_add(lost));
+        appended
+    }
+
+    /// Notes what went with leaves that a statement ended.
+    pub(super) fn freed(&self, log: LogId, bytes: u64) {
+        let Some(each) = &self.0 else { return };
+        if let Some(peer) = each.owner(log) {
+            each.change(peer, |used| used.saturating_sub(bytes));
+        }
     }
 
     /// What each party may take at once of `all`: where there are several, a half.
@@ -116,6 +162,32 @@ impl Owners {
 }
 
 impl Each {
+    fn change(&self, peer: Peer, change: impl FnOnce(u64) -> u64) {
+        let mut used = self.used.lock();
+        let of_peer = used.entry(peer).or_default();
+        *of_peer = change(*of_peer);
+    }
+
+    /// Counts what an append takes, or refuses it.
+    fn reserve(&self, append: &Append, peer: Peer) -> Result<u64, LedgerError> {
+        let payload = append.payload.as_ref().map_or(0, Vec::len);
+        let bytes = (append.entry.len() + payload) as u64;
+        let ends =
+            Leaf::decode(&append.entry).is_ok_and(|leaf| matches!(leaf.act, Act::Retention { .. }));
+        let more = if ends { ENDINGS_BYTES_MAX } else { 0 };
+        let max = self.limits.bytes_max.saturating_add(more);
+        let mut used = self.used.lock();
+        let of_peer = used.entry(peer).or_default();
+        let after = of_peer.saturating_add(bytes);
+        if after > max {
+            let whole = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+            let (name, max, actual) = ("client_bytes_max", whole(max), whole(after));
+            return Err(LimitExceeded { name, max, actual }.into());
+        }
+        *of_peer = after;
+        Ok(bytes)
+    }
+
     fn owner(&self, log: LogId) -> Option<Peer> {
         self.owners.read().get(&log).copied()
     }
@@ -123,7 +195,7 @@ impl Each {
     /// Refuses one log more than a peer may have.
     fn check_room(&self, peer: Peer) -> Result<(), LedgerError> {
         let logs = self.owners.read().values().filter(|owner| **owner == peer).count();
-        let (name, max) = ("client_logs_max", self.logs_max);
+        let (name, max) = ("client_logs_max", self.limits.logs_max);
         if logs < max { Ok(()) } else { Err(LimitExceeded { name, max, actual: logs + 1 }.into()) }
     }
 }
@@ -160,7 +232,8 @@ mod tests {
     fn owners_are_read_back_and_a_broken_one_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let clients = ClientTrust::Fingerprints(vec![[1; 32]]);
-        let open = || Owners::open(folder.path(), &clients, 10);
+        let limits = ClientLimits { logs_max: 10, bytes_max: 10 };
+        let open = || Owners::open(folder.path(), &clients, limits);
         open().unwrap();
         let log: LogId = "0190a5c0-0000-7000-8000-000000000001".parse().unwrap();
         let path = folder.path().join("owners").join(log.to_string());

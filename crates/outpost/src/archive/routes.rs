@@ -153,7 +153,7 @@ async fn append(
     let append =
         decode_append(log, query, &bytes).map_err(|error| Problem(ProblemBody::invalid(error)))?;
     drop(bytes);
-    let appended = served.archive.append(append).await?;
+    let appended = served.owners.append(&served.archive, append, peer).await?;
     Ok(json(&AppendedBody::from(appended)))
 }
 

@@ -10,23 +10,25 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use veritwin_domain::{Clock, LogId, ManualClock, Rng, SeededRng, TenantId, Timestamp};
-use veritwin_keys::{DataClass, DekScope, KeyService, PlatformFile, SigningKey};
+use veritwin_keys::{DataClass, Dek, DekScope, KeyService, PlatformFile, SigningKey};
 use veritwin_ledger::wire::AboutBody;
 use veritwin_ledger::{
     Act, Append, ArchiveLimits, BatchBuilder, BatchLimits, BatchSigner, CreateLog, LeafReference,
-    LedgerError, RecordBytes, SealedBatch, export, origin_of,
+    LedgerError, RecordBytes, SealedBatch, ShredReason, export, origin_of, seal_statement,
 };
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 use veritwin_outpost::archive::{
-    ClientPair, ClientTrust, RunFile, ServeConfig, ServeError, Server, generate_client,
-    open_stopped,
+    ClientLimits, ClientPair, ClientTrust, RunFile, ServeConfig, ServeError, Server,
+    generate_client, open_stopped,
 };
 use veritwin_verify::{DirectorySource, ExitClass, VerifyOptions, verify_log};
 
 const CANARY: &str = "canary-51c2-door-of-room-12";
+/// What a client of the tests may have.
+const BYTES_MAX: u64 = 300_000;
 
 struct World {
     directory: TempDir,
@@ -80,7 +82,8 @@ impl World {
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             clients,
             renewed,
-            client_logs_max: 3,
+            client: ClientLimits { logs_max: 3, bytes_max: BYTES_MAX },
+            bucket: None,
             limits: ArchiveLimits { payload_bytes_max: 100_000, ..ArchiveLimits::default() },
             clock: self.clock.clone(),
             rng: self.rng.clone(),
@@ -153,15 +156,25 @@ impl Submitter {
             assert!(builder.push(record).unwrap());
         }
         let dek = self.keys.dek(&DekScope::tenant(self.tenant, DataClass::Ledger)).unwrap();
-        let signer = BatchSigner {
+        let signer = self.signer(world, &dek);
+        world.clock.advance(Duration::from_secs(1));
+        builder.seal(Act::Batch, self.previous.as_ref(), world.clock.now(), &signer).unwrap()
+    }
+
+    fn statement(&self, world: &World, act: Act) -> SealedBatch {
+        let dek = self.keys.dek(&DekScope::tenant(self.tenant, DataClass::Ledger)).unwrap();
+        let signer = self.signer(world, &dek);
+        seal_statement(act, self.previous.as_ref(), world.clock.now(), &signer).unwrap()
+    }
+
+    fn signer<'a>(&'a self, world: &'a World, dek: &'a Dek) -> BatchSigner<'a> {
+        BatchSigner {
             tenant: self.tenant,
-            dek: &dek,
+            dek,
             origin: &self.create.origin,
             key: &self.key,
             rng: world.rng.as_ref(),
-        };
-        world.clock.advance(Duration::from_secs(1));
-        builder.seal(Act::Batch, self.previous.as_ref(), world.clock.now(), &signer).unwrap()
+        }
     }
 
     fn request(&self, batch: &SealedBatch) -> Append {
@@ -322,7 +335,7 @@ async fn one_platform_never_reaches_the_logs_of_another() {
     running.stop().await;
 
     // As true after a restart.
-    let running = world.start(&address.to_string(), trust).await;
+    let running = world.start(&address.to_string(), trust.clone()).await;
     let stranger = world.pinned(address, &other);
     let log = one.create.log;
     let append = one.request(&one.batch(&world, 1));
@@ -352,7 +365,37 @@ async fn one_platform_never_reaches_the_logs_of_another() {
     let refused = owner.create_log(&another()).await.unwrap_err().to_string();
     assert!(refused.contains("client_logs_max"), "{refused}");
     owner.create_log(&one.create).await.unwrap();
-    stranger.create_log(&another()).await.unwrap();
+    let mut of_stranger = another();
+    let key = SigningKey::generate(world.rng.as_ref());
+    of_stranger.submitter = key.public_bytes();
+    stranger.create_log(&of_stranger).await.unwrap();
+
+    // Nor one that fills what it may have; to end a prefix it has room all the same.
+    let large = |submitter: &Submitter| submitter.batch(&world, 1500);
+    let refused = loop {
+        let batch = large(&one);
+        if let Err(error) = owner.append(&one.request(&batch)).await {
+            break error.to_string();
+        }
+        one.previous = Some(batch.reference());
+        one.size += 1;
+        assert!(one.size < 100, "the bound is never reached");
+    };
+    assert!(refused.contains("client_bytes_max"), "{refused}");
+    let act = Act::Retention { minimum_index: 1, reason: ShredReason::Requested };
+    let ended = one.statement(&world, act);
+    owner.append(&one.request(&ended)).await.unwrap();
+    one.previous = Some(ended.reference());
+    one.size += 1;
+    running.stop().await;
+    let running = world.start(&address.to_string(), trust).await;
+    let owner = world.pinned(address, &pair);
+    let refused = owner.append(&one.request(&large(&one))).await.unwrap_err().to_string();
+    assert!(refused.contains("client_bytes_max"), "after a restart: {refused}");
+    let stranger = world.pinned(address, &other);
+    let (tenant, keys) = (one.tenant, one.keys.clone());
+    let mut two = Submitter { tenant, keys, key, create: of_stranger, previous: None, size: 0 };
+    two.append(&world, &stranger, 2).await;
     running.stop().await;
 
     // With another certificate it is the same party, and the old one is not admitted any more.
@@ -362,7 +405,7 @@ async fn one_platform_never_reaches_the_logs_of_another() {
     let running = world.start_with(&address.to_string(), trust, renewed).await;
     let owner = world.pinned(address, &new);
     assert_eq!(owner.about().await.unwrap().logs, 3);
-    assert_eq!(owner.summary(log).await.unwrap().size, 1);
+    assert_eq!(owner.summary(log).await.unwrap().size, one.size);
     assert!(world.pinned(address, &pair).about().await.is_err());
     running.stop().await;
 }

@@ -210,7 +210,7 @@ impl Run {
         self.restart().await;
         let archive = self.archive();
         for known in &mut self.logs {
-            while archive.prune(known.submitter.log).await.unwrap() {}
+            while archive.prune(known.submitter.log).await.unwrap().is_some() {}
             known.append(&archive, 1).await.unwrap();
             known.check_whole(&archive, &self.directory.join("logs"));
         }
