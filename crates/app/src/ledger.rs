@@ -212,6 +212,12 @@ impl App {
         *self.0.ledger.saved_position.lock()
     }
 
+    /// Up to where entries were taken to be sealed, and how many of the tenant's wait in its batch.
+    pub(crate) fn taken_of(&self, tenant: TenantId) -> (u64, u64) {
+        let unsealed = self.0.ledger.unsealed.lock();
+        (unsealed.taken_to, unsealed.records(tenant))
+    }
+
     /// Everything of the tenant before this position is sealed or needs no sealing.
     pub(crate) fn sealed_position_of(&self, tenant: TenantId) -> u64 {
         let position = self.0.ledger.unsealed.lock().position(tenant);

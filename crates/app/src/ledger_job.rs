@@ -291,7 +291,10 @@ impl LedgerJob {
             self.lanes.tenants.insert(tenant, log);
         }
         let Some(log) = self.lanes.tenants.get(&tenant) else { return Ok(()) };
-        if log.late != late || position < log.reached || !log.subscribed {
+        let is_sealed = log.subscribed;
+        #[cfg(feature = "test-controls")]
+        let is_sealed = is_sealed || self.app.0.promises.seals_everybody();
+        if log.late != late || position < log.reached || !is_sealed {
             return Ok(());
         }
         if let Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) =

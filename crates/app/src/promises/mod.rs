@@ -27,6 +27,7 @@ mod sabotage;
 mod search;
 mod sign_up;
 mod streams;
+mod subscribers;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;

@@ -71,6 +71,7 @@ impl App {
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
+            super::subscribers::probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {
