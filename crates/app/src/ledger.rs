@@ -83,7 +83,7 @@ pub(crate) struct Unsealed {
 }
 
 impl Unsealed {
-    fn records(&self, tenant: TenantId) -> u64 {
+    pub(crate) fn records(&self, tenant: TenantId) -> u64 {
         self.open.get(&tenant).map_or(0, |(records, _)| *records)
     }
 
@@ -210,12 +210,6 @@ impl App {
     /// Everything before this position is sealed or needs no sealing.
     pub(crate) fn sealed_position(&self) -> u64 {
         *self.0.ledger.saved_position.lock()
-    }
-
-    /// Up to where entries were taken to be sealed, and how many of the tenant's wait in its batch.
-    pub(crate) fn taken_of(&self, tenant: TenantId) -> (u64, u64) {
-        let unsealed = self.0.ledger.unsealed.lock();
-        (unsealed.taken_to, unsealed.records(tenant))
     }
 
     /// Everything of the tenant before this position is sealed or needs no sealing.

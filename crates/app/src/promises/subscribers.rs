@@ -106,7 +106,10 @@ impl App {
         let written = self.0.log.append(vec![Entry::from(batch)]).await?;
         let end = written.first + written.count;
         for _ in 0..WAIT.as_millis() / LOOK.as_millis() {
-            let (taken_to, records) = self.taken_of(context.tenant);
+            let (taken_to, records) = {
+                let unsealed = self.0.ledger.unsealed.lock();
+                (unsealed.taken_to, unsealed.records(context.tenant))
+            };
             if taken_to >= end && records == 0 {
                 return Ok(self.ledger_held_up(context.tenant).is_none());
             }
