@@ -3,6 +3,7 @@ import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { useEffect, useMemo, useState } from 'react'
 
 import { entriesQuery, ledgerQuery, sessionQuery } from '../api/queries'
@@ -29,6 +30,7 @@ export function LedgerPage() {
       lead={i18n.t(
         'A log that can only grow. Whoever holds an earlier checkpoint can prove that nothing before it was changed.',
       )}
+      actions={<Link to="/ledger-mail">{i18n.t('Mail to auditors')}</Link>}
     >
       {query.isPending && <Loading />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}

@@ -3,33 +3,9 @@ import { i18n } from '@lingui/core'
 import { Button, Select, TextInput } from '@mantine/core'
 import { useMemo, useState } from 'react'
 
-import { ProblemError } from '../api/problem'
+import { entryNumbers, fetchEvidence, type EvidenceAsked } from '../api/evidence'
 import { useDeviceOptions } from '../app/useDevices'
-import { download } from '../lib/csv'
 import { Failure } from '../ui/layout'
-
-type Asked = { device_id?: string; key?: string; entries: number[] }
-
-/** Not through the client: an answer of this size is not kept for a repetition. */
-async function fetchEvidence(asked: Asked): Promise<void> {
-  const response = await fetch('/v1/ledger/evidence', {
-    method: 'POST',
-    credentials: 'same-origin',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(asked),
-  })
-  if (!response.ok) throw await ProblemError.fromResponse(response)
-  const named = /filename="([^"]+)"/.exec(response.headers.get('content-disposition') ?? '')
-  download(named?.[1] ?? 'evidence.zip', 'application/zip', await response.blob())
-}
-
-function numbers(text: string): number[] {
-  return text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => /^\d+$/.test(part))
-    .map(Number)
-}
 
 export function LedgerEvidence() {
   const [device, setDevice] = useState<string | null>(null)
@@ -39,11 +15,11 @@ export function LedgerEvidence() {
   const [error, setError] = useState<unknown>(null)
   const named = useMemo(() => (device === null ? [] : [device]), [device])
   const devices = useDeviceOptions(named)
-  const chosen = numbers(entries)
+  const chosen = entryNumbers(entries)
   const submit = () => {
     setBusy(true)
     setError(null)
-    const asked: Asked = {
+    const asked: EvidenceAsked = {
       ...(device !== null && { device_id: device }),
       ...(device !== null && key.trim() !== '' && { key: key.trim() }),
       entries: chosen,
