@@ -21,7 +21,8 @@ use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};
 use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Progress, Report};
 use crate::{
-    Leaf, Policy, Source, StampAuthorities, TileKind, TilePath, VerifierKey, decode_bundle,
+    Digest, Leaf, Policy, Source, StampAuthorities, TileKind, TilePath, VerifierKey, decode_bundle,
+    leaf_hash,
 };
 
 use ahead::{Ahead, Content, Leaves, Plan, Whole};
@@ -95,14 +96,19 @@ fn pass(
     let plan = Plan { source, origin: &origin, size: head.checkpoint.size, every_signature };
     let (outcome, is_whole) = std::thread::scope(|scope| {
         let ahead = plan.start(scope);
-        let pool = (!options.skip_payloads).then(|| payloads::Pool::start(scope, source));
-        let mut walk = Walk { head: &head, ahead: &ahead, progress };
-        let is_whole = walk.run(&mut tree, &mut chain, &mut report, &mut |job| {
-            if let Some(pool) = &pool {
-                pool.send(job);
-            }
-        });
-        (pool.map(payloads::Pool::finish), ahead.finish() && is_whole)
+        let mut pool = (!options.skip_payloads).then(|| payloads::Pool::start(scope, source));
+        let mut walk = Walk {
+            source,
+            head: &head,
+            ahead: &ahead,
+            pool: pool.as_mut(),
+            progress: &mut *progress,
+        };
+        let is_whole = walk.run(&mut tree, &mut chain, &mut report);
+        let size = head.checkpoint.size;
+        let outcome = pool
+            .map(|pool| pool.finish(&mut |payloads| progress(progress_at((size, size), payloads))));
+        (outcome, ahead.finish() && is_whole)
     });
     if !is_whole {
         let problem = "the check broke off";
@@ -130,8 +136,10 @@ fn pass(
 
 /// One walk over all bundles, in order.
 struct Walk<'a, 'scope> {
+    source: &'a dyn Source,
     head: &'a Head,
     ahead: &'a Ahead<'scope>,
+    pool: Option<&'a mut payloads::Pool<'scope>>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -142,7 +150,6 @@ impl Walk<'_, '_> {
         tree: &mut TreeCheck<'_>,
         chain: &mut Chain<'_>,
         report: &mut Report,
-        on_payload: &mut dyn FnMut(Job),
     ) -> bool {
         let size = self.head.checkpoint.size;
         let mut index = 0;
@@ -162,13 +169,21 @@ impl Walk<'_, '_> {
                     step
                 }
                 Content::Whole(whole) => {
-                    take_bundle(path, *whole, (&mut *tree, &mut *chain), report, on_payload);
+                    let done = ((index * 256).min(size), size);
+                    let (pool, progress) = (&mut self.pool, &mut *self.progress);
+                    let bundle = (self.source, path, *whole);
+                    take_bundle(bundle, (&mut *tree, &mut *chain), report, &mut |job| {
+                        if let Some(pool) = pool.as_deref_mut() {
+                            pool.send(job, &mut |payloads| progress(progress_at(done, payloads)));
+                        }
+                    });
                     1
                 }
             };
             index += step;
             let leaves = (index * 256).min(size);
-            (self.progress)(Progress { leaves, leaves_total: size });
+            let payloads = self.pool.as_ref().map_or((0, 0), |pool| pool.counts());
+            (self.progress)(progress_at((leaves, size), payloads));
             if tree.is_lost() {
                 let problem = format!("too much is missing: given up at leaf {leaves}");
                 report.add(Finding::new(FindingKind::Missing, "tile/entries", problem));
@@ -179,10 +194,16 @@ impl Walk<'_, '_> {
     }
 }
 
+const fn progress_at(
+    (leaves, leaves_total): (u64, u64),
+    (payloads, payloads_total): (u64, u64),
+) -> Progress {
+    Progress { leaves, leaves_total, payloads, payloads_total }
+}
+
 /// Takes a bundle that could be read: its hashes, then its leaves.
 fn take_bundle(
-    path: TilePath,
-    mut whole: Whole,
+    (source, path, mut whole): (&dyn Source, TilePath, Whole),
     (tree, chain): (&mut TreeCheck<'_>, &mut Chain<'_>),
     report: &mut Report,
     on_payload: &mut dyn FnMut(Job),
@@ -194,14 +215,18 @@ fn take_bundle(
     report.counts.leaves += hashes.len() as u64;
     match leaves {
         Leaves::Bytes(bytes) => {
-            let entries = decode_bundle(&bytes).unwrap_or_default();
-            for ((index, entry), hash) in (first..).zip(entries).zip(hashes) {
-                let leaf = chain.leaf((index, entry, hash), &name, report);
-                if let Some(job) = leaf.and_then(|leaf| Job::of(index, &leaf)) {
-                    on_payload(job);
-                }
-            }
+            take_leaves(&bytes, (first, &hashes, &name), (chain, report), on_payload);
         }
+        Leaves::Again => match read_again(source, path, &hashes) {
+            Some(bytes) => {
+                take_leaves(&bytes, (first, &hashes, &name), (chain, report), on_payload);
+            }
+            None => {
+                let problem = "it is another one when it is read again";
+                report.add(Finding::new(FindingKind::Unreadable, &name, problem));
+                chain.hole(hashes.last().copied(), report);
+            }
+        },
         Leaves::Run(run) => {
             let (Some(first_hash), Some(last_hash)) = (hashes.first(), hashes.last()) else {
                 return;
@@ -214,6 +239,31 @@ fn take_bundle(
             run.jobs.into_iter().for_each(on_payload);
         }
     }
+}
+
+/// Follows the leaves of a bundle one by one.
+fn take_leaves(
+    bytes: &[u8],
+    (first, hashes, name): (u64, &[Digest], &str),
+    (chain, report): (&mut Chain<'_>, &mut Report),
+    on_payload: &mut dyn FnMut(Job),
+) {
+    let entries = decode_bundle(bytes).unwrap_or_default();
+    for ((index, entry), hash) in (first..).zip(entries).zip(hashes) {
+        let leaf = chain.leaf((index, entry, *hash), name, report);
+        if let Some(job) = leaf.and_then(|leaf| Job::of(index, &leaf)) {
+            on_payload(job);
+        }
+    }
+}
+
+/// A bundle that was read before, if it still is what it was then.
+fn read_again(source: &dyn Source, path: TilePath, hashes: &[Digest]) -> Option<Vec<u8>> {
+    let (_, bytes) = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty())?;
+    let entries = decode_bundle(&bytes).ok()?;
+    let is_same = entries.len() >= hashes.len()
+        && entries.iter().zip(hashes).all(|(entry, hash)| leaf_hash(entry) == *hash);
+    is_same.then_some(bytes)
 }
 
 /// Reads a tile or bundle. A partial one may have been replaced by the full one, whose beginning

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use crate::report::{FINDINGS_MAX, Finding, FindingKind};
 use crate::{Digest, Leaf, LeafPlace, Source};
@@ -16,6 +17,8 @@ const QUEUE_MAX: usize = 256;
 /// Most separate ranges of missing payloads remembered.
 const RANGES_MAX: usize = 1_000_000;
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Longest wait until it is said again how many payloads are done.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Where the payload with this hash is in the layout.
 pub(crate) fn payload_name(payload: &Digest) -> String {
@@ -76,9 +79,40 @@ pub(crate) struct Outcome {
     pub(crate) ranges_overflowed: bool,
 }
 
+/// How many payloads the threads are done with.
+#[derive(Default)]
+struct Done {
+    count: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Done {
+    fn add(&self) {
+        if let Ok(mut count) = self.count.lock() {
+            *count += 1;
+        }
+        self.more.notify_one();
+    }
+
+    fn count(&self) -> u64 {
+        self.count.lock().map_or(0, |count| *count)
+    }
+
+    /// Waits a moment for one more.
+    fn wait(&self) {
+        let Ok(count) = self.count.lock() else { return };
+        let before = *count;
+        // Whoever waits looks again, whatever became of it.
+        let _ = self.more.wait_timeout_while(count, LOOK, |count| *count == before);
+    }
+}
+
 /// The threads that hash payloads.
 pub(crate) struct Pool<'scope> {
     jobs: SyncSender<Job>,
+    /// Payloads handed to them.
+    sent: u64,
+    done: Arc<Done>,
     threads: Vec<ScopedJoinHandle<'scope, Outcome>>,
     missing: Arc<Mutex<Missing>>,
 }
@@ -91,24 +125,44 @@ impl<'scope> Pool<'scope> {
         let (jobs, receiver) = sync_channel(QUEUE_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         let missing = Arc::<Mutex<Missing>>::default();
+        let done = Arc::<Done>::default();
         let start = |_| {
             let (receiver, missing) = (Arc::clone(&receiver), Arc::clone(&missing));
-            scope.spawn(move || check(source, &receiver, &missing))
+            let done = Arc::clone(&done);
+            scope.spawn(move || check(source, &receiver, (&missing, &done)))
         };
         let threads = (0..source.threads().max(1)).map(start).collect();
-        Self { jobs, threads, missing }
+        Self { jobs, sent: 0, done, threads, missing }
     }
 
-    /// Hands a payload to a thread; waits while too many wait already.
-    pub(crate) fn send(&self, job: Job) {
-        // The receiver lives as long as this sender unless every thread broke off, which the end
-        // tells.
-        let _ = self.jobs.send(job);
+    /// How many payloads are done, and how many were handed over.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.done.count(), self.sent)
     }
 
-    /// What was found; none when a thread broke off.
-    pub(crate) fn finish(self) -> Option<Outcome> {
+    /// Hands a payload to a thread. While too many wait already it waits, and says how many are
+    /// done.
+    pub(crate) fn send(&mut self, mut job: Job, waiting: &mut dyn FnMut((u64, u64))) {
+        self.sent += 1;
+        loop {
+            match self.jobs.try_send(job) {
+                Err(TrySendError::Full(back)) => job = back,
+                // The receiver lives as long as this sender unless every thread broke off, which
+                // the end tells.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+            }
+            self.done.wait();
+            waiting(self.counts());
+        }
+    }
+
+    /// What was found, once the threads are done; none when one broke off.
+    pub(crate) fn finish(self, waiting: &mut dyn FnMut((u64, u64))) -> Option<Outcome> {
         drop(self.jobs);
+        while !self.threads.iter().all(ScopedJoinHandle::is_finished) {
+            self.done.wait();
+            waiting((self.done.count(), self.sent));
+        }
         let mut all = Outcome::default();
         let joined: Vec<_> = self.threads.into_iter().map(ScopedJoinHandle::join).collect();
         for outcome in joined {
@@ -123,7 +177,11 @@ impl<'scope> Pool<'scope> {
 }
 
 /// Checks jobs until the sender is gone.
-fn check(source: &dyn Source, jobs: &Mutex<Receiver<Job>>, missing: &Mutex<Missing>) -> Outcome {
+fn check(
+    source: &dyn Source,
+    jobs: &Mutex<Receiver<Job>>,
+    (missing, done): (&Mutex<Missing>, &Done),
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
@@ -137,6 +195,7 @@ fn check(source: &dyn Source, jobs: &Mutex<Receiver<Job>>, missing: &Mutex<Missi
         {
             missing.add(job.place.index, RANGES_MAX);
         }
+        done.add();
     }
 }
 

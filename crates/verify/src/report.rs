@@ -216,12 +216,16 @@ pub struct ChainCounts {
 }
 
 /// How far verification has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Leaves done.
     pub leaves: u64,
     /// Leaves in all.
     pub leaves_total: u64,
+    /// Payloads hashed.
+    pub payloads: u64,
+    /// Payloads that the leaves up to here name.
+    pub payloads_total: u64,
 }
 
 /// The outcome of verifying a log.

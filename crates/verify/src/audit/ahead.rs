@@ -18,6 +18,9 @@ use crate::{
 
 /// Bundles that one thread is ahead of the walk.
 const AHEAD_MAX: usize = 2;
+/// Longest bundle that waits for the walk as its bytes: a longer one is read again when its turn
+/// comes. Leaves have some 300 bytes, so that 256 of them are far below.
+const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// What is read, and how it is looked over.
 pub(super) struct Plan<'a> {
@@ -71,6 +74,8 @@ pub(super) enum Leaves {
     Run(Box<Run>),
     /// To be followed one by one: something may be wrong, or says something of other leaves.
     Bytes(Vec<u8>),
+    /// The same, too long to be held until then.
+    Again,
 }
 
 /// Leaves of one submitter that follow each other and say nothing of other leaves.
@@ -170,7 +175,11 @@ impl Plan<'_> {
             Stored::Other(..) => None,
             Stored::Same | Stored::Absent { .. } => self.run(&bytes, &hashes, path, &name),
         };
-        let leaves = run.map_or(Leaves::Bytes(bytes), |run| Leaves::Run(Box::new(run)));
+        let leaves = match run {
+            Some(run) => Leaves::Run(Box::new(run)),
+            None if bytes.len() > HELD_BYTES_MAX => Leaves::Again,
+            None => Leaves::Bytes(bytes),
+        };
         let root = path.is_full().then(|| root_of(&hashes));
         let findings = report.findings;
         Content::Whole(Box::new(Whole { name, hashes, root, tile, findings, leaves }))

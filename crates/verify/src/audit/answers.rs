@@ -424,7 +424,7 @@ pub fn gaps(
             report.last_sequence = report.last_sequence.max(leaf.last_sequence());
         }
         let leaves = (index * 256).saturating_add(u64::from(path.width));
-        progress(Progress { leaves, leaves_total: size });
+        progress(Progress { leaves, leaves_total: size, ..Progress::default() });
     }
     report.truncated |= edges.is_truncated();
     report.edges = edges.reports(report.unreadable == 0);

@@ -108,7 +108,9 @@ pub(super) fn source(log: &str, access: &Access) -> anyhow::Result<Box<dyn Sourc
 /// A bar that is drawn on terminals only.
 pub(super) fn progress_bar(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} leaves  {eta}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} leaves{prefix}  {eta}")
+    {
         bar.set_style(style);
     }
     bar.set_message(what);
@@ -119,4 +121,8 @@ pub(super) fn progress_bar(what: &'static str) -> ProgressBar {
 pub(super) fn move_to(bar: &ProgressBar, progress: Progress) {
     bar.set_length(progress.leaves_total);
     bar.set_position(progress.leaves);
+    if progress.payloads_total > 0 {
+        let (done, all) = (progress.payloads, progress.payloads_total);
+        bar.set_prefix(format!(", {done}/{all} payloads"));
+    }
 }
