@@ -11,3 +11,4 @@ mod records;
 mod simulation;
 mod tamper;
 mod tamper_matrix;
+mod tamper_others;

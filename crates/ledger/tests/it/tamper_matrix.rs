@@ -5,16 +5,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use veritwin_ledger::export;
+use veritwin_ledger::{Act, ShredReason, export};
 use veritwin_verify::FindingKind::{
-    Chain, Extra, Fork, Hash, Identity, Malformed, Missing, Payload, Rewind, Root, Signature,
+    Chain, Extra, Hash, Identity, Malformed, Missing, Payload, Root, Signature,
 };
-use veritwin_verify::{
-    DirectorySource, FindingKind, KnownCheckpoint, Leaf, TlogProof, VerifyOptions, proof,
-};
+use veritwin_verify::{Digest, FindingKind, Leaf};
 
 use crate::fixture::{Submitter, copy_directory};
-use crate::tamper::{Exported, edit_bundle, exported, flip, forked, rebuild_tiles, verify};
+use crate::tamper::{Exported, edit_bundle, exported, flip, rebuild_tiles, verify};
+use crate::tamper_others::{Driven, OTHERS, Other, REFUSED, copied, kind_name};
 
 const ENTRIES: &str = "tile/entries/000";
 const LAST_ENTRIES: &str = "tile/entries/001.p/47";
@@ -34,6 +33,14 @@ struct Row {
     kind: FindingKind,
     /// The file that is named, or how its name begins.
     file: &'static str,
+    /// The leaf that is named.
+    leaf: Option<u64>,
+}
+
+impl Row {
+    const fn of_leaf(self, leaf: u64) -> Self {
+        Self { leaf: Some(leaf), ..self }
+    }
 }
 
 const fn row(
@@ -42,7 +49,7 @@ const fn row(
     edit: fn(&Exported, &Path),
     (kind, file): (FindingKind, &'static str),
 ) -> Row {
-    Row { group, change, edit, kind, file }
+    Row { group, change, edit, kind, file, leaf: None }
 }
 
 const FLIPPED: &str = "altered";
@@ -53,23 +60,25 @@ const FOREIGN: &str = "of another log";
 const BEYOND: &str = "beside the log";
 
 /// Changes of the files of one export, which is verified with the key that was given.
-const ROWS: [Row; 37] = [
-    row(FLIPPED, "a bit of an entry", |_, at| flip(at, ENTRIES, 400), (Hash, ENTRIES)),
+const ROWS: [Row; 39] = [
+    row(FLIPPED, "a bit of an entry", |_, at| flip(at, ENTRIES, 400), (Hash, ENTRIES)).of_leaf(1),
     row(FLIPPED, "a bit of an entry's length", |_, at| flip(at, ENTRIES, 0), (Malformed, ENTRIES)),
-    row(FLIPPED, "a bit of a hash tile", |_, at| flip(at, HASHES, 544), (Hash, HASHES)),
+    row(FLIPPED, "a bit of a hash tile", |_, at| flip(at, HASHES, 544), (Hash, HASHES)).of_leaf(17),
     row(
         FLIPPED,
         "a bit of the last hash tile",
         |_, at| flip(at, LAST_HASHES, 69),
         (Hash, LAST_HASHES),
-    ),
+    )
+    .of_leaf(258),
     row(FLIPPED, "a bit of a tile of roots", |_, at| flip(at, ROOTS, 3), (Hash, ROOTS)),
     row(
         FLIPPED,
         "a bit of a payload",
         |log, at| flip(at, &payload(log), 100),
         (Payload, "payload/"),
-    ),
+    )
+    .of_leaf(2),
     row(FLIPPED, "the checkpoint's root", |_, at| letter(at, 2, 9), (Signature, CHECKPOINT)),
     row(FLIPPED, "the checkpoint's signature", signature, (Signature, CHECKPOINT)),
     row(FLIPPED, "the checkpoint's size", smaller, (Signature, CHECKPOINT)),
@@ -83,21 +92,34 @@ const ROWS: [Row; 37] = [
         "a leaf back-dated by its submitter, hash tiles made to fit",
         back_dated,
         (Chain, LAST_ENTRIES),
+    )
+    .of_leaf(302),
+    row(
+        FLIPPED,
+        "a statement that payloads were destroyed, forged, hash tiles made to fit",
+        forged_end,
+        (Root, CHECKPOINT),
+    ),
+    row(
+        FLIPPED,
+        "a change of the submitter's key, forged, hash tiles made to fit",
+        forged_key,
+        (Root, CHECKPOINT),
     ),
     row(CUT, "a bundle", |_, at| cut(at, ENTRIES, 1000), (Malformed, ENTRIES)),
     row(CUT, "a hash tile", |_, at| cut(at, HASHES, 1000), (Malformed, HASHES)),
-    row(CUT, "a payload", |log, at| cut(at, &payload(log), 100), (Payload, "payload/")),
+    row(CUT, "a payload", |log, at| cut(at, &payload(log), 100), (Payload, "payload/")).of_leaf(2),
     row(CUT, "the checkpoint", |_, at| cut(at, CHECKPOINT, 20), (Malformed, CHECKPOINT)),
     row(CUT, "the list of published checkpoints", unlisted, (Malformed, PUBLISHED_LIST)),
     row(CUT, "an entry more at the end", more, (Malformed, LAST_ENTRIES)),
     row(MOVED, "the last entry of a bundle dropped", drop_last, (Malformed, ENTRIES)),
-    row(MOVED, "two entries swapped", |_, at| swap(at), (Hash, ENTRIES)),
+    row(MOVED, "two entries swapped", |_, at| swap(at), (Hash, ENTRIES)).of_leaf(7),
     row(MOVED, "two entries swapped, hash tiles made to fit", swap_and_fit, (Root, CHECKPOINT)),
-    row(MOVED, "an entry twice", twice, (Chain, ENTRIES)),
+    row(MOVED, "an entry twice", twice, (Chain, ENTRIES)).of_leaf(9),
     row(GONE, "a bundle", |_, at| gone(at, ENTRIES), (Missing, ENTRIES)),
     row(GONE, "a hash tile", |_, at| gone(at, HASHES), (Missing, HASHES)),
     row(GONE, "a tile of roots", |_, at| gone(at, ROOTS), (Missing, ROOTS)),
-    row(GONE, "a payload", |log, at| gone(at, &payload(log)), (Missing, "payload/")),
+    row(GONE, "a payload", |log, at| gone(at, &payload(log)), (Missing, "payload/")).of_leaf(2),
     row(GONE, "the checkpoint", |_, at| gone(at, CHECKPOINT), (Missing, CHECKPOINT)),
     row(GONE, "a published checkpoint", unpublished, (Missing, PUBLISHED)),
     row(FOREIGN, "another tenant's log", other_log, (Identity, CHECKPOINT)),
@@ -106,16 +128,6 @@ const ROWS: [Row; 37] = [
     row(BEYOND, "a forged tile of another width", narrower, (Extra, "tile/0/001.p/9")),
     row(BEYOND, "a published checkpoint that is not listed", beside, (Extra, PUBLISHED)),
     row(BEYOND, "a payload that no leaf names", strange, (Extra, "payload")),
-];
-
-/// What only an earlier checkpoint tells, and what is wrong with a proof: change, found as, named.
-const OTHERS: [(&str, &str, &str, &str); 6] = [
-    ("with an earlier checkpoint", "a rewind", "rewind", CHECKPOINT),
-    ("with an earlier checkpoint", "a fork", "fork", CHECKPOINT),
-    ("a proof of one entry", "its index", "refused", "the proof"),
-    ("a proof of one entry", "its entry", "refused", "the proof"),
-    ("a proof of one entry", "a hash of its path", "refused", "the proof"),
-    ("a proof of one entry", "its checkpoint", "refused", "the proof"),
 ];
 
 fn payload(log: &Exported) -> String {
@@ -168,6 +180,29 @@ fn back_dated(log: &Exported, at: &Path) {
         *last = leaf.encode();
     });
     rebuild_tiles(at);
+}
+
+/// The last leaf, made to say something else by somebody who has not its submitter's key.
+fn replace_last(log: &Exported, at: &Path, act: Act) {
+    let stranger = veritwin_keys::SigningKey::generate(log.world.rng.as_ref());
+    edit_bundle(at, LAST_ENTRIES, |entries| {
+        let last = entries.last_mut().unwrap();
+        let mut leaf = Leaf::decode(last).unwrap();
+        (leaf.act, leaf.count, leaf.records_root) = (act, 0, Digest::ZERO);
+        leaf.signature = stranger.sign(&leaf.signed_message(&log.one.origin));
+        *last = leaf.encode();
+    });
+    rebuild_tiles(at);
+}
+
+fn forged_end(log: &Exported, at: &Path) {
+    let act = Act::Shred { from: 0, to: 3, reason: ShredReason::PeriodEnded };
+    replace_last(log, at, act);
+    gone(at, &payload(log));
+}
+
+fn forged_key(log: &Exported, at: &Path) {
+    replace_last(log, at, Act::SubmitterKey { next: [9; 32] });
 }
 
 fn more(_: &Exported, at: &Path) {
@@ -264,7 +299,7 @@ fn beside(log: &Exported, at: &Path) {
 const INTRODUCTION: &str = "# Tamper matrix
 
 What `veritwin ledger verify`, `consistency` and `proof --check` find: a test makes each of these \
-changes to a log of 303 leaves and compares. Kind and file are those of a finding; further \
+changes and compares, most of them to a log of 303 leaves. Kind and file are those of a finding; further \
 findings may stand beside it.
 
 | what is changed | change | found as | named | exit |
@@ -275,16 +310,16 @@ findings may stand beside it.
 fn printed() -> String {
     let mut out = INTRODUCTION.to_owned();
     for row in &ROWS {
-        let kind = serde_json::to_value(row.kind).unwrap();
-        let (kind, exit) = (kind.as_str().unwrap().to_owned(), row.kind.class().code());
+        let (kind, exit) = (kind_name(row.kind), row.kind.class().code());
         let end = if row.file.ends_with('/') { "..." } else { "" };
+        let leaf = row.leaf.map_or_else(String::new, |leaf| format!(", leaf {leaf}"));
         let (group, change, file) = (row.group, row.change, row.file);
-        let _ = writeln!(out, "| {group} | {change} | `{kind}` | `{file}{end}` | {exit} |");
+        let _ = writeln!(out, "| {group} | {change} | `{kind}` | `{file}{end}`{leaf} | {exit} |");
     }
-    for (group, change, kind, file) in OTHERS {
-        let named = if file == CHECKPOINT { format!("`{file}`") } else { file.to_owned() };
-        let kind = if kind == "refused" { kind.to_owned() } else { format!("`{kind}`") };
-        let _ = writeln!(out, "| {group} | {change} | {kind} | {named} | 10 |");
+    for Other { group, change, found, exit, file, .. } in &OTHERS {
+        let named = file.map_or_else(|| "the proof".to_owned(), |file| format!("`{file}`"));
+        let found = if *found == REFUSED { REFUSED.to_owned() } else { format!("`{found}`") };
+        let _ = writeln!(out, "| {group} | {change} | {found} | {named} | {exit} |");
     }
     out
 }
@@ -295,60 +330,25 @@ async fn every_change_is_found_as_the_table_says() {
     let mut two = Submitter::create(&log.world, &log.archive).await;
     two.append_digests(&log.archive, 303).await;
     export(&log.archive.source(two.log), &other(&log), &mut |_, _| {}).unwrap();
-    for Row { group, change, edit, kind, file } in &ROWS {
-        let copy = log.world.path("changed");
-        copy_directory(&log.at, &copy);
-        edit(&log, &copy);
+    for Row { group, change, edit, kind, file, leaf } in &ROWS {
+        let copy = copied(&log, &log.at, |at| edit(&log, at));
         let report = verify(&copy, &log.options());
-        let named =
-            |found: &&veritwin_verify::Finding| found.kind == *kind && found.file.starts_with(file);
-        assert!(report.findings.iter().any(|found| named(&found)), "{group}: {change}: {report}");
+        let is_named = report.findings.iter().any(|found| {
+            let of_leaf = leaf.is_none() || found.leaf.map(|place| place.index) == *leaf;
+            found.kind == *kind && found.file.starts_with(file) && of_leaf
+        });
+        assert!(is_named, "{group}: {change}: {report}");
         assert_eq!(report.exit, kind.class(), "{group}: {change}: {report}");
-        fs::remove_dir_all(&copy).unwrap();
     }
-    rewind_and_fork(&log).await;
-}
-
-async fn rewind_and_fork(log: &Exported) {
-    let known = |note: Vec<u8>| VerifyOptions {
-        known: vec![KnownCheckpoint { name: "kept".to_owned(), note }],
-        ..log.options()
-    };
-    let check = |at: &Path, note: Vec<u8>, kind: FindingKind| {
-        let report = verify(at, &known(note));
-        let found = report.findings.iter().any(|found| found.kind == kind);
-        assert!(found, "{kind:?}: {report}");
-        assert_eq!(report.exit.code(), 10, "{kind:?}: {report}");
-    };
-    let now = fs::read(log.at.join(CHECKPOINT)).unwrap();
-    let rewound = log.world.path("rewound");
-    copy_directory(&log.at, &rewound);
-    fs::write(rewound.join(CHECKPOINT), &log.early).unwrap();
-    check(&rewound, now, Rewind);
-    let fork = forked(log).await;
-    check(&log.at, fork, Fork);
 }
 
 #[tokio::test]
-async fn every_change_of_a_proof_is_refused() {
-    let world_log = exported(36).await;
-    let source = DirectorySource::new(&world_log.at);
-    let made = proof(&source, 7, &world_log.options()).proof.unwrap();
-    let check = |change: &str, changed: &TlogProof, holds: bool| {
-        let checked = TlogProof::parse(&changed.to_text());
-        let checked = checked.and_then(|proof| proof.check(&world_log.vkey, None));
-        assert_eq!(checked.is_ok(), holds, "{change}");
-    };
-    check("none", &made, true);
-    check("its index", &TlogProof { index: 8, ..made.clone() }, false);
-    let mut entry = made.entry.clone().unwrap();
-    entry[100] ^= 1;
-    check("its entry", &TlogProof { entry: Some(entry), ..made.clone() }, false);
-    let mut path = made.path.clone();
-    path.swap(0, 1);
-    check("a hash of its path", &TlogProof { path, ..made.clone() }, false);
-    let checkpoint = made.checkpoint.replace("\n303\n", "\n302\n");
-    check("its checkpoint", &TlogProof { checkpoint, ..made }, false);
+async fn every_other_change_is_found_as_the_table_says() {
+    let driven = Driven::new().await;
+    for Other { group, change, found, exit, drive, .. } in &OTHERS {
+        let expected = ((*found).to_owned(), *exit);
+        assert_eq!(drive(&driven), expected, "{group}: {change}");
+    }
 }
 
 #[test]

@@ -382,7 +382,7 @@ async fn one_platform_never_reaches_the_logs_of_another() {
         assert!(one.size < 100, "the bound is never reached");
     };
     assert!(refused.contains("client_bytes_max"), "{refused}");
-    let act = Act::Retention { minimum_index: 1, reason: ShredReason::Requested };
+    let act = Act::Retention { minimum_index: 0, reason: ShredReason::Requested };
     let ended = one.statement(&world, act);
     owner.append(&one.request(&ended)).await.unwrap();
     one.previous = Some(ended.reference());
