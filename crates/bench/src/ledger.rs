@@ -22,8 +22,6 @@ use crate::process::cpu_seconds;
 const IN_FLIGHT: usize = 256;
 /// The block that `openssl speed` hashes, in bytes.
 const BLOCK_BYTES: usize = 16 * 1024;
-/// Bytes that are hashed to find the rate.
-const HASHED_BYTES: usize = 1 << 30;
 /// The tree whose proof's length is stated has 2^30 leaves.
 const PROOF_TREE_HEIGHT: u32 = 30;
 /// The leaf that is proven: its path turns left and right, and its index is as long as any.
@@ -50,6 +48,10 @@ pub struct LedgerOptions {
     pub audited_leaves: u64,
     /// Leaves of the log of which every signature is verified.
     pub signed_leaves: u64,
+    /// Bytes that are hashed to find the rate.
+    pub hashed_bytes: usize,
+    /// Whether the same is measured of others' programs, where they are installed.
+    pub with_peers: bool,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -61,7 +63,18 @@ impl LedgerOptions {
     /// with every signature.
     pub fn new(directory: PathBuf, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
         let (logs, leaves_per_log, audited_leaves, signed_leaves) = (64, 8192, 1 << 20, 1 << 15);
-        Self { directory, logs, leaves_per_log, audited_leaves, signed_leaves, clock, rng }
+        let (hashed_bytes, with_peers) = (1 << 30, true);
+        Self {
+            directory,
+            logs,
+            leaves_per_log,
+            audited_leaves,
+            signed_leaves,
+            hashed_bytes,
+            with_peers,
+            clock,
+            rng,
+        }
     }
 }
 
@@ -76,11 +89,16 @@ pub async fn ledger(options: &LedgerOptions) -> Result<Vec<Entry>> {
     let blocking = options.clone();
     let audited = tokio::task::spawn_blocking(move || audited(&blocking)).await??;
     // Beside each other, so that both see the same machine.
-    let sha256_gb_per_s = tokio::task::spawn_blocking(sha256_gb_per_s).await?;
-    let openssl = peers::openssl_sha256(BLOCK_BYTES).await;
+    let hashed = options.hashed_bytes;
+    let sha256_gb_per_s = tokio::task::spawn_blocking(move || sha256_gb_per_s(hashed)).await?;
+    let openssl = if options.with_peers { peers::openssl_sha256(BLOCK_BYTES).await } else { None };
     let blocking = options.clone();
     let proven = tokio::task::spawn_blocking(move || proven(&blocking)).await??;
-    let tlog = peers::tlog(&options.directory, &audited.log, &proven.proof).await;
+    let tlog = if options.with_peers {
+        peers::tlog(&options.directory, &audited.log, &proven.proof).await?
+    } else {
+        None
+    };
     let (go_audit, go_paths) =
         tlog.map_or((None, None), |tlog| (Some(tlog.entries_per_s), Some(tlog.paths_per_s)));
     let lower = |name, unit, value| Entry::new(name, unit, Better::Lower, value, None);
@@ -147,13 +165,13 @@ fn audit(
 }
 
 /// Fingerprints of one core.
-fn sha256_gb_per_s() -> f64 {
+fn sha256_gb_per_s(bytes: usize) -> f64 {
     let block = vec![0x5a_u8; BLOCK_BYTES];
     let before = thread_cpu_s();
-    for _ in 0..HASHED_BYTES / BLOCK_BYTES {
+    for _ in 0..bytes / BLOCK_BYTES {
         std::hint::black_box(sha256(std::hint::black_box(&block)));
     }
-    HASHED_BYTES as f64 / (thread_cpu_s() - before).max(f64::MIN_POSITIVE) / 1e9
+    bytes as f64 / (thread_cpu_s() - before).max(f64::MIN_POSITIVE) / 1e9
 }
 
 /// What proving does in a second of one core.
@@ -228,6 +246,8 @@ mod tests {
             leaves_per_log: 300,
             audited_leaves: 1000,
             signed_leaves: 300,
+            hashed_bytes: 1 << 20,
+            with_peers: false,
             ..LedgerOptions::new(folder.path().to_owned(), clock, rng)
         };
         let entries = ledger(&options).await.expect("measured");

@@ -46,18 +46,19 @@ struct Figures {
     paths_per_s: f64,
 }
 
-/// Measures Go's log with the same log and the same proof. None where it is not installed, or does
-/// not run.
-pub(super) async fn tlog(folder: &Path, log: &Path, proof: &TlogProof) -> Option<Tlog> {
+/// Measures Go's log with the same log and the same proof. None where it is not installed; one that
+/// is and does not run is an error, so that no figure is missing without a word.
+pub(super) async fn tlog(folder: &Path, log: &Path, proof: &TlogProof) -> Result<Option<Tlog>> {
     if !Path::new(GOPATH).join(TLOG).is_dir() {
-        return None;
+        return Ok(None);
     }
-    let version = Command::new("go").arg("version").output().await.ok()?;
+    let version = Command::new("go").arg("version").output().await.context("go version")?;
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    let name = format!("tlog, {}", version.split(' ').nth(2)?);
-    let Figures { entries_per_s, paths_per_s } = run(folder, log, proof).await.ok()?;
+    let name = format!("tlog, {}", version.split(' ').nth(2).unwrap_or("of Go"));
+    let figures = run(folder, log, proof).await.context("Go's tlog is installed and fails")?;
+    let Figures { entries_per_s, paths_per_s } = figures;
     let peer = |value| Peer { name: name.clone(), value };
-    Some(Tlog { entries_per_s: peer(entries_per_s), paths_per_s: peer(paths_per_s) })
+    Ok(Some(Tlog { entries_per_s: peer(entries_per_s), paths_per_s: peer(paths_per_s) }))
 }
 
 async fn run(folder: &Path, log: &Path, proof: &TlogProof) -> Result<Figures> {

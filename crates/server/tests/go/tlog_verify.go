@@ -1,12 +1,15 @@
-// Command tlog_verify verifies an exported log with the notes and the Merkle log of Go's checksum
-// database, golang.org/x/mod/sumdb. It is given the folder, the log's key, and an earlier
-// checkpoint, and prints a line for each thing that holds.
+// Command tlog_verify verifies a log with the notes and the Merkle log of Go's checksum database,
+// golang.org/x/mod/sumdb. It is given the folder of an export or the address of a served log, the
+// log's key, and an earlier checkpoint, and prints a line for each thing that holds. LOG_KEY opens
+// the entries of a served log.
 package main
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +21,9 @@ import (
 
 const height = 8
 
+// The longest resource, a bundle, is shorter.
+const bytesMax = 1 << 25
+
 func main() {
 	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -25,23 +31,31 @@ func main() {
 	}
 }
 
-func run(dir, vkey, earlier string) error {
+func run(at, vkey, earlier string) error {
 	verifier, err := note.NewVerifier(vkey)
 	if err != nil {
 		return err
 	}
-	now, err := open(filepath.Join(dir, "checkpoint"), verifier)
+	text, err := fetch(at, "checkpoint")
 	if err != nil {
 		return err
 	}
-	before, err := open(earlier, verifier)
+	now, err := open(text, verifier)
+	if err != nil {
+		return err
+	}
+	text, err = os.ReadFile(earlier)
+	if err != nil {
+		return err
+	}
+	before, err := open(text, verifier)
 	if err != nil {
 		return err
 	}
 	fmt.Println("checkpoint", now.N)
 
 	// Every tile that is read is compared with the root that the checkpoint states.
-	hashes := tlog.TileHashReader(now, tiles{dir})
+	hashes := tlog.TileHashReader(now, tiles{at})
 	proof, err := tlog.ProveTree(now.N, before.N, hashes)
 	if err != nil {
 		return err
@@ -52,7 +66,7 @@ func run(dir, vkey, earlier string) error {
 	fmt.Println("consistency", before.N, now.N)
 
 	for n := int64(0); n < now.N; n++ {
-		entry, err := entryAt(dir, n, now.N)
+		entry, err := entryAt(at, n, now.N)
 		if err != nil {
 			return err
 		}
@@ -68,12 +82,31 @@ func run(dir, vkey, earlier string) error {
 	return nil
 }
 
-// open reads a checkpoint, which the key has to have signed under its own name.
-func open(path string, verifier note.Verifier) (tlog.Tree, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return tlog.Tree{}, err
+// fetch reads a resource of the log, from a folder or as it is served.
+func fetch(at, name string) ([]byte, error) {
+	if !strings.HasPrefix(at, "https://") {
+		return os.ReadFile(filepath.Join(at, name))
 	}
+	request, err := http.NewRequest(http.MethodGet, at+"/"+name, nil)
+	if err != nil {
+		return nil, err
+	}
+	if key := os.Getenv("LOG_KEY"); key != "" {
+		request.Header.Set("Authorization", "Bearer "+key)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", name, response.Status)
+	}
+	return io.ReadAll(io.LimitReader(response.Body, bytesMax))
+}
+
+// open reads a checkpoint, which the key has to have signed under its own name.
+func open(text []byte, verifier note.Verifier) (tlog.Tree, error) {
 	signed, err := note.Open(text, note.VerifierList(verifier))
 	if err != nil {
 		return tlog.Tree{}, err
@@ -90,8 +123,8 @@ func open(path string, verifier note.Verifier) (tlog.Tree, error) {
 	return tlog.Tree{N: size, Hash: root}, err
 }
 
-// tiles are those of the folder, which leaves the height out of their names.
-type tiles struct{ dir string }
+// tiles are those of the log, which leaves the height out of their names.
+type tiles struct{ at string }
 
 func (t tiles) Height() int { return height }
 
@@ -99,7 +132,7 @@ func (t tiles) ReadTiles(wanted []tlog.Tile) ([][]byte, error) {
 	var found [][]byte
 	for _, tile := range wanted {
 		name := strings.Replace(tile.Path(), fmt.Sprintf("tile/%d/", height), "tile/", 1)
-		data, err := os.ReadFile(filepath.Join(t.dir, name))
+		data, err := fetch(t.at, name)
 		if err != nil {
 			return nil, err
 		}
@@ -110,14 +143,14 @@ func (t tiles) ReadTiles(wanted []tlog.Tile) ([][]byte, error) {
 
 func (t tiles) SaveTiles([]tlog.Tile, [][]byte) {}
 
-func entryAt(dir string, n, size int64) ([]byte, error) {
+func entryAt(at string, n, size int64) ([]byte, error) {
 	width := size - n/256*256
 	if width > 256 {
 		width = 256
 	}
 	tile := tlog.Tile{H: height, L: 0, N: n / 256, W: int(width)}
 	name := strings.TrimPrefix(tile.Path(), fmt.Sprintf("tile/%d/0/", height))
-	bundle, err := os.ReadFile(filepath.Join(dir, "tile/entries", name))
+	bundle, err := fetch(at, "tile/entries/"+name)
 	if err != nil {
 		return nil, err
 	}

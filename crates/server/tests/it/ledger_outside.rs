@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::json;
+use veritwin_domain::{SeededRng, SystemClock};
+use veritwin_keys::SigningKey;
+use veritwin_ledger::measure;
+use veritwin_verify::{KeyAlgorithm, TlogProof, VerifierKey};
 
 use crate::harness::{Platform, wait_for};
 use crate::python::interpreter;
@@ -145,10 +149,40 @@ fn a_reading_is_proven_without_the_platform() {
     assert_eq!(check().code, TAMPERED, "the papers of another record");
     let beyond = platform.cli(&["ledger", "proof", out, "--record", "99999999"]);
     assert_eq!(beyond.code, MISSING, "{beyond:?}");
+
+    // What the tamper matrix says of proofs is what the command says.
+    fs::write(&shown, papers.to_string()).unwrap();
+    let made = TlogProof::parse(&proof).unwrap();
+    let mut entry = made.entry.clone().unwrap();
+    entry[100] ^= 1;
+    let mut lines: Vec<_> = made.checkpoint.lines().map(str::to_owned).collect();
+    lines[1] = (lines[1].parse::<u64>().unwrap() - 1).to_string();
+    let path: Vec<_> = made.path.iter().skip(1).copied().collect();
+    let changes = [
+        TlogProof { index: made.index + 1, ..made.clone() },
+        TlogProof { entry: Some(entry), ..made.clone() },
+        TlogProof { path, ..made.clone() },
+        TlogProof { checkpoint: lines.join("\n") + "\n", ..made.clone() },
+    ];
+    for changed in changes {
+        fs::write(&file, changed.to_text()).unwrap();
+        let refused = check();
+        assert_eq!(refused.code, TAMPERED, "{refused:?}");
+    }
+    fs::write(&file, made.to_text()).unwrap();
+    assert_eq!(check().code, 0, "as it was made");
 }
 
 /// Runs a Go program with Debian's packages; none where they are not installed.
 fn go(platform: &Platform, arguments: &[&str]) -> Option<(bool, String)> {
+    go_with(platform, arguments, &[])
+}
+
+fn go_with(
+    platform: &Platform,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+) -> Option<(bool, String)> {
     let package = Path::new(GOPATH).join("src/golang.org/x/mod/sumdb/tlog");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/tlog_verify.go");
     if !package.is_dir() {
@@ -163,6 +197,7 @@ fn go(platform: &Platform, arguments: &[&str]) -> Option<(bool, String)> {
         .env("GOPATH", GOPATH)
         .env("GOCACHE", platform.scratch("go-cache"))
         .env("GOTOOLCHAIN", "local")
+        .envs(more.iter().copied())
         .output()
         .unwrap();
     Some((output.status.success(), said(&output)))
@@ -212,6 +247,54 @@ fn gos_checksum_database_verifies_an_exported_log() {
 }
 
 #[test]
+fn gos_checksum_database_verifies_a_served_log() {
+    let platform = Platform::shared();
+    let log = sealed(platform, 2);
+    let old = scratch(platform, &log, "served.checkpoint");
+    let path = format!("{}/checkpoint", log.path());
+    fs::write(&old, platform.http().get(&path).send().text()).unwrap();
+    let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
+    let key = fs::read_to_string(key_file(platform, &log.tenant, "auditor")).unwrap();
+    let arguments = [log.url.as_str(), log.vkey.as_str(), old.to_str().unwrap()];
+    let trust = ("SSL_CERT_FILE", ca.to_str().unwrap());
+    let Some((holds, text)) = go_with(platform, &arguments, &[trust, ("LOG_KEY", &key)]) else {
+        return;
+    };
+    assert!(holds, "{text}");
+    assert!(text.contains("inclusion "), "{text}");
+    // Without a key hashes and consistency, and no entry.
+    let (holds, text) = go_with(platform, &arguments, &[trust]).unwrap();
+    assert!(!holds && text.contains("consistency "), "{text}");
+}
+
+#[test]
+fn gos_checksum_database_reads_whole_tiles_and_passes_over_cosignatures() {
+    let platform = Platform::shared();
+    let out = platform.scratch("go-large");
+    let (clock, rng) = (SystemClock::new(), SeededRng::new(7));
+    let vkey = measure::write_log(&out, 700, (&clock, &rng)).unwrap().to_string();
+    let checkpoint = out.join("checkpoint");
+    let note = fs::read_to_string(&checkpoint).unwrap();
+    let (signed, _) = note.split_once("\n\n").unwrap();
+    let key = SigningKey::generate(&rng);
+    let name = "witness.example/one";
+    let witness = VerifierKey::new(name, KeyAlgorithm::Ed25519, key.public_bytes()).unwrap();
+    let line = witness.signature_line(&key.sign(format!("{signed}\n").as_bytes()));
+    fs::write(&checkpoint, note + &line).unwrap();
+    let at = checkpoint.to_str().unwrap();
+    let arguments = [out.to_str().unwrap(), vkey.as_str(), at];
+    let Some((holds, text)) = go(platform, &arguments) else { return };
+    assert!(holds && text.contains("inclusion 700"), "{text}");
+    for name in ["tile/entries/001", "tile/0/000"] {
+        let file = out.join(name);
+        flip(&file);
+        let (holds, text) = go(platform, &arguments).unwrap();
+        assert!(!holds, "{name}: {text}");
+        flip(&file);
+    }
+}
+
+#[test]
 fn sigstores_own_code_verifies_checkpoint_and_proofs() {
     let Some(python) = interpreter("sigstore") else { return };
     let platform = Platform::shared();
@@ -229,12 +312,16 @@ fn sigstores_own_code_verifies_checkpoint_and_proofs() {
         files.push(file);
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/sigstore_log.py");
-    let run = || {
+    let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
+    let run_at = |checkpoint: &str| {
         let mut command = Command::new(&python);
-        command.arg(&script).arg(&checkpoint).arg(&log.vkey).args(&files);
-        let output = command.output().unwrap();
+        command.arg(&script).arg(checkpoint).arg(&log.vkey).args(&files);
+        let output = command.env("SSL_CERT_FILE", &ca).output().unwrap();
         (output.status.success(), said(&output))
     };
+    let run = || run_at(checkpoint.to_str().unwrap());
+    let (holds, text) = run_at(&format!("{}/checkpoint", log.url));
+    assert!(holds, "as it is served: {text}");
     let (holds, text) = run();
     assert!(holds, "{text}");
     assert!(text.contains(&format!("checkpoint {size}")), "{text}");

@@ -1,9 +1,10 @@
 """Verifies a checkpoint and proofs of entries with sigstore's own code, as it verifies those of its
-transparency log. Given: the checkpoint's file, the log's key, and C2SP tlog-proof files."""
+transparency log. Given: the checkpoint's file or address, the log's key, and C2SP tlog-proof files."""
 
 import base64
 import sys
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -11,6 +12,15 @@ from sigstore._internal.merkle import verify_merkle_inclusion
 from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore._internal.trust import Keyring
 from sigstore_models.common.v1 import PublicKeyDetails
+
+
+def text_of(name):
+    """The text of a file, or what is served at an address."""
+    if name.startswith("https://"):
+        with urlopen(name) as response:
+            return response.read().decode()
+    with open(name, encoding="utf-8") as file:
+        return file.read()
 
 
 def keys(vkey):
@@ -51,11 +61,9 @@ def included(text, keyring, key_id):
 def main():
     checkpoint, vkey, *proofs = sys.argv[1:]
     keyring, key_id = keys(vkey)
-    with open(checkpoint, encoding="utf-8") as file:
-        print("checkpoint", verified(file.read(), keyring, key_id).log_size)
+    print("checkpoint", verified(text_of(checkpoint), keyring, key_id).log_size)
     for name in proofs:
-        with open(name, encoding="utf-8") as file:
-            print("inclusion", included(file.read(), keyring, key_id))
+        print("inclusion", included(text_of(name), keyring, key_id))
 
 
 main()
