@@ -67,6 +67,8 @@ pub(crate) struct LedgerState {
     pub(crate) unsealed: Mutex<Unsealed>,
     pub(crate) saved_position: Mutex<u64>,
     pub(crate) bytes: LedgerBytes,
+    /// One mailing is made at a time: they are counted before.
+    pub(crate) mailings: tokio::sync::Mutex<()>,
     /// Whether records that wait in the store are sealed.
     pub(crate) seals_records: AtomicBool,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
@@ -105,6 +107,7 @@ impl Default for LedgerState {
             unsealed: Mutex::new(Unsealed::default()),
             saved_position: Mutex::new(0),
             bytes: LedgerBytes::default(),
+            mailings: tokio::sync::Mutex::default(),
             seals_records: AtomicBool::new(false),
             bundles: Mutex::new(HashMap::new()),
         }

@@ -113,7 +113,7 @@ impl App {
             return Ok(false);
         }
         let tx = self.0.store.begin(context).await?;
-        tx.ledger_places_end(end, before).await?;
+        tx.ledger_places_end(end).await?;
         tx.commit().await?;
         Ok(true)
     }

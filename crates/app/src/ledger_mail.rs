@@ -268,6 +268,7 @@ impl App {
             created_at: context.at,
             updated_at: context.at,
         };
+        let _turn = self.0.ledger.mailings.lock().await;
         let tx = self.0.store.begin(context).await?;
         check_recipient(&tx, body.to).await?;
         let count = tx.ledger_mailing_count().await?;

@@ -25,7 +25,8 @@ const GENERATIONS_MAX: usize = 20;
 /// The mailer and the keys that it signs with.
 pub(crate) struct Post {
     pub(crate) mailer: Mailer,
-    signer: RwLock<Option<Arc<Signer>>>,
+    /// With the version of the ring that it is of.
+    signer: RwLock<Option<(u64, Arc<Signer>)>>,
     /// Taken to make or change keys.
     changes: tokio::sync::Mutex<()>,
 }
@@ -33,6 +34,12 @@ pub(crate) struct Post {
 impl Post {
     pub(crate) fn new(mailer: Mailer) -> Self {
         Self { mailer, signer: RwLock::new(None), changes: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The keys of a version of the ring, if they are the ones that are known.
+    fn signer_of(&self, version: u64) -> Option<Arc<Signer>> {
+        let known = self.signer.read();
+        known.as_ref().filter(|(of, _)| *of == version).map(|(_, signer)| Arc::clone(signer))
     }
 }
 
@@ -209,15 +216,17 @@ impl App {
 
     /// The keys that sign now, made if there are none for the sender's domain.
     pub(crate) async fn mail_signer(&self, post: &Post) -> Result<Arc<Signer>> {
-        if let Some(signer) = post.signer.read().clone() {
+        // Another process may have activated others: those of before are destroyed then.
+        let (_, version) = self.mail_ring().await?;
+        if let Some(signer) = post.signer_of(version) {
             return Ok(signer);
         }
         let _held = post.changes.lock().await;
-        if let Some(signer) = post.signer.read().clone() {
+        let domain = post.mailer.domain();
+        let (mut ring, mut version) = self.mail_ring().await?;
+        if let Some(signer) = post.signer_of(version) {
             return Ok(signer);
         }
-        let domain = post.mailer.domain();
-        let (mut ring, version) = self.mail_ring().await?;
         let is_own = |one: &Generation| one.state() == "active" && one.domain == domain;
         if !ring.generations.iter().any(is_own) {
             let now = self.clock().now();
@@ -228,11 +237,12 @@ impl App {
             }
             push(&mut ring, made);
             self.save_mail_ring(&ring, version).await?;
+            (ring, version) = self.mail_ring().await?;
         }
         let active = ring.generations.iter().find(|one| is_own(*one)).ok_or_else(damaged)?;
         let keys = active.keys.iter().map(|key| self.open_mail_key(domain, key));
         let signer = Arc::new(Signer(keys.collect::<Result<_>>()?));
-        *post.signer.write() = Some(Arc::clone(&signer));
+        *post.signer.write() = Some((version, Arc::clone(&signer)));
         Ok(signer)
     }
 

@@ -33,15 +33,19 @@ pub(crate) struct SealedItem {
     pub(crate) body: serde_json::Value,
 }
 
+/// One that cannot be read is sealed as that, and does not hold those behind it.
 fn item_bytes(item: &LedgerItem) -> Result<Vec<u8>> {
-    let damaged = |_| Error::Internal("a record that waits for the ledger is damaged".to_owned());
+    let body = serde_json::from_slice(&item.body).unwrap_or_else(|_| {
+        tracing::error!(record = %item.id, "a record that waited for the ledger is damaged");
+        serde_json::json!({"damaged": true})
+    });
     let sealed = SealedItem {
         v: 1,
         kind: item.kind.as_str().to_owned(),
         id: item.id,
         about: item.about.map(LedgerItemId::from_bytes),
         recorded_at_us: item.created_at.as_micros(),
-        body: serde_json::from_slice(&item.body).map_err(damaged)?,
+        body,
     };
     serde_json::to_vec(&sealed).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -158,5 +162,32 @@ impl App {
         let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
         tx.ledger_items_drop().await?;
         Ok(tx.commit().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::Timestamp;
+    use veritwin_metastore::LedgerKind;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_record_is_sealed_as_one() {
+        let sealed = |body: &[u8]| {
+            let item = LedgerItem {
+                id: LedgerItemId::from_bytes([7; 16]),
+                kind: LedgerKind::Alert,
+                about: None,
+                body: body.to_vec(),
+                created_at: Timestamp::EPOCH,
+            };
+            let bytes = item_bytes(&item).expect("its form");
+            let sealed: SealedItem = serde_json::from_slice(&bytes).expect("its form");
+            sealed.body.to_string()
+        };
+        assert_eq!(sealed(br#"{"event":"raised"}"#), r#"{"event":"raised"}"#);
+        assert_eq!(sealed(b""), r#"{"damaged":true}"#);
+        assert_eq!(sealed(b"{"), r#"{"damaged":true}"#);
     }
 }

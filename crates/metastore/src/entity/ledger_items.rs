@@ -10,13 +10,15 @@ use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{Insert, above, below, is_null, is_set, one_of};
 use crate::seal::{Cell, Owner};
 use crate::tx::Core;
-use crate::{PlatformTx, Result, TenantTx};
+use crate::{Error, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "ledger_items";
 const KEPT: &str = "ledger_kept";
 const BUNDLES: &str = "ledger_bundles";
 /// Most records of one thing that are found at once, newest first.
 const ABOUT_MAX: u64 = 200;
+/// Batches whose kept records are forgotten by one statement.
+const BATCHES_AT_ONCE: u64 = 500;
 
 stored_enum! {
     /// What a sealed record is.
@@ -110,7 +112,8 @@ impl TenantTx {
         add(&self.core, self.tenant, item).await
     }
 
-    /// Records that no batch has taken yet, oldest first.
+    /// Records that no batch has taken yet, oldest first. The body of one that is damaged is empty, as
+    /// that of no other is: it is not to hold those behind it.
     #[boxed]
     pub async fn ledger_items_waiting(&self, most: u64) -> Result<Vec<LedgerItem>> {
         let select = self
@@ -127,7 +130,10 @@ impl TenantTx {
                 id,
                 kind: row.get("kind")?,
                 about: row.maybe("about_id")?,
-                body: vault.open(row, "body", &key(self.tenant, id.as_bytes()))?,
+                body: match vault.open(row, "body", &key(self.tenant, id.as_bytes())) {
+                    Err(Error::Corrupt { .. }) => Vec::new(),
+                    body => body?,
+                },
                 created_at: row.get("created_at")?,
             })
         };
@@ -243,13 +249,31 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(load_place).collect()
     }
 
-    /// Forgets where the records below a leaf were sealed, and what was kept before a moment.
+    /// Forgets where the records below a leaf were sealed, and what was kept of them. What ends is
+    /// told by the leaves alone: clocks may have gone back in between.
     #[boxed]
-    pub async fn ledger_places_end(&self, below_leaf: u64, before: Timestamp) -> Result<()> {
+    pub async fn ledger_places_end(&self, below_leaf: u64) -> Result<()> {
+        let mut after: Option<[u8; 16]> = None;
+        loop {
+            let mut select =
+                self.select(TABLE).filter(is_set("leaf")).filter(below("leaf", below_leaf));
+            if let Some(after) = after {
+                select = select.filter(above("batch_id", after));
+            }
+            let select = select
+                .only(Expr::col("batch_id"), "batch")
+                .group_by("batch_id")
+                .ascending("batch_id")
+                .limit(BATCHES_AT_ONCE);
+            let rows = self.core.all(select).await?;
+            let batches = rows.iter().map(|row| row.get("batch"));
+            let batches = batches.collect::<Result<Vec<[u8; 16]>>>()?;
+            let Some(last) = batches.last().copied() else { break };
+            self.core.delete(self.delete(KEPT).filter(one_of("batch_id", batches))).await?;
+            after = Some(last);
+        }
         let ended = self.delete(TABLE).filter(is_set("leaf")).filter(below("leaf", below_leaf));
         self.core.delete(ended).await?;
-        let kept = self.delete(KEPT).filter(below("sealed_at", before));
-        self.core.delete(kept).await?;
         let bundles = self.delete(BUNDLES).filter(below("bundle", below_leaf / 256));
         self.core.delete(bundles).await.map(drop)
     }
