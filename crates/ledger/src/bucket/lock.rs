@@ -1,5 +1,5 @@
 //! Object lock on the wire: `object_store` has no word for it, but hands what a put was given down
-//! to the HTTP service. This one adds the two headers of a lock and signs the request anew, and
+//! to the HTTP service. This one adds the headers of a lock and signs the request anew, and
 //! shows what a bucket answers about an object's lock.
 
 use std::fmt;
@@ -18,6 +18,8 @@ pub(super) const COMPLIANCE: &str = "COMPLIANCE";
 const MODE_HEADER: &str = "x-amz-object-lock-mode";
 const UNTIL_HEADER: &str = "x-amz-object-lock-retain-until-date";
 const DIGEST_HEADER: &str = "x-amz-content-sha256";
+/// Which checksum goes along: S3 wants that said of what is to be locked.
+const CHECKSUM_HEADER: &str = "x-amz-sdk-checksum-algorithm";
 const SERVICE: &str = "s3";
 
 /// Goes with a put: the object is locked until then.
@@ -86,6 +88,7 @@ impl Signer {
         };
         request.headers_mut().insert(MODE_HEADER, HeaderValue::from_static(COMPLIANCE));
         request.headers_mut().insert(UNTIL_HEADER, until);
+        request.headers_mut().insert(CHECKSUM_HEADER, HeaderValue::from_static("SHA256"));
         self.sign(request)
     }
 }
@@ -147,7 +150,9 @@ mod tests {
         assert_eq!(header(MODE_HEADER), COMPLIANCE);
         assert_eq!(header(UNTIL_HEADER), "2027-01-01T00:00:01Z");
         let signed = header("authorization");
-        assert!(signed.contains(MODE_HEADER) && signed.contains(UNTIL_HEADER), "{signed}");
+        for name in [MODE_HEADER, UNTIL_HEADER, CHECKSUM_HEADER] {
+            assert!(signed.contains(name), "{signed}");
+        }
         assert!(!format!("{:?}", signer()).contains("canary"));
         let held = Held::of(request.headers()).unwrap();
         assert_eq!(held.mode, COMPLIANCE);

@@ -8,10 +8,8 @@ use futures::TryStreamExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use veritwin_domain::{Clock as _, Secret, SystemClock};
 use veritwin_ledger::{
-    Act, Archive, ArchiveConfig, ArchiveLimits, Bucket, BucketConfig, LedgerError, ShredReason,
-    seal_statement,
+    Act, Archive, ArchiveConfig, ArchiveLimits, Bucket, LedgerError, ShredReason, seal_statement,
 };
 use veritwin_verify::{ExitClass, SignatureCheck, VerifyOptions, verify_log};
 
@@ -20,7 +18,7 @@ use crate::fixture::{Submitter, World};
 /// Leaves until a bundle is full, and some.
 const MANY: u64 = 600;
 
-fn open_at(
+pub(crate) fn open_at(
     world: &World,
     name: &str,
     (bucket, limits): (Bucket, ArchiveLimits),
@@ -53,7 +51,7 @@ async fn names(store: &InMemory, folder: &str) -> Vec<ObjectPath> {
     names
 }
 
-fn verified(archive: &Archive, submitter: &Submitter, size: u64) {
+pub(crate) fn verified(archive: &Archive, submitter: &Submitter, size: u64) {
     let options = VerifyOptions { signatures: SignatureCheck::Every, ..VerifyOptions::default() };
     let report = verify_log(&archive.source(submitter.log), &options, &mut |_| {});
     assert_eq!((report.exit, report.size), (ExitClass::Verified, size), "{report}");
@@ -183,41 +181,4 @@ fn a_lock_needs_a_period() {
     let locked = Bucket::over(Arc::new(InMemory::new()), ("", "memory"), true).unwrap();
     let refused = open_at(&world, "one", (locked, ArchiveLimits::default())).unwrap_err();
     assert!(refused.to_string().contains("locked for a period"), "{refused}");
-}
-
-/// With a real server, where one is named: `VERITWIN_TEST_S3` is its endpoint, `_BUCKET` a bucket
-/// that was made with object lock, `_KEY` and `_SECRET` open it. What is written stays for a day.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_server_locks_what_is_put() {
-    let named = |name: &str| std::env::var(format!("VERITWIN_TEST_S3{name}")).ok();
-    let Some(endpoint) = named("") else {
-        println!("skipped: VERITWIN_TEST_S3 names no server");
-        return;
-    };
-    let world = World::new(66);
-    // The server's clock says how long a lock is, so that this one is the real one too.
-    let now = SystemClock::new().now();
-    world.clock.advance(now.since(world.clock.now()));
-    let config = BucketConfig {
-        name: named("_BUCKET").unwrap(),
-        front: format!("test-{}", now.as_micros()),
-        endpoint,
-        region: "us-east-1".to_owned(),
-        access_key_id: named("_KEY").unwrap(),
-        secret_access_key: Secret::new(named("_SECRET").unwrap()),
-        is_locked: true,
-    };
-    let day = std::time::Duration::from_secs(86_400);
-    let limits = ArchiveLimits { period_min: day, ..ArchiveLimits::default() };
-    let at = |name: &str| open_at(&world, name, (Bucket::open(&config).unwrap(), limits));
-    let first = at("one").unwrap();
-    let mut submitter = Submitter::create(&world, &first).await;
-    submitter.append_digests(&first, MANY).await;
-    let second = at("two").unwrap();
-    let batch = submitter.digest(1);
-    let request = submitter.request(&batch);
-    assert!(first.append(request.clone()).await.is_err(), "the number was taken");
-    second.append(request).await.unwrap();
-    submitter.advance(&batch);
-    verified(&second, &submitter, MANY + 1);
 }
