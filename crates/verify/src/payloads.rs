@@ -103,7 +103,7 @@ impl Done {
         let Ok(count) = self.count.lock() else { return };
         let before = *count;
         // Whoever waits looks again, whatever became of it.
-        let _ = self.more.wait_timeout_while(count, LOOK, |count| *count == before);
+        drop(self.more.wait_timeout_while(count, LOOK, |count| *count == before));
     }
 }
 
