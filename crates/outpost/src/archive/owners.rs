@@ -248,4 +248,27 @@ mod tests {
         let problem = open().err().unwrap().to_string();
         assert!(problem.contains(&log.to_string()), "{problem}");
     }
+
+    #[test]
+    fn what_a_client_sends_is_counted_before_it_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let clients = ClientTrust::Fingerprints(vec![[1; 32]]);
+        let limits = ClientLimits { logs_max: 1, bytes_max: 10 };
+        let owners = Owners::open(folder.path(), &clients, limits).unwrap();
+        let each = owners.0.as_ref().unwrap();
+        let append = |payload: usize| Append {
+            log: "0190a5c0-0000-7000-8000-000000000001".parse().unwrap(),
+            expected_size: 0,
+            cursor: 0,
+            entry: vec![0; 2],
+            payload: Some(vec![0; payload]),
+        };
+        let (one, other) = (Peer([1; 32]), Peer([2; 32]));
+        assert_eq!(each.reserve(&append(5), one).unwrap(), 7);
+        let refused = each.reserve(&append(2), one).unwrap_err().to_string();
+        assert!(refused.contains("client_bytes_max"), "{refused}");
+        assert_eq!(each.reserve(&append(2), other).unwrap(), 4, "each has its own");
+        each.change(one, |used| used.saturating_sub(7));
+        assert_eq!(each.reserve(&append(8), one).unwrap(), 10);
+    }
 }
