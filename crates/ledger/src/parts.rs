@@ -71,6 +71,7 @@ impl Parts {
         }
         let mut parts = Self { bucket: bucket.clone(), next: last + 1, begin: last + 1, bytes: 0 };
         parts.begin(shared)?;
+        parts.check_names(shared)?;
         parts.bucket.forget(numbers.into_iter().map(name).collect());
         Ok(parts)
     }
@@ -99,15 +100,27 @@ impl Parts {
         Ok(())
     }
 
+    /// Refuses a bucket that gives one name twice: nothing would keep two archives apart there. What
+    /// it takes here says the same as what is there.
+    fn check_names(&self, shared: &Shared) -> Result<(), LedgerError> {
+        let number = self.begin;
+        let sealed = sealed(shared, number, (Kind::Begin, &[]))?;
+        let until = shared.clock.now().saturating_add(shared.limits.period_min);
+        if self.bucket.put_new(&name(number), sealed, until)? {
+            return Err(LedgerError::invalid(format!(
+                "{}: the bucket took a name that was taken: its server has to know If-None-Match",
+                self.bucket.at(&name(number)).display()
+            )));
+        }
+        Ok(())
+    }
+
     fn put(&mut self, shared: &Shared, kind: Kind, frame: &[u8]) -> Result<(), LedgerError> {
         let number = self.next;
-        let id = FileId::generate(shared.clock.now(), shared.rng.as_ref());
-        let plain = [[kind as u8].as_slice(), frame].concat();
-        let scope = DekScope::platform(DataClass::Archive);
-        let sealed = seal_whole((&shared.keys, id), &scope, &context(number), &plain)?;
+        let sealed = sealed(shared, number, (kind, frame))?;
         let bytes = sealed.len() as u64;
         let until = shared.clock.now().saturating_add(shared.limits.period_min);
-        if !self.bucket.put_new(&name(number), Bytes::from(sealed), until)? {
+        if !self.bucket.put_new(&name(number), sealed, until)? {
             return Err(LedgerError::Locked(self.bucket.at(&name(number))));
         }
         self.next = number + 1;
@@ -218,6 +231,18 @@ fn take_into(
         Err(LedgerError::Invalid(problem)) => Ok(Some(problem)),
         Err(error) => Err(error),
     }
+}
+
+/// A part as it is put.
+fn sealed(
+    shared: &Shared,
+    number: u64,
+    (kind, frame): (Kind, &[u8]),
+) -> Result<Bytes, LedgerError> {
+    let id = FileId::generate(shared.clock.now(), shared.rng.as_ref());
+    let plain = [[kind as u8].as_slice(), frame].concat();
+    let scope = DekScope::platform(DataClass::Archive);
+    seal_whole((&shared.keys, id), &scope, &context(number), &plain).map(Bytes::from)
 }
 
 fn name(number: u64) -> String {

@@ -4,10 +4,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 use veritwin_ledger::{
     Act, Archive, ArchiveConfig, ArchiveLimits, Bucket, LedgerError, ShredReason, seal_statement,
 };
@@ -173,6 +178,84 @@ async fn a_prefix_ends_in_a_bucket_too() {
     let archive = open(&world, "two", &store).unwrap();
     assert!(names(&store, &folder).await.is_empty(), "replaying wrote them again");
     assert_eq!(archive.summary(submitter.log).unwrap().minimum_index, 512);
+}
+
+/// A store that gives a name as often as it is asked for.
+#[derive(Debug)]
+struct Careless(InMemory);
+
+impl std::fmt::Display for Careless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("careless")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Careless {
+    async fn put_opts(
+        &self,
+        at: &ObjectPath,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        let options = PutOptions { mode: PutMode::Overwrite, ..options };
+        self.0.put_opts(at, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &ObjectPath,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.0.put_multipart_opts(at, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        at: &ObjectPath,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.0.get_opts(at, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        all: BoxStream<'static, object_store::Result<ObjectPath>>,
+    ) -> BoxStream<'static, object_store::Result<ObjectPath>> {
+        self.0.delete_stream(all)
+    }
+
+    fn list(
+        &self,
+        prefix: Option<&ObjectPath>,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(
+        &self,
+        prefix: Option<&ObjectPath>,
+    ) -> object_store::Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &ObjectPath,
+        to: &ObjectPath,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+#[test]
+fn a_bucket_that_gives_a_name_twice_is_refused() {
+    let world = World::new(67);
+    let store = Arc::new(Careless(InMemory::new()));
+    let bucket = Bucket::over(store, ("", "careless"), false).unwrap();
+    let refused = open_at(&world, "one", (bucket, ArchiveLimits::default())).unwrap_err();
+    assert!(refused.to_string().contains("If-None-Match"), "{refused}");
 }
 
 #[test]
