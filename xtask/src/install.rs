@@ -38,7 +38,7 @@ pub(crate) fn build_needs() -> Vec<Need> {
 pub(crate) const FUZZ: [Need; 2] = [need("cc", "gcc"), need("c++", "g++")];
 
 /// To test against real parts.
-pub(crate) const TEST: [Need; 12] = [
+pub(crate) const TEST: [Need; 14] = [
     need("/usr/bin/chromium", "chromium"),
     need("certutil", "libnss3-tools"),
     need("/usr/lib/postgresql/15/bin/postgres", "postgresql"),
@@ -50,6 +50,8 @@ pub(crate) const TEST: [Need; 12] = [
     need("softhsm2-util", "softhsm2"),
     need("curl", "curl"),
     need("runuser", "util-linux"),
+    need("go", "golang-go"),
+    need("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go", "golang-golang-x-mod-dev"),
     need("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", "fonts-noto-cjk"),
 ];
 

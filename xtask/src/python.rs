@@ -16,11 +16,12 @@ struct List {
     build: Option<&'static str>,
 }
 
-const LISTS: [List; 4] = [
+const LISTS: [List; 5] = [
     List { name: "thingsboard", build: None },
     List { name: "paho", build: None },
     List { name: "sparkplug", build: Some("sparkplug-build") },
     List { name: "moto", build: None },
+    List { name: "sigstore", build: None },
 ];
 
 /// Makes sure that the packages are there, as far as they can be.

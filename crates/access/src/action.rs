@@ -233,8 +233,12 @@ define_actions! {
     KeyRead = "key.read" on Keys;
     /// Rotate, revoke, restore or destroy keys.
     KeyManage = "key.manage" on Keys;
+    /// Search what is sealed, and take evidence of it away.
+    LedgerEvidence = "ledger.evidence" on Ledger;
     /// Write the ledger out for an auditor.
     LedgerExport = "ledger.export" on Ledger;
+    /// Say which auditors are mailed checkpoints.
+    LedgerMail = "ledger.mail" on Ledger;
     /// Destroy what of the ledger is past its audit period.
     LedgerMaintain = "ledger.maintain" on Ledger;
     /// Read ledger entries, proofs and a reading's papers.

@@ -50,6 +50,24 @@ impl App {
         found
     }
 
+    #[cfg(feature = "test-controls")]
+    fn are_payloads_kept(&self) -> bool {
+        self.0.promises.is_sabotaged(52)
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    const fn are_payloads_kept(&self) -> bool {
+        false
+    }
+
+    /// Destroys keys of the ledger's payloads.
+    pub(crate) fn destroy_payload_keys(&self, keys: &[DekId]) -> Result<()> {
+        if !self.are_payloads_kept() {
+            self.0.keys.destroy(keys, DestructionMethod::KeyDestroyed)?;
+        }
+        Ok(())
+    }
+
     /// Destroys the keys of the ledger's payloads that are past their plans' time at a trusted
     /// moment. A plan keeps a day at least, so that today's key and yesterday's always stay.
     pub(crate) async fn expire_ledger(&self, now: Timestamp, holds: &Holds) -> Result<()> {
@@ -60,7 +78,7 @@ impl App {
         }
         // Nothing is destroyed of a tenant that cannot be told: one whose keys are withdrawn.
         let context = self.job(jobs::RETENTION);
-        let tx = self.0.store.begin_platform(&context).await?;
+        let mut tx = self.0.store.begin_platform(&context).await?;
         let mut keys = Vec::new();
         for days in ending {
             let tenant = days.expiry.tenant;
@@ -70,18 +88,26 @@ impl App {
                 "ledger_days_under_a_hold": days.held_days,
             }));
             let written = (Action::LedgerMaintain, "done", change);
-            match self.record_platform_change(&tx, &context, Some(tenant), written).await {
-                Ok(()) => keys.extend(days.keys),
+            let told = self.record_platform_change(&tx, &context, Some(tenant), written).await;
+            match told {
+                Ok(()) => {
+                    let ended = (days.keys.as_slice(), ended_before(&days.expiry));
+                    tx = self.note_period_end(tx, tenant, ended).await?;
+                    keys.extend(days.keys);
+                }
                 Err(error) if error.is_withheld() => {
                     tracing::warn!(%tenant, "payloads past their time stay: the keys are withdrawn");
                 }
                 Err(error) => return Err(error),
             }
         }
-        // All at once, since the keyring is written anew each time.
+        tx.commit().await?;
+        // All at once, since the keyring is written anew each time. What ends in between is done
+        // by the acts that were noted.
         if !keys.is_empty() {
-            self.0.keys.destroy(&keys, DestructionMethod::KeyDestroyed)?;
+            self.destroy_payload_keys(&keys)?;
+            self.0.destructions.wake();
         }
-        Ok(tx.commit().await?)
+        Ok(())
     }
 }

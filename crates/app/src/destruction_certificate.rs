@@ -78,8 +78,12 @@ pub(crate) fn destroyed_key(key: &DekSummary, method: DestructionMethod) -> Dest
 
 /// What a destruction leaves where it is, by name.
 pub(crate) fn stays(body: &Body) -> Vec<&'static str> {
-    if body.scope == StoredScope::Tenant {
-        return vec!["exports"];
+    match body.scope {
+        StoredScope::Tenant => return vec!["exports"],
+        StoredScope::Ledger { .. } => {
+            return vec!["readings", "ledger_leaves", "activity_records", "alerts", "exports"];
+        }
+        _ => {}
     }
     let mut stays = vec![
         "ledger_payloads",
@@ -102,6 +106,7 @@ pub(crate) fn stays(body: &Body) -> Vec<&'static str> {
 /// The statement of a destruction: JSON with its fields in one order.
 fn statement(tenant: TenantId, id: &str, body: &Body, (origin, at): (&str, Timestamp)) -> Value {
     let horizon = at.saturating_add(KEYRING_HORIZON);
+    let is_ledger = matches!(body.scope, StoredScope::Ledger { .. });
     json!({
         "type": "veritwin destruction certificate",
         "version": 1,
@@ -123,8 +128,9 @@ fn statement(tenant: TenantId, id: &str, body: &Body, (origin, at): (&str, Times
             "readings": body.done.readings,
             "sections_rewritten": body.done.rewritten,
             "sections_dropped": body.done.dropped,
-            "latest_values": true,
-            "log": true,
+            "latest_values": !is_ledger,
+            "log": !is_ledger,
+            "ledger_payloads": is_ledger || body.scope == StoredScope::Tenant,
         },
         "keys": body.keys,
         "backup_horizon": horizon.to_string(),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{Declaration, DestructionId, DeviceId, Key, OpContext, TenantId};
+use veritwin_domain::{Declaration, DestructionId, DeviceId, Key, OpContext, TenantId, Timestamp};
 use veritwin_keys::{
     DataClass, DekId, DekSummary, DestructionMethod, KeyError, KeyService, KeyState,
 };
@@ -22,6 +22,7 @@ use crate::change::Change;
 use crate::destruction_certificate::{DestroyedKey, destroyed_key};
 use crate::destruction_scope::StoredScope;
 use crate::destructions::{Body, is_held};
+use crate::ledger_end::reason_of;
 use crate::open::Inner;
 use crate::provision::PLATFORM_TENANT;
 use crate::retention_rules::RetentionRuns;
@@ -194,6 +195,9 @@ impl App {
             return Ok(None);
         }
         let (keys, tenant) = (&self.0.keys, context.tenant);
+        if let StoredScope::Ledger { before } = body.scope {
+            return self.retire_ledger(tenant, (id, before), body);
+        }
         if body.scope == StoredScope::Tenant {
             let method = DestructionMethod::TenantKeysDestroyed;
             let all = keys.list(Some(tenant));
@@ -305,11 +309,11 @@ impl App {
             *body = Body::read(known.body.as_bytes())?;
         }
         let is_taken = known.is_some()
-            && (body.scope == StoredScope::Tenant
+            && (!body.scope.takes_out()
                 || board.taken.lock().contains(&id)
                 || self.0.keys.live(&ids_of(&body.keys)).is_empty());
         if !is_taken {
-            if body.scope != StoredScope::Tenant && !self.readings_out(context, id, body).await? {
+            if body.scope.takes_out() && !self.readings_out(context, id, body).await? {
                 return Ok(None);
             }
             let entry = shred_entry(tenant, id, (&*body, false))?;
@@ -393,9 +397,14 @@ impl App {
         let Some(certificate) = &body.certificate else {
             return Err(Error::Internal("a destruction has no certificate".to_owned()));
         };
-        let tenant = context.tenant;
+        let (tenant, digest) = (context.tenant, certificate.digest());
         let log = if body.scope == StoredScope::Tenant { PLATFORM_TENANT } else { tenant };
-        let sealed = self.seal_evidence_of(log, certificate.digest(), context.at).await?;
+        if let StoredScope::Ledger { before } = body.scope
+            && !self.state_end(context, (Timestamp::from_micros(before), reason_of(body))).await?
+        {
+            return Ok(None);
+        }
+        let sealed = self.seal_evidence_of(log, digest, context.at).await?;
         let Some(index) = sealed else { return Ok(None) };
         body.ledger_index = Some(index);
         self.0.destructions.shreds.append(&shred_entry(tenant, id, (&*body, true))?)?;

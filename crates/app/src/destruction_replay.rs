@@ -74,7 +74,7 @@ impl App {
         let keys = &self.0.keys;
         let body = Body::read(entry.body.as_bytes())?;
         let act = *entry.id.as_bytes();
-        if entry.scope != StoredScope::Tenant {
+        if entry.scope.takes_out() {
             // What they sealed in the log first becomes segments.
             self.0.engine.catch_up(&self.0.log).await?;
             if self.0.engine.is_behind(entry.tenant) {
@@ -88,6 +88,8 @@ impl App {
             let named: HashSet<String> = all.iter().map(|key| key.id.clone()).collect();
             all.extend(retired.into_iter().filter(|key| !named.contains(&key.id)));
             self.destroy_shredded(entry.tenant, &entry.scope, &all)?;
+        } else if matches!(entry.scope, StoredScope::Ledger { .. }) {
+            self.destroy_shredded(entry.tenant, &entry.scope, &body.keys)?;
         } else {
             self.destroy_shredded(entry.tenant, &entry.scope, &[])?;
             self.forget_key_book(entry.tenant).await?;

@@ -37,10 +37,24 @@ pub(crate) struct SubjectSeries {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum StoredScope {
     Tenant,
-    Device { device: DeviceId },
-    Key { key: String, device: Option<DeviceId> },
-    Subject { person: String, series: Vec<SubjectSeries> },
-    Month { month: i64 },
+    Device {
+        device: DeviceId,
+    },
+    Key {
+        key: String,
+        device: Option<DeviceId>,
+    },
+    Subject {
+        person: String,
+        series: Vec<SubjectSeries>,
+    },
+    Month {
+        month: i64,
+    },
+    /// What the ledger sealed before a moment, in microseconds: no readings.
+    Ledger {
+        before: i64,
+    },
 }
 
 impl StoredScope {
@@ -58,6 +72,7 @@ impl StoredScope {
             }
             Self::Subject { person, .. } => DestructionScope::Subject(person.clone()),
             Self::Month { month } => DestructionScope::Month(*month),
+            Self::Ledger { .. } => DestructionScope::Ledger,
         })
     }
 
@@ -92,7 +107,13 @@ impl StoredScope {
             Self::Key { .. } => "key",
             Self::Subject { .. } => "subject",
             Self::Month { .. } => "month",
+            Self::Ledger { .. } => "ledger",
         }
+    }
+
+    /// Whether readings are taken out before the keys go.
+    pub(crate) const fn takes_out(&self) -> bool {
+        !matches!(self, Self::Tenant | Self::Ledger { .. })
     }
 }
 
@@ -132,6 +153,7 @@ impl App {
                 StoredScope::Key { key: key.to_string(), device: *device }
             }
             DestructionScope::Month(month) => StoredScope::Month { month: *month },
+            DestructionScope::Ledger => StoredScope::Ledger { before: context.at.as_micros() },
             DestructionScope::Subject(person) => {
                 let person = person.trim();
                 if person.is_empty() || person.chars().count() > PERSON_CHARS_MAX {
@@ -226,6 +248,9 @@ impl App {
         Ok(match scope {
             StoredScope::Tenant => Selection::of(tenant, Which::All),
             StoredScope::Month { month } => Selection::of_month(tenant, *month),
+            StoredScope::Ledger { .. } => {
+                Selection::of(tenant, Which::Devices(Arc::new(BTreeSet::new())))
+            }
             StoredScope::Device { device } => {
                 Selection::of(tenant, Which::Devices(Arc::new(BTreeSet::from([*device]))))
             }

@@ -18,6 +18,7 @@ use crate::change::Change;
 use crate::destruction_certificate::{Certificate, DestroyedKey, stays};
 use crate::destruction_scope::StoredScope;
 use crate::holds::words;
+use crate::ledger_end::due_at;
 use crate::model::{
     DestructionCounts, DestructionInput, DestructionPreview, DestructionScope, DestructionView,
 };
@@ -307,6 +308,7 @@ impl App {
             scope: body.scope.shown()?,
             attributes: body.attributes,
             waits_for: self.waits_for(tenant, (stored.state, &body)),
+            due_at: due_at(&body),
             reason: body.reason,
             requested_by: by.unwrap_or(body.requested_by),
             requested_at: stored.requested_at,
@@ -335,7 +337,7 @@ fn check(context: &OpContext, input: &DestructionInput) -> Result<()> {
             let detail = "a whole organisation is destroyed by the operator: veritwin purge";
             return Err(Error::Forbidden(detail.to_owned()));
         }
-        DestructionScope::Tenant if is_own(context.tenant) => {
+        DestructionScope::Tenant | DestructionScope::Ledger if is_own(context.tenant) => {
             return Err(Error::Conflict("the platform's own keys are not destroyed".to_owned()));
         }
         DestructionScope::Month(month) if !MONTHS.contains(month) => {

@@ -3,18 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId, Timestamp};
+use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId};
 use veritwin_keys::{DataClass, DekScope};
 use veritwin_ledger::{Leaf, LogSummary};
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
+use veritwin_outbound::register::{Destination, DestinationKind};
 use veritwin_verify::{
     Digest, SignedCheckpoint, TILE_WIDTH, TileKind, TilePath, VerifyOptions, decode_bundle,
     leaf_hash,
@@ -22,7 +24,6 @@ use veritwin_verify::{
 
 use crate::ledger_job::PendingEvidence;
 use crate::model::{LedgerEntryView, LedgerProofView, LedgerView, Page, PageRequest};
-use crate::provision::PLATFORM_TENANT;
 use crate::storage::LedgerBytes;
 use crate::{App, Error, Result};
 
@@ -44,6 +45,8 @@ pub struct ArchiveAccess {
     pub client_certificate_pem: String,
     /// That certificate's key (PEM).
     pub client_key_pem: veritwin_domain::Secret<String>,
+    /// It is a part of this platform, not another party's.
+    pub is_own: bool,
 }
 
 /// A log and the number of a bundle in it.
@@ -64,6 +67,10 @@ pub(crate) struct LedgerState {
     pub(crate) unsealed: Mutex<Unsealed>,
     pub(crate) saved_position: Mutex<u64>,
     pub(crate) bytes: LedgerBytes,
+    /// One mailing is made at a time: they are counted before.
+    pub(crate) mailings: tokio::sync::Mutex<()>,
+    /// Whether records that wait in the store are sealed.
+    pub(crate) seals_records: AtomicBool,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
 }
 
@@ -78,7 +85,7 @@ pub(crate) struct Unsealed {
 }
 
 impl Unsealed {
-    fn records(&self, tenant: TenantId) -> u64 {
+    pub(crate) fn records(&self, tenant: TenantId) -> u64 {
         self.open.get(&tenant).map_or(0, |(records, _)| *records)
     }
 
@@ -100,6 +107,8 @@ impl Default for LedgerState {
             unsealed: Mutex::new(Unsealed::default()),
             saved_position: Mutex::new(0),
             bytes: LedgerBytes::default(),
+            mailings: tokio::sync::Mutex::default(),
+            seals_records: AtomicBool::new(false),
             bundles: Mutex::new(HashMap::new()),
         }
     }
@@ -153,20 +162,32 @@ impl App {
         )
         .map_err(|error| Error::Internal(error.to_string()))?;
         let config = ArchiveClientConfig::new(&access.host, access.port, server, identity);
-        self.0.egress.register(
-            veritwin_outbound::register::Destination::new(&access.host, access.port),
-            veritwin_outbound::register::DestinationKind::OwnPart,
-            "ledger archive",
-        );
+        let kind =
+            if access.is_own { DestinationKind::OwnPart } else { DestinationKind::SubProcessor };
+        let destination = Destination::new(&access.host, access.port);
+        self.0.egress.register(destination, kind, "ledger archive");
         let client = ArchiveClient::new(config, Arc::clone(&self.0.egress))
             .map_err(|error| Error::Internal(error.to_string()))?;
-        let about = client.about().await?;
-        let own = veritwin_ledger::wire::AboutBody::of_this_process(&about.version, about.logs);
-        let shared_host =
-            own.os_user == about.os_user && (own.host == about.host || about.host.is_none());
+        let shared_host = client.about().await?.is_of_this_process();
         *self.0.ledger.attached.write() = Some(Attached { client, shared_host });
         *self.0.ledger.problem.write() = None;
         Ok(())
+    }
+
+    /// Whether the archive runs on the platform's host under its user, as it is shown.
+    pub(crate) fn shares_host(&self) -> bool {
+        let attached = self.0.ledger.attached.read();
+        attached.as_ref().is_some_and(|attached| attached.shared_host) && !self.is_limit_hidden()
+    }
+
+    #[cfg(feature = "test-controls")]
+    fn is_limit_hidden(&self) -> bool {
+        self.0.promises.is_sabotaged(27)
+    }
+
+    #[cfg(not(feature = "test-controls"))]
+    const fn is_limit_hidden(&self) -> bool {
+        false
     }
 
     /// Says why the archive does not start; what is durable waits to be sealed until one is
@@ -217,9 +238,9 @@ impl App {
         let client = self.archive()?;
         let summary = self.own_summary(context, log).await?;
         let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
+        let (witness, stamp) = self.witnessed(context, summary.size).await?;
         self.note(context, Action::LedgerRead, &resource, "done");
-        let shared_host =
-            self.0.ledger.attached.read().as_ref().is_some_and(|attached| attached.shared_host);
+        let shared_host = self.shares_host();
         Ok(LedgerView {
             log_id: log.to_string(),
             origin: summary.origin,
@@ -234,11 +255,18 @@ impl App {
             subscribed: tenant.archive_subscribed,
             shared_host,
             address: client.address(),
+            witness,
+            stamp,
         })
     }
 
     /// The leaves of one bundle of a tree of `size` leaves.
-    async fn bundle(&self, log: LogId, number: u64, size: u64) -> Result<Arc<Vec<Leaf>>> {
+    pub(crate) async fn bundle(
+        &self,
+        log: LogId,
+        number: u64,
+        size: u64,
+    ) -> Result<Arc<Vec<Leaf>>> {
         let path = TilePath::in_tree(TileKind::Entries, number, size)
             .ok_or(Error::NotFound("ledger entry"))?;
         let cached = self.0.ledger.bundles.lock().get(&(log, number)).cloned();
@@ -286,7 +314,7 @@ impl App {
     ) -> Result<Page<LedgerEntryView>> {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, _) = self.log_of(context).await?;
-        let size = self.own_summary(context, log).await?.size;
+        let LogSummary { size, minimum_index, .. } = self.own_summary(context, log).await?;
         let before = match &page.cursor {
             Some(text) => text
                 .parse::<u64>()
@@ -294,14 +322,14 @@ impl App {
                 .min(size),
             None => size,
         };
-        let first = before.saturating_sub(page.rows() as u64);
+        let first = before.saturating_sub(page.rows() as u64).max(minimum_index);
         let mut items = Vec::new();
         for index in (first..before).rev() {
             let found = self.leaf(log, index, size).await?;
             items.push(entry_view(found.index, &found.leaf));
         }
         self.note(context, Action::LedgerRead, &resource, "done");
-        Ok(Page { items, next_cursor: (first > 0).then(|| first.to_string()) })
+        Ok(Page { items, next_cursor: (first > minimum_index).then(|| first.to_string()) })
     }
 
     /// Proves that a leaf is in the tenant's log.
@@ -351,7 +379,7 @@ impl App {
     }
 
     /// Where the tenant's own log stands; a new tenant's is made by asking for it.
-    async fn own_summary(&self, context: &OpContext, log: LogId) -> Result<LogSummary> {
+    pub(crate) async fn own_summary(&self, context: &OpContext, log: LogId) -> Result<LogSummary> {
         match self.summary_of(log).await {
             Err(Error::NotFound(_)) => Ok(self.open_log(context.tenant).await?.summary),
             other => other,
@@ -362,43 +390,20 @@ impl App {
         self.archive()?.summary(log).await.map_err(no_log_yet)
     }
 
-    /// Seals the digest of a promise's evidence into the platform's log; answers the leaf's
-    /// index, or none while the archive is away.
-    pub(crate) async fn seal_evidence(
-        &self,
-        digest: [u8; 32],
-        at: Timestamp,
-    ) -> Result<Option<u64>> {
-        self.seal_evidence_of(PLATFORM_TENANT, digest, at).await
-    }
-
-    /// The same into a tenant's own log.
-    pub(crate) async fn seal_evidence_of(
-        &self,
-        tenant: TenantId,
-        digest: [u8; 32],
-        at: Timestamp,
-    ) -> Result<Option<u64>> {
-        if self.archive().is_err() {
-            return Ok(None);
-        }
-        let (answer, waiting) = oneshot::channel();
-        let pending = PendingEvidence { tenant, digest, at, answer };
-        if self.0.ledger.evidence.try_send(pending).is_err() {
-            return Ok(None);
-        }
-        Ok(waiting.await.unwrap_or(None))
-    }
-
     fn public_log(&self) -> PlatformContext {
         self.job(jobs::LEDGER)
     }
 
-    async fn known_log(&self, text: &str) -> Result<LogId> {
+    /// Whose the log with this random id is.
+    pub(crate) async fn tenant_of_log(&self, text: &str) -> Result<TenantId> {
         let log: LogId = text.parse().map_err(|_| Error::NotFound("log"))?;
         let tx = self.0.store.read_platform(&self.public_log()).await?;
-        tx.tenant_of_log(log).await?;
-        Ok(log)
+        Ok(tx.tenant_of_log(log).await?)
+    }
+
+    async fn known_log(&self, text: &str) -> Result<LogId> {
+        self.tenant_of_log(text).await?;
+        text.parse().map_err(|_| Error::NotFound("log"))
     }
 
     /// The signed checkpoint of a log, for whoever holds its random id.
@@ -426,6 +431,30 @@ impl App {
         self.archive()?.read(log, &tile.to_string()).await?.ok_or(Error::NotFound("tile"))
     }
 
+    /// A bundle of entries, or a sealed payload, of the caller's own log: for those who may take
+    /// the ledger away, to verify it from afar.
+    #[boxed]
+    pub async fn ledger_part(&self, context: &OpContext, log: &str, name: &str) -> Result<Bytes> {
+        let resource = self.authorize_all(context, Action::LedgerExport, Kind::Ledger)?;
+        let asked: LogId = log.parse().map_err(|_| Error::NotFound("log"))?;
+        let (own, _) = self.log_of(context).await?;
+        let tile = name.parse::<TilePath>().ok().filter(|tile| tile.kind == TileKind::Entries);
+        let payload = name.strip_prefix("payload/").and_then(|hash| hash.parse::<Digest>().ok());
+        if asked != own || (tile.is_none() && payload.is_none()) {
+            return Err(Error::NotFound("part of a log"));
+        }
+        let read = self.archive()?.read(own, name).await?;
+        let bytes = read.ok_or(Error::NotFound("part of a log"))?;
+        self.note(context, Action::LedgerExport, &resource, "done");
+        if let Some(tile) = tile {
+            // Whoever verifies a log begins with its first bundle.
+            self.watch_taken(context, u64::from(tile.width), tile.index == 0);
+        } else {
+            self.watch_taken(context, 1, false);
+        }
+        Ok(bytes)
+    }
+
     /// Writes a tenant's log out in the C2SP layout. For whoever holds the data directory.
     #[boxed]
     pub async fn export_ledger(
@@ -435,7 +464,7 @@ impl App {
     ) -> Result<veritwin_ledger::ExportSummary> {
         let resource = self.authorize_all(context, Action::LedgerExport, Kind::Ledger)?;
         let (log, _) = self.log_of(context).await?;
-        let source = self.archive()?.source(log);
+        let source = self.published_source(context, log).await?;
         let summary = tokio::task::spawn_blocking(move || {
             veritwin_ledger::export(&source, &out, &mut |_, _| {})
         })

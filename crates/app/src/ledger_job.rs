@@ -4,12 +4,15 @@
 //! that alone cannot be sealed is held by itself and comes back on a lane of its own.
 
 mod edge;
+mod evidence;
+mod index;
+mod items;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId, Timestamp};
 use veritwin_keys::SigningKey;
@@ -27,6 +30,8 @@ use crate::ledger_head::Heads;
 use crate::ledger_open::{OpenedLog, refused};
 use crate::ledger_record::record;
 use crate::{App, Error, Result};
+pub(crate) use evidence::{Pending, PendingEvidence};
+pub(crate) use items::SealedItem;
 
 const TICK: Duration = Duration::from_millis(250);
 const BATCH_AGE: Duration = Duration::from_secs(1);
@@ -34,14 +39,8 @@ const BATCH_AGE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// The offset of the whole log is written this often.
 const SAVE_TICKS: u32 = 20;
-
-/// Evidence that waits for its leaf.
-pub(crate) struct PendingEvidence {
-    pub(crate) tenant: TenantId,
-    pub(crate) digest: [u8; 32],
-    pub(crate) at: Timestamp,
-    pub(crate) answer: oneshot::Sender<Option<u64>>,
-}
+/// Records that wait in the store are looked for this often.
+const ITEMS_TICKS: u32 = 8;
 
 /// The sealing state of one tenant's log.
 struct TenantLog {
@@ -59,6 +58,8 @@ struct TenantLog {
     waiting_from: Option<u64>,
     /// One past the last entry that is sealed or in the builder.
     reached: u64,
+    /// One past the last bundle whose times are noted.
+    indexed: u64,
     /// It is behind the others, on its way back to them.
     late: bool,
 }
@@ -69,17 +70,20 @@ struct LedgerJob {
     heads: Heads,
     /// Tenants whose row is gone or whose keys are destroyed: nothing of them can be sealed.
     gone: HashSet<TenantId>,
+    /// The tenant behind which records are looked for next.
+    items_after: Option<TenantId>,
 }
 
 impl App {
     pub(crate) fn start_ledger(&self) {
+        self.start_publishing();
         let Some(evidence) = self.0.ledger.evidence_queue.lock().take() else { return };
         let watch = self.watch_job(Job::Ledger);
         let lanes = Lanes::new(self, jobs::LEDGER, |app| {
             (&app.0.jobs.ledger_held, &app.0.ledger.saved_position)
         });
         let (heads, gone) = (Heads::default(), HashSet::new());
-        let mut job = LedgerJob { app: self.clone(), lanes, heads, gone };
+        let mut job = LedgerJob { app: self.clone(), lanes, heads, gone, items_after: None };
         self.0.tasks.spawn(async move {
             job.run(evidence, &watch).await;
             if let Err(error) = job.heads.save(&job.app, true).await {
@@ -204,7 +208,11 @@ impl LedgerJob {
                     ticks += 1;
                     self.seal_due(false).await?;
                     self.retry().await?;
+                    if ticks.is_multiple_of(ITEMS_TICKS) {
+                        self.seal_items().await?;
+                    }
                     if ticks.is_multiple_of(SAVE_TICKS) {
+                        self.index_bundles().await;
                         self.save().await?;
                         watch.turned();
                     }
@@ -227,6 +235,7 @@ impl LedgerJob {
     async fn open(&mut self, tenant: TenantId, late: bool) -> Result<TenantLog> {
         let opened = self.app.open_log(tenant).await?;
         self.heads.open(&self.app, tenant, &opened).await?;
+        let indexed = self.app.settle_items(tenant, &opened.summary).await?;
         let OpenedLog { row, key, origin, summary, vkey } = opened;
         let last = summary
             .last_entry
@@ -250,6 +259,7 @@ impl LedgerJob {
             opened_at: Duration::ZERO,
             waiting_from: None,
             reached,
+            indexed,
             late,
         })
     }
@@ -281,7 +291,10 @@ impl LedgerJob {
             self.lanes.tenants.insert(tenant, log);
         }
         let Some(log) = self.lanes.tenants.get(&tenant) else { return Ok(()) };
-        if log.late != late || position < log.reached || !log.subscribed {
+        let is_sealed = log.subscribed;
+        #[cfg(feature = "test-controls")]
+        let is_sealed = is_sealed || self.app.0.promises.seals_everybody();
+        if log.late != late || position < log.reached || !is_sealed {
             return Ok(());
         }
         if let Record::Unreadable(Unreadable::KeyRevoked | Unreadable::KeyUnavailable) =
@@ -370,6 +383,8 @@ impl LedgerJob {
     async fn append(&mut self, tenant: TenantId, sealed: SealedBatch, reached: u64) -> Result<u64> {
         let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         let reference = sealed.reference();
+        // What the platform itself seals takes nothing of what the tenant may send.
+        let is_counted = matches!(sealed.leaf.act, Act::Batch);
         let append = Append {
             log: log.log,
             expected_size: log.size,
@@ -378,10 +393,11 @@ impl LedgerJob {
             payload: sealed.payload,
         };
         let appended = send(&self.app, &append).await?;
-        if let Some(payload) = append.payload {
+        if let Some(payload) = append.payload.filter(|_| is_counted) {
             self.app.count_ledger_bytes(tenant, payload.len());
         }
         self.heads.note(tenant, appended.checkpoint)?;
+        self.app.0.publisher.grown(tenant);
         log.reached = reached;
         log.size = appended.size;
         log.waiting_from = None;
@@ -389,44 +405,6 @@ impl LedgerJob {
         log.previous = Some(reference);
         metrics::counter!("veritwin_ledger_leaves_total").increment(1);
         Ok(appended.index)
-    }
-
-    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits.
-    async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
-        if self.lanes.held().contains(pending.tenant) {
-            return Ok(());
-        }
-        match self.try_evidence(&pending).await {
-            Ok(index) => {
-                // Whoever asked may be gone; the leaf stands.
-                let _ = pending.answer.send(Some(index));
-                Ok(())
-            }
-            Err(error) => self.failed(pending.tenant, self.lanes.here, error).await,
-        }
-    }
-
-    async fn try_evidence(&mut self, pending: &PendingEvidence) -> Result<u64> {
-        let tenant = pending.tenant;
-        if !self.lanes.tenants.contains_key(&tenant) {
-            let log = self.open(tenant, false).await?;
-            self.lanes.tenants.insert(tenant, log);
-        }
-        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
-            self.seal(tenant, Act::Batch).await?;
-        }
-        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        let (sequence, at) = (log.builder.next_sequence(), pending.at);
-        let record = RecordBytes {
-            sequence,
-            events_from: at,
-            events_to: at,
-            bytes: pending.digest.to_vec(),
-        };
-        log.builder
-            .push(record)
-            .map_err(|error| Error::Internal(format!("ledger evidence: {error}")))?;
-        self.seal(tenant, Act::Evidence).await
     }
 
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a

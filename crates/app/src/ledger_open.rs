@@ -70,7 +70,7 @@ impl App {
     }
 
     /// The archive's key for a log: learnt when the log was made, believed from then on.
-    async fn known_log_key(&self, tenant: TenantId) -> Result<Option<String>> {
+    pub(crate) async fn known_log_key(&self, tenant: TenantId) -> Result<Option<String>> {
         let tx = self.0.store.read(&self.job_in(jobs::LEDGER, tenant)).await?;
         let Some(known) = tx.setting(VKEY_SETTING).await? else { return Ok(None) };
         let damaged = |_| Error::Internal("the stored ledger key is damaged".to_owned());

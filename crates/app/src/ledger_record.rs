@@ -1,10 +1,10 @@
 //! What is sealed of a log entry: one record per entry, as JSON.
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{Timestamp, Value};
+use veritwin_domain::{Key, Timestamp, Value};
 use veritwin_log::{Entry, Record};
 
-use crate::model::LatestView;
+use crate::model::{LatestView, SealedReading};
 
 /// One record of a batch: what one log entry held. The canonical form is this JSON with its
 /// fields in this order; `docs/reference/ledger.md` describes it for auditors.
@@ -34,6 +34,55 @@ impl LedgerRecord {
         self.readings.iter().any(|(key, at, value, _)| {
             key == &*reading.key && *at == reading.at.as_micros() && *value == json(&reading.value)
         })
+    }
+}
+
+impl LedgerRecord {
+    /// `readings`, `attributes`, `session`, `refusal` or `relay`.
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The keys of its readings.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.readings.iter().map(|(key, ..)| key.as_str())
+    }
+
+    /// Whether it says something of a time, from and to inside: of a key where one is wanted.
+    pub(crate) fn is_within(&self, key: Option<&Key>, (from, to): (i64, i64)) -> bool {
+        let inside = |at: i64| from <= at && at <= to;
+        match key {
+            Some(key) => {
+                self.readings.iter().any(|(one, at, ..)| one.as_str() == &**key && inside(*at))
+            }
+            None if self.readings.is_empty() => inside(self.received_at_us),
+            None => self.readings.iter().any(|(_, at, ..)| inside(*at)),
+        }
+    }
+
+    /// Its readings.
+    pub(crate) fn readings(&self) -> Vec<SealedReading> {
+        let shown = |(key, at, value, quality): &(String, i64, serde_json::Value, String)| {
+            let at = Timestamp::from_micros(*at);
+            SealedReading { key: key.clone(), at, value: value.clone(), quality: quality.clone() }
+        };
+        self.readings.iter().map(shown).collect()
+    }
+
+    /// As lines of a table: device, key, time, value as JSON, quality, time of receipt.
+    pub(crate) fn rows(&self) -> Vec<[String; 6]> {
+        let received = Timestamp::from_micros(self.received_at_us).to_string();
+        let line = |key: &str, at: String, value: String, quality: &str| {
+            [self.device.clone(), key.to_owned(), at, value, quality.to_owned(), received.clone()]
+        };
+        if self.readings.is_empty() {
+            let detail = serde_json::Value::from(self.detail.as_str()).to_string();
+            return vec![line(&self.kind, received.clone(), detail, "")];
+        }
+        let readings = self.readings.iter().map(|(key, at, value, quality)| {
+            line(key, Timestamp::from_micros(*at).to_string(), value.to_string(), quality)
+        });
+        readings.collect()
     }
 }
 

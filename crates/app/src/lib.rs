@@ -50,6 +50,8 @@ mod domains;
 mod edges;
 mod effects;
 mod error;
+mod evidence;
+mod evidence_page;
 mod explain;
 mod exports;
 mod factors;
@@ -83,10 +85,15 @@ mod knock;
 mod lanes;
 mod lately;
 mod ledger;
+mod ledger_end;
 mod ledger_head;
 mod ledger_job;
+mod ledger_lookup;
+mod ledger_mail;
+mod ledger_mail_files;
 mod ledger_open;
 mod ledger_record;
+mod ledger_seal;
 mod lineage;
 mod link_accounts;
 mod links;
@@ -94,6 +101,7 @@ mod live;
 mod log_cut;
 mod mail;
 mod mail_bounds;
+mod mail_keys;
 mod mail_names;
 mod maintenance;
 mod meter;
@@ -121,6 +129,7 @@ mod providers;
 mod provision;
 mod provision_device;
 mod provisioning;
+mod publish;
 mod quota;
 mod rates;
 mod recorded;
@@ -156,6 +165,7 @@ mod safe_again;
 mod screening;
 mod scrub;
 mod security;
+mod sent_mails;
 mod session_log;
 mod shipping;
 mod shred_journal;
@@ -222,7 +232,7 @@ pub use key_level::key_level;
 pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
-pub use open::{App, Config, Outbound};
+pub use open::{App, Config};
 pub use packages::{
     PACKAGE_BYTES_MAX, PACKAGE_PIECE_BYTES_MAX, PACKAGE_TARGETS_MAX, PACKAGES_MAX,
     TENANT_PACKAGES_BYTES_MAX, Told,
@@ -232,6 +242,8 @@ pub use promises::{
     AccessFixture, IsolationFixture, PlatformProbe, ProbeAnswer, ProbePerson, RefusedFixture,
     RoleFixture, SearchedFiles, StreamFixture,
 };
+pub use provider_client::Outbound;
+pub use publish::{PUBLISHED_AT_ONCE_MAX, PublishConfig, StampConfig, WITNESSES_MAX};
 pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
 pub use retained::{

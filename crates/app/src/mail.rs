@@ -4,18 +4,23 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use veritwin_access::jobs;
 use veritwin_domain::{AlertId, Secret, TenantId, Timestamp};
-use veritwin_metastore::{AlertEvent, AlertEventKind, MailTurns, OutboxEntry, TenantTx};
-use veritwin_outbound::mail::{DELIVERIES_MAX, Mail, MailError, Mailer, Trouble};
+use veritwin_metastore::{AlertEvent, AlertEventKind, MailTurns, OutboxEntry, SentMail, TenantTx};
+use veritwin_outbound::mail::{DELIVERIES_MAX, Mail, MailError, MailFile, Trouble};
+use veritwin_verify::{LEDGER_MAIL_FILE, LedgerMail};
 
 use crate::alert_mail::{ALERT_MAIL_AGE_MAX, Digest};
 use crate::error::found;
 use crate::job_board::JobWatch;
+use crate::mail_keys::{Post, Signer};
 use crate::model::AlertEventView;
 use crate::route_mail::{RoutedMail, without_messages};
+use crate::sent_mails::{Handed, sealed};
 use crate::{App, Error, Result};
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -54,6 +59,23 @@ pub(crate) struct MailPayload {
     /// Why it still waits.
     #[serde(default)]
     pub(crate) waits: Option<MailNote>,
+    /// Files that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) files: Vec<AttachedFile>,
+}
+
+/// A file that goes with a mail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AttachedFile {
+    pub(crate) name: String,
+    /// Its bytes, base64.
+    pub(crate) content: String,
+}
+
+impl AttachedFile {
+    pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
+        Self { name: name.to_owned(), content: STANDARD.encode(bytes) }
+    }
 }
 
 /// How it went with a mail, for the alert's history.
@@ -63,7 +85,8 @@ pub struct MailNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Why it did not get there: `refused`, `address`, `given_up`, `too_old`, `no_server`,
-    /// `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`, `deferred`.
+    /// `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`, `deferred`,
+    /// `unsigned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The mail server's reply code.
@@ -142,7 +165,7 @@ impl Outcome {
 
 impl App {
     pub(crate) async fn keep_mail(&self, watch: &JobWatch) {
-        let Some(mailer) = &self.0.mailer else { return };
+        let Some(post) = &self.0.mailer else { return };
         if let Err(error) = self.release_mails().await {
             tracing::warn!(%error, "mail that was on its way at the last stop waits a little longer");
         }
@@ -180,7 +203,7 @@ impl App {
         if tokio::time::timeout(STOP_TIME_MAX, rest).await.is_err() {
             tracing::warn!("mail was on its way when the platform stopped; it is sent again");
         }
-        mailer.close().await;
+        post.mailer.close().await;
     }
 
     /// What was on its way when the platform stopped is sent again.
@@ -201,19 +224,20 @@ impl App {
 
     /// What is wrong with one mail or its tenant does not hold the others.
     async fn deliver(&self, entry: OutboxEntry) {
-        let Some(mailer) = &self.0.mailer else { return };
-        if let Err(error) = self.send_mail(mailer, entry).await {
+        let Some(post) = &self.0.mailer else { return };
+        if let Err(error) = self.send_mail(post, entry).await {
             tracing::warn!(%error, "a mail or its note waits");
         }
     }
 
-    async fn send_mail(&self, mailer: &Mailer, entry: OutboxEntry) -> Result<()> {
+    async fn send_mail(&self, post: &Post, entry: OutboxEntry) -> Result<()> {
         let Ok(mut payload) = serde_json::from_slice::<MailPayload>(&entry.payload) else {
             tracing::error!("a queued mail is damaged and was given up");
-            return self.end_mail(&entry, None, false).await;
+            return self.end_mail(&entry, None, (false, None)).await;
         };
         let age = self.clock().now().since(entry.created_at);
         let is_alert = payload.alert.is_some() || payload.digest.is_some();
+        let mut handed = None;
         let outcome = if is_alert && age > ALERT_MAIL_AGE_MAX {
             Outcome::Dropped(MailNote::of("too_old"))
         } else {
@@ -221,10 +245,11 @@ impl App {
                 self.conceal_closed(tenant, &mut payload).await?;
                 self.conceal_routed(tenant, &mut payload).await?;
             }
-            Outcome::of(self.hand_over(mailer, &entry, &payload).await, entry.attempts)
+            let sent = self.hand_over(post, &entry, &payload).await;
+            Outcome::of(sent.map(|taken| handed = Some(taken)), entry.attempts)
         };
         match &outcome {
-            Outcome::Sent => self.end_mail(&entry, Some(&payload), true).await?,
+            Outcome::Sent => self.end_sent(&entry, &payload, handed).await?,
             Outcome::Waits(note) => {
                 log_failure(&entry, &payload, note, "a mail waits");
                 payload.waits = Some(note.clone());
@@ -232,22 +257,28 @@ impl App {
             }
             Outcome::Ended(note) => {
                 log_failure(&entry, &payload, note, "a mail was refused");
-                self.end_mail(&entry, Some(&payload), true).await?;
+                self.end_mail(&entry, Some(&payload), (true, None)).await?;
             }
             Outcome::Dropped(note) => {
                 log_failure(&entry, &payload, note, "a mail was given up");
-                self.end_mail(&entry, Some(&payload), false).await?;
+                self.end_mail(&entry, Some(&payload), (false, None)).await?;
             }
         }
         self.note_mail(&entry, &payload, outcome).await
     }
 
+    /// No mail leaves unsigned: where the keys cannot be had, it waits.
     async fn hand_over(
         &self,
-        mailer: &Mailer,
+        post: &Post,
         entry: &OutboxEntry,
         payload: &MailPayload,
-    ) -> std::result::Result<(), MailError> {
+    ) -> std::result::Result<Handed, MailError> {
+        let unsigned = |error: Error| {
+            tracing::warn!(%error, "a mail cannot be signed");
+            MailError::Unavailable(Trouble::Unsigned)
+        };
+        let signer = self.mail_signer(post).await.map_err(unsigned)?;
         let mut voice = self.mail_voice(entry.tenant.or(payload.voice));
         if let Some(reply_to) = &payload.reply_to {
             voice.reply_to = Some(Secret::new(reply_to.clone()));
@@ -257,22 +288,46 @@ impl App {
             to: Secret::new(payload.to.clone()),
             subject: payload.subject.clone(),
             text: payload.text.clone(),
+            attachments: files(payload, &signer)?,
             idempotency_key: hex::encode(entry.id.0),
         };
-        mailer.send(&mail).await.map(|_| ())
+        let mut composed = post.mailer.compose(&mail)?;
+        signer.sign(&mut composed, self.clock().now()).map_err(unsigned)?;
+        let receipt = post.mailer.send(&composed).await?;
+        Ok(Handed::new(&composed, receipt, &signer))
+    }
+
+    /// What a server took is never sent again, also where its record cannot be written.
+    async fn end_sent(
+        &self,
+        entry: &OutboxEntry,
+        payload: &MailPayload,
+        handed: Option<Handed>,
+    ) -> Result<()> {
+        let record = handed.and_then(|handed| self.sent_record(entry, payload, handed).ok());
+        if let Some(record) = record {
+            match self.end_mail(entry, Some(payload), (true, Some(&record))).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(%error, "the record of a sent mail was not written"),
+            }
+        }
+        self.end_mail(entry, Some(payload), (true, None)).await
     }
 
     async fn end_mail(
         &self,
         entry: &OutboxEntry,
         payload: Option<&MailPayload>,
-        was_shown: bool,
+        (was_shown, record): (bool, Option<&(TenantId, SentMail)>),
     ) -> Result<()> {
         let context = self.job(jobs::MAIL);
         let tx = self.0.store.begin_platform(&context).await?;
-        // What devices said stays no longer than it has to.
+        // What devices said, and what was attached, stays no longer than it has to.
         if let Some(rest) = payload.and_then(without_messages) {
             tx.outbox_retry(entry, context.at, &rest?).await?;
+        }
+        if let Some((tenant, mail)) = record {
+            tx.sent_mail_add(*tenant, mail, sealed(mail)).await?;
         }
         if was_shown {
             tx.outbox_done(entry.id, context.at).await?;
@@ -357,6 +412,22 @@ impl MailPayload {
     }
 }
 
+/// What is attached to a mail. The list of a checkpoint's files says which keys sign it.
+fn files(payload: &MailPayload, signer: &Signer) -> std::result::Result<Vec<MailFile>, MailError> {
+    let damaged = || MailError::Config("an attachment is damaged".to_owned());
+    let mut all = Vec::with_capacity(payload.files.len());
+    for file in &payload.files {
+        let mut bytes = STANDARD.decode(&file.content).map_err(|_| damaged())?;
+        if file.name == LEDGER_MAIL_FILE {
+            let mut list: LedgerMail = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+            list.dkim = signer.lines();
+            bytes = serde_json::to_vec_pretty(&list).map_err(|_| damaged())?;
+        }
+        all.push(MailFile { name: file.name.clone(), bytes });
+    }
+    Ok(all)
+}
+
 fn log_failure(entry: &OutboxEntry, payload: &MailPayload, note: &MailNote, what: &str) {
     let tenant = entry.tenant.or(payload.voice).map(|tenant| tenant.to_string());
     let alert = payload.alert.as_deref().unwrap_or_default();
@@ -404,6 +475,7 @@ mod tests {
         check(code("451"), 1, ("waits", Some("deferred"), Some("451")));
         check(code("451"), ATTEMPTS_MAX, ("dropped", Some("given_up"), Some("451")));
         check(Err(MailError::Unavailable(Trouble::Tls)), 2, ("waits", Some("tls"), None));
+        check(Err(MailError::Unavailable(Trouble::Unsigned)), 2, ("waits", Some("unsigned"), None));
         check(Err(MailError::Address), 1, ("ended", Some("address"), None));
     }
 }

@@ -42,6 +42,8 @@ impl App {
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_activity().await });
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_ledger_mail().await });
         if self.0.mailer.is_some() {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
@@ -195,6 +197,7 @@ impl App {
         tx.key_makers_purge(before).await?;
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
+        tx.sent_mails_purge(before).await?;
         tx.connections_purge(before).await?;
         tx.route_messages_purge(trusted.saturating_sub(crate::route_queue::PARKED_KEPT)).await?;
         self.purge_usage(&tx, trusted).await?;

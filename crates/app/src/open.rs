@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
-use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
+use veritwin_domain::{Clock, Rng, Secret, TenantId, Timestamp};
 use veritwin_keys::{KeyService, Passphrase, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
@@ -66,9 +66,11 @@ pub struct Config {
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
     /// Calls to addresses that tenants choose.
-    pub outbound: Outbound,
+    pub outbound: crate::Outbound,
     /// Which authority certificates of host names are fetched from.
     pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
+    /// How checkpoints of ledgers are published.
+    pub publish: crate::PublishConfig,
     /// What the root key is made of; without it the root key is a file.
     pub root_passphrase: Option<Passphrase>,
     /// PKCS#11 modules that customers' keys may be in: code that runs in this process.
@@ -93,18 +95,6 @@ pub struct Config {
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
     pub simulated: bool,
-}
-
-/// What the operator allows of calls to addresses that tenants choose.
-#[derive(Debug, Clone, Default)]
-pub struct Outbound {
-    /// Networks that are called although they are not public, such as an identity provider on the
-    /// operator's premises.
-    pub allowed_networks: AddressList,
-    /// Ports that may be named; none: 443 and 8443.
-    pub ports: Vec<u16>,
-    /// Authorities that are trusted beside the public ones, PEM.
-    pub authorities_pem: Option<String>,
 }
 
 /// The platform. Clones share it.
@@ -178,9 +168,10 @@ pub(crate) struct Inner {
     pub(crate) jobs: JobBoard,
     pub(crate) imports: crate::inventory::Imports,
     pub(crate) egress: Arc<EgressRegister>,
-    pub(crate) mailer: Option<Mailer>,
+    pub(crate) mailer: Option<crate::mail_keys::Post>,
     pub(crate) providers: Providers,
     pub(crate) acme: Option<crate::acme::Acme>,
+    pub(crate) publisher: crate::publish::Publisher,
     /// Counts changes of host names' certificates.
     pub(crate) host_certificates: tokio::sync::watch::Sender<u64>,
     /// Taken to change who has which host names and domains.
@@ -305,7 +296,7 @@ pub(crate) fn guarded_client(
     config: &Config,
     egress: &Arc<EgressRegister>,
 ) -> Result<GuardedClient> {
-    let Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
+    let crate::Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
     let mut policy = GuardPolicy { allowed: allowed_networks.clone(), ..GuardPolicy::default() };
     if !ports.is_empty() {
         policy.ports.clone_from(ports);
@@ -353,7 +344,6 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let mailer = open_mailer(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
@@ -411,8 +401,9 @@ impl App {
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
             imports: crate::inventory::Imports::default(),
+            publisher: crate::publish::Publisher::open(&config, &egress)?,
+            mailer: open_mailer(&config, &egress)?.map(crate::mail_keys::Post::new),
             egress,
-            mailer,
             providers,
             acme,
             host_certificates: tokio::sync::watch::Sender::new(0),
@@ -449,6 +440,7 @@ impl App {
         self.start_key_keeper();
         self.start_shipping()?;
         self.start_scrub();
+        self.start_sealing_records();
         self.start_ledger();
         self.start_destructions();
         self.start_promises();

@@ -1,5 +1,5 @@
 //! The papers of one reading: which credential sent it, when it became durable, which batch and
-//! leaf hold it, which checkpoint covers it. Found by looking through a bounded number of leaves.
+//! leaf hold it, which checkpoint covers it. Found by the times that bundles of leaves hold.
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind};
@@ -16,8 +16,6 @@ use crate::model::{LatestView, PapersCredential, PapersView, SeriesId};
 use crate::sight::SeenSeries;
 use crate::{App, Error, Result};
 
-/// Entries looked through for one reading's papers.
-const PAPERS_LEAVES_MAX: u64 = 20_000;
 /// Payloads opened for one reading's papers.
 const PAPERS_PAYLOADS_MAX: usize = 64;
 /// Entries of the log looked through for a reading that is not sealed yet.
@@ -33,11 +31,18 @@ enum Looked {
     Destroyed(Timestamp),
 }
 
-fn destroyed(at: Timestamp) -> Result<()> {
-    Err(Error::Destroyed(format!(
-        "what the ledger sealed of this time was destroyed at {at}, at the end of the plan's \
-         audit period; its leaves stay and are proven as before"
-    )))
+fn destroyed(at: Option<Timestamp>) -> Result<()> {
+    Err(Error::Destroyed(match at {
+        Some(at) => format!(
+            "what the ledger sealed of this time was destroyed at {at}, at the end of the audit \
+             period or because it was asked for; its leaves stay and are proven as before"
+        ),
+        None => {
+            "what the ledger sealed of this time is past its audit period: payloads and leaves \
+                 were removed, and the rest of the log is proven as before"
+                .to_owned()
+        }
+    }))
 }
 
 /// Whether an entry of the log holds a reading, as far as it can be read.
@@ -128,9 +133,8 @@ impl App {
         let sealed_to = self.sealed_position_of(context.tenant);
         let summary = self.summary_of(log).await?;
         let at = papers.reading.at;
-        let first = summary.size.saturating_sub(PAPERS_LEAVES_MAX);
         let (mut opened, mut destroyed_at, mut is_whole) = (0usize, None, true);
-        for index in (first..summary.size).rev() {
+        for index in self.covering_leaves(context, &summary, at).await? {
             let found = self.leaf(log, index, summary.size).await?;
             let covers = matches!(found.leaf.act, Act::Batch)
                 && found.leaf.events_from <= at
@@ -162,11 +166,14 @@ impl App {
                 }
             }
         }
-        let Some(at) = destroyed_at.filter(|_| is_whole) else { return Ok(()) };
+        let is_gone = destroyed_at.is_some() || summary.minimum_index > 0;
+        if !is_gone || !is_whole {
+            return Ok(());
+        }
         if self.may_wait(context.tenant, sealed_to, &papers.reading).await {
             return Ok(());
         }
-        destroyed(at)
+        destroyed(destroyed_at)
     }
 
     /// Whether a reading may be durable and not sealed yet: whether it is in the log at or after

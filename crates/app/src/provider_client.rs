@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use veritwin_access::oidc::{Description, KeySet, OidcError, description_address};
-use veritwin_domain::{LimitExceeded, Rng, Secret, TenantId};
+use veritwin_domain::{AddressList, LimitExceeded, Rng, Secret, TenantId};
 use veritwin_outbound::guard::{Call, Caller, GuardError, GuardedClient, Target, TargetError};
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
@@ -27,6 +27,18 @@ const KEYS_AGAIN: Duration = Duration::from_secs(20);
 /// Largest answer of a provider, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 const PURPOSE: &str = "sign-in provider that a customer set";
+
+/// What the operator allows of calls to addresses that tenants choose.
+#[derive(Debug, Clone, Default)]
+pub struct Outbound {
+    /// Networks that are called although they are not public, such as an identity provider on the
+    /// operator's premises.
+    pub allowed_networks: AddressList,
+    /// Ports that may be named; none: 443 and 8443.
+    pub ports: Vec<u16>,
+    /// Authorities that are trusted beside the public ones, PEM.
+    pub authorities_pem: Option<String>,
+}
 
 /// Why a provider cannot be used now.
 #[derive(Debug, Clone, thiserror::Error)]

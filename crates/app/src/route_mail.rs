@@ -167,7 +167,7 @@ pub(crate) async fn check_people(tx: &TenantTx, kind: &RouteKind) -> Result<()> 
 }
 
 /// The addresses of people who are in the tenant now, may sign in and have confirmed theirs.
-async fn confirmed(tx: &TenantTx, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
+pub(crate) async fn confirmed(tx: &TenantTx, people: &[UserId]) -> Result<Vec<(UserId, String)>> {
     let mut all = Vec::new();
     for id in people {
         let Some(member) = found(tx.member(*id).await)? else { continue };
@@ -190,11 +190,15 @@ fn payload(to: &str, routed: &RoutedMail) -> Result<Vec<u8>> {
     serde_json::to_vec(&payload).map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// A mail that has ended, without the messages that it told of; none of any other mail.
+/// A mail that has ended, without the messages that it told of, or what was attached to it; none of
+/// any other mail.
 pub(crate) fn without_messages(mail: &MailPayload) -> Option<Result<Vec<u8>>> {
-    let routed = mail.routed.as_ref()?;
-    let rest =
-        MailPayload { to: mail.to.clone(), subject: routed.subject(), ..MailPayload::default() };
+    let subject = match &mail.routed {
+        Some(routed) => routed.subject(),
+        None if mail.files.is_empty() => return None,
+        None => mail.subject.clone(),
+    };
+    let rest = MailPayload { to: mail.to.clone(), subject, ..MailPayload::default() };
     Some(serde_json::to_vec(&rest).map_err(|error| Error::Internal(error.to_string())))
 }
 

@@ -156,6 +156,8 @@ define_ids! {
     FactorId;
     /// A one-time link, an invitation among them.
     LinkId;
+    /// A record that is sealed in the ledger.
+    LedgerItemId;
     /// A sealed file: log file, segment, archive payload.
     FileId;
     /// A support grant: what a customer opens to support, until when.
@@ -164,6 +166,10 @@ define_ids! {
     HoldId;
     /// An import of readings.
     ImportId;
+    /// A sequence of mails of checkpoints to an auditor.
+    MailingId;
+    /// A mail that was sent.
+    SentMailId;
     /// A security incident.
     IncidentId;
     /// The random id under which a tenant's ledger log is served.

@@ -23,6 +23,7 @@ mod private;
 mod provider;
 mod ring;
 mod root;
+mod rsa_signing;
 mod scope;
 mod service;
 mod signing;
@@ -60,6 +61,7 @@ pub use provider::{
 };
 pub use ring::{DEK_CACHE_MAX, KEK_CACHE_MAX};
 pub use root::{KekContext, PlatformFile, RootDescription, RootProvider};
+pub use rsa_signing::RsaSigningKey;
 pub use scope::{Aad, DataClass, DekId, DekScope, Epoch, ShredUnit};
 pub use service::KeyService;
 pub use signing::{SigningKey, verify_signature};

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::{Mutex, RwLock};
@@ -13,14 +14,15 @@ use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
 use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
 
-use crate::LedgerError;
-use crate::commit::{Committer, Ready, Request, key_aad, start_journal};
+use crate::commit::{Committer, Ready, Request, key_aad};
 use crate::journal;
-use crate::objects::{Objects, log_scope, sync_directory};
-use crate::replay::{journal_paths, remove_unfinished, replay};
+use crate::objects::{Objects, log_scope};
+use crate::replay::journal_paths;
+use crate::sink::Sink;
 use crate::state::LogState;
+use crate::{Bucket, Disk, LedgerError, SystemDisk};
 
-/// Upper bounds of an archive.
+/// Bounds of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveLimits {
     /// Most logs.
@@ -35,6 +37,8 @@ pub struct ArchiveLimits {
     pub group_bytes_max: usize,
     /// Journal bytes after which a new file is begun.
     pub journal_bytes_max: u64,
+    /// Every leaf is kept at least so long after it was sealed, whatever its submitter states.
+    pub period_min: Duration,
 }
 
 impl Default for ArchiveLimits {
@@ -46,6 +50,7 @@ impl Default for ArchiveLimits {
             group_leaves_max: 8192,
             group_bytes_max: 8 << 20,
             journal_bytes_max: 64 << 20,
+            period_min: Duration::ZERO,
         }
     }
 }
@@ -125,6 +130,10 @@ pub struct LogSummary {
     pub cursor: u64,
     /// The submitter key in force.
     pub submitter: [u8; 32],
+    /// Leaves below this index were ended by a retention statement and are not served.
+    pub minimum_index: u64,
+    /// See [`ArchiveLimits::period_min`].
+    pub period_min: Duration,
 }
 
 impl LogSummary {
@@ -163,8 +172,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) limits: ArchiveLimits,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) logs: RwLock<Logs>,
     pub(crate) objects: Objects,
+    /// In place of the directory for everything that grows.
+    pub(crate) bucket: Option<Bucket>,
     /// Held as long as the archive is open.
     _lock: File,
 }
@@ -190,6 +202,28 @@ pub struct Archive {
 impl Archive {
     /// Opens the directory and replays its journal.
     pub fn open(config: ArchiveConfig) -> Result<Self, LedgerError> {
+        Self::open_on(config, Arc::new(SystemDisk))
+    }
+
+    /// The same with files that are changed through `disk`.
+    pub fn open_on(config: ArchiveConfig, disk: Arc<dyn Disk>) -> Result<Self, LedgerError> {
+        Self::open_with(config, disk, None)
+    }
+
+    /// The same with journal, tiles and payloads in a bucket; in the directory is the lock of this
+    /// host and a note of what was written last.
+    pub fn open_in(config: ArchiveConfig, bucket: Bucket) -> Result<Self, LedgerError> {
+        if bucket.is_locked() && config.limits.period_min.is_zero() {
+            return Err(LedgerError::invalid("objects are locked for a period, and there is none"));
+        }
+        Self::open_with(config, Arc::new(SystemDisk), Some(bucket))
+    }
+
+    fn open_with(
+        config: ArchiveConfig,
+        disk: Arc<dyn Disk>,
+        bucket: Option<Bucket>,
+    ) -> Result<Self, LedgerError> {
         let directory = config.directory;
         for path in [directory.clone(), directory.join("journal"), directory.join("logs")] {
             match fs::create_dir(&path) {
@@ -200,15 +234,17 @@ impl Archive {
             }
         }
         let lock = lock(&directory)?;
-        sync_directory(&directory)?;
+        let sync = |path: &Path| disk.sync_path(path).map_err(LedgerError::io("sync", path));
+        sync(&directory)?;
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent)?;
+            sync(parent)?;
         }
         let objects = Objects::new(
             directory.join("logs"),
             config.keys.clone(),
             Arc::clone(&config.clock),
-            Arc::clone(&config.rng),
+            (Arc::clone(&config.rng), Arc::clone(&disk)),
+            bucket.clone().map(|bucket| (bucket, config.limits.period_min)),
         );
         let shared = Arc::new(Shared {
             directory,
@@ -216,24 +252,15 @@ impl Archive {
             clock: config.clock,
             rng: config.rng,
             limits: config.limits,
+            disk,
             logs: RwLock::new(Logs::new()),
             objects,
+            bucket,
             _lock: lock,
         });
-        remove_unfinished(&shared.journal_directory())?;
-        let files = journal_paths(&shared.journal_directory())?;
-        if let Some((_, newest)) = files.last() {
-            let logs = replay(newest, &shared)?;
-            *shared.logs.write() = logs;
-        }
-        shared.objects.sync_all()?;
-        let number = files.last().map_or(0, |(number, _)| *number) + 1;
-        let (journal, path) = start_journal(&shared, number)?;
-        for (_, old) in files {
-            fs::remove_file(&old).map_err(LedgerError::io("remove", &old))?;
-        }
+        let journal = Sink::open(&shared)?;
         let (requests, receiver) = mpsc::channel(shared.limits.queue_max);
-        let committer = Committer::new(Arc::clone(&shared), journal, path, number);
+        let committer = Committer::new(Arc::clone(&shared), journal);
         let writer = std::thread::Builder::new()
             .name("ledger-commit".to_owned())
             .spawn(move || committer.run(receiver))
@@ -270,7 +297,7 @@ impl Archive {
         if let Ok(log) = self.shared.log(create.log) {
             let log = log.lock();
             if log.origin == create.origin && log.first_submitter == create.submitter {
-                return Ok(log.summary());
+                return Ok(log.summary(self.shared.limits.period_min));
             }
             return Err(LedgerError::invalid("the log exists with another origin or submitter"));
         }
@@ -284,7 +311,7 @@ impl Archive {
         let dek = self.shared.keys.dek(&log_scope(create.log))?;
         let sealed = key.seal(&dek, key_aad(&create.log))?;
         let log = LogState::new(create.log, create.origin, create.submitter, (key, sealed))?;
-        let summary = log.summary();
+        let summary = log.summary(self.shared.limits.period_min);
         self.send(|reply| Request::Create(Box::new(log), reply)).await?;
         Ok(summary)
     }
@@ -294,12 +321,31 @@ impl Archive {
     pub async fn append(&self, append: Append) -> Result<Appended, LedgerError> {
         let shared = Arc::clone(&self.shared);
         let ready = if append.payload.is_some() {
-            let prepared = tokio::task::spawn_blocking(move || prepare(&shared, append)).await;
+            let prepare = move || prepare(&shared, append);
+            let prepared = tokio::task::spawn_blocking(prepare).await;
             prepared.map_err(|error| LedgerError::Stopped(error.to_string()))??
         } else {
             prepare(&shared, append)?
         };
-        self.send(|reply| Request::Append(Box::new(ready), reply)).await
+        let (id, written) = (ready.log, ready.payload.as_ref().map(|_| ready.leaf.payload_bytes));
+        let appended = self.send(|reply| Request::Append(Box::new(ready), reply)).await;
+        if let (Err(_), Some(bytes)) = (&appended, written) {
+            // The payload stays, and no leaf names it.
+            let log = self.shared.log(id)?;
+            let mut log = log.lock();
+            log.lost_bytes = log.lost_bytes.saturating_add(bytes);
+        }
+        appended
+    }
+
+    /// What a log's leaves and their payloads take, in bytes.
+    pub fn stored_bytes(&self, log: LogId) -> Result<u64, LedgerError> {
+        Ok(self.shared.log(log)?.lock().stored_bytes)
+    }
+
+    /// What payloads take whose leaves were refused after they were written, since it was asked.
+    pub fn take_lost_bytes(&self, log: LogId) -> u64 {
+        self.shared.log(log).map_or(0, |log| std::mem::take(&mut log.lock().lost_bytes))
     }
 
     /// Hands an append without payload to the writer and does not wait, so that a submitter may
@@ -324,7 +370,7 @@ impl Archive {
 
     /// Where a log stands.
     pub fn summary(&self, log: LogId) -> Result<LogSummary, LedgerError> {
-        Ok(self.shared.log(log)?.lock().summary())
+        Ok(self.shared.log(log)?.lock().summary(self.shared.limits.period_min))
     }
 
     /// Finishes what is queued and stops writing. Reading goes on; the directory can be opened
@@ -340,7 +386,7 @@ impl Archive {
         }
     }
 
-    async fn send<T>(
+    pub(crate) async fn send<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
     ) -> Result<T, LedgerError> {
@@ -362,12 +408,15 @@ pub struct PendingAppend(oneshot::Receiver<Result<Appended, LedgerError>>);
 fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
     let log = shared.log(append.log)?;
+    let origin = log.lock().origin.clone();
+    leaf.verify_signature(&origin).map_err(LedgerError::invalid)?;
     let repeated = {
         let log = log.lock();
-        leaf.verify_signature(&log.origin).map_err(LedgerError::invalid)?;
-        // Told early, so that a lost race does not leave its payload behind.
+        // Told early, so that a lost race does not leave its payload behind. A leaf without one may
+        // be on its way behind others.
         let repeated = log.recent(leaf.batch).is_some();
-        if !repeated && append.expected_size < log.head.size() {
+        let waits = append.payload.is_none() && append.expected_size >= log.head.size();
+        if !repeated && !waits {
             log.head.check_next(&leaf, append.expected_size)?;
         }
         repeated

@@ -2,23 +2,20 @@
 //! writes one journal frame for the group, syncs once, and only then shows and acknowledges them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use veritwin_domain::{FileId, LogId};
-use veritwin_verify::Leaf;
+use veritwin_domain::LogId;
+use veritwin_verify::{Act, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
-use crate::journal;
-use crate::objects::sync_directory;
+use crate::prune::{Pruned, check_period};
+use crate::sink::Sink;
 use crate::state::{Head, LogState};
 use crate::{LedgerError, objects};
-
-/// Plain bytes of one snapshot frame.
-const SNAPSHOT_FRAME_BYTES: usize = 1 << 20;
 
 /// A leaf whose form and signature were checked and whose payload was written.
 #[derive(Debug)]
@@ -37,16 +34,16 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(crate) enum Request {
     Append(Box<Ready>, Reply<Appended>),
     Create(Box<LogState>, Reply<()>),
+    /// Everything of a log below a leaf is gone from the disk.
+    Pruned(Pruned, Reply<()>),
     Stop(Reply<()>),
 }
 
 /// The writer's own state.
 pub(crate) struct Committer {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) journal: journal::Writer,
-    pub(crate) journal_path: PathBuf,
-    pub(crate) number: u64,
-    /// Length of the snapshot that the journal file begins with.
+    shared: Arc<Shared>,
+    journal: Sink,
+    /// Length of the snapshot that the journal begins with.
     snapshot_bytes: u64,
     stopped: Option<String>,
 }
@@ -59,6 +56,7 @@ struct Group {
     heads: HashMap<LogId, Head>,
     appends: Vec<(Ready, u64, Reply<Appended>)>,
     creates: Vec<(LogState, Reply<()>)>,
+    pruned: Vec<(Pruned, Reply<()>)>,
     /// Resent batches: log, index, whom to tell once the group is durable.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
     batches: HashMap<(LogId, veritwin_domain::BatchId), (veritwin_verify::Digest, u64)>,
@@ -66,14 +64,9 @@ struct Group {
 }
 
 impl Committer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        journal: journal::Writer,
-        journal_path: PathBuf,
-        number: u64,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, journal: Sink) -> Self {
         let snapshot_bytes = journal.bytes();
-        Self { shared, journal, journal_path, number, snapshot_bytes, stopped: None }
+        Self { shared, journal, snapshot_bytes, stopped: None }
     }
 
     /// Runs until it is told to stop or every handle is gone.
@@ -102,14 +95,9 @@ impl Committer {
         self.mark_closed();
     }
 
-    /// Says how long the journal is, so that the next opening takes a wrong end for damage.
     fn mark_closed(&self) {
-        if self.stopped.is_some() {
-            return;
-        }
-        let (path, bytes) = (&self.journal_path, self.journal.bytes());
-        if let Err(error) = veritwin_keys::tail::mark_closed(path, bytes) {
-            tracing::warn!(path = %path.display(), %error, "ledger journal: closed without its mark");
+        if self.stopped.is_none() {
+            self.journal.mark_closed();
         }
     }
 
@@ -145,6 +133,12 @@ impl Committer {
                     .extend(log.snapshot().filter(|item| !matches!(item, Item::Base { .. })));
                 group.creates.push((*log, reply));
             }
+            Request::Pruned(pruned, reply) => {
+                let Pruned { log, to, bytes } = pruned;
+                group.items.push(Item::Pruned { log, minimum_index: to, pruned: to });
+                group.items.push(Item::Freed { log, bytes });
+                group.pruned.push((pruned, reply));
+            }
             Request::Stop(_) => {}
         }
     }
@@ -166,6 +160,9 @@ impl Committer {
         }
         let head = group.heads.entry(ready.log).or_insert_with(|| log.lock().head.clone());
         head.check_next(&ready.leaf, ready.expected_size)?;
+        if let Act::Retention { minimum_index, .. } = ready.leaf.act {
+            check_period(&self.shared, ready.log, (&*head, minimum_index))?;
+        }
         let index = head.size();
         let hash = head.push(ready.leaf.clone(), ready.entry.clone(), ready.cursor);
         group.batches.insert((ready.log, batch), (hash, index));
@@ -198,6 +195,9 @@ impl Committer {
                 for (_, reply) in group.creates {
                     let _ = reply.send(Err(stopped()));
                 }
+                for (_, reply) in group.pruned {
+                    let _ = reply.send(Err(stopped()));
+                }
                 for (_, _, reply) in group.repeats {
                     let _ = reply.send(Err(stopped()));
                 }
@@ -228,8 +228,7 @@ impl Committer {
         }
         let mut frame = Vec::with_capacity(group.bytes + 1024);
         group.items.iter().for_each(|item| item.write(&mut frame));
-        self.journal.write(&frame)?;
-        self.journal.sync()?;
+        self.journal.write(&self.shared, &frame)?;
         for (ready, _, _) in &mut group.appends {
             if let Some((_, leaves)) = notes.get_mut(&ready.log) {
                 leaves.push((std::mem::take(&mut ready.entry), ready.cursor));
@@ -251,6 +250,14 @@ impl Committer {
         for (log, reply) in group.creates {
             self.shared.logs.write().insert(log.id, Arc::new(Mutex::new(log)));
             let _ = reply.send(Ok(()));
+        }
+        for (Pruned { log, to, bytes }, reply) in group.pruned {
+            let noted = self.shared.log(log).map(|log| {
+                let mut log = log.lock();
+                log.prune_to(to, to);
+                log.free(bytes);
+            });
+            let _ = reply.send(noted);
         }
         let answer = |log: LogId, index, duplicate| {
             let log = self.shared.log(log)?;
@@ -274,68 +281,17 @@ impl Committer {
         }
     }
 
-    /// Starts a new journal file with a snapshot, once all objects are durable.
+    /// Starts a new journal with a snapshot.
     fn rotate(&mut self) -> Result<(), LedgerError> {
-        self.shared.objects.sync_all()?;
-        let number = self.number + 1;
-        let (journal, path) = start_journal(&self.shared, number)?;
-        let old = std::mem::replace(&mut self.journal_path, path);
-        self.snapshot_bytes = journal.bytes();
-        self.journal = journal;
-        self.number = number;
-        std::fs::remove_file(&old).map_err(LedgerError::io("remove", &old))
+        self.journal.rotate(&self.shared)?;
+        self.snapshot_bytes = self.journal.bytes();
+        Ok(())
     }
 }
 
 enum Staged {
     New(u64),
     Repeat(u64),
-}
-
-/// The name of journal file `number`.
-pub(crate) fn journal_name(number: u64) -> String {
-    format!("{number:016}.journal")
-}
-
-/// Writes a new journal file that begins with a snapshot of every log. It gets its name only when
-/// it is durable.
-pub(crate) fn start_journal(
-    shared: &Shared,
-    number: u64,
-) -> Result<(journal::Writer, PathBuf), LedgerError> {
-    let directory = shared.journal_directory();
-    let path = directory.join(journal_name(number));
-    let temporary = directory.join(format!("{number:016}.tmp"));
-    remove_if_there(&temporary)?;
-    let id = FileId::generate(shared.clock.now(), shared.rng.as_ref());
-    let mut writer = journal::Writer::create(&temporary, &shared.keys, id)?;
-    let mut frame = Vec::new();
-    let logs: Vec<_> = shared.logs.read().values().cloned().collect();
-    for log in &logs {
-        for item in log.lock().snapshot() {
-            item.write(&mut frame);
-            if frame.len() >= SNAPSHOT_FRAME_BYTES {
-                writer.write(&frame)?;
-                frame.clear();
-            }
-        }
-    }
-    Item::SnapshotEnd { logs: logs.len() as u64 }.write(&mut frame);
-    writer.write(&frame)?;
-    writer.sync()?;
-    std::fs::rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
-    sync_directory(&directory)?;
-    writer.renamed(&path);
-    Ok((writer, path))
-}
-
-fn remove_if_there(path: &Path) -> Result<(), LedgerError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(LedgerError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The context that a log's signing key is sealed under.

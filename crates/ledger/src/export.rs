@@ -8,8 +8,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use veritwin_verify::{
-    CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace, SignedCheckpoint,
-    Source, SourceError, TILE_BYTES_MAX, TILE_WIDTH, TileKind, TilePath, decode_bundle, tiles_of,
+    Act, CHECKPOINT_BYTES_MAX, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, Leaf, LeafPlace,
+    PUBLISHED_INDEX, ROLL_PROOF_BYTES_MAX, STAMP_BYTES_MAX, SignedCheckpoint, Source, SourceError,
+    TILE_BYTES_MAX, TILE_WIDTH, TileKind, TilePath, decode_bundle, published_checkpoint,
+    published_roll, published_sizes, published_stamp, tiles_of,
 };
 
 use crate::PAYLOAD_PLAINTEXT_MAX;
@@ -17,6 +19,8 @@ use crate::PAYLOAD_PLAINTEXT_MAX;
 const BUNDLE_BYTES_MAX: u64 = (ENTRIES_PER_BUNDLE * (ENTRY_BYTES_MAX + 2)) as u64;
 const PAYLOAD_BYTES_MAX: u64 = (PAYLOAD_PLAINTEXT_MAX + 4096) as u64;
 const VKEY_BYTES_MAX: u64 = 4096;
+/// Most bundles and hash tiles of a pruned prefix that are passed over.
+const ABSENT_MAX: usize = 10_000_000;
 /// Most damaged payloads and tiles that are named one by one; all are counted.
 pub const DAMAGED_NAMED_MAX: usize = 100;
 
@@ -58,6 +62,8 @@ pub struct ExportSummary {
     pub files: u64,
     /// Payloads that the log names and no longer has.
     pub payloads_absent: u64,
+    /// Leaves that a retention statement ended: their bundles are not in the log any more.
+    pub leaves_pruned: u64,
     /// Payloads that are damaged where they are stored; an empty file stands for each.
     pub payloads_damaged: u64,
     /// Tiles and bundles that are damaged where they are stored; an empty file stands for each, and
@@ -73,6 +79,10 @@ struct Exporter<'a> {
     source: &'a dyn Source,
     out: &'a Path,
     summary: ExportSummary,
+    /// From the retention statements so far.
+    minimum_index: u64,
+    /// Tiles that are not there; a statement has to say why.
+    absent: Vec<TilePath>,
 }
 
 /// Exports the log behind `source` into `out`, which is made if absent. `progress` gets leaves done
@@ -95,12 +105,13 @@ pub fn export(
         size,
         files: 0,
         payloads_absent: 0,
+        leaves_pruned: 0,
         payloads_damaged: 0,
         tiles_damaged: 0,
         damaged: Vec::new(),
         bytes: 0,
     };
-    let mut exporter = Exporter { source, out, summary };
+    let mut exporter = Exporter { source, out, summary, minimum_index: 0, absent: Vec::new() };
     let vkey = source.read("log.vkey", VKEY_BYTES_MAX)?.ok_or_else(|| missing("log.vkey"))?;
     exporter.write("log.vkey", &vkey)?;
     for tile in tiles_of(size) {
@@ -108,6 +119,10 @@ pub fn export(
         let entries = tile.kind == TileKind::Entries;
         let bytes_max = if entries { BUNDLE_BYTES_MAX } else { TILE_BYTES_MAX };
         let bytes = match source.read(&name, bytes_max) {
+            Ok(None) if is_of_leaves(tile) => {
+                exporter.tile_absent(tile)?;
+                None
+            }
             Ok(bytes) => Some(bytes.ok_or_else(|| missing(&name))?),
             Err(error) if error.is_damaged => {
                 exporter.tile_damaged(tile, &error)?;
@@ -125,6 +140,8 @@ pub fn export(
             progress(tile.index * TILE_WIDTH + u64::from(tile.width), size);
         }
     }
+    exporter.check_absent()?;
+    exporter.published(size)?;
     exporter.write("checkpoint", &checkpoint)?;
     Ok(exporter.summary)
 }
@@ -144,12 +161,40 @@ impl Exporter<'_> {
         Ok(())
     }
 
+    /// Writes the checkpoints that were published, as far as the export reaches, with their time
+    /// stamps.
+    fn published(&mut self, size: u64) -> Result<(), ExportError> {
+        let mut index = String::new();
+        let sizes = published_sizes(self.source)?;
+        for published in sizes.into_iter().filter(|published| *published <= size) {
+            let name = published_checkpoint(published);
+            // A newer one may have taken its place meanwhile.
+            let Some(checkpoint) = self.source.read(&name, CHECKPOINT_BYTES_MAX)? else { continue };
+            self.write(&name, &checkpoint)?;
+            let beside = [
+                (published_stamp(published), STAMP_BYTES_MAX as u64),
+                (published_roll(published), ROLL_PROOF_BYTES_MAX as u64),
+            ];
+            for (name, bytes_max) in beside {
+                if let Some(bytes) = self.source.read(&name, bytes_max)? {
+                    self.write(&name, &bytes)?;
+                }
+            }
+            index.push_str(&published.to_string());
+            index.push('\n');
+        }
+        if index.is_empty() { Ok(()) } else { self.write(PUBLISHED_INDEX, index.as_bytes()) }
+    }
+
     /// Writes the payloads of a bundle whose first leaf has the index `first`.
     fn payloads(&mut self, name: &str, first: u64, bundle: &[u8]) -> Result<(), ExportError> {
         let malformed = |problem: String| ExportError::Malformed { name: name.to_owned(), problem };
         let entries = decode_bundle(bundle).map_err(|error| malformed(error.to_string()))?;
         for (index, entry) in (first..).zip(entries) {
             let leaf = Leaf::decode(entry).map_err(|error| malformed(error.to_string()))?;
+            if let Act::Retention { minimum_index, .. } = leaf.act {
+                self.minimum_index = self.minimum_index.max(minimum_index);
+            }
             if leaf.payload_bytes == 0 {
                 continue;
             }
@@ -177,6 +222,27 @@ impl Exporter<'_> {
         self.damaged(&place.to_string(), error)
     }
 
+    /// A pruned prefix has no bundles, and the hashes over them begin above level 0.
+    fn tile_absent(&mut self, tile: TilePath) -> Result<(), ExportError> {
+        if self.absent.len() >= ABSENT_MAX {
+            return Err(ExportError::Missing(tile.to_string()));
+        }
+        self.absent.push(tile);
+        Ok(())
+    }
+
+    /// Every tile that is not there lies before the leaf from which on the log is kept.
+    fn check_absent(&mut self) -> Result<(), ExportError> {
+        let minimum_index = self.minimum_index;
+        let end = |tile: &TilePath| tile.index * TILE_WIDTH + u64::from(tile.width);
+        if let Some(lost) = self.absent.iter().find(|tile| end(tile) > minimum_index) {
+            return Err(ExportError::Missing(lost.to_string()));
+        }
+        let bundles = self.absent.iter().filter(|tile| tile.kind == TileKind::Entries);
+        self.summary.leaves_pruned = bundles.map(|tile| u64::from(tile.width)).sum();
+        Ok(())
+    }
+
     /// Nor must one damaged tile: an empty one has the wrong length.
     fn tile_damaged(&mut self, tile: TilePath, error: &SourceError) -> Result<(), ExportError> {
         self.summary.tiles_damaged += 1;
@@ -191,6 +257,11 @@ impl Exporter<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a tile goes with the leaves it is made of.
+const fn is_of_leaves(tile: TilePath) -> bool {
+    matches!(tile.kind, TileKind::Entries | TileKind::Hashes(0))
 }
 
 /// The leaves under a tile, in words.

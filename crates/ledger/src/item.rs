@@ -33,6 +33,12 @@ pub(crate) enum Item {
     Leaf { log: LogId, index: u64, cursor: u64, entry: Vec<u8> },
     /// A checkpoint was signed.
     Checkpoint { log: LogId, size: u64, note: String },
+    /// Leaves below an index are ended by a statement, and below another gone from the disk.
+    Pruned { log: LogId, minimum_index: u64, pruned: u64 },
+    /// What a log's leaves and payloads take at its base (snapshot only). Follows `Base`.
+    Stored { log: LogId, bytes: u64 },
+    /// So much of it went with pruned leaves.
+    Freed { log: LogId, bytes: u64 },
     /// The snapshot is complete; so many logs were in it.
     SnapshotEnd { logs: u64 },
 }
@@ -72,6 +78,22 @@ impl Item {
                 writer.fixed(log.as_bytes());
                 writer.u64(*size);
                 writer.bytes(note.as_bytes());
+            }
+            Self::Pruned { log, minimum_index, pruned } => {
+                writer.u8(6);
+                writer.fixed(log.as_bytes());
+                writer.u64(*minimum_index);
+                writer.u64(*pruned);
+            }
+            Self::Stored { log, bytes } => {
+                writer.u8(7);
+                writer.fixed(log.as_bytes());
+                writer.u64(*bytes);
+            }
+            Self::Freed { log, bytes } => {
+                writer.u8(8);
+                writer.fixed(log.as_bytes());
+                writer.u64(*bytes);
             }
             Self::SnapshotEnd { logs } => {
                 writer.u8(5);
@@ -114,6 +136,9 @@ impl Item {
                 size: reader.u64()?,
                 note: String::from_utf8(reader.bytes()?.to_vec()).ok()?,
             },
+            6 => Self::Pruned { log, minimum_index: reader.u64()?, pruned: reader.u64()? },
+            7 => Self::Stored { log, bytes: reader.u64()? },
+            8 => Self::Freed { log, bytes: reader.u64()? },
             _ => return None,
         })
     }

@@ -2,16 +2,17 @@
 //! to after a restart. A last frame that is not all there is torn and kept beside the file; one
 //! that is there and wrong is an error, and so is any of a file that was closed with nothing open.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use veritwin_domain::FileId;
 use veritwin_keys::{
     Aad, DataClass, DekScope, FileHeader, FileKey, FileSealer, KeyError, KeyService, tail,
 };
 
-use crate::LedgerError;
+use crate::{Disk, LedgerError};
 
 /// Largest frame, sealed.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -30,6 +31,7 @@ fn marker(file: FileId) -> [u8; 4] {
 /// Writes one journal file.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    disk: Arc<dyn Disk>,
     file: File,
     path: PathBuf,
     sealer: FileSealer,
@@ -40,18 +42,19 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Makes a new file; it must not exist.
-    pub(crate) fn create(path: &Path, keys: &KeyService, id: FileId) -> Result<Self, LedgerError> {
+    pub(crate) fn create(
+        path: &Path,
+        (keys, id): (&KeyService, FileId),
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, LedgerError> {
         let scope = DekScope::platform(DataClass::Archive);
         let (key, header) = keys.create_file(&scope, id)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(LedgerError::io("create", path))?;
+        let mut file = disk.create_new(path).map_err(LedgerError::io("create", path))?;
         let mut bytes = Vec::new();
         header.write(&mut bytes);
-        file.write_all(&bytes).map_err(LedgerError::io("write", path))?;
+        disk.write(path, &mut file, &bytes).map_err(LedgerError::io("write", path))?;
         Ok(Self {
+            disk,
             file,
             path: path.to_owned(),
             sealer: FileSealer::new(key),
@@ -72,14 +75,17 @@ impl Writer {
         self.buffer[4..12].copy_from_slice(&counter.to_be_bytes());
         self.buffer[12..16].copy_from_slice(&length.to_be_bytes());
         self.buffer[16..20].copy_from_slice(&sum.to_be_bytes());
-        self.file.write_all(&self.buffer).map_err(LedgerError::io("write", &self.path))?;
+        self.disk
+            .write(&self.path, &mut self.file, &self.buffer)
+            .map_err(LedgerError::io("write", &self.path))?;
         self.bytes += self.buffer.len() as u64;
         Ok(())
     }
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), LedgerError> {
-        self.file.sync_data().map_err(LedgerError::io("sync", &self.path))
+        let synced = self.disk.sync_data(&self.path, &self.file);
+        synced.map_err(LedgerError::io("sync", &self.path))
     }
 
     /// Length of the file so far.

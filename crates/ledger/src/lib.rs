@@ -1,20 +1,26 @@
 //! The audit ledger's writing side: sealing batches of records into leaves (submitter), and the
-//! archive's log engine (append only, one group-committed journal, tiles as sealed objects). There
-//! is no way to alter or delete a leaf. Verification lives in `veritwin-verify`.
+//! archive's log engine (append only, one group-committed journal, tiles as sealed objects). No
+//! leaf is altered; a prefix goes when a statement in the log itself says so. Verification lives in
+//! `veritwin-verify`.
 
 mod archive;
 mod batch;
+mod bucket;
 mod bytes_form;
 mod commit;
+mod disk;
 mod error;
 mod export;
 mod item;
 mod journal;
 pub mod measure;
 mod objects;
+mod parts;
 mod payload;
+mod prune;
 mod replay;
 mod serve;
+mod sink;
 mod state;
 pub mod wire;
 
@@ -25,6 +31,8 @@ pub use batch::{
     BatchBuilder, BatchLimits, BatchSigner, BuildError, RecordBytes, SealedBatch, origin_of,
     seal_statement,
 };
+pub use bucket::{Bucket, BucketConfig};
+pub use disk::{Disk, SystemDisk};
 pub use error::{ConflictState, LedgerError};
 pub use export::{DAMAGED_NAMED_MAX, ExportError, ExportSummary, export};
 pub use payload::{OpenedPayload, PAYLOAD_PLAINTEXT_MAX, open_payload, payload_dek_id};

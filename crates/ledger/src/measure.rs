@@ -10,8 +10,8 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{BatchId, Clock, LogId, Rng, Timestamp};
 use veritwin_keys::{KeyService, PlatformFile, SigningKey};
 use veritwin_verify::{
-    Act, Checkpoint, Digest, Frontier, KeyAlgorithm, Leaf, LeafReference, SIGNATURE_LEN, TileKind,
-    TilePath, VerifierKey, encode_bundle, leaf_hash, root_of,
+    Act, Checkpoint, Digest, Frontier, KeyAlgorithm, Leaf, LeafReference, NoteError, SIGNATURE_LEN,
+    TileKind, TilePath, TlogProof, VerifierKey, encode_bundle, leaf_hash, node_hash, root_of,
 };
 
 use crate::batch::origin_of;
@@ -61,7 +61,7 @@ struct Load {
 impl Load {
     fn new(clock: &dyn Clock, rng: &dyn Rng) -> Self {
         let log = LogId::generate(clock.now(), rng);
-        let origin = origin_of("bench.example", log, true);
+        let origin = origin_of("bench.example", log, false);
         Self { key: SigningKey::generate(rng), log, origin, previous: None, at: clock.now() }
     }
 
@@ -89,10 +89,20 @@ impl Load {
         self.previous = Some(leaf.reference());
         leaf.encode()
     }
+
+    /// A signed checkpoint, and the key to verify it with. Any signing key will do: the submitter's
+    /// signs another message form.
+    fn checkpoint(&self, size: u64, root: Digest) -> Result<(VerifierKey, String), NoteError> {
+        let (origin, public) = (self.origin.clone(), self.key.public_bytes());
+        let vkey = VerifierKey::new(&origin, KeyAlgorithm::Ed25519, public)?;
+        let text = Checkpoint { origin, size, root }.text();
+        let line = vkey.signature_line(&self.key.sign(text.as_bytes()));
+        Ok((vkey, format!("{text}\n{line}")))
+    }
 }
 
 /// Appends `leaves_per_log` leaves to each of `logs` new logs, `in_flight` of a log at a time. The
-/// leaves are signed before the clock starts; the archive verifies each signature.
+/// leaves are signed before the clock starts; the archive verifies each signature as it takes it.
 #[boxed]
 pub async fn appends(
     archive: &Archive,
@@ -199,13 +209,31 @@ pub fn write_log(
         let index = (leaves >> (8 * level as u32)) / 256;
         write(TilePath { kind, index, width: hashes.len() as u16 }, &hash_bytes(hashes))?;
     }
-    // Any signing key will do; the submitter's signs another message form.
-    let vkey = VerifierKey::new(&load.origin, KeyAlgorithm::Ed25519, load.key.public_bytes())
-        .map_err(std::io::Error::other)?;
-    let text =
-        Checkpoint { origin: load.origin.clone(), size: leaves, root: frontier.root() }.text();
-    let line = vkey.signature_line(&load.key.sign(text.as_bytes()));
+    let signed = load.checkpoint(leaves, frontier.root());
+    let (vkey, checkpoint) = signed.map_err(std::io::Error::other)?;
     fs::write(out.join("log.vkey"), format!("{vkey}\n"))?;
-    fs::write(out.join("checkpoint"), format!("{text}\n{line}"))?;
+    fs::write(out.join("checkpoint"), checkpoint)?;
     Ok(vkey)
+}
+
+/// The proof of a signed leaf in a tree of `2^height` leaves with a signed checkpoint. The siblings
+/// on the way to the root are those of subtrees that nobody has to look into.
+pub fn deep_proof(
+    (height, index): (u32, u64),
+    (clock, rng): (&dyn Clock, &dyn Rng),
+) -> Result<(TlogProof, VerifierKey), NoteError> {
+    let mut load = Load::new(clock, rng);
+    let entry = load.next(rng);
+    let mut hash = leaf_hash(&entry);
+    let mut path = Vec::new();
+    for level in 0..height {
+        let mut bytes = [0; 32];
+        rng.fill(&mut bytes);
+        let sibling = Digest::from_bytes(bytes);
+        let is_right = (index >> level) & 1 == 1;
+        hash = if is_right { node_hash(&sibling, &hash) } else { node_hash(&hash, &sibling) };
+        path.push(sibling);
+    }
+    let (vkey, checkpoint) = load.checkpoint(1 << height, hash)?;
+    Ok((TlogProof { entry: Some(entry), index, path, checkpoint }, vkey))
 }

@@ -1,17 +1,20 @@
 //! Sealed files beside the journal: full bundles, full hash tiles above level 0, payloads. Written
-//! under a temporary name and renamed, so that a name always stands for a whole file.
+//! under a temporary name and renamed, so that a name always stands for a whole file; or objects of
+//! a bucket, each put once.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use veritwin_domain::{Clock, FileId, LogId, Rng};
 use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, KeyError, KeyService, ShredUnit};
 use veritwin_verify::{Digest, TilePath};
 
-use crate::LedgerError;
+use crate::{Bucket, Disk, LedgerError};
 
 /// Up to this many payloads of a group are synced one by one; more by one sync of the file system.
 const SYNC_EACH_MAX: usize = 8;
@@ -23,7 +26,10 @@ pub(crate) struct Objects {
     keys: KeyService,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    disk: Arc<dyn Disk>,
     temporary: AtomicU64,
+    /// In place of the directory, with the time for which each object is locked.
+    bucket: Option<(Bucket, Duration)>,
 }
 
 /// The key scope of one log's objects: each log can be destroyed on its own.
@@ -36,9 +42,10 @@ impl Objects {
         directory: PathBuf,
         keys: KeyService,
         clock: Arc<dyn Clock>,
-        rng: Arc<dyn Rng>,
+        (rng, disk): (Arc<dyn Rng>, Arc<dyn Disk>),
+        bucket: Option<(Bucket, Duration)>,
     ) -> Self {
-        Self { directory, keys, clock, rng, temporary: AtomicU64::new(0) }
+        Self { directory, keys, clock, rng, disk, temporary: AtomicU64::new(0), bucket }
     }
 
     fn path(&self, log: LogId, name: &str) -> PathBuf {
@@ -89,71 +96,86 @@ impl Objects {
     }
 
     fn write(&self, log: LogId, name: &str, plain: &[u8]) -> Result<PathBuf, LedgerError> {
-        let path = self.path(log, name);
         let id = FileId::generate(self.clock.now(), self.rng.as_ref());
-        let (key, header) = self.keys.create_file(&log_scope(log), id)?;
-        let mut sealed = Vec::with_capacity(FileHeader::BYTES + plain.len() + 16);
-        header.write(&mut sealed);
-        let context = context(log, name);
-        key.seal(0, Aad::new(None, DataClass::Archive, &context), plain, &mut sealed)?;
+        let sealed = seal_whole((&self.keys, id), &log_scope(log), &context(log, name), plain)?;
+        match &self.bucket {
+            Some((bucket, period)) => {
+                let until = self.clock.now().saturating_add(*period);
+                let object = object_name(log, name);
+                let sealed = Bytes::from(sealed);
+                // Replaying the journal, or a batch that is sent again, gives what is there.
+                if !bucket.put_new(&object, sealed.clone(), until)?
+                    && !matches!(self.read(log, name), Ok(Some(there)) if there == plain)
+                {
+                    bucket.put(&object, sealed, until)?;
+                }
+                Ok(bucket.at(&object))
+            }
+            None => {
+                let path = self.path(log, name);
+                self.write_file(&path, &sealed)?;
+                Ok(path)
+            }
+        }
+    }
+
+    fn write_file(&self, path: &Path, sealed: &[u8]) -> Result<(), LedgerError> {
         let directory = path.parent().unwrap_or(&self.directory);
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = directory.join(format!("new-{number}.tmp"));
-        let mut file = match File::create(&temporary) {
+        let mut file = match self.disk.create(&temporary) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir_all(directory).map_err(LedgerError::io("create", directory))?;
-                File::create(&temporary)
+                self.disk.create(&temporary)
             }
             other => other,
         }
         .map_err(LedgerError::io("create", &temporary))?;
-        file.write_all(&sealed).map_err(LedgerError::io("write", &temporary))?;
+        let written = self.disk.write(&temporary, &mut file, sealed);
+        written.map_err(LedgerError::io("write", &temporary))?;
         drop(file);
-        fs::rename(&temporary, &path).map_err(LedgerError::io("rename", &path))?;
-        Ok(path)
+        self.disk.rename(&temporary, path).map_err(LedgerError::io("rename", path))
     }
 
     fn read(&self, log: LogId, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        let path = self.path(log, name);
-        let mut sealed = Vec::new();
-        match File::open(&path) {
-            Ok(mut file) => {
-                file.read_to_end(&mut sealed).map_err(LedgerError::io("read", &path))?;
+        let (sealed, path) = match &self.bucket {
+            Some((bucket, _)) => {
+                let object = object_name(log, name);
+                let Some(sealed) = bucket.get(&object)? else { return Ok(None) };
+                (Vec::from(sealed), bucket.at(&object))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LedgerError::io("open", &path)(error)),
-        }
-        let corrupt =
-            |problem: String| LedgerError::Corrupt { file: path.clone(), offset: 0, problem };
-        let header = FileHeader::read(&sealed).map_err(|error| corrupt(error.to_string()))?;
-        let key = self.keys.open_file(&header).map_err(|error| match error {
-            KeyError::NotAuthentic | KeyError::WrongScope(_) | KeyError::UnknownDek(_) => {
-                corrupt(error.to_string())
+            None => {
+                let path = self.path(log, name);
+                let mut sealed = Vec::new();
+                match File::open(&path) {
+                    Ok(mut file) => {
+                        file.read_to_end(&mut sealed).map_err(LedgerError::io("read", &path))?;
+                    }
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(LedgerError::io("open", &path)(error)),
+                }
+                (sealed, path)
             }
-            other => other.into(),
-        })?;
-        let context = context(log, name);
-        let mut plain = Vec::new();
-        let aad = Aad::new(None, DataClass::Archive, &context);
-        key.open(0, aad, &sealed[FileHeader::BYTES..], &mut plain)
-            .map_err(|error| corrupt(error.to_string()))?;
-        Ok(Some(plain))
+        };
+        open_whole((&self.keys, &path), &context(log, name), &sealed).map(Some)
     }
 
     /// Makes payload files durable, names included.
     pub(crate) fn sync_payloads(&self, paths: &[PathBuf]) -> Result<(), LedgerError> {
+        if self.bucket.is_some() {
+            // What a bucket has taken is durable.
+            return Ok(());
+        }
         if paths.len() > SYNC_EACH_MAX {
             return self.sync_all();
         }
         for path in paths {
-            File::open(path)
-                .and_then(|file| file.sync_all())
-                .map_err(LedgerError::io("sync", path))?;
+            self.disk.sync_path(path).map_err(LedgerError::io("sync", path))?;
             // A new directory's name is in its parent: payload/xx, payload, the log, the root.
             let mut directory = path.parent();
             for _ in 0..4 {
                 let Some(at) = directory else { break };
-                sync_directory(at)?;
+                self.disk.sync_path(at).map_err(LedgerError::io("sync", at))?;
                 directory = at.parent();
             }
         }
@@ -162,17 +184,76 @@ impl Objects {
 
     /// Makes every object durable.
     pub(crate) fn sync_all(&self) -> Result<(), LedgerError> {
-        let file = File::open(&self.directory).map_err(LedgerError::io("open", &self.directory))?;
-        rustix::fs::syncfs(&file)
-            .map_err(|error| LedgerError::io("sync", &self.directory)(error.into()))
+        if self.bucket.is_some() {
+            return Ok(());
+        }
+        self.disk.sync_all(&self.directory).map_err(LedgerError::io("sync", &self.directory))
+    }
+
+    /// Removes a bundle or tile, if it is there.
+    pub(crate) fn remove_tile(&self, log: LogId, tile: TilePath) -> Result<(), LedgerError> {
+        self.remove(log, &tile.to_string())
+    }
+
+    /// Removes a payload, if it is there.
+    pub(crate) fn remove_payload(&self, log: LogId, payload: &Digest) -> Result<(), LedgerError> {
+        self.remove(log, &Self::payload_name(payload))
+    }
+
+    fn remove(&self, log: LogId, name: &str) -> Result<(), LedgerError> {
+        if let Some((bucket, _)) = &self.bucket {
+            return bucket.delete(&object_name(log, name));
+        }
+        let path = self.path(log, name);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(LedgerError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), LedgerError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(LedgerError::io("sync", path))
+fn object_name(log: LogId, name: &str) -> String {
+    format!("logs/{log}/{name}")
 }
 
 fn context(log: LogId, name: &str) -> Vec<u8> {
     [b"veritwin archive object v1\n".as_slice(), log.as_bytes(), name.as_bytes()].concat()
+}
+
+/// Header and content of a file that is written once, as a whole. The id must be fresh.
+pub(crate) fn seal_whole(
+    (keys, id): (&KeyService, FileId),
+    scope: &DekScope,
+    context: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, LedgerError> {
+    let (key, header) = keys.create_file(scope, id)?;
+    let mut sealed = Vec::with_capacity(FileHeader::BYTES + plain.len() + 16);
+    header.write(&mut sealed);
+    key.seal(0, Aad::new(None, DataClass::Archive, context), plain, &mut sealed)?;
+    Ok(sealed)
+}
+
+/// The content of such a file; `path` names it in errors.
+pub(crate) fn open_whole(
+    (keys, path): (&KeyService, &Path),
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, LedgerError> {
+    let corrupt =
+        |problem: String| LedgerError::Corrupt { file: path.to_owned(), offset: 0, problem };
+    let header = FileHeader::read(sealed).map_err(|error| corrupt(error.to_string()))?;
+    let key = keys.open_file(&header).map_err(|error| match error {
+        KeyError::NotAuthentic | KeyError::WrongScope(_) | KeyError::UnknownDek(_) => {
+            corrupt(error.to_string())
+        }
+        other => other.into(),
+    })?;
+    let mut plain = Vec::new();
+    let aad = Aad::new(None, DataClass::Archive, context);
+    key.open(0, aad, &sealed[FileHeader::BYTES..], &mut plain)
+        .map_err(|error| corrupt(error.to_string()))?;
+    Ok(plain)
 }

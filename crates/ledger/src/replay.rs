@@ -8,13 +8,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use veritwin_domain::LogId;
 use veritwin_keys::SigningKey;
-use veritwin_verify::SignedCheckpoint;
+use veritwin_verify::{SignedCheckpoint, TILE_WIDTH};
 
 use crate::LedgerError;
 use crate::archive::{Logs, Shared};
 use crate::commit::key_aad;
 use crate::item::Item;
 use crate::journal;
+use crate::prune::bundle;
 use crate::state::LogState;
 
 /// Journal files by number, ascending.
@@ -37,19 +38,56 @@ fn paths_in(directory: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 }
 
 /// Removes journal files that were begun and never got their name.
-pub(crate) fn remove_unfinished(directory: &Path) -> Result<(), LedgerError> {
-    for path in paths_in(directory)? {
+pub(crate) fn remove_unfinished(shared: &Shared) -> Result<(), LedgerError> {
+    for path in paths_in(&shared.journal_directory())? {
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
+            shared.disk.remove(&path).map_err(LedgerError::io("remove", &path))?;
         }
     }
     Ok(())
 }
 
+/// Every log, as frames tell of it: those of a snapshot first.
+#[derive(Default)]
+pub(crate) struct Replay {
+    logs: HashMap<LogId, LogState>,
+    is_whole: bool,
+}
+
+impl Replay {
+    /// True once the snapshot is complete.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Takes the next frame. What is wrong with it is told without its place.
+    pub(crate) fn take(&mut self, frame: &[u8], shared: &Shared) -> Result<(), LedgerError> {
+        let items = Item::read_all(frame);
+        for item in items.ok_or_else(|| LedgerError::invalid("its form is unknown"))? {
+            if let Item::SnapshotEnd { logs } = item {
+                self.is_whole = true;
+                if logs != self.logs.len() as u64 {
+                    return Err(LedgerError::invalid("the snapshot lacks logs"));
+                }
+                continue;
+            }
+            replay_item(item, &mut self.logs, shared)?;
+        }
+        Ok(())
+    }
+
+    /// The logs, with nothing left of what was pruned.
+    pub(crate) fn finish(self, shared: &Shared) -> Result<Logs, LedgerError> {
+        for log in self.logs.values() {
+            remove_pruned_again(log, shared)?;
+        }
+        Ok(self.logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+    }
+}
+
 /// Rebuilds every log from a journal file.
 pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> {
-    let mut logs: HashMap<LogId, LogState> = HashMap::new();
-    let mut snapshot_logs = None;
+    let mut replay = Replay::default();
     let mut frames = 0u64;
     let corrupt = |frame: u64, problem: &str| LedgerError::Corrupt {
         file: path.to_owned(),
@@ -57,22 +95,12 @@ pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> 
         problem: format!("frame {frame}: {problem}"),
     };
     let cut = journal::read(path, &shared.keys, &mut |frame| {
-        let items = Item::read_all(frame).ok_or_else(|| corrupt(frames, "its form is unknown"))?;
-        for item in items {
-            if let Item::SnapshotEnd { logs: count } = item {
-                snapshot_logs = Some(count);
-                if count != logs.len() as u64 {
-                    return Err(corrupt(frames, "the snapshot lacks logs"));
-                }
-                continue;
-            }
-            replay_item(item, &mut logs, shared)
-                .map_err(|problem| corrupt(frames, &problem.to_string()))?;
-        }
+        let taken = replay.take(frame, shared);
+        taken.map_err(|problem| corrupt(frames, &problem.to_string()))?;
         frames += 1;
         Ok(())
     })?;
-    if snapshot_logs.is_none() {
+    if !replay.is_whole() {
         // The snapshot was durable before the file got its name: this is damage, not a crash.
         return Err(corrupt(frames, "the snapshot at its beginning is not complete"));
     }
@@ -81,7 +109,15 @@ pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> 
         let (path, kept, cut_bytes) = (path.display(), cut.kept.display(), cut.bytes);
         tracing::warn!(%path, offset, cut_bytes, %kept, "ledger journal: torn last group cut");
     }
-    Ok(logs.into_iter().map(|(id, log)| (id, Arc::new(Mutex::new(log)))).collect())
+    replay.finish(shared)
+}
+
+/// Replaying a leaf writes its bundle, also one that was pruned since.
+fn remove_pruned_again(log: &LogState, shared: &Shared) -> Result<(), LedgerError> {
+    for index in log.replayed_from / TILE_WIDTH..log.pruned / TILE_WIDTH {
+        shared.objects.remove_tile(log.id, bundle(index))?;
+    }
+    Ok(())
 }
 
 fn replay_item(
@@ -116,6 +152,14 @@ fn replay_item(
             }
             state.checkpoint = note;
         }
+        Item::Pruned { log, minimum_index, pruned } => {
+            let state = logs.get_mut(&log).ok_or_else(unknown)?;
+            state.prune_to(minimum_index, pruned);
+        }
+        Item::Stored { log, bytes } => {
+            logs.get_mut(&log).ok_or_else(unknown)?.restore_bytes(bytes);
+        }
+        Item::Freed { log, bytes } => logs.get_mut(&log).ok_or_else(unknown)?.free(bytes),
         Item::SnapshotEnd { .. } => {}
     }
     Ok(())

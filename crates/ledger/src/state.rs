@@ -2,6 +2,7 @@
 //! applying a leaf that completes a tile writes the tile's object.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use veritwin_domain::{BatchId, LogId};
 use veritwin_keys::SigningKey;
@@ -123,6 +124,18 @@ pub(crate) struct LogState {
     entries: Vec<(Vec<u8>, u64)>,
     pub(crate) checkpoint: String,
     recent: VecDeque<(BatchId, Digest, u64)>,
+    /// Leaves below are ended by a retention statement.
+    pub(crate) minimum_index: u64,
+    /// Leaves below are gone from the disk.
+    pub(crate) pruned: u64,
+    /// The first leaf that came from the journal and not from its snapshot.
+    pub(crate) replayed_from: u64,
+    /// What its leaves and their payloads take, in bytes.
+    pub(crate) stored_bytes: u64,
+    /// The same at the last full bundle, for the snapshot.
+    base_bytes: u64,
+    /// Bytes of payloads that were written and whose leaves were refused then, since it was asked.
+    pub(crate) lost_bytes: u64,
 }
 
 impl LogState {
@@ -149,6 +162,12 @@ impl LogState {
             entries: Vec::new(),
             checkpoint: String::new(),
             recent: VecDeque::new(),
+            minimum_index: 0,
+            pruned: 0,
+            replayed_from: 0,
+            stored_bytes: 0,
+            base_bytes: 0,
+            lost_bytes: 0,
         };
         log.checkpoint = log.sign(&log.head);
         Ok(log)
@@ -181,6 +200,10 @@ impl LogState {
     ) -> Result<(), LedgerError> {
         let leaf = Leaf::decode(&entry).map_err(LedgerError::invalid)?;
         let batch = leaf.batch;
+        self.stored_bytes = self.stored_bytes.saturating_add(bytes_of(&leaf, &entry));
+        if let Act::Retention { minimum_index, .. } = leaf.act {
+            self.prune_to(minimum_index, 0);
+        }
         let index = self.head.size();
         let hash = self.head.push(leaf, entry.clone(), cursor);
         if self.recent.len() == RECENT_BATCHES_MAX {
@@ -202,6 +225,7 @@ impl LogState {
         objects.write_tile(self.id, tile, &bundle)?;
         self.entries.clear();
         self.base = self.head.clone();
+        self.base_bytes = self.stored_bytes;
         for level in 0..LEVELS - 1 {
             if self.levels[level].len() < 256 {
                 break;
@@ -246,7 +270,18 @@ impl LogState {
             cursor: *cursor,
             entry: entry.clone(),
         });
-        [created, base].into_iter().chain(leaves).chain(std::iter::once(checkpoint))
+        let (minimum_index, pruned) = (self.minimum_index, self.pruned);
+        let ended = Item::Pruned { log: self.id, minimum_index, pruned };
+        // A version before this item was known reads journals of logs that have none of it.
+        let ended = Some(ended).filter(|_| minimum_index > 0);
+        let stored = Item::Stored { log: self.id, bytes: self.base_bytes };
+        let stored = Some(stored).filter(|_| self.base_bytes > 0);
+        [created, base]
+            .into_iter()
+            .chain(stored)
+            .chain(ended)
+            .chain(leaves)
+            .chain(std::iter::once(checkpoint))
     }
 
     /// Takes the base out of a snapshot. None when it does not fit this log.
@@ -267,14 +302,41 @@ impl LogState {
         let frontier = Frontier::from_peaks(size, peaks)?;
         self.head = Head { frontier, last, submitter };
         self.base = self.head.clone();
+        self.replayed_from = size;
         self.levels[1..].clone_from_slice(&levels);
         Some(())
+    }
+
+    /// Notes what its leaves take up to the base.
+    pub(crate) const fn restore_bytes(&mut self, bytes: u64) {
+        (self.stored_bytes, self.base_bytes) = (bytes, bytes);
+    }
+
+    /// Notes what went with pruned leaves: those lie before the base.
+    pub(crate) const fn free(&mut self, bytes: u64) {
+        self.stored_bytes = self.stored_bytes.saturating_sub(bytes);
+        self.base_bytes = self.base_bytes.saturating_sub(bytes);
+    }
+
+    /// Notes how far statements and removal go; never back.
+    pub(crate) fn prune_to(&mut self, minimum_index: u64, pruned: u64) {
+        self.minimum_index = self.minimum_index.max(minimum_index / 256 * 256);
+        self.pruned = self.pruned.max(pruned);
+    }
+
+    /// True for bundles, and for what is computed from them, that a statement ended.
+    pub(crate) fn is_ended(&self, tile: TilePath) -> bool {
+        matches!(tile.kind, TileKind::Entries | TileKind::Hashes(0))
+            && tile.index < self.minimum_index / 256
     }
 
     /// A tile or bundle as far as memory holds it: `Ok` with the bytes, or `Err` with the full
     /// object to read. None when the tree does not reach it.
     pub(crate) fn tile(&self, tile: TilePath) -> Option<Result<Vec<u8>, TilePath>> {
         let available = TilePath::in_tree(tile.kind, tile.index, self.head.size())?;
+        if self.is_ended(tile) {
+            return None;
+        }
         if available.width < tile.width {
             return None;
         }
@@ -296,7 +358,7 @@ impl LogState {
     }
 
     /// What a submitter has to know.
-    pub(crate) fn summary(&self) -> LogSummary {
+    pub(crate) fn summary(&self, period_min: Duration) -> LogSummary {
         let last = self.head.last.as_ref();
         LogSummary {
             log: self.id,
@@ -308,8 +370,15 @@ impl LogState {
             last_entry: last.map(|last| last.entry.clone()),
             cursor: last.map_or(0, |last| last.cursor),
             submitter: self.head.submitter,
+            minimum_index: self.minimum_index,
+            period_min,
         }
     }
+}
+
+/// What a leaf and its payload take.
+pub(crate) fn bytes_of(leaf: &Leaf, entry: &[u8]) -> u64 {
+    leaf.payload_bytes.saturating_add(entry.len() as u64)
 }
 
 /// The bytes of a hash tile.

@@ -1,6 +1,8 @@
 //! What archive and client say to each other in JSON, on both ends of one connection. Numbers that
 //! name leaves are integers; hashes and keys are lower-case hexadecimal, entries base64.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,11 @@ pub struct LogSummaryBody {
     last_entry: Option<String>,
     cursor: u64,
     submitter: String,
+    /// An archive of before prunes nothing.
+    #[serde(default)]
+    minimum_index: u64,
+    #[serde(default)]
+    period_min_seconds: u64,
 }
 
 impl From<LogSummary> for LogSummaryBody {
@@ -85,6 +92,8 @@ impl From<LogSummary> for LogSummaryBody {
             last_entry: summary.last_entry.map(|entry| STANDARD.encode(entry)),
             cursor: summary.cursor,
             submitter: hex::encode(summary.submitter),
+            minimum_index: summary.minimum_index,
+            period_min_seconds: summary.period_min.as_secs(),
         }
     }
 }
@@ -103,6 +112,8 @@ impl TryFrom<LogSummaryBody> for LogSummary {
             last_entry: entry.map_err(|_| wrong("last_entry", "expected base64"))?,
             cursor: body.cursor,
             submitter: key("submitter", &body.submitter)?,
+            minimum_index: body.minimum_index,
+            period_min: Duration::from_secs(body.period_min_seconds),
         })
     }
 }
@@ -189,6 +200,14 @@ impl AboutBody {
         });
         let os_user = rustix::process::getuid().as_raw();
         Self { version: version.to_owned(), host, os_user, logs }
+    }
+}
+
+impl AboutBody {
+    /// Whether it runs on this process's host under its user.
+    pub fn is_of_this_process(&self) -> bool {
+        let own = Self::of_this_process(&self.version, self.logs);
+        own.os_user == self.os_user && (own.host == self.host || self.host.is_none())
     }
 }
 

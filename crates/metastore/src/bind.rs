@@ -6,10 +6,10 @@ use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
     Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
-    GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
-    ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId,
-    SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
-    WorkspaceId,
+    GrantId, GroupId, HoldId, ImportId, IncidentId, LedgerItemId, LinkId, LogId, MailingId,
+    MessageId, PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId,
+    RouteRuleId, RuleId, SentMailId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId,
+    TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -49,9 +49,9 @@ macro_rules! ids {
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
     DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
-    ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
-    RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
-    SupportGrantId TenantId TicketId UserId WorkspaceId
+    ImportId IncidentId LedgerItemId LinkId LogId MailingId MessageId PackageId PlanId
+    ProvisionProfileId RouteDestinationId RouteMessageId RouteRuleId RuleId SentMailId SessionId
+    SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -208,6 +208,35 @@ impl ArchiveClient {
         Ok(body.into())
     }
 
+    /// Tries to alter or delete what a log holds, on its paths and with the methods that do so
+    /// elsewhere. The answer is what succeeded: nothing, of an archive that keeps its word.
+    #[boxed]
+    pub async fn try_changes(&self, log: LogId) -> Result<Vec<String>, ArchiveError> {
+        const FILES: [&str; 4] = ["checkpoint", "log.vkey", "tile/entries/000", "tile/0/000"];
+        let own = ["", "/leaves"].map(|end| format!("/v1/logs/{log}{end}"));
+        let files = FILES.map(|name| format!("/v1/logs/{log}/files/{name}"));
+        let mut done = Vec::new();
+        for path in own.into_iter().chain(files) {
+            for method in [Method::DELETE, Method::PUT, Method::PATCH] {
+                let shown = format!("{method} {path}");
+                let (status, _) = self
+                    .call(Call {
+                        method,
+                        path: path.clone(),
+                        content_type: "application/octet-stream",
+                        body: Bytes::from_static(b"changed"),
+                        log: Some(log),
+                        bytes_max: JSON_BYTES_MAX,
+                    })
+                    .await?;
+                if status.is_success() {
+                    done.push(shown);
+                }
+            }
+        }
+        Ok(done)
+    }
+
     /// Reads `checkpoint`, `log.vkey`, `tile/...` or `payload/SHA256`. None when it is not there.
     #[boxed]
     pub async fn read(&self, log: LogId, name: &str) -> Result<Option<Bytes>, ArchiveError> {

@@ -1,5 +1,6 @@
 //! Every outgoing connection of the platform, behind one egress register: what is not registered
-//! is not called. TLS is verified everywhere, this machine's own loopback excepted.
+//! is not called. TLS is verified everywhere, this machine's own loopback and authorities of time
+//! stamps excepted, whose answers are signed.
 
 pub mod acme;
 pub mod archive;
@@ -7,3 +8,5 @@ pub mod guard;
 pub mod key_services;
 pub mod mail;
 pub mod register;
+pub mod stamp;
+pub mod witness;

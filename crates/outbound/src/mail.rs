@@ -1,12 +1,13 @@
 //! Mail through the operator's SMTP server, with verified TLS except to this machine itself. It
-//! sends plain text only, to one recipient at a time, and keeps addresses out of logs and errors.
+//! sends plain text with attachments, never inline, to one recipient at a time, and keeps
+//! addresses out of logs and errors.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, Message};
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Attachment, Body, Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
@@ -23,6 +24,9 @@ const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(20);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const SUBJECT_CHARS_MAX: usize = 200;
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a mail's attachments together.
+pub const ATTACHED_BYTES_MAX: usize = 512 * 1024;
+const REPLY_CHARS_MAX: usize = 300;
 
 /// How to reach the mail server.
 #[derive(Debug, Clone)]
@@ -69,6 +73,9 @@ pub enum Trouble {
     /// It does not accept the sender's user name and password.
     #[error("it does not let us sign in (code {0})")]
     SignIn(String),
+    /// It cannot be signed, so it is not shown to the server.
+    #[error("no key to sign with")]
+    Unsigned,
     /// It answered with this code.
     #[error("code {0}")]
     Code(String),
@@ -81,6 +88,7 @@ impl Trouble {
             Self::Connection => "no_connection",
             Self::Tls => "tls",
             Self::SignIn(_) => "sign_in",
+            Self::Unsigned => "unsigned",
             Self::Code(_) => "deferred",
         }
     }
@@ -89,7 +97,7 @@ impl Trouble {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::SignIn(code) | Self::Code(code) => Some(code),
-            Self::Connection | Self::Tls => None,
+            Self::Connection | Self::Tls | Self::Unsigned => None,
         }
     }
 }
@@ -120,10 +128,21 @@ pub struct Mail {
     pub subject: String,
     /// The text.
     pub text: String,
+    /// Files that go with it.
+    pub attachments: Vec<MailFile>,
     /// The name beside the sender's address, and where answers go.
     pub voice: Voice,
     /// Becomes the Message-ID, so that a repeated delivery can be recognised.
     pub idempotency_key: String,
+}
+
+/// A file that goes with a mail, always as an attachment and in base64: not a byte of it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailFile {
+    /// Its name: letters, digits, points and dashes.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// In whose name a mail speaks. The sender's address is always the configured one, which the
@@ -136,13 +155,39 @@ pub struct Voice {
     pub reply_to: Option<Secret<String>>,
 }
 
+/// A mail that is ready to leave.
+#[derive(Clone)]
+pub struct ComposedMail {
+    envelope: lettre::address::Envelope,
+    /// The exact bytes that are sent.
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for ComposedMail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ComposedMail").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl ComposedMail {
+    /// The exact bytes that are sent.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Puts fields before it, each with its line end: signatures over what follows them.
+    pub fn put_before(&mut self, fields: &str) {
+        self.bytes.splice(0..0, fields.bytes());
+    }
+}
+
 /// What the server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailReceipt {
     /// The SMTP reply's code, such as `250`.
     pub code: String,
-    /// The exact bytes that were sent.
-    pub bytes: Vec<u8>,
+    /// The reply's text, cut. It may repeat the recipient's address.
+    pub text: String,
 }
 
 /// Sends mail through one server.
@@ -237,10 +282,13 @@ impl Mailer {
         self.transport.shutdown().await;
     }
 
-    /// Sends one message.
-    #[boxed]
-    pub async fn send(&self, mail: &Mail) -> Result<MailReceipt, MailError> {
-        self.register.check(&self.destination)?;
+    /// The domain of the sender's address.
+    pub fn domain(&self) -> &str {
+        self.from.email.domain()
+    }
+
+    /// Makes a message ready to leave.
+    pub fn compose(&self, mail: &Mail) -> Result<ComposedMail, MailError> {
         let to: Address = mail.to.expose().parse().map_err(|_| MailError::Address)?;
         let subject: String = mail
             .subject
@@ -248,10 +296,6 @@ impl Mailer {
             .filter(|c| !veritwin_domain::is_unseen(*c))
             .take(SUBJECT_CHARS_MAX)
             .collect();
-        let mut end = mail.text.len().min(TEXT_BYTES_MAX);
-        while !mail.text.is_char_boundary(end) {
-            end -= 1;
-        }
         let name: Option<String> = mail
             .voice
             .name
@@ -263,22 +307,69 @@ impl Mailer {
             let address: Address = reply_to.expose().parse().map_err(|_| MailError::Address)?;
             builder = builder.reply_to(Mailbox::new(None, address));
         }
-        let message = builder
-            .message_id(Some(format!("<{}@{}>", mail.idempotency_key, self.from.email.domain())))
+        let builder = builder
+            .message_id(Some(format!("<{}@{}>", mail.idempotency_key, self.domain())))
             .from(from)
             .to(Mailbox::new(None, to.clone()))
-            .subject(subject)
-            .header(ContentType::TEXT_PLAIN)
-            .body(mail.text[..end].to_owned())
-            .map_err(|_| MailError::Config("the message cannot be built".to_owned()))?;
-        let bytes = message.formatted();
+            .subject(subject);
+        let text = cut(&mail.text).to_owned();
+        let message = if mail.attachments.is_empty() {
+            builder.header(ContentType::TEXT_PLAIN).body(text)
+        } else {
+            builder.multipart(parts(mail, text)?)
+        };
+        let message =
+            message.map_err(|_| MailError::Config("the message cannot be built".to_owned()))?;
         let envelope = lettre::address::Envelope::new(Some(self.from.email.clone()), vec![to])
             .map_err(|_| MailError::Address)?;
-        match self.transport.send_raw(&envelope, &bytes).await {
-            Ok(response) => Ok(MailReceipt { code: response.code().to_string(), bytes }),
+        Ok(ComposedMail { envelope, bytes: message.formatted() })
+    }
+
+    /// Sends one message.
+    #[boxed]
+    pub async fn send(&self, mail: &ComposedMail) -> Result<MailReceipt, MailError> {
+        self.register.check(&self.destination)?;
+        match self.transport.send_raw(&mail.envelope, &mail.bytes).await {
+            Ok(response) => {
+                let text: Vec<&str> = response.message().collect();
+                let text = text.join(" ").chars().take(REPLY_CHARS_MAX).collect();
+                Ok(MailReceipt { code: response.code().to_string(), text })
+            }
             Err(error) => Err(failed(&error)),
         }
     }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The text, and each file as an attachment.
+fn parts(mail: &Mail, text: String) -> Result<MultiPart, MailError> {
+    let wrong = |what: &str| MailError::Config(format!("an attachment {what}"));
+    let bytes: usize = mail.attachments.iter().map(|file| file.bytes.len()).sum();
+    if bytes > ATTACHED_BYTES_MAX {
+        return Err(wrong("is too large"));
+    }
+    let boundary = format!("veritwin-{}", mail.idempotency_key);
+    let first = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(text);
+    let mut all = MultiPart::mixed().boundary(boundary).singlepart(first);
+    for file in &mail.attachments {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if file.name.is_empty() || !file.name.bytes().all(is_plain) {
+            return Err(wrong("has a name that is not plain"));
+        }
+        let kind =
+            ContentType::parse("application/octet-stream").map_err(|_| wrong("has no type"))?;
+        let body = Body::new_with_encoding(file.bytes.clone(), ContentTransferEncoding::Base64)
+            .map_err(|_| wrong("cannot be encoded"))?;
+        all = all.singlepart(Attachment::new(file.name.clone()).body(body, kind));
+    }
+    Ok(all)
 }
 
 /// Whether a text has the form of an e-mail address.
@@ -289,6 +380,46 @@ pub fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mailer() -> Mailer {
+        let config = MailConfig {
+            url: "smtp://127.0.0.1:2525".to_owned(),
+            from: "Ledger <ledger@veritwin.example>".to_owned(),
+            login: None,
+            authority_pem: None,
+        };
+        Mailer::new(&config, Arc::new(EgressRegister::default())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn files_are_attached_and_signatures_come_first() {
+        let file = MailFile { name: "checkpoint".to_owned(), bytes: b"a\nb\r\n".to_vec() };
+        let mail = Mail {
+            to: Secret::new("ada@auditor.example".to_owned()),
+            subject: "Checkpoint".to_owned(),
+            text: "Hello".to_owned(),
+            attachments: vec![file],
+            voice: Voice::default(),
+            idempotency_key: "ab12".to_owned(),
+        };
+        let mut composed = mailer().compose(&mail).unwrap();
+        let text = String::from_utf8(composed.bytes().to_vec()).unwrap();
+        for part in [
+            "Message-ID: <ab12@veritwin.example>",
+            "multipart/mixed",
+            "boundary=\"veritwin-ab12\"",
+            "Content-Disposition: attachment; filename=\"checkpoint\"",
+            "YQpiDQo=",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("inline"), "{text}");
+        composed.put_before("X-Signature: y\r\n");
+        assert_eq!(composed.bytes(), format!("X-Signature: y\r\n{text}").as_bytes());
+        let file = MailFile { name: "a b".to_owned(), bytes: Vec::new() };
+        let wrong = Mail { attachments: vec![file], ..mail };
+        assert!(matches!(mailer().compose(&wrong), Err(MailError::Config(_))));
+    }
 
     #[test]
     fn urls() {

@@ -1,9 +1,12 @@
 //! The neutral ledger archive as a program: own directory, own root key, own port and certificate,
 //! mutual TLS. Its interface appends and reads; there is no call that alters or deletes.
 
+mod owners;
 mod routes;
+mod shares;
 pub(crate) mod tls;
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,11 +22,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{Clock, Rng};
-use veritwin_keys::{KeyError, KeyService, PlatformFile};
-use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, LedgerError};
+use veritwin_keys::{KeyError, KeyService, PlatformFile, sha256};
+use veritwin_ledger::{Archive, ArchiveConfig, ArchiveLimits, Bucket, LedgerError};
 
 pub use tls::{ClientPair, ClientTrust, generate_client};
-pub use veritwin_ledger::ArchiveLimits as Limits;
+pub use veritwin_ledger::{ArchiveLimits as Limits, BucketConfig};
 
 /// Most connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -36,6 +39,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for open requests at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between looks at what retention statements have ended.
+const PRUNE_EVERY: Duration = Duration::from_secs(5);
 const RUN_FILE: &str = "run.json";
 const PROBLEM_FILE: &str = "problem.txt";
 const PROBLEM_BYTES_MAX: u64 = 4096;
@@ -69,6 +74,15 @@ impl ServeError {
     }
 }
 
+/// What each client may have, where each has logs of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Most logs.
+    pub logs_max: usize,
+    /// Most bytes of leaves and payloads together.
+    pub bytes_max: u64,
+}
+
 /// How to run an archive.
 #[derive(Debug)]
 pub struct ServeConfig {
@@ -82,6 +96,13 @@ pub struct ServeConfig {
     pub names: Vec<String>,
     /// Which clients it serves.
     pub clients: ClientTrust,
+    /// Certificates that took the place of others, by fingerprint: each is the party of the first
+    /// that the party had.
+    pub renewed: HashMap<[u8; 32], [u8; 32]>,
+    /// Bounds of each client.
+    pub client: ClientLimits,
+    /// Where journal, tiles and payloads are, if not in the directory; keys stay there.
+    pub bucket: Option<BucketConfig>,
     /// Bounds of the log engine.
     pub limits: ArchiveLimits,
     /// Where time comes from.
@@ -166,6 +187,8 @@ pub fn open_stopped(
 /// An archive that listens and does not answer yet.
 pub struct Server {
     archive: Archive,
+    owners: owners::SharedOwners,
+    renewed: Arc<HashMap<[u8; 32], [u8; 32]>>,
     listener: TcpListener,
     acceptor: TlsAcceptor,
     address: SocketAddr,
@@ -189,21 +212,29 @@ impl Server {
     }
 
     async fn open(config: ServeConfig) -> Result<Self, ServeError> {
-        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng } =
+        let ServeConfig { directory, root_key, listen, names, clients, limits, clock, rng, .. } =
             config;
         let keys = open_keys(&directory, &root_key, Arc::clone(&clock), Arc::clone(&rng))?;
-        let identity = tls::identity(&directory, &keys, names)?;
+        let identity = tls::identity(&directory, &keys, ("Veritwin ledger archive", names))?;
         let fingerprint = identity.fingerprint;
+        let owners = Arc::new(owners::Owners::open(&directory, &clients, config.client)?);
         let acceptor = tls::acceptor(identity, clients)?;
         let archive_directory = directory.join("archive");
+        let bucket = config.bucket.as_ref().map(Bucket::open).transpose()?;
         let opened = tokio::task::spawn_blocking(move || {
             let directory = archive_directory;
-            Archive::open(ArchiveConfig { directory, keys, clock, rng, limits })
+            let config = ArchiveConfig { directory, keys, clock, rng, limits };
+            match bucket {
+                Some(bucket) => Archive::open_in(config, bucket),
+                None => Archive::open(config),
+            }
         });
         let archive = opened.await.map_err(|error| LedgerError::Stopped(error.to_string()))??;
+        owners.count(&archive);
         let listener = TcpListener::bind(listen).await.map_err(ServeError::io(listen))?;
         let address = listener.local_addr().map_err(ServeError::io(listen))?;
-        Ok(Self { archive, listener, acceptor, address, directory, fingerprint })
+        let renewed = Arc::new(config.renewed);
+        Ok(Self { archive, owners, renewed, listener, acceptor, address, directory, fingerprint })
     }
 
     /// Where it listens.
@@ -234,10 +265,12 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         self.write_run_file()?;
         tracing::info!(address = %self.address, "ledger archive listens");
-        let routes = routes::router(self.archive.clone());
+        let routes = routes::router(self.archive.clone(), Arc::clone(&self.owners));
         let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let shares = Arc::new(self.owners.shares(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
+        let pruning = tokio::spawn(keep_pruning(self.archive.clone(), Arc::clone(&self.owners)));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             // The semaphore is never closed.
@@ -254,6 +287,8 @@ impl Server {
                     let connection = Connection {
                         acceptor: self.acceptor.clone(),
                         routes: routes.clone(),
+                        shares: Arc::clone(&shares),
+                        renewed: Arc::clone(&self.renewed),
                         stopped: stopped.clone(),
                     };
                     connections.spawn(async move {
@@ -270,6 +305,9 @@ impl Server {
             }
             while connections.try_join_next().is_some() {}
         }
+        pruning.abort();
+        // It lets go of the archive; that it was stopped is no error.
+        let _ = pruning.await;
         // Nobody listens any more when every connection has ended; that is no error.
         let _ = stop.send(true);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
@@ -285,6 +323,27 @@ impl Server {
     }
 }
 
+/// Removes what retention statements have ended. What fails stays for the next time.
+async fn keep_pruning(archive: Archive, owners: owners::SharedOwners) {
+    let mut turn = tokio::time::interval(PRUNE_EVERY);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        for log in archive.prunable() {
+            loop {
+                match archive.prune(log).await {
+                    Ok(Some(bytes)) => owners.freed(log, bytes),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%log, %error, "the end of a log's prefix waits");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Runs an archive until `shutdown` is done. `DIRECTORY/run.json` appears once it listens.
 pub async fn serve(
     config: ServeConfig,
@@ -296,6 +355,8 @@ pub async fn serve(
 struct Connection {
     acceptor: TlsAcceptor,
     routes: axum::Router,
+    shares: Arc<shares::Shares>,
+    renewed: Arc<HashMap<[u8; 32], [u8; 32]>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -305,6 +366,12 @@ impl Connection {
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
         let stream = handshake.await.map_err(|_| "no TLS handshake in time".to_owned())?;
         let stream = stream.map_err(|error| error.to_string())?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let certificate = certificates.and_then(<[_]>::first).ok_or("no certificate")?;
+        let own = sha256(certificate);
+        let peer = owners::Peer(self.renewed.get(&own).copied().unwrap_or(own));
+        let share = self.shares.of(peer).try_acquire_owned();
+        let _share = share.map_err(|_| "its party has too many connections".to_owned())?;
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         builder
@@ -314,7 +381,7 @@ impl Connection {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .keep_alive_interval(Duration::from_secs(20));
-        let service = TowerToHyperService::new(self.routes);
+        let service = TowerToHyperService::new(self.routes.layer(axum::Extension(peer)));
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {

@@ -4,7 +4,7 @@
 
 mod counts;
 mod files;
-mod listening;
+pub(crate) mod listening;
 mod manage;
 mod place;
 mod routes;

@@ -4,3 +4,4 @@
 pub mod archive;
 pub mod edge;
 pub mod keyproxy;
+pub mod witness;

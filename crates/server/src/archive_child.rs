@@ -2,6 +2,7 @@
 //! It ends when the platform's end of its standard input closes, so it never outlives it, and it
 //! is started again when it stops by itself.
 
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,7 +14,9 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use veritwin_app::{App, ArchiveAccess, Job, JobWatch};
 use veritwin_domain::Secret;
-use veritwin_outpost::archive::{RunFile, generate_client, start_problem};
+use veritwin_outpost::archive::{
+    BucketConfig, ClientTrust, RunFile, generate_client, start_problem,
+};
 
 use crate::datadir::{Paths, write_private, write_public};
 
@@ -40,11 +43,122 @@ pub(crate) struct ArchiveFile {
     pub(crate) listen: String,
     /// Names and addresses for its certificate.
     pub(crate) names: Vec<String>,
-    /// The one client it serves (PEM).
-    pub(crate) client_certificate: PathBuf,
+    /// The certificates of the one platform that it serves (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// Or the platforms that it serves, each with logs of its own: SHA-256 over their certificates,
+    /// in hexadecimal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) clients: Vec<String>,
+    /// Most logs of each of `clients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_logs_max: Option<usize>,
+    /// Days for which every leaf is kept at least, whatever a platform states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) minimum_period_days: Option<u32>,
+    /// Most bytes of leaves and payloads of each of `clients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_bytes_max: Option<u64>,
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
+    /// Certificates that took the place of one of `clients`: the new fingerprint, and the first that
+    /// the platform had, by which its logs are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) renewed: BTreeMap<String, String>,
+    /// Where journal, tiles and payloads are, if not in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bucket: Option<BucketFile>,
+}
+
+/// A bucket that speaks S3.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BucketFile {
+    /// Its name.
+    name: String,
+    /// In front of every object's name.
+    #[serde(default)]
+    front: String,
+    /// `https://HOST`; none for that of AWS in the region.
+    #[serde(default)]
+    endpoint: String,
+    /// Its region.
+    region: String,
+    /// Who asks.
+    access_key_id: String,
+    /// A file with the key that requests are signed with.
+    secret_access_key_file: PathBuf,
+    /// Whether every object is locked in compliance mode for `minimum_period_days`.
+    #[serde(default = "locked")]
+    object_lock: bool,
+}
+
+const fn locked() -> bool {
+    true
+}
+
+impl BucketFile {
+    fn config(&self) -> anyhow::Result<BucketConfig> {
+        let file = &self.secret_access_key_file;
+        let secret = std::fs::read_to_string(file)
+            .with_context(|| format!("bucket.secret_access_key_file: {}", file.display()))?;
+        Ok(BucketConfig {
+            name: self.name.clone(),
+            front: self.front.clone(),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: Secret::new(secret.trim().to_owned()),
+            is_locked: self.object_lock,
+        })
+    }
+}
+
+impl ArchiveFile {
+    /// The bucket, if there is one.
+    pub(crate) fn bucket(&self) -> anyhow::Result<Option<BucketConfig>> {
+        self.bucket.as_ref().map(BucketFile::config).transpose()
+    }
+
+    /// Whom it serves: one platform by its certificates, or several by fingerprint.
+    pub(crate) fn trust(&self) -> anyhow::Result<ClientTrust> {
+        match (&self.client_certificate, self.clients.as_slice()) {
+            (Some(_), []) if self.client_logs_max.is_some() => {
+                bail!("client_logs_max goes with clients")
+            }
+            (Some(_), []) if self.client_bytes_max.is_some() => {
+                bail!("client_bytes_max goes with clients")
+            }
+            (Some(_), []) if !self.renewed.is_empty() => bail!("renewed goes with clients"),
+            (Some(path), []) => Ok(ClientTrust::CertificateFile(path.clone())),
+            (None, [_, ..]) => {
+                let known = self.clients.iter().chain(self.renewed.keys());
+                let fingerprints = known.map(|text| fingerprint(text));
+                Ok(ClientTrust::Fingerprints(fingerprints.collect::<anyhow::Result<_>>()?))
+            }
+            _ => bail!("either client_certificate or clients has to say whom the archive serves"),
+        }
+    }
+
+    /// The first certificate of whom shows a later one.
+    pub(crate) fn renewals(&self) -> anyhow::Result<HashMap<[u8; 32], [u8; 32]>> {
+        let mut renewals = HashMap::new();
+        for (new, first) in &self.renewed {
+            renewals.insert(fingerprint(new)?, fingerprint(first)?);
+        }
+        Ok(renewals)
+    }
+}
+
+/// As `openssl x509 -fingerprint -sha256` writes it, with colons or without.
+fn fingerprint(text: &str) -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let plain = text.trim().replace(':', "");
+    hex::decode_to_slice(plain, &mut bytes).with_context(|| {
+        format!("clients: \"{text}\" is no SHA-256 fingerprint of a certificate in hexadecimal")
+    })?;
+    Ok(bytes)
 }
 
 /// How to start the child.
@@ -56,12 +170,12 @@ pub(crate) struct ArchiveOptions {
 }
 
 /// The platform's certificate towards the archive; made at the first start, its key sealed.
-struct Pairing {
-    certificate_pem: String,
-    key_pem: Secret<String>,
+pub(crate) struct Pairing {
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: Secret<String>,
 }
 
-fn pairing(app: &App, paths: &Paths) -> anyhow::Result<Pairing> {
+pub(crate) fn pairing(app: &App, paths: &Paths) -> anyhow::Result<Pairing> {
     let dir = paths.archive_pairing();
     std::fs::create_dir_all(&dir)?;
     let (certificate, key) = (dir.join("client.pem"), dir.join("client.key.sealed"));
@@ -122,8 +236,14 @@ impl ArchiveChild {
             root_key: options.root_key_dir.join("archive.key"),
             listen: format!("{}:{}", options.bind, options.port),
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-            client_certificate: paths.archive_pairing().join("client.pem"),
+            client_certificate: Some(paths.archive_pairing().join("client.pem")),
+            clients: Vec::new(),
+            client_logs_max: None,
+            client_bytes_max: None,
+            minimum_period_days: None,
             stop_with_stdin: true,
+            renewed: BTreeMap::new(),
+            bucket: None,
         };
         let config = paths.archive_pairing().join("archive.toml");
         write_private(&config, toml::to_string(&file)?.as_bytes())?;
@@ -206,7 +326,7 @@ impl ArchiveChild {
 }
 
 /// Asks the archive whether it answers, for ever; each answer is a turn of its job.
-async fn ask_again_and_again(app: &App, watch: &JobWatch) -> Infallible {
+pub(crate) async fn ask_again_and_again(app: &App, watch: &JobWatch) -> Infallible {
     loop {
         if app.archive_answers().await {
             watch.turned();
@@ -223,6 +343,55 @@ async fn connect(app: &App, run: &RunFile, pairing: &Pairing) -> anyhow::Result<
         server_certificate_pem: std::fs::read_to_string(&run.certificate)?,
         client_certificate_pem: pairing.certificate_pem.clone(),
         client_key_pem: pairing.key_pem.clone(),
+        is_own: true,
     };
     Ok(app.attach_archive(access).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(lines: &str) -> anyhow::Result<ArchiveFile> {
+        let common = "directory = \"a\"\nroot_key = \"k\"\nlisten = \"127.0.0.1:0\"\nnames = []\n";
+        Ok(toml::from_str(&format!("{common}{lines}"))?)
+    }
+
+    fn trust(lines: &str) -> anyhow::Result<ClientTrust> {
+        file(lines)?.trust()
+    }
+
+    #[test]
+    fn an_archive_serves_one_platform_or_several() {
+        let one = trust("client_certificate = \"client.pem\"").unwrap();
+        assert!(matches!(one, ClientTrust::CertificateFile(_)));
+        let colons = ["0A"; 32].join(":");
+        let plain = "0b".repeat(32);
+        let several = trust(&format!("clients = [\"{colons}\", \"{plain}\"]")).unwrap();
+        let ClientTrust::Fingerprints(several) = several else { panic!("{several:?}") };
+        assert_eq!(several, [[10; 32], [11; 32]]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_its_platforms() {
+        let (first, new) = ("0a".repeat(32), "0c".repeat(32));
+        let lines = format!("clients = [\"{first}\"]\n[renewed]\n{new} = \"{first}\"\n");
+        let file = file(&lines).unwrap();
+        let ClientTrust::Fingerprints(admitted) = file.trust().unwrap() else { panic!("{file:?}") };
+        assert_eq!(admitted, [[10; 32], [12; 32]]);
+        assert_eq!(file.renewals().unwrap(), [([12; 32], [10; 32])].into());
+    }
+
+    #[test]
+    fn whom_it_serves_is_said_once_and_whole() {
+        let plain = "0b".repeat(32);
+        for lines in [
+            String::new(),
+            "clients = []".to_owned(),
+            "clients = [\"0b\"]".to_owned(),
+            format!("client_certificate = \"client.pem\"\nclients = [\"{plain}\"]"),
+        ] {
+            assert!(trust(&lines).is_err(), "{lines}");
+        }
+    }
 }

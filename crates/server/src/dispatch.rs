@@ -6,6 +6,7 @@ mod admin;
 mod backup;
 mod destructions;
 mod keys;
+mod mail;
 mod stopped;
 
 use std::path::PathBuf;
@@ -49,6 +50,9 @@ const REQUESTS: &[&str] = &[
     "keys_rotate",
     "keys_status",
     "ledger_export",
+    "mail_activate",
+    "mail_keys",
+    "mail_rotate",
     "metrics_key",
     "open_networks",
     "promise_check",
@@ -194,6 +198,9 @@ impl Dispatch for Dispatcher {
             "keys_rotate" => self.keys_rotate(&arguments(&request)?).await,
             "keys_status" => self.keys_status(&arguments(&request)?).await,
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
+            "mail_activate" => self.mail_activate().await,
+            "mail_keys" => self.mail_keys().await,
+            "mail_rotate" => self.mail_rotate().await,
             "promise_check" => self.promise_check(&arguments(&request)?).await,
             "promises" => self.promises(),
             "purge" => self.purge(arguments(&request)?).await,

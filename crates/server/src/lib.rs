@@ -4,6 +4,7 @@
 mod acme;
 mod api;
 mod archive_child;
+mod archive_remote;
 mod bench;
 mod by_tenant;
 mod certificates;

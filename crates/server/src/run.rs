@@ -20,6 +20,7 @@ use veritwin_ingest::{CloseReason, PeerInfo, Transport};
 
 use crate::api::{self, Api, LiveState, MetricsHandle, Uploads};
 use crate::archive_child::{ArchiveChild, ArchiveOptions};
+use crate::archive_remote::ArchiveRemote;
 use crate::certificates::Certificates;
 use crate::clock::SimulatedClock;
 use crate::config::Config;
@@ -107,20 +108,16 @@ pub(crate) async fn start(options: Options, metrics: MetricsHandle) -> anyhow::R
     let archive_stop = CancellationToken::new();
     let tasks = TaskTracker::new();
 
-    refuse_without_archive(&paths)?;
+    if config.archive.url.is_empty() {
+        refuse_without_archive(&paths)?;
+    }
     // A port that is taken ends the start before anything runs.
     let work = (&stop, &tasks);
     let open = open_listeners(&app, &config, &certificates, simulated.is_some(), metrics, work);
     let open = open.await?;
-    let archive_options = ArchiveOptions {
-        bind: config.archive.bind.clone(),
-        port: config.archive.port,
-        root_key_dir,
-    };
-    let archive = ArchiveChild::start(&app, &paths, &archive_options).await?;
-    let archive_address = archive.address.clone();
-    let archive_task =
-        tokio::spawn(archive.supervise(app.clone(), paths.clone(), archive_stop.clone()));
+    let place = (&config, root_key_dir);
+    let (archive_address, archive_task) =
+        start_archive(&app, &paths, place, archive_stop.clone()).await?;
     app.start().await?;
     let own = certificates.own;
     let wiring = wiring(&open, &config, &paths, archive_address.as_deref(), own)?;
@@ -198,6 +195,28 @@ fn wiring(
         server_name: config.http.public_name.clone(),
         own_certificate,
     })
+}
+
+/// Starts the ledger archive, or connects to that of another party; the answer is where it is, once
+/// that is known, and who looks after it.
+async fn start_archive(
+    app: &App,
+    paths: &Paths,
+    (config, root_key_dir): (&Config, PathBuf),
+    stop: CancellationToken,
+) -> anyhow::Result<(Option<String>, tokio::task::JoinHandle<()>)> {
+    if let Some(remote) = ArchiveRemote::of(&config.archive)? {
+        let address = remote.address();
+        let is_attached = remote.attach_noted(app, paths).await;
+        let place = (app.clone(), paths.clone());
+        let task = tokio::spawn(remote.supervise(place, is_attached, stop));
+        return Ok((Some(address), task));
+    }
+    let (bind, port) = (config.archive.bind.clone(), config.archive.port);
+    let options = ArchiveOptions { bind, port, root_key_dir };
+    let archive = ArchiveChild::start(app, paths, &options).await?;
+    let address = archive.address.clone();
+    Ok((address, tokio::spawn(archive.supervise(app.clone(), paths.clone(), stop))))
 }
 
 /// A restored platform goes on with the ledger archive it had; a new one would be a second ledger.

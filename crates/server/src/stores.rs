@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use veritwin_app::{
-    AcmeConfig, MailConfig, Outbound, Passphrase, S3Access, ScrubConfig, ShipConfig,
+    AcmeConfig, MailConfig, Outbound, Passphrase, PublishConfig, S3Access, ScrubConfig, ShipConfig,
+    StampConfig,
 };
 use veritwin_domain::{AddressList, Clock, Secret};
 
@@ -64,6 +65,7 @@ pub(crate) fn app_config_at(
         mail,
         outbound: outbound(config)?,
         acme: acme(config)?,
+        publish: publish(config)?,
         root_passphrase: root_passphrase(config)?,
         key_modules: config.keys.pkcs11_modules.clone(),
         spool_bytes_max: config.log.spool_bytes_max,
@@ -113,6 +115,41 @@ fn outbound(config: &Config) -> anyhow::Result<Outbound> {
         allowed_networks,
         ports: config.outbound.ports.clone(),
         authorities_pem: authorities_pem.transpose()?,
+    })
+}
+
+/// How checkpoints of ledgers are published.
+fn publish(config: &Config) -> anyhow::Result<PublishConfig> {
+    let (witness, timestamp) = (&config.witness, &config.timestamp);
+    let read = |key: &str, path: &Path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("{key}: cannot read {}", path.display()))
+    };
+    let maybe = |key: &str, path: Option<&Path>| path.map(|path| read(key, path)).transpose();
+    let stamps = if timestamp.url.is_empty() {
+        None
+    } else {
+        let authorities = timestamp.authorities.as_deref();
+        let authorities = authorities.context(
+            "timestamp.authorities: name a PEM file with the certificates that the time stamps \
+             have to come from",
+        )?;
+        Some(StampConfig {
+            url: timestamp.url.clone(),
+            authorities_pem: read("timestamp.authorities", authorities)?,
+            tls_authorities_pem: maybe(
+                "timestamp.tls_authorities",
+                timestamp.tls_authorities.as_deref(),
+            )?,
+            interval: Duration::from_secs(timestamp.interval_hours.clamp(1, 8760) * 3600),
+        })
+    };
+    Ok(PublishConfig {
+        policy: maybe("witness.policy", witness.policy.as_deref())?,
+        witness_authorities_pem: maybe("witness.authorities", witness.authorities.as_deref())?,
+        interval: Duration::from_secs(witness.interval_seconds.clamp(1, 86_400)),
+        every_log: witness.every_log,
+        stamps,
     })
 }
 

@@ -1,19 +1,31 @@
 //! Full verification of a log: every tile recomputed from the entries, every leaf followed, every
-//! payload hashed, in constant memory and one pass (a second only to name a forged leaf).
+//! payload hashed, on every core, in constant memory and one pass (a second only to name a forged
+//! leaf).
 
+mod ahead;
 mod answers;
+mod extra;
+mod find;
 mod head;
+mod published;
+mod times;
 mod tree;
 
-pub use answers::{ConsistencyAnswer, Gap, GapReport, ProofAnswer, consistency, gaps, proof};
+pub use answers::{
+    ConsistencyAnswer, Gap, GapReport, ProofAnswer, SourceTiles, consistency, consistency_at,
+    consistency_between, gaps, inclusion_at, proof,
+};
+pub use find::leaf_of_record;
 
 use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};
 use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Progress, Report};
 use crate::{
-    Digest, Leaf, Policy, Source, TileKind, TilePath, VerifierKey, decode_bundle, leaf_hash,
+    Digest, Leaf, Policy, Source, StampAuthorities, TileKind, TilePath, VerifierKey, decode_bundle,
+    leaf_hash,
 };
 
+use ahead::{Ahead, Content, Leaves, Plan, Whole};
 use head::Head;
 use tree::TreeCheck;
 
@@ -47,6 +59,8 @@ pub struct VerifyOptions {
     pub vkey: Option<VerifierKey>,
     /// Logs and witnesses to trust.
     pub policy: Option<Policy>,
+    /// Whose time stamps are believed; none leaves that open.
+    pub authorities: Option<StampAuthorities>,
     /// Checkpoints that the log has to extend.
     pub known: Vec<KnownCheckpoint>,
     /// Public keys of the submitters to accept; empty accepts the key of the first leaf.
@@ -79,111 +93,177 @@ fn pass(
     let origin = head.checkpoint.origin.clone();
     let mut chain = Chain::new(&origin, &options.submitters, every_signature);
     let mut tree = TreeCheck::new(source, &head);
-    let (sender, jobs) = payloads::queue();
-    let outcome = std::thread::scope(|scope| {
-        let worker =
-            (!options.skip_payloads).then(|| scope.spawn(move || payloads::check(source, &jobs)));
-        let mut walk = Walk { source, head: &head, progress };
-        walk.run(&mut tree, &mut chain, &mut report, &mut |index, leaf| {
-            if let Some(job) = Job::of(index, leaf)
-                && !options.skip_payloads
-            {
-                // The receiver lives as long as this sender unless it panicked, which join tells.
-                let _ = sender.send(job);
-            }
-        });
-        drop(sender);
-        worker.map(|worker| worker.join())
+    let plan = Plan { source, origin: &origin, size: head.checkpoint.size, every_signature };
+    let (outcome, is_whole) = std::thread::scope(|scope| {
+        let ahead = plan.start(scope);
+        let mut pool = (!options.skip_payloads).then(|| payloads::Pool::start(scope, source));
+        let mut walk = Walk {
+            source,
+            head: &head,
+            ahead: &ahead,
+            pool: pool.as_mut(),
+            progress: &mut *progress,
+        };
+        let is_whole = walk.run(&mut tree, &mut chain, &mut report);
+        let size = head.checkpoint.size;
+        let outcome = pool
+            .map(|pool| pool.finish(&mut |payloads| progress(progress_at((size, size), payloads))));
+        (outcome, ahead.finish() && is_whole)
     });
+    if !is_whole {
+        let problem = "the check broke off";
+        report.add(Finding::new(FindingKind::Unreadable, "tile/entries", problem));
+    }
     chain.settle(&mut report);
     chain.statements.join_ranges();
-    tree.finish(&chain.statements, &mut report);
+    let compared = tree.finish(&chain.statements, &mut report);
     match outcome {
         None => report.notes.push("payloads were not read".to_owned()),
-        Some(Ok(outcome)) => settle_payloads(source, &head, &chain, outcome, &mut report),
-        Some(Err(_)) => {
+        Some(Some(outcome)) => settle_payloads(source, &head, &chain, outcome, &mut report),
+        Some(None) => {
             report.add(Finding::new(FindingKind::Unreadable, "payload", "the check broke off"));
         }
     }
-    head::conclude(&head, options, &mut report);
+    extra::check(source, &head, !options.skip_payloads, &mut report);
+    let published = head.published.iter().rev();
+    let compared: Vec<_> =
+        published.filter(|one| compared.binary_search(&one.size).is_ok()).collect();
+    let stamped: Vec<_> = compared.iter().filter_map(|one| one.stamped()).collect();
+    times::check(source, head.checkpoint.size, &stamped, &mut report);
+    head::conclude(&head, options, &compared, &mut report);
     (report, chain.tail_failed)
 }
 
-/// One walk over all bundles.
-struct Walk<'a> {
+/// One walk over all bundles, in order.
+struct Walk<'a, 'scope> {
     source: &'a dyn Source,
     head: &'a Head,
+    ahead: &'a Ahead<'scope>,
+    pool: Option<&'a mut payloads::Pool<'scope>>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
+    /// False when the walk broke off.
     fn run(
         &mut self,
         tree: &mut TreeCheck<'_>,
         chain: &mut Chain<'_>,
         report: &mut Report,
-        on_leaf: &mut dyn FnMut(u64, &Leaf),
-    ) {
+    ) -> bool {
         let size = self.head.checkpoint.size;
         let mut index = 0;
         while let Some(path) = TilePath::in_tree(TileKind::Entries, index, size) {
-            let step = self.bundle(path, tree, chain, report, on_leaf);
+            let Some(bundle) = self.ahead.take(index) else { return false };
+            let step = match bundle.content {
+                Content::Absent(findings) => {
+                    findings.into_iter().for_each(|finding| report.add(finding));
+                    let (last_hash, step) = tree.bundle_missing(path, report);
+                    chain.hole(last_hash, report);
+                    step
+                }
+                Content::Refused(finding) => {
+                    report.add(finding);
+                    let (last_hash, step) = tree.bundle_refused(path, report);
+                    chain.hole(last_hash, report);
+                    step
+                }
+                Content::Whole(whole) => {
+                    let done = ((index * 256).min(size), size);
+                    let (pool, progress) = (&mut self.pool, &mut *self.progress);
+                    let bundle = (self.source, path, *whole);
+                    take_bundle(bundle, (&mut *tree, &mut *chain), report, &mut |job| {
+                        if let Some(pool) = pool.as_deref_mut() {
+                            pool.send(job, &mut |payloads| progress(progress_at(done, payloads)));
+                        }
+                    });
+                    1
+                }
+            };
             index += step;
             let leaves = (index * 256).min(size);
-            (self.progress)(Progress { leaves, leaves_total: size });
+            let payloads = self.pool.as_ref().map_or((0, 0), |pool| pool.counts());
+            (self.progress)(progress_at((leaves, size), payloads));
             if tree.is_lost() {
                 let problem = format!("too much is missing: given up at leaf {leaves}");
                 report.add(Finding::new(FindingKind::Missing, "tile/entries", problem));
-                return;
+                return true;
             }
         }
+        true
     }
+}
 
-    /// Checks one bundle; the answer is how many bundles to go on.
-    fn bundle(
-        &mut self,
-        path: TilePath,
-        tree: &mut TreeCheck<'_>,
-        chain: &mut Chain<'_>,
-        report: &mut Report,
-        on_leaf: &mut dyn FnMut(u64, &Leaf),
-    ) -> u64 {
-        let read = read_tile(self.source, path, BUNDLE_BYTES_MAX, report);
-        let Some((name, bytes)) = read else {
-            let (last_hash, step) = tree.bundle_missing(path, report);
-            chain.hole(last_hash, report);
-            return step;
-        };
-        let entries = match decode_bundle(&bytes) {
-            Ok(entries) if length_fits(&name, path, entries.len()) => entries,
-            Ok(entries) => {
-                let few = entries.len() < usize::from(path.width);
-                let problem = if few { "entries are missing" } else { "too many entries" };
-                let finding = Finding::new(FindingKind::Malformed, &name, problem);
-                report.add(finding.values(path.width, entries.len()));
-                let (last_hash, step) = tree.bundle_refused(path, report);
-                chain.hole(last_hash, report);
-                return step;
-            }
-            Err(error) => {
-                report.add(Finding::new(FindingKind::Malformed, &name, error));
-                let (last_hash, step) = tree.bundle_refused(path, report);
-                chain.hole(last_hash, report);
-                return step;
-            }
-        };
-        let entries = &entries[..usize::from(path.width)];
-        let hashes: Vec<Digest> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-        tree.bundle(path, &name, entries, hashes.clone(), report);
-        let first = path.index * 256;
-        for ((index, entry), hash) in (first..).zip(entries).zip(hashes) {
-            report.counts.leaves += 1;
-            if let Some(leaf) = chain.leaf((index, entry, hash), &name, report) {
-                on_leaf(index, &leaf);
-            }
+const fn progress_at(
+    (leaves, leaves_total): (u64, u64),
+    (payloads, payloads_total): (u64, u64),
+) -> Progress {
+    Progress { leaves, leaves_total, payloads, payloads_total }
+}
+
+/// Takes a bundle that could be read: its hashes, then its leaves.
+fn take_bundle(
+    (source, path, mut whole): (&dyn Source, TilePath, Whole),
+    (tree, chain): (&mut TreeCheck<'_>, &mut Chain<'_>),
+    report: &mut Report,
+    on_payload: &mut dyn FnMut(Job),
+) {
+    std::mem::take(&mut whole.findings).into_iter().for_each(|finding| report.add(finding));
+    tree.bundle(path, &whole, report);
+    let Whole { name, hashes, leaves, .. } = whole;
+    let first = path.index * 256;
+    report.counts.leaves += hashes.len() as u64;
+    match leaves {
+        Leaves::Bytes(bytes) => {
+            take_leaves(&bytes, (first, &hashes, &name), (chain, report), on_payload);
         }
-        1
+        Leaves::Again => match read_again(source, path, &hashes) {
+            Some(bytes) => {
+                take_leaves(&bytes, (first, &hashes, &name), (chain, report), on_payload);
+            }
+            None => {
+                let problem = "it is another one when it is read again";
+                report.add(Finding::new(FindingKind::Unreadable, &name, problem));
+                chain.hole(hashes.last().copied(), report);
+            }
+        },
+        Leaves::Run(run) => {
+            let (Some(first_hash), Some(last_hash)) = (hashes.first(), hashes.last()) else {
+                return;
+            };
+            chain.leaf((first, run.first.as_slice(), *first_hash), &name, report);
+            let last = first + hashes.len() as u64 - 1;
+            if let Some(behind) = run.behind {
+                chain.follow((last, *last_hash), behind, report);
+            }
+            run.jobs.into_iter().for_each(on_payload);
+        }
     }
+}
+
+/// Follows the leaves of a bundle one by one.
+fn take_leaves(
+    bytes: &[u8],
+    (first, hashes, name): (u64, &[Digest], &str),
+    (chain, report): (&mut Chain<'_>, &mut Report),
+    on_payload: &mut dyn FnMut(Job),
+) {
+    let entries = decode_bundle(bytes).unwrap_or_default();
+    for ((index, entry), hash) in (first..).zip(entries).zip(hashes) {
+        let leaf = chain.leaf((index, entry, *hash), name, report);
+        if let Some(job) = leaf.and_then(|leaf| Job::of(index, &leaf)) {
+            on_payload(job);
+        }
+    }
+}
+
+/// A bundle that was read before, if it still is what it was then.
+fn read_again(source: &dyn Source, path: TilePath, hashes: &[Digest]) -> Option<Vec<u8>> {
+    let (_, bytes) = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty())?;
+    let entries = decode_bundle(&bytes).ok()?;
+    let is_same = entries.len() >= hashes.len()
+        && entries.iter().zip(hashes).all(|(entry, hash)| leaf_hash(entry) == *hash);
+    is_same.then_some(bytes)
 }
 
 /// Reads a tile or bundle. A partial one may have been replaced by the full one, whose beginning

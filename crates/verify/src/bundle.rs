@@ -1,6 +1,10 @@
 //! Entry bundles: big-endian 16-bit lengths, each before its entry (C2SP tlog-tiles, "Log
 //! entries"). A bundle with a cut entry, or with more than 256, is refused.
 
+use std::ops::Range;
+
+use crate::{Digest, sha256};
+
 /// Entries in a full bundle.
 pub const ENTRIES_PER_BUNDLE: usize = 256;
 /// Longest entry that the format can hold.
@@ -51,7 +55,26 @@ pub fn encode_bundle<E: AsRef<[u8]>>(entries: &[E]) -> Result<Vec<u8>, BundleErr
 
 /// The entries of a bundle, borrowed from it.
 pub fn decode_bundle(bytes: &[u8]) -> Result<Vec<&[u8]>, BundleError> {
-    let mut entries = Vec::new();
+    Ok(entry_ranges(bytes)?.into_iter().map(|range| &bytes[range]).collect())
+}
+
+/// The leaf hash of every entry of a bundle. Nothing is copied: an entry is hashed where it lies,
+/// behind the zero byte of RFC 6962, for which the last byte of its length makes room meanwhile.
+pub(crate) fn bundle_hashes(bytes: &mut [u8], ranges: &[Range<usize>]) -> Vec<Digest> {
+    let mut hashes = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        // Two bytes of length are before every entry.
+        let before = range.start - 1;
+        let length = std::mem::replace(&mut bytes[before], 0);
+        hashes.push(sha256(&bytes[before..range.end]));
+        bytes[before] = length;
+    }
+    hashes
+}
+
+/// Where the entries of a bundle lie.
+pub(crate) fn entry_ranges(bytes: &[u8]) -> Result<Vec<Range<usize>>, BundleError> {
+    let mut entries = Vec::with_capacity(ENTRIES_PER_BUNDLE);
     let mut at = 0;
     while at < bytes.len() {
         let left = bytes.len() - at;
@@ -66,8 +89,26 @@ pub fn decode_bundle(bytes: &[u8]) -> Result<Vec<&[u8]>, BundleError> {
         if left < 2 + length {
             return Err(cut(2 + length));
         }
-        entries.push(&bytes[at + 2..at + 2 + length]);
+        entries.push(at + 2..at + 2 + length);
         at += 2 + length;
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leaf_hash;
+
+    #[test]
+    fn entries_are_hashed_where_they_lie() {
+        let (long, longer) = ("c".repeat(300), "d".repeat(2000));
+        let entries = ["", "a", "bb", &long, &longer].map(str::as_bytes);
+        let bundle = encode_bundle(&entries).unwrap();
+        let mut bytes = bundle.clone();
+        let ranges = entry_ranges(&bytes).unwrap();
+        let hashes = bundle_hashes(&mut bytes, &ranges);
+        assert_eq!(hashes, entries.map(leaf_hash));
+        assert_eq!(bytes, bundle, "left as it was");
+    }
 }

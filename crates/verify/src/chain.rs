@@ -74,6 +74,18 @@ impl Statements {
     }
 }
 
+/// Leaves behind the first of a bundle that follow each other, with signatures that were verified
+/// where every one is.
+pub(crate) struct Followed {
+    pub(crate) last: Leaf,
+    /// How many they are.
+    pub(crate) leaves: u64,
+    /// Records that they hold.
+    pub(crate) records: u64,
+    /// The bundle's name.
+    pub(crate) file: String,
+}
+
 struct Previous {
     hash: Digest,
     known: Option<(BatchId, u64, Timestamp)>,
@@ -86,6 +98,8 @@ pub(crate) struct Chain<'a> {
     every_signature: bool,
     previous: Option<Previous>,
     submitter: Option<[u8; 32]>,
+    /// The key that was listed last in the report.
+    listed: Option<[u8; 32]>,
     unverified: Option<(u64, Leaf, String)>,
     /// Set when a signature of the chain failed, so that a second pass has to name the leaf.
     pub(crate) tail_failed: bool,
@@ -103,6 +117,7 @@ impl<'a> Chain<'a> {
                 known: Some((BatchId::from_bytes([0; 16]), 0, Timestamp::MIN)),
             }),
             submitter: None,
+            listed: None,
             unverified: None,
             tail_failed: false,
             statements: Statements::default(),
@@ -147,6 +162,25 @@ impl<'a> Chain<'a> {
         Some(leaf)
     }
 
+    /// Moves on behind leaves of the same submitter that are known to follow each other, of which
+    /// the first was just checked here: to the last of them.
+    pub(crate) fn follow(
+        &mut self,
+        (index, hash): (u64, Digest),
+        run: Followed,
+        report: &mut Report,
+    ) {
+        let Followed { last, leaves, records, file } = run;
+        report.counts.records += records;
+        let known = Some((last.batch, last.last_sequence(), last.sealed_at));
+        self.previous = Some(Previous { hash, known });
+        if self.every_signature {
+            report.counts.signatures += leaves;
+        } else {
+            self.unverified = Some((index, last, file));
+        }
+    }
+
     fn check_links(&self, index: u64, leaf: &Leaf, file: &str, report: &mut Report) {
         let Some(previous) = &self.previous else { return };
         let place = leaf.place(index);
@@ -171,15 +205,17 @@ impl<'a> Chain<'a> {
             add(FindingKind::Chain, problem, expected, found);
         }
         let wanted = last_sequence.saturating_add(1);
-        let sequences = (format!("{wanted}"), format!("{}", leaf.first_sequence));
+        let sequences = || (wanted.to_string(), leaf.first_sequence.to_string());
         if leaf.first_sequence < wanted {
             let problem = "its records overlap those before it: first sequence";
-            add(FindingKind::Overlap, problem, sequences.0, sequences.1);
+            let (expected, found) = sequences();
+            add(FindingKind::Overlap, problem, expected, found);
         } else if leaf.first_sequence > wanted {
             let missing = leaf.first_sequence - 1;
             let problem = format!("records {wanted}-{missing} are missing before it");
             let kind = if linked { FindingKind::Missing } else { FindingKind::Chain };
-            add(kind, &problem, sequences.0, sequences.1);
+            let (expected, found) = sequences();
+            add(kind, &problem, expected, found);
         }
         if leaf.sealed_at < sealed_at {
             let problem = "it was sealed earlier than the leaf before it";
@@ -189,8 +225,6 @@ impl<'a> Chain<'a> {
     }
 
     fn check_submitter(&mut self, index: u64, leaf: &Leaf, file: &str, report: &mut Report) {
-        let place = leaf.place(index);
-        let hex_key = hex::encode(leaf.submitter);
         if self.submitter != Some(leaf.submitter) {
             let listed = self.allowed.is_empty() || self.allowed.contains(&leaf.submitter);
             let follows = self.submitter.is_none();
@@ -200,14 +234,19 @@ impl<'a> Chain<'a> {
                     _ => "one of the submitter keys given".to_owned(),
                 };
                 let problem = "it is signed with another submitter key";
-                let finding = Finding::new(FindingKind::Identity, file, problem).at(place);
-                report.add(finding.values(expected, &hex_key));
+                let finding = Finding::new(FindingKind::Identity, file, problem);
+                let found = hex::encode(leaf.submitter);
+                report.add(finding.at(leaf.place(index)).values(expected, found));
             }
             self.settle(report);
             self.submitter = Some(leaf.submitter);
         }
-        if !report.submitters.contains(&hex_key) && report.submitters.len() < SUBMITTERS_MAX {
-            report.submitters.push(hex_key);
+        if self.listed != Some(leaf.submitter) {
+            self.listed = Some(leaf.submitter);
+            let key = hex::encode(leaf.submitter);
+            if !report.submitters.contains(&key) && report.submitters.len() < SUBMITTERS_MAX {
+                report.submitters.push(key);
+            }
         }
         if self.every_signature {
             verify(self.origin, (index, leaf), file, report);

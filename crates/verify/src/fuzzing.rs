@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
 use crate::{
-    Checkpoint, Digest, ExitClass, Leaf, Policy, RecordProof, SignedCheckpoint, SignedNote, Source,
-    SourceError, TILE_WIDTH, TileKind, TilePath, TlogProof, VerifierKey, VerifyOptions,
-    decode_bundle, encode_bundle, gaps, leaf_hash, proof, root_of, verify_log,
+    AddCheckpoint, Checkpoint, Digest, ExitClass, Leaf, MailFile, Policy, ReceiptOptions,
+    RecordProof, RollProof, SignedCheckpoint, SignedNote, Source, SourceError, TILE_WIDTH,
+    TileKind, TilePath, TlogProof, VerifierKey, VerifyOptions, decode_bundle, encode_bundle, gaps,
+    leaf_hash, proof, receipts, root_of, unzip_stored, verify_log, verify_stamp,
 };
 
 /// Most findings in a report, and the line that says that there are more.
@@ -18,7 +19,7 @@ const FINDINGS_MAX: usize = 1001;
 pub fn ledger_formats(data: &[u8]) {
     let Some((first, bytes)) = data.split_first() else { return };
     let text = std::str::from_utf8(bytes);
-    match (first % 9, text) {
+    match (first % 14, text) {
         (0, _) => {
             let Ok(leaf) = Leaf::decode(bytes) else { return };
             assert_eq!(leaf.encode(), bytes, "a second spelling of a leaf");
@@ -55,6 +56,24 @@ pub fn ledger_formats(data: &[u8]) {
             let again = checkpoint.text();
             assert!(text == again.trim_end_matches('\n') || text.starts_with(&again));
             assert_eq!(Checkpoint::parse(&again), Ok(checkpoint));
+        }
+        (9, _) => assert!(verify_stamp(bytes, Digest::ZERO, None, None).is_err(), "of nothing"),
+        (10, Ok(text)) => {
+            let Ok(proof) = RollProof::from_json(text) else { return };
+            assert_eq!(RollProof::from_json(&proof.to_json()), Ok(proof));
+        }
+        (11, Ok(text)) => {
+            let Ok((request, _)) = AddCheckpoint::parse(text) else { return };
+            assert_eq!(request.to_text(), text, "a second spelling of a witness's request");
+        }
+        (12, _) => {
+            let Ok(files) = unzip_stored(bytes) else { return };
+            assert!(files.values().map(Vec::len).sum::<usize>() <= bytes.len());
+        }
+        (13, _) => {
+            let mail = MailFile { name: "a.eml".to_owned(), bytes: bytes.to_vec() };
+            let out = receipts([mail], &ReceiptOptions::default());
+            assert!(out.report.findings.len() <= FINDINGS_MAX);
         }
         _ => {}
     }
@@ -96,7 +115,7 @@ pub fn ledger_log(data: &[u8]) {
     if report.exit == ExitClass::Verified {
         assert!(entries.iter().all(|entry| Leaf::decode(entry).is_ok()), "no leaf, and verified");
     }
-    let _ = gaps(&source);
+    let _ = gaps(&source, &mut |_| {});
     if size > 0 {
         let _ = proof(&source, size - 1, &VerifyOptions::default());
     }

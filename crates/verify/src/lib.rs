@@ -6,26 +6,36 @@ mod audit;
 mod bundle;
 mod chain;
 mod checkpoint;
+mod der;
 mod digest;
 mod edge;
 mod edge_gaps;
+mod evidence;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod leaf;
+mod mail;
 mod merkle;
 mod note;
 mod payloads;
 mod policy;
 mod proof;
+mod published;
 mod records;
 mod report;
+mod roll;
 mod source;
+mod stamp;
+mod stamped;
 mod tile;
 mod tlog_proof;
+mod witness;
+mod zip;
 
 pub use audit::{
-    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, VerifyOptions,
-    consistency, gaps, proof, verify_log,
+    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, SourceTiles,
+    VerifyOptions, consistency, consistency_at, consistency_between, gaps, inclusion_at,
+    leaf_of_record, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
@@ -36,22 +46,49 @@ pub use edge::{
     EDGE_STATEMENT_BYTES, EDGE_STATEMENT_VERSION, EdgeError, EdgeFields, EdgeKind, EdgeStatement,
 };
 pub use edge_gaps::{EDGES_MAX, EdgeReport};
+pub use evidence::{
+    EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord, EvidenceReport,
+    page_text, verify_evidence,
+};
 pub use leaf::{
     Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
     ShredReason,
 };
+pub use mail::{
+    ATTACHMENTS_MAX, Attachment, Bridge, DkimAlgorithm, DkimCheck, DkimDraft, DkimError, DkimKey,
+    DkimKeys, DkimOutcome, DkimPlace, LEDGER_MAIL_FILE, LedgerMail, MAIL_BYTES_MAX, MAILS_MAX,
+    MailFile, MailPartsError, ReceiptChain, ReceiptOptions, ReceiptReport, attachments,
+    dkim_checks, receipts,
+};
 pub use merkle::{Frontier, leaf_hash, node_hash, root_of};
 pub use note::{KeyAlgorithm, NoteError, NoteSignature, SignedNote, VerifierKey};
-pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
+pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError, PolicyWitness};
 pub use proof::{
     ProofError, TileHashes, consistency_path, inclusion_path, verify_consistency, verify_inclusion,
+};
+pub use published::{
+    PUBLISHED_INDEX, PUBLISHED_MAX, published_checkpoint, published_roll, published_sizes,
+    published_stamp,
 };
 pub use records::{
     RECORD_PROOF_BYTES_MAX, RecordProof, RecordProofError, record_hash, record_salt, records_root,
 };
 pub use report::{
-    ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, WitnessState,
+    ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, StampSeen,
+    WitnessState, Witnessed,
 };
+pub use roll::{ROLL_PROOF_BYTES_MAX, RollError, RollPlace, RollProof, RollRound, roll_digest};
 pub use source::{DirectorySource, Source, SourceError};
+pub use stamp::{
+    STAMP_BYTES_MAX, STAMP_NONCE_BYTES, StampAuthorities, StampError, StampRequest, TimeStamp,
+    verify_stamp,
+};
+pub use stamped::{STAMPED_ANSWER_FILE, STAMPED_CHECKPOINT_FILE, StampedCheckpoint, StampedError};
 pub use tile::{TILE_BYTES_MAX, TILE_WIDTH, TileError, TileKind, TilePath, tiles_of};
 pub use tlog_proof::{CheckedProof, PROOF_BYTES_MAX, TlogProof, TlogProofError};
+pub use witness::{
+    AddCheckpoint, CONSISTENCY_LINES_MAX, TREE_SIZE_TYPE, WITNESS_ANSWER_BYTES_MAX,
+    WITNESS_REQUEST_BYTES_MAX, WitnessFormError, cosignature_line, cosigned_message, tree_size,
+    valid_cosignatures,
+};
+pub use zip::{ZIP_BYTES_MAX, ZipError, unzip_stored, zip_stored};

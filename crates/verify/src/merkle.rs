@@ -29,11 +29,27 @@ pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
 
 /// The root over leaf hashes; that of the empty tree is SHA-256 of nothing.
 pub fn root_of(leaves: &[Digest]) -> Digest {
+    if leaves.len().is_power_of_two() {
+        return complete_root(leaves);
+    }
     let mut frontier = Frontier::new();
     for leaf in leaves {
         frontier.push(*leaf);
     }
     frontier.root()
+}
+
+/// The root over a number of leaf hashes that is a power of two, as that of a full tile.
+fn complete_root(leaves: &[Digest]) -> Digest {
+    let mut level = leaves.to_vec();
+    while level.len() > 1 {
+        let half = level.len() / 2;
+        for at in 0..half {
+            level[at] = node_hash(&level[2 * at], &level[2 * at + 1]);
+        }
+        level.truncate(half);
+    }
+    level[0]
 }
 
 /// The right edge of a tree: the roots of its complete subtrees, largest first.

@@ -1,8 +1,13 @@
-//! Checks payload files on a second thread, through a bounded queue: SHA-256 and length against the
-//! leaf. Missing ones are remembered as ranges, since a later statement may explain them.
+//! Checks payload files on threads of their own, through a bounded queue: SHA-256 and length
+//! against the leaf. Missing ones are remembered as ranges that the threads share, as a later
+//! statement may explain them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use crate::report::{FINDINGS_MAX, Finding, FindingKind};
 use crate::{Digest, Leaf, LeafPlace, Source};
@@ -12,6 +17,8 @@ const QUEUE_MAX: usize = 256;
 /// Most separate ranges of missing payloads remembered.
 const RANGES_MAX: usize = 1_000_000;
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Longest wait until it is said again how many payloads are done.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Where the payload with this hash is in the layout.
 pub(crate) fn payload_name(payload: &Digest) -> String {
@@ -34,7 +41,33 @@ impl Job {
     }
 }
 
-/// What the thread found.
+/// Leaves whose payloads are not there, as half-open ranges, first to end. They come nearly in
+/// order, so that a long range stays one.
+#[derive(Default)]
+struct Missing {
+    ranges: BTreeMap<u64, u64>,
+    overflowed: bool,
+}
+
+impl Missing {
+    fn add(&mut self, index: u64, ranges_max: usize) {
+        let end = index.saturating_add(1);
+        let before = self.ranges.range(..=index).next_back().map(|(from, to)| (*from, *to));
+        let from = match before {
+            Some((_, to)) if to > index => return,
+            Some((from, to)) if to == index => from,
+            _ => index,
+        };
+        let behind = self.ranges.remove(&end);
+        if from == index && self.ranges.len() >= ranges_max {
+            self.overflowed = true;
+            return;
+        }
+        self.ranges.insert(from, behind.unwrap_or(end));
+    }
+}
+
+/// What the threads found.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) checked: u64,
@@ -46,54 +79,174 @@ pub(crate) struct Outcome {
     pub(crate) ranges_overflowed: bool,
 }
 
-pub(crate) fn queue() -> (SyncSender<Job>, Receiver<Job>) {
-    sync_channel(QUEUE_MAX)
+/// How many payloads the threads are done with.
+#[derive(Default)]
+struct Done {
+    count: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Done {
+    fn add(&self) {
+        if let Ok(mut count) = self.count.lock() {
+            *count += 1;
+        }
+        self.more.notify_one();
+    }
+
+    fn count(&self) -> u64 {
+        self.count.lock().map_or(0, |count| *count)
+    }
+
+    /// Waits a moment for one more.
+    fn wait(&self) {
+        let Ok(count) = self.count.lock() else { return };
+        let before = *count;
+        // Whoever waits looks again, whatever became of it.
+        drop(self.more.wait_timeout_while(count, LOOK, |count| *count == before));
+    }
+}
+
+/// The threads that hash payloads.
+pub(crate) struct Pool<'scope> {
+    jobs: SyncSender<Job>,
+    /// Payloads handed to them.
+    sent: u64,
+    done: Arc<Done>,
+    threads: Vec<ScopedJoinHandle<'scope, Outcome>>,
+    missing: Arc<Mutex<Missing>>,
+}
+
+impl<'scope> Pool<'scope> {
+    pub(crate) fn start<'env: 'scope>(
+        scope: &'scope Scope<'scope, 'env>,
+        source: &'env dyn Source,
+    ) -> Self {
+        let (jobs, receiver) = sync_channel(QUEUE_MAX);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let missing = Arc::<Mutex<Missing>>::default();
+        let done = Arc::<Done>::default();
+        let start = |_| {
+            let (receiver, missing) = (Arc::clone(&receiver), Arc::clone(&missing));
+            let done = Arc::clone(&done);
+            scope.spawn(move || check(source, &receiver, (&missing, &done)))
+        };
+        let threads = (0..source.threads().max(1)).map(start).collect();
+        Self { jobs, sent: 0, done, threads, missing }
+    }
+
+    /// How many payloads are done, and how many were handed over.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.done.count(), self.sent)
+    }
+
+    /// Hands a payload to a thread. While too many wait already it waits, and says how many are
+    /// done.
+    pub(crate) fn send(&mut self, mut job: Job, waiting: &mut dyn FnMut((u64, u64))) {
+        self.sent += 1;
+        loop {
+            match self.jobs.try_send(job) {
+                Err(TrySendError::Full(back)) => job = back,
+                // The receiver lives as long as this sender unless every thread broke off, which
+                // the end tells.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+            }
+            self.done.wait();
+            waiting(self.counts());
+        }
+    }
+
+    /// What was found, once the threads are done; none when one broke off.
+    pub(crate) fn finish(self, waiting: &mut dyn FnMut((u64, u64))) -> Option<Outcome> {
+        drop(self.jobs);
+        while !self.threads.iter().all(ScopedJoinHandle::is_finished) {
+            self.done.wait();
+            waiting((self.done.count(), self.sent));
+        }
+        let mut all = Outcome::default();
+        let joined: Vec<_> = self.threads.into_iter().map(ScopedJoinHandle::join).collect();
+        for outcome in joined {
+            all.join(outcome.ok()?);
+        }
+        all.settle();
+        let missing = std::mem::take(&mut *self.missing.lock().ok()?);
+        all.missing = missing.ranges.into_iter().collect();
+        all.ranges_overflowed = missing.overflowed;
+        Some(all)
+    }
 }
 
 /// Checks jobs until the sender is gone.
-pub(crate) fn check(source: &dyn Source, jobs: &Receiver<Job>) -> Outcome {
+fn check(
+    source: &dyn Source,
+    jobs: &Mutex<Receiver<Job>>,
+    (missing, done): (&Mutex<Missing>, &Done),
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut buffer = vec![0; CHUNK_BYTES];
-    for job in jobs {
-        let name = payload_name(&job.payload);
-        match hash(source, &name, &mut buffer) {
-            Ok(Some((digest, bytes))) => {
-                outcome.checked += 1;
-                outcome.bytes += bytes;
-                if bytes != job.bytes {
-                    let problem = "the payload has another length than the leaf says";
-                    let finding = Finding::new(FindingKind::Payload, name, problem);
-                    outcome.add(finding.at(job.place).values(job.bytes, bytes));
-                } else if digest != job.payload {
-                    let problem = "the payload's SHA-256 is not the leaf's";
-                    let finding = Finding::new(FindingKind::Payload, name, problem);
-                    outcome.add(finding.at(job.place).values(job.payload, digest));
-                }
-            }
-            Ok(None) => outcome.miss(job.place.index),
-            Err(problem) => {
-                outcome.add(Finding::new(FindingKind::Unreadable, name, problem).at(job.place));
-            }
+    loop {
+        let job = match jobs.lock() {
+            Ok(jobs) => jobs.recv(),
+            Err(_) => return outcome,
+        };
+        let Ok(job) = job else { return outcome };
+        if !outcome.check(source, &job, &mut buffer)
+            && let Ok(mut missing) = missing.lock()
+        {
+            missing.add(job.place.index, RANGES_MAX);
         }
+        done.add();
     }
-    outcome
 }
 
 impl Outcome {
+    /// False when the payload is not there.
+    fn check(&mut self, source: &dyn Source, job: &Job, buffer: &mut [u8]) -> bool {
+        let name = payload_name(&job.payload);
+        match hash(source, &name, buffer) {
+            Ok(Some((digest, bytes))) => {
+                self.checked += 1;
+                self.bytes += bytes;
+                if bytes != job.bytes {
+                    let problem = "the payload has another length than the leaf says";
+                    let finding = Finding::new(FindingKind::Payload, name, problem);
+                    self.add(finding.at(job.place).values(job.bytes, bytes));
+                } else if digest != job.payload {
+                    let problem = "the payload's SHA-256 is not the leaf's";
+                    let finding = Finding::new(FindingKind::Payload, name, problem);
+                    self.add(finding.at(job.place).values(job.payload, digest));
+                }
+            }
+            Ok(None) => return false,
+            Err(problem) => {
+                self.add(Finding::new(FindingKind::Unreadable, name, problem).at(job.place));
+            }
+        }
+        true
+    }
+
+    /// Takes what another thread found.
+    fn join(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.bytes += other.bytes;
+        self.findings.extend(other.findings);
+        self.findings_more += other.findings_more;
+    }
+
+    /// Puts in order what several threads found.
+    fn settle(&mut self) {
+        self.findings.sort_by_key(|finding| finding.leaf.map(|leaf| leaf.index));
+        if let Some(more) = self.findings.len().checked_sub(FINDINGS_MAX) {
+            self.findings.truncate(FINDINGS_MAX);
+            self.findings_more += more as u64;
+        }
+    }
+
     fn add(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         } else {
             self.findings_more += 1;
-        }
-    }
-
-    fn miss(&mut self, index: u64) {
-        let room = self.missing.len() < RANGES_MAX;
-        match self.missing.last_mut() {
-            Some((_, end)) if *end == index => *end += 1,
-            _ if room => self.missing.push((index, index + 1)),
-            _ => self.ranges_overflowed = true,
         }
     }
 }
@@ -122,4 +275,32 @@ fn hash(
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     Ok(Some((Digest::from_bytes(digest), total)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_range_that_threads_find_out_of_order_stays_one() {
+        let mut missing = Missing::default();
+        // Four threads that take turns, each a few leaves ahead of another.
+        for start in (0..10_000u64).step_by(8) {
+            for offset in [3, 0, 1, 2, 7, 5, 6, 4] {
+                missing.add(start + offset, 4);
+            }
+        }
+        missing.add(17, 4);
+        assert_eq!(Vec::from_iter(missing.ranges.clone()), [(0, 10_000)]);
+        assert!(!missing.overflowed);
+        for index in [20_000, 20_002, 20_004] {
+            missing.add(index, 4);
+        }
+        missing.add(20_003, 4);
+        assert_eq!(missing.ranges.len(), 3, "{:?}", missing.ranges);
+        missing.add(30_000, 4);
+        assert!(!missing.overflowed);
+        missing.add(40_000, 4);
+        assert!(missing.overflowed && missing.ranges.len() == 4);
+    }
 }

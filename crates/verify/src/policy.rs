@@ -18,6 +18,17 @@ pub struct PolicyError {
     pub problem: String,
 }
 
+/// A witness that a policy names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyWitness {
+    /// Its name inside the policy.
+    pub name: String,
+    /// The key that it cosigns with.
+    pub key: VerifierKey,
+    /// Its submission prefix, where the policy gives one.
+    pub url: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 enum Member {
     Witness(VerifierKey),
@@ -28,8 +39,10 @@ enum Member {
 #[derive(Debug, Clone)]
 pub struct Policy {
     logs: Vec<VerifierKey>,
+    witnesses: Vec<PolicyWitness>,
     members: HashMap<String, Member>,
     quorum: Option<String>,
+    text: String,
 }
 
 struct Parser {
@@ -46,7 +59,9 @@ impl Policy {
         if text.len() > POLICY_BYTES_MAX {
             return Err(whole("longer than 64 KiB"));
         }
-        let policy = Self { logs: Vec::new(), members: HashMap::new(), quorum: None };
+        let (logs, witnesses) = (Vec::new(), Vec::new());
+        let (members, text) = (HashMap::new(), String::new());
+        let policy = Self { logs, witnesses, members, quorum: None, text };
         let mut parser = Parser {
             policy,
             quorum_seen: false,
@@ -61,6 +76,7 @@ impl Policy {
             }
             let line = index + 1;
             parser.line(&words).map_err(|problem| PolicyError { line, problem })?;
+            parser.policy.note(&words);
         }
         if !parser.quorum_seen {
             return Err(whole("no quorum line"));
@@ -68,9 +84,29 @@ impl Policy {
         Ok(parser.policy)
     }
 
+    /// The policy as anybody may see it: without comments, and without addresses.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn note(&mut self, words: &[&str]) {
+        let shown = match words {
+            ["log", _, ..] => words.get(..2),
+            ["witness", _, _, ..] => words.get(..3),
+            _ => Some(words),
+        };
+        self.text.push_str(&shown.unwrap_or_default().join(" "));
+        self.text.push('\n');
+    }
+
     /// The logs it accepts; empty when the log is known from elsewhere.
     pub fn logs(&self) -> &[VerifierKey] {
         &self.logs
+    }
+
+    /// The witnesses that it names, in their order.
+    pub fn witnesses(&self) -> &[PolicyWitness] {
+        &self.witnesses
     }
 
     /// Which witnesses have cosigned, and whether that is enough.
@@ -110,9 +146,13 @@ impl Parser {
                 self.policy.logs.push(key);
                 Ok(())
             }
-            ["witness", name, key] | ["witness", name, key, _] => {
+            ["witness", name, key, rest @ ..] if rest.len() < 2 => {
                 let key = self.key(key, KeyAlgorithm::CosignatureV1)?;
-                self.define(name, Member::Witness(key))
+                self.define(name, Member::Witness(key.clone()))?;
+                let url = rest.first().map(|url| (*url).to_owned());
+                let name = (*name).to_owned();
+                self.policy.witnesses.push(PolicyWitness { name, key, url });
+                Ok(())
             }
             ["group", name, threshold, members @ ..] if !members.is_empty() => {
                 let members = self.members(members)?;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Digest, LeafPlace};
+use crate::{Digest, LeafPlace, TimeStamp};
 
 /// Most findings kept one by one.
 pub(crate) const FINDINGS_MAX: usize = 1000;
@@ -79,8 +79,12 @@ pub enum FindingKind {
     Rewind,
     /// The log contradicts a checkpoint that was seen earlier.
     Fork,
+    /// A leaf says that it was sealed after a time stamp that covers it.
+    Time,
     /// Names or keys of another log.
     Identity,
+    /// A file among the log's own that is no part of it.
+    Extra,
 }
 
 impl FindingKind {
@@ -172,6 +176,24 @@ pub struct WitnessState {
     pub met: bool,
 }
 
+/// How far the witnesses that are known have seen the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The tree size that they have cosigned.
+    pub size: u64,
+    /// Leaves after that.
+    pub unwitnessed: u64,
+}
+
+/// A time stamp of a published checkpoint that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StampSeen {
+    /// The checkpoint's tree size.
+    pub size: u64,
+    /// What the authority says.
+    pub stamp: TimeStamp,
+}
+
 /// How much was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChainCounts {
@@ -194,12 +216,16 @@ pub struct ChainCounts {
 }
 
 /// How far verification has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Leaves done.
     pub leaves: u64,
     /// Leaves in all.
     pub leaves_total: u64,
+    /// Payloads hashed.
+    pub payloads: u64,
+    /// Payloads that the leaves up to here name.
+    pub payloads_total: u64,
 }
 
 /// The outcome of verifying a log.
@@ -217,6 +243,12 @@ pub struct Report {
     pub submitters: Vec<String>,
     /// The witness policy's outcome; none without a policy.
     pub witnesses: Option<WitnessState>,
+    /// How far it is witnessed; none when it is not, or when no policy was given.
+    pub witnessed: Option<Witnessed>,
+    /// Time stamps that hold, by tree size.
+    pub stamps: Vec<StampSeen>,
+    /// Time stamps of an authority that is none of those given.
+    pub stamps_untrusted: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// How many things are wrong, beyond those listed too.
@@ -238,11 +270,44 @@ impl Report {
             key: KeyTrust::None,
             submitters: Vec::new(),
             witnesses: None,
+            witnessed: None,
+            stamps: Vec::new(),
+            stamps_untrusted: 0,
             findings: Vec::new(),
             findings_total: 0,
             notes: Vec::new(),
             counts: ChainCounts::default(),
             exit: ExitClass::Verified,
+        }
+    }
+
+    /// Says what the time stamps come to. The first and the last say the most: what was there, and
+    /// since when at the latest.
+    pub(crate) fn note_stamps(&mut self) {
+        if self.stamps_untrusted > 0 {
+            let count = self.stamps_untrusted;
+            self.notes.push(format!("{count} time stamps of other authorities were not counted"));
+        }
+        let first = self.stamps.iter().min_by_key(|one| one.size);
+        let last = self.stamps.iter().max_by_key(|one| one.size);
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let said = format!(
+            "time stamps: {} in all; {} leaves were there at {}, {} leaves at {} ({})",
+            self.stamps.len(),
+            first.size,
+            first.stamp.at,
+            last.size,
+            last.stamp.at,
+            last.stamp.signer
+        );
+        let open = self.stamps.iter().any(|one| !one.stamp.is_authenticated);
+        self.notes.push(said);
+        if open {
+            self.notes.push(
+                "the authority of the time stamps is not authenticated: pass its certificates as \
+                 --authorities"
+                    .to_owned(),
+            );
         }
     }
 

@@ -3,7 +3,11 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+/// Most threads that read one log.
+const THREADS_MAX: usize = 16;
 
 /// A resource exists but could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,19 @@ pub struct SourceError {
 pub trait Source: Sync {
     /// Opens a resource for reading.
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError>;
+
+    /// Tells the names of everything below `folder`. False when it cannot be listed, as on a
+    /// server.
+    fn list(&self, folder: &str, on_name: &mut dyn FnMut(&str)) -> Result<bool, SourceError> {
+        let _ = (folder, on_name);
+        Ok(false)
+    }
+
+    /// How many threads read it at once: as many as there are cores. A source that is far away
+    /// wants more.
+    fn threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX)
+    }
 
     /// Reads a whole resource of at most `bytes_max` bytes.
     fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
@@ -64,5 +81,31 @@ impl Source for DirectorySource {
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(error(source.to_string())),
         }
+    }
+
+    fn list(&self, folder: &str, on_name: &mut dyn FnMut(&str)) -> Result<bool, SourceError> {
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let error = |source: std::io::Error| SourceError {
+                name: folder.clone(),
+                problem: source.to_string(),
+                is_damaged: false,
+            };
+            let entries = match std::fs::read_dir(self.root.join(&folder)) {
+                Err(source) if source.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(error)?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(error)?;
+                let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                // A link is no folder: nobody is led out of the log, or round in it.
+                if entry.file_type().map_err(error)?.is_dir() {
+                    folders.push(name);
+                } else {
+                    on_name(&name);
+                }
+            }
+        }
+        Ok(true)
     }
 }

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function ledgerSteps({ visitor, demo, scratch }) {
@@ -20,6 +21,40 @@ export function ledgerSteps({ visitor, demo, scratch }) {
         await entry.getByText('Verified here, in this browser, just now: the batch is in the log.').waitFor()
         assert.equal(await entry.locator('.steps [data-outcome=passed]').count(), 4)
         await visitor.look('ledger')
+      },
+    },
+    {
+      name: 'evidence verifies in a page from the disk, and a changed byte turns it red',
+      run: async () => {
+        await visitor.open('/ledger')
+        const part = page.getByRole('region', { name: 'Evidence for an auditor' })
+        await part.getByLabel('Entry numbers, separated by commas').fill('0, 1')
+        const coming = page.waitForEvent('download')
+        await part.getByRole('button', { name: 'Download the evidence' }).click()
+        const bundle = path.join(scratch, 'evidence.zip')
+        await (await coming).saveAs(bundle)
+        const { ledger_vkey: vkey } = demo.facts.demo
+        const verified = await demo.command(['ledger', 'verify', bundle, '--vkey', vkey])
+        assert.equal(verified.code, 0, verified.output)
+        const whole = stored(await readFile(bundle), 'index.html')
+        const changed = Buffer.from(whole)
+        changed[whole.indexOf('"leaf":"') + 40] ^= 1
+        for (const [name, bytes, outcome] of [
+          ['whole.html', whole, 'passed'],
+          ['changed.html', changed, 'failed'],
+        ]) {
+          const file = path.join(scratch, name)
+          await writeFile(file, bytes)
+          const opened = await visitor.context.newPage()
+          try {
+            await opened.goto(pathToFileURL(file).href)
+            await opened.locator('#languages button').first().waitFor()
+            const verdict = opened.locator('#verdict')
+            assert.equal(await verdict.getAttribute('data-outcome'), outcome, name)
+          } finally {
+            await opened.close()
+          }
+        }
       },
     },
     {
@@ -62,4 +97,19 @@ async function largest(folder) {
     if (size > best.size) best = { file, size }
   }
   return { file: best.file, bytes: await readFile(best.file) }
+}
+
+/** A file of a zip that is stored as it is (PKWARE APPNOTE 6.3, local file header). */
+function stored(zip, wanted) {
+  let at = 0
+  while (zip.readUInt32LE(at) === 0x04034b50) {
+    const size = zip.readUInt32LE(at + 18)
+    const nameBytes = zip.readUInt16LE(at + 26)
+    const start = at + 30 + nameBytes + zip.readUInt16LE(at + 28)
+    if (zip.toString('utf8', at + 30, at + 30 + nameBytes) === wanted) {
+      return zip.subarray(start, start + size)
+    }
+    at = start + size
+  }
+  throw new Error(`${wanted} is not in the bundle`)
 }

@@ -149,6 +149,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Ledger'), 'LedgerPage'),
     ),
     page(
+      '/ledger-mail',
+      lazyRouteComponent(() => import('../routes/LedgerMail'), 'LedgerMailPage'),
+    ),
+    page(
       '/promises',
       lazyRouteComponent(() => import('../routes/Promises'), 'PromisesPage'),
     ),

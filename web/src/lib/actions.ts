@@ -97,6 +97,8 @@ function aboutThings(): Record<string, string> {
     'rule.write': i18n.t('Make, change and delete rules'),
     'ledger.read': i18n.t('Read the ledger and papers'),
     'ledger.export': i18n.t('Export the ledger'),
+    'ledger.evidence': i18n.t('Search what is sealed and take evidence away'),
+    'ledger.mail': i18n.t('Say which auditors are mailed checkpoints'),
     'destruction.create': i18n.t('Destroy readings for good'),
     'destruction.read': i18n.t('See destructions and their certificates'),
     'retention.read': i18n.t('See how long readings are kept'),

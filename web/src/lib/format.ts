@@ -7,8 +7,10 @@ export type Scalar = number | boolean | string | null | object
 
 const NARROW_NO_BREAK_SPACE = '\u202f'
 
-/** Enough digits to read, none to pretend with. */
-/** A number for people; `step` is the distance to its neighbours, where they must not look alike. */
+/**
+ * A number for people: enough digits to read, none to pretend with; `step` is the distance to its
+ * neighbours, where they must not look alike.
+ */
 export function formatNumber(value: number, locale: string, step = 0): string {
   if (!Number.isFinite(value)) return '—'
   const size = Math.abs(value)

@@ -25,6 +25,8 @@ function reasonText({ reason, code }: MailStep): string | null {
       return i18n.t('the connection to the mail server is not safe')
     case 'sign_in':
       return i18n.t('the mail server does not accept the platform’s password')
+    case 'unsigned':
+      return i18n.t('the keys that sign mail cannot be had')
     case 'deferred':
       return i18n.t('the mail server wants it later (code {code})', { code: code ?? '—' })
     default:

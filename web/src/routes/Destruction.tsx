@@ -20,8 +20,10 @@ import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { RetentionBlock } from './Retention'
 
-type Kind = 'device' | 'key' | 'subject' | 'month'
-const KINDS: Kind[] = ['device', 'key', 'subject', 'month']
+type Kind = 'device' | 'key' | 'subject' | 'month' | 'ledger'
+const KINDS: Kind[] = ['device', 'key', 'subject', 'month', 'ledger']
+/** The reason of acts at the end of a plan's audit period. */
+const PERIOD_ENDED = 'audit period ended'
 
 function kindLabel(kind: Destruction['scope']['kind']): string {
   switch (kind) {
@@ -35,6 +37,8 @@ function kindLabel(kind: Destruction['scope']['kind']): string {
       return i18n.t('A month')
     case 'tenant':
       return i18n.t('The whole organisation')
+    case 'ledger':
+      return i18n.t('What the ledger has sealed')
   }
 }
 
@@ -47,7 +51,9 @@ function stateLabel(one: Destruction): string {
         ? i18n.t('waits until the ledger has sealed')
         : i18n.t('waits for what still reads the log')
     case 'destroying':
-      return i18n.t('takes the readings out and destroys their keys')
+      return one.scope.kind === 'ledger'
+        ? i18n.t('destroys the keys')
+        : i18n.t('takes the readings out and destroys their keys')
     case 'certifying':
       return i18n.t('waits for its entry in the ledger')
     case 'done':
@@ -71,6 +77,10 @@ function stayLabel(name: string): string {
       return i18n.t('attributes of devices')
     case 'figures_of_ended_readings':
       return i18n.t('hourly figures of readings that had ended before')
+    case 'readings':
+      return i18n.t('readings in the history')
+    case 'ledger_leaves':
+      return i18n.t('the ledger’s newest entries, which are proven as before and cannot be opened')
     case 'exports':
       return i18n.t('what was exported before')
     default:
@@ -147,15 +157,24 @@ function Row({ one, nameOf }: { one: Destruction; nameOf: (id: string) => string
           {kindLabel(one.scope.kind)} {scopeValue(one.scope, nameOf)}
         </strong>{' '}
         <span className="dim">
-          {one.reason} · {one.requested_by} · <Instant at={one.requested_at} />
+          {one.reason === PERIOD_ENDED ? i18n.t('End of the plan’s audit period') : one.reason} ·{' '}
+          {one.requested_by} · <Instant at={one.requested_at} />
+          {one.due_at && one.state !== 'done' && (
+            <>
+              {' '}
+              · {i18n.t('over by')} <Instant at={one.due_at} />
+            </>
+          )}
         </span>
       </span>
       <Tag tone={one.state === 'done' ? 'neutral' : 'warn'}>{stateLabel(one)}</Tag>
       <span className="dim">
-        {i18n.t('{readings} readings, {keys, plural, one {# key} other {# keys}}', {
-          readings: formatCount(one.readings_destroyed, lingui.locale),
-          keys: one.keys,
-        })}
+        {one.scope.kind === 'ledger'
+          ? i18n.t('{keys, plural, one {# key} other {# keys}}', { keys: one.keys })
+          : i18n.t('{readings} readings, {keys, plural, one {# key} other {# keys}}', {
+              readings: formatCount(one.readings_destroyed, lingui.locale),
+              keys: one.keys,
+            })}
       </span>
       {one.has_certificate && (
         <a
@@ -196,7 +215,7 @@ function DestroyForm(props: { onDone: () => void }) {
     await queryClient.invalidateQueries({ queryKey: ['destructions'] })
     props.onDone()
   }
-  const isWhole = kind === 'device' ? device !== null : text.trim() !== ''
+  const isWhole = kind === 'ledger' || (kind === 'device' ? device !== null : text.trim() !== '')
   return (
     <>
       <SubmitForm
@@ -257,6 +276,13 @@ function DestroyForm(props: { onDone: () => void }) {
             checked={attributes}
             onChange={(event) => setAttributes(event.currentTarget.checked)}
           />
+        )}
+        {kind === 'ledger' && (
+          <p className="dim">
+            {i18n.t(
+              'Everything sealed until now can never be opened again, by anybody. It is over within 30 days; the entries that stay are proven as before.',
+            )}
+          </p>
         )}
         <Textarea
           label={i18n.t('Why, in words: it stands in the certificate')}

@@ -3,10 +3,12 @@ import { i18n } from '@lingui/core'
 import { useLingui } from '@lingui/react'
 import { Button } from '@mantine/core'
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { useEffect, useMemo, useState } from 'react'
 
 import { entriesQuery, ledgerQuery, sessionQuery } from '../api/queries'
 import type { Ledger, LedgerEntry } from '../api/types'
+import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
 import { Verification } from '../app/Verification'
 import { exportAndVerify } from '../lib/commands'
@@ -17,6 +19,8 @@ import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layo
 import { Age, Instant } from '../ui/time'
 import { parseVerifierKey, verifyNote, type Outcome } from '../verify/verify'
 import { Drawer } from '../ui/overlays'
+import { LedgerLookup } from './LedgerLookup'
+import { LedgerEvidence } from './LedgerEvidence'
 
 export function LedgerPage() {
   const query = useQuery(ledgerQuery)
@@ -26,6 +30,7 @@ export function LedgerPage() {
       lead={i18n.t(
         'A log that can only grow. Whoever holds an earlier checkpoint can prove that nothing before it was changed.',
       )}
+      actions={<Link to="/ledger-mail">{i18n.t('Mail to auditors')}</Link>}
     >
       {query.isPending && <Loading />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
@@ -36,6 +41,10 @@ export function LedgerPage() {
             <HowItWorks />
           </div>
           <Entries ledger={query.data} />
+          <LedgerLookup />
+          <Allowed to="ledger.evidence">
+            <LedgerEvidence />
+          </Allowed>
           <Offline ledger={query.data} />
         </>
       )}
@@ -113,6 +122,52 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
                 {!archive.subscribed && <Tag>{i18n.t('digests of evidence only')}</Tag>}
               </span>,
             ],
+            [
+              i18n.t('Witnesses'),
+              <span key="w" className="row">
+                {ledger.witness.witnessed_size === 0 ? (
+                  <Tag tone="warn">{i18n.t('unwitnessed')}</Tag>
+                ) : (
+                  <span className="num">
+                    {i18n.t('{count} entries witnessed', {
+                      count: formatCount(ledger.witness.witnessed_size, lingui.locale),
+                    })}
+                  </span>
+                )}
+                {ledger.witness.witnessed_size > 0 && ledger.witness.unwitnessed > 0 && (
+                  <Tag tone="warn">
+                    {i18n.t('{count} after that unwitnessed', {
+                      count: formatCount(ledger.witness.unwitnessed, lingui.locale),
+                    })}
+                  </Tag>
+                )}
+                {ledger.witness.contradicted && (
+                  <Tag tone="warn">
+                    {i18n.t('contradicted: {problem}', { problem: ledger.witness.contradicted })}
+                  </Tag>
+                )}
+                {ledger.witness.in_log_of_logs > 0 && (
+                  <Tag>
+                    {i18n.t('{count} in the log of logs', {
+                      count: formatCount(ledger.witness.in_log_of_logs, lingui.locale),
+                    })}
+                  </Tag>
+                )}
+                {ledger.witness.witnesses.map((witness) => (
+                  <Tag key={witness.name} tone={witness.cosigned ? 'neutral' : 'warn'}>
+                    {witness.name}
+                  </Tag>
+                ))}
+              </span>,
+            ],
+            [
+              i18n.t('Time stamp'),
+              ledger.time_stamp ? (
+                <Instant key="t" at={ledger.time_stamp.at} />
+              ) : (
+                <span key="t">{i18n.t('none of an authority')}</span>
+              ),
+            ],
           ]}
         />
       </div>
@@ -154,6 +209,10 @@ function kindLabel(kind: string): string {
       return i18n.t('Evidence')
     case 'edge':
       return i18n.t('Statement of an edge')
+    case 'shred':
+      return i18n.t('Statement: payloads were destroyed')
+    case 'retention':
+      return i18n.t('Statement: the audit period ended')
     default:
       return kind
   }

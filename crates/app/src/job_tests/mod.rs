@@ -10,6 +10,7 @@ mod destructions;
 mod histories;
 mod inventory;
 mod ledger;
+mod ledger_items;
 mod retained;
 mod routes;
 mod rule_sight;
@@ -81,13 +82,13 @@ impl World {
     }
 
     async fn customer(&self, name: &str) -> Customer {
+        self.customer_of(name, true).await
+    }
+
+    async fn customer_of(&self, name: &str, archive_subscribed: bool) -> Customer {
         let app = &self.app;
-        let input = TenantInput {
-            name: name.to_owned(),
-            is_partner: false,
-            plan: None,
-            archive_subscribed: true,
-        };
+        let name = name.to_owned();
+        let input = TenantInput { name, is_partner: false, plan: None, archive_subscribed };
         let made = app.create_tenant(&app.local_operator(), input).await.expect("a tenant");
         let context = app.demo_context(made.id);
         let input = DeviceInput {
@@ -190,12 +191,18 @@ impl World {
     /// The same; it is closed once it is told to stop.
     async fn archive_until(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
         let pair = generate_client("platform").expect("a certificate");
+        // One platform, whose logs are its own whichever certificate it shows.
+        let client = self.folder.path().join("client.pem");
+        std::fs::write(&client, &pair.certificate_pem).expect("written");
         let server = Server::bind(ServeConfig {
             directory: self.folder.path().join("archive"),
             root_key: self.folder.path().join("archive.key"),
             listen: "127.0.0.1:0".parse().expect("an address"),
             names: vec!["127.0.0.1".to_owned()],
-            clients: ClientTrust::Fingerprints(vec![pair.fingerprint]),
+            clients: ClientTrust::CertificateFile(client),
+            renewed: std::collections::HashMap::new(),
+            client: veritwin_outpost::archive::ClientLimits { logs_max: 100, bytes_max: u64::MAX },
+            bucket: None,
             limits: veritwin_ledger::ArchiveLimits::default(),
             clock: self.app.shared_clock(),
             rng: self.app.shared_rng(),
@@ -213,6 +220,7 @@ impl World {
             server_certificate_pem: std::fs::read_to_string(certificate).expect("a certificate"),
             client_certificate_pem: pair.certificate_pem.clone(),
             client_key_pem: pair.key_pem.clone(),
+            is_own: true,
         };
         self.app.attach_archive(access).await.expect("attached");
         served
@@ -260,6 +268,7 @@ async fn open(
         mail: None,
         outbound: crate::Outbound::default(),
         acme: None,
+        publish: crate::PublishConfig::default(),
         geo_database: None,
         shipping,
         disk_bytes_per_second: 0,

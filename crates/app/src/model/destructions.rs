@@ -20,6 +20,8 @@ pub enum DestructionScope {
     Subject(String),
     /// Everything of a UTC month, counted from 1970-01.
     Month(i64),
+    /// What the ledger has sealed until now; the leaves stay.
+    Ledger,
 }
 
 /// A destruction to ask for.
@@ -92,6 +94,8 @@ pub struct DestructionView {
     pub keys: u64,
     /// What it waits for: `hold`, `ledger`, or whoever still reads the log.
     pub waits_for: Option<&'static str>,
+    /// By when it has to be over, of one that has to.
+    pub due_at: Option<Timestamp>,
     /// When the keys were destroyed.
     pub destroyed_at: Option<Timestamp>,
     /// Whether there is a certificate.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{BatchId, CredentialId, Timestamp};
+use veritwin_domain::{BatchId, CredentialId, DeviceId, Key, LedgerItemId, Timestamp};
 use veritwin_verify::RecordProof;
 
 use super::{HeldView, LatestView};
@@ -36,6 +36,47 @@ pub struct LedgerView {
     pub shared_host: bool,
     /// Its address.
     pub address: String,
+    /// How far the log is witnessed.
+    pub witness: WitnessView,
+    /// The newest time stamp.
+    pub stamp: Option<StampView>,
+}
+
+/// How far a log is witnessed.
+#[derive(Debug, Clone)]
+pub struct WitnessView {
+    /// The witnesses that the platform's policy names; none: nobody witnesses.
+    pub witnesses: Vec<WitnessSeen>,
+    /// The policy (C2SP tlog-policy).
+    pub policy: Option<String>,
+    /// What a witness, or what was published before, contradicts of the log as the archive has it.
+    pub contradicted: Option<String>,
+    /// Entries up to which the policy is met.
+    pub witnessed_size: u64,
+    /// Entries after that.
+    pub unwitnessed: u64,
+    /// Entries up to which the log stands in the log of logs.
+    pub in_log_of_logs: u64,
+    /// When a checkpoint was published last.
+    pub published_at: Option<Timestamp>,
+}
+
+/// A witness and the newest published checkpoint.
+#[derive(Debug, Clone)]
+pub struct WitnessSeen {
+    /// The name that it signs under.
+    pub name: String,
+    /// It has cosigned that checkpoint.
+    pub cosigned: bool,
+}
+
+/// A time stamp of an authority.
+#[derive(Debug, Clone, Copy)]
+pub struct StampView {
+    /// Entries that it covers.
+    pub size: u64,
+    /// When they were there at the latest.
+    pub at: Timestamp,
 }
 
 /// One leaf of the ledger.
@@ -118,4 +159,106 @@ pub struct PapersView {
     pub checkpoint: Option<(u64, [u8; 32])>,
     /// Version of the tenant's key-encryption key.
     pub kek_version: u32,
+}
+
+/// Where a reading or a record was sealed.
+#[derive(Debug, Clone)]
+pub struct LedgerPlaceView {
+    /// `readings`, `activity`, `key`, `alert`, ...
+    pub kind: &'static str,
+    /// The record's id; none of readings.
+    pub id: Option<LedgerItemId>,
+    /// What it is about.
+    pub about: Option<LedgerItemId>,
+    /// `waiting`, `sealed`, `destroyed` (its leaf is proven, what it says is gone) or `ended` (its
+    /// leaf went with the end of the audit period).
+    pub state: &'static str,
+    /// When it was written down.
+    pub recorded_at: Timestamp,
+    /// Its number in the log.
+    pub sequence: Option<u64>,
+    /// The leaf that holds it.
+    pub entry: Option<LedgerEntryView>,
+    /// The proof of the record under its leaf.
+    pub proof: Option<RecordProof>,
+    /// Of an activity record: whether it still is what was sealed.
+    pub unchanged: Option<bool>,
+}
+
+/// What is searched for in what is sealed.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceQuery {
+    /// Of this device.
+    pub device: Option<DeviceId>,
+    /// Of this series of it.
+    pub key: Option<Key>,
+    /// From this event time, inside.
+    pub from: Option<Timestamp>,
+    /// To this event time, inside.
+    pub to: Option<Timestamp>,
+}
+
+/// What a bundle of evidence holds.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceInput {
+    /// Records that this finds, of a device.
+    pub query: EvidenceQuery,
+    /// Further entries of the ledger, without their records.
+    pub entries: Vec<u64>,
+}
+
+/// A bundle of evidence.
+#[derive(Debug, Clone)]
+pub struct EvidenceBundle {
+    /// The file's name.
+    pub name: String,
+    /// A zip file.
+    pub bytes: Vec<u8>,
+}
+
+/// A reading of a sealed record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedReading {
+    /// The key.
+    pub key: String,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// The value, as it was sealed.
+    pub value: serde_json::Value,
+    /// Its quality.
+    pub quality: String,
+}
+
+/// A record that is sealed.
+#[derive(Debug, Clone)]
+pub struct EvidenceHit {
+    /// The entry that holds its batch.
+    pub entry: u64,
+    /// The record's number in the log.
+    pub sequence: u64,
+    /// `readings`, `attributes`, `session`, `refusal` or `relay`.
+    pub kind: String,
+    /// The device, as it was sealed.
+    pub device: String,
+    /// What the device is called now.
+    pub device_name: Option<String>,
+    /// The credential that sent it; empty where there was none.
+    pub credential: String,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// When the batch was sealed.
+    pub sealed_at: Timestamp,
+    /// Its readings.
+    pub readings: Vec<SealedReading>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone)]
+pub struct EvidencePage {
+    /// Records, newest entries first.
+    pub items: Vec<EvidenceHit>,
+    /// Batches of that time whose key was destroyed, or is not known here.
+    pub destroyed: u64,
+    /// Where the search goes on.
+    pub next_cursor: Option<String>,
 }

@@ -9,6 +9,7 @@ mod devices;
 mod edges;
 mod imports;
 mod ledger;
+mod mails;
 mod networks;
 mod page;
 mod partners;
@@ -49,7 +50,12 @@ pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use imports::{
     ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
 };
-pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
+pub use ledger::{
+    EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, LedgerEntryView,
+    LedgerPlaceView, LedgerProofView, LedgerView, PapersCredential, PapersView, SealedReading,
+    StampView, WitnessSeen, WitnessView,
+};
+pub use mails::{MailKeyView, MailingEvery, MailingInput, MailingTo, MailingView, SentMailView};
 pub use networks::{NetworksInput, NetworksView};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use partners::{

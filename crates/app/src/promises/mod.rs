@@ -9,7 +9,9 @@ mod destruction;
 mod egress;
 mod fingerprints;
 mod fixture;
+mod ledger_end;
 mod moved;
+mod neutral_archive;
 mod newcomers;
 mod nobody;
 mod outside;
@@ -25,6 +27,7 @@ mod sabotage;
 mod search;
 mod sign_up;
 mod streams;
+mod subscribers;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;

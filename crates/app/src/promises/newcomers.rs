@@ -1,13 +1,13 @@
 //! What lets devices in by themselves, for the checks that ask for others' things: an authority
 //! that is nobody's and a profile whose secret nobody knows. A profile of devices that is off. What
 //! is sent to devices: a call that was withdrawn, a package of nothing and a key of an edge that
-//! was revoked.
+//! was revoked. A mailing to nobody.
 
 use std::collections::BTreeMap;
 
 use veritwin_domain::{
-    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, ImportId, OpContext, PackageId,
-    ProvisionProfileId,
+    AuthorityId, CallId, DeviceId, DeviceProfileId, EdgeKeyId, ImportId, MailingId, OpContext,
+    PackageId, ProvisionProfileId,
 };
 use veritwin_metastore::{
     DeviceAuthority, DeviceProfile, Package, PackageKind, Page, ProvisionProfile,
@@ -19,6 +19,7 @@ use crate::calls::withdrawn;
 use crate::device_profiles::StoredDeviceProfile;
 use crate::edges::revoked;
 use crate::imports::cancelled;
+use crate::ledger_mail::to_nobody;
 use crate::model::{DeviceProfileInput, ProvisionStrategy};
 use crate::provisioning::StoredProfile;
 use crate::{App, Result};
@@ -51,7 +52,7 @@ impl App {
         Ok(())
     }
 
-    /// Finds or makes a call, a key of an edge, a package and an import.
+    /// Finds or makes a call, a key of an edge, a package, an import and a mailing.
     pub(super) async fn probe_sent(
         &self,
         context: &OpContext,
@@ -72,7 +73,11 @@ impl App {
         let made = cancelled(ImportId::generate(context.at, self.rng()), context.at)?;
         let known = tx.imports().await?.first().map(|known| known.id);
         let import = found_or_made(known, made.id, tx.import_create(&made, "probe")).await?;
+        let made = to_nobody(MailingId::generate(context.at, self.rng()), context.at)?;
+        let known = tx.ledger_mailings().await?.first().map(|known| known.id);
+        let mailing = found_or_made(known, made.id, tx.ledger_mailing_create(&made)).await?;
         tx.commit().await?;
+        things.insert("mailing", mailing.to_string());
         things.insert("import", import.to_string());
         things.insert("call", call.to_string());
         things.insert("edge_key", edge_key.to_string());

@@ -66,9 +66,12 @@ impl App {
             super::partners::probe(self),
             super::retention::probe(self),
             super::destruction::probe(self),
+            super::ledger_end::probe(self),
+            super::neutral_archive::probe(self),
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
+            super::subscribers::probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

@@ -47,6 +47,11 @@ impl PromiseBoard {
         })
     }
 
+    /// P01: readings are sealed of who is not subscribed, too.
+    pub(crate) fn seals_everybody(&self) -> bool {
+        self.sabotage.is_on(1)
+    }
+
     /// P09: requests of a partner's customers go past the partner.
     pub(crate) fn is_partner_passed_over(&self) -> bool {
         self.sabotage.is_on(9)

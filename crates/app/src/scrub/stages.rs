@@ -300,6 +300,10 @@ impl Walk<'_> {
             let mut gone = Gone::default();
             // From the newest on: what says that payloads were destroyed comes after them.
             for index in (0..size).rev() {
+                // A statement behind it ended its bundle.
+                if index < gone.below {
+                    break;
+                }
                 let leaf = self.app.leaf(tenant.log_id, index, size).await?.leaf;
                 gone.note(&leaf);
                 if leaf.payload_bytes > 0 && !gone.holds(index) {

@@ -1,7 +1,9 @@
 //! Appending, refusing, serving, and what lies on the disk.
 
 use veritwin_ledger::{Act, ArchiveLimits, LedgerError, ShredReason, export, seal_statement};
-use veritwin_verify::{ExitClass, KeyTrust, SignedCheckpoint, VerifyOptions, verify_log};
+use veritwin_verify::{
+    ExitClass, KeyTrust, SignatureCheck, SignedCheckpoint, VerifyOptions, verify_log,
+};
 
 use crate::fixture::{CANARY, Submitter, World, files};
 
@@ -109,6 +111,51 @@ async fn rewinds_forks_and_strangers_are_refused() {
     assert_eq!(archive.create_log(one.creation()).await.unwrap().size, 2);
     archive.close().await.unwrap();
     refused(archive.append(again).await, "stopped writing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaves_on_their_way_together_are_each_verified() {
+    let world = World::new(4);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let mut two = Submitter::create(&world, &archive).await;
+    let mut waiting = Vec::new();
+    for _ in 0..200 {
+        for submitter in [&mut one, &mut two] {
+            let batch = submitter.digest(2);
+            waiting.push(archive.submit(submitter.request(&batch)).await.unwrap());
+            submitter.advance(&batch);
+        }
+    }
+    // What follows the last leaf of each and is not signed by its submitter.
+    let forged = |submitter: &Submitter| {
+        let mut request = submitter.request(&submitter.digest(2));
+        let last = request.entry.len() - 1;
+        request.entry[last] ^= 1;
+        request
+    };
+    for request in [forged(&one), forged(&two)] {
+        let error = archive.submit(request).await.unwrap_err().to_string();
+        assert!(error.contains("signature does not verify"), "{error}");
+    }
+    for pending in waiting {
+        archive.answer(pending).await.unwrap();
+    }
+    one.append_digests(&archive, 3).await;
+    // A change of the key is no exception.
+    let next = Act::SubmitterKey { next: [9; 32] };
+    let taken = seal_statement(next, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    let mut taken = one.request(&taken);
+    let last = taken.entry.len() - 1;
+    taken.entry[last] ^= 1;
+    assert!(archive.submit(taken).await.is_err());
+    for (submitter, size) in [(&one, 203), (&two, 200)] {
+        let signatures = SignatureCheck::Every;
+        let options = VerifyOptions { signatures, ..VerifyOptions::default() };
+        let report = verify_log(&archive.source(submitter.log), &options, &mut |_| {});
+        assert_eq!((report.exit, report.size), (ExitClass::Verified, size), "{report}");
+        assert_eq!(report.counts.signatures, size, "{report}");
+    }
 }
 
 #[tokio::test]

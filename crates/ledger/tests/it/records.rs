@@ -1,6 +1,11 @@
 //! Single records, resealing and lawful destruction.
 
-use veritwin_ledger::{Act, BatchBuilder, ShredReason, export, open_payload, seal_statement};
+use std::time::Duration;
+
+use veritwin_ledger::{
+    Act, ArchiveLimits, BatchBuilder, LedgerError, ShredReason, export, open_payload,
+    seal_statement,
+};
 use veritwin_verify::{
     DirectorySource, ExitClass, RecordProof, VerifyOptions, gaps, proof, verify_log,
 };
@@ -47,7 +52,7 @@ async fn one_record_is_proven_and_the_others_stay_hidden() {
     }
     assert!(opened.prove(4).is_none() && opened.prove(305).is_none());
     assert!(checked.leaf.last_sequence() == 304);
-    let gaps = gaps(&archive.source(one.log)).unwrap();
+    let gaps = gaps(&archive.source(one.log), &mut |_| {}).unwrap();
     assert_eq!((gaps.gaps.len(), gaps.last_sequence, gaps.leaves), (0, 304, 2));
 }
 
@@ -111,26 +116,26 @@ async fn a_pruned_prefix_is_told_from_a_lost_one() {
     let archive = world.archive();
     let mut one = Submitter::create(&world, &archive).await;
     one.append_digests(&archive, 700).await;
+    let vkey: veritwin_verify::VerifierKey =
+        archive.summary(one.log).unwrap().vkey.parse().unwrap();
+    let options = VerifyOptions { vkey: Some(vkey.clone()), ..VerifyOptions::default() };
+    let old = proof(&archive.source(one.log), 5, &options).proof.unwrap();
     let act = Act::Retention { minimum_index: 512, reason: ShredReason::PeriodEnded };
     let statement = seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
     one.append(&archive, &statement).await;
     one.append_digests(&archive, 3).await;
     let out = world.path("export");
     export(&archive.source(one.log), &out, &mut |_, _| {}).unwrap();
-    let vkey: veritwin_verify::VerifierKey =
-        archive.summary(one.log).unwrap().vkey.parse().unwrap();
-    let options = VerifyOptions { vkey: Some(vkey.clone()), ..VerifyOptions::default() };
     let source = DirectorySource::new(&out);
-    let kept = proof(&source, 600, &options).proof.unwrap();
-    let old = proof(&source, 5, &options).proof.unwrap();
     for name in ["tile/entries/000", "tile/0/000", "tile/entries/001", "tile/0/001"] {
-        std::fs::remove_file(out.join(name)).unwrap();
+        assert!(!out.join(name).exists(), "{name} was ended");
     }
     let report = verify_log(&source, &options, &mut |_| {});
     assert_eq!((report.exit, report.counts.pruned), (ExitClass::Verified, 512), "{report}");
     assert!(report.to_string().contains("512 leaves below 512 were lawfully pruned"), "{report}");
     assert_eq!(proof(&source, 5, &options).report.exit.code(), 13);
-    assert_eq!(proof(&source, 600, &options).proof.unwrap(), kept);
+    let kept = proof(&source, 600, &options).proof.unwrap();
+    assert_eq!(kept.check(&vkey, None).unwrap().leaf.first_sequence, 1201);
     // A proof given out before pruning still holds by itself, under its own key only.
     assert_eq!(old.check(&vkey, None).unwrap().leaf.first_sequence, 11);
     let other = Submitter::create(&world, &archive).await;
@@ -141,6 +146,39 @@ async fn a_pruned_prefix_is_told_from_a_lost_one() {
     let report = verify_log(&source, &options, &mut |_| {});
     assert_eq!(report.exit, ExitClass::Missing, "{report}");
     assert!(report.findings.iter().any(|finding| finding.file == "tile/entries/002.p/192"));
+}
+
+#[tokio::test]
+async fn leaves_are_kept_for_the_minimum_period_whatever_is_stated() {
+    const DAYS: Duration = Duration::from_secs(30 * 86_400);
+    let world = World::new(26);
+    let limits = ArchiveLimits { period_min: DAYS, ..ArchiveLimits::default() };
+    let archive = world.archive_at(&world.path("archive"), limits).unwrap();
+    let mut one = Submitter::create(&world, &archive).await;
+    // The last leaf of the first bundle is sealed 256 s after the start, of the second 512 s.
+    one.append_digests(&archive, 600).await;
+    let statement = |one: &Submitter, minimum_index| {
+        let act = Act::Retention { minimum_index, reason: ShredReason::Requested };
+        seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap()
+    };
+    let early = archive.append(one.request(&statement(&one, 512))).await.unwrap_err();
+    assert!(matches!(early, LedgerError::Conflict { .. }), "{early}");
+    assert!(early.to_string().contains("at least 30 days, and leaf 511"), "{early}");
+    world.clock.advance(DAYS - Duration::from_secs(200));
+    let early = archive.append(one.request(&statement(&one, 512))).await.unwrap_err();
+    assert!(early.to_string().contains("leaf 511"), "{early}");
+    let summary = archive.summary(one.log).unwrap();
+    assert_eq!((summary.size, summary.minimum_index, summary.period_min), (600, 0, DAYS));
+    assert!(archive.prunable().is_empty());
+    // What is old enough goes, and the rest once it is.
+    let older = statement(&one, 256);
+    one.append(&archive, &older).await;
+    assert_eq!(archive.summary(one.log).unwrap().minimum_index, 256);
+    world.clock.advance(Duration::from_secs(200));
+    let rest = statement(&one, 512);
+    one.append(&archive, &rest).await;
+    assert_eq!(archive.summary(one.log).unwrap().minimum_index, 512);
+    assert_eq!(archive.prunable(), [one.log]);
 }
 
 #[tokio::test]
@@ -186,4 +224,59 @@ async fn witnesses_are_counted_and_their_absence_is_told() {
     let report = verify_log(&source, &options, &mut |_| {});
     assert_eq!(report.exit, ExitClass::Verified, "{report}");
     assert_eq!(report.witnesses.unwrap().cosigned, ["w"]);
+}
+
+#[tokio::test]
+async fn a_witnessed_checkpoint_counts_where_it_was_compared() {
+    let world = World::new(27);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let witness = veritwin_keys::SigningKey::generate(world.rng.as_ref());
+    let key = veritwin_verify::VerifierKey::new(
+        "witness.example",
+        veritwin_verify::KeyAlgorithm::CosignatureV1,
+        witness.public_bytes(),
+    )
+    .unwrap();
+    let read = |log| String::from_utf8(archive.read(log, "checkpoint").unwrap().unwrap()).unwrap();
+    let cosigned = |note: String| {
+        let text = &note[..note.find("\n\n").unwrap() + 1];
+        let message = format!("cosignature/v1\ntime 1772352000\n{text}");
+        let mut signature = 1_772_352_000u64.to_be_bytes().to_vec();
+        signature.extend_from_slice(&witness.sign(message.as_bytes()));
+        format!("{note}{}", key.signature_line(&signature))
+    };
+    // At the end of a bundle, and within the next one.
+    one.append_digests(&archive, 256).await;
+    let whole = cosigned(read(one.log));
+    one.append_digests(&archive, 44).await;
+    let within = cosigned(read(one.log));
+    one.append_digests(&archive, 400).await;
+    let act = Act::Retention { minimum_index: 512, reason: ShredReason::PeriodEnded };
+    let statement = seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    one.append(&archive, &statement).await;
+
+    let policy =
+        format!("log {}\nwitness w {key}\nquorum w\n", archive.summary(one.log).unwrap().vkey);
+    let policy = veritwin_verify::Policy::parse(&policy).unwrap();
+    let options = VerifyOptions { policy: Some(policy), ..VerifyOptions::default() };
+    let check = |size: u64, note: &str, code: u8| {
+        let out = world.path(&format!("published-{size}"));
+        export(&archive.source(one.log), &out, &mut |_, _| {}).unwrap();
+        std::fs::create_dir(out.join("published")).unwrap();
+        std::fs::write(out.join("published/index"), format!("{size}\n")).unwrap();
+        std::fs::write(out.join(format!("published/{size}.checkpoint")), note).unwrap();
+        let source = DirectorySource::new(&out);
+        let report = verify_log(&source, &options, &mut |_| {});
+        assert_eq!(report.exit.code(), code, "{report}");
+        assert_eq!(report.witnessed.map(|seen| seen.size), (code == 0).then_some(size), "{report}");
+        // The proof of one leaf compares by hash tiles.
+        assert_eq!(proof(&source, 600, &options).report.exit.code(), code);
+    };
+    check(256, &whole, 0);
+    check(300, &within, 12);
+    let given = veritwin_verify::KnownCheckpoint { name: "kept".into(), note: within.into() };
+    let options = VerifyOptions { known: vec![given], ..VerifyOptions::default() };
+    let report = verify_log(&archive.source(one.log), &options, &mut |_| {});
+    assert_eq!(report.exit, ExitClass::Pruned, "{report}");
 }

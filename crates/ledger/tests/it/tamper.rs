@@ -1,4 +1,5 @@
-//! The tamper matrix: every kind of change to an exported log is detected and named.
+//! Changes to an exported log, one by one: which places are named, and what else is found.
+//! The table of all kinds is in `tamper_matrix`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,18 +12,18 @@ use veritwin_verify::{
 
 use crate::fixture::{Submitter, World, copy_directory};
 
-struct Exported {
-    world: World,
-    archive: Archive,
-    one: Submitter,
-    vkey: VerifierKey,
-    at: PathBuf,
-    early: Vec<u8>,
-    batches: Vec<SealedBatch>,
+pub(crate) struct Exported {
+    pub(crate) world: World,
+    pub(crate) archive: Archive,
+    pub(crate) one: Submitter,
+    pub(crate) vkey: VerifierKey,
+    pub(crate) at: PathBuf,
+    pub(crate) early: Vec<u8>,
+    pub(crate) batches: Vec<SealedBatch>,
 }
 
 /// 303 leaves: a full bundle, a partial one, a partial tile above.
-async fn exported(seed: u64) -> Exported {
+pub(crate) async fn exported(seed: u64) -> Exported {
     let world = World::new(seed);
     let archive = world.archive();
     let mut one = Submitter::create(&world, &archive).await;
@@ -41,12 +42,12 @@ async fn exported(seed: u64) -> Exported {
     Exported { world, archive, one, vkey, at, early, batches }
 }
 
-fn verify(at: &Path, options: &VerifyOptions) -> Report {
+pub(crate) fn verify(at: &Path, options: &VerifyOptions) -> Report {
     verify_log(&DirectorySource::new(at), options, &mut |_| {})
 }
 
 impl Exported {
-    fn options(&self) -> VerifyOptions {
+    pub(crate) fn options(&self) -> VerifyOptions {
         VerifyOptions { vkey: Some(self.vkey.clone()), ..VerifyOptions::default() }
     }
 
@@ -69,14 +70,14 @@ impl Exported {
     }
 }
 
-fn flip(at: &Path, name: &str, byte: usize) {
+pub(crate) fn flip(at: &Path, name: &str, byte: usize) {
     let path = at.join(name);
     let mut bytes = fs::read(&path).unwrap();
     bytes[byte] ^= 1;
     fs::write(path, bytes).unwrap();
 }
 
-fn edit_bundle(at: &Path, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+pub(crate) fn edit_bundle(at: &Path, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
     let path = at.join(name);
     let bytes = fs::read(&path).unwrap();
     let mut entries = decode_bundle(&bytes).unwrap().into_iter().map(<[u8]>::to_vec).collect();
@@ -85,7 +86,7 @@ fn edit_bundle(at: &Path, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
 }
 
 /// Rebuilds every hash tile from the bundles, as a forger would who holds the directory.
-fn rebuild_tiles(at: &Path) {
+pub(crate) fn rebuild_tiles(at: &Path) {
     let read = |name: &str| fs::read(at.join(name)).unwrap();
     let mut level: Vec<veritwin_verify::Digest> = Vec::new();
     for name in ["tile/entries/000", "tile/entries/001.p/47"] {
@@ -233,6 +234,13 @@ async fn rewinds_forks_and_swapped_logs_are_found() {
     fs::create_dir(rewound.join("tile/entries/000.p")).unwrap();
     fs::rename(rewound.join("short"), rewound.join("tile/entries/000.p/153")).unwrap();
     fs::write(rewound.join("checkpoint"), &log.early).unwrap();
+    // Tiles that its checkpoint does not reach would tell.
+    let report = verify(&rewound, &options);
+    assert!(report.findings.iter().all(|found| found.kind == FindingKind::Extra), "{report}");
+    assert_eq!((report.exit, report.findings.len()), (tampered, 3), "{report}");
+    for beyond in ["tile/entries/001.p", "tile/0/001.p", "tile/1"] {
+        fs::remove_dir_all(rewound.join(beyond)).unwrap();
+    }
     assert_eq!(verify(&rewound, &options).exit, ExitClass::Verified);
     let report = verify(&rewound, &known(&now));
     assert_eq!((report.exit, report.findings[0].kind), (tampered, FindingKind::Rewind));
@@ -269,7 +277,7 @@ async fn rewinds_forks_and_swapped_logs_are_found() {
 }
 
 /// A checkpoint of the same log and key over other leaves.
-async fn forked(log: &Exported) -> Vec<u8> {
+pub(crate) async fn forked(log: &Exported) -> Vec<u8> {
     let (world, archive) = (&log.world, &log.archive);
     archive.close().await.unwrap();
     let copy = world.path("backup");

@@ -5,9 +5,11 @@
 
 use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
-use veritwin_domain::{ActivityId, TenantId, Timestamp};
+use veritwin_domain::{ActivityId, LedgerItemId, TenantId, Timestamp};
+use veritwin_keys::sha256;
 
 use super::holds::HoldScope;
+use super::ledger_items::{self, LedgerItem, LedgerKind};
 use crate::bind::{Bind, Row, code, opaque_debug};
 use crate::query::{Insert, Select, above, at_most, below, equals, is_null, one_of};
 use crate::seal::{Cell, Owner};
@@ -15,6 +17,10 @@ use crate::tx::Core;
 use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "activity";
+/// In front of what a record's digest is made of.
+const DIGEST_LABEL: &[u8] = b"veritwin activity record v1\n";
+/// How the actions begin that are about keys.
+const KEY_ACTIONS: [&str; 2] = ["key.", "destruction."];
 
 /// One activity record.
 #[derive(Clone, PartialEq, Eq)]
@@ -144,6 +150,38 @@ fn cursor_of(record: &Activity) -> Cursor {
 }
 
 impl Activity {
+    /// SHA-256 of the whole record, as the ledger seals it: label, id, time, and envelope and
+    /// details each after its 32-bit length. The envelope names the request by its random id, so
+    /// that the digest cannot be guessed once the record is gone.
+    pub fn digest(&self) -> [u8; 32] {
+        let details = self.details.as_deref().unwrap_or_default();
+        let mut whole = DIGEST_LABEL.to_vec();
+        whole.extend_from_slice(self.id.as_bytes());
+        whole.extend_from_slice(&self.at.as_micros().to_be_bytes());
+        for part in [self.envelope.as_slice(), details] {
+            whole.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            whole.extend_from_slice(part);
+        }
+        sha256(&whole)
+    }
+
+    /// What the ledger seals of the record: words of closed lists and a digest.
+    fn ledger_item(&self) -> LedgerItem {
+        let is_of_keys = KEY_ACTIONS.iter().any(|start| self.action.starts_with(start));
+        let body = serde_json::json!({
+            "action": self.action,
+            "outcome": self.outcome,
+            "sha256": hex::encode(self.digest()),
+        });
+        LedgerItem {
+            id: LedgerItemId::from_bytes(*self.id.as_bytes()),
+            kind: if is_of_keys { LedgerKind::Key } else { LedgerKind::Activity },
+            about: None,
+            body: body.to_string().into_bytes(),
+            created_at: self.at,
+        }
+    }
+
     /// Where a list goes on after this record.
     pub fn cursor(&self) -> Cursor {
         cursor_of(self)
@@ -155,7 +193,14 @@ impl TenantTx {
     #[boxed]
     pub async fn activity_add(&self, record: &Activity) -> Result<()> {
         let insert = fill(&self.core, self.insert(TABLE), record, Some(self.tenant))?;
-        self.core.insert(insert).await.map(|_| ())
+        self.core.insert(insert).await?;
+        ledger_items::add(&self.core, self.tenant, &record.ledger_item()).await
+    }
+
+    /// One record of this tenant.
+    #[boxed]
+    pub async fn activity_one(&self, id: ActivityId) -> Result<Activity> {
+        load(&self.core, &self.core.one(self.select(TABLE).eq("id", id)).await?)
     }
 
     /// Whose acts these records are of.
@@ -182,7 +227,11 @@ impl PlatformTx {
     #[boxed]
     pub async fn activity_add(&self, record: &Activity, tenant: Option<TenantId>) -> Result<()> {
         let insert = self.insert(TABLE).set("tenant_id", tenant);
-        self.core.insert(fill(&self.core, insert, record, tenant)?).await.map(|_| ())
+        self.core.insert(fill(&self.core, insert, record, tenant)?).await?;
+        match tenant {
+            Some(tenant) => ledger_items::add(&self.core, tenant, &record.ledger_item()).await,
+            None => Ok(()),
+        }
     }
 
     /// The platform's own records, newest first.

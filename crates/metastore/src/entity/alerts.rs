@@ -5,8 +5,10 @@ use std::collections::HashSet;
 
 use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::Expr;
-use veritwin_domain::{AlertId, DeviceId, RuleId, SiteId, Timestamp, UserId};
+use veritwin_domain::{AlertId, DeviceId, LedgerItemId, RuleId, SiteId, Timestamp, UserId};
+use veritwin_keys::sha256;
 
+use super::ledger_items::{LedgerItem, LedgerKind};
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{Update, is_null, is_set, one_of};
 use crate::seal::Cell;
@@ -240,7 +242,19 @@ impl TenantTx {
             .set("kind", event.kind)
             .set("by_user", event.by)
             .set("comment", comment);
-        self.core.insert(insert).await.map(|_| ())
+        self.core.insert(insert).await?;
+        // Who did it and their words stay here.
+        let body = serde_json::json!({"event": event.kind.as_str(), "sequence": sequence});
+        let mut id = [0; 16];
+        id.copy_from_slice(&sha256(&key)[..16]);
+        let item = LedgerItem {
+            id: LedgerItemId::from_bytes(id),
+            kind: LedgerKind::Alert,
+            about: Some(*alert.as_bytes()),
+            body: body.to_string().into_bytes(),
+            created_at: event.at,
+        };
+        self.ledger_item_add(&item).await
     }
 
     /// An alert's history, oldest first.

@@ -231,7 +231,7 @@ impl PlatformTx {
     /// [`PlatformTx::user_delete`].
     #[boxed]
     pub async fn tenant_delete(&self, id: TenantId) -> Result<()> {
-        for table in ["activity", "outbox"] {
+        for table in ["activity", "outbox", "ledger_items"] {
             self.core.delete(self.delete(table).eq("tenant_id", id)).await?;
         }
         if self.core.delete(self.delete(TABLE).eq("id", id)).await? == 0 {

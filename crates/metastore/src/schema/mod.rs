@@ -30,6 +30,9 @@ mod v34;
 mod v35;
 mod v36;
 mod v4;
+mod v40;
+mod v41;
+mod v43;
 mod v6;
 mod v7;
 mod v9;
@@ -230,6 +233,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 34, tables: v34::TABLES, added: &[] },
     Migration { version: 35, tables: v35::TABLES, added: &[] },
     Migration { version: 36, tables: v36::TABLES, added: &[] },
+    Migration { version: 40, tables: v40::TABLES, added: &[] },
+    Migration { version: 41, tables: v41::TABLES, added: &[] },
+    Migration { version: 43, tables: v43::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

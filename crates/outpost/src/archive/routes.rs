@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::Semaphore;
@@ -19,6 +19,9 @@ use veritwin_ledger::wire::{
     AboutBody, AppendQuery, AppendedBody, CreateLogBody, LogSummaryBody, ProblemBody, decode_append,
 };
 use veritwin_ledger::{Archive, LedgerError};
+
+use super::owners::{Peer, SharedOwners};
+use super::shares::Shares;
 
 /// Largest JSON body.
 const JSON_BYTES_MAX: usize = 4096;
@@ -32,7 +35,10 @@ const LEAF_BYTES_MAX: usize = 2 + u16::MAX as usize;
 #[derive(Clone)]
 struct Served {
     archive: Archive,
+    owners: SharedOwners,
     appends: Arc<Semaphore>,
+    /// Of those, for each party.
+    shares: Arc<Shares>,
 }
 
 struct Problem(ProblemBody);
@@ -56,8 +62,11 @@ impl From<LedgerError> for Problem {
     }
 }
 
-pub(super) fn router(archive: Archive) -> Router {
-    let served = Served { archive, appends: Arc::new(Semaphore::new(APPENDS_MAX)) };
+/// Each request has to come with its [`Peer`].
+pub(super) fn router(archive: Archive, owners: SharedOwners) -> Router {
+    let shares = Arc::new(owners.shares(APPENDS_MAX));
+    let appends = Arc::new(Semaphore::new(APPENDS_MAX));
+    let served = Served { archive, owners, appends, shares };
     Router::new()
         .route("/v1/archive", get(about))
         .route("/v1/logs", post(create))
@@ -97,51 +106,64 @@ fn json<T: serde::Serialize>(value: &T) -> Response {
     }
 }
 
-async fn about(State(served): State<Served>) -> Response {
-    let logs = served.archive.logs().len() as u64;
+async fn about(State(served): State<Served>, Extension(peer): Extension<Peer>) -> Response {
+    let logs = served.owners.logs(&served.archive, peer) as u64;
     json(&AboutBody::of_this_process(env!("CARGO_PKG_VERSION"), logs))
 }
 
-async fn create(State(served): State<Served>, request: Request) -> Result<Response, Problem> {
+async fn create(
+    State(served): State<Served>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
     let bytes = body(request.into_body(), JSON_BYTES_MAX).await?;
     let create: CreateLogBody =
         serde_json::from_slice(&bytes).map_err(|error| Problem(ProblemBody::invalid(error)))?;
     let create = create.try_into().map_err(|error| Problem(ProblemBody::invalid(error)))?;
-    let summary = served.archive.create_log(create).await?;
+    let summary = served.owners.create(&served.archive, create, peer).await?;
     Ok(json(&LogSummaryBody::from(summary)))
 }
 
 async fn summary(
     State(served): State<Served>,
+    Extension(peer): Extension<Peer>,
     Path(log): Path<String>,
 ) -> Result<Response, Problem> {
-    let summary = served.archive.summary(log_id(&log)?)?;
+    let log = log_id(&log)?;
+    served.owners.check(log, peer)?;
+    let summary = served.archive.summary(log)?;
     Ok(json(&LogSummaryBody::from(summary)))
 }
 
 async fn append(
     State(served): State<Served>,
+    Extension(peer): Extension<Peer>,
     Path(log): Path<String>,
     Query(query): Query<AppendQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
     let log = log_id(&log)?;
-    // The semaphore is never closed.
+    served.owners.check(log, peer)?;
+    // The semaphores are never closed.
+    let share = served.shares.of(peer);
+    let _share = share.acquire().await;
     let _room = served.appends.acquire().await;
     let bytes_max = LEAF_BYTES_MAX + served.archive.limits().payload_bytes_max;
     let bytes = body(request.into_body(), bytes_max).await?;
     let append =
         decode_append(log, query, &bytes).map_err(|error| Problem(ProblemBody::invalid(error)))?;
     drop(bytes);
-    let appended = served.archive.append(append).await?;
+    let appended = served.owners.append(&served.archive, append, peer).await?;
     Ok(json(&AppendedBody::from(appended)))
 }
 
 async fn file(
     State(served): State<Served>,
+    Extension(peer): Extension<Peer>,
     Path((log, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let log = log_id(&log)?;
+    served.owners.check(log, peer)?;
     let wanted = name.clone();
     let read = tokio::task::spawn_blocking(move || served.archive.read(log, &wanted)).await;
     let read = read.map_err(|error| LedgerError::Stopped(error.to_string()))??;

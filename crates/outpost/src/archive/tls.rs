@@ -24,7 +24,7 @@ use veritwin_keys::{
 
 use super::ServeError;
 
-pub(super) const CERTIFICATE_FILE: &str = "certificate.pem";
+pub(crate) const CERTIFICATE_FILE: &str = "certificate.pem";
 const KEY_FILE: &str = "certificate.key.sealed";
 const AAD: &[u8] = b"veritwin archive certificate key v1";
 /// Most client certificates pinned.
@@ -53,7 +53,7 @@ pub struct ClientPair {
 }
 
 /// The archive's own certificate.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     pub(super) fingerprint: [u8; 32],
@@ -87,16 +87,16 @@ pub(crate) fn generate(
     Ok((certificate, key))
 }
 
-/// Reads the archive's certificate, or makes it.
-pub(super) fn identity(
+/// Reads the program's own certificate, or makes it under this name.
+pub(crate) fn identity(
     directory: &Path,
     keys: &KeyService,
-    names: Vec<String>,
+    (name, names): (&str, Vec<String>),
 ) -> Result<Identity, ServeError> {
     let (certificate_path, key_path) = (directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE));
     if !certificate_path.exists() {
         let usage = ExtendedKeyUsagePurpose::ServerAuth;
-        let (certificate, key) = generate("Veritwin ledger archive", names, usage)?;
+        let (certificate, key) = generate(name, names, usage)?;
         let dek = keys.dek(&DekScope::platform(DataClass::Archive))?;
         let aad = Aad::new(None, DataClass::Archive, AAD);
         let sealed = seal_value(&dek, aad, key.serialized_der())?;
@@ -115,7 +115,7 @@ pub(super) fn identity(
 }
 
 /// Writes a file whole: synced under another name, then renamed.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ServeError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ServeError> {
     use std::io::Write as _;
     let temporary = path.with_extension("tmp");
     let write = || {
@@ -137,6 +137,19 @@ pub(super) fn acceptor(
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(certificate_error)?
         .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![identity.certificate], identity.key)
+        .map_err(certificate_error)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Asks clients for no certificate: what they send is judged by itself.
+pub(crate) fn open_acceptor(identity: Identity) -> Result<TlsAcceptor, ServeError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(certificate_error)?
+        .with_no_client_auth()
         .with_single_cert(vec![identity.certificate], identity.key)
         .map_err(certificate_error)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -89,7 +89,7 @@ impl Strangers {
 }
 
 /// Accepts connections, for ever.
-pub(super) async fn accept_all(
+pub(crate) async fn accept_all(
     (listener, networks): (TcpListener, AddressList),
     acceptor: TlsAcceptor,
     routes: Router,
@@ -105,7 +105,7 @@ pub(super) async fn accept_all(
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "the key proxy cannot accept a connection");
+                tracing::warn!(%error, "a connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -1,5 +1,6 @@
 //! The neutral archive and its client.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,23 +10,25 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use veritwin_domain::{Clock, LogId, ManualClock, Rng, SeededRng, TenantId, Timestamp};
-use veritwin_keys::{DataClass, DekScope, KeyService, PlatformFile, SigningKey};
+use veritwin_keys::{DataClass, Dek, DekScope, KeyService, PlatformFile, SigningKey};
 use veritwin_ledger::wire::AboutBody;
 use veritwin_ledger::{
     Act, Append, ArchiveLimits, BatchBuilder, BatchLimits, BatchSigner, CreateLog, LeafReference,
-    LedgerError, RecordBytes, SealedBatch, export, origin_of,
+    LedgerError, RecordBytes, SealedBatch, ShredReason, export, origin_of, seal_statement,
 };
 use veritwin_outbound::archive::{
     ArchiveClient, ArchiveClientConfig, ArchiveError, ClientIdentity, ServerTrust,
 };
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 use veritwin_outpost::archive::{
-    ClientPair, ClientTrust, RunFile, ServeConfig, ServeError, Server, generate_client,
-    open_stopped,
+    ClientLimits, ClientPair, ClientTrust, RunFile, ServeConfig, ServeError, Server,
+    generate_client, open_stopped,
 };
 use veritwin_verify::{DirectorySource, ExitClass, VerifyOptions, verify_log};
 
 const CANARY: &str = "canary-51c2-door-of-room-12";
+/// What a client of the tests may have.
+const BYTES_MAX: u64 = 300_000;
 
 struct World {
     directory: TempDir,
@@ -63,12 +66,24 @@ impl World {
     }
 
     async fn start(&self, listen: &str, clients: ClientTrust) -> Running {
+        self.start_with(listen, clients, HashMap::new()).await
+    }
+
+    async fn start_with(
+        &self,
+        listen: &str,
+        clients: ClientTrust,
+        renewed: HashMap<[u8; 32], [u8; 32]>,
+    ) -> Running {
         let server = Server::bind(ServeConfig {
             directory: self.path("archive"),
             root_key: self.path("archive-root.key"),
             listen: listen.parse().unwrap(),
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             clients,
+            renewed,
+            client: ClientLimits { logs_max: 3, bytes_max: BYTES_MAX },
+            bucket: None,
             limits: ArchiveLimits { payload_bytes_max: 100_000, ..ArchiveLimits::default() },
             clock: self.clock.clone(),
             rng: self.rng.clone(),
@@ -141,15 +156,25 @@ impl Submitter {
             assert!(builder.push(record).unwrap());
         }
         let dek = self.keys.dek(&DekScope::tenant(self.tenant, DataClass::Ledger)).unwrap();
-        let signer = BatchSigner {
+        let signer = self.signer(world, &dek);
+        world.clock.advance(Duration::from_secs(1));
+        builder.seal(Act::Batch, self.previous.as_ref(), world.clock.now(), &signer).unwrap()
+    }
+
+    fn statement(&self, world: &World, act: Act) -> SealedBatch {
+        let dek = self.keys.dek(&DekScope::tenant(self.tenant, DataClass::Ledger)).unwrap();
+        let signer = self.signer(world, &dek);
+        seal_statement(act, self.previous.as_ref(), world.clock.now(), &signer).unwrap()
+    }
+
+    fn signer<'a>(&'a self, world: &'a World, dek: &'a Dek) -> BatchSigner<'a> {
+        BatchSigner {
             tenant: self.tenant,
-            dek: &dek,
+            dek,
             origin: &self.create.origin,
             key: &self.key,
             rng: world.rng.as_ref(),
-        };
-        world.clock.advance(Duration::from_secs(1));
-        builder.seal(Act::Batch, self.previous.as_ref(), world.clock.now(), &signer).unwrap()
+        }
     }
 
     fn request(&self, batch: &SealedBatch) -> Append {
@@ -293,6 +318,95 @@ async fn strangers_are_kept_out_and_refusals_are_told() {
     let refused = client.append(&one.request(&large)).await.unwrap_err().to_string();
     assert!(refused.contains("100000") || refused.contains("100_000"), "{refused}");
     one.append(&world, &client, 2).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_platform_never_reaches_the_logs_of_another() {
+    let world = World::new(7);
+    let (pair, other) = (generate_client("one").unwrap(), generate_client("other").unwrap());
+    let trust = ClientTrust::Fingerprints(vec![pair.fingerprint, other.fingerprint]);
+    let running = world.start("127.0.0.1:0", trust.clone()).await;
+    let address = running.address;
+    let mut one = Submitter::new(&world);
+    let owner = world.pinned(address, &pair);
+    owner.create_log(&one.create).await.unwrap();
+    one.append(&world, &owner, 2).await;
+    running.stop().await;
+
+    // As true after a restart.
+    let running = world.start(&address.to_string(), trust.clone()).await;
+    let stranger = world.pinned(address, &other);
+    let log = one.create.log;
+    let append = one.request(&one.batch(&world, 1));
+    let refusals = [
+        stranger.create_log(&one.create).await.unwrap_err(),
+        stranger.summary(log).await.unwrap_err(),
+        stranger.append(&append).await.unwrap_err(),
+        stranger.read(log, "checkpoint").await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        let unknown = matches!(refusal, ArchiveError::Ledger(LedgerError::UnknownLog(_)));
+        assert!(unknown, "{refusal:?}");
+    }
+    assert_eq!(stranger.about().await.unwrap().logs, 0);
+    assert_eq!(owner.about().await.unwrap().logs, 1);
+    assert_eq!(owner.summary(log).await.unwrap().size, 1);
+
+    let another = || {
+        let log = LogId::generate(world.clock.now(), world.rng.as_ref());
+        let origin = origin_of("localhost:8444", log, true);
+        CreateLog { log, origin, submitter: one.create.submitter }
+    };
+    // One platform that makes as many logs as it may takes no room from the other.
+    for _ in 0..2 {
+        owner.create_log(&another()).await.unwrap();
+    }
+    let refused = owner.create_log(&another()).await.unwrap_err().to_string();
+    assert!(refused.contains("client_logs_max"), "{refused}");
+    owner.create_log(&one.create).await.unwrap();
+    let mut of_stranger = another();
+    let key = SigningKey::generate(world.rng.as_ref());
+    of_stranger.submitter = key.public_bytes();
+    stranger.create_log(&of_stranger).await.unwrap();
+
+    // Nor one that fills what it may have; to end a prefix it has room all the same.
+    let large = |submitter: &Submitter| submitter.batch(&world, 1500);
+    let refused = loop {
+        let batch = large(&one);
+        if let Err(error) = owner.append(&one.request(&batch)).await {
+            break error.to_string();
+        }
+        one.previous = Some(batch.reference());
+        one.size += 1;
+        assert!(one.size < 100, "the bound is never reached");
+    };
+    assert!(refused.contains("client_bytes_max"), "{refused}");
+    let act = Act::Retention { minimum_index: 0, reason: ShredReason::Requested };
+    let ended = one.statement(&world, act);
+    owner.append(&one.request(&ended)).await.unwrap();
+    one.previous = Some(ended.reference());
+    one.size += 1;
+    running.stop().await;
+    let running = world.start(&address.to_string(), trust).await;
+    let owner = world.pinned(address, &pair);
+    let refused = owner.append(&one.request(&large(&one))).await.unwrap_err().to_string();
+    assert!(refused.contains("client_bytes_max"), "after a restart: {refused}");
+    let stranger = world.pinned(address, &other);
+    let (tenant, keys) = (one.tenant, one.keys.clone());
+    let mut two = Submitter { tenant, keys, key, create: of_stranger, previous: None, size: 0 };
+    two.append(&world, &stranger, 2).await;
+    running.stop().await;
+
+    // With another certificate it is the same party, and the old one is not admitted any more.
+    let new = generate_client("one").unwrap();
+    let trust = ClientTrust::Fingerprints(vec![new.fingerprint, other.fingerprint]);
+    let renewed = [(new.fingerprint, pair.fingerprint)].into();
+    let running = world.start_with(&address.to_string(), trust, renewed).await;
+    let owner = world.pinned(address, &new);
+    assert_eq!(owner.about().await.unwrap().logs, 3);
+    assert_eq!(owner.summary(log).await.unwrap().size, one.size);
+    assert!(world.pinned(address, &pair).about().await.is_err());
     running.stop().await;
 }
 

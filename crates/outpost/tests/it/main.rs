@@ -4,3 +4,5 @@
 
 mod archive;
 mod keyproxy;
+mod stamp;
+mod witness;

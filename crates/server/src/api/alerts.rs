@@ -47,7 +47,7 @@ struct EventMailBody {
     to: Option<String>,
     /// Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
     /// after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
-    /// `no_connection`, `tls`, `sign_in`, `deferred`.
+    /// `no_connection`, `tls`, `sign_in`, `unsigned`, `deferred`.
     reason: Option<String>,
     /// The mail server's reply code.
     code: Option<String>,

@@ -23,7 +23,8 @@ pub(crate) struct Public(pub(crate) PlatformContext);
 
 /// The purpose that a path serves (promise P01).
 fn purpose(path: &str) -> Purpose {
-    let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
+    let path = path.strip_prefix("/v1").unwrap_or(path).trim_start_matches('/');
+    let resource = path.split('/').next().unwrap_or_default();
     match resource {
         "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
         | "api-keys" | "tenants" | "plans" | "brand" | "face" | "certificates" | "contact"
@@ -227,6 +228,14 @@ mod tests {
                 (name.parse().expect("name"), axum::http::HeaderValue::from_static(value))
             })
             .collect()
+    }
+
+    #[test]
+    fn a_served_log_is_read_for_the_ledger() {
+        for path in ["/v1/ledger", "/ledger/ID/tile/entries/000", "/ledger/ID/payload/00"] {
+            assert_eq!(purpose(path), Purpose::LedgerArchive, "{path}");
+        }
+        assert_eq!(purpose("/v1/devices/ID"), Purpose::IngestRouting);
     }
 
     #[test]

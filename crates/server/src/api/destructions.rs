@@ -34,7 +34,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DestructionScopeBody {
-    /// `device`, `key`, `subject` or `month`; `tenant` only where the operator asked for it.
+    /// `device`, `key`, `subject`, `month` or `ledger` (what the ledger has sealed until now);
+    /// `tenant` only where the operator asked for it.
     #[schema(schema_with = words::destruction_scope)]
     kind: String,
     /// The device, of `device`; also of `key`, to mean one device's series alone.
@@ -66,6 +67,7 @@ impl DestructionScopeBody {
         };
         Ok(match self.kind.as_str() {
             "tenant" => DestructionScope::Tenant,
+            "ledger" => DestructionScope::Ledger,
             "device" => {
                 let device = needs("device_id", &self.device_id)?;
                 DestructionScope::Device(body::id_at("scope.device_id", &device)?)
@@ -84,7 +86,7 @@ impl DestructionScopeBody {
                 DestructionScope::Month(parse_month(&text).ok_or_else(wrong)?)
             }
             _ => {
-                let detail = "must be one of device, key, subject, month";
+                let detail = "must be one of device, key, subject, month, ledger";
                 return Err(Problem::invalid(detail.to_owned()).at("scope.kind"));
             }
         })
@@ -94,6 +96,7 @@ impl DestructionScopeBody {
         let kind = |kind: &str| Self { kind: kind.to_owned(), ..Self::default() };
         match scope {
             DestructionScope::Tenant => kind("tenant"),
+            DestructionScope::Ledger => kind("ledger"),
             DestructionScope::Device(device) => {
                 Self { device_id: Some(device.to_string()), ..kind("device") }
             }
@@ -201,6 +204,8 @@ struct DestructionBody {
     /// What it waits for: `start` (a hold may be in the way), `alerts`, `routes`, `ledger` or
     /// `sessions`.
     waits_for: Option<&'static str>,
+    /// By when it is over, of `ledger`: 30 days after it was asked for.
+    due_at: Option<String>,
     destroyed_at: Option<String>,
     has_certificate: bool,
     /// The leaf of the ledger that holds the certificate's digest.
@@ -223,6 +228,7 @@ impl From<DestructionView> for DestructionBody {
             sections_dropped: view.sections_dropped,
             keys: view.keys,
             waits_for: view.waits_for,
+            due_at: view.due_at.map(body::time),
             destroyed_at: view.destroyed_at.map(body::time),
             has_certificate: view.has_certificate,
             ledger_index: view.ledger_index,

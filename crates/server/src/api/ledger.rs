@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{LedgerEntryView, LedgerView, PapersView};
+use veritwin_app::model::{LedgerEntryView, LedgerPlaceView, LedgerView, PapersView, SeriesId};
+use veritwin_verify::RecordProof;
 
 use super::auth::Caller;
 use super::body::{self, ListBody, PageQuery, Path, Query};
+use super::ledger_witness::{StampBody, WitnessBody};
 use super::{Answer, Api, Problem, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -19,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(entries))
         .routes(routes!(proof))
         .routes(routes!(papers))
+        .routes(routes!(lookup))
 }
 
 /// The archive that holds the log.
@@ -52,6 +55,10 @@ struct LedgerBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     held_up: Option<HeldBody>,
     archive: ArchiveBody,
+    witness: WitnessBody,
+    /// The newest time stamp of an authority (RFC 3161); absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_stamp: Option<StampBody>,
 }
 
 /// Why something waits for this tenant.
@@ -81,6 +88,8 @@ impl From<LedgerView> for LedgerBody {
                 subscribed: view.subscribed,
                 address: view.address,
             },
+            witness: view.witness.into(),
+            time_stamp: view.stamp.map(StampBody::from),
         }
     }
 }
@@ -257,6 +266,17 @@ struct PapersRecord {
     path: Vec<String>,
 }
 
+impl From<RecordProof> for PapersRecord {
+    fn from(proof: RecordProof) -> Self {
+        Self {
+            sequence: proof.sequence,
+            salt: STANDARD.encode(proof.salt),
+            record: STANDARD.encode(&proof.record),
+            path: proof.path.iter().map(|hash| hash.to_base64()).collect(),
+        }
+    }
+}
+
 /// The checkpoint that covers the leaf.
 #[derive(Serialize, ToSchema)]
 struct PapersCheckpoint {
@@ -329,12 +349,7 @@ impl From<PapersView> for PapersBody {
             },
             batch,
             leaf,
-            record: view.record.map(|proof| PapersRecord {
-                sequence: proof.sequence,
-                salt: STANDARD.encode(proof.salt),
-                record: STANDARD.encode(&proof.record),
-                path: proof.path.iter().map(|hash| hash.to_base64()).collect(),
-            }),
+            record: view.record.map(PapersRecord::from),
             checkpoint: view.checkpoint.map(|(tree_size, root)| PapersCheckpoint {
                 tree_size,
                 root_hash: STANDARD.encode(root),
@@ -362,4 +377,85 @@ async fn papers(
         .map_err(|error| Problem::invalid(error.to_string()).at("key"))?;
     let at = query.at.as_deref().map(|text| body::parse_time("at", text)).transpose()?;
     Ok(axum::Json(api.app.papers(&context, device, &key, at).await?.into()))
+}
+
+/// What is looked for: a reading (`device_id`, `key`, `at`), a record (`record`), or the records
+/// about something (`about`: the id of an alert, a consent, a case).
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+struct LookupQuery {
+    device_id: Option<String>,
+    key: Option<String>,
+    /// RFC 3339: the reading's own time.
+    at: Option<String>,
+    record: Option<String>,
+    about: Option<String>,
+}
+
+/// Where something was sealed.
+#[derive(Serialize, ToSchema)]
+struct PlaceBody {
+    /// `readings`, `activity`, `key`, `alert`, `consent`, `rights_case`, `governance` or `mail`.
+    kind: &'static str,
+    /// The record's id; null of readings.
+    record_id: Option<String>,
+    about_id: Option<String>,
+    /// `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
+    /// `ended` (the leaf went with the end of the audit period).
+    state: &'static str,
+    recorded_at: String,
+    /// The record's number in the log.
+    sequence: Option<u64>,
+    entry: Option<EntryBody>,
+    /// The record with its proof under the leaf's records root.
+    record: Option<PapersRecord>,
+    /// Of an activity record: whether it still is what was sealed.
+    unchanged: Option<bool>,
+}
+
+impl From<LedgerPlaceView> for PlaceBody {
+    fn from(view: LedgerPlaceView) -> Self {
+        Self {
+            kind: view.kind,
+            record_id: view.id.map(|id| id.to_string()),
+            about_id: view.about.map(|id| id.to_string()),
+            state: view.state,
+            recorded_at: body::time(view.recorded_at),
+            sequence: view.sequence,
+            entry: view.entry.map(EntryBody::from),
+            record: view.proof.map(PapersRecord::from),
+            unchanged: view.unchanged,
+        }
+    }
+}
+
+/// Says which leaf holds a reading or a record, and proves it without showing the others.
+#[utoipa::path(get, path = "/v1/ledger/lookup", tag = "ledger", params(LookupQuery),
+    responses((status = 200, body = ListBody<PlaceBody>), (status = 400), (status = 404),
+        (status = 410, description = "What the ledger sealed of it was destroyed.")))]
+async fn lookup(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Query(query): Query<LookupQuery>,
+) -> Answer<axum::Json<ListBody<PlaceBody>>> {
+    let places = match (&query.record, &query.about, &query.device_id, &query.key, &query.at) {
+        (Some(record), None, None, None, None) => {
+            let id = body::id_at("record", record)?;
+            vec![api.app.find_sealed_record(&context, id).await?]
+        }
+        (None, Some(about), None, None, None) => {
+            api.app.find_sealed_about(&context, body::id_at("about", about)?).await?
+        }
+        (None, None, Some(device), Some(key), Some(at)) => {
+            let device = body::id_at("device_id", device)?;
+            let key = veritwin_domain::Key::new(key)
+                .map_err(|error| Problem::invalid(error.to_string()).at("key"))?;
+            let at = body::parse_time("at", at)?;
+            api.app.find_sealed_reading(&context, &SeriesId { device, key }, at).await?
+        }
+        _ => {
+            let detail = "expected device_id, key and at, or record, or about";
+            return Err(Problem::invalid(detail.to_owned()));
+        }
+    };
+    Ok(axum::Json(ListBody::whole(places.into_iter().map(PlaceBody::from).collect())))
 }

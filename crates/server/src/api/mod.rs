@@ -24,6 +24,7 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod evidence;
 mod exports;
 mod holds;
 mod identity_providers;
@@ -31,6 +32,8 @@ mod imports;
 mod incidents;
 mod invitations;
 mod ledger;
+mod ledger_mail;
+mod ledger_witness;
 mod live;
 mod middleware;
 mod mqtt_socket;
@@ -161,6 +164,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(route_messages::routes())
         .merge(alerts::routes())
         .merge(ledger::routes())
+        .merge(ledger_mail::routes())
+        .merge(evidence::routes())
         .merge(promises::routes())
         .merge(activity::routes())
         .merge(destructions::routes())

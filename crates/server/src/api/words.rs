@@ -123,7 +123,7 @@ pub(super) fn hold_reason() -> Object {
 }
 
 pub(super) fn destruction_scope() -> Object {
-    one_of(&["tenant", "device", "key", "subject", "month"])
+    one_of(&["tenant", "device", "key", "subject", "month", "ledger"])
 }
 
 pub(super) fn destruction_state() -> Object {

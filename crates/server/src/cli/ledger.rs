@@ -1,6 +1,11 @@
 //! `veritwin ledger`: export, and offline verification of an exported log. Verification needs no
 //! account, no server and no decryption key; it says what it proved and what it could not.
 
+mod bundle;
+mod place;
+mod proofs;
+mod receipts;
+mod served;
 mod show;
 
 use std::io::Read;
@@ -9,29 +14,30 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use veritwin_domain::TenantId;
 use veritwin_verify::{
-    CHECKPOINT_BYTES_MAX, DirectorySource, EdgeReport, ExitClass, Finding, KnownCheckpoint,
-    PROOF_BYTES_MAX, Policy, SignatureCheck, Source, TlogProof, VerifierKey, VerifyOptions,
-    consistency, gaps, proof, verify_log,
+    CHECKPOINT_BYTES_MAX, EdgeReport, ExitClass, Finding, GapReport, KnownCheckpoint, Policy,
+    SignatureCheck, Source, StampAuthorities, VerifierKey, VerifyOptions, consistency,
+    consistency_between, gaps, verify_log,
 };
 
 use super::commands::block_on;
 use super::{BadArguments, JsonPlace, print, print_error, print_json};
 use crate::control::Request;
 use crate::dispatch;
+use place::{LogPlace, move_to, progress_bar};
 
 const VKEY_BYTES_MAX: u64 = 4096;
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
 const POLICY_BYTES_MAX: u64 = veritwin_verify::POLICY_BYTES_MAX as u64;
 
-/// The exported log.
+/// The log.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Log {
-    /// The folder of an exported log.
-    #[arg(value_name = "DIR")]
-    log: PathBuf,
+    #[command(flatten)]
+    place: LogPlace,
     /// The log's key as you were given it (NAME+HEX+BASE64); without it the key that came with the
     /// log is used, which proves nothing about who made it.
     #[arg(long, value_name = "KEY", value_parser = parse_vkey)]
@@ -48,6 +54,9 @@ pub(crate) struct VerifyArguments {
     /// Which logs and witnesses to trust (C2SP tlog-policy).
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Certificates of the authorities whose time stamps you trust (PEM).
+    #[arg(long, value_name = "FILE")]
+    authorities: Option<PathBuf>,
     /// A checkpoint you have from earlier, which the log must extend; may be given several times.
     #[arg(long, value_name = "FILE")]
     known: Vec<PathBuf>,
@@ -74,34 +83,23 @@ pub(crate) enum LedgerCommand {
         place: JsonPlace,
     },
     /// Verifies a log: every tile, leaf and payload. Exit: 0 verified, 10 tampered, 11 missing,
-    /// 12 a required witness policy is unmet.
+    /// 12 a required witness policy is unmet, 13 a checkpoint given as --known lies in a part that
+    /// was pruned and could not be compared.
     #[command(after_help = "Example: veritwin ledger verify ./export --vkey \"$(cat log.vkey)\"")]
     Verify(VerifyArguments),
     /// Verifies a log as `verify` does, checks every signature one by one and lists sequence gaps.
     #[command(after_help = "Example: veritwin ledger audit ./export --known march.checkpoint")]
     Audit(VerifyArguments),
-    /// Builds and checks the proof of one entry (C2SP tlog-proof), or checks one that you have.
-    /// Exit: 13 the entry was pruned, 14 its payload was shredded.
+    /// Builds and checks the proof of one entry (C2SP tlog-proof), by its index or by the number of
+    /// a record that it holds; or checks one that you have, with the papers of a reading.
+    /// Exit: 12 a required witness policy is unmet, 13 the entry was pruned, 14 its payload was
+    /// shredded.
     #[command(after_help = "Examples:\n  veritwin ledger proof ./export --index 7 > 7.proof\n  \
-                            veritwin ledger proof --check 7.proof --vkey KEY")]
-    Proof {
-        /// The folder of an exported log.
-        #[arg(value_name = "DIR", required_unless_present = "check", requires = "index")]
-        log: Option<PathBuf>,
-        /// The entry's index, from 0.
-        #[arg(long, value_name = "N")]
-        index: Option<u64>,
-        /// A proof to check, without any log; needs --vkey.
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "index"], requires = "vkey")]
-        check: Option<PathBuf>,
-        /// The log's key as you were given it.
-        #[arg(long, value_name = "KEY", value_parser = parse_vkey)]
-        vkey: Option<VerifierKey>,
-        /// Prints JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Shows that the log extends a checkpoint you have from earlier.
+                            veritwin ledger proof ./export --record 4711 > 4711.proof\n  \
+                            veritwin ledger proof --check 7.proof --papers 7.json --vkey KEY")]
+    Proof(proofs::ProofArguments),
+    /// Shows that the log extends a checkpoint you have from earlier, or that one of two
+    /// checkpoints extends the other.
     #[command(after_help = "Example: veritwin ledger consistency ./export --old march.checkpoint")]
     Consistency {
         #[command(flatten)]
@@ -109,18 +107,25 @@ pub(crate) enum LedgerCommand {
         /// The earlier checkpoint.
         #[arg(long, value_name = "FILE")]
         old: PathBuf,
+        /// A later one, instead of the log's own, which extends it too.
+        #[arg(long, value_name = "FILE")]
+        new: Option<PathBuf>,
     },
     /// Lists record sequences that are missing between entries, and which batches of
     /// store-and-forward edges were given up, never submitted or stated twice.
     #[command(after_help = "Example: veritwin ledger gaps ./export")]
     Gaps {
-        /// The folder of an exported log.
-        #[arg(value_name = "DIR")]
-        log: PathBuf,
+        #[command(flatten)]
+        place: LogPlace,
         /// Prints JSON.
         #[arg(long)]
         json: bool,
     },
+    /// Verifies a folder of the mails that a platform sent to an auditor: their DKIM signatures,
+    /// their attachments, and that each checkpoint extends the one before it. Exit: 10 a mail was
+    /// changed, or the log went back or shows two histories; 11 a mail or a key is missing.
+    #[command(after_help = "Example: veritwin ledger receipts ./mails --vkey KEY --dkim keys.txt")]
+    Receipts(receipts::ReceiptArguments),
 }
 
 fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
@@ -143,35 +148,15 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
         LedgerCommand::Export { out, tenant, place } => export(&out, tenant, &place),
         LedgerCommand::Verify(arguments) => verify(&arguments, false),
         LedgerCommand::Audit(arguments) => verify(&arguments, true),
-        LedgerCommand::Proof { check: Some(file), vkey: Some(vkey), json, .. } => {
-            check_proof(&file, &vkey, json)
-        }
-        LedgerCommand::Proof { log, index, vkey, json, .. } => {
-            let (Some(log), Some(index)) = (log, index) else {
-                return Err(bad("a proof needs DIR and --index, or --check and --vkey".to_owned()));
-            };
-            prove(&Log { log, vkey, json }, index)
-        }
-        LedgerCommand::Consistency { log, old } => extends(&log, &old),
-        LedgerCommand::Gaps { log, json } => list_gaps(&log, json),
+        LedgerCommand::Proof(arguments) => proofs::run(&arguments),
+        LedgerCommand::Consistency { log, old, new } => extends(&log, &old, new.as_deref()),
+        LedgerCommand::Gaps { place, json } => list_gaps(&place, json),
+        LedgerCommand::Receipts(arguments) => receipts::run(&arguments),
     }
 }
 
 fn exit(class: ExitClass) -> ExitCode {
     ExitCode::from(class.code())
-}
-
-fn source(log: &Path) -> anyhow::Result<DirectorySource> {
-    let shown = log.display();
-    if log.to_string_lossy().contains("://") {
-        return Err(bad(format!(
-            "{shown}: a served log is not read yet: export it and name the folder"
-        )));
-    }
-    if !log.is_dir() {
-        return Err(bad(format!("{shown} is not a folder: name an exported log")));
-    }
-    Ok(DirectorySource::new(log))
 }
 
 fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
@@ -189,15 +174,6 @@ fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
 fn read_text(path: &Path, bytes_max: u64) -> anyhow::Result<String> {
     String::from_utf8(read(path, bytes_max)?)
         .map_err(|_| bad(format!("{} is not text", path.display())))
-}
-
-fn progress_bar(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} leaves  {eta}") {
-        bar.set_style(style);
-    }
-    bar.set_message(what);
-    bar
 }
 
 fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Result<ExitCode> {
@@ -250,16 +226,21 @@ fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Re
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { exit(ExitClass::Tampered) })
 }
 
+/// Logs and witnesses to trust, from a file.
+fn policy(path: Option<&Path>) -> anyhow::Result<Option<Policy>> {
+    let Some(path) = path else { return Ok(None) };
+    let policy = Policy::parse(&read_text(path, POLICY_BYTES_MAX)?);
+    policy.map(Some).map_err(|error| bad(format!("{}: {error}", path.display())))
+}
+
+/// Whose time stamps are believed, from a file.
+fn authorities(path: Option<&Path>) -> anyhow::Result<Option<StampAuthorities>> {
+    let Some(path) = path else { return Ok(None) };
+    let authorities = StampAuthorities::from_pem(&read_text(path, AUTHORITIES_BYTES_MAX)?);
+    authorities.map(Some).map_err(|error| bad(format!("{}: {error}", path.display())))
+}
+
 fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOptions> {
-    let policy = match &arguments.policy {
-        Some(path) => {
-            let text = read_text(path, POLICY_BYTES_MAX)?;
-            let policy = Policy::parse(&text)
-                .map_err(|error| bad(format!("{}: {error}", path.display())))?;
-            Some(policy)
-        }
-        None => None,
-    };
     let mut known = Vec::new();
     for path in &arguments.known {
         let note = read(path, CHECKPOINT_BYTES_MAX)?;
@@ -267,7 +248,8 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
     }
     Ok(VerifyOptions {
         vkey: arguments.log.vkey.clone(),
-        policy,
+        policy: policy(arguments.policy.as_deref())?,
+        authorities: authorities(arguments.authorities.as_deref())?,
         known,
         submitters: arguments.submitter.clone(),
         signatures: if every { SignatureCheck::Every } else { SignatureCheck::Chained },
@@ -276,15 +258,36 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
 }
 
 fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCode> {
-    let source = source(&arguments.log.log)?;
+    let place = &arguments.log.place;
+    if let Some(path) = place.bundle() {
+        return bundle::verify(path, arguments);
+    }
+    let source = place.source()?;
     let options = options(arguments, is_audit)?;
+    if place.is_closed(source.as_ref()) {
+        if arguments.log.json {
+            print_json(&json!({"exit": ExitClass::Missing.as_str(), "findings": []}))?;
+        }
+        return Ok(exit(ExitClass::Missing));
+    }
     let bar = progress_bar("verifying");
-    let report = verify_log(&source, &options, &mut |progress| {
-        bar.set_length(progress.leaves_total);
-        bar.set_position(progress.leaves);
+    let mut report = verify_log(source.as_ref(), &options, &mut |progress| move_to(&bar, progress));
+    let looked = is_audit.then(|| {
+        bar.set_message("gaps");
+        gaps(source.as_ref(), &mut |progress| move_to(&bar, progress))
     });
     bar.finish_and_clear();
-    let gaps = is_audit.then(|| gaps(&source).ok()).flatten();
+    // What keeps it from looking is among the findings.
+    let gaps = looked.and_then(Result::ok);
+    let edges = gaps.as_ref().map_or(ExitClass::Verified, edges_class);
+    if edges != ExitClass::Verified {
+        report.notes.push("what edges stated is not all there: see the gaps".to_owned());
+        report.exit = match report.exit {
+            ExitClass::Tampered => ExitClass::Tampered,
+            ExitClass::Missing if edges == ExitClass::Missing => ExitClass::Missing,
+            _ => edges,
+        };
+    }
     if arguments.log.json {
         let mut value = show::report_json(&report);
         if let Some(gaps) = &gaps {
@@ -296,72 +299,9 @@ fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCod
         if let Some(gaps) = &gaps {
             print(&show::gaps_text(gaps));
         }
+        place.hint(&report);
     }
     Ok(exit(report.exit))
-}
-
-fn prove(log: &Log, index: u64) -> anyhow::Result<ExitCode> {
-    let source = source(&log.log)?;
-    let options = VerifyOptions { vkey: log.vkey.clone(), ..VerifyOptions::default() };
-    let answer = proof(&source, index, &options);
-    let report = &answer.report;
-    if log.json {
-        let mut value = show::report_json(report);
-        value["index"] = json!(index);
-        value["leaf"] = answer.leaf.as_ref().map_or(json!(null), show::leaf_json);
-        value["proof"] = json!(answer.proof.as_ref().map(TlogProof::to_text));
-        print_json(&value)?;
-        return Ok(exit(report.exit));
-    }
-    // The proof is for a file; what there is to say about it goes beside it.
-    if let Some(proof) = &answer.proof {
-        print(proof.to_text().trim_end());
-    }
-    print_error(&format!("entry {index}: {}", report.exit.as_str()));
-    if let Some(leaf) = &answer.leaf {
-        print_error(&show::leaf_text(leaf));
-    }
-    for line in show::statements(report) {
-        print_error(&line);
-    }
-    Ok(exit(report.exit))
-}
-
-fn check_proof(file: &Path, vkey: &VerifierKey, json: bool) -> anyhow::Result<ExitCode> {
-    let text = read_text(file, PROOF_BYTES_MAX as u64)?;
-    let checked = TlogProof::parse(&text).and_then(|proof| proof.check(vkey, None));
-    match checked {
-        Ok(checked) => {
-            if json {
-                print_json(&json!({
-                    "exit": ExitClass::Verified.as_str(),
-                    "index": checked.index,
-                    "origin": checked.checkpoint.origin,
-                    "tree_size": checked.checkpoint.size,
-                    "root_hash": checked.checkpoint.root.to_base64(),
-                    "leaf": show::leaf_json(&checked.leaf),
-                }))?;
-            } else {
-                print(&format!(
-                    "verified: entry {} is in the tree of {} leaves of {}\n{}",
-                    checked.index,
-                    checked.checkpoint.size,
-                    checked.checkpoint.origin,
-                    show::leaf_text(&checked.leaf)
-                ));
-            }
-            Ok(exit(ExitClass::Verified))
-        }
-        Err(error) => {
-            if json {
-                let problem = error.to_string();
-                print_json(&json!({"exit": ExitClass::Tampered.as_str(), "problem": problem}))?;
-            } else {
-                print(&format!("tampered: {}: {error}", file.display()));
-            }
-            Ok(exit(ExitClass::Tampered))
-        }
-    }
 }
 
 /// The key to use: the given one, else the log's own, which is not authenticated.
@@ -373,14 +313,19 @@ fn key_of(log: &Log, source: &dyn Source) -> anyhow::Result<Option<VerifierKey>>
     Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse().ok()))
 }
 
-fn extends(log: &Log, old: &Path) -> anyhow::Result<ExitCode> {
-    let source = source(&log.log)?;
+fn extends(log: &Log, old: &Path, new: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let source = log.place.source()?;
+    let source = source.as_ref();
     let old_note = read(old, CHECKPOINT_BYTES_MAX)?;
-    let Some(key) = key_of(log, &source)? else {
+    let new_note = new.map(|new| read(new, CHECKPOINT_BYTES_MAX)).transpose()?;
+    let Some(key) = key_of(log, source)? else {
         print_error("the log has no usable log.vkey: pass the key as --vkey");
         return Ok(exit(ExitClass::Missing));
     };
-    let outcome = consistency(&source, &old_note, &key);
+    let outcome = match &new_note {
+        Some(new_note) => consistency_between(source, &old_note, new_note, &key),
+        None => consistency(source, &old_note, &key),
+    };
     let is_authenticated = log.vkey.is_some();
     match outcome {
         Ok(answer) => {
@@ -421,8 +366,12 @@ fn show_finding(finding: &Finding, json: bool) -> anyhow::Result<ExitCode> {
     Ok(exit(class))
 }
 
-fn list_gaps(log: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let report = match gaps(&source(log)?) {
+fn list_gaps(place: &LogPlace, json: bool) -> anyhow::Result<ExitCode> {
+    let source = place.source()?;
+    let bar = progress_bar("gaps");
+    let looked = gaps(source.as_ref(), &mut |progress| move_to(&bar, progress));
+    bar.finish_and_clear();
+    let report = match looked {
         Ok(report) => report,
         Err(finding) => return show_finding(&finding, json),
     };
@@ -431,16 +380,22 @@ fn list_gaps(log: &Path, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print(&show::gaps_text(&report));
     }
-    let is_missing = |edge: &EdgeReport| edge.has_missing();
-    let is_whole =
-        report.gaps.is_empty() && report.unreadable == 0 && !report.edges.iter().any(is_missing);
-    Ok(exit(if report.edges.iter().any(EdgeReport::is_contradicted) {
-        ExitClass::Tampered
-    } else if is_whole {
-        ExitClass::Verified
-    } else {
-        ExitClass::Missing
+    let is_whole = report.gaps.is_empty() && report.unreadable == 0;
+    Ok(exit(match edges_class(&report) {
+        ExitClass::Verified if !is_whole => ExitClass::Missing,
+        class => class,
     }))
+}
+
+/// What the statements of edges come to.
+fn edges_class(report: &GapReport) -> ExitClass {
+    if report.edges.iter().any(EdgeReport::is_contradicted) {
+        ExitClass::Tampered
+    } else if report.edges.iter().any(EdgeReport::has_missing) {
+        ExitClass::Missing
+    } else {
+        ExitClass::Verified
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod doctor;
 mod edge;
 mod keyproxy;
 mod ledger;
+mod mail;
 mod operations;
 mod purge;
 mod readings;
@@ -18,6 +19,7 @@ mod replay;
 mod review;
 mod serve;
 mod tenant;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,6 +93,12 @@ enum Command {
         after_help = "Example: veritwin keyproxy serve --config /etc/veritwin/keyproxy.toml"
     )]
     KeyProxy(keyproxy::KeyProxyCommand),
+    /// A witness of ledgers, run by another party: it cosigns checkpoints that extend what it saw.
+    #[command(
+        subcommand,
+        after_help = "Example: veritwin witness serve --config /etc/veritwin/witness.toml"
+    )]
+    Witness(witness::WitnessCommand),
     /// Administrators.
     #[command(subcommand, after_help = "Example: veritwin admin link")]
     Admin(AdminCommand),
@@ -100,6 +108,9 @@ enum Command {
     /// Exports and verifies the audit ledger.
     #[command(subcommand, after_help = "Example: veritwin ledger verify ./export")]
     Ledger(ledger::LedgerCommand),
+    /// The keys that sign mail (DKIM), and their rotation.
+    #[command(subcommand, after_help = "Example: veritwin mail keys")]
+    Mail(mail::MailCommand),
     /// Imports a twin (IFC), a device inventory (CSV), or the folder of an exported tenant.
     #[command(after_help = "Examples:\n  veritwin import building.ifc --name \"Head office\"\n  \
                             veritwin import devices.csv --twin ID --json > tokens.json\n  \
@@ -335,6 +346,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
         Command::Edge(command) => edge::run(command),
         Command::KeyProxy(command) => keyproxy::run(command),
+        Command::Witness(command) => witness::run(command),
         Command::Admin(AdminCommand::Link { place, tenant, platform, support }) => {
             commands::admin_link(&place, tenant, platform, support)
         }
@@ -346,6 +358,7 @@ pub(crate) fn run() -> ExitCode {
             commands::clock_advance(&place, duration)
         }
         Command::Ledger(command) => ledger::run(command),
+        Command::Mail(command) => mail::run(&command),
         Command::Import(arguments) if arguments.file.is_dir() => {
             commands::block_on(tenant::import(&arguments))
         }

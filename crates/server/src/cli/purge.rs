@@ -29,8 +29,8 @@ pub(super) const EXAMPLES: &str = "Examples:\n  \
 /// What is destroyed for ever, and what is said of it.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct PurgeArguments {
-    /// What: `device:ID`, `key:NAME`, `subject:NAME`, `month:YYYY-MM` or `tenant`. Without --yes
-    /// it is only looked at.
+    /// What: `device:ID`, `key:NAME`, `subject:NAME`, `month:YYYY-MM`, `ledger` or `tenant`. Without
+    /// --yes it is only looked at.
     #[arg(long, value_name = "WHAT", group = "act")]
     scope: Option<String>,
     /// With a key: of this device alone.
@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
 
 fn destroy(arguments: &PurgeArguments, scope: &str) -> anyhow::Result<ExitCode> {
     let (kind, value) = scope.split_once(':').unwrap_or((scope, ""));
-    if kind != "tenant" && value.is_empty() {
+    if !matches!(kind, "tenant" | "ledger") && value.is_empty() {
         let detail = format!("--scope {scope}: expected {kind}:VALUE, such as month:2026-01");
         return Err(BadArguments(detail).into());
     }

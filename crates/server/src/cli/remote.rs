@@ -70,10 +70,10 @@ fn bad(detail: impl Into<String>) -> anyhow::Error {
     BadArguments(detail.into()).into()
 }
 
-/// A connection to a platform.
+/// A connection to a platform, or to another server of what anybody may read.
 pub(super) struct Remote {
     endpoint: Endpoint,
-    key: Secret<String>,
+    key: Option<Secret<String>>,
     open: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -118,7 +118,7 @@ impl RemoteArguments {
             (Some(address), Some(ca)) => endpoint_of(address, ca)?,
             _ => self.local()?,
         };
-        Ok(Remote { endpoint, key: Secret::new(key.trim().to_owned()), open: None })
+        Ok(Remote::to(endpoint, Some(Secret::new(key.trim().to_owned()))))
     }
 
     fn local(&self) -> anyhow::Result<Endpoint> {
@@ -147,6 +147,11 @@ fn again(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl Remote {
+    /// Nothing is asked yet, nor connected.
+    pub(super) const fn to(endpoint: Endpoint, key: Option<Secret<String>>) -> Self {
+        Self { endpoint, key, open: None }
+    }
+
     async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
         let connecting = async {
             let tcp = TcpStream::connect(self.endpoint.address.as_str()).await?;
@@ -170,8 +175,10 @@ impl Remote {
         let mut request = Request::builder()
             .method(ask.method.clone())
             .uri(ask.path)
-            .header(header::HOST, self.endpoint.address.as_str())
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose()));
+            .header(header::HOST, self.endpoint.address.as_str());
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.expose()));
+        }
         if !ask.content_type.is_empty() {
             request = request.header(header::CONTENT_TYPE, ask.content_type);
         }
@@ -196,7 +203,7 @@ impl Remote {
     }
 
     /// Asks, again where the platform is busy.
-    async fn answer(&mut self, ask: &Ask<'_>) -> anyhow::Result<Response<Incoming>> {
+    pub(super) async fn answer(&mut self, ask: &Ask<'_>) -> anyhow::Result<Response<Incoming>> {
         let mut tries = 0;
         loop {
             let answer = self.send(ask).await?;
@@ -291,7 +298,15 @@ async fn refusal(answer: Response<Incoming>) -> anyhow::Result<anyhow::Error> {
 
 /// An answer's body, within its bound.
 pub(super) async fn whole(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+    whole_within(answer, ANSWER_BYTES_MAX).await
+}
+
+/// The same of an answer that may not be longer.
+pub(super) async fn whole_within(
+    answer: Response<Incoming>,
+    bytes_max: usize,
+) -> anyhow::Result<Bytes> {
+    let body = Limited::new(answer.into_body(), bytes_max.min(ANSWER_BYTES_MAX)).collect();
     let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
     let body = body.context("the platform's answer does not end in time")?;
     Ok(body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes())

@@ -3,17 +3,28 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::io::AsyncReadExt;
 use veritwin_domain::{SystemClock, Timestamp};
-use veritwin_outpost::archive::{ClientTrust, ServeConfig, Server};
+use veritwin_outpost::archive::{ClientLimits, Limits, ServeConfig, Server};
 
 use super::{ServeArguments, bench_platform, demo, print};
 use crate::archive_child::ArchiveFile;
 use crate::process::Signals;
 use crate::{process, run};
+
+/// Most logs of one platform in an archive that serves several, when nothing else is said.
+const CLIENT_LOGS_MAX: usize = 10_000;
+/// Most bytes of leaves and payloads of one platform there, when nothing else is said.
+const CLIENT_BYTES_MAX: u64 = 1 << 40;
+
+/// Days for which an archive keeps every leaf at least, when nothing else is said.
+const MINIMUM_PERIOD_DAYS: u32 = 30;
+/// As the longest audit period of a plan.
+const MINIMUM_PERIOD_DAYS_MAX: u32 = 36_500;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +119,28 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
     let file: ArchiveFile =
         toml::from_str(&text).with_context(|| format!("{}", config.display()))?;
     let stop_with_stdin = file.stop_with_stdin;
+    let clients = file.trust().with_context(|| format!("{}", config.display()))?;
+    let renewed = file.renewals().with_context(|| format!("{}", config.display()))?;
+    let bucket = file.bucket().with_context(|| format!("{}", config.display()))?;
     let listen = file.listen.parse().context("listen must be ADDRESS:PORT")?;
+    let days = file.minimum_period_days.unwrap_or(MINIMUM_PERIOD_DAYS);
+    if days > MINIMUM_PERIOD_DAYS_MAX {
+        bail!("minimum_period_days: expected at most {MINIMUM_PERIOD_DAYS_MAX}");
+    }
+    let limits = Limits { period_min: DAY * days, ..Limits::default() };
+    let part = limits.logs_max / file.clients.len().max(1);
+    let logs_max = file.client_logs_max.unwrap_or_else(|| CLIENT_LOGS_MAX.min(part));
+    let bytes_max = file.client_bytes_max.unwrap_or(CLIENT_BYTES_MAX);
     let serve = ServeConfig {
         directory: file.directory,
         root_key: file.root_key,
         listen,
         names: file.names,
-        clients: ClientTrust::CertificateFile(file.client_certificate),
-        limits: veritwin_outpost::archive::Limits::default(),
+        clients,
+        renewed,
+        client: ClientLimits { logs_max, bytes_max },
+        bucket,
+        limits,
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
     };

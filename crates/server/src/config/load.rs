@@ -49,7 +49,7 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 10] = [
+const OPTIONAL_KEYS: [(&str, &str); 15] = [
     ("backup", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
@@ -60,6 +60,11 @@ const OPTIONAL_KEYS: [(&str, &str); 10] = [
     ("geo", "database"),
     ("outbound", "authorities"),
     ("acme", "ca_file"),
+    ("archive", "certificate"),
+    ("witness", "policy"),
+    ("witness", "authorities"),
+    ("timestamp", "authorities"),
+    ("timestamp", "tls_authorities"),
 ];
 
 fn known_keys() -> Vec<(String, String)> {

@@ -40,6 +40,7 @@ impl What {
     fn input(self) -> anyhow::Result<DestructionInput> {
         let scope = match self.kind.as_str() {
             "tenant" => DestructionScope::Tenant,
+            "ledger" => DestructionScope::Ledger,
             "device" => {
                 let id = self.value.parse().ok().context("expected the id of a device")?;
                 DestructionScope::Device(id)
@@ -51,7 +52,7 @@ impl What {
                 DestructionScope::Month(month)
             }
             other => anyhow::bail!(
-                "unknown scope {other:?}: expected tenant, device, key, subject or month"
+                "unknown scope {other:?}: expected tenant, device, key, subject, month or ledger"
             ),
         };
         Ok(DestructionInput { scope, attributes: self.attributes })
@@ -69,6 +70,7 @@ pub(crate) fn parse_month(text: &str) -> Option<i64> {
 fn facts(view: &DestructionView) -> Value {
     let (kind, value) = match &view.scope {
         DestructionScope::Tenant => ("tenant", String::new()),
+        DestructionScope::Ledger => ("ledger", String::new()),
         DestructionScope::Device(device) => ("device", device.to_string()),
         DestructionScope::Key { key, .. } => ("key", key.to_string()),
         DestructionScope::Subject(person) => ("subject", person.clone()),

@@ -12,6 +12,7 @@ use veritwin_domain::SystemClock;
 
 use super::Dispatcher;
 use crate::archive_child::{ArchiveChild, ArchiveOptions};
+use crate::archive_remote::ArchiveRemote;
 use crate::cli::Place;
 use crate::config::Config;
 use crate::control::{self, Dispatch, Request};
@@ -44,12 +45,15 @@ impl Stopped {
         let root_key_dir = app_config.root_key_dir.clone();
         let app = App::open(app_config).await?;
         let paths = dir.paths();
-        let archive = if needs_archive {
+        let archive = if !needs_archive {
+            None
+        } else if let Some(remote) = ArchiveRemote::of(&config.archive)? {
+            remote.attach(&app, &paths).await?;
+            None
+        } else {
             // A free port: the configured one may belong to somebody else while this is stopped.
             let options = ArchiveOptions { bind: "127.0.0.1".to_owned(), port: 0, root_key_dir };
             Some(ArchiveChild::start(&app, &paths, &options).await?)
-        } else {
-            None
         };
         let is_own_certificate = config.tls.certificate.is_some();
         let ca_fingerprint = std::fs::read_to_string(paths.ca_pem())

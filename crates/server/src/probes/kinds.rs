@@ -19,6 +19,7 @@ pub(super) fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("imports", "import"),
         ("incidents", "incident"),
         ("invitations", "invitation"),
+        ("ledger", "mailing"),
         ("packages", "package"),
         ("provision-profiles", "provision_profile"),
         ("route-destinations", "route_destination"),

@@ -87,6 +87,10 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             uri = format!("{uri}?device_id={never}&key=value");
             return (uri, "", Vec::new());
         }
+        ("GET", "/v1/ledger/lookup") => {
+            uri = format!("{uri}?record={never}");
+            return (uri, "", Vec::new());
+        }
         ("GET" | "DELETE", _) => return (uri, "", Vec::new()),
         (_, "/v1/packages") => {
             uri = format!("{uri}?kind=firmware&title=&version=");

@@ -76,6 +76,7 @@ struct Owned {
     edge_key: String,
     package: String,
     import: String,
+    mailing: String,
     twin: String,
     rule: String,
     alert: String,
@@ -266,6 +267,13 @@ impl Owned {
         let users = tenant.get("/v1/users").expect(200);
         let keys = tenant.get("/v1/api-keys").expect(200);
         let (colleague, _) = tenant.member("colleague", "viewer");
+        let place = json!({
+            "name": "Auditors", "kind": "mail", "recipient": "auditors", "instructed": true,
+            "purpose": "to know", "user_ids": [colleague],
+        });
+        let place = tenant.post("/v1/route-destinations", &place).expect(201);
+        let mailing = json!({"destination_id": place["destination"]["id"], "every": "never"});
+        let mailing = tenant.post("/v1/ledger/mailings", &mailing).expect(201);
         let guest = format!("guest-{}@tenant.example", &tenant.id[24..]);
         let guest = json!({"email": guest, "role": "viewer"});
         tenant.post("/v1/users", &guest).expect(201);
@@ -278,6 +286,7 @@ impl Owned {
             edge_key: text(&edge_key["id"]),
             package: text(&package["id"]),
             import: text(&import["id"]),
+            mailing: text(&mailing["id"]),
             twin: text(&twin["twin"]["id"]),
             rule: text(&rule["id"]),
             alert: text(&alert["id"]),
@@ -298,6 +307,7 @@ impl Owned {
             edge_key: other(&self.edge_key),
             package: other(&self.package),
             import: other(&self.import),
+            mailing: other(&self.mailing),
             twin: other(&self.twin),
             rule: other(&self.rule),
             alert: other(&self.alert),
@@ -318,6 +328,7 @@ impl Owned {
             edge_key: self.edge_key.clone(),
             package: self.package.clone(),
             import: self.import.clone(),
+            mailing: self.mailing.clone(),
             twin: self.twin.clone(),
             rule: self.rule.clone(),
             alert: self.alert.clone(),
@@ -352,6 +363,7 @@ impl Owned {
             "stream-declarations",
             "device-profiles",
             "imports",
+            "ledger/mailings",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -377,6 +389,7 @@ struct Ids {
     edge_key: String,
     package: String,
     import: String,
+    mailing: String,
     twin: String,
     rule: String,
     alert: String,
@@ -396,6 +409,7 @@ impl Ids {
             "devices" => &self.device,
             "packages" => &self.package,
             "imports" => &self.import,
+            "ledger" => &self.mailing,
             "twins" => &self.twin,
             "rules" => &self.rule,
             "alerts" => &self.alert,
@@ -581,6 +595,31 @@ fn ask_every_path(platform: &Platform, caller: &Tenant, (theirs, never): (&Ids, 
     assert!(walked >= 25, "{walked} operations with ids");
 }
 
+fn mailed_to(ids: &Ids) -> Value {
+    json!({"destination_id": ids.access.route_destination, "every": "day"})
+}
+
+/// Method, path and body of a question about somebody's things.
+type Question<'a> = &'a dyn Fn(&Ids) -> (&'static str, String, Value);
+
+/// What is sealed, taken away and mailed of another tenant's devices and people.
+fn ask_the_ledger(pair: &dyn Fn(Question<'_>)) {
+    let get = |start: &str, end: &str| {
+        pair(&|ids| {
+            ("GET", format!("/v1/ledger/{start}?device_id={}{end}", ids.device), Value::Null)
+        });
+    };
+    get("papers", "&key=t");
+    get("lookup", "&key=t&at=2026-01-01T00:00:00Z");
+    get("evidence", "");
+    let post = |path: &str, body: &dyn Fn(&Ids) -> Value| {
+        pair(&|ids| ("POST", path.to_owned(), body(ids)));
+    };
+    post("/v1/ledger/evidence", &|ids| json!({"device_id": ids.device}));
+    post("/v1/ledger/mailings", &|ids| json!({"user_id": ids.user, "every": "day"}));
+    post("/v1/ledger/mailings", &mailed_to);
+}
+
 #[test]
 fn another_tenants_ids_are_ids_that_never_were() {
     let platform = Platform::shared();
@@ -595,7 +634,7 @@ fn another_tenants_ids_are_ids_that_never_were() {
     let own_twin = caller.request("POST", "/v1/twins");
     let own_twin = own_twin.body("application/x-step", demo_ifc().as_bytes()).send().expect(201);
     let own_twin = own_twin["twin"]["id"].as_str().unwrap();
-    let pair = |path: &dyn Fn(&Ids) -> (&'static str, String, Value)| {
+    let pair = |path: Question<'_>| {
         let ask = |ids: &Ids| {
             let (method, path, body) = path(ids);
             let request = caller.request(method, &path);
@@ -625,7 +664,7 @@ fn another_tenants_ids_are_ids_that_never_were() {
     pair(&|ids| ("GET", format!("/v1/alerts?filter=all&twin_id={}", ids.twin), none.clone()));
     pair(&|ids| ("GET", format!("/v1/devices?ids={}", ids.device), none.clone()));
     pair(&|ids| ("POST", format!("/v1/devices/import?twin_id={}", ids.twin), none.clone()));
-    pair(&|ids| ("GET", format!("/v1/ledger/papers?device_id={}&key=t", ids.device), none.clone()));
+    ask_the_ledger(&pair);
     let post = |path: &'static str, body: &dyn Fn(&Ids) -> Value| {
         pair(&|ids| ("POST", path.to_owned(), body(ids)));
     };

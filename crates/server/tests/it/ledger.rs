@@ -197,6 +197,8 @@ fn the_public_side_serves_hashes_and_hides_entries() {
         let papers = tenant.get(&papers).expect(200);
         papers["leaf"].is_object().then_some(papers)
     });
+    let payload = papers["batch"]["payload_sha256"].as_str().unwrap();
+    payloads_are_for_their_own(platform, &tenant, (log, payload));
     let index = papers["leaf"]["index"].as_u64().unwrap();
     let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
     assert_eq!(proof["leaf_hash"], papers["leaf"]["leaf_hash"]);
@@ -221,6 +223,71 @@ fn the_public_side_serves_hashes_and_hides_entries() {
     let altered = RecordProof { record: text.to_string().replace('1', "2").into(), ..record };
     assert!(altered.verify(&leaf).is_err(), "an altered record does not");
     tenant.get("/v1/ledger/entries/99999999/proof").problem(404);
+}
+
+/// A sealed payload is handed to those of its tenant who may take the ledger away.
+fn payloads_are_for_their_own(platform: &Platform, tenant: &Tenant, (log, hash): (&str, &str)) {
+    let path = format!("/ledger/{log}/payload/{hash}");
+    assert_eq!(tenant.get(&path).status, 200);
+    assert_eq!(platform.http().get(&path).send().status, 404, "without a credential");
+    let other = platform.tenant();
+    assert_eq!(other.get(&path).status, 404, "another tenant");
+    let own = other.get("/v1/ledger").expect(200);
+    let beside = format!("/ledger/{}/payload/{hash}", own["log_id"].as_str().unwrap());
+    assert_eq!(other.get(&beside).status, 404, "another tenant's payload under one's own log");
+    let (_, cookie) = tenant.member("looks-on", "viewer");
+    let viewer = tenant.http().get(&path).header("cookie", &cookie).send().status;
+    assert!(matches!(viewer, 403 | 404), "{viewer}");
+    for wrong in ["payload/0", "payload/..%2Fcheckpoint", "tile/entries/x", "published/index"] {
+        let status = tenant.get(&format!("/ledger/{log}/{wrong}")).status;
+        assert_eq!(status, 404, "{wrong}");
+    }
+}
+
+#[test]
+fn a_reading_and_a_record_are_found_with_their_proof() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let device = tenant.device("sought");
+    let at = "2026-01-01T00:00:00Z";
+    let reading = json!({"ts": 1_767_225_600_000_i64, "values": {"t": 4}});
+    tenant.send(&device, &reading).expect(200);
+    let found = |path: String| {
+        wait_for("a sealed place", || {
+            let answer = tenant.get(&path);
+            let place = (answer.status == 200).then(|| answer.expect(200)["items"][0].clone())?;
+            (place["state"] == "sealed").then_some(place)
+        })
+    };
+    let proven = |place: &Value| {
+        let index = place["entry"]["index"].as_u64().unwrap();
+        let proof = tenant.get(&format!("/v1/ledger/entries/{index}/proof")).expect(200);
+        let shown = &place["record"];
+        let path = shown["path"].as_array().unwrap().iter();
+        let record = RecordProof {
+            sequence: shown["sequence"].as_u64().unwrap(),
+            salt: decode(&shown["salt"]).try_into().unwrap(),
+            record: decode(&shown["record"]),
+            path: path.map(|hash| Digest::from_base64(hash.as_str().unwrap()).unwrap()).collect(),
+        };
+        let leaf = Leaf::decode(&decode(&proof["leaf"])).unwrap();
+        record.verify(&leaf).expect("the record lies under the leaf's records root");
+        serde_json::from_slice::<Value>(&record.record).unwrap()
+    };
+    let series = format!("device_id={}&key=t", device.id);
+    let place = found(format!("/v1/ledger/lookup?{series}&at={at}"));
+    let record = proven(&place);
+    assert_eq!((&record["device"], &record["readings"][0][2]), (&json!(device.id), &json!(4)));
+    tenant.get(&format!("/v1/ledger/lookup?{series}&at=2026-01-01T00:00:01Z")).problem(404);
+    tenant.get(&format!("/v1/ledger/lookup?{series}")).problem(400);
+
+    let made = tenant.get("/v1/activity?action=device.create").expect(200)["items"][0].clone();
+    let id = made["id"].as_str().unwrap();
+    let place = found(format!("/v1/ledger/lookup?record={id}"));
+    assert_eq!((&place["kind"], &place["unchanged"]), (&json!("activity"), &json!(true)));
+    let record = proven(&place);
+    assert_eq!((&record["id"], &record["body"]["action"]), (&json!(id), &json!("device.create")));
+    assert!(!record.to_string().contains("sought"), "{record}");
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn asked(path: &str, filled: String) -> String {
     match path {
         "/v1/access/explain" => format!("{filled}?user_id={NEVER}&action=device.read"),
         "/v1/ledger/papers" => format!("{filled}?device_id={NEVER}&key=t"),
+        "/v1/ledger/lookup" => format!("{filled}?record={NEVER}"),
         _ => filled,
     }
 }

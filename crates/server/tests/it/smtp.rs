@@ -106,8 +106,13 @@ fn serve(stream: TcpStream, connection: u64, gate: &Gate, sender: &Sender<Mail>)
             }
             "DATA" => {
                 let _ = answer("354 go on");
-                let body: Vec<String> =
-                    lines.by_ref().map_while(Result::ok).take_while(|line| line != ".").collect();
+                // A point that begins a line was doubled on the way (RFC 5321, section 4.5.2).
+                let body: Vec<String> = lines
+                    .by_ref()
+                    .map_while(Result::ok)
+                    .take_while(|line| line != ".")
+                    .map(|line| line.strip_prefix('.').unwrap_or(&line).to_owned())
+                    .collect();
                 gate.pass();
                 let (from, to, text) = (from.clone(), to.clone(), body.join("\n"));
                 let _ = sender.send(Mail { from, to, text, connection });

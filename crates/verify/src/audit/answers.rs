@@ -1,10 +1,15 @@
 //! Questions about a log that need not read all of it: the proof of one leaf, consistency with an
 //! earlier checkpoint, gaps in the record sequence.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::published::Published;
 use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
 use crate::edge_gaps::EdgeGaps;
 use crate::payloads::payload_name;
-use crate::report::{ExitClass, Finding, FindingKind, Report};
+use crate::report::{ExitClass, Finding, FindingKind, Progress, Report};
 use crate::{
     Act, Checkpoint, Digest, EdgeReport, Leaf, ProofError, SignedCheckpoint, Source,
     TILE_BYTES_MAX, TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path,
@@ -15,22 +20,59 @@ use crate::{
 const STATEMENT_BUNDLES_MAX: usize = 1_000_000;
 /// Bundles missing in a row after which the rest is not looked for.
 const MISSING_BUNDLES_MAX: u64 = 10_000;
+/// Published checkpoints that the proof of one leaf is compared with.
+const COMPARED_MAX: usize = 16;
 /// Most gaps listed.
 const GAPS_MAX: usize = 10_000;
 
-struct SourceTiles<'a>(&'a dyn Source);
+/// Most tiles that [`SourceTiles`] keeps.
+const TILES_KEPT_MAX: usize = 64;
 
-impl TileHashes for SourceTiles<'_> {
-    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+/// The hash tiles of a log, for proofs. The last ones that were read are kept, since a path goes
+/// through few tiles and asks for each of them often.
+pub struct SourceTiles<'a> {
+    source: &'a dyn Source,
+    kept: RefCell<VecDeque<(TilePath, Vec<Digest>)>>,
+}
+
+impl fmt::Debug for SourceTiles<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceTiles({} kept)", self.kept.borrow().len())
+    }
+}
+
+impl<'a> SourceTiles<'a> {
+    /// The tiles of the log behind `source`.
+    pub const fn new(source: &'a dyn Source) -> Self {
+        Self { source, kept: RefCell::new(VecDeque::new()) }
+    }
+
+    fn read(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
         let problem = |problem: String| ProofError::Tile { path: tile.to_string(), problem };
         let mut report = Report::empty();
-        let (_, bytes) = read_tile(self.0, tile, TILE_BYTES_MAX, &mut report)
+        let (_, bytes) = read_tile(self.source, tile, TILE_BYTES_MAX, &mut report)
             .ok_or_else(|| problem("not there".to_owned()))?;
         let (hashes, _) = bytes.as_chunks::<32>();
         let hashes = hashes.get(..usize::from(tile.width)).ok_or_else(|| {
             problem(format!("{} bytes, expected {}", bytes.len(), tile.width * 32))
         })?;
         Ok(hashes.iter().map(|hash| Digest::from_bytes(*hash)).collect())
+    }
+}
+
+impl TileHashes for SourceTiles<'_> {
+    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+        let kept = self.kept.borrow().iter().find(|(kept, _)| *kept == tile).cloned();
+        if let Some((_, hashes)) = kept {
+            return Ok(hashes);
+        }
+        let hashes = self.read(tile)?;
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() == TILES_KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back((tile, hashes.clone()));
+        Ok(hashes)
     }
 }
 
@@ -72,7 +114,7 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
         }
         return ProofAnswer { proof: None, leaf: None, report };
     };
-    let built = inclusion_path(&SourceTiles(source), index, size).and_then(|path| {
+    let built = inclusion_path(&SourceTiles::new(source), index, size).and_then(|path| {
         verify_inclusion(index, leaf_hash(&entry), &path, size, root).map(|()| path)
     });
     let hashes = match built {
@@ -92,8 +134,34 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
     }
     let checkpoint = head.note.clone();
     let proof = TlogProof { entry: Some(entry), index, path: hashes, checkpoint };
-    head::conclude(&head, options, &mut report);
+    let compared = compared(source, &head, &mut report);
+    head::conclude(&head, options, &compared, &mut report);
     ProofAnswer { proof: Some(proof), leaf, report }
+}
+
+/// The newest published checkpoints that the log is found to extend, newest first.
+fn compared<'a>(
+    source: &dyn Source,
+    head: &'a head::Head,
+    report: &mut Report,
+) -> Vec<&'a Published> {
+    let Checkpoint { size, root, .. } = head.checkpoint;
+    let tiles = TilesOf { tiles: SourceTiles::new(source), size };
+    let mut compared = Vec::new();
+    let reached = head.published.iter().rev().filter(|one| one.size <= size);
+    for one in reached.take(COMPARED_MAX) {
+        let path = consistency_path(&tiles, one.size, size);
+        match path.and_then(|path| verify_consistency((one.size, one.root), (size, root), &path)) {
+            Ok(()) => compared.push(one),
+            // It may lie in a part that was pruned.
+            Err(ProofError::Tile { .. }) => {}
+            Err(error) => {
+                let problem = format!("the log is not an extension of {}: {error}", one.name);
+                report.add(Finding::new(FindingKind::Fork, "checkpoint", problem));
+            }
+        }
+    }
+    compared
 }
 
 /// Decodes the leaf and verifies its submitter.
@@ -178,23 +246,54 @@ pub fn consistency(
     old: &[u8],
     key: &VerifierKey,
 ) -> Result<ConsistencyAnswer, Box<Finding>> {
-    let old = SignedCheckpoint::parse(old).map_err(|error| {
-        Box::new(Finding::new(FindingKind::Malformed, "earlier checkpoint", error))
-    })?;
+    let tip = tip(source, key)?;
+    let old = signed("earlier checkpoint", old, key)?;
+    extends(source, old, tip.clone(), tip.size)
+}
+
+/// The same of two checkpoints that both are earlier than the log's own, or as late: the first is
+/// extended by the second, and the second by the log, whose hash tiles show it.
+pub fn consistency_between(
+    source: &dyn Source,
+    old: &[u8],
+    new: &[u8],
+    key: &VerifierKey,
+) -> Result<ConsistencyAnswer, Box<Finding>> {
+    let tip = tip(source, key)?;
+    let old = signed("earlier checkpoint", old, key)?;
+    let new = signed("later checkpoint", new, key)?;
+    extends(source, new.clone(), tip.clone(), tip.size)?;
+    extends(source, old, new, tip.size)
+}
+
+/// The log's checkpoint now.
+fn tip(source: &dyn Source, key: &VerifierKey) -> Result<Checkpoint, Box<Finding>> {
     let bytes = source
         .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
         .map_err(|error| {
             Box::new(Finding::new(FindingKind::Unreadable, "checkpoint", error.problem))
         })?
         .ok_or_else(|| Box::new(Finding::new(FindingKind::Missing, "checkpoint", "not there")))?;
-    let new = SignedCheckpoint::parse(&bytes)
-        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, "checkpoint", error)))?;
-    for (name, signed) in [("earlier checkpoint", &old), ("checkpoint", &new)] {
-        signed
-            .verify(key)
-            .map_err(|error| Box::new(Finding::new(FindingKind::Signature, name, error)))?;
-    }
-    let (old, new) = (old.checkpoint, new.checkpoint);
+    signed("checkpoint", &bytes, key)
+}
+
+/// A checkpoint that is signed by `key`.
+fn signed(name: &str, note: &[u8], key: &VerifierKey) -> Result<Checkpoint, Box<Finding>> {
+    let signed = SignedCheckpoint::parse(note)
+        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, name, error)))?;
+    signed
+        .verify(key)
+        .map_err(|error| Box::new(Finding::new(FindingKind::Signature, name, error)))?;
+    Ok(signed.checkpoint)
+}
+
+/// Shows that `new` extends `old`, with the tiles of a tree of `size` leaves, which is no smaller.
+fn extends(
+    source: &dyn Source,
+    old: Checkpoint,
+    new: Checkpoint,
+    size: u64,
+) -> Result<ConsistencyAnswer, Box<Finding>> {
     if old.size > new.size {
         let problem = "the log went back behind the earlier checkpoint: tree size";
         let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
@@ -210,9 +309,40 @@ pub fn consistency(
             ),
         })
     };
-    let path = consistency_path(&SourceTiles(source), old.size, new.size).map_err(fork)?;
+    let tiles = TilesOf { tiles: SourceTiles::new(source), size };
+    let path = consistency_path(&tiles, old.size, new.size).map_err(fork)?;
     verify_consistency((old.size, old.root), (new.size, new.root), &path).map_err(fork)?;
     Ok(ConsistencyAnswer { old, new, path })
+}
+
+/// The proof that the first `size` leaves of a log extend its first `old_size`, from its tiles.
+pub fn consistency_at(
+    source: &dyn Source,
+    old_size: u64,
+    size: u64,
+) -> Result<Vec<Digest>, ProofError> {
+    consistency_path(&SourceTiles::new(source), old_size, size)
+}
+
+/// The path of leaf `index` in the tree of a log's first `size` leaves, from its tiles.
+pub fn inclusion_at(source: &dyn Source, index: u64, size: u64) -> Result<Vec<Digest>, ProofError> {
+    inclusion_path(&SourceTiles::new(source), index, size)
+}
+
+/// Tiles of a smaller tree out of those of a larger one, which begin with the same hashes: of a
+/// tile that has grown since, only the wider one may still be there.
+struct TilesOf<'a> {
+    tiles: SourceTiles<'a>,
+    size: u64,
+}
+
+impl TileHashes for TilesOf<'_> {
+    fn hashes(&self, tile: TilePath) -> Result<Vec<Digest>, ProofError> {
+        let now = TilePath::in_tree(tile.kind, tile.index, self.size).unwrap_or(tile);
+        let mut hashes = self.tiles.hashes(now)?;
+        hashes.truncate(usize::from(tile.width));
+        Ok(hashes)
+    }
 }
 
 /// Records that are not in the log between two that are.
@@ -245,7 +375,10 @@ pub struct GapReport {
 
 /// Lists gaps of the record sequence, and what is missing of what edges stated. Of signatures only
 /// the edges' own are verified.
-pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
+pub fn gaps(
+    source: &dyn Source,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<GapReport, Box<Finding>> {
     let bytes = source
         .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
         .map_err(|error| {
@@ -290,6 +423,8 @@ pub fn gaps(source: &dyn Source) -> Result<GapReport, Box<Finding>> {
             }
             report.last_sequence = report.last_sequence.max(leaf.last_sequence());
         }
+        let leaves = (index * 256).saturating_add(u64::from(path.width));
+        progress(Progress { leaves, leaves_total: size, ..Progress::default() });
     }
     report.truncated |= edges.is_truncated();
     report.edges = edges.reports(report.unreadable == 0);

@@ -1,5 +1,6 @@
 //! The beginning and the end of a verification: checkpoint, keys, known checkpoints, witnesses.
 
+use super::published::{self, Published};
 use super::{VerifyOptions, policy_unmet};
 use crate::report::{Finding, FindingKind, KeyTrust, Report};
 use crate::{
@@ -15,8 +16,21 @@ pub(super) struct Head {
     /// The checkpoint as it was read: a log that grows has another one a moment later.
     pub(super) note: String,
     pub(super) signed: SignedCheckpoint,
-    /// Known checkpoints not larger than the log: size, root, name; ascending.
-    pub(super) known: Vec<(u64, Digest, String)>,
+    /// Known checkpoints not larger than the log, ascending.
+    pub(super) known: Vec<Known>,
+    /// Tree sizes of the checkpoints that came with the log.
+    pub(super) listed: Vec<u64>,
+    /// Those of them that can be believed.
+    pub(super) published: Vec<Published>,
+}
+
+/// A checkpoint that the log has to extend.
+pub(super) struct Known {
+    pub(super) size: u64,
+    pub(super) root: Digest,
+    pub(super) name: String,
+    /// The reader brought it; it did not come with the log.
+    pub(super) is_given: bool,
 }
 
 /// Reads checkpoint and key. None when there is nothing to go on with.
@@ -26,6 +40,8 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Option<Head> {
     let key = key(source, options, report);
+    // Before the checkpoint: a log that is served may grow meanwhile.
+    let sizes = published::sizes(source, report);
     let bytes = match source.read("checkpoint", CHECKPOINT_BYTES_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
@@ -72,9 +88,19 @@ pub(super) fn read(
             report.add(Finding::new(FindingKind::Missing, "log.vkey", problem));
         }
     }
-    let known = known(options, key.as_ref(), &checkpoint, report);
+    let published = published::read(source, options, (key.as_ref(), &sizes), report);
+    let mut known = known(options, key.as_ref(), &checkpoint, report);
+    for one in &published {
+        if one.size > checkpoint.size {
+            report.add(went_back(&one.name, one.size, &checkpoint));
+            continue;
+        }
+        let (size, root, name) = (one.size, one.root, one.name.clone());
+        known.push(Known { size, root, name, is_given: false });
+    }
+    known.sort_by_key(|known| known.size);
     let note = String::from_utf8_lossy(&bytes).into_owned();
-    Some(Head { checkpoint, note, signed, known })
+    Some(Head { checkpoint, note, signed, known, listed: sizes, published })
 }
 
 fn signature_finding(
@@ -132,7 +158,7 @@ fn known(
     key: Option<&VerifierKey>,
     checkpoint: &Checkpoint,
     report: &mut Report,
-) -> Vec<(u64, Digest, String)> {
+) -> Vec<Known> {
     let mut known = Vec::new();
     for earlier in &options.known {
         let signed = match SignedCheckpoint::parse(&earlier.note) {
@@ -150,35 +176,30 @@ fn known(
         }
         let size = signed.checkpoint.size;
         if size > checkpoint.size {
-            let problem = format!("the log went back behind {}: tree size", earlier.name);
-            let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
-            report.add(finding.values(format!("{size} or more"), checkpoint.size));
+            report.add(went_back(&earlier.name, size, checkpoint));
             continue;
         }
-        known.push((size, signed.checkpoint.root, earlier.name.clone()));
+        let (root, name) = (signed.checkpoint.root, earlier.name.clone());
+        known.push(Known { size, root, name, is_given: true });
     }
-    known.sort_by_key(|(size, _, _)| *size);
     known
 }
 
-/// What is said at the end: the key, the witnesses.
-pub(super) fn conclude(head: &Head, options: &VerifyOptions, report: &mut Report) {
-    let Some(policy) = &options.policy else {
-        report.notes.push("no witness policy was given: witnesses were not checked".to_owned());
-        return;
-    };
-    let state = policy.evaluate(&head.signed);
-    if !state.met {
-        let required = state.required.clone().unwrap_or_default();
-        let note = format!(
-            "witness policy unmet: {required} required, {} of {} known witnesses have cosigned",
-            state.cosigned.len(),
-            state.known
-        );
-        report.notes.push(note);
+fn went_back(earlier: &str, size: u64, checkpoint: &Checkpoint) -> Finding {
+    let problem = format!("the log went back behind {earlier}: tree size");
+    let finding = Finding::new(FindingKind::Rewind, "checkpoint", problem);
+    finding.values(format!("{size} or more"), checkpoint.size)
+}
+
+/// What is said at the end: the witnesses, the time stamps. `compared`: the published checkpoints
+/// that the log was found to extend, newest first.
+pub(super) fn conclude(
+    head: &Head,
+    options: &VerifyOptions,
+    compared: &[&Published],
+    report: &mut Report,
+) {
+    if published::conclude(head, options, compared, report) {
         policy_unmet(report);
-    } else if state.cosigned.is_empty() {
-        report.notes.push("unwitnessed: no witness has cosigned the checkpoint".to_owned());
     }
-    report.witnesses = Some(state);
 }

@@ -1,12 +1,12 @@
 //! Recomputes every hash tile from the entries and compares: tile by tile, level by level, and the
 //! root at the end. Keeps one tile per level in memory.
 
+use super::ahead::{Leaves, Stored, Whole, hash_tile};
 use super::head::Head;
-use super::{length_fits, read_tile};
 use crate::chain::Statements;
-use crate::report::{FINDINGS_MAX, Finding, FindingKind, Report};
+use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Report};
 use crate::{
-    Digest, Frontier, Leaf, LeafPlace, Source, TILE_BYTES_MAX, TileKind, TilePath, root_of,
+    Digest, Frontier, Leaf, LeafPlace, Source, TileKind, TilePath, decode_bundle, root_of,
 };
 
 /// Tile levels of a tree with a 63-bit size.
@@ -29,6 +29,12 @@ pub(super) struct TreeCheck<'a> {
     /// Bundles not there, as half-open ranges.
     missing: Vec<(u64, u64)>,
     known_at: usize,
+    /// Sizes of the known checkpoints that were found to be the log's own, ascending.
+    compared: Vec<u64>,
+    /// Checkpoints that came with the log and lie in a part of it that is gone.
+    passed_over: u64,
+    /// So does one that the reader brought.
+    is_given_passed_over: bool,
 }
 
 impl<'a> TreeCheck<'a> {
@@ -42,49 +48,57 @@ impl<'a> TreeCheck<'a> {
             lost: 0,
             missing: Vec::new(),
             known_at: 0,
+            compared: Vec::new(),
+            passed_over: 0,
+            is_given_passed_over: false,
         }
     }
 
     /// Takes the leaf hashes of a bundle that could be read.
-    pub(super) fn bundle(
-        &mut self,
-        path: TilePath,
-        name: &str,
-        entries: &[&[u8]],
-        hashes: Vec<Digest>,
-        report: &mut Report,
-    ) {
-        let tile = TilePath { kind: TileKind::Hashes(0), ..path };
-        let Some((tile_name, stored)) = self.tile(tile, report) else {
-            if !self.tile_explained(path) {
-                report.add(Finding::new(FindingKind::Missing, tile, "not there"));
+    pub(super) fn bundle(&mut self, path: TilePath, read: &Whole, report: &mut Report) {
+        let (tile_name, stored) = match &read.tile {
+            Stored::Absent { is_explained } => {
+                if !is_explained {
+                    let tile = TilePath { kind: TileKind::Hashes(0), ..path };
+                    report.add(Finding::new(FindingKind::Missing, tile, "not there"));
+                }
+                self.push_leaves(path, &read.hashes, read.root, report);
+                return;
             }
-            self.push_leaves(path, hashes, report);
-            return;
+            Stored::Same => {
+                report.counts.tiles += 1;
+                self.push_leaves(path, &read.hashes, read.root, report);
+                return;
+            }
+            Stored::Other(name, hashes) => (name, hashes),
         };
         report.counts.tiles += 1;
-        if stored == hashes {
-            self.push_leaves(path, hashes, report);
-            return;
-        }
-        let entries_are_right = self.arbitrate(path, &hashes, &stored);
-        for (offset, (stored, computed)) in stored.iter().zip(&hashes).enumerate() {
+        let hashes = &read.hashes;
+        let entries_are_right = self.arbitrate(path, hashes, stored);
+        let entries = match &read.leaves {
+            Leaves::Bytes(bytes) => decode_bundle(bytes).unwrap_or_default(),
+            Leaves::Run(_) | Leaves::Again => Vec::new(),
+        };
+        for (offset, (stored, computed)) in stored.iter().zip(hashes).enumerate() {
             if stored == computed {
                 continue;
             }
             let index = path.index * 256 + offset as u64;
-            let place = Leaf::decode(entries[offset])
+            let place = entries
+                .get(offset)
+                .and_then(|entry| Leaf::decode(entry).ok())
                 .map_or(LeafPlace { index, batch: None, records: None }, |leaf| leaf.place(index));
+            let name = &read.name;
             let (file, problem, expected, found) = if entries_are_right == Some(true) {
-                (&tile_name, format!("leaf hash differs from {name}"), computed, stored)
+                (tile_name, format!("leaf hash differs from {name}"), computed, stored)
             } else {
-                (&name.to_owned(), format!("leaf hash differs from {tile_name}"), stored, computed)
+                (name, format!("leaf hash differs from {tile_name}"), stored, computed)
             };
             let finding = Finding::new(FindingKind::Hash, file, problem);
             report.add(finding.at(place).values(expected, found));
         }
         let right = if entries_are_right == Some(false) { stored } else { hashes };
-        self.push_leaves(path, right, report);
+        self.push_leaves(path, right, None, report);
     }
 
     /// Which of the two the tree above agrees with: true for the entries, false for the hash tile,
@@ -120,22 +134,7 @@ impl<'a> TreeCheck<'a> {
     }
 
     fn tile(&self, tile: TilePath, report: &mut Report) -> Option<(String, Vec<Digest>)> {
-        let (name, bytes) = read_tile(self.source, tile, TILE_BYTES_MAX, report)?;
-        let width = usize::from(tile.width);
-        let (hashes, rest) = bytes.as_chunks::<32>();
-        if !length_fits(&name, tile, hashes.len()) || !rest.is_empty() {
-            let finding = Finding::new(FindingKind::Malformed, &name, "wrong length in bytes");
-            report.add(finding.values(width * 32, bytes.len()));
-            return None;
-        }
-        Some((name, hashes[..width].iter().map(|hash| Digest::from_bytes(*hash)).collect()))
-    }
-
-    /// A missing or malformed hash tile is reported once, where it is read.
-    fn tile_explained(&self, path: TilePath) -> bool {
-        let tile = TilePath { kind: TileKind::Hashes(0), ..path };
-        let names = [tile.to_string(), tile.full().to_string()];
-        names.iter().any(|name| !matches!(self.source.open(name), Ok(None)))
+        hash_tile(self.source, tile, report)
     }
 
     /// The bundle is there and useless; that was reported. Its hashes come from the tile.
@@ -174,7 +173,7 @@ impl<'a> TreeCheck<'a> {
         let tile = TilePath { kind: TileKind::Hashes(0), ..path };
         if let Some((_, hashes)) = self.tile(tile, report) {
             let last = hashes.last().copied();
-            self.push_leaves(path, hashes, report);
+            self.push_leaves(path, &hashes, None, report);
             return (last, 1);
         }
         for level in 1..LEVELS as u8 {
@@ -185,6 +184,7 @@ impl<'a> TreeCheck<'a> {
                 break;
             }
             if let Some(hash) = self.hash_above(level, path.index / span) {
+                self.check_known(&[], report);
                 self.push_subtree(level, hash, report);
                 return (None, span);
             }
@@ -200,12 +200,19 @@ impl<'a> TreeCheck<'a> {
         self.lost > LOST_BUNDLES_MAX
     }
 
-    fn push_leaves(&mut self, path: TilePath, hashes: Vec<Digest>, report: &mut Report) {
-        self.check_known(&hashes, report);
+    /// Takes leaf hashes; of a full tile `root` may be known already.
+    fn push_leaves(
+        &mut self,
+        path: TilePath,
+        hashes: &[Digest],
+        root: Option<Digest>,
+        report: &mut Report,
+    ) {
+        self.check_known(hashes, report);
         if path.is_full() {
-            self.push_subtree(1, root_of(&hashes), report);
+            self.push_subtree(1, root.unwrap_or_else(|| root_of(hashes)), report);
         } else {
-            hashes.into_iter().for_each(|hash| self.frontier.push(hash));
+            hashes.iter().for_each(|hash| self.frontier.push(*hash));
         }
     }
 
@@ -236,10 +243,10 @@ impl<'a> TreeCheck<'a> {
     fn compare(&self, level: u8, index: u64, computed: &[Digest], report: &mut Report) {
         let width = computed.len() as u16;
         let tile = TilePath { kind: TileKind::Hashes(level), index, width };
+        let found_before = report.findings_total;
         let Some((name, stored)) = self.tile(tile, report) else {
-            let below = TilePath { kind: TileKind::Hashes(level), index, width };
-            let names = [below.to_string(), below.full().to_string()];
-            if names.iter().all(|name| matches!(self.source.open(name), Ok(None))) {
+            // What is there and of no use was named as it was read.
+            if report.findings_total == found_before {
                 report.add(Finding::new(FindingKind::Missing, tile, "not there"));
             }
             return;
@@ -259,29 +266,40 @@ impl<'a> TreeCheck<'a> {
         }
     }
 
+    /// Compares the known checkpoints that end here or within these leaves.
     fn check_known(&mut self, hashes: &[Digest], report: &mut Report) {
         let start = self.frontier.size();
-        while let Some((size, root, name)) = self.head.known.get(self.known_at) {
-            if *size > start + hashes.len() as u64 || self.broken {
+        let head = self.head;
+        while let Some(known) = head.known.get(self.known_at) {
+            if known.size > start + hashes.len() as u64 || self.broken {
                 return;
             }
             self.known_at += 1;
-            let mut frontier = self.frontier.clone();
-            let Some(more) = size.checked_sub(start) else {
-                report.notes.push(format!("{name}: too old to be compared, its part is pruned"));
+            let Some(more) = known.size.checked_sub(start) else {
+                if known.is_given {
+                    let note = format!("{}: not compared, its part is pruned", known.name);
+                    report.notes.push(note);
+                }
+                self.is_given_passed_over |= known.is_given;
+                self.passed_over += u64::from(!known.is_given);
                 continue;
             };
+            let mut frontier = self.frontier.clone();
             hashes[..more as usize].iter().for_each(|hash| frontier.push(*hash));
-            if frontier.root() != *root {
-                let problem = format!("the log is not an extension of {name}: root at {size}");
-                let finding = Finding::new(FindingKind::Fork, "checkpoint", problem);
-                report.add(finding.values(root, frontier.root()));
+            if frontier.root() == known.root {
+                self.compared.push(known.size);
+                continue;
             }
+            let (size, name) = (known.size, &known.name);
+            let problem = format!("the log is not an extension of {name}: root at {size}");
+            let finding = Finding::new(FindingKind::Fork, "checkpoint", problem);
+            report.add(finding.values(known.root, frontier.root()));
         }
     }
 
-    /// Compares the partial tiles above level 0 and the root, and settles missing bundles.
-    pub(super) fn finish(&mut self, statements: &Statements, report: &mut Report) {
+    /// Compares the partial tiles above level 0 and the root, and settles missing bundles. The
+    /// answer is the sizes of the known checkpoints that are the log's own, ascending.
+    pub(super) fn finish(mut self, statements: &Statements, report: &mut Report) -> Vec<u64> {
         let checkpoint = &self.head.checkpoint;
         if !self.broken {
             for level in 1..LEVELS as u8 {
@@ -318,5 +336,13 @@ impl<'a> TreeCheck<'a> {
             let (pruned, minimum) = (report.counts.pruned, statements.minimum_index);
             report.notes.push(format!("{pruned} leaves below {minimum} were lawfully pruned"));
         }
+        if self.passed_over > 0 {
+            let count = self.passed_over;
+            report.notes.push(format!("{count} published checkpoints lie in a part that is gone"));
+        }
+        if self.is_given_passed_over && report.exit == ExitClass::Verified {
+            report.exit = ExitClass::Pruned;
+        }
+        self.compared
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn all(
     }
     findings.extend(super::database::database(config).await);
     findings.extend(certificates(&paths, config));
-    findings.push(archive(&paths, is_running).await);
+    findings.push(archive(&paths, &config.archive, is_running).await);
     findings.push(core_dumps(run.as_ref().filter(|_| is_running)));
     findings.push(open_files(config));
     findings.push(super::proxies::proxies(config));

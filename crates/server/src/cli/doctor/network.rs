@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use veritwin_outpost::archive::{RunFile, start_problem};
 
 use super::Finding;
-use crate::config::Config;
+use crate::archive_remote::ArchiveRemote;
+use crate::config::{Archive, Config};
 use crate::control::{self, Request};
 use crate::datadir::Paths;
 
@@ -167,8 +168,16 @@ fn jobs(facts: &Value) -> Vec<Finding> {
     findings
 }
 
-pub(super) async fn archive(paths: &Paths, is_running: bool) -> Finding {
+pub(super) async fn archive(paths: &Paths, config: &Archive, is_running: bool) -> Finding {
     const CHECK: &str = "archive";
+    match ArchiveRemote::of(config) {
+        Ok(None) => {}
+        Ok(Some(remote)) => return remote_archive(&remote).await,
+        Err(error) => {
+            let advice = "name its address and its certificate, or neither";
+            return Finding::error(CHECK, format!("{error:#}"), advice);
+        }
+    }
     if let Some(problem) = start_problem(&paths.archive()) {
         let advice = "readings are taken and wait to be sealed: put the archive's folder back from \
                       its backup; the platform starts it again by itself";
@@ -191,6 +200,18 @@ pub(super) async fn archive(paths: &Paths, is_running: bool) -> Finding {
         ),
         Err(error) => {
             Finding::error(CHECK, format!("{} does not answer: {error}", run.archive), advice)
+        }
+    }
+}
+
+async fn remote_archive(remote: &ArchiveRemote) -> Finding {
+    const CHECK: &str = "archive";
+    let address = remote.address();
+    match is_reachable(&address).await {
+        Ok(()) => Finding::ok(CHECK, format!("{address} of another party answers")),
+        Err(error) => {
+            let advice = "readings are taken and wait to be sealed until its operator mends it";
+            Finding::error(CHECK, format!("{address} does not answer: {error}"), advice)
         }
     }
 }

@@ -56,6 +56,16 @@ pub(super) fn report_json(report: &Report) -> Value {
             "cosigned": witnesses.cosigned,
             "met": witnesses.met,
         })),
+        "witnessed": report.witnessed.map(|witnessed| json!({
+            "tree_size": witnessed.size,
+            "unwitnessed": witnessed.unwitnessed,
+        })),
+        "time_stamps": report.stamps.iter().map(|seen| json!({
+            "tree_size": seen.size,
+            "at": seen.stamp.at.to_string(),
+            "signer": seen.stamp.signer,
+            "authenticated": seen.stamp.is_authenticated,
+        })).collect::<Vec<_>>(),
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "findings_total": report.findings_total,
         "notes": report.notes,

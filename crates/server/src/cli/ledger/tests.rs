@@ -11,6 +11,7 @@ use veritwin_ledger::{
     CreateLog, LeafReference, RecordBytes, origin_of,
 };
 
+use super::place::{Access, source};
 use super::*;
 
 #[derive(Parser)]
@@ -116,7 +117,8 @@ async fn exit_codes_and_what_was_proven() {
     assert_eq!(ledger(&format!("consistency {shown} --old {old}")), ExitCode::from(0));
 
     let options = VerifyOptions::default();
-    let report = verify_log(&source(&export).expect("folder"), &options, &mut |_| {});
+    let folder = source(&shown.to_string(), &Access::default()).expect("folder");
+    let report = verify_log(folder.as_ref(), &options, &mut |_| {});
     let text = show::report_text(&report, &options);
     assert!(text.contains("proven: the 3 leaves"), "{text}");
     assert!(text.contains("not proven: who made the log"), "{text}");
@@ -133,7 +135,12 @@ async fn exit_codes_and_what_was_proven() {
     let policy = format!("verify {shown} --policy {}", witness.display());
     assert_eq!(ledger(&policy), ExitCode::from(12));
 
-    let answer = proof(&source(&export).expect("folder"), 2, &VerifyOptions::default());
+    assert_eq!(ledger(&format!("proof {shown} --record 3")), ExitCode::from(0));
+    assert_eq!(ledger(&format!("proof {shown} --record 4")), ExitCode::from(11));
+    let both = format!("consistency {shown} --old {old} --new {old} --vkey {vkey}");
+    assert_eq!(ledger(&both), ExitCode::from(0));
+
+    let answer = veritwin_verify::proof(folder.as_ref(), 2, &VerifyOptions::default());
     let file = dir.path().join("2.proof");
     std::fs::write(&file, answer.proof.expect("proof").to_text()).expect("write");
     let check = format!("proof --check {} --vkey {vkey}", file.display());
@@ -153,11 +160,13 @@ async fn exit_codes_and_what_was_proven() {
 
 #[test]
 fn what_is_not_a_log_is_a_bad_argument() {
-    let check = |path: &str, part: &str| {
-        let error = source(Path::new(path)).expect_err(path);
+    let check = |log: &str, access: &Access, part: &str| {
+        let error = source(log, access).err().expect(log);
         assert!(error.is::<BadArguments>(), "{error:#}");
         assert!(error.to_string().contains(part), "{error:#}");
     };
-    check("/nowhere/at/all", "not a folder");
-    check("https://localhost:8443/ledger/x", "export it");
+    check("/nowhere/at/all", &Access::default(), "not a folder");
+    check("http://localhost:8443/ledger/x", &Access::default(), "over https");
+    let key = Access { api_key_file: Some("key".into()), ..Access::default() };
+    check("/nowhere/at/all", &key, "are of a served log");
 }

@@ -1,0 +1,193 @@
+//! Seals records that wait in the store: what people and jobs did, alerts, keys, consents, cases.
+//! Each batch is a leaf of evidence. Before it is sent its records carry its id, so that a crash
+//! loses and doubles none; of who is not subscribed the archive gets the salted root alone.
+
+use serde::{Deserialize, Serialize};
+use veritwin_access::jobs;
+use veritwin_domain::LedgerItemId;
+use veritwin_ledger::LogSummary;
+use veritwin_metastore::LedgerItem;
+use veritwin_verify::TILE_WIDTH;
+
+use super::{
+    Act, App, BatchBuilder, BatchLimits, Error, Leaf, LedgerJob, RecordBytes, Result, TenantId,
+};
+use crate::provision::is_nobodys;
+
+/// Tenants looked at in one go.
+const TENANTS_AT_ONCE: u64 = 64;
+/// Records of one leaf.
+const ITEMS_AT_ONCE: u64 = 512;
+/// Bytes of the records of one leaf: they have to fit into one sealed column, too.
+const ITEMS_BYTES_MAX: usize = 768 * 1024;
+
+/// A record as it is sealed: compact JSON with its fields in this order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SealedItem {
+    v: u8,
+    pub(crate) kind: String,
+    pub(crate) id: LedgerItemId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<LedgerItemId>,
+    recorded_at_us: i64,
+    pub(crate) body: serde_json::Value,
+}
+
+/// One that cannot be read is sealed as that, and does not hold those behind it.
+fn item_bytes(item: &LedgerItem) -> Result<Vec<u8>> {
+    let body = serde_json::from_slice(&item.body).unwrap_or_else(|_| {
+        tracing::error!(record = %item.id, "a record that waited for the ledger is damaged");
+        serde_json::json!({"damaged": true})
+    });
+    let sealed = SealedItem {
+        v: 1,
+        kind: item.kind.as_str().to_owned(),
+        id: item.id,
+        about: item.about.map(LedgerItemId::from_bytes),
+        recorded_at_us: item.created_at.as_micros(),
+        body,
+    };
+    serde_json::to_vec(&sealed).map_err(|error| Error::Internal(error.to_string()))
+}
+
+impl LedgerJob {
+    /// Seals what waits of some tenants; the others have their turn next time.
+    pub(super) async fn seal_items(&mut self) -> Result<()> {
+        if !self.app.seals_records() {
+            return Ok(());
+        }
+        let tx = self.app.0.store.read_platform(&self.app.job(jobs::LEDGER)).await?;
+        let tenants = tx.ledger_items_tenants(self.items_after, TENANTS_AT_ONCE).await?;
+        drop(tx);
+        let is_whole = (tenants.len() as u64) < TENANTS_AT_ONCE;
+        self.items_after = tenants.last().copied().filter(|_| !is_whole);
+        for tenant in tenants {
+            if self.lanes.held().contains(tenant) {
+                continue;
+            }
+            let sealed = if is_nobodys(tenant) || self.gone.contains(&tenant) {
+                self.app.drop_items(tenant).await
+            } else {
+                self.seal_items_of(tenant).await
+            };
+            if let Err(error) = sealed {
+                self.failed(tenant, self.lanes.here, error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn seal_items_of(&mut self, tenant: TenantId) -> Result<()> {
+        if !self.lanes.tenants.contains_key(&tenant) {
+            let log = self.open(tenant, false).await?;
+            self.lanes.tenants.insert(tenant, log);
+        }
+        let context = self.app.job_in(jobs::LEDGER, tenant);
+        let tx = self.app.0.store.read(&context).await?;
+        let items = tx.ledger_items_waiting(ITEMS_AT_ONCE).await?;
+        drop(tx);
+        if items.is_empty() {
+            return Ok(());
+        }
+        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
+            self.seal(tenant, Act::Batch).await?;
+        }
+        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
+        let mut builder = BatchBuilder::new(BatchLimits::default(), log.previous.as_ref());
+        let first = builder.next_sequence();
+        let mut ids = Vec::with_capacity(items.len());
+        for item in &items {
+            let (at, bytes) = (item.created_at, item_bytes(item)?);
+            if !ids.is_empty() && builder.bytes() + bytes.len() > ITEMS_BYTES_MAX {
+                break;
+            }
+            let sequence = builder.next_sequence();
+            builder
+                .push(RecordBytes { sequence, events_from: at, events_to: at, bytes })
+                .map_err(|error| Error::Internal(format!("ledger record: {error}")))?;
+            ids.push(item.id);
+        }
+        let is_subscribed = log.subscribed;
+        let (sealed, kept) = log
+            .with_signer(&self.app, tenant, |previous, sealed_at, signer| {
+                if is_subscribed {
+                    let sealed = builder.seal(Act::Evidence, previous, sealed_at, signer);
+                    return sealed.map(|sealed| (sealed, None));
+                }
+                let sealed = builder.seal_digest(previous, sealed_at, signer);
+                sealed.map(|(sealed, opened)| (sealed, Some(opened.to_plaintext())))
+            })?
+            .map_err(|error| Error::Internal(format!("ledger records: {error}")))?;
+        let (batch, reached) = (sealed.leaf.batch, log.reached);
+        let tx = self.app.0.store.begin(&context).await?;
+        tx.ledger_items_taken((&ids, first), batch, kept.as_deref()).await?;
+        tx.commit().await?;
+        let index = self.append(tenant, sealed, reached).await?;
+        let tx = self.app.0.store.begin(&context).await?;
+        tx.ledger_batch_sealed(batch, index).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+impl App {
+    /// Settles what a crash left open: whether the archive has the last batch of records. Nothing
+    /// else was appended behind it, since every leaf is waited for.
+    /// The answer is where the bundles begin whose times are not noted.
+    pub(super) async fn settle_items(&self, tenant: TenantId, summary: &LogSummary) -> Result<u64> {
+        let context = self.job_in(jobs::LEDGER, tenant);
+        let tx = self.0.store.read(&context).await?;
+        let open = tx.ledger_batches_open().await?;
+        let indexed = tx.ledger_bundles_end().await?.max(summary.minimum_index / TILE_WIDTH);
+        drop(tx);
+        if open.is_empty() {
+            return Ok(indexed);
+        }
+        let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
+        let last = last.map(|leaf| leaf.batch);
+        let tx = self.0.store.begin(&context).await?;
+        for batch in open {
+            if last == Some(batch) {
+                tx.ledger_batch_sealed(batch, summary.size.saturating_sub(1)).await?;
+            } else {
+                tx.ledger_batch_lost(batch).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(indexed)
+    }
+
+    /// What checks did in tenants of nobody is not sealed, nor what is told of a tenant that is
+    /// gone: there is no log, or no key, to seal it under.
+    async fn drop_items(&self, tenant: TenantId) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
+        tx.ledger_items_drop().await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::Timestamp;
+    use veritwin_metastore::LedgerKind;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_record_is_sealed_as_one() {
+        let sealed = |body: &[u8]| {
+            let item = LedgerItem {
+                id: LedgerItemId::from_bytes([7; 16]),
+                kind: LedgerKind::Alert,
+                about: None,
+                body: body.to_vec(),
+                created_at: Timestamp::EPOCH,
+            };
+            let bytes = item_bytes(&item).expect("its form");
+            let sealed: SealedItem = serde_json::from_slice(&bytes).expect("its form");
+            sealed.body.to_string()
+        };
+        assert_eq!(sealed(br#"{"event":"raised"}"#), r#"{"event":"raised"}"#);
+        assert_eq!(sealed(b""), r#"{"damaged":true}"#);
+        assert_eq!(sealed(b"{"), r#"{"damaged":true}"#);
+    }
+}

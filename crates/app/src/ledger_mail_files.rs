@@ -1,0 +1,169 @@
+//! What goes with a mail of a checkpoint: the checkpoint, the log's key, proofs that it extends
+//! those of earlier mails, chosen entries' proofs, and a list of all of it with hashes. Read from
+//! one state of the log, whatever is appended meanwhile.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+use veritwin_domain::{MailingId, Timestamp};
+use veritwin_ledger::{LogSummary, Source, SourceError};
+use veritwin_metastore::PublishedCheckpoint;
+use veritwin_verify::{
+    Bridge, CHECKPOINT_BYTES_MAX, FindingKind, LEDGER_MAIL_FILE, LedgerMail, SignedCheckpoint,
+    StampedCheckpoint, VerifierKey, VerifyOptions, sha256,
+};
+
+use crate::mail::AttachedFile;
+use crate::publish::stamped_under;
+use crate::{Error, Result};
+
+const CHECKPOINT: &str = "checkpoint";
+
+/// A checkpoint that was mailed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Past {
+    /// The mail's number.
+    pub(crate) number: u64,
+    /// Its leaves.
+    pub(crate) tree_size: u64,
+    /// The signed note.
+    pub(crate) note: String,
+}
+
+/// A mail, but for whom it goes to.
+pub(crate) struct Written {
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) files: Vec<AttachedFile>,
+    pub(crate) past: Past,
+}
+
+/// A log as it stood when its checkpoint was read.
+pub(crate) struct Standing<'a, S: Source> {
+    log: &'a S,
+    note: Vec<u8>,
+}
+
+impl<'a, S: Source> Standing<'a, S> {
+    pub(crate) fn of(log: &'a S) -> Result<Self> {
+        let note = log.read(CHECKPOINT, CHECKPOINT_BYTES_MAX).map_err(|error| away(&error))?;
+        let missing = || Error::Unavailable("the ledger archive has no checkpoint yet".to_owned());
+        Ok(Self { log, note: note.ok_or_else(missing)? })
+    }
+
+    pub(crate) fn note(&self) -> Result<&str> {
+        std::str::from_utf8(&self.note).map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+impl<S: Source> Source for Standing<'_, S> {
+    fn open(&self, name: &str) -> std::result::Result<Option<Box<dyn Read + '_>>, SourceError> {
+        if name == CHECKPOINT {
+            return Ok(Some(Box::new(self.note.as_slice())));
+        }
+        self.log.open(name)
+    }
+}
+
+fn away(error: &dyn std::fmt::Display) -> Error {
+    Error::Unavailable(format!("the ledger archive does not answer: {error}"))
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Error {
+    Error::Internal(error.to_string())
+}
+
+/// The proof that the log as it stands extends an earlier mail's checkpoint.
+fn bridge<S: Source>(log: &Standing<'_, S>, past: &Past, key: &VerifierKey) -> Result<Bridge> {
+    let answer = veritwin_verify::consistency(log, past.note.as_bytes(), key);
+    let answer = answer.map_err(|finding| match finding.kind {
+        FindingKind::Unreadable | FindingKind::Missing => away(&finding),
+        // An auditor would be told the same by the mail that came before.
+        _ => Error::Conflict(format!("the log does not extend what was mailed: {finding}")),
+    })?;
+    Ok(Bridge {
+        number: past.number,
+        tree_size: answer.old.size,
+        root_hash: answer.old.root.to_base64(),
+        path: answer.path.iter().map(|hash| hash.to_base64()).collect(),
+    })
+}
+
+/// Writes a mail. Reads the archive: callers on an async runtime use a blocking task.
+pub(crate) fn write<S: Source>(
+    log: &S,
+    (summary, stamped): (&LogSummary, Option<PublishedCheckpoint>),
+    (id, number, at): (MailingId, u64, Timestamp),
+    past: &[Past],
+    entries: &[u64],
+) -> Result<Written> {
+    let vkey = summary.vkey.as_str();
+    let log = Standing::of(log)?;
+    let key: VerifierKey = vkey.parse().map_err(|error| internal(&error))?;
+    let note = log.note()?.to_owned();
+    let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| internal(&error))?;
+    let head = signed.verify(&key).map_err(|error| internal(&error))?.clone();
+    let mut since = Vec::with_capacity(past.len());
+    // What lies in a prefix that was ended cannot be compared any more.
+    for one in past.iter().filter(|one| one.tree_size >= summary.minimum_index) {
+        since.push(bridge(&log, one, &key)?);
+    }
+    let stamped = stamped_under(&log, stamped, head.size);
+    let mut files = vec![
+        (CHECKPOINT.to_owned(), note.clone().into_bytes()),
+        ("log.vkey".to_owned(), format!("{vkey}\n").into_bytes()),
+    ];
+    let options = VerifyOptions { skip_payloads: true, ..VerifyOptions::default() };
+    for index in entries.iter().filter(|index| **index < head.size) {
+        let answer = veritwin_verify::proof(&log, *index, &options);
+        if let Some(proof) = answer.proof {
+            files.push((format!("entry-{index}.tlog-proof"), proof.to_text().into_bytes()));
+        }
+    }
+    for (name, bytes) in stamped.iter().filter_map(StampedCheckpoint::files).flatten() {
+        files.push((name.to_owned(), bytes));
+    }
+    let hash = |(name, bytes): &(String, Vec<u8>)| (name.clone(), sha256(bytes).to_string());
+    let manifest = LedgerMail {
+        format: LedgerMail::FORMAT.to_owned(),
+        mailing: id.to_string(),
+        number,
+        written_at: at.to_string(),
+        origin: head.origin.clone(),
+        tree_size: head.size,
+        root_hash: head.root.to_base64(),
+        since,
+        stamped,
+        files: files.iter().map(hash).collect::<BTreeMap<_, _>>(),
+        // Written in when it is signed.
+        dkim: Vec::new(),
+    };
+    let text = text(&manifest);
+    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| internal(&error))?;
+    files.push((LEDGER_MAIL_FILE.to_owned(), manifest));
+    Ok(Written {
+        subject: format!("Ledger checkpoint {number}: {} entries", head.size),
+        text,
+        files: files.iter().map(|(name, bytes)| AttachedFile::new(name, bytes)).collect(),
+        past: Past { number, tree_size: head.size, note },
+    })
+}
+
+fn text(mail: &LedgerMail) -> String {
+    let LedgerMail { origin, number, tree_size, root_hash, .. } = mail;
+    format!(
+        "Checkpoint {number} of the ledger\n{origin}\n\n{tree_size} entries, root hash\n\
+         {root_hash}\n\n\
+         Keep this mail as it is. It shows what the ledger held at this moment: whoever changes \
+         or removes something later contradicts it. Put the mails into one folder and run\n\n    \
+         veritwin ledger receipts FOLDER --vkey KEY\n\n\
+         with the key that you were given on another way than by mail. The command needs no \
+         account and no connection.\n\n\
+         請保留這封郵件的原狀。它證明帳本在此刻的內容；之後的任何更改或刪除都會與它矛盾。將郵件放在同一資料夾並執行上面的指令即可離線驗證。\n\n\
+         このメールはそのまま保管してください。この時点の台帳の内容を示します。後からの変更や削除はこのメールと矛盾します。\
+         メールを一つのフォルダーに入れ、上のコマンドでオフラインで検証できます。\n\n\
+         이 메일을 그대로 보관하십시오. 이 시점의 원장 내용을 보여 주며, 이후의 변경이나 \
+         삭제는 이 메일과 모순됩니다. 메일을 한 폴더에 넣고 위 명령으로 오프라인에서 검증할 수 있습니다.\n"
+    )
+}

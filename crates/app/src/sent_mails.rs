@@ -1,0 +1,182 @@
+//! What is kept of every mail that a server took: a record with the hash of its exact bytes, the
+//! server's reply and the keys that signed it. Its digest is sealed as a record of the ledger, in
+//! the transaction that writes it; a salt inside keeps the digest from being guessed once the
+//! record is gone.
+
+use std::collections::HashMap;
+
+use async_recursion::async_recursion as boxed;
+use serde::{Deserialize, Serialize};
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{LedgerItemId, OpContext, SentMailId, TenantId, Timestamp};
+use veritwin_metastore::{OutboxEntry, SentMail};
+use veritwin_outbound::mail::{ComposedMail, MailReceipt};
+
+use crate::mail::{MailPayload, masked};
+use crate::mail_keys::Signer;
+use crate::model::{Page, PageRequest, SentMailView};
+use crate::provision::PLATFORM_TENANT;
+use crate::records::store_page;
+use crate::{App, Error, Result};
+
+/// The record. Its JSON, with its fields in this order, is what the digest is of;
+/// `docs/reference/ledger.md` describes it for auditors.
+#[derive(Serialize, Deserialize)]
+struct SentRecord {
+    v: u8,
+    kind: String,
+    sent_at_us: i64,
+    message_id: String,
+    /// `alert`, `messages`, `ledger` or `other`.
+    about: String,
+    /// The recipient, masked.
+    to: String,
+    /// SHA-256 of the exact bytes, hexadecimal.
+    sha256: String,
+    bytes: u64,
+    /// The server's reply.
+    code: String,
+    reply: String,
+    /// `SELECTOR._domainkey.DOMAIN RECORD` of each signature.
+    dkim: Vec<String>,
+    salt: String,
+}
+
+/// A mail that the server took.
+pub(crate) struct Handed {
+    sha256: [u8; 32],
+    bytes: u64,
+    receipt: MailReceipt,
+    dkim: Vec<String>,
+}
+
+impl Handed {
+    pub(crate) fn new(mail: &ComposedMail, receipt: MailReceipt, signer: &Signer) -> Self {
+        Self {
+            sha256: veritwin_keys::sha256(mail.bytes()),
+            bytes: mail.bytes().len() as u64,
+            receipt,
+            dkim: signer.lines(),
+        }
+    }
+}
+
+fn about(payload: &MailPayload) -> &'static str {
+    if payload.alert.is_some() || payload.digest.is_some() {
+        "alert"
+    } else if payload.routed.is_some() {
+        "messages"
+    } else if !payload.files.is_empty() {
+        "ledger"
+    } else {
+        "other"
+    }
+}
+
+impl App {
+    /// The record of a mail that was handed over, and whose it is.
+    pub(crate) fn sent_record(
+        &self,
+        entry: &OutboxEntry,
+        payload: &MailPayload,
+        handed: Handed,
+    ) -> Result<(TenantId, SentMail)> {
+        let now = self.clock().now();
+        let mut salt = [0; 32];
+        self.rng().fill(&mut salt);
+        let record = SentRecord {
+            v: 1,
+            kind: "mail".to_owned(),
+            sent_at_us: now.as_micros(),
+            message_id: hex::encode(entry.id.0),
+            about: about(payload).to_owned(),
+            to: masked(&payload.to),
+            sha256: hex::encode(handed.sha256),
+            bytes: handed.bytes,
+            code: handed.receipt.code,
+            reply: without_address(&handed.receipt.text, &payload.to),
+            dkim: handed.dkim,
+            salt: hex::encode(salt),
+        };
+        let body = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
+        let id = SentMailId::generate(now, self.rng());
+        let mail = SentMail { id, sent_at: now, body };
+        Ok((entry.tenant.unwrap_or(PLATFORM_TENANT), mail))
+    }
+
+    /// The mail that was sent in the tenant's name, newest first.
+    #[boxed]
+    pub async fn sent_mails(
+        &self,
+        context: &OpContext,
+        page: &PageRequest,
+    ) -> Result<Page<SentMailView>> {
+        let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
+        let tx = self.0.store.read(context).await?;
+        let listed = tx.sent_mails(&store_page(page)?).await?;
+        let ids: Vec<LedgerItemId> = listed.items.iter().map(SentMail::sealed_id).collect();
+        let leaves: HashMap<_, _> = tx.ledger_leaves(&ids).await?.into_iter().collect();
+        drop(tx);
+        self.note(context, Action::LedgerRead, &resource, "done");
+        let view = |mail: SentMail| view(&mail, leaves.get(&mail.sealed_id()).copied());
+        let items = listed.items.into_iter().map(view).collect::<Result<_>>()?;
+        Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
+    }
+}
+
+/// What the ledger seals of a mail: the digest of its record.
+pub(crate) fn sealed(mail: &SentMail) -> Vec<u8> {
+    let digest = hex::encode(veritwin_keys::sha256(&mail.body));
+    serde_json::json!({"sha256": digest}).to_string().into_bytes()
+}
+
+/// A server's words with an address masked, however the server writes it.
+fn without_address(text: &str, address: &str) -> String {
+    if address.is_empty() {
+        return text.to_owned();
+    }
+    // Byte by byte as long as the text.
+    let lower = text.to_ascii_lowercase();
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, found) in lower.match_indices(&address.to_ascii_lowercase()) {
+        out.push_str(&text[from..at]);
+        out.push_str(&masked(address));
+        from = at + found.len();
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
+fn view(mail: &SentMail, leaf: Option<u64>) -> Result<SentMailView> {
+    let record: SentRecord = serde_json::from_slice(&mail.body)
+        .map_err(|_| Error::Internal("the record of a sent mail is damaged".to_owned()))?;
+    Ok(SentMailView {
+        id: mail.id,
+        sent_at: Timestamp::from_micros(record.sent_at_us),
+        about: record.about,
+        to: record.to,
+        sha256: record.sha256,
+        bytes: record.bytes,
+        code: record.code,
+        reply: record.reply,
+        dkim: record.dkim,
+        leaf,
+        record: mail.body.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_do_not_name_whom_it_was_sent_to() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(without_address(text, "Ann@Post.example"), expected);
+        };
+        check("2.1.5 <ann@post.example> ok", "2.1.5 <A…@Post.example> ok");
+        check("Ä ANN@POST.EXAMPLE, Ann@Post.example", "Ä A…@Post.example, A…@Post.example");
+        check("2.0.0 queued", "2.0.0 queued");
+        assert_eq!(without_address("queued", ""), "queued");
+    }
+}

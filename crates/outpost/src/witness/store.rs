@@ -1,0 +1,199 @@
+//! What a witness saw last of each log: one file a log, written whole and made durable before
+//! anything is signed. A file that cannot be believed stops the start, not the memory of it.
+
+use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use veritwin_verify::{
+    AddCheckpoint, Digest, Frontier, SignedCheckpoint, VerifierKey, sha256, verify_consistency,
+};
+
+use super::WitnessError;
+
+/// Most keys of logs.
+pub const WITNESS_LOGS_MAX: usize = 10_000;
+const LOGS_FOLDER: &str = "logs";
+const LOCK_FILE: &str = "witness.lock";
+
+/// The last checkpoint of a log that was cosigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessedLog {
+    /// The log's origin.
+    pub origin: String,
+    /// Its tree size; 0 when nothing was cosigned.
+    pub size: u64,
+    /// Its root hash.
+    pub root: Digest,
+}
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It is durable: sign it.
+    Cosign,
+    /// No log of that origin is witnessed.
+    Unknown,
+    /// No key of that log signed it.
+    NotSigned,
+    /// The old size is beyond the checkpoint's.
+    Beyond,
+    /// Another tree size, or another tree of this size, was cosigned last.
+    Conflict(u64),
+    /// It does not extend what was cosigned last.
+    Inconsistent,
+    /// What was to be written may not be durable: nothing of this log is signed until the next
+    /// start.
+    Stopped,
+}
+
+#[derive(Debug)]
+struct Last {
+    size: u64,
+    root: Digest,
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct Log {
+    keys: Vec<VerifierKey>,
+    path: PathBuf,
+    last: Mutex<Last>,
+}
+
+/// The logs of a witness.
+#[derive(Debug)]
+pub(super) struct Store {
+    logs: HashMap<String, Log>,
+    folder: PathBuf,
+    /// Held as long as the witness runs.
+    _lock: File,
+}
+
+/// What a witness with these logs cosigned last of each, by origin. It may run meanwhile.
+pub fn witnessed_logs(
+    directory: &Path,
+    logs: &[VerifierKey],
+) -> Result<Vec<WitnessedLog>, WitnessError> {
+    let folder = directory.join(LOGS_FOLDER);
+    let mut seen: Vec<WitnessedLog> = read_all(&folder, logs)?
+        .into_iter()
+        .map(|(origin, log)| {
+            let last = log.last.into_inner();
+            WitnessedLog { origin, size: last.size, root: last.root }
+        })
+        .collect();
+    seen.sort_by(|one, other| one.origin.cmp(&other.origin));
+    Ok(seen)
+}
+
+fn read_all(folder: &Path, keys: &[VerifierKey]) -> Result<HashMap<String, Log>, WitnessError> {
+    let mut logs: HashMap<String, Log> = HashMap::new();
+    for key in keys {
+        let log = logs.entry(key.name().to_owned()).or_insert_with(|| Log {
+            keys: Vec::new(),
+            path: folder.join(sha256(key.name().as_bytes()).to_string()),
+            last: Mutex::new(Last { size: 0, root: Frontier::new().root(), is_stopped: false }),
+        });
+        log.keys.push(key.clone());
+    }
+    for (origin, log) in &mut logs {
+        let note = match fs::read(&log.path) {
+            Ok(note) => note,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(WitnessError::io(log.path.display())(error)),
+        };
+        let shown = log.path.display();
+        let signed = SignedCheckpoint::parse(&note)
+            .map_err(|error| WitnessError::Damaged(format!("{shown}: {error}")))?;
+        if !log.keys.iter().any(|key| signed.verify(key).is_ok()) {
+            return Err(WitnessError::Damaged(format!(
+                "{shown}: the last checkpoint of {origin} is signed by none of its keys: keep \
+                 its earlier keys in the list, or put the file back"
+            )));
+        }
+        let last = log.last.get_mut();
+        (last.size, last.root) = (signed.checkpoint.size, signed.checkpoint.root);
+    }
+    Ok(logs)
+}
+
+impl Store {
+    /// Reads what was cosigned last. One process at a time.
+    pub(super) fn open(directory: &Path, keys: &[VerifierKey]) -> Result<Self, WitnessError> {
+        let lock = lock(directory)?;
+        let folder = directory.join(LOGS_FOLDER);
+        fs::create_dir_all(&folder).map_err(WitnessError::io(folder.display()))?;
+        sync(directory).map_err(WitnessError::io(directory.display()))?;
+        Ok(Self { logs: read_all(&folder, keys)?, folder, _lock: lock })
+    }
+
+    /// Judges a request and, when it is to be cosigned, makes its checkpoint the last one. One at
+    /// a time for each log: between the look and the write nobody else comes.
+    pub(super) fn judge(&self, request: &AddCheckpoint, signed: &SignedCheckpoint) -> Judged {
+        let checkpoint = &signed.checkpoint;
+        let Some(log) = self.logs.get(&checkpoint.origin) else { return Judged::Unknown };
+        if !log.keys.iter().any(|key| signed.verify(key).is_ok()) {
+            return Judged::NotSigned;
+        }
+        if request.old_size > checkpoint.size {
+            return Judged::Beyond;
+        }
+        let mut last = log.last.lock();
+        if last.is_stopped {
+            return Judged::Stopped;
+        }
+        if request.old_size != last.size {
+            return Judged::Conflict(last.size);
+        }
+        if checkpoint.size == last.size && checkpoint.root != last.root {
+            return Judged::Conflict(last.size);
+        }
+        let (old, new) = ((last.size, last.root), (checkpoint.size, checkpoint.root));
+        if verify_consistency(old, new, &request.proof).is_err() {
+            return Judged::Inconsistent;
+        }
+        // Anybody may send once more what is public: it is durable already.
+        if new == old {
+            return Judged::Cosign;
+        }
+        if let Err(error) = self.write(&log.path, request.note.as_bytes()) {
+            tracing::error!(%error, origin = checkpoint.origin, "a witness could not write");
+            last.is_stopped = true;
+            return Judged::Stopped;
+        }
+        (last.size, last.root) = new;
+        Judged::Cosign
+    }
+
+    /// Durable when it returns: content, then name.
+    fn write(&self, path: &Path, note: &[u8]) -> std::io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(note)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync(&self.folder)
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Of a directory that one process writes in.
+pub(super) fn lock(directory: &Path) -> Result<File, WitnessError> {
+    let path = directory.join(LOCK_FILE);
+    let file = File::create(&path).map_err(WitnessError::io(path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let detail = format!("a witness runs in {} already", directory.display());
+            Err(WitnessError::Configuration(detail))
+        }
+        Err(TryLockError::Error(error)) => Err(WitnessError::io(path.display())(error)),
+    }
+}
