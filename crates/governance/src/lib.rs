@@ -18,11 +18,12 @@ pub use probe::{CheckOutcome, Facts, OutcomeKind, Probe, ProbeFuture, run};
 pub use promise::{Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId, PromiseIdError};
 pub use published::{
     Block, BlockKind, Document, Generated, Language, NOTICE_TIME, PolicyFacts, PublicationRefused,
-    Sentence, SentenceMap, TEXT_VERSION, TextError, canonical_text, check_publication, published_text, rendered_text,
+    Sentence, SentenceMap, TEXT_VERSION, TextError, canonical_text, check_publication,
+    published_text, rendered_text,
 };
 pub use purposes::{
-    DeclaredPurpose, LegalBasis, OptionalField, ProcessingRole, PurposeRegister, PurposesError,
-    Said, UseRefused,
+    DeclaredPurpose, LegalBasis, OptionalField, ProcessingRole, PurposeRegister, PurposeWords,
+    PurposesError, Said, UseRefused,
 };
 pub use register::{Register, RegisterError};
 pub use schedule::{CHECKS_AT_ONCE_MAX, RETRY_AFTER, Schedule};

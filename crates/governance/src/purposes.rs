@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use veritwin_domain::Timestamp;
 
+use crate::published::Language;
+
 /// The register that is part of the product.
 const BUILT_IN: &str = include_str!("../purposes.toml");
 /// Longest consent text, in characters.
@@ -104,6 +106,16 @@ impl FromStr for OptionalField {
     }
 }
 
+/// A purpose in a language.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurposeWords {
+    /// Its short name.
+    pub title: String,
+    /// What it is.
+    pub text: String,
+}
+
 /// A purpose of the register.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,7 +135,9 @@ pub struct DeclaredPurpose {
     pub title: String,
     /// What it is; of a consent, what a person agrees to.
     pub text: String,
-    /// Who receives the data.
+    /// The same in other languages, by their tags; the English text is the one in force.
+    pub translations: BTreeMap<String, PurposeWords>,
+    /// Who receives the data, by names from a closed list.
     pub recipients: Vec<String>,
     /// The purpose's term in the Data Privacy Vocabulary.
     pub dpv: String,
@@ -135,7 +149,26 @@ pub struct DeclaredPurpose {
     pub data: Option<String>,
 }
 
+/// Who may receive data.
+const RECIPIENTS: [&str; 7] = [
+    "administrators",
+    "auditors",
+    "authorities",
+    "email_provider",
+    "payment_processor",
+    "registered_places",
+    "sms_gateway",
+];
+
 impl DeclaredPurpose {
+    /// Its short name and what it is, in a language.
+    pub fn words(&self, language: Language) -> (&str, &str) {
+        match self.translations.get(language.as_str()) {
+            Some(words) => (&words.title, &words.text),
+            None => (&self.title, &self.text),
+        }
+    }
+
     /// Whether it rests on consent and people are asked.
     pub fn is_asked(&self) -> bool {
         self.basis == LegalBasis::Consent && self.offered
@@ -297,6 +330,15 @@ fn check(purpose: &DeclaredPurpose) -> Result<(), PurposesError> {
     }
     if purpose.text.chars().count() > TEXT_CHARS_MAX {
         return wrong("its text is too long");
+    }
+    let others = Language::ALL.iter().filter(|language| **language != Language::English);
+    for language in others {
+        if !purpose.translations.contains_key(language.as_str()) {
+            return wrong(&format!("has no words in {}", language.as_str()));
+        }
+    }
+    if purpose.recipients.iter().any(|one| !RECIPIENTS.contains(&one.as_str())) {
+        return wrong(&format!("its recipients have to be of {}", RECIPIENTS.join(", ")));
     }
     if !purpose.dpv.starts_with("dpv:") {
         return wrong("needs a term of the Data Privacy Vocabulary");

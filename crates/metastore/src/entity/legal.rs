@@ -1,5 +1,5 @@
-//! The published versions of the policy, and who was told of which: at sign-up, by mail, by the
-//! announcement in the service.
+//! The published versions of the policy, and who was told of which: by mail, or by the announcement
+//! in the service.
 
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{Timestamp, UserId};
@@ -15,8 +15,6 @@ const RECEIPTS: &str = "notice_receipts";
 stored_enum! {
     /// How somebody was told.
     NoticeKind {
-        /// The notice of the sign-up page.
-        SignUp = "sign_up",
         /// By mail.
         Mail = "mail",
         /// By the announcement in the service.
