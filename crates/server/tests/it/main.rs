@@ -19,6 +19,7 @@ mod by_people;
 mod canary;
 mod certificates;
 mod changes;
+mod consents;
 mod customer_keys;
 mod database;
 mod demo;
