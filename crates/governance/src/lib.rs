@@ -26,5 +26,5 @@ pub use purposes::{
     PurposesError, Said, UseRefused,
 };
 pub use register::{Register, RegisterError};
-pub use schedule::{CHECKS_AT_ONCE_MAX, RETRY_AFTER, Schedule};
+pub use schedule::{CHECKS_AT_ONCE_MAX, FIRST_RETRY_AFTER, RETRY_AFTER, Schedule};
 pub use state::{History, State, StateKind};
