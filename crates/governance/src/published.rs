@@ -420,9 +420,7 @@ impl SentenceMap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublicationRefused {
     /// Its notice would be younger than the promise says.
-    #[error(
-        "a material change takes effect at the earliest 30 days after its announcement (promise P57)"
-    )]
+    #[error("a material change takes effect 30 days after its announcement at the earliest")]
     TooEarly,
     /// It would take effect before it was announced.
     #[error("it cannot take effect before it is announced")]

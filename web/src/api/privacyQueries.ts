@@ -39,7 +39,7 @@ export const consentRecordsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/account/consents')),
 })
 
-export type LegalText = components['schemas']['TextBody']
+export type LegalText = components['schemas']['LegalTextBody']
 export type Privacy = components['schemas']['PrivacyBody']
 export type Consent = components['schemas']['ConsentBody']
 export type Purpose = components['schemas']['PurposeBody']

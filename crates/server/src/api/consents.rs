@@ -56,7 +56,7 @@ impl From<ConsentView> for ConsentBody {
 
 /// What one was told at sign-up.
 #[derive(Serialize, ToSchema)]
-struct NoticeBody {
+struct SignUpNoticeBody {
     /// The version of the policy.
     version: u64,
     at: String,
@@ -73,7 +73,7 @@ struct PrivacyBody {
     /// What else data is processed for.
     purposes: Vec<PurposeBody>,
     /// What one was told at sign-up; accounts of before have none.
-    notice: Option<NoticeBody>,
+    notice: Option<SignUpNoticeBody>,
     announcement: Option<AnnouncementBody>,
 }
 
@@ -82,7 +82,7 @@ impl From<PrivacyView> for PrivacyBody {
         Self {
             consents: view.consents.into_iter().map(ConsentBody::from).collect(),
             purposes: view.purposes.into_iter().map(PurposeBody::from).collect(),
-            notice: view.notice.map(|notice| NoticeBody {
+            notice: view.notice.map(|notice| SignUpNoticeBody {
                 version: notice.version,
                 at: body::time(notice.at),
                 sha256: notice.digest,
@@ -114,7 +114,7 @@ async fn privacy(
 
 /// A signed record of a decision, in the shape of ISO/IEC TS 27560.
 #[derive(Serialize, ToSchema)]
-struct RecordBody {
+struct ConsentRecordBody {
     purpose: String,
     /// `given` or `withdrawn`.
     decision: &'static str,
@@ -124,7 +124,7 @@ struct RecordBody {
     record: String,
 }
 
-impl From<ConsentRecordView> for RecordBody {
+impl From<ConsentRecordView> for ConsentRecordBody {
     fn from(view: ConsentRecordView) -> Self {
         Self {
             purpose: view.purpose,
@@ -138,18 +138,18 @@ impl From<ConsentRecordView> for RecordBody {
 
 /// One's own signed records, newest first.
 #[utoipa::path(get, path = "/v1/account/consents", tag = "account",
-    responses((status = 200, body = ListBody<RecordBody>), (status = 403)))]
+    responses((status = 200, body = ListBody<ConsentRecordBody>), (status = 403)))]
 async fn records(
     State(api): State<Api>,
     Caller(context): Caller,
-) -> Answer<axum::Json<ListBody<RecordBody>>> {
+) -> Answer<axum::Json<ListBody<ConsentRecordBody>>> {
     let records = api.app.consent_records(&context).await?;
-    Ok(axum::Json(ListBody::whole(records.into_iter().map(RecordBody::from).collect())))
+    Ok(axum::Json(ListBody::whole(records.into_iter().map(ConsentRecordBody::from).collect())))
 }
 
 /// A consent.
 #[derive(Deserialize, ToSchema)]
-struct GiveBody {
+struct GiveConsentBody {
     /// The purpose's name.
     purpose: String,
     /// The version of the text that was read.
@@ -160,14 +160,14 @@ struct GiveBody {
 }
 
 /// Agrees to a purpose, and gives the field that serves it.
-#[utoipa::path(post, path = "/v1/account/consents", tag = "account", request_body = GiveBody,
+#[utoipa::path(post, path = "/v1/account/consents", tag = "account", request_body = GiveConsentBody,
     responses((status = 204), (status = 400), (status = 403), (status = 409), (status = 429)))]
 async fn give(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(input): Json<GiveBody>,
+    Json(input): Json<GiveConsentBody>,
 ) -> Answer<StatusCode> {
-    let GiveBody { purpose, version, value } = input;
+    let GiveConsentBody { purpose, version, value } = input;
     let input = ConsentInput { purpose, version, value: Secret::new(value) };
     api.app.give_consent(&context, input, &api.facts.address).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -175,18 +175,18 @@ async fn give(
 
 /// A purpose.
 #[derive(Deserialize, ToSchema)]
-struct WithdrawBody {
+struct WithdrawConsentBody {
     /// The purpose's name.
     purpose: String,
 }
 
 /// Withdraws a consent of one's own, and deletes the field that served it.
 #[utoipa::path(post, path = "/v1/account/consents/withdraw", tag = "account",
-    request_body = WithdrawBody, responses((status = 204), (status = 400), (status = 403)))]
+    request_body = WithdrawConsentBody, responses((status = 204), (status = 400), (status = 403)))]
 async fn withdraw(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(input): Json<WithdrawBody>,
+    Json(input): Json<WithdrawConsentBody>,
 ) -> Answer<StatusCode> {
     api.app.withdraw_consent(&context, &input.purpose).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -194,7 +194,7 @@ async fn withdraw(
 
 /// An optional field.
 #[derive(Deserialize, ToSchema)]
-struct FieldBody {
+struct OptionalFieldBody {
     /// `phone` or `address`.
     field: String,
     /// What it holds from now on; empty deletes it and withdraws the consent.
@@ -202,12 +202,12 @@ struct FieldBody {
 }
 
 /// Writes an optional field, for which there has to be a consent, or deletes it.
-#[utoipa::path(put, path = "/v1/account/fields", tag = "account", request_body = FieldBody,
+#[utoipa::path(put, path = "/v1/account/fields", tag = "account", request_body = OptionalFieldBody,
     responses((status = 204), (status = 400), (status = 403), (status = 409)))]
 async fn set_field(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(input): Json<FieldBody>,
+    Json(input): Json<OptionalFieldBody>,
 ) -> Answer<StatusCode> {
     let wrong = |()| Problem::invalid("field: expected phone or address".to_owned());
     let field = input.field.parse::<OptionalField>().map_err(wrong)?;
@@ -217,33 +217,33 @@ async fn set_field(
 
 /// A mailed link's token.
 #[derive(Deserialize, ToSchema)]
-struct LinkBody {
+struct WithdrawLinkBody {
     /// What follows `#` in the link.
     token: String,
 }
 
-impl Secrets for LinkBody {
+impl Secrets for WithdrawLinkBody {
     const NAMES: &'static [&'static str] = &["token"];
 }
 
 /// What was withdrawn.
 #[derive(Serialize, ToSchema)]
-struct WithdrawnBody {
+struct WithdrawnConsentBody {
     /// The short name of the purpose.
     title: String,
 }
 
 /// Withdraws a consent by the link in a mail; needs no sign-in. Once more does nothing.
-#[utoipa::path(post, path = "/v1/consent-withdrawal", tag = "account", request_body = LinkBody,
-    responses((status = 200, body = WithdrawnBody), (status = 400), (status = 404)))]
+#[utoipa::path(post, path = "/v1/consent-withdrawal", tag = "account", request_body = WithdrawLinkBody,
+    responses((status = 200, body = WithdrawnConsentBody), (status = 400), (status = 404)))]
 async fn by_link(
     State(api): State<Api>,
     Public(context): Public,
-    SecretJson(input): SecretJson<LinkBody>,
-) -> Answer<axum::Json<WithdrawnBody>> {
+    SecretJson(input): SecretJson<WithdrawLinkBody>,
+) -> Answer<axum::Json<WithdrawnConsentBody>> {
     let token = Secret::new(input.token);
     let title = api.app.withdraw_consent_by_link(&context, &token).await?;
-    Ok(axum::Json(WithdrawnBody { title }))
+    Ok(axum::Json(WithdrawnConsentBody { title }))
 }
 
 /// What a member agreed to, without what stands in the fields.
@@ -261,13 +261,13 @@ async fn of_member(
 /// Records that a member withdrew a consent by mail or by word; by an API key: through a program
 /// of the organisation.
 #[utoipa::path(post, path = "/v1/users/{id}/consents/withdraw", tag = "users",
-    params(("id" = String, Path)), request_body = WithdrawBody,
+    params(("id" = String, Path)), request_body = WithdrawConsentBody,
     responses((status = 204), (status = 400), (status = 403), (status = 404)))]
 async fn record_withdrawal(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-    Json(input): Json<WithdrawBody>,
+    Json(input): Json<WithdrawConsentBody>,
 ) -> Answer<StatusCode> {
     api.app.record_withdrawal(&context, body::id(&id)?, &input.purpose).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -275,18 +275,18 @@ async fn record_withdrawal(
 
 /// A postal address.
 #[derive(Serialize, ToSchema)]
-struct AddressBody {
+struct PostalAddressBody {
     address: String,
 }
 
 /// The postal address of a member, for letters, while they agree to that.
 #[utoipa::path(get, path = "/v1/users/{id}/address", tag = "users", params(("id" = String, Path)),
-    responses((status = 200, body = AddressBody), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 200, body = PostalAddressBody), (status = 403), (status = 404), (status = 409)))]
 async fn address(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
-) -> Answer<axum::Json<AddressBody>> {
+) -> Answer<axum::Json<PostalAddressBody>> {
     let address = api.app.postal_address_of(&context, body::id(&id)?).await?;
-    Ok(axum::Json(AddressBody { address: address.into_exposed() }))
+    Ok(axum::Json(PostalAddressBody { address: address.into_exposed() }))
 }

@@ -36,7 +36,7 @@ struct TextQuery {
 
 /// A sentence with the promises that it makes.
 #[derive(Serialize, ToSchema)]
-struct SentenceBody {
+struct LegalSentenceBody {
     /// Its words; a link stands as `[words](address)`.
     text: String,
     /// The numbers of the promises.
@@ -45,11 +45,11 @@ struct SentenceBody {
 
 /// A part of a text.
 #[derive(Serialize, ToSchema)]
-struct BlockBody {
+struct LegalBlockBody {
     /// `title`, `heading`, `paragraph`, `item`, or the place of a list: `sub_processors`,
     /// `processor_purposes`, `controller_purposes`.
     kind: &'static str,
-    sentences: Vec<SentenceBody>,
+    sentences: Vec<LegalSentenceBody>,
 }
 
 /// A provider that the operator uses to run the service.
@@ -127,7 +127,7 @@ impl From<AnnouncementView> for AnnouncementBody {
 
 /// A published text.
 #[derive(Serialize, ToSchema)]
-struct TextBody {
+struct LegalTextBody {
     document: &'static str,
     language: &'static str,
     /// The version of the policy in force.
@@ -137,7 +137,7 @@ struct TextBody {
     reviewed: String,
     /// SHA-256 of the English text.
     sha256: String,
-    blocks: Vec<BlockBody>,
+    blocks: Vec<LegalBlockBody>,
     sub_processors: Vec<SubProcessorBody>,
     purposes: Vec<PurposeBody>,
     announcement: Option<AnnouncementBody>,
@@ -155,9 +155,9 @@ const fn kind(kind: BlockKind) -> &'static str {
     }
 }
 
-impl From<Block> for BlockBody {
+impl From<Block> for LegalBlockBody {
     fn from(block: Block) -> Self {
-        let sentences = block.sentences.into_iter().map(|sentence| SentenceBody {
+        let sentences = block.sentences.into_iter().map(|sentence| LegalSentenceBody {
             promises: sentence.promises.iter().map(ToString::to_string).collect(),
             text: sentence.text,
         });
@@ -172,7 +172,7 @@ impl From<SubProcessor> for SubProcessorBody {
     }
 }
 
-impl From<LegalText> for TextBody {
+impl From<LegalText> for LegalTextBody {
     fn from(text: LegalText) -> Self {
         Self {
             document: text.document,
@@ -181,7 +181,7 @@ impl From<LegalText> for TextBody {
             effective_at: body::time(text.effective_at),
             reviewed: text.reviewed,
             sha256: text.digest,
-            blocks: text.blocks.into_iter().map(BlockBody::from).collect(),
+            blocks: text.blocks.into_iter().map(LegalBlockBody::from).collect(),
             sub_processors: text.sub_processors.into_iter().map(SubProcessorBody::from).collect(),
             purposes: text.purposes.into_iter().map(PurposeBody::from).collect(),
             announcement: text.announcement.map(AnnouncementBody::from),
@@ -197,13 +197,13 @@ pub(super) fn language(tag: Option<&str>) -> Result<Language, Problem> {
 
 /// A published text, as it is in force; needs no sign-in.
 #[utoipa::path(get, path = "/v1/legal", tag = "legal", params(TextQuery),
-    responses((status = 200, body = TextBody), (status = 400)))]
+    responses((status = 200, body = LegalTextBody), (status = 400)))]
 async fn read(
     State(api): State<Api>,
     Public(context): Public,
     host: Host,
     Query(query): Query<TextQuery>,
-) -> Answer<axum::Json<TextBody>> {
+) -> Answer<axum::Json<LegalTextBody>> {
     let wrong = |()| {
         let known = Document::ALL.map(Document::as_str).join(", ");
         Problem::invalid(format!("document: expected one of {known}"))
@@ -218,7 +218,7 @@ async fn read(
 
 /// How many notices are in which state.
 #[derive(Serialize, ToSchema)]
-struct NoticesBody {
+struct NoticeCountsBody {
     queued: u64,
     delivered: u64,
     failed: u64,
@@ -227,7 +227,7 @@ struct NoticesBody {
 
 /// A published version.
 #[derive(Serialize, ToSchema)]
-struct VersionBody {
+struct LegalVersionBody {
     version: u64,
     summary: String,
     material: bool,
@@ -236,12 +236,12 @@ struct VersionBody {
     in_force: bool,
     sha256: String,
     /// For the platform's own people.
-    notices: Option<NoticesBody>,
+    notices: Option<NoticeCountsBody>,
 }
 
-impl From<LegalVersionView> for VersionBody {
+impl From<LegalVersionView> for LegalVersionBody {
     fn from(view: LegalVersionView) -> Self {
-        let notices = view.notices.map(|[queued, delivered, failed, seen]| NoticesBody {
+        let notices = view.notices.map(|[queued, delivered, failed, seen]| NoticeCountsBody {
             queued,
             delivered,
             failed,
@@ -262,18 +262,18 @@ impl From<LegalVersionView> for VersionBody {
 
 /// Every version of the texts, newest first.
 #[utoipa::path(get, path = "/v1/legal/versions", tag = "legal",
-    responses((status = 200, body = ListBody<VersionBody>), (status = 403)))]
+    responses((status = 200, body = ListBody<LegalVersionBody>), (status = 403)))]
 async fn versions(
     State(api): State<Api>,
     Caller(context): Caller,
-) -> Answer<axum::Json<ListBody<VersionBody>>> {
+) -> Answer<axum::Json<ListBody<LegalVersionBody>>> {
     let versions = api.app.legal_versions(&context).await?;
-    Ok(axum::Json(ListBody::whole(versions.into_iter().map(VersionBody::from).collect())))
+    Ok(axum::Json(ListBody::whole(versions.into_iter().map(LegalVersionBody::from).collect())))
 }
 
 /// A version that is to be published.
 #[derive(Deserialize, ToSchema)]
-struct PublishBody {
+struct PublishLegalBody {
     /// What changes, in words that people read; at most 1,000 characters.
     summary: String,
     /// Whether it changes something for people; what the configuration says otherwise always does.
@@ -285,40 +285,40 @@ struct PublishBody {
 
 /// Its number.
 #[derive(Serialize, ToSchema)]
-struct PublishedBody {
+struct PublishedLegalBody {
     version: u64,
 }
 
 /// Publishes a version of the texts: everybody is told by mail and in the service.
-#[utoipa::path(post, path = "/v1/legal/versions", tag = "legal", request_body = PublishBody,
-    responses((status = 201, body = PublishedBody), (status = 400), (status = 403)))]
+#[utoipa::path(post, path = "/v1/legal/versions", tag = "legal", request_body = PublishLegalBody,
+    responses((status = 201, body = PublishedLegalBody), (status = 400), (status = 403)))]
 async fn publish(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(input): Json<PublishBody>,
-) -> Answer<(StatusCode, axum::Json<PublishedBody>)> {
+    Json(input): Json<PublishLegalBody>,
+) -> Answer<(StatusCode, axum::Json<PublishedLegalBody>)> {
     let input = LegalVersionInput {
         summary: input.summary,
         is_material: input.material,
         effective_at: body::parse_time("effective_at", &input.effective_at)?,
     };
     let version = api.app.publish_legal_version(&context, input, &api.facts.address).await?;
-    Ok((StatusCode::CREATED, axum::Json(PublishedBody { version })))
+    Ok((StatusCode::CREATED, axum::Json(PublishedLegalBody { version })))
 }
 
 /// Which announcement.
 #[derive(Deserialize, ToSchema)]
-struct SeenBody {
+struct SeenAnnouncementBody {
     version: u64,
 }
 
 /// Says that one saw the announcement of a version.
-#[utoipa::path(post, path = "/v1/legal/seen", tag = "legal", request_body = SeenBody,
+#[utoipa::path(post, path = "/v1/legal/seen", tag = "legal", request_body = SeenAnnouncementBody,
     responses((status = 204), (status = 403), (status = 404)))]
 async fn see(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(input): Json<SeenBody>,
+    Json(input): Json<SeenAnnouncementBody>,
 ) -> Answer<StatusCode> {
     api.app.see_announcement(&context, input.version).await?;
     Ok(StatusCode::NO_CONTENT)
