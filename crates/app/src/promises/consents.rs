@@ -62,10 +62,22 @@ impl App {
         self.give_consent(context, input, PAGES).await
     }
 
+    /// The account of a check goes, and what it decided with it: it was nobody's.
+    async fn leave_nothing(&self, user: UserId) -> Result<()> {
+        self.destroy_account(user).await?;
+        self.forget_decisions(user).await
+    }
+
+    async fn forget_decisions(&self, user: UserId) -> Result<()> {
+        let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
+        tx.consents_forget(user).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn check_basis(&self) -> Result<ProbeAnswer> {
         let guest = self.sign_up_guest(true).await?;
         let walked = self.walk_basis(&guest).await;
-        self.destroy_account(guest.signed_in.session.user.id).await?;
+        self.leave_nothing(guest.signed_in.session.user.id).await?;
         let held =
             "An optional field is kept with its consent alone, and serves its purpose alone.";
         Ok(answer(walked?, held))
@@ -109,7 +121,7 @@ impl App {
     async fn check_separate(&self) -> Result<ProbeAnswer> {
         let guest = self.sign_up_guest(true).await?;
         let walked = self.walk_separate(&guest).await;
-        self.destroy_account(guest.signed_in.session.user.id).await?;
+        self.leave_nothing(guest.signed_in.session.user.id).await?;
         Ok(answer(walked?, "Of two consents one was withdrawn, and the other stands."))
     }
 
@@ -141,7 +153,7 @@ impl App {
     async fn check_records(&self) -> Result<ProbeAnswer> {
         let guest = self.sign_up_guest(true).await?;
         let walked = self.walk_records(&guest).await;
-        self.destroy_account(guest.signed_in.session.user.id).await?;
+        self.leave_nothing(guest.signed_in.session.user.id).await?;
         Ok(answer(walked?, "The record of a consent verifies by itself and holds time and text."))
     }
 
@@ -181,6 +193,7 @@ impl App {
         self.close_probe_identity(&identity).await?;
         self.destroy_account(user).await?;
         let has_ended = self.ended_with_account(user).await?;
+        self.forget_decisions(user).await?;
         let found = match walked? {
             Ok(_) if !has_ended => {
                 wrong("A consent stands although its account is gone.", "table consents")
@@ -273,7 +286,7 @@ impl App {
     async fn check_use(&self) -> Result<ProbeAnswer> {
         let guest = self.sign_up_guest(true).await?;
         let walked = self.walk_use(&guest).await;
-        self.destroy_account(guest.signed_in.session.user.id).await?;
+        self.leave_nothing(guest.signed_in.session.user.id).await?;
         Ok(answer(walked?, "A person who uses the service and agreed to nothing stays unasked."))
     }
 

@@ -138,6 +138,12 @@ impl PlatformTx {
         Ok(self.core.all(select.limit(u64::from(crate::PAGE_ROWS_MAX))).await?.len())
     }
 
+    /// Forgets every decision of somebody who never was: of an account that a check made.
+    #[boxed]
+    pub async fn consents_forget(&self, user: UserId) -> Result<()> {
+        self.core.delete(self.delete(CONSENTS).eq("user_id", user)).await.map(|_| ())
+    }
+
     /// Writes an optional field of an account.
     #[boxed]
     pub async fn account_field_put(&self, user: UserId, field: &str, value: &str) -> Result<()> {

@@ -234,7 +234,8 @@ struct WithdrawnConsentBody {
 }
 
 /// Withdraws a consent by the link in a mail; needs no sign-in. Once more does nothing.
-#[utoipa::path(post, path = "/v1/consent-withdrawal", tag = "account", request_body = WithdrawLinkBody,
+#[utoipa::path(post, path = "/v1/consent-withdrawal", tag = "account",
+    request_body = WithdrawLinkBody,
     responses((status = 200, body = WithdrawnConsentBody), (status = 400), (status = 404)))]
 async fn by_link(
     State(api): State<Api>,
@@ -281,7 +282,8 @@ struct PostalAddressBody {
 
 /// The postal address of a member, for letters, while they agree to that.
 #[utoipa::path(get, path = "/v1/users/{id}/address", tag = "users", params(("id" = String, Path)),
-    responses((status = 200, body = PostalAddressBody), (status = 403), (status = 404), (status = 409)))]
+    responses((status = 200, body = PostalAddressBody), (status = 403), (status = 404),
+        (status = 409)))]
 async fn address(
     State(api): State<Api>,
     Caller(context): Caller,

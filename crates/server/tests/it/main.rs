@@ -75,6 +75,7 @@ mod scrub;
 mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
+mod sms;
 mod smtp;
 mod sparkplug;
 mod start;
