@@ -34,7 +34,7 @@ export function PolicyBanner() {
           {i18n.t('Privacy policy')}
         </Link>
       </span>
-      <button type="button" onClick={() => void see()}>
+      <button type="button" className="banner-button" onClick={() => void see()}>
         {i18n.t('I have seen it')}
       </button>
     </div>
