@@ -146,6 +146,9 @@ impl App {
         tx.sms_tried(one, now.saturating_add(wait)).await?;
         tx.commit().await?;
         let (text, id) = (one.sms.text.clone(), one.sms.id.to_string());
+        if !one.is_readable {
+            return Ok(false);
+        }
         match gateway.send(&Message { to, text, id }).await {
             Ok(()) => {
                 self.drop_sms(one).await?;
