@@ -72,8 +72,9 @@ impl App {
         }
         let last = known.last();
         let digest = digest_of(body)?;
-        // Other sub-processors, another operator, law or court change something for people.
-        let is_material = input.is_material || last.is_some_and(|last| is_other(last, body));
+        // Other texts, sub-processors, operator, law or court change something for people.
+        let is_changed = |last: &Published| last.digest != digest || is_other(last, body);
+        let is_material = input.is_material || last.is_some_and(is_changed);
         let times = (now, input.effective_at);
         let judged = check_publication(times, is_material, last.map(|one| one.effective_at));
         #[cfg(feature = "test-controls")]

@@ -80,8 +80,12 @@ impl App {
         if !self.0.sms.is_on() || stories.is_empty() {
             return Ok(());
         }
-        let members = tx.members(&Page::whole()).await?.items;
         let mut waiting = tx.sms_waiting().await?;
+        if waiting >= SMS_WAITING_MAX {
+            return Ok(());
+        }
+        let mut members = tx.members(&Page::whole()).await?.items;
+        members.retain(|member| !member.user.disabled);
         let now = self.clock().now();
         for story in stories {
             for member in &members {
@@ -125,9 +129,28 @@ impl App {
         drop(tx);
         let mut sent = 0;
         for one in due {
-            sent += usize::from(self.send_sms(gateway, &one).await?);
+            match self.send_sms(gateway, &one).await {
+                Ok(was_sent) => sent += usize::from(was_sent),
+                // Whose number cannot be read now holds nobody else up, and is tried again.
+                Err(error) => {
+                    tracing::warn!(%error, tenant = %one.tenant, "a text message waits");
+                    self.put_off_sms(&one).await?;
+                }
+            }
         }
         Ok(sent)
+    }
+
+    /// Counts a try of one, or takes it out after the last.
+    async fn put_off_sms(&self, one: &DueSms) -> Result<()> {
+        if one.attempts >= ATTEMPTS_MAX {
+            return self.drop_sms(one).await.map(|_| ());
+        }
+        let wait = RETRY.saturating_mul(u32::try_from(one.attempts + 1).unwrap_or(u32::MAX));
+        let next_at = self.clock().now().saturating_add(wait);
+        let tx = self.0.store.begin_platform(&self.job(jobs::MAIL)).await?;
+        tx.sms_tried(one, next_at).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Sends one; whether it was handed over. What may not be sent is taken out.
@@ -141,10 +164,7 @@ impl App {
             tracing::warn!(tenant = %one.tenant, "a text message was given up");
             return self.drop_sms(one).await;
         }
-        let wait = RETRY.saturating_mul(u32::try_from(one.attempts + 1).unwrap_or(u32::MAX));
-        let tx = self.0.store.begin_platform(&self.job(jobs::MAIL)).await?;
-        tx.sms_tried(one, now.saturating_add(wait)).await?;
-        tx.commit().await?;
+        self.put_off_sms(one).await?;
         let (text, id) = (one.sms.text.clone(), one.sms.id.to_string());
         if !one.is_readable {
             return Ok(false);
@@ -173,7 +193,7 @@ impl App {
         user: UserId,
     ) -> Result<Option<veritwin_domain::Secret<String>>> {
         if !self.is_sub_processor(provider) {
-            tracing::warn!("text messages wait for the policy that names their gateway");
+            tracing::warn!("text messages are not sent before the policy names their gateway");
             return Ok(None);
         }
         match self.field_for(user, OptionalField::Phone, SMS_PURPOSE).await? {

@@ -91,7 +91,7 @@ fn a_gateway_that_the_policy_does_not_name_gets_nothing() {
     watch(&tenant, &device, "critical", &["ann"]);
     tenant.send(&device, &json!({"t": 21.5})).expect(200);
     wait_for("the refusal in the log", || {
-        platform.stderr().contains("wait for the policy that names their gateway").then_some(())
+        platform.stderr().contains("not sent before the policy names their gateway").then_some(())
     });
     assert!(gateway.try_next().is_none());
 }
