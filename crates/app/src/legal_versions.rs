@@ -8,7 +8,7 @@ use veritwin_domain::{OpContext, Timestamp, UserId};
 use veritwin_governance::{TEXT_VERSION, check_publication};
 use veritwin_metastore::{
     LegalVersion, MailRank, NewMail, NoticeKind, NoticeReceipt, NoticeState, OutboxEntry,
-    PlatformTx,
+    PlatformTx, User,
 };
 
 use crate::change::Change;
@@ -107,7 +107,7 @@ impl App {
             let people = tx.users_after(last).await?;
             let Some(end) = people.last() else { return Ok(told) };
             last = Some(end.id);
-            for user in people.into_iter().filter(|user| !user.disabled) {
+            for user in people.into_iter().filter(has_mailbox) {
                 let receipt = NoticeReceipt {
                     user: user.id,
                     version: version.number,
@@ -195,6 +195,11 @@ impl App {
         self.note(context, Action::LegalRead, &resource, "done");
         Ok(views)
     }
+}
+
+/// Who is told by mail: not people whom a check made up (RFC 2606).
+fn has_mailbox(user: &User) -> bool {
+    !user.disabled && !user.email.ends_with(".invalid")
 }
 
 fn is_other(last: &Published, body: &VersionBody) -> bool {
