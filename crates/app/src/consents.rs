@@ -302,6 +302,7 @@ impl App {
         let known = read.consent_newest(user, &purpose.id).await?;
         drop(read);
         if known.is_none_or(|one| one.decision == ConsentDecision::Withdrawn) {
+            self.forget_stray(&platform, user, purpose).await?;
             return Ok(false);
         }
         let signer = self.consent_signer().await?;
@@ -334,6 +335,25 @@ impl App {
         self.record_platform_change(&tx, &platform, tenant, (action, "done", change)).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// A field without its consent does not stay, however it came about.
+    async fn forget_stray(
+        &self,
+        platform: &PlatformContext,
+        user: UserId,
+        purpose: &DeclaredPurpose,
+    ) -> Result<()> {
+        if purpose.field.is_none() {
+            return Ok(());
+        }
+        let tx = self.0.store.begin_platform(platform).await?;
+        let newest = tx.consent_newest(user, &purpose.id).await?;
+        if newest.is_none_or(|one| one.decision == ConsentDecision::Withdrawn) {
+            self.forget_field(&tx, user, purpose).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     async fn forget_field(
