@@ -21,6 +21,8 @@ const PAGES = {
   rules: '/rules',
   ledger: '/ledger',
   promises: '/promises',
+  policy: '/policy',
+  legal: '/legal/privacy',
   activity: '/activity',
   incidents: '/incidents',
   support: '/support',

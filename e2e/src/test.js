@@ -8,6 +8,7 @@ import { accessSteps } from './walk/access.js'
 import { accountSteps } from './walk/account.js'
 import { alertSteps } from './walk/alert.js'
 import { centreSteps } from './walk/centre.js'
+import { consentSteps } from './walk/consents.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
 import { inventorySteps } from './walk/inventory.js'
 import { joiningSteps } from './walk/joining.js'
@@ -32,6 +33,7 @@ const WALK = [
   viewerSteps,
   personSteps,
   accountSteps,
+  consentSteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,

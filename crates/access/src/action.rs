@@ -52,6 +52,7 @@ impl Action {
                 | Self::HoldRelease
                 | Self::IdentityProviderWrite
                 | Self::KeyManage
+                | Self::LegalPublish
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
                 | Self::RetentionWrite
@@ -77,7 +78,11 @@ impl Action {
     pub const fn reaches_account(self) -> bool {
         matches!(
             self,
-            Self::AccountSecure | Self::AccountUpdate | Self::SessionJoin | Self::SessionSwitch
+            Self::AccountSecure
+                | Self::AccountUpdate
+                | Self::ConsentGive
+                | Self::SessionJoin
+                | Self::SessionSwitch
         )
     }
 
@@ -87,6 +92,7 @@ impl Action {
             self,
             Self::AccountRead
                 | Self::AccountSecure
+                | Self::ConsentWithdraw
                 | Self::SessionConfirm
                 | Self::SessionDelete
                 | Self::SessionRead
@@ -143,6 +149,18 @@ define_actions! {
     CertificateWrite = "certificate.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
+    /// Agree to a purpose, and give the optional field that serves it.
+    ConsentGive = "consent.give" on Session;
+    /// Read what people of the tenant agreed to.
+    ConsentRead = "consent.read" on User;
+    /// Record for a person that they withdrew a consent.
+    ConsentRecord = "consent.record" on User;
+    /// Use an optional field of a person for its purpose.
+    ConsentUse = "consent.use" on User;
+    /// Withdraw a consent of one's own.
+    ConsentWithdraw = "consent.withdraw" on Session;
+    /// Withdraw a consent by the link in a mail.
+    ConsentWithdrawByLink = "consent.withdraw_by_link" on Platform;
     /// Delete a message that was dealt with.
     ContactDelete = "contact.delete" on Tenant;
     /// Read the messages to one's own tenant.
@@ -241,6 +259,12 @@ define_actions! {
     LedgerRead = "ledger.read" on Ledger;
     /// Seal batches into the ledger.
     LedgerSeal = "ledger.seal" on Ledger;
+    /// Publish a version of the policy and the texts beside it.
+    LegalPublish = "legal.publish" on Tenant;
+    /// Read which versions there are, and who was told of them.
+    LegalRead = "legal.read" on Tenant;
+    /// Show a published text.
+    LegalShow = "legal.show" on Platform;
     /// Look into a one-time link.
     LinkInspect = "link.inspect" on Platform;
     /// Issue a one-time administrator link.
@@ -255,6 +279,8 @@ define_actions! {
     PlanRead = "plan.read" on Tenant;
     /// Make, change or delete a plan.
     PlanWrite = "plan.write" on Tenant;
+    /// Say that one saw an announcement.
+    NoticeSee = "notice.see" on Session;
     /// Make somebody an owner, or take that away.
     OwnerAppoint = "owner.appoint" on User;
     /// See which packages there are, and which devices are to have them.

@@ -26,7 +26,12 @@ mod change;
 mod claim_lists;
 mod claim_moves;
 mod claims;
+mod config_parts;
 mod connections;
+mod consent_links;
+mod consent_record;
+mod consent_views;
+mod consents;
 mod contact;
 mod context;
 mod credential_digests;
@@ -87,6 +92,8 @@ mod ledger_head;
 mod ledger_job;
 mod ledger_open;
 mod ledger_record;
+mod legal;
+mod legal_versions;
 mod lineage;
 mod link_accounts;
 mod links;
@@ -162,6 +169,7 @@ mod shred_journal;
 mod sight;
 mod sign_in;
 mod simulations;
+mod sms;
 mod sparkplug;
 mod storage;
 mod store_check;
@@ -196,7 +204,10 @@ pub use calls::{
     CALL_BYTES_MAX, CALL_LASTS_MAX, CALL_NUMBER_MIN, CALL_RETRIES_MAX, DEVICE_CALLS_MAX,
     TENANT_CALLS_KEPT_MAX, TENANT_CALLS_MAX,
 };
+pub use config_parts::{Operator, Outbound};
 pub use connections::ConnectionEnd;
+pub use consent_record::{CheckedConsent, check_consent};
+pub use consents::CONSENTS_PER_DAY_MAX;
 pub use context::{
     Arrival, BasicLogin, DeviceCommand, DeviceLogin, Placed, RefusedPart, Submission, WriterLogin,
 };
@@ -221,7 +232,7 @@ pub use key_level::key_level;
 pub use knock::Knock;
 pub use ledger::ArchiveAccess;
 pub use live::{LiveEntry, LiveEvent, LiveReading, TwinChange};
-pub use open::{App, Config, Outbound};
+pub use open::{App, Config};
 pub use packages::{
     PACKAGE_BYTES_MAX, PACKAGE_PIECE_BYTES_MAX, PACKAGE_TARGETS_MAX, PACKAGES_MAX,
     TENANT_PACKAGES_BYTES_MAX, Told,
@@ -250,9 +261,11 @@ pub use upgrade::{SchemaUpgrade, database_gaps};
 pub use veritwin_access::passkey::{Assertion, PASSKEY_ALGORITHMS, Registration, RelyingParty};
 pub use veritwin_access::x509::{CERTIFICATE_BYTES_MAX, CERTIFICATES_BETWEEN_MAX};
 pub use veritwin_access::{Rate, RateExceeded, RateLimiter};
+pub use veritwin_governance::{Block, BlockKind, Document, Generated, Language, OptionalField};
 pub use veritwin_metastore::{PendingStep, RouteLane, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;
+pub use veritwin_outbound::sms::{SmsConfig, SmsForm};
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
 
 /// The operating system's randomness.

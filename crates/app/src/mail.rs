@@ -51,6 +51,9 @@ pub(crate) struct MailPayload {
     /// What it tells of messages that a rule sent on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) routed: Option<RoutedMail>,
+    /// The person and the version of the policy whose notice it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) notice: Option<(String, u64)>,
     /// Why it still waits.
     #[serde(default)]
     pub(crate) waits: Option<MailNote>,
@@ -332,6 +335,12 @@ impl App {
             Outcome::Ended(note) | Outcome::Dropped(note) => (AlertEventKind::NotMailed, note),
             Outcome::Waits(_) => return Ok(()),
         };
+        if let Some((user, version)) = &payload.notice
+            && let Ok(user) = user.parse()
+        {
+            let was_delivered = kind == AlertEventKind::Notified;
+            self.note_notice(entry, (user, *version), was_delivered).await?;
+        }
         let Some(tenant) = entry.tenant else { return Ok(()) };
         let alerts = payload.alerts();
         if alerts.is_empty() {

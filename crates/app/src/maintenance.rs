@@ -46,6 +46,10 @@ impl App {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
         }
+        if self.0.sms.is_on() {
+            let app = self.clone();
+            self.0.tasks.spawn(async move { app.keep_sms().await });
+        }
     }
 
     /// Waits for the next round; false when the platform stops.

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
-use veritwin_domain::{AddressList, Clock, Rng, Secret, TenantId, Timestamp};
+use veritwin_domain::{Clock, Rng, Secret, TenantId, Timestamp};
 use veritwin_keys::{KeyService, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
@@ -25,6 +25,7 @@ use veritwin_telemetry::{Engine, EngineConfig};
 
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
+use crate::config_parts::{Operator, Outbound};
 use crate::customer_keys::{KeyBoard, open_key_services};
 use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
@@ -65,6 +66,10 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
+    /// Who runs this installation, as the published texts say it.
+    pub operator: Operator,
+    /// Text messages.
+    pub sms: Option<crate::SmsConfig>,
     /// Calls to addresses that tenants choose.
     pub outbound: Outbound,
     /// Which authority certificates of host names are fetched from.
@@ -93,18 +98,6 @@ pub struct Config {
     pub demo: bool,
     /// The directory runs on a simulated clock: ledger origins end in `/simulated`.
     pub simulated: bool,
-}
-
-/// What the operator allows of calls to addresses that tenants choose.
-#[derive(Debug, Clone, Default)]
-pub struct Outbound {
-    /// Networks that are called although they are not public, such as an identity provider on the
-    /// operator's premises.
-    pub allowed_networks: AddressList,
-    /// Ports that may be named; none: 443 and 8443.
-    pub ports: Vec<u16>,
-    /// Authorities that are trusted beside the public ones, PEM.
-    pub authorities_pem: Option<String>,
 }
 
 /// The platform. Clones share it.
@@ -179,6 +172,9 @@ pub(crate) struct Inner {
     pub(crate) imports: crate::inventory::Imports,
     pub(crate) egress: Arc<EgressRegister>,
     pub(crate) mailer: Option<Mailer>,
+    pub(crate) sms: crate::sms::Sms,
+    pub(crate) purposes: veritwin_governance::PurposeRegister,
+    pub(crate) legal: crate::legal::LegalBoard,
     pub(crate) providers: Providers,
     pub(crate) acme: Option<crate::acme::Acme>,
     /// Counts changes of host names' certificates.
@@ -354,6 +350,7 @@ impl App {
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let mailer = open_mailer(&config, &egress)?;
+        let sms = crate::sms::Sms::open(&config, &egress)?;
         let providers = open_providers(&config, &egress, rng.as_ref())?;
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
@@ -413,6 +410,9 @@ impl App {
             imports: crate::inventory::Imports::default(),
             egress,
             mailer,
+            sms,
+            purposes: crate::legal::purpose_register()?,
+            legal: crate::legal::LegalBoard::default(),
             providers,
             acme,
             host_certificates: tokio::sync::watch::Sender::new(0),
@@ -430,6 +430,7 @@ impl App {
     /// What has to be so before anybody is listened to.
     async fn begin(&self) -> Result<()> {
         self.ensure_platform_tenant().await?;
+        self.load_legal().await?;
         self.load_tree().await?;
         self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
         self.replay_shreds(None).await.map(drop)

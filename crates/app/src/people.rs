@@ -360,6 +360,13 @@ impl App {
 
     /// Destroys an account that belongs to no tenant; whether it did, or another had.
     pub(crate) async fn destroy_of_nobody(&self, id: UserId) -> Result<bool> {
+        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+        let belongs = !tx.memberships(id).await?.is_empty();
+        drop(tx);
+        if belongs {
+            return Ok(false);
+        }
+        self.end_consents(id).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         if !tx.memberships(id).await?.is_empty() {
             return Ok(false);
@@ -385,6 +392,7 @@ impl App {
 
     /// Deletes an account and destroys its key.
     pub(crate) async fn destroy_account(&self, id: UserId) -> Result<Vec<String>> {
+        self.end_consents(id).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         tx.user_delete(id).await?;
         tx.commit().await?;

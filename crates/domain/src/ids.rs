@@ -132,6 +132,8 @@ define_ids! {
     CallId;
     /// One connection of a device.
     ConnectionId;
+    /// What a person said about a purpose: a consent, or its withdrawal.
+    ConsentId;
     /// One credential of one device (a token, a password, a certificate).
     CredentialId;
     /// A destruction of readings that somebody asked for.

@@ -7,3 +7,4 @@ pub mod guard;
 pub mod key_services;
 pub mod mail;
 pub mod register;
+pub mod sms;

@@ -62,6 +62,18 @@ const confirmEmailRoute = createRoute({
   component: lazyRouteComponent(() => import('../routes/Reset'), 'ConfirmEmailPage'),
 })
 
+const legalRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/legal/$document',
+  component: lazyRouteComponent(() => import('../routes/Legal'), 'LegalPage'),
+})
+
+const withdrawRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/withdraw',
+  component: lazyRouteComponent(() => import('../routes/Withdraw'), 'WithdrawPage'),
+})
+
 const shellRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: 'shell',
@@ -99,10 +111,16 @@ const routeTree = rootRoute.addChildren([
   signInReturnRoute,
   resetRoute,
   confirmEmailRoute,
+  legalRoute,
+  withdrawRoute,
   shellRoute.addChildren([
     page(
       '/',
       lazyRouteComponent(() => import('../routes/centre/CentrePage'), 'CentrePage'),
+    ),
+    page(
+      '/policy',
+      lazyRouteComponent(() => import('../routes/Policy'), 'PolicyPage'),
     ),
     page(
       '/alerts',

@@ -138,6 +138,16 @@ function aboutPeople(): Record<string, string> {
     'account.read': i18n.t('Read one’s own account'),
     'account.update': i18n.t('Change one’s own account'),
     'account.secure': i18n.t('Change how one signs in'),
+    'consent.give': i18n.t('Agree to a purpose'),
+    'consent.read': i18n.t('Read what people agreed to'),
+    'consent.record': i18n.t('Record a withdrawn consent'),
+    'consent.use': i18n.t('Use an optional field of a person'),
+    'consent.withdraw': i18n.t('Withdraw a consent'),
+    'consent.withdraw_by_link': i18n.t('Withdraw a consent by a mailed link'),
+    'legal.publish': i18n.t('Publish a version of the policy'),
+    'legal.read': i18n.t('Read the versions of the policy'),
+    'legal.show': i18n.t('Show a published text'),
+    'notice.see': i18n.t('See an announcement'),
   }
 }
 

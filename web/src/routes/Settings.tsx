@@ -18,6 +18,7 @@ import { Newcomers } from './settings/Newcomers'
 import { People } from './settings/People'
 import { ProviderBlock } from './settings/Provider'
 import { PlanKeeps } from './settings/PlanKeeps'
+import { PrivacyBlock } from './settings/Privacy'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
@@ -48,6 +49,7 @@ export function SettingsPage() {
       }
     >
       <AccountBlocks />
+      <PrivacyBlock />
       <div className="columns">
         <ThisBrowser />
         {may.whole('system.read') && <Trust />}

@@ -258,6 +258,8 @@ async fn open(
         spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        operator: crate::Operator::default(),
+        sms: None,
         outbound: crate::Outbound::default(),
         acme: None,
         geo_database: None,

@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod consents;
 mod destructions;
 mod device_profiles;
 mod devices;
@@ -30,6 +31,10 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use consents::{
+    AnnouncementView, ConsentInput, ConsentRecordView, ConsentView, LegalText, LegalVersionInput,
+    LegalVersionView, NoticeView, PrivacyView, PurposeView, SubProcessor,
 };
 pub use destructions::{
     CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,

@@ -4,6 +4,7 @@
 
 mod access;
 mod canary;
+mod consents;
 mod customer_keys;
 mod destruction;
 mod egress;
@@ -15,6 +16,7 @@ mod nobody;
 mod outside;
 mod partners;
 mod passwords;
+mod policies;
 mod probe;
 mod refused;
 mod regions;

@@ -69,6 +69,14 @@ impl App {
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
+            super::consents::basis_probe(self),
+            super::consents::separate_probe(self),
+            super::consents::record_probe(self),
+            super::consents::withdrawal_probe(self),
+            super::consents::use_probe(self),
+            super::policies::notice_probe(self),
+            super::policies::publication_probe(self),
+            super::policies::pages_probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

@@ -35,13 +35,13 @@ pub(super) fn attestation_probe(app: &App) -> Arc<dyn PlatformProbe> {
 }
 
 /// A person of nobody's tenant who signed up.
-struct Guest {
+pub(super) struct Guest {
     email: Secret<String>,
     password: Secret<String>,
-    signed_in: SignedIn,
+    pub(super) signed_in: SignedIn,
 }
 
-fn answer(
+pub(super) fn answer(
     found: std::result::Result<Vec<(String, String)>, (String, String)>,
     held: &str,
 ) -> ProbeAnswer {
@@ -51,15 +51,15 @@ fn answer(
     }
 }
 
-fn fact(name: &str, value: &str) -> (String, String) {
+pub(super) fn fact(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
 /// Where the pages of a platform are that shows nobody any.
-const PAGES: &str = "https://localhost";
+pub(super) const PAGES: &str = "https://localhost";
 
 impl App {
-    fn visitor(&self) -> PlatformContext {
+    pub(super) fn visitor(&self) -> PlatformContext {
         self.anonymous(Arrival {
             purpose: Purpose::AuthenticationSecurity,
             request: self.job(jobs::PROMISES).request,
@@ -74,7 +74,7 @@ impl App {
     }
 
     /// Signs up with a fresh invitation, giving only what has to be given.
-    async fn sign_up_guest(&self, attested: bool) -> Result<Guest> {
+    pub(super) async fn sign_up_guest(&self, attested: bool) -> Result<Guest> {
         self.ensure_probe_tenant().await?;
         let email = format!("{}@guest.invalid", self.random_text());
         let payload = Payload {
@@ -100,7 +100,7 @@ impl App {
         Ok(Guest { email: Secret::new(email), password, signed_in })
     }
 
-    async fn guest_context(&self, signed_in: &SignedIn) -> Result<OpContext> {
+    pub(super) async fn guest_context(&self, signed_in: &SignedIn) -> Result<OpContext> {
         let visitor = self.visitor();
         let arrival = Arrival {
             purpose: visitor.purpose,
@@ -111,7 +111,7 @@ impl App {
     }
 
     /// What every person does here: look around, look after their account, leave.
-    async fn core_journey(&self, guest: &Guest) -> Result<usize> {
+    pub(super) async fn core_journey(&self, guest: &Guest) -> Result<usize> {
         let party = RelyingParty::of("https://localhost");
         let proof = Proof::Password { password: guest.password.clone(), second: None };
         let knock = Knock { email: &guest.email, tenant: None, host: None };

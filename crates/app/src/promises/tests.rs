@@ -98,6 +98,8 @@ pub(crate) async fn platform(root: &Path) -> App {
         spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        operator: crate::Operator::default(),
+        sms: None,
         outbound: crate::Outbound::default(),
         acme: None,
         geo_database: None,

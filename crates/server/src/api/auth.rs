@@ -25,10 +25,10 @@ pub(crate) struct Public(pub(crate) PlatformContext);
 fn purpose(path: &str) -> Purpose {
     let resource = path.trim_start_matches("/v1/").split('/').next().unwrap_or_default();
     match resource {
-        "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
-        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "certificates" | "contact"
-        | "roles" | "groups" | "workspaces" | "grants" | "access" | "networks"
-        | "identity-provider" | "device-authorities" | "provision-profiles" => {
+        "session" | "welcome" | "account" | "consent-withdrawal" | "password-reset"
+        | "email-confirmation" | "users" | "api-keys" | "tenants" | "plans" | "brand" | "face"
+        | "certificates" | "contact" | "roles" | "groups" | "workspaces" | "grants" | "access"
+        | "networks" | "identity-provider" | "device-authorities" | "provision-profiles" => {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
@@ -36,9 +36,9 @@ fn purpose(path: &str) -> Purpose {
         | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
             Purpose::IngestRouting
         }
-        "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
-        | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
+        "activity" | "keys" | "legal" | "system" | "promises" | "holds" | "incidents"
+        | "security-alerts" | "destructions" | "retention" | "support" | "support-tickets"
+        | "support-grants" | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }

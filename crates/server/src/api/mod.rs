@@ -13,6 +13,7 @@ mod brand;
 mod catalogue;
 mod certificates;
 mod claims;
+mod consents;
 mod contact;
 mod customer_key;
 mod destructions;
@@ -31,6 +32,7 @@ mod imports;
 mod incidents;
 mod invitations;
 mod ledger;
+mod legal;
 mod live;
 mod middleware;
 mod mqtt_socket;
@@ -127,6 +129,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(plans::routes())
         .merge(networks::routes())
         .merge(brand::documented())
+        .merge(legal::routes())
+        .merge(consents::routes())
         .merge(certificates::routes())
         .merge(contact::routes())
         .merge(account::routes())

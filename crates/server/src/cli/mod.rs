@@ -4,6 +4,7 @@
 mod bench;
 mod bench_platform;
 mod commands;
+mod consent;
 mod customer_keys;
 mod demo;
 mod doctor;
@@ -132,6 +133,9 @@ enum Command {
     /// Destroys readings for ever, with a certificate.
     #[command(after_help = purge::EXAMPLES)]
     Purge(purge::PurgeArguments),
+    /// Checks a signed consent record, without a platform; exit 10 if it was changed.
+    #[command(after_help = "Example: veritwin consent-check consent.json")]
+    ConsentCheck(consent::ConsentArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -376,6 +380,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(KeysCommand::Shred(arguments)) | Command::Purge(arguments) => {
             purge::run(&arguments)
         }
+        Command::ConsentCheck(arguments) => consent::check(&arguments),
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),

@@ -49,13 +49,14 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 9] = [
+const OPTIONAL_KEYS: [(&str, &str); 10] = [
     ("backup", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
     ("keys", "root_dir"),
     ("keys", "passphrase_file"),
     ("smtp", "password"),
+    ("sms", "authorization"),
     ("geo", "database"),
     ("outbound", "authorities"),
     ("acme", "ca_file"),

@@ -101,6 +101,7 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         "domains" => json!({"domains": []}),
         "edge-keys" => json!({"public_key": "0".repeat(64)}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
+        "withdraw" => json!({"purpose": "sms_alerts"}),
         "notes" | "close" => json!({"text": "probe"}),
         "commands" => json!({"metric": "probe", "value": 1}),
         "grants" => json!({"areas": ["devices"], "hours": 1}),

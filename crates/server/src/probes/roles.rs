@@ -149,6 +149,10 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/telemetry/query") => json!({"series": series, "from": from, "to": to}),
         (_, "/v1/telemetry/stats") => json!({"series": series}),
         (_, "/v1/users") => json!({"email": "", "role": "viewer"}),
+        (_, "/v1/legal/seen" | "/v1/legal/versions") => {
+            json!({"version": 0, "summary": "", "effective_at": from})
+        }
+        (_, "/v1/users/{id}/consents/withdraw") => json!({"purpose": ""}),
         (_, "/v1/users/{id}") => json!({"roles": ["viewer"]}),
         _ => json!({}),
     };
@@ -184,7 +188,10 @@ fn destruction(path: &str, never: &str) -> Value {
 fn account(path: &str) -> Value {
     match path.rsplit('/').next().unwrap_or_default() {
         "authenticator" => json!({"code": ""}),
+        "consents" => json!({"purpose": "", "version": 0}),
         "email" => json!({"email": ""}),
+        "fields" => json!({"field": "phone", "value": ""}),
+        "withdraw" => json!({"purpose": ""}),
         "passkeys" => json!({"name": "", "client_data": "", "attestation": ""}),
         "password" => json!({"new_password": "", "password": ""}),
         _ => json!({"name": ""}),

@@ -14,7 +14,9 @@ use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 11] = [
+    "GET /v1/legal",
+    "POST /v1/consent-withdrawal",
     "POST /v1/contact",
     "POST /v1/email-confirmation",
     "POST /v1/password-reset",
@@ -485,6 +487,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PATCH", "/v1/users/{id}") => request.json(&json!({"roles": ["viewer"]})),
         ("PUT", "/v1/roles/{id}") => request.json(&json!({"name": "x", "denies": ["device.list"]})),
         ("PUT", "/v1/groups/{id}" | "/v1/workspaces/{id}") => request.json(&json!({"name": "x"})),
+        ("POST", "/v1/users/{id}/consents/withdraw") => {
+            request.json(&json!({"purpose": "sms_alerts"}))
+        }
         ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
             request.json(&json!({"text": "mine"}))
         }

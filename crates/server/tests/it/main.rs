@@ -19,6 +19,7 @@ mod by_people;
 mod canary;
 mod certificates;
 mod changes;
+mod consents;
 mod customer_keys;
 mod database;
 mod demo;
@@ -74,6 +75,7 @@ mod scrub;
 mod shared_data;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
+mod sms;
 mod smtp;
 mod sparkplug;
 mod start;

@@ -137,10 +137,13 @@ fn words(path: &str) -> Option<Value> {
         })
     } else if is_below("/v1/incidents") {
         json!({"title": "", "severity": "none", "text": ""})
+    } else if is_below("/v1/legal") {
+        json!({"version": 0, "summary": "", "effective_at": "2026-01-01T00:00:00Z"})
     } else if is_below("/v1/account") {
         json!({
             "name": "", "email": "", "code": "", "password": "", "new_password": "",
-            "client_data": "", "attestation": "",
+            "client_data": "", "attestation": "", "purpose": "", "version": 0, "field": "phone",
+            "value": "",
         })
     } else {
         return None;
@@ -219,6 +222,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &filled).json(&json!({"second_factor_required": false}))
         }
         (_, "/v1/users") => request(method, &filled).json(&json!({"email": "", "role": "viewer"})),
+        (_, "/v1/users/{id}/consents/withdraw") => {
+            request(method, &filled).json(&json!({"purpose": ""}))
+        }
         (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
         _ => request(method, &filled).json(&json!({"name": ""})),
     }
