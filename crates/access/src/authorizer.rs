@@ -29,6 +29,7 @@ const POLICIES: [&str; 10] = [
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
     include_str!("../policies/records.cedar"),
+    include_str!("../policies/governance.cedar"),
     include_str!("../policies/support.cedar"),
 ];
 /// The policy by which a tenant's own role denies; see `policies/rights.cedar`.
