@@ -69,6 +69,10 @@ impl App {
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
+            super::governance::certificates_probe(self),
+            super::governance::history_probe(self),
+            super::notices::breach_probe(self),
+            super::notices::messages_probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

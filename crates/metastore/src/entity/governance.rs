@@ -82,6 +82,17 @@ pub struct GovernanceChange {
 
 opaque_debug!(GovernanceChange { action, at });
 
+/// A thing that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GovernanceDue {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Which.
+    pub id: GovernanceId,
+    /// Since when.
+    pub due_at: Timestamp,
+}
+
 fn item(row: &Row, vault: &Vault<'_>) -> Result<GovernanceItem> {
     let id: GovernanceId = row.get("id")?;
     Ok(GovernanceItem {
@@ -220,20 +231,23 @@ impl TenantTx {
 }
 
 impl PlatformTx {
-    /// What of all tenants is due, earliest first.
+    /// What of all tenants is due at a moment, earliest first; behind the place that is named.
     #[boxed]
     pub async fn governance_due(
         &self,
         at: Timestamp,
+        behind: Option<&GovernanceDue>,
         most: u64,
-    ) -> Result<Vec<(TenantId, GovernanceId)>> {
-        let select = self
-            .select(ITEMS)
-            .filter(is_set("due_at"))
-            .filter(at_most("due_at", at))
-            .ascending("due_at")
-            .limit(most);
-        let load = |row: &Row| Ok((row.get("tenant_id")?, row.get("id")?));
+    ) -> Result<Vec<GovernanceDue>> {
+        let mut select = self.select(ITEMS).filter(is_set("due_at")).filter(at_most("due_at", at));
+        if let Some(behind) = behind {
+            select = select.after("due_at", behind.due_at, *behind.id.as_bytes());
+        }
+        let select = select.ascending("due_at").ascending("id").limit(most);
+        let load = |row: &Row| {
+            let (tenant, id) = (row.get("tenant_id")?, row.get("id")?);
+            Ok(GovernanceDue { tenant, id, due_at: row.get("due_at")? })
+        };
         self.core.all(select).await?.iter().map(load).collect()
     }
 }

@@ -73,7 +73,9 @@ pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
 pub use edge_keys::EdgeKey;
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};
-pub use governance::{GOVERNANCE_ITEMS_MAX, GovernanceChange, GovernanceItem, GovernanceKind};
+pub use governance::{
+    GOVERNANCE_ITEMS_MAX, GovernanceChange, GovernanceDue, GovernanceItem, GovernanceKind,
+};
 pub use grants::{Grant, GrantRole, GrantScope, Holder, StoredRole};
 pub use groups::{DeviceGroup, Workspace};
 pub use holds::{Hold, HoldReason, HoldScope, Release};
