@@ -221,10 +221,10 @@ impl App {
         expected: Option<i64>,
     ) -> Result<()> {
         self.authorize(context, Action::GovernanceWrite, &resource(context, id))?;
-        let content = checked(content)?;
         let tx = self.0.store.begin(context).await?;
         let mut control: Control = thing(&tx, CONTROL, id).await?;
         check_version(control.row.version, expected)?;
+        let content = checked(content)?;
         let before = control.value();
         control.row.state.clone_from(&content.applies);
         control.content = content;

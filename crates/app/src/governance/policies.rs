@@ -144,10 +144,10 @@ impl App {
         expected: Option<i64>,
     ) -> Result<()> {
         self.authorize(context, Action::GovernanceWrite, &resource(context, id))?;
-        let content = checked(content)?;
         let tx = self.0.store.begin(context).await?;
         let mut policy: Policy = thing(&tx, KIND, id).await?;
         check_version(policy.row.version, expected)?;
+        let content = checked(content)?;
         let before = policy.value();
         match policy.row.state.as_str() {
             "draft" => {}
@@ -190,9 +190,9 @@ impl App {
     #[boxed]
     pub async fn approve_policy(&self, context: &OpContext, id: GovernanceId) -> Result<()> {
         self.authorize(context, Action::GovernanceApprove, &resource(context, id))?;
-        let approver = person(context)?;
         let tx = self.0.store.begin(context).await?;
         let mut policy: Policy = thing(&tx, KIND, id).await?;
+        let approver = person(context)?;
         if policy.row.state != "in_review" {
             return Err(Error::Conflict("only a policy in review is approved".to_owned()));
         }
@@ -212,9 +212,9 @@ impl App {
     #[boxed]
     pub async fn attest_policy(&self, context: &OpContext, id: GovernanceId) -> Result<()> {
         self.authorize(context, Action::GovernanceAttest, &resource(context, id))?;
-        let member = person(context)?;
         let tx = self.0.store.begin(context).await?;
         let mut policy: Policy = thing(&tx, KIND, id).await?;
+        let member = person(context)?;
         if policy.facts.in_force.is_none() {
             return Err(Error::NotFound("policy"));
         }

@@ -145,10 +145,10 @@ impl App {
         expected: Option<i64>,
     ) -> Result<()> {
         self.authorize(context, Action::GovernanceWrite, &resource(context, id))?;
-        let content = checked(content)?;
         let tx = self.0.store.begin(context).await?;
         let mut risk: Risk = thing(&tx, KIND, id).await?;
         check_version(risk.row.version, expected)?;
+        let content = checked(content)?;
         check_controls(&tx, &content.controls).await?;
         let before = risk.value();
         risk.content = content;
@@ -170,9 +170,9 @@ impl App {
         reason: &str,
     ) -> Result<()> {
         self.authorize(context, Action::GovernanceApprove, &resource(context, id))?;
-        let accepter = person(context)?;
         let tx = self.0.store.begin(context).await?;
         let mut risk: Risk = thing(&tx, KIND, id).await?;
+        let accepter = person(context)?;
         let reason = words("reason", reason, NOTE_CHARS_MAX)?;
         let until = until.filter(|until| *until > context.at);
         let until = until.filter(|until| until.since(context.at) <= ACCEPTED_MAX);

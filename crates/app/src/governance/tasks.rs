@@ -78,10 +78,10 @@ impl App {
         expected: Option<i64>,
     ) -> Result<()> {
         self.authorize(context, Action::GovernanceWrite, &resource(context, id))?;
-        let content = checked(content)?;
         let tx = self.0.store.begin(context).await?;
         let mut task: Task = thing(&tx, KIND, id).await?;
         check_version(task.row.version, expected)?;
+        let content = checked(content)?;
         check_about(&tx, &content).await?;
         let before = task.value();
         task.content = content;

@@ -10,6 +10,7 @@ mod egress;
 mod fingerprints;
 mod fixture;
 mod governance;
+mod governed_things;
 mod moved;
 mod newcomers;
 mod nobody;

@@ -36,9 +36,32 @@ fn purpose(path: &str) -> Purpose {
         | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
             Purpose::IngestRouting
         }
-        "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
-        | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
+        "activity"
+        | "keys"
+        | "system"
+        | "promises"
+        | "holds"
+        | "incidents"
+        | "security-alerts"
+        | "destructions"
+        | "retention"
+        | "support"
+        | "support-tickets"
+        | "support-grants"
+        | "support-desk"
+        | "tenant-exports"
+        | "breach-register"
+        | "breaches"
+        | "certificate-register"
+        | "controls"
+        | "evidence"
+        | "frameworks"
+        | "governance"
+        | "notices"
+        | "onboarding"
+        | "policies"
+        | "risks"
+        | "tasks" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }
