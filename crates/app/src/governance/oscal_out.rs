@@ -1,4 +1,4 @@
-//! A framework's state as OSCAL assessment results (NIST, version 1.1.2): the controls that were
+//! A framework's state as OSCAL assessment results (NIST, version 1.2.1): the controls that were
 //! looked at, a finding for each, and the evidence as observations.
 
 use async_recursion::async_recursion as boxed;
@@ -13,7 +13,7 @@ use super::shipped::promises_of;
 use crate::model::{EvidenceContent, EvidenceFacts, Governed};
 use crate::{App, Result};
 
-const OSCAL_VERSION: &str = "1.1.2";
+const OSCAL_VERSION: &str = "1.2.1";
 /// Most observations of a file: the newest.
 const OBSERVATIONS_MAX: usize = 2_000;
 

@@ -34,6 +34,7 @@ mod edge_down;
 mod faults;
 mod floods;
 mod gateways;
+mod governance;
 mod guard;
 mod harness;
 mod holds;
