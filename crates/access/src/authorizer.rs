@@ -19,7 +19,7 @@ use veritwin_domain::{
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 10] = [
+const POLICIES: [&str; 11] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/partners.cedar"),
