@@ -212,6 +212,8 @@ impl App {
         }
         let before = known.value();
         known.row.state = "superseded".to_owned();
+        // Its end is nobody's matter any more; a leaf that it waits for is.
+        known.row.due_at = known.row.due_at.filter(|_| known.facts.ledger_index.is_none());
         let done = (Action::GovernanceWrite, "superseded");
         self.put_changed(tx, context, done, (before, &mut known)).await?;
         Ok(Some(known.facts.record_sha256))

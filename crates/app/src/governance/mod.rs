@@ -163,6 +163,16 @@ pub(super) fn author(context: &OpContext) -> Option<UserId> {
     }
 }
 
+/// Who stands behind what is written: a person, or whoever made the key of a program. Nobody writes
+/// something with a key and approves it in person.
+pub(super) async fn writer(tx: &TenantTx, context: &OpContext) -> Result<Option<UserId>> {
+    match context.actor.kind {
+        ActorKind::User { user, .. } => Ok(Some(user)),
+        ActorKind::ApiKey(key) => Ok(tx.key_makers(&[*key.as_bytes()]).await?.first().copied()),
+        _ => Ok(None),
+    }
+}
+
 /// The name of somebody who may have left.
 pub(super) fn name_of(people: &HashMap<UserId, String>, user: UserId) -> String {
     people.get(&user).cloned().unwrap_or_else(|| "former member".to_owned())
@@ -322,7 +332,13 @@ impl App {
         let resource = resource(context, id);
         self.authorize(context, Action::GovernanceRead, &resource)?;
         let tx = self.0.store.read(context).await?;
-        tx.governance_any(id).await?;
+        if tx.governance_any(id).await?.kind == GovernanceKind::Breach {
+            self.authorize(
+                context,
+                Action::IncidentRead,
+                &breaches::incident_resource(context, id),
+            )?;
+        }
         let people = people(&tx).await?;
         let changes = tx.governance_changes(id).await?;
         self.note(context, Action::GovernanceRead, &resource, "done");

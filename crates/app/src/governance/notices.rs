@@ -63,7 +63,8 @@ impl App {
             };
             let newest = found.into_iter().rev().take(SHOWN_MAX);
             views.extend(newest.map(|notice: Notice| {
-                let told = notice.facts.told;
+                // How many organisations somebody above has is not for those below.
+                let told = if tenant == context.tenant { notice.facts.told } else { 0 };
                 notice.view(NoticeFacts { from_whom: name.clone(), told })
             }));
         }

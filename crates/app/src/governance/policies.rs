@@ -13,7 +13,7 @@ use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::{
     LINKS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_controls,
-    check_version, name_of, resource, text, thing, things,
+    check_version, name_of, resource, text, thing, things, writer,
 };
 use crate::holds::{person, words};
 use crate::incidents::people;
@@ -125,9 +125,10 @@ impl App {
     ) -> Result<GovernanceId> {
         self.authorize_all(context, Action::GovernanceWrite, Kind::Governance)?;
         let content = checked(content)?;
-        let facts = Facts { writers: author(context).into_iter().collect(), ..Facts::default() };
-        let policy = Policy::new(self, context, KIND, (content, facts), "draft");
         let tx = self.0.store.begin(context).await?;
+        let writers = writer(&tx, context).await?.into_iter().collect();
+        let facts = Facts { writers, ..Facts::default() };
+        let policy = Policy::new(self, context, KIND, (content, facts), "draft");
         check_controls(&tx, &policy.content.controls).await?;
         self.put_new(&tx, context, Action::GovernanceWrite, &policy).await?;
         tx.commit().await?;
@@ -160,7 +161,7 @@ impl App {
         check_controls(&tx, &content.controls).await?;
         policy.content = content;
         policy.row.state = "draft".to_owned();
-        policy.note_writer(context)?;
+        policy.note_writer(writer(&tx, context).await?)?;
         let done = (Action::GovernanceWrite, "written");
         self.put_changed(&tx, context, done, (before, &mut policy)).await?;
         Ok(tx.commit().await?)
@@ -250,9 +251,9 @@ impl App {
 }
 
 impl Policy {
-    fn note_writer(&mut self, context: &OpContext) -> Result<()> {
+    fn note_writer(&mut self, writer: Option<UserId>) -> Result<()> {
         let writers = &mut self.facts.writers;
-        let Some(writer) = author(context).filter(|writer| !writers.contains(writer)) else {
+        let Some(writer) = writer.filter(|writer| !writers.contains(writer)) else {
             return Ok(());
         };
         if writers.len() >= WRITERS_MAX {

@@ -11,8 +11,8 @@ use veritwin_domain::{GovernanceId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::{
-    NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_controls, check_version,
-    earliest, name_of, resource, text, thing, things, word,
+    NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_controls, check_version,
+    earliest, name_of, resource, text, thing, things, word, writer,
 };
 use crate::holds::{person, words};
 use crate::incidents::people;
@@ -125,10 +125,10 @@ impl App {
     ) -> Result<GovernanceId> {
         self.authorize_all(context, Action::GovernanceWrite, Kind::Governance)?;
         let content = checked(content)?;
-        let facts = Facts { writer: author(context), ..Facts::default() };
+        let tx = self.0.store.begin(context).await?;
+        let facts = Facts { writer: writer(&tx, context).await?, ..Facts::default() };
         let mut risk = Risk::new(self, context, KIND, (content, facts), "open");
         risk.row.due_at = risk.content.review_at;
-        let tx = self.0.store.begin(context).await?;
         check_controls(&tx, &risk.content.controls).await?;
         self.put_new(&tx, context, Action::GovernanceWrite, &risk).await?;
         tx.commit().await?;
@@ -152,7 +152,7 @@ impl App {
         check_controls(&tx, &content.controls).await?;
         let before = risk.value();
         risk.content = content;
-        risk.facts = Facts { writer: author(context), ..Facts::default() };
+        risk.facts = Facts { writer: writer(&tx, context).await?, ..Facts::default() };
         risk.row.state = "open".to_owned();
         risk.row.due_at = risk.content.review_at;
         self.put_changed(&tx, context, (Action::GovernanceWrite, "written"), (before, &mut risk))
