@@ -1,20 +1,26 @@
 //! Notices of a breach: to the authority, to the people concerned, to the controllers. One that
 //! lacks something is not sent (promise P54). A drill's is written down and stays inside.
 
+use std::time::Duration;
+
 use async_recursion::async_recursion as boxed;
 use serde_json::Value;
 use veritwin_access::Action;
 use veritwin_domain::{GovernanceId, OpContext, TenantId, Timestamp};
 use veritwin_keys::sha256;
 use veritwin_metastore::{MailRank, NewMail, TenantTx};
+use veritwin_outbound::mail::is_address;
 
 use super::breaches::{
     Breach, KIND, ends_at, first_to_tell, incident_resource, missing, next_alarm,
 };
-use super::{text, thing, word};
+use super::{thing, things, word};
+use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::model::{BreachContent, BreachNoticeInput, BreachNoticeView};
+use crate::provision::is_nobodys;
+use crate::tree::over;
 use crate::{App, Error, Result};
 
 const TO: [&str; 3] = ["authority", "subjects", "controllers"];
@@ -23,7 +29,9 @@ const PHASES: [&str; 3] = ["first", "further", "final"];
 const RECIPIENTS_MAX: usize = 1_000;
 /// Most notices of one breach.
 const NOTICES_MAX: usize = 200;
-const ADDRESS_CHARS_MAX: usize = 254;
+/// Most mails about breaches that an organisation has sent in 24 hours, to whatever addresses.
+const MAILS_PER_DAY_MAX: u64 = 5_000;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A notice that is about to be sent.
 struct Prepared {
@@ -97,11 +105,11 @@ fn addresses(input: &BreachNoticeInput, content: &BreachContent) -> Result<Vec<S
     }
     let mut found = std::collections::BTreeSet::new();
     for address in &input.recipients {
-        let address = text("recipients", address, ADDRESS_CHARS_MAX)?;
-        if !address.contains('@') {
+        let address = address.trim();
+        if !is_address(address) {
             return Err(Error::invalid_at("recipients", "expected addresses for mail"));
         }
-        found.insert(address);
+        found.insert(address.to_owned());
     }
     Ok(found.into_iter().collect())
 }
@@ -139,12 +147,18 @@ impl App {
     ) -> Result<()> {
         let tx = self.0.store.read(context).await?;
         let prepared = self.prepare_notice(&tx, context, id, &input).await?;
+        if !prepared.breach.content.is_drill {
+            self.check_breach_mails(&tx, context, &prepared).await?;
+        }
         drop(tx);
         if !prepared.breach.content.is_drill {
             for tenant in &input.tenants {
                 let mail = (prepared.subject.as_str(), prepared.said.as_str());
                 let event = prepared.event.as_str();
-                self.tell_tenant(*tenant, MessageKind::Breach, mail, event).await?;
+                if self.tell_tenant(*tenant, MessageKind::Breach, mail, event).await? == 0 {
+                    let detail = "one of them has nobody who can be told: nothing was noted";
+                    return Err(Error::invalid_at("tenants", detail));
+                }
             }
         }
         let tx = self.0.store.begin(context).await?;
@@ -156,6 +170,37 @@ impl App {
         let done = (Action::BreachNotify, "notified");
         self.put_changed(&tx, context, done, (before, &mut breach)).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Whether the mails of a notice can be sent: what is not sent is not noted as told, and no
+    /// organisation writes to ever more addresses.
+    async fn check_breach_mails(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        prepared: &Prepared,
+    ) -> Result<()> {
+        if self.0.mailer.is_none() || is_nobodys(context.tenant) {
+            let detail = "the platform sends no mail: nothing was sent";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
+        let more = u64::try_from(prepared.recipients.len()).unwrap_or(u64::MAX);
+        let (waiting, max) = (tx.outbox_waiting().await?, waiting_max(MailRank::Account));
+        if waiting.saturating_add(more) > max {
+            return Err(over("mails_waiting_max", max, waiting.saturating_add(more)));
+        }
+        let since = context.at.saturating_sub(DAY);
+        let is_of_today = |notice: &&BreachNoticeView| {
+            !notice.is_drill && Timestamp::parse_rfc3339(&notice.at).is_ok_and(|at| at > since)
+        };
+        let known: Vec<Breach> = things(tx, KIND, None).await?;
+        let notices = known.iter().flat_map(|breach| &breach.facts.notices);
+        let sent = notices.filter(is_of_today).map(|notice| notice.recipients).sum::<u64>();
+        let actual = sent.saturating_add(more);
+        if actual > MAILS_PER_DAY_MAX {
+            return Err(over("breach_mails_per_day_max", MAILS_PER_DAY_MAX, actual));
+        }
+        Ok(())
     }
 
     /// A breach with a notice more, and what is sent for it.
@@ -182,6 +227,9 @@ impl App {
             return Err(Error::invalid_at(*first, detail));
         }
         let recipients = addresses(input, content)?;
+        if input.to == "authority" && !input.tenants.is_empty() {
+            return Err(Error::invalid_at("tenants", "a notice to an authority goes to it alone"));
+        }
         self.check_told_tenants(context, &input.tenants)?;
         let told = recipients.len().saturating_add(input.tenants.len());
         if told == 0 {
@@ -203,7 +251,8 @@ impl App {
         breach.facts.notices.push(notice);
         breach.row.state = "told".to_owned();
         breach.row.due_at = next_alarm(&breach);
-        let event = format!("breach {id} {}", breach.facts.notices.len());
+        // Of one state of what is known: once that was changed, those below are told what it says.
+        let event = format!("breach {id} {} {} {}", breach.row.version, input.to, input.phase);
         Ok(Prepared { breach, before, recipients, subject, said, event })
     }
 

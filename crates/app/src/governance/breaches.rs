@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{GovernanceId, IncidentId, OpContext, Timestamp};
 use veritwin_metastore::{GovernanceKind, TenantTx};
+use veritwin_outbound::mail::is_address;
 
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_version, text, thing,
@@ -102,6 +103,11 @@ fn checked(content: BreachContent, now: Timestamp) -> Result<BreachContent> {
     if now.since(aware_at) > AWARE_BACK_MAX {
         return Err(Error::invalid_at("aware_at", "at most 366 days ago"));
     }
+    let authority_email = content.authority_email.trim();
+    if !authority_email.is_empty() && !is_address(authority_email) {
+        return Err(Error::invalid_at("authority_email", "expected an address for mail"));
+    }
+    let authority_email = authority_email.to_owned();
     let long = |field: &'static str, value: &str| text(field, value, NOTE_CHARS_MAX);
     Ok(BreachContent {
         title: words("title", &content.title, TITLE_CHARS_MAX)?,
@@ -112,7 +118,7 @@ fn checked(content: BreachContent, now: Timestamp) -> Result<BreachContent> {
         measures: long("measures", &content.measures)?,
         risk_reason: long("risk_reason", &content.risk_reason)?,
         authority: text("authority", &content.authority, NAME_CHARS_MAX)?,
-        authority_email: text("authority_email", &content.authority_email, NAME_CHARS_MAX)?,
+        authority_email,
         late_reason: long("late_reason", &content.late_reason)?,
         ..content
     })

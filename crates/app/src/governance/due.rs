@@ -142,20 +142,22 @@ impl App {
         Ok(members)
     }
 
-    /// Queues a mail to those who answer for a tenant, once per event. It is sealed under the
-    /// platform's key and speaks in the tenant's name, as what reaches people whose key is away.
+    /// Queues a mail to those who answer for a tenant, once per event, and says how many they are.
+    /// It is sealed under the platform's key and speaks in the tenant's name, as what reaches people
+    /// whose key is away.
     pub(super) async fn tell_tenant(
         &self,
         tenant: TenantId,
         kind: MessageKind,
         (subject, text): (&str, &str),
         event: &str,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let tx = self.0.store.read(&self.job_in(jobs::GOVERNANCE, tenant)).await?;
         let members = self.who_answers_for(&tx).await?;
         drop(tx);
-        if members.is_empty() {
-            return Ok(());
+        let told = members.len();
+        if told == 0 {
+            return Ok(0);
         }
         let tx = self.0.store.begin_platform(&self.job(jobs::GOVERNANCE)).await?;
         for member in members {
@@ -170,7 +172,8 @@ impl App {
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(tenant)).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(told)
     }
 }
 
