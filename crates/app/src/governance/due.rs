@@ -9,8 +9,10 @@ use veritwin_access::jobs;
 use veritwin_domain::{GovernanceId, OpContext, Role, TenantId};
 use veritwin_metastore::{GovernanceKind, MailRank, Member, NewMail, TenantTx, every_row};
 
+use crate::alert_mail::waiting_max;
 use crate::job_board::JobWatch;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_bounds::{Places, Sender};
 use crate::mail_kinds::MessageKind;
 use crate::provision::is_nobodys;
 use crate::{App, Error, Result};
@@ -81,14 +83,7 @@ impl App {
             return Ok(());
         }
         match known.kind {
-            GovernanceKind::Evidence => {
-                if let Some(said) = self.evidence_is_due(&context, id).await? {
-                    let event = event(id, known.version);
-                    let mail = (said.as_str(), TEXT);
-                    self.tell_tenant(tenant, MessageKind::Policy, mail, &event).await?;
-                }
-                return Ok(());
-            }
+            GovernanceKind::Evidence => return self.evidence_is_due(&context, id).await,
             GovernanceKind::Notice => return self.notice_is_due(&context, id).await,
             _ => {}
         }
@@ -99,17 +94,34 @@ impl App {
         }
         let said = self.comes_due(&tx, &context, known.kind, id).await?;
         if let Some(said) = said {
-            let (kind, text) = match known.kind {
-                GovernanceKind::Breach => (MessageKind::Breach, BREACH_TEXT),
-                _ => (MessageKind::Policy, TEXT),
-            };
-            let mail = (said.as_str(), text);
-            for member in self.who_answers_for(&tx).await? {
-                let event = event(id, known.version);
-                queue(&tx, &member, kind, mail, &event).await?;
-            }
+            self.queue_due(&tx, known.kind, said.as_str(), &event(id, known.version)).await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Queues a mail to those who answer for a tenant, in the transaction of what it tells of.
+    /// Where as many mails wait as may, what stands in the workspace has to do; an alarm of a
+    /// breach is queued even then.
+    pub(super) async fn queue_due(
+        &self,
+        tx: &TenantTx,
+        kind: GovernanceKind,
+        said: &str,
+        event: &str,
+    ) -> Result<()> {
+        let (kind, text) = match kind {
+            GovernanceKind::Breach => (MessageKind::Breach, BREACH_TEXT),
+            _ => (MessageKind::Policy, TEXT),
+        };
+        let is_full = tx.outbox_waiting().await? >= waiting_max(MailRank::Account);
+        if is_full && kind != MessageKind::Breach {
+            tracing::warn!(tenant = %tx.tenant_id(), "too many mails wait to tell of what is due");
+            return Ok(());
+        }
+        for member in self.who_answers_for(tx).await? {
+            queue(tx, &member, kind, (said, text), event).await?;
+        }
+        Ok(())
     }
 
     async fn comes_due(
@@ -139,6 +151,12 @@ impl App {
         }
         let mut members = every_row(|page| async move { tx.members(&page).await }).await?;
         members.retain(|member| member.roles.iter().any(|role| ANSWERING.contains(role)));
+        // An address that nobody confirmed may be a stranger's: it gets few mails a day.
+        let (sender, now) = (Sender::Tenant(tx.tenant_id()), self.clock().now());
+        members.retain(|member| {
+            let place = || self.mail_place(sender, &member.user.email, now).map(Places::keep);
+            member.user.email_verified_at.is_some() || place().is_ok()
+        });
         Ok(members)
     }
 
@@ -178,7 +196,7 @@ impl App {
 }
 
 /// What is told once: a thing as it was of one version.
-fn event(id: GovernanceId, version: u64) -> String {
+pub(super) fn event(id: GovernanceId, version: u64) -> String {
     format!("governance {id} {version}")
 }
 

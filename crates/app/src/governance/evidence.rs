@@ -14,6 +14,7 @@ use veritwin_keys::sha256;
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::controls::Control;
+use super::due::event;
 use super::shipped::promises_of;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_controls, digest, text, thing,
@@ -225,7 +226,7 @@ impl App {
         &self,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<()> {
         let tx = self.0.store.read(context).await?;
         let known: Evidence = thing(&tx, KIND, id).await?;
         drop(tx);
@@ -244,8 +245,7 @@ impl App {
         let Some(index) = sealed else {
             known.row.due_at = Some(context.at.saturating_add(SEAL_AGAIN));
             tx.governance_replace(&known.packed()?, known.row.version).await?;
-            tx.commit().await?;
-            return Ok(None);
+            return Ok(tx.commit().await?);
         };
         let is_new = known.facts.ledger_index.replace(index).is_none();
         known.row.due_at = known.content.expires_at.filter(|_| counts && !is_over);
@@ -255,9 +255,11 @@ impl App {
         }
         self.put_changed(&tx, context, (Action::GovernanceWrite, word), (before, &mut known))
             .await?;
-        tx.commit().await?;
-        let told = counts && is_over;
-        Ok(told.then(|| "A piece of evidence has expired".to_owned()))
+        if counts && is_over {
+            let event = event(id, known.row.version);
+            self.queue_due(&tx, KIND, "A piece of evidence has expired", &event).await?;
+        }
+        Ok(tx.commit().await?)
     }
 }
 
