@@ -14,6 +14,11 @@ pub const CATALOGUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const CONTROL_CHARS_MAX: usize = 8_000;
 const LABEL_CHARS_MAX: usize = 300;
 const IDENTIFIER_CHARS_MAX: usize = 64;
+/// Longest words in the place of a parameter: they are gone through once per place.
+const WORDS_CHARS_MAX: usize = 1_000;
+/// Most text of all controls of a catalogue together, in bytes: words that stand in many places
+/// make more of it than the file has.
+const TEXTS_BYTES_MAX: usize = CATALOGUE_BYTES_MAX;
 /// Parts of a control that are its text; guidance and assessment stay in the file.
 const STATEMENT: &str = "statement";
 
@@ -108,9 +113,10 @@ impl CatalogueFile {
     /// What of the file is kept. `most` bounds its controls.
     pub(super) fn read(self, most: usize) -> Result<Catalogue> {
         let Catalog { uuid, metadata, groups, controls } = self.catalog;
-        let mut found = Vec::new();
-        take_controls(controls, "", most, &mut found)?;
-        take_groups(groups, most, &mut found)?;
+        let mut taken = Taken::default();
+        take_controls(controls, "", most, &mut taken)?;
+        take_groups(groups, most, &mut taken)?;
+        let found = taken.controls;
         if found.is_empty() {
             return Err(Error::invalid_at("catalog", "there is no control in this catalogue"));
         }
@@ -128,11 +134,19 @@ impl CatalogueFile {
     }
 }
 
+/// What was taken so far.
+#[derive(Default)]
+struct Taken {
+    controls: Vec<ControlFacts>,
+    /// Of their texts.
+    bytes: usize,
+}
+
 /// JSON nests no deeper than its parser lets it, and so does this.
-fn take_groups(groups: Vec<Group>, most: usize, found: &mut Vec<ControlFacts>) -> Result<()> {
+fn take_groups(groups: Vec<Group>, most: usize, taken: &mut Taken) -> Result<()> {
     for group in groups {
-        take_controls(group.controls, &group.title, most, found)?;
-        take_groups(group.groups, most, found)?;
+        take_controls(group.controls, &group.title, most, taken)?;
+        take_groups(group.groups, most, taken)?;
     }
     Ok(())
 }
@@ -141,10 +155,10 @@ fn take_controls(
     controls: Vec<Control>,
     group: &str,
     most: usize,
-    found: &mut Vec<ControlFacts>,
+    taken: &mut Taken,
 ) -> Result<()> {
     for control in controls {
-        if found.len() >= most {
+        if taken.controls.len() >= most {
             let detail = format!("at most {most} controls are taken from a catalogue");
             return Err(Error::invalid_at("catalog", detail));
         }
@@ -158,14 +172,20 @@ fn take_controls(
         for part in control.parts.iter().filter(|part| part.name == STATEMENT) {
             write_part(part, &words, &mut text);
         }
-        found.push(ControlFacts {
+        let text = cut(text.trim(), CONTROL_CHARS_MAX);
+        taken.bytes = taken.bytes.saturating_add(text.len());
+        if taken.bytes > TEXTS_BYTES_MAX {
+            let detail = format!("the texts of its controls have over {TEXTS_BYTES_MAX} bytes");
+            return Err(Error::invalid_at("catalog", detail));
+        }
+        taken.controls.push(ControlFacts {
             identifier: control.id.trim().to_owned(),
             label: cut(&control.title, LABEL_CHARS_MAX),
-            text: cut(text.trim(), CONTROL_CHARS_MAX),
+            text,
             group: cut(group, LABEL_CHARS_MAX),
             promises: Vec::new(),
         });
-        take_controls(control.controls, group, most, found)?;
+        take_controls(control.controls, group, most, taken)?;
     }
     Ok(())
 }
@@ -177,9 +197,9 @@ fn cut(text: &str, chars_max: usize) -> String {
 /// What stands in the place of each parameter.
 fn words(params: &[Param]) -> HashMap<&str, String> {
     let word = |param: &Param| match (&param.label, &param.select) {
-        (Some(label), _) => label.clone(),
-        (None, Some(select)) => select.choice.join("; "),
-        (None, None) => param.id.clone(),
+        (Some(label), _) => cut(label, WORDS_CHARS_MAX),
+        (None, Some(select)) => cut(&select.choice.join("; "), WORDS_CHARS_MAX),
+        (None, None) => cut(&param.id, WORDS_CHARS_MAX),
     };
     params.iter().map(|param| (param.id.as_str(), word(param))).collect()
 }
@@ -211,7 +231,10 @@ fn filled(prose: &str, words: &HashMap<&str, String>, depth: usize) -> String {
     let mut rest = prose;
     while let Some(start) = rest.find("{{") {
         out.push_str(&rest[..start]);
-        let Some(length) = rest[start..].find("}}") else { break };
+        let Some(length) = rest[start..].find("}}") else {
+            rest = &rest[start..];
+            break;
+        };
         let inside = rest[start + 2..start + length].trim();
         let id = inside.rsplit(',').next().unwrap_or_default().trim();
         match words.get(id) {
@@ -261,6 +284,12 @@ mod tests {
         let first = &catalogue.controls[0];
         assert_eq!(first.text, "a. Tell [roles] [weekly; [roles]] [p9].");
         assert_eq!(first.group, "Access");
+    }
+
+    #[test]
+    fn a_place_that_does_not_end_stands_there_once() {
+        let text = filled("all {{ insert: param, p1 }} of {{ insert", &HashMap::new(), 0);
+        assert_eq!(text, "all [p1] of {{ insert");
     }
 
     #[test]
