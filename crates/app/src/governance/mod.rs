@@ -286,13 +286,25 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        (action, word): (Action, &'static str),
+        done: (Action, &'static str),
         (before, thing): (Value, &mut Thing<C, F>),
+    ) -> Result<()> {
+        let after = thing.value();
+        self.put_changed_as(tx, context, done, thing, (before, after)).await
+    }
+
+    /// The same, where the history does not repeat the whole thing.
+    async fn put_changed_as<C: Part, F: Part>(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (action, word): (Action, &'static str),
+        thing: &mut Thing<C, F>,
+        (before, after): (Value, Value),
     ) -> Result<()> {
         thing.row.updated_at = context.at;
         tx.governance_replace(&thing.packed()?, thing.row.version).await?;
         thing.row.version = thing.row.version.saturating_add(1);
-        let after = thing.value();
         self.remember(tx, context, (thing.row.id, word), (Some(before.clone()), after.clone()))
             .await?;
         let resource = resource(context, thing.row.id);

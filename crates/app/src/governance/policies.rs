@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{GovernanceId, LimitExceeded, OpContext, Timestamp, UserId};
 use veritwin_keys::sha256;
@@ -227,10 +228,13 @@ impl App {
             let name = "attestations_max";
             return Err(LimitExceeded { name, max, actual }.into());
         }
-        let before = policy.value();
+        // A text that thousands attest is not repeated for each of them.
+        let edition = policy.facts.edition;
+        let said = |attested: usize| json!({"edition": edition, "attested": attested});
+        let values = (said(actual - 1), said(actual));
         policy.facts.attested.push(member);
         let done = (Action::GovernanceAttest, "attested");
-        self.put_changed(&tx, context, done, (before, &mut policy)).await?;
+        self.put_changed_as(&tx, context, done, &mut policy, values).await?;
         Ok(tx.commit().await?)
     }
 
@@ -278,6 +282,10 @@ impl Policy {
 /// What those see who may not see drafts.
 fn in_force(mut policy: Policy) -> Option<Policy> {
     policy.content = policy.facts.in_force.clone()?;
+    if policy.row.state == "approved" {
+        // That was of the next edition.
+        policy.facts.approved_by = None;
+    }
     policy.row.state = "published".to_owned();
     Some(policy)
 }
