@@ -62,6 +62,48 @@ fn a_policy_is_approved_by_somebody_else() {
 }
 
 #[test]
+fn what_a_key_wrote_is_its_makers() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let key = json!({"name": "k", "role": "administrator"});
+    let key = tenant.person("POST", "/v1/api-keys").json(&key).send().expect(201);
+    let secret = key["secret"].as_str().unwrap();
+    let policy = json!({"title": "Access", "text": "Everybody may everything."});
+    let http = tenant.http();
+    let made = http.post("/v1/policies").bearer(secret).json(&policy).send().expect(201);
+    let path = format!("/v1/policies/{}", made["id"].as_str().unwrap());
+    let review = json!({"step": "review"});
+    let request = tenant.person("POST", &format!("{path}/steps"));
+    assert_eq!(request.json(&review).send().status, 204);
+    let approve = format!("{path}/approve");
+    assert_eq!(tenant.person("POST", &approve).send().status, 409);
+    let (_, second) = tenant.member("approver", "security_lead");
+    assert_eq!(http.post(&approve).header("cookie", &second).send().status, 204);
+}
+
+#[test]
+fn nothing_counts_as_told_that_cannot_be_sent() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let mut breach = json!({
+        "title": "Lost laptop", "role": "controller", "risk": "risk", "nature": "n",
+        "contact": "c", "consequences": "c", "measures": "m", "authority": "a",
+        "authority_email": "no address",
+    });
+    let open = |breach: &Value| tenant.person("POST", "/v1/breaches").json(breach).send();
+    assert_eq!(open(&breach).status, 400);
+    breach["authority_email"] = json!("authority@example.test");
+    let id = open(&breach).expect(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/breaches/{id}");
+    let notice = json!({"to": "authority", "phase": "first"});
+    // This platform has no mail server.
+    let request = tenant.person("POST", &format!("{path}/notices"));
+    assert_eq!(request.json(&notice).send().status, 409);
+    let seen = tenant.get(&path).expect(200);
+    assert_eq!((&seen["state"], &seen["facts"]["notices"]), (&json!("open"), &json!([])));
+}
+
+#[test]
 fn the_clock_of_a_breach_runs_for_72_hours() {
     let platform = platform();
     let tenant = platform.tenant();
