@@ -14,7 +14,7 @@ use crate::model::{EvidenceContent, EvidenceFacts, Governed};
 use crate::{App, Result};
 
 const OSCAL_VERSION: &str = "1.2.1";
-/// Most observations of a file: the newest.
+/// Most observations of a file: those of the checks, then what counts, each the newest.
 const OBSERVATIONS_MAX: usize = 2_000;
 
 type Observed = Governed<EvidenceContent, EvidenceFacts>;
@@ -136,6 +136,8 @@ impl App {
         let (framework, controls) = framework_of(&tx, framework).await?;
         let mut evidence = self.evidence_in(&tx, context).await?;
         drop(tx);
+        // What counts is never cut off for what does not: a failure would go with it.
+        evidence.sort_by_key(|one| (one.facts.promise.is_none(), one.state != "current"));
         evidence.truncate(OBSERVATIONS_MAX);
         self.note(context, Action::GovernanceRead, &resource, "done");
         let name = &framework.content.name;
