@@ -41,12 +41,14 @@ impl Action {
             Self::AccountSecure
                 | Self::ApiKeyCreate
                 | Self::ApiKeyDelete
+                | Self::BreachNotify
                 | Self::CertificateWrite
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
                 | Self::DestructionCreate
                 | Self::DeviceDelete
                 | Self::DeviceReturn
+                | Self::GovernanceApprove
                 | Self::GrantWrite
                 | Self::HoldApprove
                 | Self::HoldRelease
@@ -137,6 +139,8 @@ define_actions! {
     AttributeReport = "attribute.report" on Device;
     /// Write shared and server attributes.
     AttributeWrite = "attribute.write" on Device;
+    /// Tell an authority, people or a controller of a breach.
+    BreachNotify = "breach.notify" on Incident;
     /// Read one's own brand.
     BrandRead = "brand.read" on Tenant;
     /// Show the brand of a host name.
@@ -213,6 +217,16 @@ define_actions! {
     DeviceSpeakFor = "device.speak_for" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
+    /// Approve a policy that somebody else wrote; accept a risk.
+    GovernanceApprove = "governance.approve" on Governance;
+    /// Say that one has read a policy.
+    GovernanceAttest = "governance.attest" on Governance;
+    /// Read risks, controls, evidence, tasks and every policy, with their history.
+    GovernanceRead = "governance.read" on Governance;
+    /// Read the policies in force, certificates and notices.
+    GovernanceSee = "governance.see" on Governance;
+    /// Write policies, risks, controls, evidence, tasks and certificates.
+    GovernanceWrite = "governance.write" on Governance;
     /// List grants.
     GrantRead = "grant.read" on Access;
     /// Give somebody a role over a part of the tenant, or take it away.
@@ -275,6 +289,8 @@ define_actions! {
     MetricsRead = "metrics.read" on System;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
+    /// Tell one's own people and the tenants below of the service.
+    NoticeWrite = "notice.write" on Governance;
     /// Read the plans one may give.
     PlanRead = "plan.read" on Tenant;
     /// Make, change or delete a plan.

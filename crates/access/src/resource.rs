@@ -48,6 +48,8 @@ pub enum Kind {
     Support,
     /// The platform's own support desk.
     SupportDesk,
+    /// A tenant's governance workspace: policies, risks, controls, evidence, tasks, notices.
+    Governance,
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ impl Kind {
             Self::Incident => "Incident",
             Self::Support => "Support",
             Self::SupportDesk => "SupportDesk",
+            Self::Governance => "Governance",
         }
     }
 }

@@ -13,6 +13,7 @@ use veritwin_metastore::{AlertEventKind, MailAbout, MailRank, NewMail, TenantTx,
 use crate::alerts::{Detail, detail_of};
 use crate::error::found;
 use crate::mail::{MAILS_WAITING_MAX, MailNote, MailPayload, mail_key, note_on};
+use crate::mail_kinds::MessageKind;
 use crate::sms::SmsStory;
 use crate::stream_book::is_open_now;
 use crate::{App, Error, Result};
@@ -250,7 +251,7 @@ fn write(to: &str, alert: AlertId, digest: Digest, waits: Option<MailNote>) -> R
         alert: Some(alert.to_string()),
         digest: Some(digest),
         waits,
-        ..MailPayload::default()
+        ..MailPayload::of(MessageKind::Alert)
     };
     serde_json::to_vec(&payload).map_err(|error| Error::Internal(error.to_string()))
 }

@@ -7,6 +7,7 @@ use veritwin_keys::{constant_time_eq, hmac_sha256};
 use veritwin_metastore::{Consent, MailRank, NewMail, PlatformTx};
 
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::{App, Error, Result};
 
 const LINK_LABEL: &str = "consent links v1";
@@ -44,7 +45,7 @@ impl App {
                 token.expose()
             ),
             voice: Some(context.tenant),
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Policy)
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         let key = mail_key(&format!("consent {}", consent.id), &mail.to);

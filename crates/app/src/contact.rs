@@ -9,6 +9,7 @@ use veritwin_metastore::{ContactMessage, MailRank, NewMail};
 
 use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::model::{ContactInput, ContactView, PageRequest, Writer};
 use crate::provision::is_nobodys;
 use crate::records::store_page;
@@ -73,7 +74,7 @@ impl App {
                 subject: "A message from the contact form".to_owned(),
                 text,
                 reply_to: Some(email),
-                ..MailPayload::default()
+                ..MailPayload::of(MessageKind::Support)
             };
             let mail = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             // The message itself is kept; only the mail about it may be one too many.

@@ -15,6 +15,7 @@ use crate::change::Change;
 use crate::holds::words;
 use crate::legal::{Published, VersionBody, digest_of};
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::model::{LegalVersionInput, LegalVersionView};
 use crate::provision::PLATFORM_TENANT;
 use crate::sign_in::person;
@@ -227,6 +228,6 @@ fn notice_mail(
             version.number
         ),
         notice: Some((user.to_string(), version.number)),
-        ..MailPayload::default()
+        ..MailPayload::of(MessageKind::Policy)
     }
 }

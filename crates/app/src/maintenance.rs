@@ -42,6 +42,8 @@ impl App {
         self.0.tasks.spawn(async move { app.keep_records(&watch).await });
         let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_activity().await });
+        let (app, watch) = (self.clone(), self.watch_job(Job::Governance));
+        self.0.tasks.spawn(async move { app.keep_governance(&watch).await });
         if self.0.mailer.is_some() {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
@@ -53,7 +55,7 @@ impl App {
     }
 
     /// Waits for the next round; false when the platform stops.
-    async fn next_round(&self, interval: &mut tokio::time::Interval) -> bool {
+    pub(crate) async fn next_round(&self, interval: &mut tokio::time::Interval) -> bool {
         tokio::select! {
             () = self.0.stop.cancelled() => false,
             _ = interval.tick() => true,

@@ -146,6 +146,8 @@ define_ids! {
     EdgeKeyId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// A thing of the governance workspace: a policy, a risk, a control, a breach and others.
+    GovernanceId;
     /// A grant of a role over a part of a tenant.
     GrantId;
     /// A group of devices.

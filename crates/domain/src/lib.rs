@@ -29,8 +29,8 @@ pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, ConsentId,
     CredentialId, CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
-    FactorId, FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LinkId, LogId,
-    MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,
+    FactorId, FileId, GovernanceId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId,
+    LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,
     RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
     SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };

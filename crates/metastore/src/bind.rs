@@ -6,10 +6,10 @@ use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, ConsentId, CredentialId,
     CustomRoleId, Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
-    FactorId, GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId,
-    PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId,
-    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp,
-    UserId, WorkspaceId,
+    FactorId, GovernanceId, GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId,
+    MessageId, PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId,
+    RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId,
+    TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -48,7 +48,8 @@ macro_rules! ids {
 
 ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId ConsentId CredentialId CustomRoleId
-    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
+    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GovernanceId GrantId
+    GroupId HoldId
     ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
     RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
     SupportGrantId TenantId TicketId UserId WorkspaceId

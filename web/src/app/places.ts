@@ -33,6 +33,8 @@ const NEEDS: Record<string, string[]> = {
   '/promises': ['promise.read'],
   '/activity': ['activity.read'],
   '/incidents': ['incident.list'],
+  '/breaches': ['incident.list'],
+  '/governance': ['governance.see'],
   '/support': ['support.manage'],
   '/support-desk': ['support.serve'],
 }
@@ -122,6 +124,8 @@ function places(): Place[] {
     { to: '/promises', icon: 'promises', label: i18n.t('Promises') },
     { to: '/activity', icon: 'activity', label: i18n.t('Activity') },
     { to: '/incidents', icon: 'incidents', label: i18n.t('Incidents') },
+    { to: '/breaches', icon: 'clock', label: i18n.t('Breaches') },
+    { to: '/governance', icon: 'check', label: i18n.t('Governance') },
     { to: '/support', icon: 'support', label: i18n.t('Support') },
     { to: '/support-desk', icon: 'support', label: i18n.t('Support desk') },
   ]

@@ -199,6 +199,14 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
     ),
     page(
+      '/breaches',
+      lazyRouteComponent(() => import('../routes/Breaches'), 'BreachesPage'),
+    ),
+    page(
+      '/governance',
+      lazyRouteComponent(() => import('../routes/governance/Governance'), 'GovernancePage'),
+    ),
+    page(
       '/support',
       lazyRouteComponent(() => import('../routes/Support'), 'SupportPage'),
     ),

@@ -171,6 +171,7 @@ const fn needs_key(action: Action) -> bool {
                     | Kind::Twin
                     | Kind::Ledger
                     | Kind::Incident
+                    | Kind::Governance
             ))
 }
 

@@ -8,6 +8,7 @@ mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
+mod governance;
 mod imports;
 mod ledger;
 mod networks;
@@ -19,6 +20,7 @@ mod provisioning;
 mod retention;
 mod routes;
 mod security;
+pub(crate) mod stored_time;
 mod streams;
 mod telemetry;
 mod twins;
@@ -51,6 +53,12 @@ pub use devices::{
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
+pub use governance::{
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, CertificateContent,
+    CertificateFacts, ControlContent, ControlFacts, EvidenceContent, EvidenceFacts,
+    FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare, NoticeContent,
+    NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts, TaskContent,
+};
 pub use imports::{
     ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
 };

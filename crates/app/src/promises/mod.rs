@@ -10,9 +10,12 @@ mod destruction;
 mod egress;
 mod fingerprints;
 mod fixture;
+mod governance;
+mod governed_things;
 mod moved;
 mod newcomers;
 mod nobody;
+mod notices;
 mod outside;
 mod partners;
 mod passwords;
@@ -30,6 +33,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +59,7 @@ pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
 pub use streams::StreamFixture;
+pub(crate) use workspace::CheckedEvidence;
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;

@@ -77,6 +77,10 @@ impl App {
             super::policies::notice_probe(self),
             super::policies::publication_probe(self),
             super::policies::pages_probe(self),
+            super::governance::certificates_probe(self),
+            super::governance::history_probe(self),
+            super::notices::breach_probe(self),
+            super::notices::messages_probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

@@ -333,7 +333,9 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    for (id, number) in [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53)] {
+    let checks =
+        [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53), ("P54", 54), ("P59", 59), ("P60", 60)];
+    for (id, number) in checks {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
         let broken = check(&app, id).await;
@@ -342,5 +344,20 @@ async fn sabotage_turns_the_row_red_and_back() {
         app.sabotage(number, false);
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
     }
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_the_operators_to_bring_and_a_suppliers_is_none() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    app.start_promises();
+    // Without evidence of the operator's nothing is claimed.
+    let view = check(&app, "P36").await;
+    assert_eq!(view.state, "not_evidenced", "{view:?}");
+    assert!(view.reason.is_some_and(|reason| reason.contains("iso_27001")));
+    app.sabotage(36, true);
+    assert_eq!(check(&app, "P36").await.state, "failing");
+    app.sabotage(36, false);
     app.close().await;
 }

@@ -90,6 +90,7 @@ impl App {
         self.probe_provisioning(context, &mut things).await?;
         self.probe_sent(context, device, &mut things).await?;
         self.probe_routes(context, device, &mut things).await?;
+        self.probe_governed(context, &mut things).await?;
         Ok(things)
     }
 

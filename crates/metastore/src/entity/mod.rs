@@ -20,6 +20,7 @@ mod devices;
 mod edge_keys;
 mod evidence;
 mod factors;
+mod governance;
 mod grants;
 mod groups;
 mod holds;
@@ -76,6 +77,9 @@ pub use devices::{DEVICE_NAME_BYTES_MAX, Device, DeviceFilter, Placement};
 pub use edge_keys::EdgeKey;
 pub use evidence::{EvidenceState, PromiseEvidence};
 pub use factors::{Factor, FactorKind};
+pub use governance::{
+    GOVERNANCE_ITEMS_MAX, GovernanceChange, GovernanceDue, GovernanceItem, GovernanceKind,
+};
 pub use grants::{Grant, GrantRole, GrantScope, Holder, StoredRole};
 pub use groups::{DeviceGroup, Workspace};
 pub use holds::{Hold, HoldReason, HoldScope, Release};

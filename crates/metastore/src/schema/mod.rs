@@ -31,6 +31,7 @@ mod v35;
 mod v36;
 mod v4;
 mod v44;
+mod v46;
 mod v6;
 mod v7;
 mod v9;
@@ -232,6 +233,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 35, tables: v35::TABLES, added: &[] },
     Migration { version: 36, tables: v36::TABLES, added: &[] },
     Migration { version: 44, tables: v44::TABLES, added: &[] },
+    Migration { version: 46, tables: v46::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

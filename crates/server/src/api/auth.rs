@@ -36,9 +36,33 @@ fn purpose(path: &str) -> Purpose {
         | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
             Purpose::IngestRouting
         }
-        "activity" | "keys" | "legal" | "system" | "promises" | "holds" | "incidents"
-        | "security-alerts" | "destructions" | "retention" | "support" | "support-tickets"
-        | "support-grants" | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
+        "activity"
+        | "keys"
+        | "legal"
+        | "system"
+        | "promises"
+        | "holds"
+        | "incidents"
+        | "security-alerts"
+        | "destructions"
+        | "retention"
+        | "support"
+        | "support-tickets"
+        | "support-grants"
+        | "support-desk"
+        | "tenant-exports"
+        | "breach-register"
+        | "breaches"
+        | "certificate-register"
+        | "controls"
+        | "evidence"
+        | "frameworks"
+        | "governance"
+        | "notices"
+        | "onboarding"
+        | "policies"
+        | "risks"
+        | "tasks" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }

@@ -10,6 +10,7 @@ mod auth;
 mod belongings;
 mod body;
 mod brand;
+mod breaches;
 mod catalogue;
 mod certificates;
 mod claims;
@@ -25,7 +26,10 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod evidence;
 mod exports;
+mod frameworks;
+mod governed;
 mod holds;
 mod identity_providers;
 mod imports;
@@ -37,6 +41,7 @@ mod live;
 mod middleware;
 mod mqtt_socket;
 mod networks;
+mod notices;
 mod observe;
 mod operations;
 mod origin;
@@ -44,11 +49,13 @@ mod packages;
 mod parameters;
 mod passkeys;
 mod plans;
+mod policies;
 mod problem;
 mod promises;
 mod provisioning;
 mod repeat;
 mod rights;
+mod risks;
 mod route_destinations;
 mod route_messages;
 mod route_rules;
@@ -166,6 +173,12 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
+        .merge(breaches::routes())
+        .merge(policies::routes())
+        .merge(risks::routes())
+        .merge(frameworks::routes())
+        .merge(evidence::routes())
+        .merge(notices::routes())
         .merge(invitations::routes())
         .merge(support::routes())
         .merge(customer_key::routes())
@@ -176,6 +189,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(twins::upload_routes())
         .merge(packages::upload_routes())
         .merge(imports::upload_routes())
+        .merge(frameworks::upload_routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -117,6 +117,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
+        (_, "/v1/frameworks/import") => json!({"catalog": {"uuid": "", "metadata": {"title": ""}}}),
         (_, "/v1/certificates/{host}") => json!({"chain": "", "private_key": ""}),
         (_, "/v1/identity-provider") => json!({
             "name": "", "issuer": "", "client_id": "", "domains": [], "enabled": false,

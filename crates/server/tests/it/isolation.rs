@@ -193,6 +193,7 @@ struct Cases {
     security_alert: String,
     ticket: String,
     grant: String,
+    governed: Governed,
 }
 
 impl Cases {
@@ -223,6 +224,7 @@ impl Cases {
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
             ticket,
+            governed: Governed::new(tenant),
         }
     }
 
@@ -234,8 +236,70 @@ impl Cases {
             security_alert: change(&self.security_alert),
             ticket: change(&self.ticket),
             grant: change(&self.grant),
+            governed: self.governed.map(&change),
         }
     }
+}
+
+/// Ids of what stands in the governance workspace.
+#[derive(Clone)]
+struct Governed {
+    policy: String,
+    risk: String,
+    task: String,
+    framework: String,
+    control: String,
+    certificate: String,
+    breach: String,
+}
+
+impl Governed {
+    fn new(tenant: &Tenant) -> Self {
+        let post = |path: &str, body: &Value| {
+            let request = tenant.http().post(path).header("cookie", &tenant.cookie);
+            request.json(body).send().expect(201)["id"].as_str().unwrap().to_owned()
+        };
+        let framework = post("/v1/frameworks", &json!({"reference": "nist-csf-2"}));
+        let controls = tenant.get(&format!("/v1/frameworks/{framework}/controls")).expect(200);
+        Self {
+            policy: post("/v1/policies", &json!({"title": "p", "text": "t"})),
+            risk: post("/v1/risks", &risk()),
+            task: post("/v1/tasks", &json!({"title": "t"})),
+            control: controls["items"][0]["id"].as_str().unwrap().to_owned(),
+            framework,
+            certificate: post(
+                "/v1/certificate-register",
+                &json!({
+                    "standard": "other", "holder": "h", "relation": "supplier", "scope": "s",
+                    "issuer": "i", "sha256": "0".repeat(64), "expires_at": "2100-01-01T00:00:00Z",
+                }),
+            ),
+            breach: post("/v1/breaches", &breach()),
+        }
+    }
+
+    fn map(&self, change: &impl Fn(&str) -> String) -> Self {
+        Self {
+            policy: change(&self.policy),
+            risk: change(&self.risk),
+            task: change(&self.task),
+            framework: change(&self.framework),
+            control: change(&self.control),
+            certificate: change(&self.certificate),
+            breach: change(&self.breach),
+        }
+    }
+}
+
+fn risk() -> Value {
+    json!({
+        "title": "r", "likelihood": 1, "impact": 2, "residual_likelihood": 1,
+        "residual_impact": 1, "treatment": "mitigate",
+    })
+}
+
+fn breach() -> Value {
+    json!({"title": "b", "role": "controller", "risk": "unknown", "is_drill": true})
 }
 
 impl Owned {
@@ -354,6 +418,12 @@ impl Owned {
             "stream-declarations",
             "device-profiles",
             "imports",
+            "policies",
+            "risks",
+            "tasks",
+            "frameworks",
+            "certificate-register",
+            "breaches",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -422,6 +492,13 @@ impl Ids {
             "security-alerts" => &self.cases.security_alert,
             "support-tickets" => &self.cases.ticket,
             "support-grants" => &self.cases.grant,
+            "policies" | "governance" => &self.cases.governed.policy,
+            "risks" => &self.cases.governed.risk,
+            "tasks" => &self.cases.governed.task,
+            "frameworks" => &self.cases.governed.framework,
+            "controls" => &self.cases.governed.control,
+            "certificate-register" => &self.cases.governed.certificate,
+            "breaches" => &self.cases.governed.breach,
             _ => return None,
         };
         let filled = path
@@ -441,6 +518,13 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PUT", "/v1/rules/{id}") => {
             request.json(&json!({"name": "r", "severity": "low", "condition": condition}))
         }
+        ("PUT", "/v1/policies/{id}") => request.json(&json!({"title": "mine", "text": "t"})),
+        ("PUT", "/v1/risks/{id}") => request.json(&risk()),
+        ("PUT", "/v1/tasks/{id}") => request.json(&json!({"title": "mine"})),
+        ("PUT", "/v1/controls/{id}") => {
+            request.json(&json!({"applies": "applicable", "implementation": "planned"}))
+        }
+        ("PUT", "/v1/breaches/{id}") => request.json(&breach()),
         ("PUT", "/v1/twins/{id}/source") => {
             request.body("application/x-step", demo_ifc().as_bytes())
         }

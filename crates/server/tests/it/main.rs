@@ -35,6 +35,7 @@ mod edge_down;
 mod faults;
 mod floods;
 mod gateways;
+mod governance;
 mod guard;
 mod harness;
 mod holds;

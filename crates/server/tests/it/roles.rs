@@ -173,6 +173,10 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         (_, "/v1/networks") => {
             request(method, &filled).json(&json!({"people": ["nowhere"], "devices": []}))
         }
+        (_, "/v1/frameworks/import") => {
+            let catalogue = json!({"catalog": {"uuid": "", "metadata": {"title": ""}}});
+            request(method, &filled).json(&catalogue)
+        }
         (_, "/v1/brand/logo") => request(method, &filled).body("image/png", b"nothing"),
         (_, "/v1/brand") => request(method, &filled).json(&json!({"light": "none"})),
         (_, "/v1/contact/done") => request(method, &filled).json(&json!({"id": NEVER})),

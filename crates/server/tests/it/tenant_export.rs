@@ -141,7 +141,7 @@ fn attributes(tenant: &Tenant, device: &Device) -> Value {
 }
 
 /// Files of an export, each with what one list says.
-const FILES: [&str; 30] = [
+const FILES: [&str; 38] = [
     "twins",
     "devices",
     "workspaces",
@@ -169,6 +169,14 @@ const FILES: [&str; 30] = [
     "incidents",
     "security-alerts",
     "imports",
+    "policies",
+    "risks",
+    "frameworks",
+    "evidence",
+    "tasks",
+    "certificate-register",
+    "notices",
+    "breaches",
     "activity",
     "attributes",
     "credentials",

@@ -118,9 +118,7 @@ async fn every_altered_byte_is_noticed(setup: &Setup, path: &std::path::Path) {
     std::fs::write(path, &sound).expect("writes");
 }
 
-async fn open(
-    setup: &Setup,
-) -> Result<Engine, veritwin_telemetry::TelemetryError> {
+async fn open(setup: &Setup) -> Result<Engine, veritwin_telemetry::TelemetryError> {
     let store: Arc<dyn ObjectStore> = Arc::clone(&setup.store);
     Engine::open(veritwin_telemetry::EngineConfig::new(
         store,

@@ -27,15 +27,19 @@ const ASSIGNED_AT_ONCE: usize = 500;
 /// Largest source or geometry of a twin that is sent, in bytes.
 const TWIN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// What is in the folder to be read, and not to be imported.
-const TO_READ: [&str; 22] = [
+const TO_READ: [&str; 30] = [
     "alerts",
     "api-keys",
     "activity",
     "brand",
+    "breaches",
+    "certificate-register",
     "certificates",
     "credentials",
     "destructions",
     "device-authorities",
+    "evidence",
+    "frameworks",
     "grants",
     "holds",
     "identity-provider",
@@ -43,12 +47,16 @@ const TO_READ: [&str; 22] = [
     "incidents",
     "invitations",
     "networks",
+    "notices",
     "packages",
+    "policies",
     "provision-profiles",
     "retention",
+    "risks",
     "roles",
     "route-destinations",
     "route-rules",
+    "tasks",
     "users",
 ];
 

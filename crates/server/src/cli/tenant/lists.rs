@@ -46,6 +46,14 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("incidents", "/v1/incidents?limit=500"),
     ("security-alerts", "/v1/security-alerts?limit=500"),
     ("imports", "/v1/imports"),
+    ("policies", "/v1/policies"),
+    ("risks", "/v1/risks"),
+    ("frameworks", "/v1/frameworks"),
+    ("evidence", "/v1/evidence"),
+    ("tasks", "/v1/tasks"),
+    ("certificate-register", "/v1/certificate-register"),
+    ("notices", "/v1/notices"),
+    ("breaches", "/v1/breaches"),
     ("activity", "/v1/activity?limit=500"),
 ];
 
