@@ -27,12 +27,12 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
-    CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
-    FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LinkId, LogId, MessageId,
-    PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId, RouteMessageId,
-    RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId,
-    TicketId, UserId, WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, CaseId, ConnectionId,
+    CredentialId, CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
+    FactorId, FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LinkId, LogId,
+    MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,
+    RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
+    SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

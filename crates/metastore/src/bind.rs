@@ -4,12 +4,12 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
-    Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
-    GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
-    ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId,
-    SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
-    WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CaseId, ConnectionId, CredentialId,
+    CustomRoleId, Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
+    FactorId, GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId,
+    PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId,
+    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp,
+    UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
+    ActivityId AlertId ApiKeyId AuthorityId CallId CaseId ConnectionId CredentialId CustomRoleId
     DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
     ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
     RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
