@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod cases;
 mod destructions;
 mod device_profiles;
 mod devices;
@@ -30,6 +31,10 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use cases::{
+    CaseEventView, CaseStep, CaseStepView, CaseView, DeskCaseInput, FormCaseInput, OwnCaseInput,
+    ScheduleRow, TenantEndView,
 };
 pub use destructions::{
     CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,

@@ -86,6 +86,11 @@ impl PromiseBoard {
         self.sabotage.is_on(35)
     }
 
+    /// P43 and P45: what people limited is shown as before.
+    pub(crate) fn forgets_limits(&self) -> bool {
+        self.sabotage.is_on(43) || self.sabotage.is_on(45)
+    }
+
     /// P53: nothing is purged.
     pub(crate) fn keeps_everything(&self) -> bool {
         self.sabotage.is_on(53)
