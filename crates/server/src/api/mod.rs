@@ -46,6 +46,7 @@ mod problem;
 mod promises;
 mod provisioning;
 mod repeat;
+mod requests;
 mod rights;
 mod route_destinations;
 mod route_messages;
@@ -162,6 +163,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(destructions::routes())
         .merge(holds::routes())
         .merge(incidents::routes())
+        .merge(requests::routes())
         .merge(invitations::routes())
         .merge(support::routes())
         .merge(customer_key::routes())
