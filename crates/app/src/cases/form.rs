@@ -102,8 +102,8 @@ impl App {
         self.ask_identity(&tx, context, &mut case).await?;
         self.acknowledge_case(&tx, context, &mut case).await?;
         self.create_case(&tx, &case, context.at).await?;
+        self.tell_officers_of(&tx, context, &case).await?;
         tx.commit().await?;
-        self.tell_officers_of(context, &case).await?;
         Ok(case)
     }
 

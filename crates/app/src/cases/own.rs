@@ -86,11 +86,11 @@ impl App {
         let change =
             Change::to(json!({"request": case.row.id.to_string(), "right": kind.as_str()}));
         self.record_change(&tx, context, Action::RequestOwn, &resource, change).await?;
+        if !case.row.state.is_closed() {
+            self.tell_officers_of(&tx, context, &case).await?;
+        }
         tx.commit().await?;
         self.limits_changed(context.tenant);
-        if !case.row.state.is_closed() {
-            self.tell_officers_of(context, &case).await?;
-        }
         Ok(case.row.id)
     }
 

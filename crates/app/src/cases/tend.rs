@@ -3,7 +3,7 @@
 
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{CaseId, OpContext, Role, TenantId};
-use veritwin_metastore::{MailRank, NewMail, every_row};
+use veritwin_metastore::{MailRank, NewMail, TenantTx, every_row};
 
 use super::body::Case;
 use super::clock::Alarm;
@@ -74,7 +74,6 @@ impl App {
             self.record_change(&tx, &context, Action::RequestWrite, &about, change).await?;
         }
         self.save_case(&tx, &mut case, context.at).await?;
-        tx.commit().await?;
         for alarm in told {
             let subject = if alarm.is_breach() {
                 "A deadline of a data subject's request was missed"
@@ -88,34 +87,38 @@ impl App {
                 moment(case.answer_by(context.at)),
             );
             let event = format!("case {id} {}", alarm.as_str());
-            self.mail_officers(&context, (subject, &text), &event).await?;
+            self.mail_officers(&tx, (subject, &text), &event).await?;
         }
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     /// Tells officers that a request came.
-    pub(super) async fn tell_officers_of(&self, context: &OpContext, case: &Case) -> Result<()> {
+    pub(super) async fn tell_officers_of(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        case: &Case,
+    ) -> Result<()> {
         let text = format!(
             "A data subject's request was received. It has to be answered by {}. Sign in and open \
              Requests.\n",
             moment(case.answer_by(context.at)),
         );
         let event = format!("case {} received", case.row.id);
-        self.mail_officers(context, ("A data subject's request was received", &text), &event).await
+        self.mail_officers(tx, ("A data subject's request was received", &text), &event).await
     }
 
     /// Queues a mail to the privacy officers of a tenant, or to who answers for one without any;
     /// once per event.
     async fn mail_officers(
         &self,
-        context: &OpContext,
+        tx: &TenantTx,
         (subject, text): (&str, &str),
         event: &str,
     ) -> Result<()> {
-        if self.0.mailer.is_none() || is_nobodys(context.tenant) {
+        if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
             return Ok(());
         }
-        let tx = &self.0.store.read(context).await?;
         let members = every_row(|page| async move { tx.members(&page).await }).await?;
         let with = |roles: &[Role]| -> Vec<String> {
             let holds =
@@ -125,7 +128,6 @@ impl App {
         let officers = with(&[Role::PrivacyOfficer]);
         let to =
             if officers.is_empty() { with(&[Role::Owner, Role::Administrator]) } else { officers };
-        let tx = self.0.store.begin(context).await?;
         for email in to {
             let key = mail_key(event, &email);
             let mail = MailPayload {
@@ -137,6 +139,6 @@ impl App {
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?;
         }
-        Ok(tx.commit().await?)
+        Ok(())
     }
 }
