@@ -1,6 +1,6 @@
 //! What is not done any more with somebody's data: a restriction leaves nothing but keeping it
-//! (promise P43), an objection takes one purpose away (P45). The gate for readings asks here, and so
-//! do alert rules and mails.
+//! (promise P43), an objection takes one purpose away (P45). The gate for readings asks here, and
+//! so do alert rules and mails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What people do by themselves, signed in: ask, look, take back, fetch their copy. What can be done
-//! at once is; the rest waits for an officer, with its clock.
+//! What people do by themselves, signed in: ask, look, take back, fetch their copy. What can be
+//! done at once is; the rest waits for an officer, with its clock.
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;

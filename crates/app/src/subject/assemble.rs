@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::{Map, Value, json};
-use veritwin_domain::{DeviceId, Key, OpContext, RequestId, Timestamp, UserId};
+use veritwin_domain::{DeviceId, Key, MessageId, OpContext, RequestId, Timestamp, UserId};
 use veritwin_metastore::{ActivityFilter, OutboxId, PersonRow, Shown, StoredCase, User, every_row};
 use veritwin_telemetry::{Point, TimeRange};
 
@@ -198,7 +198,10 @@ impl App {
     ) -> Result<Vec<Value>> {
         let Some(email) = &subject.email else { return Ok(Vec::new()) };
         let messages = self.messages_from(context, email).await?;
-        let shown = |(_, at, text): (veritwin_domain::MessageId, Timestamp, String)| json!({"at": at.to_string(), "from": email, "text": text});
+        let shown = |(_, at, text): (MessageId, Timestamp, String)| {
+            let at = at.to_string();
+            json!({"at": at, "from": email, "text": text})
+        };
         Ok(messages.into_iter().map(shown).collect())
     }
 

@@ -79,7 +79,10 @@ fn csv(readings: &[PersonReading]) -> Result<String> {
 
 /// The JSON Schema of `data.json`.
 fn schema() -> Value {
-    let store = |description: &str| json!({"type": "array", "items": {"type": "object"}, "description": description});
+    let store = |description: &str| {
+        let items = json!({"type": "object"});
+        json!({"type": "array", "items": items, "description": description})
+    };
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": FORMAT,
