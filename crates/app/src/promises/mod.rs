@@ -18,6 +18,7 @@ mod passwords;
 mod probe;
 mod refused;
 mod regions;
+mod requests;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]

@@ -46,6 +46,7 @@ mod problem;
 mod promises;
 mod provisioning;
 mod repeat;
+mod request_cases;
 mod requests;
 mod rights;
 mod route_destinations;
@@ -164,6 +165,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(holds::routes())
         .merge(incidents::routes())
         .merge(requests::routes())
+        .merge(request_cases::routes())
         .merge(invitations::routes())
         .merge(support::routes())
         .merge(customer_key::routes())

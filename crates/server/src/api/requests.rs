@@ -40,7 +40,7 @@ struct OwnRequestBody {
 
 /// A request of a data subject.
 #[derive(Serialize, ToSchema)]
-struct SubjectRequestBody {
+pub(super) struct SubjectRequestBody {
     id: String,
     kind: &'static str,
     state: &'static str,

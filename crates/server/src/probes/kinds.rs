@@ -21,6 +21,7 @@ pub(super) fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("invitations", "invitation"),
         ("packages", "package"),
         ("provision-profiles", "provision_profile"),
+        ("requests", "request"),
         ("route-destinations", "route_destination"),
         ("route-messages", "route_message"),
         ("route-rules", "route_rule"),
