@@ -96,10 +96,7 @@ impl RequestStepBody {
             "person" => CaseStep::Person { person: self.person.map(Secret::new) },
             "extend" => {
                 let until = self.until.unwrap_or_default();
-                CaseStep::Extend {
-                    until: body::parse_time("until", &until)?,
-                    reason: self.reason,
-                }
+                CaseStep::Extend { until: body::parse_time("until", &until)?, reason: self.reason }
             }
             "refuse" => CaseStep::Refuse {
                 reason: self.reason,

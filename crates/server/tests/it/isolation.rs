@@ -359,7 +359,6 @@ impl Owned {
             "stream-declarations",
             "device-profiles",
             "imports",
-            "requests",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -697,7 +696,9 @@ fn lists_hold_only_what_is_ones_own() {
     for (method, path) in operations(platform) {
         // A program has no session and no account, and a customer no desk.
         let is_personal = path == "/v1/support-desk"
-            || ["/v1/session", "/v1/account", "/v1/requests/own"].iter().any(|own| path.starts_with(own));
+            || ["/v1/session", "/v1/account", "/v1/requests/own"]
+                .iter()
+                .any(|own| path.starts_with(own));
         if method != "GET" || path.contains('{') || is_personal {
             continue;
         }
