@@ -338,6 +338,11 @@ export const retentionEndsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/retention/ends')),
 })
 
+export const ownRequestsQuery = queryOptions({
+  queryKey: ['own-requests'],
+  queryFn: () => body(client.GET('/v1/requests/own')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),
