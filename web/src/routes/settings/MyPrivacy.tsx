@@ -23,7 +23,7 @@ const KINDS = [
   'complaint',
 ]
 
-function kindLabel(kind: string): string {
+export function kindLabel(kind: string): string {
   switch (kind) {
     case 'access':
       return i18n.t('A copy of my data')
@@ -44,7 +44,7 @@ function kindLabel(kind: string): string {
   }
 }
 
-function stateLabel(state: string): string {
+export function stateLabel(state: string): string {
   switch (state) {
     case 'answered':
       return i18n.t('answered')
