@@ -57,12 +57,14 @@ impl Action {
                 | Self::LegalPublish
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
+                | Self::RequestFulfil
                 | Self::RetentionWrite
                 | Self::RoleWrite
                 | Self::RouteWrite
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
+                | Self::TenantDelete
                 | Self::TenantExport
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
@@ -311,6 +313,16 @@ define_actions! {
     ProvisioningRead = "provisioning.read" on Tenant;
     /// Set, change or take away how devices come in by themselves.
     ProvisioningWrite = "provisioning.write" on Tenant;
+    /// Do what a data subject asked for: copy, restrict, object, correct, erase.
+    RequestFulfil = "request.fulfil" on Case;
+    /// Exercise one's own rights over one's data, and see what became of it.
+    RequestOwn = "request.own" on Session;
+    /// Read requests of data subjects, with their clocks.
+    RequestRead = "request.read" on Case;
+    /// Ask for a right without an account, and confirm that one is who one says.
+    RequestSend = "request.send" on Platform;
+    /// Write a request down, acknowledge, verify, extend, answer or refuse it.
+    RequestWrite = "request.write" on Case;
     /// See how long readings are kept, and what is at its end.
     RetentionRead = "retention.read" on Keys;
     /// Change how long readings are kept.
@@ -377,6 +389,8 @@ define_actions! {
     TenantCreate = "tenant.create" on Platform;
     /// Create a tenant below one's own.
     TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Ask for the end of one's own tenant, agree to it, or take that back.
+    TenantDelete = "tenant.delete" on Tenant;
     /// Take everything of one's own tenant away.
     TenantExport = "tenant.export" on Tenant;
     /// Invite the first administrator of a tenant below one's own.

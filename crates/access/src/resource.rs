@@ -44,6 +44,8 @@ pub enum Kind {
     Hold,
     /// A security incident.
     Incident,
+    /// A request of a data subject.
+    Case,
     /// A tenant's support tickets and grants.
     Support,
     /// The platform's own support desk.
@@ -80,6 +82,7 @@ impl Kind {
             Self::Access => "Access",
             Self::Hold => "Hold",
             Self::Incident => "Incident",
+            Self::Case => "Case",
             Self::Support => "Support",
             Self::SupportDesk => "SupportDesk",
             Self::Governance => "Governance",

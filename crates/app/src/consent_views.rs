@@ -132,6 +132,10 @@ impl App {
         let tx = self.0.store.read(context).await?;
         tx.member(user).await?;
         drop(tx);
+        if !self.may_be_reached(context.tenant, user).await? {
+            let detail = "the person restricted what is done with their data";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         let used = self.field_for(user, OptionalField::Address, "postal_correspondence").await?;
         self.note(context, Action::ConsentUse, &resource, "done");
         match used {

@@ -4,8 +4,8 @@
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Attempt, Kind, jobs};
-use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret};
-use veritwin_metastore::{ContactMessage, MailRank, NewMail};
+use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret, Timestamp};
+use veritwin_metastore::{ContactMessage, MailRank, NewMail, every_row};
 
 use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
@@ -89,7 +89,7 @@ impl App {
     }
 
     /// Every message of an address slows the next one down, as attempts to sign in do.
-    fn slow_down(&self, context: &PlatformContext) -> Result<()> {
+    pub(crate) fn slow_down(&self, context: &PlatformContext) -> Result<()> {
         let Some(address) = self.address_digest(context) else { return Ok(()) };
         let (attempt, now) = (Attempt::new(address, None), context.clock.monotonic());
         let throttled = self.0.contact_throttle.lock().attempt(&attempt, now);
@@ -131,6 +131,25 @@ impl App {
         tx.contact_delete(id).await?;
         self.record(&tx, context, Action::ContactDelete, &resource).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// The messages that an address has sent to a tenant.
+    pub(crate) async fn messages_from(
+        &self,
+        context: &OpContext,
+        email: &str,
+    ) -> Result<Vec<(MessageId, Timestamp, String)>> {
+        let tx = &self.0.store.read(context).await?;
+        let all = every_row(|page| async move { tx.contact_messages(&page).await }).await?;
+        let mut found = Vec::new();
+        for message in all {
+            let body: Body = serde_json::from_slice(&message.body)
+                .map_err(|_| Error::Internal("a message is damaged".to_owned()))?;
+            if body.email.trim().eq_ignore_ascii_case(email.trim()) {
+                found.push((message.id, message.created_at, body.text));
+            }
+        }
+        Ok(found)
     }
 
     /// Every message to the context's tenant: for the promise's check.

@@ -70,7 +70,8 @@ pub struct MailNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Why it did not get there: `refused`, `address`, `given_up`, `too_old`, `no_server`,
-    /// `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`, `deferred`.
+    /// `restricted`, `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`,
+    /// `deferred`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The mail server's reply code.
@@ -236,6 +237,8 @@ impl App {
         let is_alert = payload.alert.is_some() || payload.digest.is_some();
         let outcome = if is_alert && age > ALERT_MAIL_AGE_MAX {
             Outcome::Dropped(MailNote::of("too_old"))
+        } else if self.is_kept_from(&entry, &payload).await? {
+            Outcome::Dropped(MailNote::of("restricted"))
         } else {
             if let Some(tenant) = entry.tenant {
                 self.conceal_closed(tenant, &mut payload).await?;
@@ -260,6 +263,16 @@ impl App {
             }
         }
         self.note_mail(&entry, &payload, outcome).await
+    }
+
+    /// Whether a mail is not owed to its recipient, who restricted what is done with their data.
+    async fn is_kept_from(&self, entry: &OutboxEntry, payload: &MailPayload) -> Result<bool> {
+        let is_owed =
+            payload.alert.is_none() && payload.digest.is_none() && payload.routed.is_none();
+        match entry.tenant.filter(|_| !is_owed) {
+            Some(tenant) => self.is_address_restricted(tenant, &payload.to).await,
+            None => Ok(false),
+        }
     }
 
     async fn hand_over(

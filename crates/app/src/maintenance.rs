@@ -134,6 +134,7 @@ impl App {
             }
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
+                self.tend_cases().await;
                 if let Err(error) = self.tend_calls().await {
                     tracing::warn!(%error, "calls to devices were not ended; trying again");
                 }
@@ -206,6 +207,7 @@ impl App {
         self.purge_usage(&tx, trusted).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.imports_purge(trusted.saturating_sub(RECORDS_KEPT)).await?;
+        tx.cases_purge(trusted.saturating_sub(crate::cases::CASES_KEPT)).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
         self.tell_untold();

@@ -157,6 +157,9 @@ impl App {
     async fn send_sms(&self, gateway: &SmsGateway, one: &DueSms) -> Result<bool> {
         let now = self.clock().now();
         let is_over = one.attempts >= ATTEMPTS_MAX || now.since(one.sms.created_at) > SMS_AGE_MAX;
+        if !self.may_be_reached(one.tenant, one.sms.user).await? {
+            return self.drop_sms(one).await;
+        }
         let Some(to) = self.sms_number(gateway.provider(), one.sms.user).await? else {
             return self.drop_sms(one).await;
         };

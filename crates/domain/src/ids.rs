@@ -128,6 +128,8 @@ define_ids! {
     AuthorityId;
     /// One sealed ledger batch.
     BatchId;
+    /// A request of a data subject, with its clocks.
+    CaseId;
     /// A call to a device that is kept until its end.
     CallId;
     /// One connection of a device.

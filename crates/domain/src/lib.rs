@@ -27,7 +27,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, ConsentId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, CaseId, ConnectionId, ConsentId,
     CredentialId, CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
     FactorId, FileId, GovernanceId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId,
     LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,

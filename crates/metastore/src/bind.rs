@@ -4,12 +4,12 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, ConsentId, CredentialId,
-    CustomRoleId, Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
-    FactorId, GovernanceId, GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId,
-    MessageId, PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId,
-    RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId,
-    TicketId, Timestamp, UserId, WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CaseId, ConnectionId, ConsentId,
+    CredentialId, CustomRoleId, Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId,
+    EvidenceId, FactorId, GovernanceId, GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId,
+    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId,
+    RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
+    SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -47,9 +47,9 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId ConsentId CredentialId CustomRoleId
-    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GovernanceId GrantId
-    GroupId HoldId
+    ActivityId AlertId ApiKeyId AuthorityId CallId CaseId ConnectionId ConsentId CredentialId
+    CustomRoleId DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GovernanceId
+    GrantId GroupId HoldId
     ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
     RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
     SupportGrantId TenantId TicketId UserId WorkspaceId

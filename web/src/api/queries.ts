@@ -338,6 +338,16 @@ export const retentionEndsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/retention/ends')),
 })
 
+export const casesQuery = queryOptions({
+  queryKey: ['cases'],
+  queryFn: () => body(client.GET('/v1/requests', { params: { query: { limit: PAGE } } })),
+})
+
+export const ownRequestsQuery = queryOptions({
+  queryKey: ['own-requests'],
+  queryFn: () => body(client.GET('/v1/requests/own')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),

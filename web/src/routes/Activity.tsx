@@ -16,6 +16,7 @@ import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Drawer } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
+import { Cases } from './Cases'
 import { Holds } from './Holds'
 import { RecordChange } from './RecordChange'
 
@@ -198,6 +199,7 @@ export function ActivityPage() {
           {i18n.t('Earlier')}
         </Button>
       )}
+      <CasesForWhoMay />
       <HoldsForWhoMay />
       <Drawer
         opened={opened !== undefined}
@@ -209,6 +211,10 @@ export function ActivityPage() {
       </Drawer>
     </Page>
   )
+}
+
+function CasesForWhoMay() {
+  return useMay().whole('request.read') ? <Cases /> : null
 }
 
 function HoldsForWhoMay() {

@@ -4,6 +4,7 @@
 mod alerts;
 mod attributes;
 mod audit;
+mod cases;
 mod connections;
 mod credentials;
 mod destructions;

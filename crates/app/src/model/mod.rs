@@ -3,6 +3,7 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod cases;
 mod consents;
 mod destructions;
 mod device_profiles;
@@ -33,6 +34,10 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use cases::{
+    CaseEventView, CaseStep, CaseStepView, CaseView, DeskCaseInput, FormCaseInput, OwnCaseInput,
+    ScheduleRow, TenantEndView,
 };
 pub use consents::{
     AnnouncementView, ConsentInput, ConsentRecordView, ConsentView, LegalText, LegalVersionInput,

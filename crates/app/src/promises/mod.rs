@@ -23,6 +23,7 @@ mod policies;
 mod probe;
 mod refused;
 mod regions;
+mod requests;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]

@@ -67,6 +67,8 @@ impl App {
             super::retention::probe(self),
             super::destruction::probe(self),
             super::regions::probe(self),
+            super::requests::complaint_probe(self),
+            super::requests::clock_probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
             super::consents::basis_probe(self),

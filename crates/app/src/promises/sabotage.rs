@@ -121,6 +121,16 @@ impl PromiseBoard {
         blocks
     }
 
+    /// P43 and P45: what people limited is shown as before.
+    pub(crate) fn forgets_limits(&self) -> bool {
+        self.sabotage.is_on(43) || self.sabotage.is_on(45)
+    }
+
+    /// P47: no alarm is raised.
+    pub(crate) fn forgets_clocks(&self) -> bool {
+        self.sabotage.is_on(47)
+    }
+
     /// P53: nothing is purged.
     pub(crate) fn keeps_everything(&self) -> bool {
         self.sabotage.is_on(53)

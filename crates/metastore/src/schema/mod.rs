@@ -31,6 +31,7 @@ mod v35;
 mod v36;
 mod v4;
 mod v44;
+mod v45;
 mod v46;
 mod v6;
 mod v7;
@@ -233,6 +234,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 35, tables: v35::TABLES, added: &[] },
     Migration { version: 36, tables: v36::TABLES, added: &[] },
     Migration { version: 44, tables: v44::TABLES, added: &[] },
+    Migration { version: 45, tables: v45::TABLES, added: &[] },
     Migration { version: 46, tables: v46::TABLES, added: &[] },
 ];
 

@@ -32,6 +32,7 @@ fn purpose(path: &str) -> Purpose {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
+        "requests" => Purpose::LegalDuty,
         "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws"
         | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
             Purpose::IngestRouting

@@ -54,6 +54,8 @@ mod problem;
 mod promises;
 mod provisioning;
 mod repeat;
+mod request_cases;
+mod requests;
 mod rights;
 mod risks;
 mod route_destinations;
@@ -179,6 +181,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(frameworks::routes())
         .merge(evidence::routes())
         .merge(notices::routes())
+        .merge(requests::routes())
+        .merge(request_cases::routes())
         .merge(invitations::routes())
         .merge(support::routes())
         .merge(customer_key::routes())

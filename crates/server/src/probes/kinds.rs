@@ -27,6 +27,7 @@ pub(super) fn kind(path: &str, parameter: &str) -> Option<&'static str> {
         ("packages", "package"),
         ("policies", "policy"),
         ("provision-profiles", "provision_profile"),
+        ("requests", "request"),
         ("route-destinations", "route_destination"),
         ("route-messages", "route_message"),
         ("route-rules", "route_rule"),

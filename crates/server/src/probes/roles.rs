@@ -113,6 +113,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             json!({"name": ""})
         }
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
+        (_, "/v1/requests/{id}/steps") => json!({"step": "note"}),
         (_, "/v1/retention") => json!({"readings_days": 0}),
         (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),

@@ -14,12 +14,15 @@ use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 14] = [
     "GET /v1/legal",
     "POST /v1/consent-withdrawal",
     "POST /v1/contact",
     "POST /v1/email-confirmation",
     "POST /v1/password-reset",
+    "POST /v1/requests/form",
+    "POST /v1/requests/form/confirm",
+    "POST /v1/requests/form/copy",
     "POST /v1/session",
     "POST /v1/session/provider",
     "POST /v1/session/provider/finish",
@@ -189,6 +192,7 @@ fn destruction(tenant: &Tenant) -> String {
 struct Cases {
     hold: String,
     destruction: String,
+    request: String,
     incident: String,
     security_alert: String,
     ticket: String,
@@ -208,6 +212,7 @@ impl Cases {
             "scope": {"action": "device."}, "reason": "fraud", "note": "n",
             "expires_at": tomorrow.to_string(),
         });
+        let request = json!({"kind": "access", "email": "somebody@elsewhere.example"});
         let ticket = post("/v1/support-tickets", &json!({"subject": "s", "text": "t"}));
         let path = format!("/v1/support-tickets/{ticket}/grants");
         for _ in 0..21 {
@@ -220,6 +225,7 @@ impl Cases {
         Self {
             hold: post("/v1/holds", &hold),
             destruction: destruction(tenant),
+            request: post("/v1/requests", &request),
             incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
@@ -232,6 +238,7 @@ impl Cases {
         Self {
             hold: change(&self.hold),
             destruction: change(&self.destruction),
+            request: change(&self.request),
             incident: change(&self.incident),
             security_alert: change(&self.security_alert),
             ticket: change(&self.ticket),
@@ -488,6 +495,7 @@ impl Ids {
             "stream-declarations" => &self.access.stream_act,
             "holds" => &self.cases.hold,
             "destructions" => &self.cases.destruction,
+            "requests" => &self.cases.request,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
             "support-tickets" => &self.cases.ticket,
@@ -576,6 +584,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         }
         ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
             request.json(&json!({"text": "mine"}))
+        }
+        ("POST", "/v1/requests/{id}/steps") => {
+            request.json(&json!({"step": "note", "text": "mine"}))
         }
         ("POST", "/v1/support-tickets/{id}/grants") => {
             request.json(&json!({"areas": ["devices"], "hours": 1}))
@@ -774,7 +785,9 @@ fn lists_hold_only_what_is_ones_own() {
     for (method, path) in operations(platform) {
         // A program has no session and no account, and a customer no desk.
         let is_personal = path == "/v1/support-desk"
-            || ["/v1/session", "/v1/account"].iter().any(|own| path.starts_with(own));
+            || ["/v1/session", "/v1/account", "/v1/requests/own"]
+                .iter()
+                .any(|own| path.starts_with(own));
         if method != "GET" || path.contains('{') || is_personal {
             continue;
         }

@@ -68,6 +68,7 @@ mod ready;
 mod records;
 mod refused;
 mod relay;
+mod requests;
 mod rights;
 mod roles;
 mod route_mail;

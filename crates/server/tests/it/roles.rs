@@ -135,6 +135,8 @@ fn words(path: &str) -> Option<Value> {
             "subject": "", "text": "", "reason": "", "tenant_id": NEVER,
             "areas": ["devices"], "hours": 0,
         })
+    } else if is_below("/v1/requests") {
+        json!({"kind": "", "step": "note", "text": ""})
     } else if is_below("/v1/incidents") {
         json!({"title": "", "severity": "none", "text": ""})
     } else if is_below("/v1/legal") {

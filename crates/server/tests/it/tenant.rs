@@ -71,7 +71,7 @@ impl Tenant {
     /// or what counts for everybody is set, with the administrator's session: no built-in role lets
     /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 16] = [
+        const GIVES: [&str; 17] = [
             "/v1/api-keys",
             "/v1/certificates",
             "/v1/destructions",
@@ -81,6 +81,7 @@ impl Tenant {
             "/v1/identity-provider",
             "/v1/networks",
             "/v1/provision-profiles",
+            "/v1/requests",
             "/v1/retention",
             "/v1/roles",
             "/v1/route-destinations",

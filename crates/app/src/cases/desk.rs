@@ -1,0 +1,301 @@
+//! What officers do with requests: write one down, make sure who asks, take more time, refuse with
+//! reasons, answer. Every step is a line of the case's history and a record.
+
+use async_recursion::async_recursion as boxed;
+use serde_json::json;
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{CaseId, OpContext, Secret, Timestamp};
+use veritwin_metastore::{CaseSource, CaseState, TenantTx};
+
+use super::body::{Case, CaseBody, Extension, Refusal};
+use super::clock::extended_until_max;
+use super::{NewCase, kind_of, letters, purpose_of, resource, view, words};
+use crate::activity::actor_text;
+use crate::change::Change;
+use crate::model::{CaseStep, CaseView, DeskCaseInput, Page, PageRequest};
+use crate::records::{names, store_page};
+use crate::streams::PERSON_CHARS_MAX;
+use crate::subject::Subject;
+use crate::{App, Error, Result};
+
+impl Case {
+    /// Whom it is about, as the stores are asked.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            user: self.row.user,
+            email: self.body.email.clone(),
+            person: self.body.person.clone(),
+        }
+    }
+}
+
+/// How streams name a person.
+fn checked_person(person: &Secret<String>) -> Result<String> {
+    let person = person.expose().trim();
+    if person.is_empty() || person.chars().count() > PERSON_CHARS_MAX {
+        let detail = format!("needs 1 to {PERSON_CHARS_MAX} characters");
+        return Err(Error::invalid_at("person", detail));
+    }
+    Ok(person.to_owned())
+}
+
+fn text_of(field: &'static str, text: &str, chars_min: usize) -> Result<String> {
+    words(field, &Secret::new(text.to_owned()), chars_min)
+}
+
+impl App {
+    /// The tenant's requests, newest first.
+    #[boxed]
+    pub async fn list_cases(
+        &self,
+        context: &OpContext,
+        only_open: bool,
+        page: &PageRequest,
+    ) -> Result<Page<CaseView>> {
+        let resource = self.authorize_all(context, Action::RequestRead, Kind::Case)?;
+        let tx = self.0.store.read(context).await?;
+        let listed = tx.cases(only_open, &store_page(page)?).await?;
+        let names = names(&tx).await?;
+        self.note(context, Action::RequestRead, &resource, "done");
+        let shown = |row| Ok(view(Case::read(row)?, &names, context.at));
+        let items = listed.items.into_iter().map(shown).collect::<Result<Vec<_>>>()?;
+        Ok(Page { items, next_cursor: listed.next.map(|next| next.to_string()) })
+    }
+
+    /// One request.
+    #[boxed]
+    pub async fn case(&self, context: &OpContext, id: CaseId) -> Result<CaseView> {
+        let resource = resource(context, id);
+        self.authorize(context, Action::RequestRead, &resource)?;
+        let tx = self.0.store.read(context).await?;
+        let case = Case::read(tx.case(id).await?)?;
+        let names = names(&tx).await?;
+        self.note(context, Action::RequestRead, &resource, "done");
+        Ok(view(case, &names, context.at))
+    }
+
+    /// Writes a request down that came by another way; when it came may be earlier.
+    #[boxed]
+    pub async fn create_case_at_desk(
+        &self,
+        context: &OpContext,
+        input: &DeskCaseInput,
+    ) -> Result<CaseId> {
+        self.authorize_all(context, Action::RequestWrite, Kind::Case)?;
+        let kind = kind_of(&input.kind)?;
+        let text = words("text", &input.text, 0)?;
+        let person = input.person.as_ref().map(checked_person).transpose()?;
+        let purpose = purpose_of(kind, input.purpose.as_deref())?;
+        let received_at = input.received_at.unwrap_or(context.at);
+        if received_at > context.at {
+            return Err(Error::invalid_at("received_at", "must not be in the future"));
+        }
+        let tx = self.0.store.begin(context).await?;
+        let email = match (&input.email, input.user) {
+            (Some(email), _) => Some(email.expose().trim().to_owned()),
+            (None, Some(user)) => Some(tx.member(user).await?.user.email),
+            (None, None) => None,
+        };
+        if email.is_none() && person.is_none() {
+            return Err(Error::invalid_at("email", "say whom it is about: email or person"));
+        }
+        if email.as_ref().is_some_and(|email| !veritwin_outbound::mail::is_address(email)) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let made_by = actor_text(&context.actor.kind);
+        let body = CaseBody { email, person, text, purpose, made_by, ..CaseBody::default() };
+        let source = CaseSource::Officer;
+        let new = NewCase { kind, source, user: input.user, mail: None, received_at, body };
+        let mut case = self.open_case(&tx, context, new).await?;
+        case.pause(received_at);
+        self.acknowledge_case(&tx, context, &mut case).await?;
+        self.create_case(&tx, &case, context.at).await?;
+        let change = Change::to(json!({"right": kind.as_str(), "source": source.as_str()}));
+        let made = resource(context, case.row.id);
+        self.record_change(&tx, context, Action::RequestWrite, &made, change).await?;
+        tx.commit().await?;
+        Ok(case.row.id)
+    }
+
+    /// One step of an officer.
+    #[boxed]
+    pub async fn step_case(
+        &self,
+        context: &OpContext,
+        id: CaseId,
+        step: &CaseStep,
+    ) -> Result<CaseView> {
+        let resource = resource(context, id);
+        self.authorize(context, Action::RequestWrite, &resource)?;
+        let tx = self.0.store.begin(context).await?;
+        let mut case = Case::read(tx.case(id).await?)?;
+        self.refuse_own_case(context, &case)?;
+        let before = case.row.state.as_str();
+        let done = self.take_step(&tx, context, (&mut case, step)).await?;
+        self.save_case(&tx, &mut case, context.at).await?;
+        let change = Change::from_to(
+            json!({"state": before}),
+            json!({"state": case.row.state.as_str(), "step": done}),
+        );
+        self.record_change(&tx, context, Action::RequestWrite, &resource, change).await?;
+        let names = names(&tx).await?;
+        tx.commit().await?;
+        if matches!(step, CaseStep::Lift) {
+            self.limits_changed(context.tenant);
+        }
+        Ok(view(case, &names, context.at))
+    }
+
+    /// Nobody decides over their own request.
+    pub(super) fn refuse_own_case(&self, context: &OpContext, case: &Case) -> Result<()> {
+        let own = crate::holds::person(context).ok();
+        if own.is_some() && case.row.user == own {
+            let detail = "it is your own request: somebody else decides over it";
+            return Err(Error::Forbidden(detail.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Does what a step says; the step's name.
+    async fn take_step(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (case, step): (&mut Case, &CaseStep),
+    ) -> Result<&'static str> {
+        let (now, by) = (context.at, Some(actor_text(&context.actor.kind)));
+        match step {
+            CaseStep::Note { text } => {
+                let text = text_of("text", text, 1)?;
+                case.note(now, "note", (by, Some(text)))?;
+                return Ok("note");
+            }
+            CaseStep::Lift => {
+                if case.row.state != CaseState::Answered {
+                    return Err(Error::Conflict("nothing was done that could end".to_owned()));
+                }
+                tx.limit_delete(case.row.id).await?;
+                case.note(now, "lifted", (by, None))?;
+                return Ok("lifted");
+            }
+            _ => case.check_open()?,
+        }
+        match step {
+            CaseStep::Acknowledge => {
+                if !self.acknowledge_case(tx, context, case).await? {
+                    case.body.acknowledged_at = Some(now.as_micros());
+                    case.note(now, "acknowledged", (by, None))?;
+                }
+                Ok("acknowledged")
+            }
+            CaseStep::AskIdentity => {
+                if !self.ask_identity(tx, context, case).await? {
+                    case.note(now, "identity_asked", (by, None))?;
+                }
+                Ok("identity_asked")
+            }
+            CaseStep::Verify { how } => {
+                if !matches!(how.as_str(), "document" | "known") {
+                    return Err(Error::invalid_at("how", "must be one of document, known"));
+                }
+                case.verify(now, how, by.clone());
+                case.note(now, "verified", (by, Some(how.clone())))?;
+                Ok("verified")
+            }
+            CaseStep::Person { person } => {
+                case.body.person = person.as_ref().map(checked_person).transpose()?;
+                case.note(now, "person_named", (by, None))?;
+                Ok("person_named")
+            }
+            CaseStep::Extend { until, reason } => {
+                self.extend(tx, context, (case, *until, reason)).await?;
+                Ok("extended")
+            }
+            CaseStep::Refuse { reason, text, jurisdiction } => {
+                let why = (reason.as_str(), text.as_str());
+                self.refuse_case(tx, context, case, (why, jurisdiction.as_deref())).await?;
+                Ok("refused")
+            }
+            CaseStep::Answer { text } => {
+                let text = text_of("text", text, 1)?;
+                case.check_verified()?;
+                self.answer_case(tx, context, (case, &text)).await?;
+                Ok("answered")
+            }
+            CaseStep::Note { .. } | CaseStep::Lift => Ok("note"),
+        }
+    }
+
+    /// Takes more time. The person is told why, before the time of before is over.
+    async fn extend(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (case, until, reason): (&mut Case, Timestamp, &str),
+    ) -> Result<()> {
+        let now = context.at;
+        let reason = text_of("reason", reason, 1)?;
+        let (by_now, latest) =
+            (case.answer_by(now), extended_until_max(case.row.received_at, case.stood(now)));
+        if now > by_now {
+            let detail = "the time to answer is over: the person had to be told before";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
+        if until <= by_now || until > latest {
+            let detail = format!("must be after {by_now}, and {latest} at the latest");
+            return Err(Error::invalid_at("until", detail));
+        }
+        let letter = letters::extension(case, until, &reason, &self.named_authority(None)?);
+        self.mail_subject(tx, context, (&*case, &letter)).await?;
+        case.row.answer_by = until;
+        case.body.alarms.retain(|alarm| !alarm.starts_with("answer_"));
+        let told_at = now.as_micros();
+        case.body.extension =
+            Some(Extension { until: until.as_micros(), reason: reason.clone(), told_at });
+        let by = Some(actor_text(&context.actor.kind));
+        case.note(now, "extended", (by, Some(reason)))
+    }
+
+    /// Refuses a request: the letter says why, and where to complain.
+    pub(crate) async fn refuse_case(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        case: &mut Case,
+        ((reason, text), jurisdiction): ((&str, &str), Option<&str>),
+    ) -> Result<letters::Letter> {
+        let why = letters::reason(reason)?;
+        let text = text_of("text", text, 0)?;
+        let authority = self.named_authority(jurisdiction)?;
+        let letter = letters::refusal(case, why, &text, &authority);
+        self.mail_subject(tx, context, (&*case, &letter)).await?;
+        case.body.refusal = Some(Refusal { reason: reason.to_owned(), text, authority });
+        case.row.state = CaseState::Refused;
+        let by = Some(actor_text(&context.actor.kind));
+        case.note(context.at, "refused", (by, Some(reason.to_owned())))?;
+        Ok(letter)
+    }
+
+    /// Answers a request, and closes it.
+    pub(super) async fn answer_case(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (case, text): (&mut Case, &str),
+    ) -> Result<()> {
+        let fetch = if case.gives_copy() && case.body.email.is_some() {
+            let until = context.at.saturating_add(super::DOWNLOAD_LASTS);
+            let (code, stored) = self.fresh_code(case.row.id, until)?;
+            case.body.download = Some(stored);
+            Some(code)
+        } else {
+            None
+        };
+        let letter = letters::answer(case, text, fetch.as_deref());
+        self.mail_subject(tx, context, (&*case, &letter)).await?;
+        case.body.answer = Some(text.to_owned());
+        case.row.state = CaseState::Answered;
+        let by = Some(actor_text(&context.actor.kind));
+        case.note(context.at, "answered", (by, None))
+    }
+}

@@ -1,0 +1,74 @@
+//! The clocks of requests, with the platform's time moved over every deadline.
+
+use std::time::Duration;
+
+use veritwin_domain::{
+    Actor, ActorKind, CaseId, OpContext, Role, Secret, SessionId, SignIn, UserId,
+};
+
+use super::{Customer, World};
+use crate::Error;
+use crate::model::{CaseStep, CaseView, DeskCaseInput};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn officer(world: &World, customer: &Customer) -> OpContext {
+    let at = world.app.clock().now();
+    let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
+    let session = SessionId::from_bytes([5; 16]);
+    let kind = ActorKind::User { user: UserId::from_bytes([6; 16]), session, sign_in };
+    let actor = Actor::with_roles(kind, vec![Role::PrivacyOfficer]);
+    OpContext { actor, at, ..customer.context.clone() }
+}
+
+async fn step(world: &World, customer: &Customer, id: CaseId, step: CaseStep) -> CaseView {
+    let context = officer(world, customer);
+    world.app.step_case(&context, id, &step).await.expect("a step")
+}
+
+/// Moves time to a day after the request came; the newest alarm then.
+async fn alarm_on(world: &World, customer: &Customer, id: CaseId, days: u32) -> Option<String> {
+    let context = officer(world, customer);
+    let received_at = world.app.case(&context, id).await.expect("a case").received_at;
+    let passed = context.at.since(received_at);
+    world.clock.advance((DAY * days).saturating_sub(passed));
+    world.app.tend_case(customer.tenant(), id).await.expect("tended");
+    world.app.case(&officer(world, customer), id).await.expect("a case").alarm
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alarms_come_on_day_7_and_day_30_and_nothing_is_given_before_it_is_known_who_asks() {
+    let world = World::new().await;
+    let customer = world.customer("clocks").await;
+    let input = DeskCaseInput {
+        kind: "access".to_owned(),
+        user: None,
+        email: Some(Secret::new("ada@site.example".to_owned())),
+        person: None,
+        text: Secret::new("everything".to_owned()),
+        purpose: None,
+        received_at: None,
+    };
+    let desk = officer(&world, &customer);
+    let id = world.app.create_case_at_desk(&desk, &input).await.expect("a case");
+    let early = world.app.export_case(&desk, id).await;
+    assert!(matches!(early, Err(Error::Conflict(_))), "{early:?}");
+    let how = "document".to_owned();
+    let known = step(&world, &customer, id, CaseStep::Verify { how }).await;
+    assert_eq!((known.state, known.is_paused), ("open", false));
+    assert_eq!(alarm_on(&world, &customer, id, 4).await, None);
+    assert_eq!(alarm_on(&world, &customer, id, 5).await.as_deref(), Some("acknowledge_soon"));
+    assert_eq!(alarm_on(&world, &customer, id, 7).await.as_deref(), Some("acknowledge_missed"));
+    step(&world, &customer, id, CaseStep::Acknowledge).await;
+    assert_eq!(alarm_on(&world, &customer, id, 23).await.as_deref(), Some("answer_soon"));
+    assert_eq!(alarm_on(&world, &customer, id, 29).await.as_deref(), Some("answer_tomorrow"));
+    assert_eq!(alarm_on(&world, &customer, id, 30).await.as_deref(), Some("answer_missed"));
+    let context = officer(&world, &customer);
+    world.app.export_case(&context, id).await.expect("a copy");
+    let (reason, text) = ("excessive".to_owned(), String::new());
+    let refuse = CaseStep::Refuse { reason, text, jurisdiction: Some("jp".to_owned()) };
+    let refused = step(&world, &customer, id, refuse).await;
+    assert_eq!(refused.state, "refused");
+    assert!(refused.refusal.is_some_and(|(_, _, authority)| authority.contains("ppc.go.jp")));
+    world.app.close().await;
+}

@@ -1,0 +1,212 @@
+//! Requests of data subjects, the end of an organisation, and what ends when.
+
+use veritwin_domain::{CaseId, DestructionId, Secret, TenantId, Timestamp, UserId};
+
+/// What somebody asks for by themselves.
+#[derive(Debug, Clone)]
+pub struct OwnCaseInput {
+    /// The right: `access`, `erasure` and so on.
+    pub kind: String,
+    /// In their words.
+    pub text: Secret<String>,
+    /// Of an objection: the purpose that is to stop.
+    pub purpose: Option<String>,
+}
+
+/// What somebody asks for without an account.
+#[derive(Debug, Clone)]
+pub struct FormCaseInput {
+    /// The right.
+    pub kind: String,
+    /// Where the answer goes.
+    pub email: Secret<String>,
+    /// In their words.
+    pub text: Secret<String>,
+    /// Whom they ask, if not whoever has the host name.
+    pub organisation: Option<TenantId>,
+}
+
+/// What an officer writes down for somebody.
+#[derive(Debug, Clone)]
+pub struct DeskCaseInput {
+    /// The right.
+    pub kind: String,
+    /// The account, if it is one's.
+    pub user: Option<UserId>,
+    /// Where answers go.
+    pub email: Option<Secret<String>>,
+    /// How personal streams name the person.
+    pub person: Option<Secret<String>>,
+    /// What they ask for.
+    pub text: Secret<String>,
+    /// Of an objection: the purpose that is to stop.
+    pub purpose: Option<String>,
+    /// When it came, if not now.
+    pub received_at: Option<Timestamp>,
+}
+
+/// One thing that an officer does with a case.
+#[derive(Debug, Clone)]
+pub enum CaseStep {
+    /// Tells the person that it came.
+    Acknowledge,
+    /// Asks the person to show who they are; the clock stands until then.
+    AskIdentity,
+    /// Says that it is known who asks.
+    Verify {
+        /// `document` or `known`.
+        how: String,
+    },
+    /// Says how personal streams name the person.
+    Person {
+        /// The name; none: no stream does.
+        person: Option<Secret<String>>,
+    },
+    /// Takes more time, and tells the person why.
+    Extend {
+        /// Until when.
+        until: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// Says no, with the reason and the authority to complain to.
+    Refuse {
+        /// Of the closed list.
+        reason: String,
+        /// In words.
+        text: String,
+        /// Whose authority is named; none: the platform's.
+        jurisdiction: Option<String>,
+    },
+    /// Answers, and closes the case.
+    Answer {
+        /// The answer.
+        text: String,
+    },
+    /// Notes something.
+    Note {
+        /// The note.
+        text: String,
+    },
+    /// Ends a restriction or an objection that the case made.
+    Lift,
+}
+
+/// A line of a case's history.
+#[derive(Debug, Clone)]
+pub struct CaseEventView {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: String,
+    /// By whom; none: by itself.
+    pub by: Option<String>,
+    /// More about it.
+    pub text: Option<String>,
+}
+
+/// A step of an erasure that is done.
+#[derive(Debug, Clone)]
+pub struct CaseStepView {
+    /// Which.
+    pub name: String,
+    /// When.
+    pub at: Timestamp,
+    /// How much it met, by store.
+    pub met: Vec<(String, u64)>,
+}
+
+/// A case.
+#[derive(Debug, Clone)]
+pub struct CaseView {
+    /// Its id.
+    pub id: CaseId,
+    /// The right it is about.
+    pub kind: &'static str,
+    /// How far it is.
+    pub state: &'static str,
+    /// How it came.
+    pub source: &'static str,
+    /// Who it is about: an account's address or that of the writer, or a pseudonym.
+    pub subject: Secret<String>,
+    /// The account.
+    pub user: Option<UserId>,
+    /// How personal streams name the person.
+    pub person: Option<Secret<String>>,
+    /// In the person's words.
+    pub text: Secret<String>,
+    /// Of an objection: the purpose.
+    pub purpose: Option<String>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// When it has to be acknowledged.
+    pub acknowledge_by: Timestamp,
+    /// When it was.
+    pub acknowledged_at: Option<Timestamp>,
+    /// When it has to be answered.
+    pub answer_by: Timestamp,
+    /// Whether the clock stands until it is known who asks.
+    pub is_paused: bool,
+    /// How it is known who asks, and since when.
+    pub verified: Option<(String, Timestamp)>,
+    /// Until when it was extended, and why.
+    pub extension: Option<(Timestamp, String)>,
+    /// The newest alarm that was raised.
+    pub alarm: Option<String>,
+    /// The reason of a refusal, its words and the authority that it names.
+    pub refusal: Option<(String, String, String)>,
+    /// The answer.
+    pub answer: Option<String>,
+    /// What was done, oldest first.
+    pub events: Vec<CaseEventView>,
+    /// Steps of an erasure.
+    pub steps: Vec<CaseStepView>,
+    /// The destruction of readings that it asked for.
+    pub destruction: Option<DestructionId>,
+    /// Whether there is a certificate.
+    pub has_certificate: bool,
+    /// The leaf with its digest.
+    pub ledger_index: Option<u64>,
+    /// When it was closed.
+    pub closed_at: Option<Timestamp>,
+    /// Counts changes.
+    pub version: u64,
+}
+
+/// The end of an organisation.
+#[derive(Debug, Clone)]
+pub struct TenantEndView {
+    /// `asked`, `decided`, `destroying` or `done`.
+    pub state: &'static str,
+    /// Who asked.
+    pub requested_by: String,
+    /// Whether whoever asks now did.
+    pub is_own: bool,
+    /// When.
+    pub requested_at: Timestamp,
+    /// Why, in words.
+    pub reason: String,
+    /// Whether there is nobody else who could agree: it is decided by itself after the wait.
+    pub is_sole: bool,
+    /// Who agreed.
+    pub approved_by: Option<String>,
+    /// When it is decided by itself; or, once it is decided, when everything goes.
+    pub due_at: Option<Timestamp>,
+}
+
+/// What ends when.
+#[derive(Debug, Clone)]
+pub struct ScheduleRow {
+    /// The class of data.
+    pub class: &'static str,
+    /// For so many days; none: as long as the organisation is there, or `rule` says how long.
+    pub days: Option<u64>,
+    /// What decides: `plan`, `own`, `fixed`, `term`, `case`.
+    pub rule: &'static str,
+    /// What of it is at its end now, as far as it is counted.
+    pub due: Option<u64>,
+    /// What waits because of a hold.
+    pub held: Option<u64>,
+    /// What there is before this moment goes with the next turn.
+    pub before: Option<Timestamp>,
+}
