@@ -30,7 +30,7 @@ pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
     CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
     FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LinkId, LogId, MessageId,
-    PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId, RouteMessageId,
+    PackageId, PlanId, ProvisionProfileId, RegisterEntryId, RequestId, RouteDestinationId, RouteMessageId,
     RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId,
     TicketId, UserId, WorkspaceId,
 };

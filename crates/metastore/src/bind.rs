@@ -7,9 +7,9 @@ use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
     Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
     GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId, LogId, MessageId, PackageId, PlanId,
-    ProvisionProfileId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId,
-    SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId,
-    WorkspaceId,
+    ProvisionProfileId, RegisterEntryId, Role, RouteDestinationId, RouteMessageId, RouteRuleId,
+    RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId,
+    Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -50,6 +50,7 @@ ids! {
     ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
     DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
     ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
+    RegisterEntryId
     RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
     SupportGrantId TenantId TicketId UserId WorkspaceId
 }

@@ -30,6 +30,7 @@ mod v34;
 mod v35;
 mod v36;
 mod v4;
+mod v47;
 mod v6;
 mod v7;
 mod v9;
@@ -230,6 +231,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 34, tables: v34::TABLES, added: &[] },
     Migration { version: 35, tables: v35::TABLES, added: &[] },
     Migration { version: 36, tables: v36::TABLES, added: &[] },
+    Migration { version: 47, tables: v47::TABLES, added: &[] },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have
