@@ -42,6 +42,7 @@ impl Action {
                 | Self::ApiKeyCreate
                 | Self::ApiKeyDelete
                 | Self::CertificateWrite
+                | Self::CollectionWrite
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
                 | Self::DestructionCreate
@@ -54,6 +55,8 @@ impl Action {
                 | Self::KeyManage
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
+                | Self::RegisterApprove
+                | Self::RegisterWrite
                 | Self::RetentionWrite
                 | Self::RoleWrite
                 | Self::RouteWrite
@@ -119,6 +122,8 @@ define_actions! {
     AlertList = "alert.list" on Alert;
     /// Read one alert with its events.
     AlertRead = "alert.read" on Alert;
+    /// Read aggregated figures of how the service is used.
+    AnalyticsRead = "analytics.read" on Tenant;
     /// Create an API key.
     ApiKeyCreate = "api_key.create" on ApiKey;
     /// Revoke an API key.
@@ -143,6 +148,10 @@ define_actions! {
     CertificateWrite = "certificate.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
+    /// See how public zones are set, and what they let out.
+    CollectionRead = "collection.read" on Tenant;
+    /// Set public zones; let people in who give their details of their own will.
+    CollectionWrite = "collection.write" on Tenant;
     /// Delete a message that was dealt with.
     ContactDelete = "contact.delete" on Tenant;
     /// Read the messages to one's own tenant.
@@ -269,6 +278,12 @@ define_actions! {
     ProvisioningRead = "provisioning.read" on Tenant;
     /// Set, change or take away how devices come in by themselves.
     ProvisioningWrite = "provisioning.write" on Tenant;
+    /// Approve what somebody else entered into a register.
+    RegisterApprove = "register.approve" on Tenant;
+    /// Read the registers: flows, sub-processors, instructions, disclosures, agreements.
+    RegisterRead = "register.read" on Tenant;
+    /// Enter into the registers, and end what is entered.
+    RegisterWrite = "register.write" on Tenant;
     /// See how long readings are kept, and what is at its end.
     RetentionRead = "retention.read" on Keys;
     /// Change how long readings are kept.
