@@ -184,6 +184,7 @@ mod upgrade;
 mod upkeep;
 mod usage;
 mod wording;
+mod zones;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
 pub use backup::{
@@ -254,6 +255,7 @@ pub use veritwin_metastore::{PendingStep, RouteLane, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
+pub use zones::{ZONE_DEVICES_MAX, ZONES_MAX};
 
 /// The operating system's randomness.
 pub fn system_rng() -> impl veritwin_domain::Rng {

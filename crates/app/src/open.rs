@@ -173,6 +173,7 @@ pub(crate) struct Inner {
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
+    pub(crate) zones: crate::zones::ZoneBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
     pub(crate) jobs: JobBoard,
@@ -293,14 +294,6 @@ fn engine_config(
 }
 
 /// The one way to addresses that tenants choose.
-fn open_providers(
-    config: &Config,
-    egress: &Arc<EgressRegister>,
-    rng: &dyn Rng,
-) -> Result<Providers> {
-    Ok(Providers::new(rng, guarded_client(config, egress)?, Arc::clone(egress)))
-}
-
 pub(crate) fn guarded_client(
     config: &Config,
     egress: &Arc<EgressRegister>,
@@ -354,7 +347,8 @@ impl App {
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
         let mailer = open_mailer(&config, &egress)?;
-        let providers = open_providers(&config, &egress, rng.as_ref())?;
+        let client = guarded_client(&config, &egress)?;
+        let providers = Providers::new(rng.as_ref(), client, Arc::clone(&egress));
         let acme = crate::acme::open_acme(&config, &egress)?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
@@ -407,6 +401,7 @@ impl App {
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
+            zones: crate::zones::ZoneBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
@@ -431,6 +426,7 @@ impl App {
     async fn begin(&self) -> Result<()> {
         self.ensure_platform_tenant().await?;
         self.load_tree().await?;
+        self.load_zones().await?;
         self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
         self.replay_shreds(None).await.map(drop)
     }
@@ -451,6 +447,7 @@ impl App {
         self.start_scrub();
         self.start_ledger();
         self.start_destructions();
+        self.start_zones();
         self.start_promises();
         self.tell_rest_shortened();
         Ok(())

@@ -21,6 +21,7 @@ mod security;
 mod streams;
 mod telemetry;
 mod twins;
+mod zones;
 
 pub use alerts::{
     AlertCount, AlertEventView, AlertFilter, AlertOrder, AlertPage, AlertQuery, AlertView,
@@ -97,3 +98,5 @@ pub use telemetry::{
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
 };
+pub use veritwin_collection::{Book as ZoneBook, Measure, MeasureKind, ZoneConfig};
+pub use zones::{OptInDetails, OptInInput, OptInView, ZoneInput, ZoneView};
