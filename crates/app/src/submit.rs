@@ -201,6 +201,10 @@ impl App {
         tenant: TenantId,
         submissions: Vec<Submission>,
     ) -> Result<(Vec<RefusedPart>, Vec<Placed>)> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(18) {
+            return self.submit_kept(tenant, submissions).await;
+        }
         let Diverted { kept, places, mut refused } =
             self.0.zones.divert(tenant, submissions, || self.clock().now());
         let (parts, placed) = self.submit_kept(tenant, kept).await?;

@@ -28,6 +28,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -69,6 +69,8 @@ impl App {
             super::regions::probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
+            super::zones::public_probe(self),
+            super::zones::opt_in_probe(self),
         ];
         for probe in in_app {
             if let Err(error) = self.register_probe(probe) {

@@ -178,8 +178,10 @@ async fn the_isolation_fixture_is_made_once() {
         "import",
         "incident",
         "invitation",
+        "opt_in",
         "package",
         "provision_profile",
+        "register_entry",
         "role",
         "route_destination",
         "route_message",
@@ -194,6 +196,7 @@ async fn the_isolation_fixture_is_made_once() {
         "twin",
         "user",
         "workspace",
+        "zone",
     ];
     assert_eq!(kinds, expect);
     let (own, foreign) = (first.own.clone(), first.foreign.clone());

@@ -4,7 +4,7 @@
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use veritwin_access::{Action, Kind};
+use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{LimitExceeded, OpContext, RegisterEntryId, Timestamp};
 use veritwin_keys::sha256;
 use veritwin_metastore::{REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState};
@@ -19,7 +19,8 @@ const TEXT_CHARS_MAX: usize = 4000;
 const IDENTITY_BYTES: usize = 16;
 
 /// What is stored of an opt-in.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct StoredOptIn {
     identity: String,
     /// The words that were agreed to.
@@ -75,7 +76,16 @@ impl App {
     /// what they do is theirs from now on; the request names no device.
     #[boxed]
     pub async fn opt_in(&self, context: &OpContext, input: OptInInput) -> Result<OptInView> {
-        let all = self.authorize_all(context, Action::CollectionWrite, Kind::Tenant)?;
+        self.authorize_all(context, Action::CollectionWrite, Kind::Tenant)?;
+        self.keep_opt_in(context, input).await
+    }
+
+    pub(crate) async fn keep_opt_in(
+        &self,
+        context: &OpContext,
+        input: OptInInput,
+    ) -> Result<OptInView> {
+        let all = Resource::all(context.tenant, Kind::Tenant);
         self.check_opt_in(&input)?;
         let mut identity = [0u8; IDENTITY_BYTES];
         self.rng().fill(&mut identity);
@@ -128,8 +138,12 @@ impl App {
     /// Takes the consent back: the details and the identity are gone at once.
     #[boxed]
     pub async fn withdraw_opt_in(&self, context: &OpContext, id: RegisterEntryId) -> Result<()> {
+        self.authorize(context, Action::CollectionWrite, &super::resource(context, id))?;
+        self.drop_opt_in(context, id).await
+    }
+
+    pub(crate) async fn drop_opt_in(&self, context: &OpContext, id: RegisterEntryId) -> Result<()> {
         let resource = super::resource(context, id);
-        self.authorize(context, Action::CollectionWrite, &resource)?;
         let tx = self.0.store.begin(context).await?;
         let entry = tx.register_entry(id).await?;
         if entry.kind != RegisterKind::OptIn {
