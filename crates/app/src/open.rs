@@ -174,6 +174,7 @@ pub(crate) struct Inner {
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
     pub(crate) zones: crate::zones::ZoneBoard,
+    pub(crate) flows: crate::transfers::FlowBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
     pub(crate) jobs: JobBoard,
@@ -402,6 +403,7 @@ impl App {
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
             zones: crate::zones::ZoneBoard::default(),
+            flows: crate::transfers::FlowBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
@@ -427,6 +429,7 @@ impl App {
         self.ensure_platform_tenant().await?;
         self.load_tree().await?;
         self.load_zones().await?;
+        self.load_flows().await?;
         self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
         self.replay_shreds(None).await.map(drop)
     }

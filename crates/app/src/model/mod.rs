@@ -13,8 +13,10 @@ mod networks;
 mod page;
 mod partners;
 mod people;
+mod processing;
 mod providers;
 mod provisioning;
+mod registers;
 mod retention;
 mod routes;
 mod security;
@@ -67,6 +69,7 @@ pub use people::{
     RightView, RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView,
     Welcome, WorkspaceInput, WorkspaceView,
 };
+pub use processing::{AgreementView, JurisdictionView, ProcessingView};
 pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };
@@ -75,6 +78,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
+pub use registers::{RegisterInput, RegisterView};
 pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,

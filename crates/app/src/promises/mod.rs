@@ -17,6 +17,7 @@ mod partners;
 mod passwords;
 mod probe;
 mod refused;
+mod registers;
 mod regions;
 mod retention;
 mod run;

@@ -72,7 +72,7 @@ impl App {
             super::zones::public_probe(self),
             super::zones::opt_in_probe(self),
         ];
-        for probe in in_app {
+        for probe in in_app.into_iter().chain(super::registers::probes(self)) {
             if let Err(error) = self.register_probe(probe) {
                 tracing::error!(%error, "a promise's probe");
             }

@@ -1,0 +1,226 @@
+//! Where an organisation's data may go (promises P37, P39): one gate that routing, exports, support
+//! and sub-processors ask. Without an entry in the register of flows nothing leaves a jurisdiction
+//! that the organisation pinned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use veritwin_access::jobs;
+use veritwin_domain::{OpContext, TenantId, Timestamp};
+use veritwin_metastore::{RegisterEntry, RegisterKind, RegisterState};
+
+use crate::registers::Fields;
+use crate::{App, Error, Result};
+
+/// By which way something leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowWay {
+    /// By a rule to a place outside.
+    Routing,
+    /// Taken away by a person or program elsewhere.
+    Export,
+    /// Seen by support elsewhere.
+    Support,
+    /// Kept or handled by a sub-processor.
+    Subprocessor,
+}
+
+impl FlowWay {
+    /// Every way there is.
+    pub const ALL: [Self; 4] = [Self::Routing, Self::Export, Self::Support, Self::Subprocessor];
+
+    /// The word that entries have for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Routing => "routing",
+            Self::Export => "export",
+            Self::Support => "support",
+            Self::Subprocessor => "subprocessor",
+        }
+    }
+}
+
+/// A flow that is entered and counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Flow {
+    way: FlowWay,
+    /// A country, or of routing the host.
+    to: String,
+    review_at: Timestamp,
+}
+
+/// What an organisation has entered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Flows {
+    /// The jurisdiction that its data is to stay in.
+    home: Option<String>,
+    flows: Vec<Flow>,
+}
+
+impl Flows {
+    pub(crate) fn of(entries: &[RegisterEntry]) -> Self {
+        let mut all = Self::default();
+        for entry in entries.iter().filter(|entry| entry.state == RegisterState::InForce) {
+            let fields = Fields::read(&entry.body).unwrap_or_default();
+            match entry.kind {
+                RegisterKind::Residency => {
+                    all.home = fields.get("jurisdiction").map(str::to_owned);
+                }
+                RegisterKind::Flow => all.flows.extend(flow(entry, &fields)),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    pub(crate) fn home(&self) -> Option<&str> {
+        self.home.as_deref()
+    }
+
+    /// Whether something may leave by a way, to a country or, of routing, to a host.
+    fn permits(&self, way: FlowWay, to: &str, now: Timestamp) -> bool {
+        let Some(home) = &self.home else { return true };
+        if way != FlowWay::Routing && to == home {
+            return true;
+        }
+        let is_it = |flow: &&Flow| flow.way == way && flow.to == to && flow.review_at > now;
+        self.flows.iter().any(|flow| is_it(&flow))
+    }
+}
+
+fn flow(entry: &RegisterEntry, fields: &Fields) -> Option<Flow> {
+    let way = fields.get("way")?;
+    let way = FlowWay::ALL.into_iter().find(|known| known.as_str() == way)?;
+    let to = match way {
+        FlowWay::Routing => fields.get("host")?.to_lowercase(),
+        _ => fields.get("jurisdiction")?.to_owned(),
+    };
+    Some(Flow { way, to, review_at: entry.review_at? })
+}
+
+/// What every organisation has entered.
+#[derive(Debug, Default)]
+pub(crate) struct FlowBoard(RwLock<HashMap<TenantId, Arc<Flows>>>);
+
+impl FlowBoard {
+    pub(crate) fn put(&self, tenant: TenantId, flows: Flows) {
+        let mut all = self.0.write();
+        if flows == Flows::default() {
+            all.remove(&tenant);
+        } else {
+            all.insert(tenant, Arc::new(flows));
+        }
+    }
+
+    pub(crate) fn of(&self, tenant: TenantId) -> Option<Arc<Flows>> {
+        self.0.read().get(&tenant).cloned()
+    }
+
+    /// Every organisation that pinned a jurisdiction, with it.
+    pub(crate) fn pins(&self) -> Vec<(TenantId, String)> {
+        let all = self.0.read();
+        all.iter().filter_map(|(tenant, flows)| Some((*tenant, flows.home.clone()?))).collect()
+    }
+}
+
+impl App {
+    /// Brings what is entered to memory, before anything can leave.
+    pub(crate) async fn load_flows(&self) -> Result<()> {
+        let tx = self.0.store.read_platform(&self.job(jobs::ROUTES)).await?;
+        let kinds = [RegisterKind::Residency, RegisterKind::Flow];
+        let entries = tx.register_entries_of_all(&kinds).await?;
+        drop(tx);
+        let mut of: HashMap<TenantId, Vec<RegisterEntry>> = HashMap::new();
+        for (tenant, entry) in entries {
+            of.entry(tenant).or_default().push(entry);
+        }
+        for (tenant, entries) in of {
+            self.0.flows.put(tenant, Flows::of(&entries));
+        }
+        Ok(())
+    }
+
+    /// The gate: whether something of a tenant may leave by a way, to a country, or of routing to a
+    /// host. What is refused is counted.
+    pub(crate) fn check_flow(&self, tenant: TenantId, way: FlowWay, to: &str) -> Result<()> {
+        let Some(flows) = self.0.flows.of(tenant) else { return Ok(()) };
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(37) {
+            return Ok(());
+        }
+        if flows.permits(way, to, self.clock().now()) {
+            return Ok(());
+        }
+        metrics::counter!("veritwin_flows_blocked_total", "way" => way.as_str()).increment(1);
+        Err(Error::Forbidden(format!(
+            "the register of flows has no entry in force for {} to {to}: the data stays in {}",
+            way.as_str(),
+            flows.home().unwrap_or_default()
+        )))
+    }
+
+    /// The same for whoever asks, by the country of their address. A country that is not known is
+    /// not refused.
+    pub(crate) fn check_flow_to(&self, context: &OpContext, way: FlowWay) -> Result<()> {
+        self.check_flow_from(context, context.tenant, way)
+    }
+
+    /// The same of another tenant's data.
+    pub(crate) fn check_flow_from(
+        &self,
+        context: &OpContext,
+        tenant: TenantId,
+        way: FlowWay,
+    ) -> Result<()> {
+        let place = context.origin.address.and_then(|address| self.0.geo.place(address));
+        match place.and_then(|place| place.country) {
+            Some(country) => self.check_flow(tenant, way, &country),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::RegisterEntryId;
+
+    use super::*;
+
+    fn entry(kind: RegisterKind, fields: &[(&str, &str)], review_us: i64) -> RegisterEntry {
+        let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        RegisterEntry {
+            id: RegisterEntryId::from_bytes([1; 16]),
+            kind,
+            state: RegisterState::InForce,
+            body: Fields::entered(fields.collect(), "somebody").to_store().expect("stored"),
+            book: None,
+            review_at: Some(Timestamp::from_micros(review_us)),
+            version: 1,
+            created_at: Timestamp::EPOCH,
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_without_an_entry_in_force() {
+        let home = entry(RegisterKind::Residency, &[("jurisdiction", "GB")], 0);
+        let export = entry(RegisterKind::Flow, &[("way", "export"), ("jurisdiction", "JP")], 100);
+        let hook = [("way", "routing"), ("host", "Hooks.example"), ("jurisdiction", "GB")];
+        let hook = entry(RegisterKind::Flow, &hook, 100);
+        let ended = RegisterEntry { state: RegisterState::Ended, ..export.clone() };
+        let flows = Flows::of(&[home.clone(), export, hook]);
+        let at = |us: i64| Timestamp::from_micros(us);
+        let check = |flows: &Flows, way: FlowWay, to: &str, now: i64, expect: bool| {
+            assert_eq!(flows.permits(way, to, at(now)), expect, "{way:?} {to} {now}");
+        };
+        check(&flows, FlowWay::Export, "GB", 5, true);
+        check(&flows, FlowWay::Export, "JP", 5, true);
+        check(&flows, FlowWay::Export, "JP", 100, false);
+        check(&flows, FlowWay::Export, "US", 5, false);
+        check(&flows, FlowWay::Support, "JP", 5, false);
+        check(&flows, FlowWay::Routing, "hooks.example", 5, true);
+        check(&flows, FlowWay::Routing, "GB", 5, false);
+        check(&Flows::of(&[home, ended]), FlowWay::Export, "JP", 5, false);
+        check(&Flows::default(), FlowWay::Export, "JP", 5, true);
+    }
+}
