@@ -100,6 +100,11 @@ impl Fields {
         Self { fields, entered_by: by.to_owned(), ..Self::default() }
     }
 
+    /// Whether somebody entered it.
+    pub(crate) fn is_by(&self, by: &str) -> bool {
+        self.entered_by == by
+    }
+
     pub(crate) fn read(stored: &[u8]) -> Result<Self> {
         serde_json::from_slice(stored)
             .map_err(|_| Error::Internal("a stored register entry is damaged".to_owned()))

@@ -229,7 +229,7 @@ impl App {
         &self,
         context: &OpContext,
         id: RegisterEntryId,
-        (input, expected): (ZoneInput, Option<u64>),
+        input: ZoneInput,
     ) -> Result<ZoneView> {
         let resource = resource(context, id);
         self.authorize(context, Action::CollectionWrite, &resource)?;
@@ -237,9 +237,6 @@ impl App {
         let _turn = self.0.zones.turn.lock().await;
         let tx = self.0.store.begin(context).await?;
         let mut entry = zone_entry(&tx, id).await?;
-        if expected.is_some_and(|expected| expected != entry.version) {
-            return Err(Error::Changed("public zone"));
-        }
         if entry.state != RegisterState::InForce {
             return Err(Error::Conflict("the public zone has ended".to_owned()));
         }

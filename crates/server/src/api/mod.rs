@@ -45,6 +45,7 @@ mod plans;
 mod problem;
 mod promises;
 mod provisioning;
+mod registers;
 mod repeat;
 mod rights;
 mod route_destinations;
@@ -68,6 +69,7 @@ mod upload;
 mod usage;
 mod users;
 mod words;
+mod zones;
 
 use std::sync::Arc;
 
@@ -161,6 +163,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(activity::routes())
         .merge(destructions::routes())
         .merge(holds::routes())
+        .merge(zones::routes())
+        .merge(registers::routes())
         .merge(incidents::routes())
         .merge(invitations::routes())
         .merge(support::routes())

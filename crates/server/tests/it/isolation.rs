@@ -171,6 +171,26 @@ fn other(id: &str) -> String {
     format!("{}{last}", &id[..id.len() - 1])
 }
 
+/// A public zone without a source.
+fn zone(output: &str) -> Value {
+    json!({
+        "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+        "measures": [{
+            "key": "used", "epsilon_milli": 100, "kind": "amount", "step": 1.0, "steps_max": 100,
+        }],
+        "output_device_id": output, "device_ids": [],
+    })
+}
+
+/// Details with consent.
+fn opt_in() -> Value {
+    json!({"consent": true, "text": "I agree.", "details": {"name": "Somebody"}})
+}
+
+fn instruction() -> Value {
+    json!({"kind": "instruction", "fields": {"given_by": "somebody", "text": "keep it"}})
+}
+
 /// A destruction of nothing.
 fn destruction(tenant: &Tenant) -> String {
     let post = |path: &str, body: &Value| {
@@ -191,6 +211,9 @@ struct Cases {
     security_alert: String,
     ticket: String,
     grant: String,
+    zone: String,
+    opt_in: String,
+    register_entry: String,
 }
 
 impl Cases {
@@ -220,6 +243,9 @@ impl Cases {
             incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
+            zone: post("/v1/collection-zones", &zone(&tenant.device("zone").id)),
+            opt_in: post("/v1/opt-ins", &opt_in()),
+            register_entry: post("/v1/register-entries", &instruction()),
             ticket,
         }
     }
@@ -232,6 +258,9 @@ impl Cases {
             security_alert: change(&self.security_alert),
             ticket: change(&self.ticket),
             grant: change(&self.grant),
+            zone: change(&self.zone),
+            opt_in: change(&self.opt_in),
+            register_entry: change(&self.register_entry),
         }
     }
 }
@@ -414,6 +443,9 @@ impl Ids {
             "route-rules" => &self.access.route_rule,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
+            "collection-zones" => &self.cases.zone,
+            "opt-ins" => &self.cases.opt_in,
+            "register-entries" => &self.cases.register_entry,
             "holds" => &self.cases.hold,
             "destructions" => &self.cases.destruction,
             "incidents" => &self.cases.incident,
