@@ -12,6 +12,7 @@ mod alert_place;
 mod alert_present;
 mod alert_state;
 mod alerts;
+mod analytics;
 mod api_keys;
 mod attribute_lines;
 mod attributes;
@@ -190,6 +191,7 @@ mod wording;
 mod zones;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
+pub use analytics::ANALYTICS_GROUP_MIN;
 pub use backup::{
     AccessReview, BackupMade, BackupPlan, BackupProgress, BackupStatus, BackupSummary,
     KEYRING_HORIZON, KeyringSummary, Moment, MomentSummary, RestorePlan, RestoreSummary,

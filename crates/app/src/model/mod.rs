@@ -69,7 +69,7 @@ pub use people::{
     RightView, RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView,
     Welcome, WorkspaceInput, WorkspaceView,
 };
-pub use processing::{AgreementView, JurisdictionView, ProcessingView};
+pub use processing::{AgreementView, FiguresView, JurisdictionView, ProcessingView, UseFigure};
 pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };

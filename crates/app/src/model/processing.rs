@@ -19,6 +19,26 @@ pub struct ProcessingView {
     pub columns: usize,
 }
 
+/// How often an action was done, rounded.
+#[derive(Debug, Clone)]
+pub struct UseFigure {
+    /// Which.
+    pub action: String,
+    /// How often.
+    pub acts: u64,
+    /// By how many.
+    pub actors: u64,
+}
+
+/// Figures of use.
+#[derive(Debug, Clone)]
+pub struct FiguresView {
+    /// Of each action that a whole group did.
+    pub figures: Vec<UseFigure>,
+    /// How many actions are not told, since too few did them.
+    pub suppressed: usize,
+}
+
 /// A privacy law as a profile.
 #[derive(Debug, Clone)]
 pub struct JurisdictionView {

@@ -1,4 +1,4 @@
-//! P03, P07, P08, P11, P37, P39 and P61: what the registers and the schema say is compared with
+//! P03, P07, P08, P11, P21, P37, P39 and P61: what the registers and the schema say is compared with
 //! what happens, in a tenant of nobody.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use veritwin_metastore::schema::columns;
 
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
+use crate::analytics::figures;
 use crate::processing::{CLAUSES, PUBLISHED, jurisdictions, missing_clauses, unpublished};
 use crate::provision::PLATFORM_TENANT;
 use crate::registers::Fields;
@@ -38,12 +39,13 @@ fn passed(summary: &str, facts: &[(&str, usize)]) -> ProbeAnswer {
     ProbeAnswer::Passed { summary: summary.to_owned(), facts: facts.collect() }
 }
 
-pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 7] {
+pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 8] {
     [
         InApp::shared(app, 3, VERSION, |app: App| async move { app.check_inventory() }),
         InApp::shared(app, 7, VERSION, |app: App| async move { app.check_disclosure().await }),
         InApp::shared(app, 8, VERSION, |app: App| async move { app.check_agreement().await }),
         InApp::shared(app, 11, VERSION, |app: App| async move { app.check_transfer().await }),
+        InApp::shared(app, 21, VERSION, |app: App| async move { app.check_figures() }),
         InApp::shared(app, 37, VERSION, |app: App| async move { app.check_flows().await }),
         InApp::shared(app, 39, VERSION, |app: App| async move { app.check_residency() }),
         InApp::shared(app, 61, VERSION, |app: App| async move { app.check_laws() }),
@@ -67,6 +69,17 @@ impl App {
         }
         let facts = [("columns", columns.len()), ("categories", published.len())];
         Ok(passed("Every column that there is holds a published category.", &facts))
+    }
+
+    /// What one person did, and what nine did, is not told; what ten did is.
+    fn check_figures(&self) -> Result<ProbeAnswer> {
+        let counts = [1u64, 9, 10].map(|actors| (actors.to_string(), 1000, actors));
+        let told = figures(counts.to_vec(), self.analytics_group_min());
+        let is_right = told.figures.len() == 1 && told.suppressed == 2;
+        if !is_right {
+            return Ok(failed("Figures of a small group are told.", "analytics"));
+        }
+        Ok(passed("Figures of one person and of a small group are not told.", &[]))
     }
 
     async fn nobody(&self) -> Result<OpContext> {

@@ -39,9 +39,8 @@ fn purpose(path: &str) -> Purpose {
         "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
         | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
         | "support-desk" | "tenant-exports" | "collection-zones" | "opt-ins"
-        | "register-entries" | "processing-records" | "jurisdictions" | "agreements" => {
-            Purpose::SecuritySupport
-        }
+        | "register-entries" | "processing-records" | "jurisdictions" | "agreements"
+        | "analytics" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }

@@ -37,6 +37,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/v1/certificates/{host}", &["certificate.write"]),
     ("POST", "/v1/certificates/{host}/acme", &["certificate.write"]),
     ("POST", "/v1/contact", &[]),
+    ("GET", "/v1/analytics", &["analytics.read"]),
     ("GET", "/v1/agreements", &["register.read"]),
     ("POST", "/v1/agreements", &["register.write"]),
     ("GET", "/v1/collection-zones", &["collection.read"]),

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    AgreementView, JurisdictionView, ProcessingView, RegisterInput, RegisterView,
+    AgreementView, JurisdictionView, ProcessingView, RegisterInput, RegisterView, UseFigure,
 };
 
 use super::auth::Caller;
@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(carry_out))
         .routes(routes!(list_processing))
         .routes(routes!(list_jurisdictions))
+        .routes(routes!(use_figures))
         .routes(routes!(list_agreements, make_agreement))
 }
 
@@ -259,4 +260,33 @@ async fn make_agreement(
 ) -> Answer<impl IntoResponse> {
     let view = api.app.make_agreement(&context).await?;
     Ok((StatusCode::CREATED, axum::Json(AgreementBody::from(view))))
+}
+
+/// How often an action was done, rounded.
+#[derive(Serialize, ToSchema)]
+struct UseFigureBody {
+    action: String,
+    acts: u64,
+    actors: u64,
+}
+
+/// Figures of use: of whole groups only.
+#[derive(Serialize, ToSchema)]
+struct UseFiguresBody {
+    figures: Vec<UseFigureBody>,
+    /// How many actions are not told, since fewer than ten did them.
+    suppressed: usize,
+}
+
+/// How the service was used in the last 28 days: per action, rounded, of groups of ten or more.
+#[utoipa::path(get, path = "/v1/analytics", tag = "registers",
+    responses((status = 200, body = UseFiguresBody), (status = 403)))]
+async fn use_figures(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<UseFiguresBody>> {
+    let view = api.app.use_figures(&context).await?;
+    let figure = |UseFigure { action, acts, actors }| UseFigureBody { action, acts, actors };
+    let figures = view.figures.into_iter().map(figure).collect();
+    Ok(axum::Json(UseFiguresBody { figures, suppressed: view.suppressed }))
 }

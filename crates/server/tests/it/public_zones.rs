@@ -50,9 +50,8 @@ fn what_a_source_says_is_kept_nowhere_and_a_source_stays_one() {
 fn details_need_consent_and_are_gone_when_it_is_taken_back() {
     let platform = Platform::shared();
     let tenant = platform.tenant();
-    let given = |consent: bool| {
-        json!({"consent": consent, "text": "I agree.", "details": {"email": "a@b.example"}})
-    };
+    let details = json!({"email": "a@b.example"});
+    let given = |consent: bool| json!({"consent": consent, "text": "I agree.", "details": details});
     tenant.post("/v1/opt-ins", &given(false)).problem(400);
     let one = tenant.post("/v1/opt-ins", &given(true)).expect(201);
     let other = tenant.post("/v1/opt-ins", &given(true)).expect(201);
