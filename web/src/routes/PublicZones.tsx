@@ -3,14 +3,14 @@
 import { i18n } from '@lingui/core'
 import { Button, MultiSelect, NumberInput, Select, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { useState } from 'react'
+import { useMemo, useState } from 'react'
 
 import { body, client } from '../api/client'
 import { ProblemError } from '../api/problem'
 import { publicZonesQuery, queryClient } from '../api/queries'
 import type { PublicZone } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
-import { useDevices } from '../app/useDevices'
+import { useDeviceOptions } from '../app/useDevices'
 import { Icon } from '../ui/icons'
 import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
@@ -40,7 +40,9 @@ export function PublicZonesPage() {
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
       {query.data?.items.length === 0 && (
         <Empty icon="heat" title={i18n.t('No public zone')}>
-          {i18n.t('A zone is for places where anybody comes by: at least 15 devices, and no window shorter than 30 minutes.')}
+          {i18n.t(
+            'A zone is for places where anybody comes by: at least 15 devices, and no window shorter than 30 minutes.',
+          )}
         </Empty>
       )}
       {query.data?.items.map((zone) => <Zone key={zone.id} zone={zone} refresh={refresh} />)}
@@ -105,14 +107,16 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
           'Windows that the platform has not seen whole are marked as gaps among the readings of the zone’s own device.',
         )}
       </p>
-      <CopyField label={i18n.t('Attestation')} text={`${zone.statement}${zone.signature}`} multiline />
+      <CopyField
+        label={i18n.t('Attestation')}
+        text={`${zone.statement}${zone.signature}`}
+        multiline
+      />
     </section>
   )
 }
 
 function ZoneForm(props: { onDone: () => void }) {
-  const devices = useDevices()
-  const options = [...devices.values()].map((one) => ({ value: one.id, label: one.name }))
   const [name, setName] = useState('')
   const [minutes, setMinutes] = useState(60)
   const [budget, setBudget] = useState(2400)
@@ -121,6 +125,9 @@ function ZoneForm(props: { onDone: () => void }) {
   const [most, setMost] = useState(100)
   const [output, setOutput] = useState<string | null>(null)
   const [sources, setSources] = useState<string[]>([])
+  const outputs = useMemo(() => (output === null ? [] : [output]), [output])
+  const ofOutput = useDeviceOptions(outputs)
+  const ofSources = useDeviceOptions(sources)
   const number = (set: (value: number) => void) => (value: string | number) => set(Number(value))
   const submit = async () => {
     const measure = { key, epsilon_milli: 100, kind: 'amount', step, steps_max: most, words: [] }
@@ -177,16 +184,16 @@ function ZoneForm(props: { onDone: () => void }) {
       />
       <Select
         label={i18n.t('Device that the numbers are readings of')}
-        searchable
-        data={options}
+        data={ofOutput.options}
+        {...ofOutput.field}
         value={output}
         onChange={setOutput}
       />
       <MultiSelect
         label={i18n.t('Devices of the zone')}
         description={i18n.t('A device that became a source stays one until it is deleted.')}
-        searchable
-        data={options.filter((one) => one.value !== output)}
+        data={ofSources.options}
+        {...ofSources.field}
         value={sources}
         onChange={setSources}
       />
