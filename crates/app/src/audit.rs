@@ -11,7 +11,7 @@ use veritwin_telemetry::Expiry;
 
 use crate::change::Change;
 use crate::retention::{Holds, Kept, ended_before};
-use crate::{App, Error, Result};
+use crate::{App, Result};
 
 /// Days of a tenant whose payloads are past their time.
 pub(crate) struct LedgerDays {

@@ -269,7 +269,7 @@ impl App {
     /// The readings leave segments, figures, latest values and, where asked, attributes. False
     /// while some of them are in the log alone.
     #[boxed]
-    async fn take_out(
+    async fn readings_out(
         &self,
         context: &OpContext,
         id: DestructionId,
@@ -309,7 +309,7 @@ impl App {
                 || board.taken.lock().contains(&id)
                 || self.0.keys.live(&ids_of(&body.keys)).is_empty());
         if !is_taken {
-            if body.scope != StoredScope::Tenant && !self.take_out(context, id, body).await? {
+            if body.scope != StoredScope::Tenant && !self.readings_out(context, id, body).await? {
                 return Ok(None);
             }
             let entry = shred_entry(tenant, id, (&*body, false))?;

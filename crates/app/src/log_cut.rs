@@ -109,10 +109,11 @@ impl App {
             let truncation = log.truncate_before(position)?;
             // Some may be destroyed already, on purpose.
             let unused = keys.live(&truncation.deks_unused);
-            if !keeps_keys && !unused.is_empty() {
-                if let Err(error) = keys.destroy(&unused, DestructionMethod::KeyDestroyed) {
-                    tracing::warn!(%error, "keys of cut log files were not destroyed");
-                }
+            if !keeps_keys
+                && !unused.is_empty()
+                && let Err(error) = keys.destroy(&unused, DestructionMethod::KeyDestroyed)
+            {
+                tracing::warn!(%error, "keys of cut log files were not destroyed");
             }
             Ok::<_, veritwin_log::LogError>(truncation.files_deleted)
         });

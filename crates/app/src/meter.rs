@@ -174,7 +174,8 @@ impl App {
             (open.position, open.saved) = (from, from);
         }
         for batch in log.read_from(from)? {
-            meter.open.lock().batch(&batch?);
+            let batch = batch?;
+            meter.open.lock().batch(&batch);
             tokio::task::consume_budget().await;
         }
         Ok(())

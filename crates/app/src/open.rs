@@ -121,7 +121,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) keys: KeyService,
-    pub(crate) key_board: crate::customer_keys::KeyBoard,
+    pub(crate) key_board: KeyBoard,
     pub(crate) store: Metastore,
     pub(crate) log: FileLog,
     pub(crate) engine: Arc<Engine>,
@@ -169,7 +169,7 @@ pub(crate) struct Inner {
     #[cfg(feature = "test-controls")]
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) upkeep: crate::upkeep::Upkeep,
-    pub(crate) destructions: crate::destruction_job::DestructionBoard,
+    pub(crate) destructions: DestructionBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,

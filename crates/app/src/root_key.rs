@@ -13,7 +13,7 @@ pub(crate) fn open_root(
     config: &Config,
     rng: &Arc<dyn Rng>,
     must_be_there: bool,
-) -> std::result::Result<Box<dyn RootProvider>, KeyError> {
+) -> Result<Box<dyn RootProvider>, KeyError> {
     let rng = Arc::clone(rng);
     let Some(passphrase) = &config.root_passphrase else {
         let path = config.root_key_dir.join("root.key");

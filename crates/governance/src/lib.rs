@@ -15,5 +15,5 @@ pub use evidence::{EVIDENCE_VERSION, Evidence, EvidenceError};
 pub use probe::{CheckOutcome, Facts, OutcomeKind, Probe, ProbeFuture, run};
 pub use promise::{Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId, PromiseIdError};
 pub use register::{Register, RegisterError};
-pub use schedule::{CHECKS_AT_ONCE_MAX, RETRY_AFTER, Schedule};
+pub use schedule::{CHECKS_AT_ONCE_MAX, FIRST_RETRY_AFTER, RETRY_AFTER, Schedule};
 pub use state::{History, State, StateKind};

@@ -14,16 +14,42 @@ use crate::register::Register;
 /// Most checks that should run at the same time.
 pub const CHECKS_AT_ONCE_MAX: usize = 4;
 
-/// A check that could not run, or that failed, is tried again after this, if its interval is not
-/// shorter: a red row should turn as soon as its cause is gone.
+/// A check that failed is tried again after this, if its interval is not shorter: a red row should
+/// turn as soon as its cause is gone.
 pub const RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// A check that could not run is tried again after this, then after twice as long each time, up to
+/// [`RETRY_AFTER`]: most came only too early.
+pub const FIRST_RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// When each check is due. Holds the last run of each; the caller tells it of every run.
 #[derive(Debug, Clone, Default)]
 pub struct Schedule {
     probed: BTreeSet<PromiseId>,
-    last: BTreeMap<PromiseId, (Timestamp, OutcomeKind)>,
+    last: BTreeMap<PromiseId, Run>,
     asked: BTreeSet<PromiseId>,
+}
+
+/// The newest run of a check.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    at: Timestamp,
+    kind: OutcomeKind,
+    /// How often the check could not run, one time after the other.
+    misses: u32,
+}
+
+impl Run {
+    fn wait(self, interval: Duration) -> Duration {
+        match self.kind {
+            OutcomeKind::Passed | OutcomeKind::NotApplicable => interval,
+            OutcomeKind::Failed => interval.min(RETRY_AFTER),
+            OutcomeKind::CouldNotRun => {
+                let doubled = 1u32.checked_shl(self.misses.saturating_sub(1)).unwrap_or(u32::MAX);
+                FIRST_RETRY_AFTER.saturating_mul(doubled).min(RETRY_AFTER).min(interval)
+            }
+        }
+    }
 }
 
 impl Schedule {
@@ -35,10 +61,12 @@ impl Schedule {
     /// Takes note of a run, an old one at start or a new one. Older runs than the newest known
     /// change nothing.
     pub fn ran(&mut self, evidence: &Evidence) {
-        let run = (evidence.finished_at(), evidence.outcome().kind());
-        let newest = self.last.entry(evidence.promise()).or_insert(run);
-        if newest.0 <= run.0 {
-            *newest = run;
+        let (at, kind) = (evidence.finished_at(), evidence.outcome().kind());
+        let newest = self.last.entry(evidence.promise()).or_insert(Run { at, kind, misses: 0 });
+        if newest.at <= at {
+            let misses =
+                if kind == OutcomeKind::CouldNotRun { newest.misses.saturating_add(1) } else { 0 };
+            *newest = Run { at, kind, misses };
         }
         self.asked.remove(&evidence.promise());
     }
@@ -65,15 +93,8 @@ impl Schedule {
             _ if self.asked.contains(&id) => Some(now),
             None => Some(now),
             // A run from the future means that the clock went back: check again.
-            Some((at, _)) if *at > now => Some(now),
-            Some((at, kind)) => {
-                let interval = register.get(id).interval;
-                let wait = match kind {
-                    OutcomeKind::Passed | OutcomeKind::NotApplicable => interval,
-                    OutcomeKind::Failed | OutcomeKind::CouldNotRun => interval.min(RETRY_AFTER),
-                };
-                Some(at.saturating_add(wait))
-            }
+            Some(run) if run.at > now => Some(now),
+            Some(run) => Some(run.at.saturating_add(run.wait(register.get(id).interval))),
         }
     }
 

@@ -15,7 +15,7 @@ use veritwin_keys::{DekId, KeyError};
 use crate::TelemetryError;
 use crate::catalog::{Catalog, Section, Window, month_of};
 use crate::commit::{commit, put_pack};
-use crate::engine::{Engine, EngineLimits, Inner};
+use crate::engine::{Engine, EngineLimits};
 use crate::flush::latest_scope;
 use crate::merged::merge_sections;
 
@@ -349,7 +349,7 @@ mod tests {
     fn section(generation: u64, window: Window, times: (i64, i64)) -> Arc<Section> {
         Arc::new(Section {
             pack: Arc::new(Pack { file: FileId::from_bytes([generation as u8; 16]) }),
-            dek: veritwin_keys::DekId::from_bytes([0; 16]),
+            dek: DekId::from_bytes([0; 16]),
             offset: 0,
             directory_offset: 1000,
             directory_bytes: 24,

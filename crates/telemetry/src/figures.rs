@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use bytes::Bytes;
 use veritwin_domain::{DeviceId, Key, Quality, TenantId, Timestamp, Value};
 use veritwin_keys::{DestructionMethod, FileKey};
 
@@ -21,7 +20,7 @@ use crate::commit::{commit, put_pack};
 use crate::engine::{Engine, Inner};
 use crate::expire::Expiry;
 use crate::flush::{new_file, section_scope};
-use crate::merged::merge_device;
+use crate::merged::{Whole, merge_device};
 use crate::pace::Pace;
 use crate::query::{Series, TimeRange};
 use crate::reader::OpenSection;
@@ -291,10 +290,10 @@ fn write_figures(
     inner: &Inner,
     tenant: TenantId,
     place: (Window, Option<DeviceId>),
-    (known, readings): (&[(Arc<Section>, Bytes)], &[(Arc<Section>, Bytes)]),
+    (known, readings): (&[Whole], &[Whole]),
 ) -> Result<Option<Built>, TelemetryError> {
     let mut pace = Pace::new(inner, inner.limits.compaction_core_percent);
-    let open = |all: &[(Arc<Section>, Bytes)]| {
+    let open = |all: &[Whole]| {
         let each = all.iter().map(|(one, whole)| inner.reader.open_whole(tenant, one, whole));
         each.collect::<Result<Vec<OpenSection>, TelemetryError>>()
     };

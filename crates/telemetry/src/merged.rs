@@ -20,13 +20,18 @@ use crate::section::SectionWriter;
 use crate::sweep::{Sink, merge};
 use crate::values::{Column, ColumnRef};
 
+/// A section, and its bytes.
+pub(crate) type Whole = (Arc<Section>, Bytes);
+/// A pack with one section, and the pack's bytes.
+pub(crate) type Written = (Arc<Pack>, Section, Vec<u8>);
+
 /// Merges sections that were read as a whole. Work for a blocking thread.
 pub(crate) fn merge_sections(
     inner: &Inner,
     tenant: TenantId,
     place: (Window, Option<DeviceId>),
-    inputs: &[(Arc<Section>, Bytes)],
-) -> Result<(Arc<Pack>, Section, Vec<u8>), TelemetryError> {
+    inputs: &[Whole],
+) -> Result<Written, TelemetryError> {
     let mut pace = Pace::new(inner, inner.limits.compaction_core_percent);
     let opened = inputs
         .iter()
@@ -61,7 +66,7 @@ pub(crate) fn merge_sections(
 /// One device's series of sections, each merged into a column for each kind of value.
 pub(crate) fn merge_device(
     device: DeviceId,
-    inputs: &[(Arc<Section>, Bytes)],
+    inputs: &[Whole],
     opened: &[OpenSection],
     pace: &mut Pace<'_>,
 ) -> Result<Vec<(Key, Vec<Column>)>, TelemetryError> {

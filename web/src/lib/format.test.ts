@@ -16,6 +16,9 @@ test('digits follow the size of the number', () => {
   check(1234.5, '1,235')
   check(1e-5, '1.00e-5')
   check(Number.NaN, '—')
+  expect(formatNumber(4220.25, 'en', 0.25)).toBe('4,220.3')
+  expect(formatNumber(4220.25, 'en', 0.05)).toBe('4,220.25')
+  expect(formatNumber(4220.25, 'en', 50)).toBe('4,220')
 })
 
 test('units stay with their value, absent values have none', () => {

@@ -8,17 +8,20 @@ export type Scalar = number | boolean | string | null | object
 const NARROW_NO_BREAK_SPACE = '\u202f'
 
 /** Enough digits to read, none to pretend with. */
-export function formatNumber(value: number, locale: string): string {
+/** A number for people; `step` is the distance to its neighbours, where they must not look alike. */
+export function formatNumber(value: number, locale: string, step = 0): string {
   if (!Number.isFinite(value)) return '—'
   const size = Math.abs(value)
   if (size !== 0 && (size < 0.001 || size >= 1e9)) return value.toExponential(2)
   const digits = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 || size === 0 ? 2 : 3
-  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits }).format(value)
+  const needed = step > 0 ? Math.min(6, Math.ceil(-Math.log10(step) - 1e-9)) : 0
+  const maximumFractionDigits = Math.max(digits, needed)
+  return new Intl.NumberFormat(locale, { maximumFractionDigits }).format(value)
 }
 
-export function formatScalar(value: Scalar | undefined, locale: string): string {
+export function formatScalar(value: Scalar | undefined, locale: string, step = 0): string {
   if (value === undefined || value === null) return '—'
-  if (typeof value === 'number') return formatNumber(value, locale)
+  if (typeof value === 'number') return formatNumber(value, locale, step)
   if (typeof value === 'boolean') return value ? i18n.t('yes') : i18n.t('no')
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
@@ -27,8 +30,9 @@ export function formatValue(
   value: Scalar | undefined,
   unit: string | undefined,
   locale: string,
+  step = 0,
 ): string {
-  const text = formatScalar(value, locale)
+  const text = formatScalar(value, locale, step)
   return unit === undefined || unit === '' || text === '—'
     ? text
     : `${text}${NARROW_NO_BREAK_SPACE}${unit}`

@@ -139,10 +139,11 @@ export function SeriesHistory(props: {
     occurrences(alert).map((span) => ({ ...span, severity: alert.severity })),
   )
   const span = extremes(data)
+  const step = span ? (span.max - span.min) / 10 : 0
   const say = (value: number) =>
     data.isSwitch
       ? formatScalar(value >= 0.5, lingui.locale)
-      : formatValue(value, unit, lingui.locale)
+      : formatValue(value, unit, lingui.locale, step)
   const summary = span
     ? i18n.t('{key}: lowest {min}, highest {max}', {
         key: keyLabel(seriesKey),
@@ -180,7 +181,9 @@ export function SeriesHistory(props: {
         formatTick={(ms) =>
           formatTick(ms, range.toMs - startOf(range, data.atMs), lingui.locale, zone, clocks)
         }
-        formatValue={(value) => (data.isSwitch ? say(value) : formatNumber(value, lingui.locale))}
+        formatValue={(value, near) =>
+          data.isSwitch ? say(value) : formatNumber(value, lingui.locale, near ?? step)
+        }
         onPick={(ms) => patch({ at: new Date(ms).toISOString() })}
         {...(props.height !== undefined && { height: props.height })}
       />

@@ -29,7 +29,8 @@ export type ChartProps = {
   cursorMs?: number | null
   formatTime: (atMs: number) => string
   formatTick: (atMs: number) => string
-  formatValue: (value: number) => string
+  /** `step` is the distance between the values of an axis. */
+  formatValue: (value: number, step?: number) => string
   onPick?: (atMs: number) => void
   height?: number
 }
@@ -113,7 +114,10 @@ function create(element: HTMLElement, latest: { current: ChartProps }): uPlot {
           ...axis,
           size: 56,
           ...(data.isSwitch && { splits: () => [0, 1] }),
-          values: (_, splits) => splits.map((value) => latest.current.formatValue(value)),
+          values: (_, splits) => {
+            const step = (splits[1] ?? 0) - (splits[0] ?? 0)
+            return splits.map((value) => latest.current.formatValue(value, step))
+          },
         },
       ],
       series: [

@@ -21,7 +21,7 @@ impl World {
         (stop, served)
     }
 
-    async fn stored(&self, customer: &Customer, id: DestructionId) -> StoredDestruction {
+    async fn destruction(&self, customer: &Customer, id: DestructionId) -> StoredDestruction {
         let tx = self.app.0.store.read(&customer.context).await.expect("records");
         tx.destruction(id).await.expect("a destruction")
     }
@@ -29,7 +29,7 @@ impl World {
     /// Does the next step, as soon as it can be done.
     async fn step_of(&self, customer: &Customer, id: DestructionId) -> StoredDestruction {
         self.until("a step", async || {
-            let stored = self.stored(customer, id).await;
+            let stored = self.destruction(customer, id).await;
             self.app.step(customer.tenant(), &stored).await.expect("a step")
         })
         .await
@@ -62,7 +62,7 @@ async fn a_destruction_ends_once_wherever_it_is_cut_off() {
     let mut states = Vec::new();
     loop {
         let (stop, served) = world.jobs().await;
-        let before = world.stored(&customer, id).await;
+        let before = world.destruction(&customer, id).await;
         let first = world.step_of(&customer, id).await;
         // As if the crash came before it was written down.
         let again = StoredDestruction { version: first.version, ..before };
@@ -87,7 +87,7 @@ async fn a_destruction_ends_once_wherever_it_is_cut_off() {
     ];
     assert_eq!(states, expected);
     assert_eq!((world.left(&customer).await, world.left(&other).await), (0, 1));
-    let body = Body::read(&world.stored(&customer, id).await.body).expect("a body");
+    let body = Body::read(&world.destruction(&customer, id).await.body).expect("a body");
     let ids: Vec<veritwin_keys::DekId> =
         body.keys.iter().map(|key| key.id.parse().expect("a key")).collect();
     assert!(ids.len() >= 3, "log, day, and what has no day: {}", ids.len());
@@ -103,17 +103,17 @@ async fn a_destruction_ends_once_wherever_it_is_cut_off() {
     tx.destruction_delete(id).await.expect("deleted");
     tx.commit().await.expect("written");
     let world = world.reopen().await;
-    assert_eq!(world.stored(&customer, id).await.state, DestructionState::Done);
+    assert_eq!(world.destruction(&customer, id).await.state, DestructionState::Done);
     assert_eq!(world.app.replay_shreds(None).await.expect("nothing to do"), 0);
     // Those of one that was being made meanwhile know that it was asked for: that does not keep it
     // from being carried out before anybody is listened to.
-    let known = world.stored(&customer, id).await;
+    let known = world.destruction(&customer, id).await;
     let asked = StoredDestruction { state: DestructionState::Asked, ..known };
     let tx = world.app.0.store.begin(&customer.context).await.expect("records");
     tx.destruction_update(&asked).await.expect("written");
     tx.commit().await.expect("written");
     let world = world.reopen().await;
-    assert_eq!(world.stored(&customer, id).await.state, DestructionState::Done);
+    assert_eq!(world.destruction(&customer, id).await.state, DestructionState::Done);
     assert_eq!(world.left(&other).await, 1);
     world.app.close().await;
 }

@@ -107,7 +107,7 @@ mod tests {
             names.zip(results.iter().cloned()).collect()
         };
         let good = all(OutcomeKind::Passed);
-        assert!(matches!(judge(&of(&[good.clone()])), ProbeAnswer::Passed { .. }));
+        assert!(matches!(judge(&of(std::slice::from_ref(&good))), ProbeAnswer::Passed { .. }));
         assert!(matches!(judge(&of(&[good.clone(), good.clone()])), ProbeAnswer::Passed { .. }));
         let mut other = good.clone();
         other.insert(PROTECTIONS[1], (OutcomeKind::Failed, 1));

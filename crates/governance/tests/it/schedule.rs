@@ -26,6 +26,24 @@ fn checks_come_due() {
 }
 
 #[test]
+fn a_check_that_could_not_run_is_tried_again_soon_and_then_less_often() {
+    let register = Register::built_in().unwrap();
+    let mut schedule = Schedule::new([id("P22")]);
+    let mut at_second = 0;
+    for wait in [15, 30, 60, 120, 240, 300, 300] {
+        schedule.ran(&evidence("P22", could_not_run(), at_second));
+        let next = schedule.next_check_at(&register, id("P22"), at(at_second));
+        assert_eq!(next, Some(at(at_second + wait)));
+        at_second += wait;
+    }
+    // What ran in between begins anew.
+    schedule.ran(&evidence("P22", failed(), at_second));
+    assert_eq!(schedule.due(&register, at(at_second + 299)), []);
+    schedule.ran(&evidence("P22", could_not_run(), at_second + 300));
+    assert_eq!(schedule.due(&register, at(at_second + 315)), [id("P22")]);
+}
+
+#[test]
 fn checks_can_be_asked_for() {
     let register = Register::built_in().unwrap();
     let mut schedule = Schedule::new([id("P22"), id("P23")]);

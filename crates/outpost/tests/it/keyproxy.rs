@@ -391,8 +391,8 @@ async fn what_is_not_of_the_protocol_is_refused_by_name() {
     // A look is no use of a key.
     assert_eq!(Raw::new(&world, &running, encrypt).get().await.0, 405);
     assert_eq!(Raw::new(&world, &running, "/ping").get().await, (200, "pong\n".to_owned()));
-    let (status, text) = Raw::new(&world, &running, "/metrics").get().await;
-    assert_eq!(status, 200);
+    let (code, text) = Raw::new(&world, &running, "/metrics").get().await;
+    assert_eq!(code, 200);
     let line = "{operation=\"encrypt\",outcome=\"ValidationException\"} 1";
     assert!(text.contains(line), "{text}");
     running.stop().await;

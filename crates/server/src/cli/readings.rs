@@ -33,7 +33,7 @@ const EXPORT_EXAMPLES: &str = "Example: veritwin readings export january.parquet
 pub(super) enum ReadingsCommand {
     /// Brings readings in, with the times that their files say. Exit 1 where a row was refused.
     #[command(after_help = IMPORT_EXAMPLES)]
-    Import(import::ImportReadings),
+    Import(Box<import::ImportReadings>),
     /// Takes readings away as CSV, NDJSON, line protocol or Parquet; the name decides.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(export::ExportReadings),

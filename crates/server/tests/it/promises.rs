@@ -24,30 +24,11 @@ fn state(platform: &Platform, id: &str) -> String {
     states.into_iter().find(|(known, _)| known == id).map(|(_, state)| state).expect(id)
 }
 
-/// Looks at the states before checks that could not run are asked for again.
-const POLLS_BEFORE_ASKING: u32 = 400;
-
-fn has_run(platform: &Platform, id: &str) -> bool {
-    let facts = platform.control("promises", json!({})).expect("promises");
-    let mut items = facts["items"].as_array().expect("a list").iter();
-    items.any(|item| item["id"] == id && !item["checked_at"].is_null())
-}
-
 fn wait_until_proven(platform: &Platform) {
-    let (mut told, mut polls) = (Vec::new(), 0u32);
+    let mut told = Vec::new();
     wait_for("proven promises", || {
         let mut open = states(platform);
         open.retain(|(id, state)| CHECKED.contains(&id.as_str()) && state != "proven");
-        polls += 1;
-        if polls.is_multiple_of(POLLS_BEFORE_ASKING) {
-            // One that could not run, as on a machine where nothing was sealed yet, runs by itself
-            // minutes later: it is asked for.
-            let silent =
-                |(id, state): &&(String, String)| state == "not_evidenced" && has_run(platform, id);
-            for (id, _) in open.iter().filter(silent) {
-                let _busy = platform.control("promise_check", json!({"id": id}));
-            }
-        }
         if open != told {
             println!("not proven yet: {open:?}");
             told.clone_from(&open);

@@ -12,7 +12,7 @@ use crate::catalog::{Pack, Section};
 use crate::codec::Encoder;
 use crate::engine::Inner;
 use crate::flush::{new_file, section_scope};
-use crate::merged::merge_device;
+use crate::merged::{Written, merge_device};
 use crate::pace::Pace;
 use crate::section::SectionWriter;
 use crate::selection::{Meant, Selection};
@@ -25,7 +25,7 @@ pub(super) fn rewrite_section(
     selection: &Selection,
     section: &Arc<Section>,
     whole: &Bytes,
-) -> Result<Option<(Arc<Pack>, Section, Vec<u8>)>, TelemetryError> {
+) -> Result<Option<Written>, TelemetryError> {
     let tenant = selection.tenant;
     let mut pace = Pace::new(inner, inner.limits.compaction_core_percent);
     let open = [inner.reader.open_whole(tenant, section, whole)?];

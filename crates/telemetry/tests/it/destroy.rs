@@ -264,7 +264,7 @@ impl Units for OneSeries {
 #[test]
 fn a_personal_series_has_its_devices_own_key() {
     runtime().block_on(async {
-        let mut setup = Setup::new();
+        let setup = Setup::new();
         let engine = setup.open().await;
         engine.set_units(Arc::new(OneSeries));
         fill(&engine, &mut History::default()).await.expect("fills");

@@ -120,9 +120,9 @@ async fn every_altered_byte_is_noticed(setup: &Setup, path: &std::path::Path) {
 
 async fn open(
     setup: &Setup,
-) -> Result<veritwin_telemetry::Engine, veritwin_telemetry::TelemetryError> {
+) -> Result<Engine, veritwin_telemetry::TelemetryError> {
     let store: Arc<dyn ObjectStore> = Arc::clone(&setup.store);
-    veritwin_telemetry::Engine::open(veritwin_telemetry::EngineConfig::new(
+    Engine::open(veritwin_telemetry::EngineConfig::new(
         store,
         setup.keys.clone(),
         setup.clock.clone(),

@@ -52,11 +52,11 @@ fn piece(body: &[u8], header: &[&str]) -> Piece {
     }
 }
 
+/// A device's name, a key, microseconds, and the value then.
+type Row = (String, String, i64, Value);
+
 /// Everything that is in a piece.
-fn read(
-    mapping: &FileMapping,
-    piece: Piece,
-) -> (Vec<(String, String, i64, Value)>, Vec<RefusedRow>) {
+fn read(mapping: &FileMapping, piece: Piece) -> (Vec<Row>, Vec<RefusedRow>) {
     let mut reader = PieceReader::open(mapping.clone(), rules(), piece).expect("a piece");
     let (mut rows, mut refused) = (Vec::new(), Vec::new());
     loop {

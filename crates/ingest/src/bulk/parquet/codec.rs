@@ -127,7 +127,7 @@ fn snappy(page: &[u8], length: usize) -> Result<Vec<u8>, Fault> {
 }
 
 /// A length of LZ4 that goes on for as long as its bytes are full.
-fn extended<'a>(mut rest: &'a [u8], nibble: usize) -> Result<(usize, &'a [u8]), Fault> {
+fn extended(mut rest: &[u8], nibble: usize) -> Result<(usize, &[u8]), Fault> {
     let mut count = nibble;
     if nibble == 15 {
         loop {

@@ -150,6 +150,25 @@ async fn import(
     import_file(remote, (path, form), &plan, arguments.refused.clone()).await
 }
 
+/// Sends the pieces that the platform does not have yet.
+async fn send_pieces(
+    remote: &mut Remote,
+    mut state: Import,
+    mut pieces: Pieces,
+    bar: &ProgressBar,
+) -> anyhow::Result<Import> {
+    let mut number = 0;
+    while let Some(piece) = pieces.next()? {
+        let length = piece.body.len() as u64;
+        if number >= state.next_piece {
+            state = send(remote, &state.id, (number, piece)).await?;
+        }
+        bar.inc(length);
+        number += 1;
+    }
+    Ok(state)
+}
+
 /// Imports a file by a plan; where it is imported already, nothing is sent.
 pub(in crate::cli) async fn import_file(
     remote: &mut Remote,
@@ -163,15 +182,9 @@ pub(in crate::cli) async fn import_file(
     let mut state: Import = remote.json(&Ask::post("/v1/imports", &body)).await?;
     let was_done = state.state == "done";
     let bar = bar(bytes, name);
-    let (mut pieces, mut number) = (Pieces::open(path, form, plan.delimiter()?)?, 0);
-    while !was_done {
-        let Some(piece) = pieces.next()? else { break };
-        let length = piece.body.len() as u64;
-        if number >= state.next_piece {
-            state = send(remote, &state.id, (number, piece)).await?;
-        }
-        bar.inc(length);
-        number += 1;
+    if !was_done {
+        state =
+            send_pieces(remote, state, Pieces::open(path, form, plan.delimiter()?)?, &bar).await?;
     }
     bar.finish_and_clear();
     ensure!(state.state == "done", "the import is {}: start it again to go on", state.state);
