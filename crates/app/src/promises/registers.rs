@@ -1,15 +1,16 @@
-//! P03, P07, P08, P11, P21, P37, P39 and P61: what the registers and the schema say is compared with
+//! P03, P07, P08, P10, P11, P21, P37, P39 and P61: what the registers and the schema say is compared with
 //! what happens, in a tenant of nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::jobs;
 use veritwin_domain::{OpContext, RegisterEntryId};
 use veritwin_keys::verify_signature;
-use veritwin_metastore::RegisterKind;
 use veritwin_metastore::schema::columns;
+use veritwin_metastore::{RegisterKind, RegisterState};
+use veritwin_outbound::register::{DestinationKind, Row};
 
 use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
@@ -39,11 +40,12 @@ fn passed(summary: &str, facts: &[(&str, usize)]) -> ProbeAnswer {
     ProbeAnswer::Passed { summary: summary.to_owned(), facts: facts.collect() }
 }
 
-pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 8] {
+pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 9] {
     [
         InApp::shared(app, 3, VERSION, |app: App| async move { app.check_inventory() }),
         InApp::shared(app, 7, VERSION, |app: App| async move { app.check_disclosure().await }),
         InApp::shared(app, 8, VERSION, |app: App| async move { app.check_agreement().await }),
+        InApp::shared(app, 10, VERSION, |app: App| async move { app.check_providers().await }),
         InApp::shared(app, 11, VERSION, |app: App| async move { app.check_transfer().await }),
         InApp::shared(app, 21, VERSION, |app: App| async move { app.check_figures() }),
         InApp::shared(app, 37, VERSION, |app: App| async move { app.check_flows().await }),
@@ -128,6 +130,38 @@ impl App {
             return Ok(failed(summary, "register of transfers"));
         }
         Ok(passed("A transfer waits for its approval and for its notice.", &[]))
+    }
+
+    /// Every provider that may be called has to be in the operator's register of sub-processors,
+    /// with a signed agreement. Payments have no provider: the feature is not there.
+    async fn check_providers(&self) -> Result<ProbeAnswer> {
+        let context = self.job_in(jobs::PROMISES, PLATFORM_TENANT);
+        let tx = self.0.store.read(&context).await?;
+        let entries = tx.register_entries(RegisterKind::Subprocessor).await?;
+        drop(tx);
+        let mut signed = BTreeSet::new();
+        for entry in entries.iter().filter(|one| one.state == RegisterState::InForce) {
+            let fields = Fields::read(&entry.body)?;
+            if fields.get("agreement") == Some("signed") {
+                signed.extend(fields.get("host").map(str::to_lowercase));
+            }
+        }
+        let is_called =
+            |row: &Row| row.kind == DestinationKind::SubProcessor && !row.destination.is_loopback();
+        let rows = self.0.egress.rows().into_iter().filter(is_called);
+        let mut called: Vec<String> = rows.map(|row| row.destination.host).collect();
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(10) {
+            called.push("nobody.invalid".to_owned());
+        }
+        called.sort();
+        called.dedup();
+        if let Some(host) = called.iter().find(|host| !signed.contains(*host)) {
+            let summary = "A provider may be called with whom no signed agreement is entered.";
+            return Ok(failed(summary, host.clone()));
+        }
+        let facts = [("providers that may be called", called.len()), ("of payments", 0)];
+        Ok(passed("Every provider that may be called is entered with a signed agreement.", &facts))
     }
 
     async fn check_agreement(&self) -> Result<ProbeAnswer> {
