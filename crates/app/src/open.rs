@@ -23,6 +23,7 @@ use veritwin_outbound::mail::{MailConfig, Mailer};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_telemetry::{Engine, EngineConfig};
 
+use crate::acme::open_acme;
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
 use crate::customer_keys::{KeyBoard, open_key_services};
@@ -174,7 +175,6 @@ pub(crate) struct Inner {
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
     pub(crate) zones: crate::zones::ZoneBoard,
-    pub(crate) flows: crate::transfers::FlowBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
     pub(crate) jobs: JobBoard,
@@ -347,10 +347,8 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let mailer = open_mailer(&config, &egress)?;
-        let client = guarded_client(&config, &egress)?;
-        let providers = Providers::new(rng.as_ref(), client, Arc::clone(&egress));
-        let acme = crate::acme::open_acme(&config, &egress)?;
+        let (mailer, acme) = (open_mailer(&config, &egress)?, open_acme(&config, &egress)?);
+        let providers = Providers::open(&config, &egress, rng.as_ref())?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
@@ -403,7 +401,6 @@ impl App {
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
             zones: crate::zones::ZoneBoard::default(),
-            flows: crate::transfers::FlowBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),

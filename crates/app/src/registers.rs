@@ -279,7 +279,7 @@ impl App {
         let mut entries = tx.register_entries(RegisterKind::Residency).await?;
         entries.extend(tx.register_entries(RegisterKind::Flow).await?);
         tx.commit().await?;
-        self.0.flows.put(context.tenant, Flows::of(&entries));
+        self.0.routes.flows.put(context.tenant, Flows::of(&entries));
         Ok(())
     }
 
@@ -287,6 +287,9 @@ impl App {
     #[boxed]
     pub async fn approve_register(&self, context: &OpContext, id: RegisterEntryId) -> Result<()> {
         self.authorize(context, Action::RegisterApprove, &resource(context, id))?;
+        let tx = self.0.store.read(context).await?;
+        written(&tx, id).await?;
+        drop(tx);
         let by = person(context)?.to_string();
         self.approve_entry(context, id, by).await
     }

@@ -136,7 +136,7 @@ impl App {
             of.entry(tenant).or_default().push(entry);
         }
         for (tenant, entries) in of {
-            self.0.flows.put(tenant, Flows::of(&entries));
+            self.0.routes.flows.put(tenant, Flows::of(&entries));
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl App {
     /// The gate: whether something of a tenant may leave by a way, to a country, or of routing to a
     /// host. What is refused is counted.
     pub(crate) fn check_flow(&self, tenant: TenantId, way: FlowWay, to: &str) -> Result<()> {
-        let Some(flows) = self.0.flows.of(tenant) else { return Ok(()) };
+        let Some(flows) = self.0.routes.flows.of(tenant) else { return Ok(()) };
         #[cfg(feature = "test-controls")]
         if self.0.promises.is_sabotaged(37) {
             return Ok(());

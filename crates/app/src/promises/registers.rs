@@ -198,7 +198,7 @@ impl App {
             }
         }
         tx.commit().await?;
-        self.0.flows.put(PROBE_TENANT, Flows::default());
+        self.0.routes.flows.put(PROBE_TENANT, Flows::default());
         Ok(match found? {
             Some(way) => failed("Something may leave without an entry for it.", way.as_str()),
             None => {
@@ -232,7 +232,7 @@ impl App {
 
     /// Everything of a platform stands in one place: that place has to be every tenant's pin.
     fn check_residency(&self) -> Result<ProbeAnswer> {
-        let pins = self.0.flows.pins();
+        let pins = self.0.routes.flows.pins();
         let place = pins.iter().find(|(tenant, _)| *tenant == PLATFORM_TENANT);
         #[cfg(feature = "test-controls")]
         if self.0.promises.is_sabotaged(39) {

@@ -481,6 +481,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PUT", "/v1/device-profiles/{id}") => request.json(&json!({"name": "mine", "source": ""})),
         ("POST", "/v1/device-profiles/{id}/restore") => request.json(&json!({"version": 1})),
         ("PUT", "/v1/route-destinations/{id}") => request.json(&place_outside()),
+        ("PUT", "/v1/collection-zones/{id}") => {
+            request.json(&zone("00000000-0000-7000-8000-000000000000"))
+        }
         ("PUT", "/v1/route-rules/{id}") => request.json(&json!({
             "name": "r", "matches": {"kind": "messages", "topic": "t"}, "destination_ids": [],
         })),
