@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::harness::Platform;
+use crate::harness::{Mode, Options, Platform, wait_for};
 
 fn person(tenant: &crate::tenant::Tenant, role: &str) -> String {
     tenant.member(role, role).1
@@ -29,8 +29,8 @@ fn what_a_source_says_is_kept_nowhere_and_a_source_stays_one() {
     let made = tenant.post("/v1/collection-zones", &zone(&ids)).expect(201);
     assert!(made["statement"].as_str().unwrap().contains("share_max_percent 15\n"));
     tenant.send(&sources[0], &json!({"used": 5, "who": "canary"})).expect(200);
-    let latest = tenant.get(&format!("/v1/devices/{}", ids[0])).expect(200);
-    assert!(latest["last_seen_at"].is_null(), "{latest}");
+    assert!(tenant.latest(&sources[0], "used").is_null());
+    assert!(tenant.points(&sources[0], "who").is_empty());
     // Too short a window, another zone with the same device, a source that is let out.
     let short = json!({"window_minutes": 20});
     let mut bad = zone(&ids);
@@ -103,4 +103,35 @@ fn an_agreement_says_what_article_28_asks_for() {
     assert!(rows["items"].as_array().unwrap().len() > 5);
     let laws = tenant.get("/v1/jurisdictions").expect(200);
     assert_eq!(laws["items"][0]["code"], "GB");
+}
+
+#[test]
+fn a_whole_window_of_a_group_is_let_out_as_numbers() {
+    let arguments = vec!["--simulated-clock".to_owned(), "2027-01-10T00:00:00Z".to_owned()];
+    let platform = Platform::start(Mode::Serve, Options { arguments, ..Options::default() });
+    let tenant = platform.tenant();
+    let output = tenant.device("square");
+    let sources: Vec<_> = (0..16).map(|number| tenant.device(&format!("post-{number}"))).collect();
+    let ids: Vec<&str> = sources.iter().map(|one| one.id.as_str()).collect();
+    let zone = json!({
+        "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+        "measures": [{
+            "key": "used", "epsilon_milli": 100, "kind": "amount", "step": 1.0, "steps_max": 100,
+        }],
+        "output_device_id": output.id, "device_ids": ids,
+    });
+    tenant.post("/v1/collection-zones", &zone).expect(201);
+    platform.cli(&["clock", "advance", "60m"]).done();
+    // The hour in which the zone was set was not seen whole.
+    wait_for("a gap", || (tenant.latest(&output, "withheld") == "gap").then_some(()));
+    for source in &sources {
+        tenant.send(source, &json!({"used": 50, "who": "canary"})).expect(200);
+    }
+    platform.cli(&["clock", "advance", "60m"]).done();
+    wait_for("a window", || (tenant.latest(&output, "sources") == 16).then_some(()));
+    assert!(tenant.latest(&output, "used.sum").is_number());
+    assert!(tenant.latest(&output, "who").is_null());
+    assert!(sources.iter().all(|source| tenant.latest(source, "used").is_null()));
+    let zones = tenant.get("/v1/collection-zones").expect(200);
+    assert_eq!(zones["items"][0]["spent_milli"], 100);
 }
