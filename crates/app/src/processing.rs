@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use veritwin_access::{Action, Kind, Resource};
+use veritwin_access::{Action, Kind};
 use veritwin_domain::{LimitExceeded, OpContext, RegisterEntryId};
 use veritwin_keys::sha256;
 use veritwin_metastore::schema::{Category, Column, columns};

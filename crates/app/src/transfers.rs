@@ -15,7 +15,7 @@ use crate::{App, Error, Result};
 
 /// By which way something leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FlowWay {
+pub(crate) enum FlowWay {
     /// By a rule to a place outside.
     Routing,
     /// Taken away by a person or program elsewhere.
@@ -28,10 +28,10 @@ pub enum FlowWay {
 
 impl FlowWay {
     /// Every way there is.
-    pub const ALL: [Self; 4] = [Self::Routing, Self::Export, Self::Support, Self::Subprocessor];
+    pub(crate) const ALL: [Self; 4] = [Self::Routing, Self::Export, Self::Support, Self::Subprocessor];
 
     /// The word that entries have for it.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Routing => "routing",
             Self::Export => "export",
