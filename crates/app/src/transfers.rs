@@ -28,7 +28,8 @@ pub(crate) enum FlowWay {
 
 impl FlowWay {
     /// Every way there is.
-    pub(crate) const ALL: [Self; 4] = [Self::Routing, Self::Export, Self::Support, Self::Subprocessor];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Routing, Self::Export, Self::Support, Self::Subprocessor];
 
     /// The word that entries have for it.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -55,6 +56,8 @@ struct Flow {
 pub(crate) struct Flows {
     /// The jurisdiction that its data is to stay in.
     home: Option<String>,
+    /// Whether it is said by what that is shown.
+    is_evidenced: bool,
     flows: Vec<Flow>,
 }
 
@@ -66,6 +69,7 @@ impl Flows {
             match entry.kind {
                 RegisterKind::Residency => {
                     all.home = fields.get("jurisdiction").map(str::to_owned);
+                    all.is_evidenced = fields.get("statement").is_some();
                 }
                 RegisterKind::Flow => all.flows.extend(flow(entry, &fields)),
                 _ => {}
@@ -76,6 +80,10 @@ impl Flows {
 
     pub(crate) fn home(&self) -> Option<&str> {
         self.home.as_deref()
+    }
+
+    pub(crate) const fn is_evidenced(&self) -> bool {
+        self.is_evidenced
     }
 
     /// Whether something may leave by a way, to a country or, of routing, to a host.

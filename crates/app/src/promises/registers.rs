@@ -246,6 +246,11 @@ impl App {
             let summary = "An organisation's data stands elsewhere than it says.";
             return Ok(failed(summary, format!("organisation {tenant}, {pin}")));
         }
+        let own = self.0.routes.flows.of(PLATFORM_TENANT);
+        if !own.is_some_and(|own| own.is_evidenced()) {
+            let reason = "the operator has not entered the hosting provider's evidence";
+            return Ok(ProbeAnswer::CouldNotRun(reason.to_owned()));
+        }
         Ok(passed("Every pin is the place where the platform stands.", &[("pins", pins.len())]))
     }
 
