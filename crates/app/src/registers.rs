@@ -1,6 +1,6 @@
 //! Registers that people keep: residency, flows to other jurisdictions, sub-processors,
-//! instructions, disclosures that the law compels, transfers of the business (promises P07, P10, P11, P37). What
-//! opens a way out counts once a second person has approved it.
+//! instructions, disclosures that the law compels, transfers of the business (promises P07, P10,
+//! P11, P37). What opens a way out counts once a second person has approved it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,6 +88,8 @@ pub(crate) struct Fields {
     fields: BTreeMap<String, String>,
     entered_by: String,
     approved_by: Option<String>,
+    /// Who asked that it ends, where that takes two.
+    ending_by: Option<String>,
     /// When its notice was published, in microseconds.
     announced_at: Option<i64>,
     /// When it was carried out, in microseconds.
@@ -176,6 +178,7 @@ fn view(entry: &RegisterEntry) -> Result<RegisterView> {
         fields: stored.fields,
         entered_by: stored.entered_by,
         approved_by: stored.approved_by,
+        ending_by: stored.ending_by,
         announced_at: stored.announced_at.map(Timestamp::from_micros),
         carried_out_at: stored.carried_out_at.map(Timestamp::from_micros),
         review_at: entry.review_at,
@@ -188,6 +191,13 @@ async fn written(tx: &TenantTx, id: RegisterEntryId) -> Result<RegisterEntry> {
     let entry = tx.register_entry(id).await?;
     let is_written = FORMS.iter().any(|(kind, _)| *kind == entry.kind);
     if is_written { Ok(entry) } else { Err(Error::NotFound("register entry")) }
+}
+
+/// What the gate goes by.
+async fn of_gate(tx: &TenantTx) -> Result<Vec<RegisterEntry>> {
+    let mut entries = tx.register_entries(RegisterKind::Residency).await?;
+    entries.extend(tx.register_entries(RegisterKind::Flow).await?);
+    Ok(entries)
 }
 
 impl App {
@@ -276,14 +286,19 @@ impl App {
 
     /// Commits, and lets the gate know.
     async fn commit_register(&self, context: &OpContext, tx: TenantTx) -> Result<()> {
-        let mut entries = tx.register_entries(RegisterKind::Residency).await?;
-        entries.extend(tx.register_entries(RegisterKind::Flow).await?);
+        let _turn = self.0.routes.flows.turn.lock().await;
+        let seen = of_gate(&tx).await?;
         tx.commit().await?;
+        // What others committed meanwhile is not in what this transaction saw.
+        let entries = match self.0.store.read(context).await {
+            Ok(tx) => of_gate(&tx).await.unwrap_or(seen),
+            Err(_) => seen,
+        };
         self.0.routes.flows.put(context.tenant, Flows::of(&entries));
         Ok(())
     }
 
-    /// A second person approves what somebody else entered.
+    /// A second person approves what somebody else entered, or that a pin ends.
     #[boxed]
     pub async fn approve_register(&self, context: &OpContext, id: RegisterEntryId) -> Result<()> {
         self.authorize(context, Action::RegisterApprove, &resource(context, id))?;
@@ -303,18 +318,21 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let mut entry = written(&tx, id).await?;
         let mut fields = Fields::read(&entry.body)?;
-        if entry.state != RegisterState::Asked {
+        let is_end = entry.state == RegisterState::InForce && fields.ending_by.is_some();
+        if entry.state != RegisterState::Asked && !is_end {
             return Err(Error::Conflict("the entry does not wait for an approval".to_owned()));
         }
-        if fields.entered_by == by {
+        let first = if is_end { fields.ending_by.as_ref() } else { Some(&fields.entered_by) };
+        if first == Some(&by) {
             return Err(Error::Conflict("whoever entered it cannot approve it".to_owned()));
         }
         let before = recorded(&entry);
         fields.approved_by = Some(by);
+        let state = if is_end { RegisterState::Ended } else { RegisterState::InForce };
         if entry.kind == RegisterKind::BusinessTransfer {
             fields.announced_at = Some(context.at.as_micros());
         }
-        (entry.state, entry.body) = (RegisterState::InForce, fields.to_store()?);
+        (entry.state, entry.body) = (state, fields.to_store()?);
         tx.register_entry_update(&entry).await?;
         let change = Change::from_to(before, recorded(&entry));
         let itself = resource(context, id);
@@ -389,7 +407,8 @@ impl App {
         Ok(())
     }
 
-    /// Ends an entry: it counts no more.
+    /// Ends an entry: it counts no more. A pin does until a second person has approved its end:
+    /// without it every way out is open.
     #[boxed]
     pub async fn end_register(&self, context: &OpContext, id: RegisterEntryId) -> Result<()> {
         let itself = resource(context, id);
@@ -400,7 +419,16 @@ impl App {
         if entry.state == RegisterState::Ended {
             return Err(Error::Conflict("the entry has ended already".to_owned()));
         }
-        entry.state = RegisterState::Ended;
+        if entry.kind == RegisterKind::Residency {
+            let mut fields = Fields::read(&entry.body)?;
+            if fields.ending_by.is_some() {
+                return Err(Error::Conflict("its end waits for a second person".to_owned()));
+            }
+            fields.ending_by = Some(person(context)?.to_string());
+            entry.body = fields.to_store()?;
+        } else {
+            entry.state = RegisterState::Ended;
+        }
         tx.register_entry_update(&entry).await?;
         let change = Change::from_to(before, recorded(&entry));
         self.record_change(&tx, context, Action::RegisterWrite, &itself, change).await?;

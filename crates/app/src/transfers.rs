@@ -10,8 +10,15 @@ use veritwin_access::jobs;
 use veritwin_domain::{OpContext, TenantId, Timestamp};
 use veritwin_metastore::{RegisterEntry, RegisterKind, RegisterState};
 
+use crate::geo::is_local;
+use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::registers::Fields;
 use crate::{App, Error, Result};
+
+/// As an entry has it where nobody knows the country (ISO 3166-1, user-assigned).
+pub(crate) const UNKNOWN: &str = "ZZ";
+/// Where a pin stays that cannot be read: nowhere.
+const UNREADABLE: &str = "??";
 
 /// By which way something leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +75,9 @@ impl Flows {
             let fields = Fields::read(&entry.body).unwrap_or_default();
             match entry.kind {
                 RegisterKind::Residency => {
-                    all.home = fields.get("jurisdiction").map(str::to_owned);
+                    // A pin that cannot be read closes the gate, and does not open it.
+                    let home = fields.get("jurisdiction").unwrap_or(UNREADABLE);
+                    all.home = Some(home.to_owned());
                     all.is_evidenced = fields.get("statement").is_some();
                 }
                 RegisterKind::Flow => all.flows.extend(flow(entry, &fields)),
@@ -109,11 +118,15 @@ fn flow(entry: &RegisterEntry, fields: &Fields) -> Option<Flow> {
 
 /// What every organisation has entered.
 #[derive(Debug, Default)]
-pub(crate) struct FlowBoard(RwLock<HashMap<TenantId, Arc<Flows>>>);
+pub(crate) struct FlowBoard {
+    of: RwLock<HashMap<TenantId, Arc<Flows>>>,
+    /// What is committed last is put last.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+}
 
 impl FlowBoard {
     pub(crate) fn put(&self, tenant: TenantId, flows: Flows) {
-        let mut all = self.0.write();
+        let mut all = self.of.write();
         if flows == Flows::default() {
             all.remove(&tenant);
         } else {
@@ -122,12 +135,12 @@ impl FlowBoard {
     }
 
     pub(crate) fn of(&self, tenant: TenantId) -> Option<Arc<Flows>> {
-        self.0.read().get(&tenant).cloned()
+        self.of.read().get(&tenant).cloned()
     }
 
     /// Every organisation that pinned a jurisdiction, with it.
     pub(crate) fn pins(&self) -> Vec<(TenantId, String)> {
-        let all = self.0.read();
+        let all = self.of.read();
         all.iter().filter_map(|(tenant, flows)| Some((*tenant, flows.home.clone()?))).collect()
     }
 }
@@ -149,10 +162,26 @@ impl App {
         Ok(())
     }
 
+    /// What an organisation is held to: its own pin. Without one it is, for everything but routing,
+    /// the place where the operator says that the platform stands.
+    fn held_to(&self, tenant: TenantId, way: FlowWay) -> Option<Arc<Flows>> {
+        let board = &self.0.routes.flows;
+        let own = board.of(tenant);
+        let is_pinned = own.as_ref().is_some_and(|own| own.home.is_some());
+        if is_pinned || way == FlowWay::Routing || is_own(tenant) {
+            return own;
+        }
+        let Some(home) = board.of(PLATFORM_TENANT).and_then(|place| place.home.clone()) else {
+            return own;
+        };
+        let own = own.map(|own| Flows::clone(&own)).unwrap_or_default();
+        Some(Arc::new(Flows { home: Some(home), ..own }))
+    }
+
     /// The gate: whether something of a tenant may leave by a way, to a country, or of routing to a
     /// host. What is refused is counted.
     pub(crate) fn check_flow(&self, tenant: TenantId, way: FlowWay, to: &str) -> Result<()> {
-        let Some(flows) = self.0.routes.flows.of(tenant) else { return Ok(()) };
+        let Some(flows) = self.held_to(tenant, way) else { return Ok(()) };
         #[cfg(feature = "test-controls")]
         if self.0.promises.is_sabotaged(37) {
             return Ok(());
@@ -168,8 +197,8 @@ impl App {
         )))
     }
 
-    /// The same for whoever asks, by the country of their address. A country that is not known is
-    /// not refused.
+    /// The same for whoever asks, by the country of their address. What is not known is no country
+    /// that anything may go to without an entry for it.
     pub(crate) fn check_flow_to(&self, context: &OpContext, way: FlowWay) -> Result<()> {
         self.check_flow_from(context, context.tenant, way)
     }
@@ -181,11 +210,17 @@ impl App {
         tenant: TenantId,
         way: FlowWay,
     ) -> Result<()> {
-        let place = context.origin.address.and_then(|address| self.0.geo.place(address));
-        match place.and_then(|place| place.country) {
-            Some(country) => self.check_flow(tenant, way, &country),
-            None => Ok(()),
-        }
+        let country = match context.origin.address {
+            // The platform itself: nothing leaves it.
+            None => return Ok(()),
+            // A network of its own stands where it stands.
+            Some(address) if is_local(address) => {
+                let place = self.0.routes.flows.of(PLATFORM_TENANT);
+                place.and_then(|place| place.home.clone())
+            }
+            Some(address) => self.0.geo.place(address).and_then(|place| place.country),
+        };
+        self.check_flow(tenant, way, country.as_deref().unwrap_or(UNKNOWN))
     }
 }
 
@@ -228,7 +263,10 @@ mod tests {
         check(&flows, FlowWay::Support, "JP", 5, false);
         check(&flows, FlowWay::Routing, "hooks.example", 5, true);
         check(&flows, FlowWay::Routing, "GB", 5, false);
+        let pin = home.clone();
         check(&Flows::of(&[home, ended]), FlowWay::Export, "JP", 5, false);
         check(&Flows::default(), FlowWay::Export, "JP", 5, true);
+        let damaged = RegisterEntry { body: b"no entry".to_vec(), ..pin };
+        check(&Flows::of(&[damaged]), FlowWay::Export, "GB", 5, false);
     }
 }

@@ -30,6 +30,8 @@ pub struct RegisterView {
     pub entered_by: String,
     /// The account of whoever approved it.
     pub approved_by: Option<String>,
+    /// The account of whoever asked that it ends, where that takes two.
+    pub ending_by: Option<String>,
     /// When its notice was published.
     pub announced_at: Option<Timestamp>,
     /// When it was carried out.

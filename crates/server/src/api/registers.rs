@@ -50,6 +50,8 @@ struct RegisterEntryBody {
     fields: BTreeMap<String, String>,
     entered_by: String,
     approved_by: Option<String>,
+    /// Who asked that a pin ends; it counts until a second person has approved that.
+    ending_by: Option<String>,
     announced_at: Option<String>,
     carried_out_at: Option<String>,
     review_at: Option<String>,
@@ -65,6 +67,7 @@ impl From<RegisterView> for RegisterEntryBody {
             fields: view.fields,
             entered_by: view.entered_by,
             approved_by: view.approved_by,
+            ending_by: view.ending_by,
             announced_at: view.announced_at.map(body::time),
             carried_out_at: view.carried_out_at.map(body::time),
             review_at: view.review_at.map(body::time),
@@ -101,7 +104,7 @@ async fn enter(
     Ok((StatusCode::CREATED, axum::Json(RegisterEntryBody::from(view))))
 }
 
-/// Ends an entry: it counts no more.
+/// Ends an entry: it counts no more. A pin (`residency`) ends once a second person has approved it.
 #[utoipa::path(delete, path = "/v1/register-entries/{id}", tag = "registers",
     params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404), (status = 409)))]
@@ -114,7 +117,7 @@ async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Approves what somebody else entered.
+/// Approves what somebody else entered, or that a pin ends.
 #[utoipa::path(post, path = "/v1/register-entries/{id}/approve", tag = "registers",
     params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404), (status = 409)))]
