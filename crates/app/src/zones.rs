@@ -14,7 +14,9 @@ use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_collection::{Book, ZoneConfig};
 use veritwin_domain::{DeviceId, LimitExceeded, OpContext, RegisterEntryId, TenantId, Value};
-use veritwin_metastore::{RegisterEntry, RegisterKind, RegisterState, TenantTx};
+use veritwin_metastore::{
+    REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState, TenantTx,
+};
 
 use crate::change::Change;
 use crate::model::{ZoneInput, ZoneView};
@@ -22,7 +24,7 @@ use crate::{App, Error, Result};
 
 pub(crate) use board::{Diverted, Zone, ZoneBoard};
 
-/// Most public zones of an organisation.
+/// Most public zones in force of an organisation.
 pub const ZONES_MAX: usize = 50;
 /// Most devices of a zone on the platform.
 pub const ZONE_DEVICES_MAX: usize = 2000;
@@ -144,6 +146,20 @@ async fn check_places(
     Ok(())
 }
 
+/// Whether one more can be set: those that ended stay readable, and count less.
+fn check_room(known: &[RegisterEntry]) -> Result<()> {
+    let of_all = usize::try_from(REGISTER_ENTRIES_MAX).unwrap_or(usize::MAX);
+    let in_force = known.iter().filter(|one| one.state == RegisterState::InForce).count();
+    for (name, max, known) in
+        [("public_zones_max", ZONES_MAX, in_force), ("register_entries_max", of_all, known.len())]
+    {
+        if known >= max {
+            return Err(LimitExceeded { name, max, actual: known + 1 }.into());
+        }
+    }
+    Ok(())
+}
+
 impl App {
     /// The public zones, newest first.
     #[boxed]
@@ -156,7 +172,7 @@ impl App {
     }
 
     /// Whether a device is a source of a public zone.
-    pub(crate) fn is_in_zone(&self, tenant: TenantId, device: DeviceId) -> bool {
+    pub fn is_in_zone(&self, tenant: TenantId, device: DeviceId) -> bool {
         self.0.zones.of(tenant, device).is_some()
     }
 
@@ -189,11 +205,7 @@ impl App {
         let stored = self.signed_zone(context, &input).await?;
         let _turn = self.0.zones.turn.lock().await;
         let tx = self.0.store.begin(context).await?;
-        let known = tx.register_entries(RegisterKind::Zone).await?.len();
-        if known >= ZONES_MAX {
-            let (max, actual) = (ZONES_MAX, known + 1);
-            return Err(LimitExceeded { name: "public_zones_max", max, actual }.into());
-        }
+        check_room(&tx.register_entries(RegisterKind::Zone).await?)?;
         check_places(&tx, &input, None).await?;
         let entry = RegisterEntry {
             id: RegisterEntryId::generate(context.at, self.rng()),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use veritwin_collection::{Book, Collector, Turn};
@@ -24,6 +25,8 @@ pub(crate) struct Zone {
     pub(crate) book: Mutex<Book>,
     /// Those of its devices that there are.
     sources: RwLock<Arc<BTreeSet<DeviceId>>>,
+    /// After a window that could not be let out: when it is tried again.
+    again_at: Mutex<Duration>,
 }
 
 impl Zone {
@@ -35,7 +38,8 @@ impl Zone {
     ) -> Self {
         let collector = Mutex::new(Collector::new(stored.config.clone(), now));
         let sources = RwLock::new(Arc::new(stored.devices.clone()));
-        Self { tenant, id, stored, attestation, collector, book: Mutex::new(book), sources }
+        let (book, again_at) = (Mutex::new(book), Mutex::default());
+        Self { tenant, id, stored, attestation, collector, book, sources, again_at }
     }
 
     fn take(&self, batch: &DeviceBatch, now: Timestamp) {
@@ -43,8 +47,16 @@ impl Zone {
         self.collector.lock().take(batch.device, &batch.readings, (now, &sources));
     }
 
+    /// Lets it be until then.
+    pub(crate) fn wait_until(&self, monotonic: Duration) {
+        *self.again_at.lock() = monotonic;
+    }
+
     /// Whether a window is over.
-    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_due(&self, (now, monotonic): (Timestamp, Duration)) -> bool {
+        if monotonic < *self.again_at.lock() {
+            return false;
+        }
         let settled = self.book.lock().settled_us;
         let length = self.stored.config.window_micros();
         settled.is_none_or(|settled| now.as_micros() >= settled.saturating_add(length))
@@ -117,6 +129,15 @@ impl ZoneBoard {
             return None;
         }
         self.of.read().get(&(tenant, device)).cloned()
+    }
+
+    /// Whether a zone's numbers are readings of a device.
+    pub(crate) fn is_output(&self, tenant: TenantId, device: DeviceId) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let of = self.of.read();
+        of.values().any(|zone| zone.tenant == tenant && zone.stored.output == device)
     }
 
     /// Every zone, each once.

@@ -15,6 +15,8 @@ use crate::{App, Error, Result, Submission};
 
 /// How often it is looked whether a window is over.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a zone waits whose window could not be let out: its next turn is a gap, and written.
+const AGAIN: Duration = Duration::from_secs(60);
 
 fn json(book: &Book) -> Result<Vec<u8>> {
     serde_json::to_vec(book).map_err(|error| Error::Internal(error.to_string()))
@@ -56,8 +58,9 @@ impl App {
     pub(crate) async fn settle_zones(&self) {
         for zone in self.0.zones.all() {
             if let Err(error) = self.settle_zone(&zone).await {
+                zone.wait_until(self.clock().monotonic().saturating_add(AGAIN));
                 let zone = zone.id;
-                // While a customer's key is away it is so every second.
+                // While a customer's key is away it is so every minute.
                 if error.is_withheld() {
                     tracing::debug!(%error, %zone, "a public zone waits for its key");
                 } else {
@@ -69,7 +72,7 @@ impl App {
 
     async fn settle_zone(&self, zone: &Arc<Zone>) -> Result<()> {
         let now = self.clock().now();
-        if !zone.is_due(now) {
+        if !zone.is_due((now, self.clock().monotonic())) {
             return Ok(());
         }
         let _turn = self.0.zones.turn.lock().await;

@@ -42,6 +42,10 @@ fn what_a_source_says_is_kept_nowhere_and_a_source_stays_one() {
     let path = format!("/v1/collection-zones/{}", made["id"].as_str().unwrap());
     tenant.put(&path, &zone(&ids[1..])).problem(409);
     assert_eq!(tenant.delete(&path).status, 409);
+    // It becomes no gateway that speaks for others, and the numbers' device stays.
+    let source = format!("/v1/devices/{}", ids[1]);
+    tenant.patch(&source, &json!({"is_gateway": true})).problem(409);
+    assert_eq!(tenant.delete(&format!("/v1/devices/{}", output.id)).status, 409);
     assert_eq!(tenant.delete(&format!("/v1/devices/{}", ids[0])).status, 204);
     tenant.put(&path, &zone(&ids[1..])).expect(200);
 }
@@ -87,6 +91,28 @@ fn a_flow_counts_once_a_second_person_has_approved_it() {
     let answer = platform.http().post(&approve).header("cookie", &officer).send();
     assert_eq!(answer.status, 204, "{}", answer.text());
     tenant.post("/v1/register-entries", &cloud).expect(201);
+}
+
+#[test]
+fn a_pin_holds_until_two_people_end_it() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let export = || tenant.person("GET", "/v1/activity/export?format=json").send().status;
+    assert_eq!(export(), 200);
+    let home = json!({"kind": "residency", "fields": {"jurisdiction": "GB"}});
+    let home = tenant.post("/v1/register-entries", &home).expect(201);
+    // Where the platform stands is not entered: a network of its own is in no known country.
+    assert_eq!(export(), 403);
+    let path = format!("/v1/register-entries/{}", home["id"].as_str().unwrap());
+    assert_eq!(tenant.delete(&path).status, 204);
+    assert_eq!(tenant.delete(&path).status, 409);
+    let approve = format!("{path}/approve");
+    tenant.post(&approve, &json!({})).problem(409);
+    assert_eq!(export(), 403, "one person opens nothing");
+    let officer = person(&tenant, "privacy_officer");
+    let answer = platform.http().post(&approve).header("cookie", &officer).send();
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    assert_eq!(export(), 200);
 }
 
 #[test]
