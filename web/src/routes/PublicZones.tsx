@@ -6,17 +6,16 @@ import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
 import { body, client } from '../api/client'
-import { ProblemError } from '../api/problem'
 import { publicZonesQuery, queryClient } from '../api/queries'
 import type { PublicZone } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
 import { useDeviceOptions } from '../app/useDevices'
+import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
 import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
-import { toast } from '../ui/toasts'
 
 export function PublicZonesPage() {
   const query = useQuery(publicZonesQuery)
@@ -60,15 +59,10 @@ export function PublicZonesPage() {
 
 function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void> }) {
   const may = useAllowed()
+  const [ending, setEnding] = useState(false)
   const end = async () => {
-    try {
-      await body(
-        client.DELETE('/v1/collection-zones/{id}', { params: { path: { id: zone.id } } }),
-      )
-      await refresh()
-    } catch (error) {
-      toast(ProblemError.of(error).message)
-    }
+    await body(client.DELETE('/v1/collection-zones/{id}', { params: { path: { id: zone.id } } }))
+    await refresh()
   }
   const epsilon = (milli: number) => (milli / 1000).toFixed(3)
   return (
@@ -79,7 +73,7 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
           {zone.is_in_force ? i18n.t('in force') : i18n.t('ended')}
         </Tag>
         {zone.is_in_force && may('collection.write') && (
-          <Button size="compact-xs" variant="default" onClick={() => void end()}>
+          <Button size="compact-xs" variant="default" onClick={() => setEnding(true)}>
             {i18n.t('End')}
           </Button>
         )}
@@ -112,6 +106,18 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
         text={`${zone.statement}${zone.signature}`}
         multiline
       />
+      <ConfirmTyped
+        opened={ending}
+        title={i18n.t('End this zone')}
+        name={zone.name}
+        action={i18n.t('End')}
+        onConfirm={end}
+        onClose={() => setEnding(false)}
+      >
+        {i18n.t(
+          'It cannot be set in force again. Its devices have to be deleted first; what it let out stays.',
+        )}
+      </ConfirmTyped>
     </section>
   )
 }

@@ -17,6 +17,7 @@ import {
 } from '../api/queries'
 import type { RegisterEntry } from '../api/types'
 import { Allowed, useAllowed } from '../app/Allowed'
+import { ConfirmTyped } from '../ui/dialogs'
 import { Icon } from '../ui/icons'
 import { CopyField, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
@@ -61,7 +62,38 @@ function registers(): { value: Register; label: string }[] {
   ]
 }
 
-function stateLabel(state: string): string {
+/** What people read for a word of a register. */
+function choiceLabel(word: string): string {
+  const labels: Record<string, string> = {
+    routing: i18n.t('Routing'),
+    export: i18n.t('Export'),
+    support: i18n.t('Support'),
+    subprocessor: i18n.t('Sub-processor'),
+    domestic: i18n.t('Within the country'),
+    adequacy: i18n.t('Adequacy decision'),
+    idta: i18n.t('IDTA (UK)'),
+    uk_addendum: i18n.t('UK Addendum'),
+    scc_controller_processor: i18n.t('SCCs, controller to processor'),
+    scc_processor_processor: i18n.t('SCCs, processor to processor'),
+    cloud: i18n.t('Cloud'),
+    payment: i18n.t('Payment'),
+    email: i18n.t('E-mail'),
+    other: i18n.t('Other'),
+    signed: i18n.t('Signed'),
+    pending: i18n.t('Pending'),
+  }
+  return labels[word] ?? word
+}
+
+/** What is entered in a field, for people. */
+function fieldText([name, text]: [string, string]): string {
+  return name in CHOICES ? choiceLabel(text) : text
+}
+
+function stateLabel({ state, ending_by }: RegisterEntry): string {
+  if (state === 'in_force' && ending_by) {
+    return i18n.t('in force; its end waits for a second person')
+  }
   switch (state) {
     case 'asked':
       return i18n.t('waits for a second person')
@@ -127,6 +159,12 @@ export function RegistersPage() {
 
 function Entries(props: { entries: RegisterEntry[]; refresh: () => Promise<void> }) {
   const may = useAllowed()
+  const [ending, setEnding] = useState<RegisterEntry | null>(null)
+  const end = async (entry: RegisterEntry) => {
+    const path = { params: { path: { id: entry.id } } }
+    await body(client.DELETE('/v1/register-entries/{id}', path))
+    await props.refresh()
+  }
   const act = async (work: () => Promise<unknown>) => {
     try {
       await work()
@@ -137,56 +175,68 @@ function Entries(props: { entries: RegisterEntry[]; refresh: () => Promise<void>
   }
   if (props.entries.length === 0) return <p className="hint">{i18n.t('Nothing is entered.')}</p>
   return (
-    <ul className="plain-list">
-      {props.entries.map((entry) => {
-        const path = { params: { path: { id: entry.id } } }
-        const isOpen = entry.state !== 'ended'
-        const isActed = entry.kind === 'disclosure' || entry.kind === 'business_transfer'
-        return (
-          <li key={entry.id}>
-            <span>{Object.values(entry.fields).join(' · ')}</span>
-            <Tag tone={entry.state === 'asked' ? 'warn' : 'neutral'}>{stateLabel(entry.state)}</Tag>
-            {entry.review_at && (
-              <span className="dim">
-                {i18n.t('until')} <Instant at={entry.review_at} age={false} />
-              </span>
-            )}
-            {entry.state === 'asked' && may('register.approve') && (
-              <Button
-                size="compact-xs"
-                onClick={() =>
-                  void act(() => body(client.POST('/v1/register-entries/{id}/approve', path)))
-                }
-              >
-                {i18n.t('Approve')}
-              </Button>
-            )}
-            {entry.state === 'in_force' && isActed && may('register.write') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() =>
-                  void act(() => body(client.POST('/v1/register-entries/{id}/carry-out', path)))
-                }
-              >
-                {i18n.t('Carried out')}
-              </Button>
-            )}
-            {isOpen && may('register.write') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() =>
-                  void act(() => body(client.DELETE('/v1/register-entries/{id}', path)))
-                }
-              >
-                {i18n.t('End')}
-              </Button>
-            )}
-          </li>
-        )
-      })}
-    </ul>
+    <>
+      <ul className="plain-list">
+        {props.entries.map((entry) => {
+          const path = { params: { path: { id: entry.id } } }
+          const isOpen = entry.state !== 'ended' && !entry.ending_by
+          const isEnding = entry.state === 'in_force' && Boolean(entry.ending_by)
+          const waits = entry.state === 'asked' || isEnding
+          const isActed = entry.kind === 'disclosure' || entry.kind === 'business_transfer'
+          return (
+            <li key={entry.id}>
+              <span>{Object.entries(entry.fields).map(fieldText).join(' · ')}</span>
+              <Tag tone={waits ? 'warn' : 'neutral'}>{stateLabel(entry)}</Tag>
+              {entry.review_at && (
+                <span className="dim">
+                  {i18n.t('until')} <Instant at={entry.review_at} age={false} />
+                </span>
+              )}
+              {waits && may('register.approve') && (
+                <Button
+                  size="compact-xs"
+                  onClick={() =>
+                    void act(() => body(client.POST('/v1/register-entries/{id}/approve', path)))
+                  }
+                >
+                  {i18n.t('Approve')}
+                </Button>
+              )}
+              {entry.state === 'in_force' && isActed && may('register.write') && (
+                <Button
+                  size="compact-xs"
+                  variant="default"
+                  onClick={() =>
+                    void act(() => body(client.POST('/v1/register-entries/{id}/carry-out', path)))
+                  }
+                >
+                  {i18n.t('Carried out')}
+                </Button>
+              )}
+              {isOpen && may('register.write') && (
+                <Button size="compact-xs" variant="default" onClick={() => setEnding(entry)}>
+                  {i18n.t('End')}
+                </Button>
+              )}
+            </li>
+          )
+        })}
+      </ul>
+      <ConfirmTyped
+        opened={ending !== null}
+        title={i18n.t('End this entry')}
+        name={i18n.t('end')}
+        action={i18n.t('End')}
+        onConfirm={async () => {
+          if (ending) await end(ending)
+        }}
+        onClose={() => setEnding(null)}
+      >
+        {ending?.kind === 'residency'
+          ? i18n.t('Without it data may go anywhere. It ends once a second person has approved that.')
+          : i18n.t('It counts no more, and cannot be set in force again. It stays readable.')}
+      </ConfirmTyped>
+    </>
   )
 }
 
@@ -240,7 +290,7 @@ function EntryForm(props: { register: Register; onDone: () => void }) {
           <Select
             key={name}
             label={fieldLabel(name)}
-            data={choices}
+            data={choices.map((word) => ({ value: word, label: choiceLabel(word) }))}
             value={fields[name] ?? null}
             onChange={(value) => set(name, value ?? '')}
           />

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::jobs;
-use veritwin_domain::{OpContext, RegisterEntryId};
+use veritwin_domain::{OpContext, RegisterEntryId, TenantId};
 use veritwin_keys::verify_signature;
 use veritwin_metastore::schema::columns;
 use veritwin_metastore::{RegisterKind, RegisterState};
@@ -205,7 +205,13 @@ impl App {
             Some(way) => failed("Something may leave without an entry for it.", way.as_str()),
             None => {
                 let summary = "Nothing leaves a pinned jurisdiction without an entry in force.";
-                passed(summary, &[("ways tried", FlowWay::ALL.len())])
+                let place = usize::from(self.0.routes.flows.of(PLATFORM_TENANT).is_some());
+                let facts = [
+                    ("ways tried", FlowWay::ALL.len()),
+                    ("organisations with a pin", self.pins_of_others().len()),
+                    ("places of the platform entered", place),
+                ];
+                passed(summary, &facts)
             }
         })
     }
@@ -232,11 +238,16 @@ impl App {
         Ok(None)
     }
 
+    /// Every pin but the one that the check of P37 sets while it runs.
+    fn pins_of_others(&self) -> Vec<(TenantId, String)> {
+        let mut pins = self.0.routes.flows.pins();
+        pins.retain(|(tenant, _)| *tenant != PROBE_CUSTOMER);
+        pins
+    }
+
     /// Everything of a platform stands in one place: that place has to be every tenant's pin.
     fn check_residency(&self) -> Result<ProbeAnswer> {
-        let mut pins = self.0.routes.flows.pins();
-        // The check of P37 pins it while it runs.
-        pins.retain(|(tenant, _)| *tenant != PROBE_CUSTOMER);
+        let pins = self.pins_of_others();
         let place = pins.iter().find(|(tenant, _)| *tenant == PLATFORM_TENANT);
         #[cfg(feature = "test-controls")]
         if self.0.promises.is_sabotaged(39) {
