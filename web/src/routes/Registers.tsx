@@ -233,7 +233,9 @@ function Entries(props: { entries: RegisterEntry[]; refresh: () => Promise<void>
         onClose={() => setEnding(null)}
       >
         {ending?.kind === 'residency'
-          ? i18n.t('Without it data may go anywhere. It ends once a second person has approved that.')
+          ? i18n.t(
+              'Without it data may go anywhere. It ends once a second person has approved that.',
+            )
           : i18n.t('It counts no more, and cannot be set in force again. It stays readable.')}
       </ConfirmTyped>
     </>
