@@ -1,5 +1,5 @@
-//! Figures of how the service is used (promise P21): per action, of whole groups, rounded. No answer
-//! is about one person, none can be narrowed to one, and nothing of it leaves the platform.
+//! Figures of how the service is used (promise P21): per action, of whole groups, rounded. No
+//! answer is about one person, none can be narrowed to one, and nothing of it leaves the platform.
 
 use std::time::Duration;
 

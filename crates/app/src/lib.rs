@@ -128,8 +128,8 @@ mod rates;
 mod recorded;
 mod records;
 mod recovery;
-mod registers;
 mod redact;
+mod registers;
 mod refusals;
 mod reset_mail;
 mod retained;
@@ -239,11 +239,11 @@ pub use promises::{
 };
 pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
+pub use registers::TRANSFER_NOTICE_DAYS;
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
 pub use route_topic::TopicBroker;
-pub use registers::TRANSFER_NOTICE_DAYS;
 pub use scrub::{ScrubConfig, ScrubFinding, ScrubRun, ScrubStatus, last_scrub};
 pub use session_log::SessionEntry;
 pub use shipping::{S3Access, ShipConfig, ShipStatus};

@@ -30,9 +30,9 @@ pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
     CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
     FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LinkId, LogId, MessageId,
-    PackageId, PlanId, ProvisionProfileId, RegisterEntryId, RequestId, RouteDestinationId, RouteMessageId,
-    RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId,
-    TicketId, UserId, WorkspaceId,
+    PackageId, PlanId, ProvisionProfileId, RegisterEntryId, RequestId, RouteDestinationId,
+    RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
+    SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

@@ -17,8 +17,8 @@ mod partners;
 mod passwords;
 mod probe;
 mod refused;
-mod registers;
 mod regions;
+mod registers;
 mod retention;
 mod run;
 #[cfg(feature = "test-controls")]

@@ -1,5 +1,5 @@
-//! Registers of an organisation: public zones, flows to other jurisdictions, sub-processors and what
-//! else is entered there. What an entry says is the caller's to write.
+//! Registers of an organisation: public zones, flows to other jurisdictions, sub-processors and
+//! what else is entered there. What an entry says is the caller's to write.
 
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{RegisterEntryId, TenantId, Timestamp};

@@ -146,10 +146,8 @@ impl Front {
         none: &str,
         up: impl FnOnce(String, oneshot::Sender<Result<T, String>>) -> Up,
     ) -> Result<T, SubmitError> {
-        // Of a public zone nothing goes up but what it lets out.
-        let way = self.way.as_ref().filter(|_| self.public.is_none());
         let name = self.devices.name(session.device);
-        let (Some(way), Some(name)) = (way, name) else {
+        let (Some(way), Some(name)) = (&self.way, name) else {
             return Err(SubmitError::NotFound(none.to_owned()));
         };
         way.ask(|done| up(name, done)).await
