@@ -66,6 +66,7 @@ impl App {
         query: &ExportQuery,
     ) -> Result<Vec<ExportSeries>> {
         let reach = self.export_reach(context)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         check(query)?;
         let sight = self.sight(context).await?;
