@@ -434,7 +434,6 @@ impl App {
         out: std::path::PathBuf,
     ) -> Result<veritwin_ledger::ExportSummary> {
         let resource = self.authorize_all(context, Action::LedgerExport, Kind::Ledger)?;
-        self.check_flow_to(context, crate::transfers::FlowWay::Export)?;
         let (log, _) = self.log_of(context).await?;
         let source = self.archive()?.source(log);
         let summary = tokio::task::spawn_blocking(move || {
