@@ -27,7 +27,7 @@ const REFUSED_AT_ONCE: usize = 500;
 /// Longest plan, in bytes.
 pub const IMPORT_PLAN_BYTES_MAX: usize = 128 * 1024;
 const NAME_CHARS_MAX: usize = 255;
-const FINGERPRINT_BYTES_MAX: usize = 128;
+const DIGEST_BYTES_MAX: usize = 128;
 
 /// What is written of an import besides its numbers.
 #[derive(Serialize, Deserialize)]
@@ -162,10 +162,10 @@ impl App {
         }
         check_text("name", &input.name, NAME_CHARS_MAX)?;
         self.check_kept("name", &input.name)?;
-        let fingerprint = &input.fingerprint;
-        if fingerprint.is_empty() || fingerprint.len() > FINGERPRINT_BYTES_MAX {
-            let detail = format!("needs 1 to {FINGERPRINT_BYTES_MAX} bytes, such as a SHA-256");
-            return Err(Error::invalid_at("fingerprint", detail));
+        let digest = &input.digest;
+        if digest.is_empty() || digest.len() > DIGEST_BYTES_MAX {
+            let detail = format!("needs 1 to {DIGEST_BYTES_MAX} bytes, such as a SHA-256");
+            return Err(Error::invalid_at("digest", detail));
         }
         if input.plan.len() > IMPORT_PLAN_BYTES_MAX {
             let (max, actual) = (IMPORT_PLAN_BYTES_MAX as u64, input.plan.len() as u64);
@@ -173,7 +173,7 @@ impl App {
         }
         let author = author_of(&context.actor.kind);
         // Whose it is belongs to it: nobody goes on with what somebody else has begun.
-        let file = format!("{author}\n{fingerprint}\n{}", input.plan);
+        let file = format!("{author}\n{digest}\n{}", input.plan);
         let tx = self.0.store.begin(context).await?;
         if let Some(mut known) = tx.import_of(&file).await? {
             if known.state == ImportState::Cancelled {

@@ -10,7 +10,8 @@ use crate::IdMap;
 /// Below so many keys nothing is swept.
 const SWEEP_MIN: usize = 64;
 
-/// One value for each key, an id or some, shared by everybody who holds it and forgotten when nobody does.
+/// One value for each key, an id or some, shared by everybody who holds it and forgotten when
+/// nobody does.
 #[derive(Debug)]
 pub struct Shared<K, V>(Mutex<Table<K, V>>);
 

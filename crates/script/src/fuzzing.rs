@@ -42,7 +42,8 @@ fn check_error(source: &str, error: &ScriptError) {
     assert!(!error.detail.is_empty());
     assert!(!error.detail.starts_with("the engine stopped"), "the engine panicked");
     if let Some(line) = error.line {
-        let lines = source.split('\n').count();
+        // The engine ends lines as editors do.
+        let lines = source.split(['\n', '\r']).count();
         assert!((1..=lines + 1).contains(&line), "line {line} of {lines}");
     }
 }

@@ -90,8 +90,8 @@ impl Engine {
     }
 
     /// [`Engine::buckets`], and, where these are whole hours, what figures say of readings that
-    /// ended, taken from the budget. A reading that came after its hour had ended counts beside that
-    /// hour's figures.
+    /// ended, taken from the budget. A reading that came after its hour had ended counts beside
+    /// that hour's figures.
     #[boxed]
     pub async fn buckets_with_figures(
         &self,

@@ -10,7 +10,7 @@ pub struct ImportInput {
     /// What the file is called.
     pub name: String,
     /// What tells this file from others; with the plan it says which import this is.
-    pub fingerprint: String,
+    pub digest: String,
     /// How it is read, in a form of the caller's.
     pub plan: String,
 }

@@ -49,7 +49,7 @@ struct NewImport {
     name: String,
     /// What tells this file from others, such as its SHA-256: opened again with the same one and
     /// the same plan, the import goes on where it is.
-    fingerprint: String,
+    digest: String,
     plan: ImportPlan,
 }
 
@@ -120,7 +120,7 @@ async fn open(
     api.app.may_import(&context)?;
     body.plan.mapping()?;
     let plan = serde_json::to_string(&body.plan).map_err(|_| Problem::broken())?;
-    let input = ImportInput { name: body.name, fingerprint: body.fingerprint, plan };
+    let input = ImportInput { name: body.name, digest: body.digest, plan };
     let (view, is_new) = api.app.open_import(&context, input).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(convert(view)?)))

@@ -36,7 +36,7 @@ pub(super) enum ReadingsCommand {
     Import(Box<import::ImportReadings>),
     /// Takes readings away as CSV, NDJSON, line protocol or Parquet; the name decides.
     #[command(after_help = EXPORT_EXAMPLES)]
-    Export(export::ExportReadings),
+    Export(Box<export::ExportReadings>),
 }
 
 pub(super) fn run(command: &ReadingsCommand) -> anyhow::Result<ExitCode> {

@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use veritwin_domain::{Clock, Rng, Secret, SeededRng, SystemClock};
+use veritwin_domain::{Clock, Secret, SeededRng, SystemClock};
 use veritwin_keys::{
     SIGV4_DATE_HEADER, SigV4Request, SigV4Scope, sigv4_authorization, sigv4_moment,
 };

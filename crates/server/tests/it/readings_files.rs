@@ -205,7 +205,7 @@ fn pieces_come_in_their_order_and_a_plan_can_be_tried() {
     let platform = Platform::shared();
     let tenant = platform.tenant();
     let device = tenant.device("Meter");
-    let new = json!({"name": "m.ndjson", "fingerprint": "m", "plan": {"format": "ndjson"}});
+    let new = json!({"name": "m.ndjson", "digest": "m", "plan": {"format": "ndjson"}});
     let import = tenant.post("/v1/imports", &new).expect(201);
     let again = tenant.post("/v1/imports", &new).expect(200);
     assert_eq!(again["id"], import["id"]);

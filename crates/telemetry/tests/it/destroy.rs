@@ -264,7 +264,8 @@ impl Units for OneSeries {
 #[test]
 fn a_personal_series_has_its_devices_own_key() {
     runtime().block_on(async {
-        let setup = Setup::new();
+        let mut setup = Setup::new();
+        setup.limits.flush_windows_max = 3;
         let engine = setup.open().await;
         engine.set_units(Arc::new(OneSeries));
         fill(&engine, &mut History::default()).await.expect("fills");

@@ -41,7 +41,7 @@ export async function preview(file: File, plan: ImportPlan): Promise<ImportPrevi
 export async function run(file: File, plan: ImportPlan, watch: Watch): Promise<Import> {
   const fingerprint = await fingerprintOf(file)
   const opened = await body(
-    client.POST('/v1/imports', { body: { name: file.name, fingerprint, plan } }),
+    client.POST('/v1/imports', { body: { name: file.name, digest: fingerprint, plan } }),
   )
   let state = opened as Import
   let number = 0

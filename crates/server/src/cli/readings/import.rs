@@ -178,7 +178,7 @@ pub(in crate::cli) async fn import_file(
 ) -> anyhow::Result<Imported> {
     let (fingerprint, bytes) = fingerprint(path)?;
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-    let body = json!({"name": name, "fingerprint": fingerprint, "plan": plan});
+    let body = json!({"name": name, "digest": fingerprint, "plan": plan});
     let mut state: Import = remote.json(&Ask::post("/v1/imports", &body)).await?;
     let was_done = state.state == "done";
     let bar = bar(bytes, name);
