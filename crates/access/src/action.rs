@@ -43,6 +43,7 @@ impl Action {
                 | Self::ApiKeyDelete
                 | Self::BreachNotify
                 | Self::CertificateWrite
+                | Self::CollectionWrite
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
                 | Self::DestructionCreate
@@ -57,6 +58,8 @@ impl Action {
                 | Self::LegalPublish
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
+                | Self::RegisterApprove
+                | Self::RegisterWrite
                 | Self::RequestFulfil
                 | Self::RetentionWrite
                 | Self::RoleWrite
@@ -129,6 +132,8 @@ define_actions! {
     AlertList = "alert.list" on Alert;
     /// Read one alert with its events.
     AlertRead = "alert.read" on Alert;
+    /// Read aggregated figures of how the service is used.
+    AnalyticsRead = "analytics.read" on Tenant;
     /// Create an API key.
     ApiKeyCreate = "api_key.create" on ApiKey;
     /// Revoke an API key.
@@ -155,6 +160,10 @@ define_actions! {
     CertificateWrite = "certificate.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
+    /// See how public zones are set, and what they let out.
+    CollectionRead = "collection.read" on Tenant;
+    /// Set public zones; let people in who give their details of their own will.
+    CollectionWrite = "collection.write" on Tenant;
     /// Agree to a purpose, and give the optional field that serves it.
     ConsentGive = "consent.give" on Session;
     /// Read what people of the tenant agreed to.
@@ -313,6 +322,12 @@ define_actions! {
     ProvisioningRead = "provisioning.read" on Tenant;
     /// Set, change or take away how devices come in by themselves.
     ProvisioningWrite = "provisioning.write" on Tenant;
+    /// Approve what somebody else entered into a register.
+    RegisterApprove = "register.approve" on Tenant;
+    /// Read the registers: flows, sub-processors, instructions, disclosures, agreements.
+    RegisterRead = "register.read" on Tenant;
+    /// Enter into the registers, and end what is entered.
+    RegisterWrite = "register.write" on Tenant;
     /// Do what a data subject asked for: copy, restrict, object, correct, erase.
     RequestFulfil = "request.fulfil" on Case;
     /// Exercise one's own rights over one's data, and see what became of it.

@@ -13,6 +13,7 @@ use veritwin_telemetry::{Order, RangeQuery, TimeRange};
 use crate::access::place_of;
 use crate::change::Change;
 use crate::model::{ExportPage, ExportQuery, ExportSeries, PointView, SeriesId};
+use crate::transfers::FlowWay;
 use crate::tree::over;
 use crate::{App, Error, Result};
 
@@ -65,6 +66,7 @@ impl App {
         query: &ExportQuery,
     ) -> Result<Vec<ExportSeries>> {
         let reach = self.export_reach(context)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         check(query)?;
         let sight = self.sight(context).await?;
@@ -109,6 +111,7 @@ impl App {
     #[boxed]
     pub async fn begin_tenant_export(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::TenantExport, Kind::Tenant)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let tx = self.0.store.begin(context).await?;
         let what = Change::to(json!({"export": "everything"}));
         self.record_change(&tx, context, Action::TenantExport, &resource, what).await?;
@@ -127,6 +130,7 @@ impl App {
         points_max: usize,
     ) -> Result<ExportPage> {
         let reach = self.export_reach(context)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
         let device = devices.get(series.device).filter(|device| reach.covers(device));

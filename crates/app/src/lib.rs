@@ -12,6 +12,7 @@ mod alert_place;
 mod alert_present;
 mod alert_state;
 mod alerts;
+mod analytics;
 mod api_keys;
 mod attribute_lines;
 mod attributes;
@@ -123,6 +124,7 @@ mod plan_form;
 mod plan_routes;
 mod png;
 mod population;
+mod processing;
 mod profile_samples;
 mod promises;
 mod provider_client;
@@ -139,6 +141,7 @@ mod records;
 mod recovery;
 mod redact;
 mod refusals;
+mod registers;
 mod reset_mail;
 mod retained;
 mod retention;
@@ -190,6 +193,7 @@ mod system;
 mod tenant_networks;
 mod theme;
 mod traffic;
+mod transfers;
 mod tree;
 mod twins;
 mod two_people;
@@ -197,8 +201,10 @@ mod upgrade;
 mod upkeep;
 mod usage;
 mod wording;
+mod zones;
 
 pub use acme::{AcmeState, AcmeView, DueOrders, ORDERS_PER_DAY_MAX, OrderUnderWay};
+pub use analytics::ANALYTICS_GROUP_MIN;
 pub use backup::{
     AccessReview, BackupMade, BackupPlan, BackupProgress, BackupStatus, BackupSummary,
     KEYRING_HORIZON, KeyringSummary, Moment, MomentSummary, RestorePlan, RestoreSummary,
@@ -250,6 +256,7 @@ pub use promises::{
 };
 pub use quota::QUOTA_WARNED_PERCENT;
 pub use rates::{Load, Rates};
+pub use registers::TRANSFER_NOTICE_DAYS;
 pub use retained::{
     RETAINED_BYTES_MAX, RETAINED_MESSAGE_BYTES_MAX, RETAINED_MESSAGES_MAX, RetainedPage,
 };
@@ -273,6 +280,7 @@ pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_outbound::sms::{SmsConfig, SmsForm};
 pub use veritwin_telemetry::LATEST_AHEAD_MAX;
+pub use zones::{ZONE_DEVICES_MAX, ZONES_MAX};
 
 /// The operating system's randomness.
 pub fn system_rng() -> impl veritwin_domain::Rng {

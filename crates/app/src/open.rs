@@ -23,6 +23,7 @@ use veritwin_outbound::mail::{MailConfig, Mailer};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_telemetry::{Engine, EngineConfig};
 
+use crate::acme::open_acme;
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
 use crate::config_parts::{Operator, Outbound};
@@ -166,6 +167,7 @@ pub(crate) struct Inner {
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
+    pub(crate) zones: crate::zones::ZoneBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
     pub(crate) jobs: JobBoard,
@@ -289,14 +291,6 @@ fn engine_config(
 }
 
 /// The one way to addresses that tenants choose.
-fn open_providers(
-    config: &Config,
-    egress: &Arc<EgressRegister>,
-    rng: &dyn Rng,
-) -> Result<Providers> {
-    Ok(Providers::new(rng, guarded_client(config, egress)?, Arc::clone(egress)))
-}
-
 pub(crate) fn guarded_client(
     config: &Config,
     egress: &Arc<EgressRegister>,
@@ -349,10 +343,9 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let mailer = open_mailer(&config, &egress)?;
+        let (mailer, acme) = (open_mailer(&config, &egress)?, open_acme(&config, &egress)?);
         let sms = crate::sms::Sms::open(&config, &egress)?;
-        let providers = open_providers(&config, &egress, rng.as_ref())?;
-        let acme = crate::acme::open_acme(&config, &egress)?;
+        let providers = Providers::open(&config, &egress, rng.as_ref())?;
         let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
@@ -404,6 +397,7 @@ impl App {
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
+            zones: crate::zones::ZoneBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
@@ -432,6 +426,8 @@ impl App {
         self.ensure_platform_tenant().await?;
         self.load_legal().await?;
         self.load_tree().await?;
+        self.load_zones().await?;
+        self.load_flows().await?;
         self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
         self.replay_shreds(None).await.map(drop)
     }
@@ -452,6 +448,7 @@ impl App {
         self.start_scrub();
         self.start_ledger();
         self.start_destructions();
+        self.start_zones();
         self.start_promises();
         self.tell_rest_shortened();
         Ok(())

@@ -129,7 +129,17 @@ pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
 }
 
 impl Providers {
-    pub(crate) fn new(rng: &dyn Rng, client: GuardedClient, register: Arc<EgressRegister>) -> Self {
+    /// As the platform is configured.
+    pub(crate) fn open(
+        config: &crate::Config,
+        egress: &Arc<EgressRegister>,
+        rng: &dyn Rng,
+    ) -> crate::Result<Self> {
+        let client = crate::open::guarded_client(config, egress)?;
+        Ok(Self::new(rng, client, Arc::clone(egress)))
+    }
+
+    fn new(rng: &dyn Rng, client: GuardedClient, register: Arc<EgressRegister>) -> Self {
         Self { flows: Flows::new(rng), client, register, entries: Mutex::default() }
     }
 

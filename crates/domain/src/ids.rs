@@ -180,6 +180,8 @@ define_ids! {
     PlanId;
     /// What lets devices come in by themselves: a provisioning profile.
     ProvisionProfileId;
+    /// An entry of one of an organisation's registers.
+    RegisterEntryId;
     /// One request through any listener, for tracing.
     RequestId;
     /// A place outside to which a tenant's messages go.

@@ -30,9 +30,9 @@ pub use ids::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, CaseId, ConnectionId, ConsentId,
     CredentialId, CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
     FactorId, FileId, GovernanceId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId,
-    LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,
-    RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
-    SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
+    LinkId, LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RegisterEntryId, RequestId,
+    RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId,
+    StreamRuleId, SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

@@ -7,9 +7,9 @@ use veritwin_domain::{
     ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CaseId, ConnectionId, ConsentId,
     CredentialId, CustomRoleId, Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId,
     EvidenceId, FactorId, GovernanceId, GrantId, GroupId, HoldId, ImportId, IncidentId, LinkId,
-    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId,
-    RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId, StreamRuleId,
-    SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    LogId, MessageId, PackageId, PlanId, ProvisionProfileId, RegisterEntryId, Role,
+    RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SessionId, SiteId, StreamActId,
+    StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp, UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -51,6 +51,7 @@ ids! {
     CustomRoleId DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GovernanceId
     GrantId GroupId HoldId
     ImportId IncidentId LinkId LogId MessageId PackageId PlanId ProvisionProfileId
+    RegisterEntryId
     RouteDestinationId RouteMessageId RouteRuleId RuleId SessionId SiteId StreamActId StreamRuleId
     SupportGrantId TenantId TicketId UserId WorkspaceId
 }

@@ -348,6 +348,37 @@ export const ownRequestsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/requests/own')),
 })
 
+export const publicZonesQuery = queryOptions({
+  queryKey: ['public-zones'],
+  queryFn: () => body(client.GET('/v1/collection-zones')),
+  refetchInterval: 60_000,
+})
+
+export const registerQuery = queryOptions({
+  queryKey: ['register'],
+  queryFn: () => body(client.GET('/v1/register-entries')),
+})
+
+export const agreementsQuery = queryOptions({
+  queryKey: ['agreements'],
+  queryFn: () => body(client.GET('/v1/agreements')),
+})
+
+export const processingQuery = queryOptions({
+  queryKey: ['processing'],
+  queryFn: () => body(client.GET('/v1/processing-records')),
+})
+
+export const jurisdictionsQuery = queryOptions({
+  queryKey: ['jurisdictions'],
+  queryFn: () => body(client.GET('/v1/jurisdictions')),
+})
+
+export const figuresQuery = queryOptions({
+  queryKey: ['analytics'],
+  queryFn: () => body(client.GET('/v1/analytics')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),

@@ -187,6 +187,14 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/partners/Brand'), 'BrandPage'),
     ),
     page(
+      '/public-zones',
+      lazyRouteComponent(() => import('../routes/PublicZones'), 'PublicZonesPage'),
+    ),
+    page(
+      '/registers',
+      lazyRouteComponent(() => import('../routes/Registers'), 'RegistersPage'),
+    ),
+    page(
       '/usage',
       lazyRouteComponent(() => import('../routes/Usage'), 'UsagePage'),
     ),

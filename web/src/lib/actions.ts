@@ -160,6 +160,12 @@ function aboutTheOrganisation(): Record<string, string> {
   return {
     'activity.read': i18n.t('Read activity records'),
     'activity.export': i18n.t('Export activity records'),
+    'analytics.read': i18n.t('See figures of use'),
+    'collection.read': i18n.t('See public zones'),
+    'collection.write': i18n.t('Set public zones'),
+    'register.read': i18n.t('Read the registers'),
+    'register.write': i18n.t('Enter into the registers'),
+    'register.approve': i18n.t('Approve entries of the registers'),
     'hold.list': i18n.t('List holds'),
     'hold.request': i18n.t('Ask for a hold'),
     'hold.approve': i18n.t('Approve a hold'),

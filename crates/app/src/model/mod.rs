@@ -16,8 +16,10 @@ mod networks;
 mod page;
 mod partners;
 mod people;
+mod processing;
 mod providers;
 mod provisioning;
+mod registers;
 mod retention;
 mod routes;
 mod security;
@@ -25,6 +27,7 @@ pub(crate) mod stored_time;
 mod streams;
 mod telemetry;
 mod twins;
+mod zones;
 
 pub use alerts::{
     AlertCount, AlertEventView, AlertFilter, AlertOrder, AlertPage, AlertQuery, AlertView,
@@ -84,6 +87,7 @@ pub use people::{
     RightView, RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView,
     Welcome, WorkspaceInput, WorkspaceView,
 };
+pub use processing::{AgreementView, FiguresView, JurisdictionView, ProcessingView, UseFigure};
 pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };
@@ -92,6 +96,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
+pub use registers::{RegisterInput, RegisterView};
 pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,
@@ -115,3 +120,5 @@ pub use telemetry::{
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
 };
+pub use veritwin_collection::{Book as ZoneBook, Measure, MeasureKind, ZoneConfig};
+pub use zones::{OptInDetails, OptInInput, OptInView, ZoneInput, ZoneView};

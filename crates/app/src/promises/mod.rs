@@ -23,6 +23,7 @@ mod policies;
 mod probe;
 mod refused;
 mod regions;
+mod registers;
 mod requests;
 mod retention;
 mod run;
@@ -35,6 +36,7 @@ mod streams;
 pub(crate) mod tests;
 mod things;
 mod workspace;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

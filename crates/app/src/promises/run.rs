@@ -83,8 +83,10 @@ impl App {
             super::governance::history_probe(self),
             super::notices::breach_probe(self),
             super::notices::messages_probe(self),
+            super::zones::public_probe(self),
+            super::zones::opt_in_probe(self),
         ];
-        for probe in in_app {
+        for probe in in_app.into_iter().chain(super::registers::probes(self)) {
             if let Err(error) = self.register_probe(probe) {
                 tracing::error!(%error, "a promise's probe");
             }

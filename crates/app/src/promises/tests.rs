@@ -180,8 +180,10 @@ async fn the_isolation_fixture_is_made_once() {
         "import",
         "incident",
         "invitation",
+        "opt_in",
         "package",
         "provision_profile",
+        "register_entry",
         "role",
         "route_destination",
         "route_message",
@@ -196,6 +198,7 @@ async fn the_isolation_fixture_is_made_once() {
         "twin",
         "user",
         "workspace",
+        "zone",
     ];
     assert_eq!(kinds, expect);
     let (own, foreign) = (first.own.clone(), first.foreign.clone());
@@ -359,5 +362,33 @@ async fn certificates_are_the_operators_to_bring_and_a_suppliers_is_none() {
     app.sabotage(36, true);
     assert_eq!(check(&app, "P36").await.state, "failing");
     app.sabotage(36, false);
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_elsewhere_than_the_platform_turns_red() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    app.start_promises();
+    app.ensure_probe_tenant().await.expect("a tenant");
+    assert_eq!(check(&app, "P39").await.state, "not_evidenced");
+    let pin = async |tenant, fields: &[(&str, &str)]| {
+        let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let fields = crate::registers::Fields::entered(fields.collect(), "somebody");
+        let context = app.job_in(veritwin_access::jobs::PROMISES, tenant);
+        let kind = veritwin_metastore::RegisterKind::Residency;
+        app.put_entry(&context, (kind, fields), None).await.expect("entered").id
+    };
+    let bare = pin(PLATFORM_TENANT, &[("jurisdiction", "GB")]).await;
+    assert_eq!(check(&app, "P39").await.state, "not_evidenced", "the provider's evidence is open");
+    let context = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
+    let tx = app.0.store.begin(&context).await.expect("records");
+    tx.register_entry_delete(bare).await.expect("deleted");
+    tx.commit().await.expect("commit");
+    let shown = [("jurisdiction", "GB"), ("statement", "the provider's certificate")];
+    pin(PLATFORM_TENANT, &shown).await;
+    assert_eq!(check(&app, "P39").await.state, "proven");
+    pin(PROBE_TENANT, &[("jurisdiction", "JP")]).await;
+    assert_eq!(check(&app, "P39").await.state, "failing");
     app.close().await;
 }

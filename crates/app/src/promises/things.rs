@@ -87,6 +87,7 @@ impl App {
         self.probe_cases(context, &mut things).await?;
         self.probe_destruction(context, &mut things).await?;
         self.probe_request(context, &mut things).await?;
+        self.probe_zones(context, &mut things).await?;
         self.probe_streams(context, &mut things).await?;
         self.probe_provisioning(context, &mut things).await?;
         self.probe_sent(context, device, &mut things).await?;

@@ -10,7 +10,9 @@ use veritwin_domain::{
     ActorKind, DeviceId, Key, MessageId, OpContext, RequestId, Timestamp, UserId,
 };
 use veritwin_governance::OptionalField;
-use veritwin_metastore::{ActivityFilter, OutboxId, PersonRow, Shown, StoredCase, User, every_row};
+use veritwin_metastore::{
+    ActivityFilter, OutboxId, PersonRow, RegisterKind, Shown, StoredCase, User, every_row,
+};
 use veritwin_telemetry::{Point, TimeRange};
 
 use super::{Assembler, STORES, Subject, SubjectStore};
@@ -18,6 +20,7 @@ use crate::activity::{Details, Envelope};
 use crate::cases::body::Case;
 use crate::mail::MailPayload;
 use crate::model::StreamSubject;
+use crate::registers::Fields;
 use crate::rights::bounded;
 use crate::stream_book::stored;
 use crate::stream_subjects::names;
@@ -103,6 +106,7 @@ impl App {
                 Assembler::Messages => self.assemble_messages(context, subject).await?,
                 Assembler::Requests => self.assemble_requests(context, subject).await?,
                 Assembler::Consents => self.assemble_consents(context, subject).await?,
+                Assembler::Registers => self.assemble_registers(context, subject).await?,
                 Assembler::Declarations => self.assemble_declarations(context, subject).await?,
                 Assembler::Readings => {
                     found.readings = self.assemble_readings(context, subject).await?;
@@ -290,6 +294,43 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let waiting = tx.rows_naming(user, ROWS_MAX).await?.into_iter();
         rows.extend(waiting.filter(|one| one.table == "sms_queue").map(row));
+        Ok(rows)
+    }
+
+    /// What somebody entered or approved, and the details that were given with their address.
+    async fn assemble_registers(
+        &self,
+        context: &OpContext,
+        subject: &Subject,
+    ) -> Result<Vec<Value>> {
+        let mut rows = Vec::new();
+        if let Some(email) = &subject.email {
+            let given = self.opt_ins_of(context, email).await?.into_iter();
+            rows.extend(given.map(|one| {
+                json!({
+                    "register": "opt_in",
+                    "agreed_at": one.agreed_at.to_string(),
+                    "text": one.text,
+                    "name": one.details.name,
+                    "email": one.details.email,
+                    "phone": one.details.phone,
+                    "address": one.details.address,
+                })
+            }));
+        }
+        let Some(user) = subject.user.map(|user| user.to_string()) else { return Ok(rows) };
+        let tx = self.0.store.read(context).await?;
+        for kind in RegisterKind::ALL.iter().filter(|kind| **kind != RegisterKind::OptIn) {
+            for entry in tx.register_entries(*kind).await? {
+                if Fields::read(&entry.body).is_ok_and(|fields| fields.names(&user)) {
+                    rows.push(json!({
+                        "register": kind.as_str(),
+                        "state": entry.state.as_str(),
+                        "at": entry.created_at.to_string(),
+                    }));
+                }
+            }
+        }
         Ok(rows)
     }
 

@@ -103,6 +103,7 @@ fn schema() -> Value {
                     "messages": store("messages from the address"),
                     "requests": store("requests like this one, and what came of them"),
                     "consents": store("what was agreed to and taken back, optional fields, notices"),
+                    "registers": store("what was entered into registers, details given by consent"),
                     "declarations": store("devices that are said to be the person's"),
                 },
             },

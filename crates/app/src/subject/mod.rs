@@ -40,6 +40,8 @@ pub(crate) enum Assembler {
     Readings,
     /// What the account agreed to, the fields that rest on it, and what it was told of changes.
     Consents,
+    /// What was entered into registers by the account, and details given with its address.
+    Registers,
     /// Nothing in it is about a person, and why.
     Nothing(&'static str),
 }
@@ -99,6 +101,8 @@ const OF_THINGS: &str = "it is about devices, buildings and the organisation";
 const OF_THE_PLATFORM: &str = "it is the platform's own bookkeeping";
 const AS_PROOF: &str = "fields, notices and waiting messages go with the account; what was agreed to \
                         stays as a proof: the id in it stands for nobody";
+const AS_ENTRY: &str = "details go when their consent is taken back; entries are the organisation's, \
+                        and the id in them stands for nobody";
 const AS_PSEUDONYM: &str = "it is the organisation's record: the id in it stands for nobody";
 
 /// Every store.
@@ -173,6 +177,12 @@ pub(crate) const STORES: &[SubjectStore] = &[
         tables: &["account_fields", "consents", "notice_receipts", "sms_queue"],
         assembler: Assembler::Consents,
         eraser: Eraser::Stays(AS_PROOF),
+    },
+    SubjectStore {
+        name: "registers",
+        tables: &["register_entries"],
+        assembler: Assembler::Registers,
+        eraser: Eraser::Stays(AS_ENTRY),
     },
     SubjectStore {
         name: "declarations",

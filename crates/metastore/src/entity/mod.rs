@@ -40,6 +40,7 @@ mod outbox;
 mod packages;
 mod plans;
 mod provisioning;
+mod registers;
 mod restored;
 mod retained;
 mod rights_cases;
@@ -100,6 +101,7 @@ pub use outbox::{MailAbout, MailThread, NewMail, OutboxEntry, OutboxId, WaitingM
 pub use packages::{Package, PackageKind};
 pub use plans::Plan;
 pub use provisioning::{FoundProfile, ProvisionProfile, ProvisionedDevice};
+pub use registers::{REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState};
 pub use restored::EndedAccess;
 pub use retained::RetainedMessage;
 pub use rights_cases::{CaseKind, CaseSource, CaseState, StoredCase};

@@ -17,6 +17,7 @@ mod platform;
 mod postgres;
 mod postgres_server;
 mod providers;
+mod registers;
 mod routes;
 mod secrecy;
 mod streams;

@@ -53,6 +53,7 @@ mod policies;
 mod problem;
 mod promises;
 mod provisioning;
+mod registers;
 mod repeat;
 mod request_cases;
 mod requests;
@@ -79,6 +80,7 @@ mod upload;
 mod usage;
 mod users;
 mod words;
+mod zones;
 
 use std::sync::Arc;
 
@@ -174,6 +176,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(activity::routes())
         .merge(destructions::routes())
         .merge(holds::routes())
+        .merge(zones::routes())
+        .merge(registers::routes())
         .merge(incidents::routes())
         .merge(breaches::routes())
         .merge(policies::routes())

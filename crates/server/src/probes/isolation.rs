@@ -109,6 +109,14 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         "grants" => json!({"areas": ["devices"], "hours": 1}),
         "source" => return ("application/octet-stream", b"ISO-10303-21;".to_vec()),
         "geometry" => return ("model/gltf-binary", smallest_glb()),
+        _ if path.starts_with("/v1/collection-zones/") => json!({
+            "name": "probe", "window_minutes": 60, "budget_milli_per_day": 1000,
+            "measures": [{
+                "key": "probe", "epsilon_milli": 100, "kind": "amount", "step": 1.0,
+                "steps_max": 1,
+            }],
+            "output_device_id": "00000000-0000-7000-8000-000000000000", "device_ids": [],
+        }),
         _ if path.starts_with("/v1/certificates/") => json!({"chain": "", "private_key": ""}),
         _ if path.starts_with("/v1/rules/") => json!({
             "name": "probe", "severity": "low", "enabled": false,

@@ -114,6 +114,9 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         }
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
         (_, "/v1/requests/{id}/steps") => json!({"step": "note"}),
+        (_, "/v1/collection-zones" | "/v1/collection-zones/{id}") => zone(never),
+        (_, "/v1/opt-ins") => json!({"consent": false, "text": "", "details": {}}),
+        (_, "/v1/register-entries") => json!({"kind": "", "fields": {}}),
         (_, "/v1/retention") => json!({"readings_days": 0}),
         (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
@@ -175,6 +178,14 @@ fn of_devices(path: &str) -> Value {
         path if path == "/v1/devices" || path.starts_with("/v1/device-") => json!({"name": ""}),
         _ => json!({}),
     }
+}
+
+/// A public zone of nothing.
+fn zone(never: &str) -> Value {
+    json!({
+        "name": "", "window_minutes": 0, "budget_milli_per_day": 0, "measures": [],
+        "output_device_id": never, "device_ids": [],
+    })
 }
 
 /// A destruction of a device that never was.

@@ -176,6 +176,26 @@ fn other(id: &str) -> String {
     format!("{}{last}", &id[..id.len() - 1])
 }
 
+/// A public zone without a source.
+fn zone(output: &str) -> Value {
+    json!({
+        "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+        "measures": [{
+            "key": "used", "epsilon_milli": 100, "kind": "amount", "step": 1.0, "steps_max": 100,
+        }],
+        "output_device_id": output, "device_ids": [],
+    })
+}
+
+/// Details with consent.
+fn opt_in() -> Value {
+    json!({"consent": true, "text": "I agree.", "details": {"name": "Somebody"}})
+}
+
+fn instruction() -> Value {
+    json!({"kind": "instruction", "fields": {"given_by": "somebody", "text": "keep it"}})
+}
+
 /// A destruction of nothing.
 fn destruction(tenant: &Tenant) -> String {
     let post = |path: &str, body: &Value| {
@@ -198,6 +218,9 @@ struct Cases {
     ticket: String,
     grant: String,
     governed: Governed,
+    zone: String,
+    opt_in: String,
+    register_entry: String,
 }
 
 impl Cases {
@@ -229,6 +252,9 @@ impl Cases {
             incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
+            zone: post("/v1/collection-zones", &zone(&tenant.device("zone").id)),
+            opt_in: post("/v1/opt-ins", &opt_in()),
+            register_entry: post("/v1/register-entries", &instruction()),
             ticket,
             governed: Governed::new(tenant),
         }
@@ -244,6 +270,9 @@ impl Cases {
             ticket: change(&self.ticket),
             grant: change(&self.grant),
             governed: self.governed.map(&change),
+            zone: change(&self.zone),
+            opt_in: change(&self.opt_in),
+            register_entry: change(&self.register_entry),
         }
     }
 }
@@ -493,6 +522,9 @@ impl Ids {
             "route-rules" => &self.access.route_rule,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
+            "collection-zones" => &self.cases.zone,
+            "opt-ins" => &self.cases.opt_in,
+            "register-entries" => &self.cases.register_entry,
             "holds" => &self.cases.hold,
             "destructions" => &self.cases.destruction,
             "requests" => &self.cases.request,
@@ -543,6 +575,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PUT", "/v1/device-profiles/{id}") => request.json(&json!({"name": "mine", "source": ""})),
         ("POST", "/v1/device-profiles/{id}/restore") => request.json(&json!({"version": 1})),
         ("PUT", "/v1/route-destinations/{id}") => request.json(&place_outside()),
+        ("PUT", "/v1/collection-zones/{id}") => {
+            request.json(&zone("00000000-0000-7000-8000-000000000000"))
+        }
         ("PUT", "/v1/route-rules/{id}") => request.json(&json!({
             "name": "r", "matches": {"kind": "messages", "topic": "t"}, "destination_ids": [],
         })),

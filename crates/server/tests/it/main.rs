@@ -61,6 +61,7 @@ mod people;
 mod postgres_server;
 mod promises;
 mod providers;
+mod public_zones;
 mod python;
 mod queries;
 mod readings_files;

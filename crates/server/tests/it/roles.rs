@@ -137,6 +137,14 @@ fn words(path: &str) -> Option<Value> {
         })
     } else if is_below("/v1/requests") {
         json!({"kind": "", "step": "note", "text": ""})
+    } else if is_below("/v1/collection-zones") || is_below("/v1/opt-ins") {
+        json!({
+            "name": "", "window_minutes": 0, "budget_milli_per_day": 0, "measures": [],
+            "output_device_id": NEVER, "device_ids": [],
+            "consent": false, "text": "", "details": {},
+        })
+    } else if is_below("/v1/register-entries") {
+        json!({"kind": "", "fields": {}})
     } else if is_below("/v1/incidents") {
         json!({"title": "", "severity": "none", "text": ""})
     } else if is_below("/v1/legal") {

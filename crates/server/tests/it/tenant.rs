@@ -71,16 +71,20 @@ impl Tenant {
     /// or what counts for everybody is set, with the administrator's session: no built-in role lets
     /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 17] = [
+        const GIVES: [&str; 21] = [
+            "/v1/agreements",
             "/v1/api-keys",
             "/v1/certificates",
+            "/v1/collection-zones",
             "/v1/destructions",
             "/v1/device-authorities",
             "/v1/grants",
             "/v1/holds",
             "/v1/identity-provider",
             "/v1/networks",
+            "/v1/opt-ins",
             "/v1/provision-profiles",
+            "/v1/register-entries",
             "/v1/requests",
             "/v1/retention",
             "/v1/roles",
