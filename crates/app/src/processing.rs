@@ -1,4 +1,4 @@
-//! What is processed, read out of the schema and what is stated beside it: records of processing
+//! What is processed, read out of the schema and the register of purposes: records of processing
 //! (Article 30, promise P03), profiles of jurisdictions (P61), and data processing agreements made
 //! from a template (Article 28, P08).
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{LimitExceeded, OpContext, RegisterEntryId};
+use veritwin_governance::{ProcessingRole, PurposeRegister};
 use veritwin_keys::sha256;
 use veritwin_metastore::schema::{Category, Column, columns};
 use veritwin_metastore::{REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState};
@@ -22,29 +23,19 @@ const JURISDICTIONS: &str = include_str!("../jurisdictions.toml");
 /// Counts up whenever the template below says something else.
 const AGREEMENT_VERSION: u32 = 1;
 
-/// What is stated of a category: for what, on which basis, and how long.
-type Stated = (&'static str, &'static str, &'static str);
-
-const fn stated(category: Category) -> Stated {
+/// How long a category is kept.
+const fn kept(category: Category) -> &'static str {
     match category {
-        Category::Account => {
-            ("account_and_billing", "contract", "the term, and at most 30 days after it")
-        }
-        Category::Authentication => {
-            ("authentication_and_security", "legitimate_interests", "as long as it lets in")
-        }
-        Category::Organisation => ("account_and_billing", "contract", "the term"),
-        Category::DeviceRegistry => ("ingest_and_routing", "contract", "until it is deleted"),
-        Category::Twin => ("twin_building", "contract", "until it is deleted"),
-        Category::Alerting => ("ingest_and_routing", "contract", "until it is deleted"),
-        Category::Activity => {
-            ("authentication_and_security", "legitimate_interests", "90 days, longer under a hold")
-        }
-        Category::Evidence => ("security_and_support", "legal_obligation", "the audit period"),
+        Category::Account => "the term, and at most 30 days after it",
+        Category::Authentication => "as long as it lets in",
+        Category::Organisation => "the term",
+        Category::DeviceRegistry | Category::Twin | Category::Alerting => "until it is deleted",
+        Category::Activity => "90 days, longer under a hold",
+        Category::Evidence => "the audit period",
         Category::Correspondence => {
-            ("service_communication", "contract", "until it is sent, 90 days at most")
+            "until it is dealt with, and for what is owed at most two years"
         }
-        Category::Operation => ("security_and_support", "contract", "as what it is about"),
+        Category::Operation => "as what it is about",
     }
 }
 
@@ -68,16 +59,18 @@ pub(crate) fn unpublished<'a>(columns: &'a [Column], published: &[&str]) -> Vec<
     columns.iter().filter(is_open).collect()
 }
 
-pub(crate) fn processing() -> Vec<ProcessingView> {
-    let mut of: BTreeMap<&'static str, ProcessingView> = BTreeMap::new();
+/// Every category with each purpose that its columns serve, out of the register of purposes.
+pub(crate) fn processing(purposes: &PurposeRegister) -> Vec<ProcessingView> {
+    let mut of: BTreeMap<(&'static str, &str), ProcessingView> = BTreeMap::new();
     for column in columns() {
-        let (purpose, basis, kept) = stated(column.category);
-        let name = column.category.as_str();
-        let view = of.entry(name).or_insert_with(|| ProcessingView {
-            category: name,
-            purpose,
-            basis,
-            kept,
+        let Some(purpose) = purposes.of_column(column.table, column.column) else { continue };
+        let category = column.category.as_str();
+        let view = of.entry((category, purpose.id.as_str())).or_insert_with(|| ProcessingView {
+            category,
+            purpose: purpose.id.clone(),
+            role: purpose.role.as_str(),
+            basis: purpose.basis.as_str(),
+            kept: kept(column.category),
             tables: Vec::new(),
             columns: 0,
         });
@@ -102,6 +95,7 @@ struct Profile {
     law: String,
     authority: Option<String>,
     authority_url: Option<String>,
+    complain_to: Option<String>,
     answer_days: Option<u32>,
     breach_hours: Option<u32>,
     child_age: Option<u32>,
@@ -119,6 +113,7 @@ pub(crate) fn jurisdictions() -> Result<Vec<JurisdictionView>> {
         let missing = [
             ("authority", profile.authority.is_none()),
             ("authority_url", profile.authority_url.is_none()),
+            ("complain_to", profile.complain_to.is_none()),
             ("answer_days", profile.answer_days.is_none()),
             ("breach_hours", profile.breach_hours.is_none()),
             ("child_age", profile.child_age.is_none()),
@@ -132,6 +127,7 @@ pub(crate) fn jurisdictions() -> Result<Vec<JurisdictionView>> {
             law: profile.law,
             authority: profile.authority,
             authority_url: profile.authority_url,
+            complain_to: profile.complain_to,
             answer_days: profile.answer_days,
             breach_hours: profile.breach_hours,
             child_age: profile.child_age,
@@ -183,18 +179,32 @@ pub(crate) const CLAUSES: [(&str, &str); 8] = [
     ),
 ];
 
+/// What an agreement is made of.
+struct Parties<'a> {
+    customer: &'a str,
+    operator: &'a str,
+    /// Of the published texts.
+    version: u64,
+}
+
 /// The text of an agreement with a customer.
-fn agreement(customer: &str, context: &OpContext, clauses: &[(&str, &str)]) -> String {
+fn agreement(
+    of: &Parties<'_>,
+    context: &OpContext,
+    clauses: &[(&str, &str)],
+    rows: &[ProcessingView],
+) -> String {
     let mut text = format!(
-        "# Data processing agreement\n\nVersion {AGREEMENT_VERSION}. Made {} for {customer} \
-         ({}), the controller, by the operator of the service, the processor.\n\n\
+        "# Data processing agreement\n\nVersion {AGREEMENT_VERSION}. Made {} for {} ({}), the \
+         controller, by {}, the processor. The data processing agreement that the processor \
+         publishes, in version {}, is part of it.\n\n\
          ## Subject\n\nSubject, nature and purpose: receiving and routing the customer's content, \
          building its twins, sealing it into the ledger archive where that is subscribed to, \
          security and support. Duration: the term of the service. Data subjects: those whom the \
          customer's devices and people are about.\n\n## Categories of data\n\n",
-        context.at, context.tenant
+        context.at, of.customer, context.tenant, of.operator, of.version
     );
-    for row in processing() {
+    for row in rows.iter().filter(|row| row.role == ProcessingRole::Processor.as_str()) {
         text.push_str(&format!("- {}: {}; kept {}\n", row.category, row.purpose, row.kept));
     }
     text.push_str("\n## Duties of the processor\n\n");
@@ -237,7 +247,7 @@ impl App {
     pub async fn list_processing(&self, context: &OpContext) -> Result<Vec<ProcessingView>> {
         let resource = self.authorize_all(context, Action::RegisterRead, Kind::Tenant)?;
         self.note(context, Action::RegisterRead, &resource, "done");
-        Ok(processing())
+        Ok(processing(&self.0.purposes))
     }
 
     /// The profiles of jurisdictions.
@@ -296,7 +306,9 @@ impl App {
         let clauses = if self.0.promises.is_sabotaged(8) { &CLAUSES[1..] } else { &CLAUSES[..] };
         #[cfg(not(feature = "test-controls"))]
         let clauses = &CLAUSES[..];
-        let text = agreement(&name, context, clauses);
+        let (operator, version) = self.controller()?;
+        let of = Parties { customer: &name, operator: &operator.operator, version };
+        let text = agreement(&of, context, clauses, &processing(&self.0.purposes));
         let key = self.submitter_key(PLATFORM_TENANT).await?;
         let signature = hex::encode(key.sign(text.as_bytes()));
         Ok(StoredAgreement { text, key: hex::encode(key.public_bytes()), signature })
@@ -321,7 +333,7 @@ mod tests {
         let columns = columns();
         assert!(unpublished(&columns, &PUBLISHED).is_empty());
         assert!(!unpublished(&columns, &PUBLISHED[1..]).is_empty());
-        let rows = processing();
+        let rows = processing(&PurposeRegister::built_in().expect("a register"));
         assert_eq!(rows.iter().map(|row| row.columns).sum::<usize>(), columns.len());
         assert!(rows.iter().all(|row| PUBLISHED.contains(&row.category)));
     }

@@ -352,10 +352,10 @@ function Processing() {
       <InEnglish />
       <ul className="plain-list">
         {query.data?.items.map((row) => (
-          <li key={row.category}>
+          <li key={`${row.category} ${row.purpose}`}>
             <strong>{row.category}</strong>
             <span className="dim">
-              {row.purpose} · {row.basis} · {row.kept}
+              {row.purpose} · {row.role} · {row.basis} · {row.kept}
             </span>
           </li>
         ))}

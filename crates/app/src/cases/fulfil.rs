@@ -10,6 +10,7 @@ use veritwin_metastore::CaseKind;
 use super::body::Case;
 use super::resource;
 use crate::change::Change;
+use crate::transfers::FlowWay;
 use crate::{App, Error, Result};
 
 impl App {
@@ -65,6 +66,7 @@ impl App {
         if !case.gives_copy() {
             return Err(Error::Conflict("this request is not for a copy".to_owned()));
         }
+        self.check_flow_to(context, FlowWay::Export)?;
         let bundle = self.subject_bundle(context, &case.subject()).await?;
         let tx = self.0.store.begin(context).await?;
         let change = Change::to(json!({"copy_sha256": bundle.digest, "rows": bundle.rows}));

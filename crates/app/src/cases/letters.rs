@@ -7,6 +7,7 @@ use veritwin_metastore::{CaseKind, MailRank, NewMail, TenantTx};
 use super::body::Case;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
+use crate::provision::PLATFORM_TENANT;
 use crate::wording::moment;
 use crate::{App, Error, Result};
 
@@ -20,31 +21,13 @@ const REASONS: [(&str, &str); 6] = [
     ("others_rights", "it would adversely affect the rights of others (Article 15(4))"),
 ];
 
-/// Where people can complain, by jurisdiction.
-const AUTHORITIES: [(&str, &str); 6] = [
-    ("uk", "the Information Commissioner's Office, https://ico.org.uk/make-a-complaint/"),
-    (
-        "eu",
-        "the data protection authority of where you live, work or think the law was broken, listed \
-         at https://www.edpb.europa.eu/about-edpb/about-edpb/members_en",
-    ),
-    (
-        "us_ca",
-        "the California Privacy Protection Agency, https://cppa.ca.gov/webapplications/complaint",
-    ),
-    ("jp", "the Personal Information Protection Commission of Japan, https://www.ppc.go.jp/en/"),
-    ("kr", "the Personal Information Protection Commission of Korea, https://www.pipc.go.kr/eng/"),
-    ("tw", "the Personal Data Protection Commission of Taiwan, https://www.pdpc.gov.tw/"),
-];
+/// The jurisdiction whose authority is named where nobody says another.
+const OWN_JURISDICTION: &str = "GB";
 
-/// Every jurisdiction whose authority a letter can name.
-pub(crate) fn jurisdictions() -> impl Iterator<Item = &'static str> {
-    AUTHORITIES.into_iter().map(|(name, _)| name)
-}
-
-/// The authority of a jurisdiction.
-pub(crate) fn authority(jurisdiction: &str) -> Option<&'static str> {
-    AUTHORITIES.into_iter().find(|(name, _)| *name == jurisdiction).map(|(_, text)| text)
+/// Whom one complains to, by the code of the jurisdiction.
+pub(crate) fn authorities() -> Result<Vec<(String, String)>> {
+    let profiles = crate::processing::jurisdictions()?.into_iter();
+    Ok(profiles.filter_map(|one| Some((one.code, one.complain_to?))).collect())
 }
 
 /// What a letter says of a reason.
@@ -171,14 +154,21 @@ impl App {
         if self.0.promises.is_sabotaged(46) {
             return Ok(String::new());
         }
+        let known = authorities()?;
+        let of = |code: &str| {
+            let found = known.iter().find(|(known, _)| known.eq_ignore_ascii_case(code));
+            found.map(|(_, text)| text.clone())
+        };
         if let Some(asked) = asked {
-            let names: Vec<&str> = jurisdictions().collect();
-            let wrong = || format!("must be one of {}", names.join(", "));
-            let found = authority(asked);
-            let found = found.ok_or_else(|| Error::invalid_at("jurisdiction", wrong()))?;
-            return Ok(found.to_owned());
+            let codes: Vec<&str> = known.iter().map(|(code, _)| code.as_str()).collect();
+            let wrong = || format!("must be one of {}", codes.join(", "));
+            return of(asked).ok_or_else(|| Error::invalid_at("jurisdiction", wrong()));
         }
-        Ok(AUTHORITIES[0].1.to_owned())
+        // Where the operator says that the platform stands, if there is a profile of that.
+        let place = self.0.routes.flows.of(PLATFORM_TENANT);
+        let place = place.as_ref().and_then(|flows| flows.home()).and_then(of);
+        let own = place.or_else(|| of(OWN_JURISDICTION));
+        own.ok_or_else(|| Error::Internal("no authority is known".to_owned()))
     }
 
     /// Queues a letter to whom a case is about; false if there is no address, or no mail.
@@ -216,9 +206,9 @@ mod tests {
             assert_eq!(reason(name).expect("known"), text);
         }
         assert!(reason("because").is_err());
-        let found: Vec<&str> = jurisdictions().collect();
-        assert_eq!(found, ["uk", "eu", "us_ca", "jp", "kr", "tw"]);
-        assert!(found.iter().all(|one| authority(one).is_some_and(|text| text.contains("https"))));
-        assert_eq!(authority("mars"), None);
+        let known = authorities().expect("profiles");
+        let codes: Vec<&str> = known.iter().map(|(code, _)| code.as_str()).collect();
+        assert_eq!(codes, ["GB", "EU", "US-CA", "JP", "KR", "TW"]);
+        assert!(known.iter().all(|(_, text)| text.contains("https")));
     }
 }

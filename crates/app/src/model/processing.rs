@@ -2,13 +2,15 @@
 
 use veritwin_domain::{RegisterEntryId, Timestamp};
 
-/// A category of data as it is processed.
+/// A category of data as it is processed for a purpose.
 #[derive(Debug, Clone)]
 pub struct ProcessingView {
     /// Which.
     pub category: &'static str,
-    /// For what.
-    pub purpose: &'static str,
+    /// For what: the purpose's name in the register of purposes.
+    pub purpose: String,
+    /// As what: `controller` or `processor`.
+    pub role: &'static str,
     /// On which legal basis.
     pub basis: &'static str,
     /// How long it is kept.
@@ -50,6 +52,8 @@ pub struct JurisdictionView {
     pub authority: Option<String>,
     /// Where.
     pub authority_url: Option<String>,
+    /// What a letter of refusal says of that.
+    pub complain_to: Option<String>,
     /// The law's own time to answer a request, in days.
     pub answer_days: Option<u32>,
     /// The law's own time to notify a breach, in hours.

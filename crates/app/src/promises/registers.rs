@@ -1,7 +1,7 @@
 //! P03, P07, P08, P10, P11, P21, P37, P39 and P61: what the registers and the schema say is
 //! compared with what happens, in a tenant of nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +69,17 @@ impl App {
             let place = format!("{}.{}", column.table, column.column);
             return Ok(failed("A column holds a category that is not published.", place));
         }
-        let facts = [("columns", columns.len()), ("categories", published.len())];
-        Ok(passed("Every column that there is holds a published category.", &facts))
+        let purposes = &self.0.purposes;
+        let is_bare = |table: &str, column: &str| purposes.of_column(table, column).is_none();
+        if let Some(column) = columns.iter().find(|one| is_bare(one.table, one.column)) {
+            let place = format!("{}.{}", column.table, column.column);
+            return Ok(failed("A column stands under no purpose.", place));
+        }
+        let purposes = purposes.purposes().len();
+        let facts =
+            [("columns", columns.len()), ("categories", published.len()), ("purposes", purposes)];
+        let summary = "Every column that there is holds a published category, for a purpose.";
+        Ok(passed(summary, &facts))
     }
 
     /// What one person did, and what nine did, is not told; what ten did is.
@@ -139,11 +148,12 @@ impl App {
         let tx = self.0.store.read(&context).await?;
         let entries = tx.register_entries(RegisterKind::Subprocessor).await?;
         drop(tx);
-        let mut signed = BTreeSet::new();
+        let mut signed: BTreeMap<String, String> = BTreeMap::new();
         for entry in entries.iter().filter(|one| one.state == RegisterState::InForce) {
             let fields = Fields::read(&entry.body)?;
             if fields.get("agreement") == Some("signed") {
-                signed.extend(fields.get("host").map(str::to_lowercase));
+                let name = fields.get("name").unwrap_or_default().to_owned();
+                signed.extend(fields.get("host").map(|host| (host.to_lowercase(), name)));
             }
         }
         let is_called =
@@ -156,8 +166,14 @@ impl App {
         }
         called.sort();
         called.dedup();
-        if let Some(host) = called.iter().find(|host| !signed.contains(*host)) {
+        if let Some(host) = called.iter().find(|host| !signed.contains_key(*host)) {
             let summary = "A provider may be called with whom no signed agreement is entered.";
+            return Ok(failed(summary, host.clone()));
+        }
+        let is_published =
+            |host: &&String| signed.get(*host).is_some_and(|name| self.is_sub_processor(name));
+        if let Some(host) = called.iter().find(|host| !is_published(host)) {
+            let summary = "A provider may be called that the policy in force does not name.";
             return Ok(failed(summary, host.clone()));
         }
         let facts = [("providers that may be called", called.len()), ("of payments", 0)];

@@ -13,7 +13,7 @@ use super::run::InApp;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::cases::body::Case;
 use crate::cases::clock::answer_by;
-use crate::cases::letters::{authority, jurisdictions};
+use crate::cases::letters::authorities;
 use crate::{App, Result};
 
 const COMPLAINT: u8 = 46;
@@ -59,13 +59,13 @@ impl App {
         let context = self.job_in(jobs::PROMISES, PROBE_TENANT);
         let tx = self.0.store.begin(&context).await?;
         let (mut letters, mut silent) = (0_u32, Vec::new());
-        for jurisdiction in jurisdictions() {
+        for (jurisdiction, authority) in authorities()? {
             let id = CaseId::generate(context.at, self.rng());
             let mut case = Case::read(of_nobody(id, context.at))?;
-            let why = (("unfounded", ""), Some(jurisdiction));
+            let why = (("unfounded", ""), Some(jurisdiction.as_str()));
             let letter = self.refuse_case(&tx, &context, &mut case, why).await?;
             letters += 1;
-            if !authority(jurisdiction).is_some_and(|name| letter.text.contains(name)) {
+            if !letter.text.contains(&authority) {
                 silent.push(jurisdiction);
             }
         }

@@ -144,11 +144,13 @@ async fn carry_out(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A category of data as it is processed (Article 30 of the GDPR), read out of the schema.
+/// A category of data as it is processed for a purpose (Article 30 of the GDPR), read out of the
+/// schema and the register of purposes.
 #[derive(Serialize, ToSchema)]
 struct ProcessingBody {
     category: &'static str,
-    purpose: &'static str,
+    purpose: String,
+    role: &'static str,
     basis: &'static str,
     kept: &'static str,
     tables: Vec<&'static str>,
@@ -157,8 +159,8 @@ struct ProcessingBody {
 
 impl From<ProcessingView> for ProcessingBody {
     fn from(view: ProcessingView) -> Self {
-        let ProcessingView { category, purpose, basis, kept, tables, columns } = view;
-        Self { category, purpose, basis, kept, tables, columns }
+        let ProcessingView { category, purpose, role, basis, kept, tables, columns } = view;
+        Self { category, purpose, role, basis, kept, tables, columns }
     }
 }
 
@@ -180,6 +182,7 @@ struct JurisdictionBody {
     law: String,
     authority: Option<String>,
     authority_url: Option<String>,
+    complain_to: Option<String>,
     answer_days: Option<u32>,
     breach_hours: Option<u32>,
     child_age: Option<u32>,
@@ -195,6 +198,7 @@ impl From<JurisdictionView> for JurisdictionBody {
             law: view.law,
             authority: view.authority,
             authority_url: view.authority_url,
+            complain_to: view.complain_to,
             answer_days: view.answer_days,
             breach_hours: view.breach_hours,
             child_age: view.child_age,
