@@ -343,10 +343,6 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let (mailer, acme) = (open_mailer(&config, &egress)?, open_acme(&config, &egress)?);
-        let sms = crate::sms::Sms::open(&config, &egress)?;
-        let providers = Providers::open(&config, &egress, rng.as_ref())?;
-        let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
             started_at: clock.now(),
             destructions: DestructionBoard::open(&config, &keys)?,
@@ -356,7 +352,7 @@ impl App {
             log,
             engine,
             objects,
-            authorizer,
+            authorizer: Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?,
             throttle: Mutex::new(Throttle::default()),
             contact_throttle: Mutex::new(Throttle::default()),
             mail_bounds: Mutex::default(),
@@ -402,13 +398,13 @@ impl App {
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
             imports: crate::inventory::Imports::default(),
-            egress,
-            mailer,
-            sms,
+            mailer: open_mailer(&config, &egress)?,
+            sms: crate::sms::Sms::open(&config, &egress)?,
             purposes: crate::legal::purpose_register()?,
             legal: crate::legal::LegalBoard::default(),
-            providers,
-            acme,
+            providers: Providers::open(&config, &egress, rng.as_ref())?,
+            acme: open_acme(&config, &egress)?,
+            egress,
             host_certificates: tokio::sync::watch::Sender::new(0),
             names: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),

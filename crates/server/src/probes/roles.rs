@@ -113,10 +113,6 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
             json!({"name": ""})
         }
         (_, "/v1/holds") => json!({"scope": {}, "reason": "fraud", "note": "", "expires_at": to}),
-        (_, "/v1/requests/{id}/steps") => json!({"step": "note"}),
-        (_, "/v1/collection-zones" | "/v1/collection-zones/{id}") => zone(never),
-        (_, "/v1/opt-ins") => json!({"consent": false, "text": "", "details": {}}),
-        (_, "/v1/register-entries") => json!({"kind": "", "fields": {}}),
         (_, "/v1/retention") => json!({"readings_days": 0}),
         (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
@@ -154,14 +150,26 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/telemetry/query") => json!({"series": series, "from": from, "to": to}),
         (_, "/v1/telemetry/stats") => json!({"series": series}),
         (_, "/v1/users") => json!({"email": "", "role": "viewer"}),
-        (_, "/v1/legal/seen" | "/v1/legal/versions") => {
-            json!({"version": 0, "summary": "", "effective_at": from})
-        }
-        (_, "/v1/users/{id}/consents/withdraw") => json!({"purpose": ""}),
         (_, "/v1/users/{id}") => json!({"roles": ["viewer"]}),
-        _ => json!({}),
+        (_, path) => of_privacy(path, never, from),
     };
     (uri, JSON, body.to_string().into_bytes())
+}
+
+/// A body about what people agreed to and asked for, public zones and registers; empty of others.
+fn of_privacy(path: &str, never: &str, at: &str) -> Value {
+    match path {
+        "/v1/requests" => json!({"kind": ""}),
+        "/v1/requests/{id}/steps" => json!({"step": "note"}),
+        "/v1/collection-zones" | "/v1/collection-zones/{id}" => zone(never),
+        "/v1/opt-ins" => json!({"consent": false, "text": "", "details": {}}),
+        "/v1/register-entries" => json!({"kind": "", "fields": {}}),
+        "/v1/legal/seen" | "/v1/legal/versions" => {
+            json!({"version": 0, "summary": "", "effective_at": at})
+        }
+        "/v1/users/{id}/consents/withdraw" => json!({"purpose": ""}),
+        _ => json!({}),
+    }
 }
 
 /// A body about devices, and how they come in.
