@@ -141,7 +141,7 @@ fn attributes(tenant: &Tenant, device: &Device) -> Value {
 }
 
 /// Files of an export, each with what one list says.
-const FILES: [&str; 38] = [
+const FILES: [&str; 42] = [
     "twins",
     "devices",
     "workspaces",
@@ -163,6 +163,9 @@ const FILES: [&str; 38] = [
     "grants",
     "api-keys",
     "networks",
+    "collection-zones",
+    "register-entries",
+    "agreements",
     "holds",
     "retention",
     "destructions",
@@ -177,6 +180,7 @@ const FILES: [&str; 38] = [
     "certificate-register",
     "notices",
     "breaches",
+    "requests",
     "activity",
     "attributes",
     "credentials",

@@ -27,14 +27,16 @@ const ASSIGNED_AT_ONCE: usize = 500;
 /// Largest source or geometry of a twin that is sent, in bytes.
 const TWIN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// What is in the folder to be read, and not to be imported.
-const TO_READ: [&str; 30] = [
+const TO_READ: [&str; 34] = [
     "alerts",
     "api-keys",
     "activity",
+    "agreements",
     "brand",
     "breaches",
     "certificate-register",
     "certificates",
+    "collection-zones",
     "credentials",
     "destructions",
     "device-authorities",
@@ -51,6 +53,8 @@ const TO_READ: [&str; 30] = [
     "packages",
     "policies",
     "provision-profiles",
+    "register-entries",
+    "requests",
     "retention",
     "risks",
     "roles",

@@ -57,6 +57,7 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("certificate-register", "/v1/certificate-register"),
     ("notices", "/v1/notices"),
     ("breaches", "/v1/breaches"),
+    ("requests", "/v1/requests?limit=500"),
     ("activity", "/v1/activity?limit=500"),
 ];
 
