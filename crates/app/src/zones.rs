@@ -221,12 +221,12 @@ impl App {
         let change = Change::to(recorded(&stored));
         self.record_change(&tx, context, Action::CollectionWrite, &all, change).await?;
         tx.commit().await?;
-        self.gather(context, &entry, stored);
+        self.open_zone(context, &entry, stored);
         view(&entry)
     }
 
     /// The open window of before is a gap then: it was another group's.
-    fn gather(&self, context: &OpContext, entry: &RegisterEntry, stored: StoredZone) {
+    fn open_zone(&self, context: &OpContext, entry: &RegisterEntry, stored: StoredZone) {
         let book = book_of(entry).unwrap_or_default().begun();
         let attestation = stored.attested();
         let owner = (context.tenant, entry.id);
@@ -263,7 +263,7 @@ impl App {
         self.record_change(&tx, context, Action::CollectionWrite, &resource, change).await?;
         tx.commit().await?;
         entry.version += 1;
-        self.gather(context, &entry, stored);
+        self.open_zone(context, &entry, stored);
         view(&entry)
     }
 

@@ -120,7 +120,7 @@ impl App {
 
     /// The organisation's certificates, and those of the operator of the platform.
     #[boxed]
-    pub async fn list_register(
+    pub async fn list_certificate_register(
         &self,
         context: &OpContext,
     ) -> Result<Vec<Governed<CertificateContent, CertificateFacts>>> {

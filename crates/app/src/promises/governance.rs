@@ -96,7 +96,7 @@ impl App {
             Err(error) => return Err(error),
         };
         let id = self.enter_certificate(context, certificate(context, "supplier")).await?;
-        let register = self.list_register(context).await;
+        let register = self.list_certificate_register(context).await;
         self.strike_certificate(context, id).await?;
         let shown = register?.into_iter().any(|one| one.id == id && one.facts.is_own);
         Ok((was_taken, shown))

@@ -75,7 +75,7 @@ impl App {
 
     async fn probe_certificate(&self, context: &OpContext) -> Result<GovernanceId> {
         // The operator's certificates stand in everybody's list.
-        let register = self.list_register(context).await?;
+        let register = self.list_certificate_register(context).await?;
         let own = register.iter().find(|one| one.content.holder == NAME);
         if let Some(known) = own {
             return Ok(known.id);

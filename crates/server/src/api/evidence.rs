@@ -147,7 +147,7 @@ async fn register(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<RegisteredCertificateBody>>> {
-    let all = api.app.list_register(&context).await?;
+    let all = api.app.list_certificate_register(&context).await?;
     let items = all.into_iter().map(RegisteredCertificateBody::from).collect();
     Ok(axum::Json(ListBody::whole(items)))
 }
