@@ -196,6 +196,7 @@ impl From<veritwin_telemetry::TelemetryError> for Error {
             Telemetry::Busy { name, max } => {
                 Self::Crowded(LimitExceeded { name, max, actual: max })
             }
+            Telemetry::Behind => Self::Unavailable(error.to_string()),
             other => Self::Internal(format!("telemetry: {other}")),
         }
     }

@@ -83,18 +83,25 @@ impl State {
         let Some(evidence) = conclusive else {
             return Self::not_evidenced(promise, stumbled);
         };
+        let since_then =
+            stumbled.map(|reason| format!("; since then: {reason}")).unwrap_or_default();
         let age = now.since(evidence.finished_at());
         let fresh = age <= Self::fresh_for(promise);
         let summary = evidence.outcome().summary().to_owned();
         match evidence.outcome().kind() {
             OutcomeKind::Passed if fresh => Self { kind: StateKind::Proven, reason: summary },
             OutcomeKind::Passed => {
-                let why = stumbled.map(|reason| format!("; since then: {reason}"));
-                let reason = format!("last passed {}{}", ago(age), why.unwrap_or_default());
+                let reason = format!("last passed {}{since_then}", ago(age));
                 Self { kind: StateKind::Stale, reason }
             }
             // A failure stays until a check passes again.
-            OutcomeKind::Failed => Self { kind: StateKind::Failing, reason: summary },
+            OutcomeKind::Failed => {
+                let reason = match stumbled {
+                    None => summary,
+                    Some(_) => format!("{}{since_then}", summary.trim_end_matches('.')),
+                };
+                Self { kind: StateKind::Failing, reason }
+            }
             OutcomeKind::NotApplicable if fresh => {
                 Self { kind: StateKind::NotApplicable, reason: summary }
             }

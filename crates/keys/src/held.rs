@@ -253,7 +253,10 @@ impl KeyService {
     /// Since when the service that holds a tenant's key has been silent; none while it is not, or
     /// if the key is not held elsewhere.
     pub fn silent_since(&self, tenant: TenantId) -> Option<Timestamp> {
-        self.0.cache.read().held.get(&tenant)?.silent_since
+        let cache = self.0.cache.read();
+        let held = cache.held.get(&tenant)?;
+        let is_lapsing = held.is_due(self.0.clock.monotonic());
+        held.silent_since.or_else(|| is_lapsing.then(|| self.0.clock.now()))
     }
 
     /// What the service that holds a tenant's key has to unwrap.

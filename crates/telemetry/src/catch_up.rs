@@ -53,8 +53,7 @@ impl Engine {
 
     /// Whether readings of a tenant are still only in the log.
     pub fn is_behind(&self, tenant: TenantId) -> bool {
-        let left = self.inner.memory.read().left_in_log();
-        left.iter().any(|(behind, _)| *behind == tenant)
+        self.inner.memory.read().is_behind(tenant).unwrap_or_default()
     }
 
     /// Reads what was left in the log of tenants whose keys are within reach again; says of how

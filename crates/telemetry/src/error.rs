@@ -66,6 +66,9 @@ pub enum TelemetryError {
         /// Its value.
         max: usize,
     },
+    /// The tenant's key is back, and what was left in the log meanwhile is read again.
+    #[error("the key is back, and readings are read from the log again: try again in a moment")]
+    Behind,
     /// The log does not hold what the segments continue from.
     #[error("log holds positions {first} to {next}, but segments end before {persisted}")]
     LogMismatch {

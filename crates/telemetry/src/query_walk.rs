@@ -47,17 +47,14 @@ struct Gathered {
 }
 
 impl Engine {
-    /// Fails when the tenant's keys are withdrawn or gone, also for what is still in memory.
+    /// Fails when the tenant's keys are withdrawn or gone, also for what is still in memory, and
+    /// while what was left in the log is read again: an answer without it would be wrong.
     pub(crate) fn check_readable(&self, tenant: TenantId) -> Result<(), TelemetryError> {
-        if !self.inner.memory.read().tenants.contains_key(&tenant) {
-            return Ok(());
-        }
-        self.inner
-            .reader
-            .keys
-            .dek(&DekScope::tenant(tenant, DataClass::Segment))
-            .map(|_| ())
-            .map_err(TelemetryError::keys("read telemetry"))
+        let Some(is_behind) = self.inner.memory.read().is_behind(tenant) else { return Ok(()) };
+        let keys = &self.inner.reader.keys;
+        keys.dek(&DekScope::tenant(tenant, DataClass::Segment))
+            .map_err(TelemetryError::keys("read telemetry"))?;
+        if is_behind { Err(TelemetryError::Behind) } else { Ok(()) }
     }
 
     /// Hands everything of the series inside the span to the sink, in the span's direction.

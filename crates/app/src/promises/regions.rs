@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use veritwin_governance::{OutcomeKind, PromiseId};
 
-use super::run::InApp;
+use super::run::{InApp, Why};
 use super::{PlatformProbe, ProbeAnswer};
 use crate::{App, Result};
 
@@ -15,9 +14,6 @@ const PROMISE: u8 = 38;
 const VERSION: u32 = 1;
 /// What protects data wherever it is: sealing at rest, TLS, rights, tenants apart, passwords.
 const PROTECTIONS: [u8; 5] = [22, 23, 30, 31, 32];
-/// The checks of a platform that has just started are waited for, 30 seconds at most.
-const POLLS_MAX: usize = 150;
-const POLL: Duration = Duration::from_millis(200);
 
 /// What the checks of a region have found: outcome and version of each.
 type Results = BTreeMap<u8, (OutcomeKind, u32)>;
@@ -28,15 +24,20 @@ pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
 
 impl App {
     async fn check_regions(&self) -> Result<ProbeAnswer> {
-        let mut regions = self.region_results();
-        for _ in 0..POLLS_MAX {
-            let is_whole = regions.values().all(|results| results.len() == PROTECTIONS.len());
-            if is_whole || self.0.stop.is_cancelled() {
-                break;
+        for number in PROTECTIONS {
+            let Ok(id) = PromiseId::new(number) else { continue };
+            let is_known = {
+                let board = self.0.promises.board.lock();
+                board.found.get(&id).is_some_and(|found| found.conclusive.is_some())
+            };
+            if !is_known {
+                // What is under way is waited for. It takes a place of its own among the checks
+                // that run at once; there is more than one.
+                self.run_check(id, Why::Due).await;
             }
-            tokio::time::sleep(POLL).await;
-            regions = self.region_results();
         }
+        #[cfg_attr(not(feature = "test-controls"), expect(unused_mut))]
+        let mut regions = self.region_results();
         #[cfg(feature = "test-controls")]
         if self.0.promises.is_sabotaged(PROMISE)
             && let Some(results) = regions.values_mut().next()

@@ -42,6 +42,10 @@ fn a_stumble_leaves_the_last_conclusion_until_it_is_stale() {
     let stale = state(Some(&good), Some(&stumble), 3 * HOUR);
     let expect = "last passed 3 hours ago; since then: the port is closed";
     assert_eq!((stale.kind(), stale.reason()), (StateKind::Stale, expect));
+    let bad = evidence("P23", failed(), 0);
+    let failing = state(Some(&bad), Some(&stumble), 120);
+    let expect = "canary found; since then: the port is closed";
+    assert_eq!((failing.kind(), failing.reason()), (StateKind::Failing, expect));
 }
 
 #[test]

@@ -173,7 +173,12 @@ fn what_is_destroyed_is_gone_also_from_a_backup_of_before() {
 
     let mut restored = elsewhere(&platform);
     restore(&mut restored, &out, &keyring);
-    let back = Drill { tenant: after.tenant.at(restored.http()), ..after };
+    // A restored platform knows no session.
+    let session = restored.sign_in(&after.tenant.email, &after.tenant.password);
+    session.expect(200);
+    let mut tenant = after.tenant.at(restored.http());
+    tenant.cookie = session.cookie().unwrap();
+    let back = Drill { tenant, ..after };
     assert_eq!(back.counts(), left, "what the shred journal says was carried out again");
     assert_eq!(back.tenant.latest(&back.kept, "t"), json!(1.5));
     assert!(other.at(restored.http()).get("/v1/devices").status >= 400);

@@ -98,7 +98,7 @@ fn what_nobody_declared_is_hidden_by_every_way_of_reading_and_released_whole() {
         let body = json!({"ts": 1_700_000_000_000_i64 + number * 1000, "values": {"flow": number}});
         tenant.send(&pump, &body).expect(200);
     }
-    tenant.send(&pump, &json!({"flow": 4711, "power": 1})).expect(200);
+    tenant.send(&pump, &json!({"flow": 47110815, "power": 1})).expect(200);
     let officer = Member::new(&tenant, "privacy_officer");
     let operator = Member::new(&tenant, "operator");
     let mut socket = WebSocket::of_session(tenant.http(), &operator.cookie);
@@ -109,7 +109,7 @@ fn what_nobody_declared_is_hidden_by_every_way_of_reading_and_released_whole() {
         alerts["items"].get(0).cloned()
     };
     let hidden = wait_for("an alert", alert);
-    assert!(!hidden.to_string().contains("4711"), "{hidden}");
+    assert!(!hidden.to_string().contains("47110815"), "{hidden}");
     assert_eq!((&hidden["key"], &hidden["value"]), (&Value::Null, &Value::Null));
 
     assert_eq!(operator.history(&pump, "flow"), (404, 0));
@@ -137,7 +137,7 @@ fn what_nobody_declared_is_hidden_by_every_way_of_reading_and_released_whole() {
     assert_eq!(operator.history(&pump, "power"), (404, 0));
     assert_eq!(operator.latest(&pump), ["flow"]);
     assert_eq!(operator.known(&pump)["streams_hidden"], 1);
-    assert!(alert().unwrap().to_string().contains("4711"));
+    assert!(alert().unwrap().to_string().contains("47110815"));
     // A stream that begins later waits like the others.
     tenant.send(&pump, &json!({"flow": 2, "heat": 3})).expect(200);
     let shown = socket.receive();
@@ -371,7 +371,7 @@ fn a_rule_of_somebody_who_may_not_read_a_stream_is_kept_off_it() {
     let until = |rule: &str, wanted: &str| {
         wait_for(wanted, || states(rule).iter().any(|state| state == wanted).then_some(()));
     };
-    tenant.send(&pump, &json!({"flow": 4711})).expect(200);
+    tenant.send(&pump, &json!({"flow": 47110815})).expect(200);
     until(&seeing, "active_unacknowledged");
     assert_eq!(states(&bound), [""; 0], "what one write tells, it tells of all rules");
     // What is open is judged as it stands; closed again, the alert is over.

@@ -145,11 +145,11 @@ fn an_archive_that_was_set_back_gets_nothing_to_sign() {
     platform.stop();
     copy(&new, &archive);
     platform.start_again();
+    // On a busy machine the archive may come later than a check waits for it.
+    let check = || platform.control("promise_check", json!({"id": "P26"})).unwrap();
+    wait_for("the proof", || (check()["state"] == "proven").then_some(()));
     let free = "no tenant is held up";
-    let is_free = || findings(&platform, "ok").iter().any(|found| found.contains(free));
-    wait_for("the release", || is_free().then_some(()));
-    let proven = platform.control("promise_check", json!({"id": "P26"})).unwrap();
-    assert_eq!(proven["state"], "proven", "{proven}");
+    assert!(findings(&platform, "ok").iter().any(|found| found.contains(free)));
 }
 
 #[test]

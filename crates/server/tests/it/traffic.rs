@@ -178,9 +178,9 @@ fn nobody_sees_what_they_may_not() {
     let path = format!("/v1/devices/{}", device.id);
     tenant.patch(&path, &json!({"declaration": "personal"})).expect(200);
     wait_for("the declaration to count", || {
-        tenant.send(&device, &json!({"steps": 4711})).expect(200);
+        tenant.send(&device, &json!({"steps": 47110815})).expect(200);
         let event = next(&mut socket, &mut rest, "readings");
-        (event["hidden"] == 1 && !event.to_string().contains("4711")).then_some(())
+        (event["hidden"] == 1 && !event.to_string().contains("47110815")).then_some(())
     });
 
     // It ends by itself when there is nothing to see any more.

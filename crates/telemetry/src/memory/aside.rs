@@ -13,12 +13,24 @@ impl Slot {
     }
 }
 
+impl TenantTable {
+    /// Whether something of the tenant is still to be read from the log.
+    const fn is_behind(&self) -> bool {
+        self.is_aside || self.unread_position.is_some()
+    }
+}
+
 impl Memory {
+    /// Whether something of a tenant is still to be read from the log; none when nothing of it is
+    /// in memory.
+    pub(crate) fn is_behind(&self, tenant: TenantId) -> Option<bool> {
+        self.tenants.get(&tenant).map(TenantTable::is_behind)
+    }
+
     /// Tenants with entries that were left in the log, and where the first of them is.
     pub(crate) fn left_in_log(&self) -> Vec<(TenantId, u64)> {
         let left = self.tenants.iter();
-        let is_left = |table: &TenantTable| table.is_aside || table.unread_position.is_some();
-        let left = left.filter(|(_, table)| is_left(table));
+        let left = left.filter(|(_, table)| table.is_behind());
         let place = |table: &TenantTable| table.unread_position.unwrap_or(self.next_position);
         left.map(|(id, table)| (*id, place(table))).collect()
     }
