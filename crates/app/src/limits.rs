@@ -2,7 +2,7 @@
 //! (promise P43), an objection takes one purpose away (P45). The gate for readings asks here, and
 //! so do alert rules and mails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ use crate::{App, Error, Result};
 /// Most streams that name one person by a field and are kept back with them.
 const LIMIT_STREAMS_MAX: usize = 10_000;
 
+/// Most limits of a tenant: all of them are in memory while its readings are followed.
+const LIMITS_MAX: usize = 2_000;
+
 /// What is stored of a limit.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct LimitBody {
@@ -36,7 +39,7 @@ struct LimitBody {
 pub(crate) struct StreamLimit {
     person: Option<String>,
     /// Streams that name several people by a field: kept back whole while one of them is.
-    streams: BTreeSet<(DeviceId, String)>,
+    streams: HashMap<DeviceId, HashSet<String>>,
     purpose: Option<Purpose>,
 }
 
@@ -46,7 +49,8 @@ impl StreamLimit {
     }
 
     fn covers(&self, book: &StreamBook, device: &Device, key: Option<&str>) -> bool {
-        if key.is_some_and(|key| self.streams.contains(&(device.id, key.to_owned()))) {
+        let shared = self.streams.get(&device.id);
+        if key.is_some_and(|key| shared.is_some_and(|keys| keys.contains(key))) {
             return true;
         }
         let Some(person) = &self.person else { return false };
@@ -82,10 +86,19 @@ pub(crate) async fn limits_in(tx: &TenantTx) -> Result<Vec<StreamLimit>> {
                 Err(()) => return Ok(None),
             },
         };
-        let streams = body.streams.into_iter().collect();
+        let mut streams: HashMap<DeviceId, HashSet<String>> = HashMap::new();
+        for (device, key) in body.streams {
+            streams.entry(device).or_default().insert(key);
+        }
         Ok(Some(StreamLimit { person: body.person, streams, purpose }))
     };
     tx.limits().await?.into_iter().filter_map(|limit| read(limit).transpose()).collect()
+}
+
+/// Whether it stops mails and messages that are not owed.
+fn stops_mail(limit: &StoredLimit) -> bool {
+    let purpose = limit.purpose.as_deref();
+    purpose.is_none_or(|purpose| purpose == Purpose::ServiceCommunication.as_str())
 }
 
 /// Keeps every rule off the streams of people whose data is restricted.
@@ -100,8 +113,8 @@ pub(crate) fn withhold_limited(
     for device in devices.all() {
         for rule in rules.values().filter(|rule| rule.enabled) {
             let covers = rule.scope.covers(device.id, &device.kind, device.twin);
-            let Some(key) = rule.condition.key().filter(|_| covers) else { continue };
-            if book.is_limited(device, Some(key), Purpose::IngestRouting) {
+            let key = rule.condition.key().map(|key| -> &str { key });
+            if covers && book.is_limited(device, key, Purpose::IngestRouting) {
                 let set = withheld.entry(device.id).or_default();
                 Arc::make_mut(set).insert(rule.id);
             }
@@ -136,13 +149,36 @@ impl App {
         }
     }
 
-    /// Writes the limit that a case asks for.
+    /// Those of them that name several people by a field.
+    pub(crate) async fn shared_streams_naming(
+        &self,
+        context: &OpContext,
+        person: &str,
+    ) -> Result<Vec<(DeviceId, Key)>> {
+        let mut found = self.streams_naming(context, person).await?;
+        let duty = self.by_duty(context.tenant);
+        let sight = self.sight(&duty).await?;
+        let devices = self.tenant_devices(&duty).await?;
+        found.retain(|(id, key)| {
+            let Some(device) = devices.get(*id) else { return false };
+            let verdict = sight.verdict(device, Some(key));
+            let subject = subject_of(&verdict, sight.book().said(*id));
+            matches!(subject, Some(StreamSubject::Field { .. }))
+        });
+        Ok(found)
+    }
+
+    /// Writes the limit that a case asks for, or what it covers beside.
     pub(crate) async fn add_limit(
         &self,
         tx: &TenantTx,
         case: &Case,
         streams: Vec<(DeviceId, Key)>,
     ) -> Result<()> {
+        let limits = tx.limits().await?;
+        if !limits.iter().any(|limit| limit.id == case.row.id) {
+            bounded("rights_limits_max", LIMITS_MAX, limits.len() + 1)?;
+        }
         let streams = streams.into_iter().map(|(device, key)| (device, key.to_string())).collect();
         let body = LimitBody { person: case.body.person.clone(), streams };
         let limit = StoredLimit {
@@ -161,7 +197,8 @@ impl App {
     /// Limits of a tenant changed: what is kept in memory of them goes.
     pub(crate) fn limits_changed(&self, tenant: TenantId) {
         self.0.stream_books.changed(tenant);
-        self.alert_sources_changed(tenant);
+        // Open connections, too.
+        self.note_devices_changed(tenant, None);
     }
 
     /// Whether a person of a tenant may be told something that is not owed, or written to: they are
@@ -175,12 +212,12 @@ impl App {
         if self.0.promises.is_sabotaged(43) {
             return Ok(true);
         }
-        let is_meant = |limit: &StoredLimit| limit.purpose.is_none() && limit.user == Some(user);
+        let is_meant = |limit: &StoredLimit| stops_mail(limit) && limit.user == Some(user);
         Ok(!tx.limits().await?.iter().any(is_meant))
     }
 
     /// Whether nothing but what is owed may be written to an address: its person restricted what is
-    /// done with their data.
+    /// done with their data, or objected to that.
     pub(crate) async fn is_address_restricted(
         &self,
         tenant: TenantId,
@@ -196,9 +233,8 @@ impl App {
             return Ok(false);
         }
         let index = tx.subject_index(address).ok();
-        let is_meant = |limit: &StoredLimit| {
-            limit.purpose.is_none() && limit.address == index && index.is_some()
-        };
+        let is_meant =
+            |limit: &StoredLimit| stops_mail(limit) && limit.address == index && index.is_some();
         Ok(limits.iter().any(is_meant))
     }
 }

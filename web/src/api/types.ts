@@ -64,6 +64,7 @@ export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { posit
 export type Explanation = Answer<Schemas['ExplanationBody']>
 export type PublicZone = Answer<Schemas['ZoneBody']>
 export type RegisterEntry = Answer<Schemas['RegisterEntryBody']>
+export type SubjectRequest = Answer<Schemas['SubjectRequestBody']>
 export type Import = Answer<Schemas['ImportBody']>
 export type ImportPlan = Schemas['ImportPlan']
 export type ImportPreview = Answer<Schemas['PreviewBody']>

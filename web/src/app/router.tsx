@@ -74,6 +74,12 @@ const withdrawRoute = createRoute({
   component: lazyRouteComponent(() => import('../routes/Withdraw'), 'WithdrawPage'),
 })
 
+const requestsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/requests',
+  component: lazyRouteComponent(() => import('../routes/Requests'), 'RequestsPage'),
+})
+
 const shellRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: 'shell',
@@ -113,6 +119,7 @@ const routeTree = rootRoute.addChildren([
   confirmEmailRoute,
   legalRoute,
   withdrawRoute,
+  requestsRoute,
   shellRoute.addChildren([
     page(
       '/',

@@ -7,6 +7,7 @@ import { useState } from 'react'
 import { body, client } from '../api/client'
 import { casesQuery, queryClient } from '../api/queries'
 import { ProblemError } from '../api/problem'
+import type { SubjectRequest } from '../api/types'
 import { useAllowed } from '../app/Allowed'
 import { Failure, Loading, Tag } from '../ui/layout'
 import { Modal } from '../ui/overlays'
@@ -17,6 +18,12 @@ import { kindLabel, stateLabel } from './settings/MyPrivacy'
 
 /** Answered by one press once it is known who asks. */
 const AT_ONCE = ['access', 'portability', 'restriction', 'objection']
+
+/** What is open first, the earliest deadline before the others. */
+function byDue(a: SubjectRequest, b: SubjectRequest): number {
+  if ((a.closed_at === null) !== (b.closed_at === null)) return a.closed_at === null ? -1 : 1
+  return a.answer_by < b.answer_by ? -1 : 1
+}
 
 export function Cases() {
   const may = useAllowed()
@@ -41,7 +48,7 @@ export function Cases() {
         <p className="hint">{i18n.t('Nobody asked for anything yet.')}</p>
       )}
       <ul className="plain-list">
-        {query.data?.items.map((one) => (
+        {[...(query.data?.items ?? [])].sort(byDue).map((one) => (
           <li key={one.id}>
             <span>
               <strong>{kindLabel(one.kind)}</strong>{' '}
@@ -56,6 +63,22 @@ export function Cases() {
               <span className="dim">
                 {i18n.t('answered by')} <Instant at={one.answer_by} age={false} />
               </span>
+            )}
+            {one.closed_at === null && one.acknowledged_at === null && may('request.write') && (
+              <Button
+                size="compact-xs"
+                variant="default"
+                onClick={() =>
+                  void act(() =>
+                    client.POST('/v1/requests/{id}/steps', {
+                      ...path(one.id),
+                      body: { step: 'acknowledge' },
+                    }),
+                  )
+                }
+              >
+                {i18n.t('Acknowledge')}
+              </Button>
             )}
             {one.closed_at === null && one.verified === null && may('request.write') && (
               <Button

@@ -143,6 +143,9 @@ export function LegalLinks() {
           {label}
         </Link>
       ))}
+      <Link to="/requests" search={{ organisation }}>
+        {i18n.t('Your rights')}
+      </Link>
     </nav>
   )
 }

@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{DestructionId, Timestamp};
+use veritwin_domain::{DestructionId, Timestamp, UserId};
 use veritwin_metastore::{CaseKind, CaseState, StoredCase};
 
-use super::clock::Clocks;
+use super::clock::{Clocks, VERIFIED_WITHIN};
 use crate::destruction_certificate::Certificate;
 use crate::rights::bounded;
 use crate::{Error, Result};
 
 /// Most lines of a case's history.
 const EVENTS_MAX: usize = 300;
+/// Above this nobody notes anything more: what is left is for clocks and for the answer.
+const NOTES_MAX: usize = 250;
 
 /// That it is known who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub(crate) struct MailedCode {
     pub(crate) mac: String,
     pub(crate) until: i64,
     pub(crate) tries: u32,
+    /// How often it was used.
+    #[serde(default)]
+    pub(crate) fetched: u32,
 }
 
 /// A time in which the clock stood.
@@ -91,6 +96,8 @@ pub(crate) struct CaseBody {
     pub(crate) made_by: String,
     pub(crate) acknowledged_at: Option<i64>,
     pub(crate) verified: Option<Verified>,
+    /// The account that the address belongs to, until it is shown that it is the writer's.
+    pub(crate) held: Option<UserId>,
     pub(crate) code: Option<MailedCode>,
     /// A code by which the copy can be fetched without an account.
     pub(crate) download: Option<MailedCode>,
@@ -148,11 +155,12 @@ impl Case {
         }
     }
 
-    /// How long its clock has stood, up to a moment.
+    /// How long its clock has stood, up to a moment; at most so long as somebody has to show who
+    /// they are.
     pub(crate) fn stood(&self, now: Timestamp) -> Duration {
         let length = |pause: &Pause| {
             let to = pause.to.map_or(now, Timestamp::from_micros);
-            to.since(Timestamp::from_micros(pause.from))
+            to.since(Timestamp::from_micros(pause.from)).min(VERIFIED_WITHIN)
         };
         self.body.pauses.iter().map(length).sum()
     }
@@ -160,7 +168,9 @@ impl Case {
     /// When it has to be answered, as far as is known now.
     pub(crate) fn answer_by(&self, now: Timestamp) -> Timestamp {
         let open = self.clocks().verifying_since;
-        open.map_or(self.row.answer_by, |since| self.row.answer_by.saturating_add(now.since(since)))
+        open.map_or(self.row.answer_by, |since| {
+            self.row.answer_by.saturating_add(now.since(since).min(VERIFIED_WITHIN))
+        })
     }
 
     /// Adds a line to its history.
@@ -170,23 +180,29 @@ impl Case {
         kind: &str,
         (by, text): (Option<String>, Option<String>),
     ) -> Result<()> {
-        bounded("case_events_max", EVENTS_MAX, self.body.events.len() + 1)?;
+        let max = if kind == "note" { NOTES_MAX } else { EVENTS_MAX };
+        bounded("case_events_max", max, self.body.events.len() + 1)?;
         let at = now.as_micros();
         self.body.events.push(CaseEvent { at, kind: kind.to_owned(), by, text });
         Ok(())
     }
 
-    /// Lets the clock stand until it is known who asks.
+    /// Lets the clock stand until it is known who asks: once, and not when the time to answer is
+    /// over.
     pub(crate) fn pause(&mut self, now: Timestamp) {
-        if self.clocks().verifying_since.is_none() {
+        if self.body.pauses.is_empty() && now <= self.row.answer_by {
             self.body.pauses.push(Pause { from: now.as_micros(), to: None });
+            self.row.state = CaseState::Verifying;
         }
-        self.row.state = CaseState::Verifying;
     }
 
     /// It is known who asks: the clock goes on.
     pub(crate) fn verify(&mut self, now: Timestamp, how: &str, by: Option<String>) {
-        self.row.answer_by = self.answer_by(now);
+        let answer_by = self.answer_by(now);
+        if answer_by != self.row.answer_by {
+            self.forget_answer_alarms();
+        }
+        self.row.answer_by = answer_by;
         for pause in &mut self.body.pauses {
             pause.to.get_or_insert(now.as_micros());
         }
@@ -195,6 +211,11 @@ impl Case {
         if self.row.state == CaseState::Verifying {
             self.row.state = CaseState::Open;
         }
+    }
+
+    /// The time to answer has moved: its alarms are raised again.
+    pub(crate) fn forget_answer_alarms(&mut self) {
+        self.body.alarms.retain(|alarm| !alarm.starts_with("answer_"));
     }
 
     /// Refuses to act on a case that is closed, or under way.
@@ -215,6 +236,11 @@ impl Case {
         }
         let detail = "first make sure who asks: nothing is disclosed or changed before";
         Err(Error::Conflict(detail.to_owned()))
+    }
+
+    /// Whether it stops something.
+    pub(crate) const fn is_limit(&self) -> bool {
+        matches!(self.row.kind, CaseKind::Restriction | CaseKind::Objection)
     }
 
     /// Whether data of somebody leaves by this case.
@@ -265,6 +291,9 @@ mod tests {
         assert_eq!(one.row.state, CaseState::Open);
         assert!(one.check_verified().is_ok());
         assert_eq!(one.row.answer_by, due.saturating_add(DAY * 3));
+        // It stands once.
+        one.pause(later);
+        assert_eq!(one.row.state, CaseState::Open);
         // Later it goes on.
         assert_eq!(one.answer_by(later.saturating_add(DAY)), due.saturating_add(DAY * 3));
         let stored = one.to_store(later).expect("stored");
@@ -282,6 +311,7 @@ mod tests {
             std::iter::repeat_with(|| one.note(Timestamp::from_micros(0), "note", (None, None)))
                 .take_while(Result::is_ok)
                 .count();
-        assert_eq!(full, EVENTS_MAX);
+        assert_eq!(full, NOTES_MAX);
+        assert!(one.note(Timestamp::from_micros(0), "refused", (None, None)).is_ok());
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(7 * 86_400);
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 /// With an extension: so many calendar months after it came, at most.
 const EXTENDED_MONTHS_MAX: i64 = 3;
-/// Who does not show who they are for so long is refused.
+/// Who was mailed a code and does not show it for so long is refused; no clock stands longer.
 pub(crate) const VERIFIED_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
 /// What a case is reminded of, in the order of a case's life.
@@ -79,6 +79,8 @@ impl Clocks {
             (Alarm::AcknowledgeSoon, _) => Some(acknowledge_by.saturating_sub(DAY * 2)),
             (Alarm::AcknowledgeMissed, _) => Some(acknowledge_by),
             (Alarm::NotVerified, Some(since)) => Some(since.saturating_add(VERIFIED_WITHIN)),
+            // The clock stands no longer than that.
+            (Alarm::AnswerMissed, Some(_)) => Some(self.answer_by.saturating_add(VERIFIED_WITHIN)),
             (Alarm::NotVerified, None) | (_, Some(_)) => None,
             (Alarm::AnswerSoon, None) => Some(self.answer_by.saturating_sub(DAY * 7)),
             (Alarm::AnswerTomorrow, None) => Some(self.answer_by.saturating_sub(DAY)),
@@ -203,5 +205,6 @@ mod tests {
         clocks.verifying_since = Some(received_at);
         assert!(names(&clocks, &[], 29).is_empty());
         assert_eq!(names(&clocks, &[], 30), ["not_verified"]);
+        assert_eq!(names(&clocks, &["not_verified"], 60), ["answer_missed"]);
     }
 }

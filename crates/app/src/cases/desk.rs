@@ -4,8 +4,8 @@
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
-use veritwin_domain::{CaseId, OpContext, Secret, Timestamp};
-use veritwin_metastore::{CaseSource, CaseState, TenantTx};
+use veritwin_domain::{CaseId, OpContext, Secret, Timestamp, UserId};
+use veritwin_metastore::{CaseKind, CaseSource, CaseState, TenantTx};
 
 use super::body::{Case, CaseBody, Extension, Refusal};
 use super::clock::extended_until_max;
@@ -37,6 +37,19 @@ fn checked_person(person: &Secret<String>) -> Result<String> {
         return Err(Error::invalid_at("person", detail));
     }
     Ok(person.to_owned())
+}
+
+/// What of a step its record says; a person's own words and names stay in the case.
+fn said(step: &CaseStep) -> serde_json::Value {
+    match step {
+        CaseStep::Verify { how } => json!({"how": how}),
+        CaseStep::Person { person } => json!({"names_somebody": person.is_some()}),
+        CaseStep::Extend { until, .. } => json!({"until": until.to_string()}),
+        CaseStep::Refuse { reason, jurisdiction, .. } => {
+            json!({"reason": reason, "jurisdiction": jurisdiction})
+        }
+        _ => serde_json::Value::Null,
+    }
 }
 
 fn text_of(field: &'static str, text: &str, chars_min: usize) -> Result<String> {
@@ -91,11 +104,8 @@ impl App {
             return Err(Error::invalid_at("received_at", "must not be in the future"));
         }
         let tx = self.0.store.begin(context).await?;
-        let email = match (&input.email, input.user) {
-            (Some(email), _) => Some(email.expose().trim().to_owned()),
-            (None, Some(user)) => Some(tx.member(user).await?.user.email),
-            (None, None) => None,
-        };
+        let given = input.email.as_ref().map(|email| email.expose().trim().to_owned());
+        let (user, email) = self.named_at_desk(&tx, context, (input.user, given)).await?;
         if email.is_none() && person.is_none() {
             return Err(Error::invalid_at("email", "say whom it is about: email or person"));
         }
@@ -105,9 +115,8 @@ impl App {
         let made_by = actor_text(&context.actor.kind);
         let body = CaseBody { email, person, text, purpose, made_by, ..CaseBody::default() };
         let source = CaseSource::Officer;
-        let new = NewCase { kind, source, user: input.user, mail: None, received_at, body };
+        let new = NewCase { kind, source, user, mail: None, received_at, body };
         let mut case = self.open_case(&tx, context, new).await?;
-        case.pause(received_at);
         self.acknowledge_case(&tx, context, &mut case).await?;
         self.create_case(&tx, &case, context.at).await?;
         let change = Change::to(json!({"right": kind.as_str(), "source": source.as_str()}));
@@ -115,6 +124,28 @@ impl App {
         self.record_change(&tx, context, Action::RequestWrite, &made, change).await?;
         tx.commit().await?;
         Ok(case.row.id)
+    }
+
+    /// Whom a request at the desk is about: an account of this tenant and its own address, or an
+    /// address, with the account that it belongs to.
+    async fn named_at_desk(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (user, email): (Option<UserId>, Option<String>),
+    ) -> Result<(Option<UserId>, Option<String>)> {
+        let Some(user) = user else {
+            let held = match &email {
+                Some(email) => self.held_by(context, email).await?,
+                None => None,
+            };
+            return Ok((held, email));
+        };
+        let own = tx.member(user).await?.user.email;
+        if email.is_some_and(|given| !given.eq_ignore_ascii_case(own.trim())) {
+            return Err(Error::invalid_at("email", "is not the address of that account"));
+        }
+        Ok((Some(user), Some(own)))
     }
 
     /// One step of an officer.
@@ -135,12 +166,12 @@ impl App {
         self.save_case(&tx, &mut case, context.at).await?;
         let change = Change::from_to(
             json!({"state": before}),
-            json!({"state": case.row.state.as_str(), "step": done}),
+            json!({"state": case.row.state.as_str(), "step": done, "said": said(step)}),
         );
         self.record_change(&tx, context, Action::RequestWrite, &resource, change).await?;
         let names = names(&tx).await?;
         tx.commit().await?;
-        if matches!(step, CaseStep::Lift) {
+        if matches!(step, CaseStep::Lift | CaseStep::Refuse { .. }) && case.is_limit() {
             self.limits_changed(context.tenant);
         }
         Ok(view(case, &names, context.at))
@@ -171,10 +202,14 @@ impl App {
                 return Ok("note");
             }
             CaseStep::Lift => {
-                if case.row.state != CaseState::Answered {
+                if case.row.state != CaseState::Answered || !case.is_limit() {
                     return Err(Error::Conflict("nothing was done that could end".to_owned()));
                 }
+                // The person is told before it ends (Article 18(3)).
+                let letter = letters::lifted(case, &self.named_authority(None)?);
+                self.send_letter(tx, context, (&mut *case, &letter)).await?;
                 tx.limit_delete(case.row.id).await?;
+                case.row.state = CaseState::Withdrawn;
                 case.note(now, "lifted", (by, None))?;
                 return Ok("lifted");
             }
@@ -189,7 +224,11 @@ impl App {
                 Ok("acknowledged")
             }
             CaseStep::AskIdentity => {
+                if case.body.verified.is_some() || case.row.kind == CaseKind::Complaint {
+                    return Err(Error::Conflict("who asks is known, or need not be".to_owned()));
+                }
                 if !self.ask_identity(tx, context, case).await? {
+                    case.pause(now);
                     case.note(now, "identity_asked", (by, None))?;
                 }
                 Ok("identity_asked")
@@ -203,7 +242,12 @@ impl App {
                 Ok("verified")
             }
             CaseStep::Person { person } => {
-                case.body.person = person.as_ref().map(checked_person).transpose()?;
+                let named = person.as_ref().map(checked_person).transpose()?;
+                // Of somebody else it is not known that they ask.
+                if named != case.body.person {
+                    case.body.verified = None;
+                }
+                case.body.person = named;
                 case.note(now, "person_named", (by, None))?;
                 Ok("person_named")
             }
@@ -214,11 +258,18 @@ impl App {
             CaseStep::Refuse { reason, text, jurisdiction } => {
                 let why = (reason.as_str(), text.as_str());
                 self.refuse_case(tx, context, case, (why, jurisdiction.as_deref())).await?;
+                tx.limit_delete(case.row.id).await?;
                 Ok("refused")
             }
             CaseStep::Answer { text } => {
                 let text = text_of("text", text, 1)?;
-                case.check_verified()?;
+                if case.is_limit() {
+                    let detail = "carry it out: that answers it too";
+                    return Err(Error::Conflict(detail.to_owned()));
+                }
+                if case.row.kind != CaseKind::Complaint {
+                    case.check_verified()?;
+                }
                 self.answer_case(tx, context, (case, &text)).await?;
                 Ok("answered")
             }
@@ -235,6 +286,10 @@ impl App {
     ) -> Result<()> {
         let now = context.at;
         let reason = text_of("reason", reason, 1)?;
+        if case.clocks().verifying_since.is_some() {
+            let detail = "the clock stands until it is known who asks: extend it afterwards";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         let (by_now, latest) =
             (case.answer_by(now), extended_until_max(case.row.received_at, case.stood(now)));
         if now > by_now {
@@ -246,9 +301,9 @@ impl App {
             return Err(Error::invalid_at("until", detail));
         }
         let letter = letters::extension(case, until, &reason, &self.named_authority(None)?);
-        self.mail_subject(tx, context, (&*case, &letter)).await?;
+        self.send_letter(tx, context, (&mut *case, &letter)).await?;
         case.row.answer_by = until;
-        case.body.alarms.retain(|alarm| !alarm.starts_with("answer_"));
+        case.forget_answer_alarms();
         let told_at = now.as_micros();
         case.body.extension =
             Some(Extension { until: until.as_micros(), reason: reason.clone(), told_at });
@@ -268,7 +323,7 @@ impl App {
         let text = text_of("text", text, 0)?;
         let authority = self.named_authority(jurisdiction)?;
         let letter = letters::refusal(case, why, &text, &authority);
-        self.mail_subject(tx, context, (&*case, &letter)).await?;
+        self.send_letter(tx, context, (&mut *case, &letter)).await?;
         case.body.refusal = Some(Refusal { reason: reason.to_owned(), text, authority });
         case.row.state = CaseState::Refused;
         let by = Some(actor_text(&context.actor.kind));
@@ -292,7 +347,7 @@ impl App {
             None
         };
         let letter = letters::answer(case, text, fetch.as_deref());
-        self.mail_subject(tx, context, (&*case, &letter)).await?;
+        self.send_letter(tx, context, (&mut *case, &letter)).await?;
         case.body.answer = Some(text.to_owned());
         case.row.state = CaseState::Answered;
         let by = Some(actor_text(&context.actor.kind));

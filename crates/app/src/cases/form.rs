@@ -2,13 +2,15 @@
 //! already. The answer is the same whether or not it is.
 
 use async_recursion::async_recursion as boxed;
+use serde_json::json;
 use veritwin_access::{Action, Attempt};
 use veritwin_domain::{Actor, ActorKind, CaseId, OpContext, PlatformContext, TenantId, UserId};
-use veritwin_metastore::{CaseKind, CaseSource, Realm};
+use veritwin_metastore::{CaseKind, CaseSource, CaseState, Realm};
 
 use super::body::{Case, CaseBody};
-use super::{NewCase, kind_of, words};
+use super::{FETCHES_MAX, NewCase, kind_of, resource, words};
 use crate::activity::actor_text;
+use crate::change::Change;
 use crate::error::found;
 use crate::model::FormCaseInput;
 use crate::provision::{PLATFORM_TENANT, is_nobodys};
@@ -99,8 +101,10 @@ impl App {
     pub(super) async fn receive_case(&self, context: &OpContext, new: NewCase) -> Result<Case> {
         let tx = self.0.store.begin(context).await?;
         let mut case = self.open_case(&tx, context, new).await?;
-        self.ask_identity(&tx, context, &mut case).await?;
-        self.acknowledge_case(&tx, context, &mut case).await?;
+        // An address that nobody here is known under gets no mail: anybody may have written it.
+        if self.ask_identity(&tx, context, &mut case).await? {
+            self.acknowledge_case(&tx, context, &mut case).await?;
+        }
         self.create_case(&tx, &case, context.at).await?;
         self.tell_officers_of(&tx, context, &case).await?;
         tx.commit().await?;
@@ -155,6 +159,8 @@ impl App {
         }
         let is_right = self.is_code((case.row.id, &mut case.body.code), code, context.at)?;
         if is_right {
+            case.row.user = case.row.user.or(case.body.held);
+            case.body.person = case.body.person.take().or_else(|| case.body.email.clone());
             case.verify(context.at, "code", None);
             case.note(context.at, "verified", (None, None))?;
         }
@@ -173,12 +179,25 @@ impl App {
         code: &str,
     ) -> Result<Vec<u8>> {
         let (inside, mut case) = self.case_shown(context, id).await?;
+        let is_answered = case.gives_copy() && case.row.state == CaseState::Answered;
         let is_right =
-            case.gives_copy() && self.is_code((id, &mut case.body.download), code, context.at)?;
+            is_answered && self.is_code((id, &mut case.body.download), code, context.at)?;
+        let left = case.body.download.as_ref().is_some_and(|code| code.fetched < FETCHES_MAX);
+        let is_given = is_right && left;
+        if is_given {
+            case.note(context.at, "copy_fetched", (None, None))?;
+            if let Some(code) = &mut case.body.download {
+                code.fetched += 1;
+            }
+        }
         let tx = self.0.store.begin(&inside).await?;
         self.save_case(&tx, &mut case, context.at).await?;
+        let outcome = if is_given { "copy_fetched" } else { "refused" };
+        let change = Change::to(json!({"step": outcome}));
+        let about = resource(&inside, id);
+        self.record_change(&tx, &inside, Action::RequestSend, &about, change).await?;
         tx.commit().await?;
-        if !is_right {
+        if !is_given {
             return Err(WRONG);
         }
         let bundle = self.subject_bundle(&inside, &case.subject()).await?;

@@ -5,10 +5,10 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::Action;
 use veritwin_domain::{CaseId, OpContext};
-use veritwin_metastore::CaseKind;
+use veritwin_metastore::{CaseKind, CaseState};
 
 use super::body::Case;
-use super::resource;
+use super::{DOWNLOAD_LASTS, resource};
 use crate::change::Change;
 use crate::transfers::FlowWay;
 use crate::{App, Error, Result};
@@ -36,8 +36,12 @@ impl App {
                 return Err(Error::Conflict(detail.to_owned()));
             }
         };
+        if case.gives_copy() && case.body.email.is_none() {
+            let detail = "nobody can fetch it: take the copy, hand it over, and answer";
+            return Err(Error::Conflict(detail.to_owned()));
+        }
         let streams = match case.body.person.clone().filter(|_| !case.gives_copy()) {
-            Some(person) => self.streams_naming(context, &person).await?,
+            Some(person) => self.shared_streams_naming(context, &person).await?,
             None => Vec::new(),
         };
         let tx = self.0.store.begin(context).await?;
@@ -49,7 +53,9 @@ impl App {
         let change = Change::to(json!({"right": case.row.kind.as_str(), "state": "answered"}));
         self.record_change(&tx, context, Action::RequestFulfil, &resource, change).await?;
         tx.commit().await?;
-        self.limits_changed(context.tenant);
+        if case.is_limit() {
+            self.limits_changed(context.tenant);
+        }
         Ok(())
     }
 
@@ -65,6 +71,10 @@ impl App {
         case.check_verified()?;
         if !case.gives_copy() {
             return Err(Error::Conflict("this request is not for a copy".to_owned()));
+        }
+        let closed = case.row.closed_at.filter(|_| case.row.state == CaseState::Answered);
+        if closed.is_none_or(|at| context.at.since(at) > DOWNLOAD_LASTS) {
+            case.check_open()?;
         }
         self.check_flow_to(context, FlowWay::Export)?;
         let bundle = self.subject_bundle(context, &case.subject()).await?;

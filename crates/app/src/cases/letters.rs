@@ -2,9 +2,10 @@
 //! authority to complain to; no letter holds what was asked for but its kind.
 
 use veritwin_domain::{OpContext, Timestamp};
-use veritwin_metastore::{CaseKind, MailRank, NewMail, TenantTx};
+use veritwin_metastore::{CaseKind, CaseSource, MailRank, NewMail, TenantTx};
 
 use super::body::Case;
+use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::provision::PLATFORM_TENANT;
@@ -92,8 +93,22 @@ pub(crate) fn code(case: &Case, code: &str, hours: u64) -> Letter {
         text: format!(
             "Somebody, probably you, asked for {} with this address. So that we give nothing to \
              anybody else, show that it is you: the code is\n\n{code}\n\nIt works for {hours} \
-             hours, on the page where you asked, or in an answer to this mail. If it was not you, \
-             ignore this mail: nothing happens without the code.\n",
+             hours, on the page where you asked, with the number {} of your request. If it was not \
+             you, ignore this mail: nothing happens without the code.\n",
+            right(case.row.kind),
+            case.row.id,
+        ),
+    }
+}
+
+/// That a restriction or an objection ends.
+pub(crate) fn lifted(case: &Case, authority: &str) -> Letter {
+    Letter {
+        name: "lifted",
+        subject: subject(case, "What you asked for ends"),
+        text: format!(
+            "You asked for {}. That ends now.\n\nIf you think that we are wrong, you can complain \
+             to {authority}\n",
             right(case.row.kind),
         ),
     }
@@ -192,7 +207,15 @@ impl App {
             ..MailPayload::of(MessageKind::RightsCase)
         };
         let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-        Ok(tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?)
+        // What anybody can ask for stands behind what is owed to people who are signed in.
+        let rank = match case.row.source {
+            CaseSource::Form => MailRank::Notice,
+            _ => MailRank::Account,
+        };
+        if case.row.source == CaseSource::Form && tx.outbox_waiting().await? >= waiting_max(rank) {
+            return Ok(false);
+        }
+        Ok(tx.outbox_add(NewMail::new(rank, &key, &body)).await?)
     }
 }
 

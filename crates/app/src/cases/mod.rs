@@ -21,6 +21,7 @@ use veritwin_metastore::{CaseKind, CaseSource, CaseState, StoredCase, TenantTx};
 use crate::activity::actor_text;
 use crate::model::{CaseEventView, CaseStepView, CaseView};
 use crate::records::Names;
+use crate::rights::bounded;
 use crate::tree::over;
 use crate::{App, Error, Result};
 use body::{Case, CaseBody, MailedCode};
@@ -28,6 +29,10 @@ use clock::{ACKNOWLEDGE_WITHIN, answer_by};
 
 /// Most cases of a tenant that are open at once.
 const CASES_OPEN_MAX: u64 = 2_000;
+/// Most of them that came by the form: whoever fills that keeps nobody else out.
+const FORMS_OPEN_MAX: u64 = 200;
+/// Most of those with one address.
+const FORMS_OF_ADDRESS_MAX: usize = 3;
 /// Longest text of a request, answer or note, in characters.
 const TEXT_CHARS_MAX: usize = 4000;
 /// How long a mailed code can be shown.
@@ -41,9 +46,12 @@ const CODE_LABEL: &str = "rights case code v1";
 /// How long a closed case is kept.
 pub(crate) const CASES_KEPT: Duration = Duration::from_secs(731 * 86_400);
 
-/// The purposes that rest on a legitimate interest, to which one can object.
-const OBJECTED_TO: [Purpose; 3] =
-    [Purpose::TwinBuilding, Purpose::ServiceImprovement, Purpose::ServiceCommunication];
+/// How often one code hands a copy over.
+const FETCHES_MAX: u32 = 3;
+
+/// The purposes to which one can object: what is shown of twins, and mails and messages that are
+/// not owed.
+const OBJECTED_TO: [Purpose; 2] = [Purpose::TwinBuilding, Purpose::ServiceCommunication];
 
 /// What a new case is made of.
 struct NewCase {
@@ -143,11 +151,25 @@ fn view(case: Case, names: &Names, now: Timestamp) -> CaseView {
 impl App {
     /// A new case with its first line; nothing is stored yet.
     async fn open_case(&self, tx: &TenantTx, context: &OpContext, new: NewCase) -> Result<Case> {
-        let open = tx.cases_open().await?;
+        let open = tx.cases_open(None).await?;
         if open >= CASES_OPEN_MAX {
             return Err(over("rights_cases_open_max", CASES_OPEN_MAX, open + 1));
         }
         let address = new.body.email.as_deref().map(|email| tx.subject_index(email)).transpose()?;
+        if new.source == CaseSource::Form {
+            let forms = tx.cases_open(Some(CaseSource::Form)).await?;
+            if forms >= FORMS_OPEN_MAX {
+                return Err(over("rights_forms_open_max", FORMS_OPEN_MAX, forms + 1));
+            }
+            let theirs = match address {
+                Some(address) => tx.cases_of_address(address).await?,
+                None => Vec::new(),
+            };
+            let is_form =
+                |one: &&StoredCase| one.source == CaseSource::Form && !one.state.is_closed();
+            let forms = theirs.iter().filter(is_form).count();
+            bounded("rights_forms_of_address_max", FORMS_OF_ADDRESS_MAX, forms + 1)?;
+        }
         let row = StoredCase {
             id: CaseId::generate(context.at, self.rng()),
             kind: new.kind,
@@ -204,7 +226,7 @@ impl App {
     fn fresh_code(&self, id: CaseId, until: Timestamp) -> Result<(String, MailedCode)> {
         let code = format!("{:08}", self.rng().next_u64() % 100_000_000);
         let mac = self.code_mac(id, &code)?;
-        Ok((code, MailedCode { mac, until: until.as_micros(), tries: 0 }))
+        Ok((code, MailedCode { mac, until: until.as_micros(), tries: 0, fetched: 0 }))
     }
 
     fn code_mac(&self, id: CaseId, code: &str) -> Result<String> {
@@ -233,14 +255,16 @@ impl App {
     }
 
     /// Mails a code to the address of a case, if an account of the tenant is held under it. The
-    /// clock stands until it is shown.
+    /// clock stands until it is shown. A complaint needs no identity.
     async fn ask_identity(
         &self,
         tx: &TenantTx,
         context: &OpContext,
         case: &mut Case,
     ) -> Result<bool> {
-        case.pause(context.at);
+        if case.row.kind == CaseKind::Complaint || case.body.verified.is_some() {
+            return Ok(false);
+        }
         let Some(email) = case.body.email.clone() else { return Ok(false) };
         let Some(user) = self.held_by(context, &email).await? else { return Ok(false) };
         let (code, stored) = self.fresh_code(case.row.id, context.at.saturating_add(CODE_LASTS))?;
@@ -248,9 +272,25 @@ impl App {
         if !self.mail_subject(tx, context, (&*case, &letter)).await? {
             return Ok(false);
         }
-        case.row.user = Some(user);
+        // Whose it is counts once the code was shown.
+        case.body.held = Some(user);
         case.body.code = Some(stored);
+        case.pause(context.at);
         case.note(context.at, "code_sent", (None, None))?;
         Ok(true)
+    }
+
+    /// Queues a letter; one that cannot be mailed stands in the history, to be handed over.
+    async fn send_letter(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (case, letter): (&mut Case, &letters::Letter),
+    ) -> Result<()> {
+        let is_mailed = self.mail_subject(tx, context, (&*case, letter)).await?;
+        if !is_mailed && case.row.source != CaseSource::Account {
+            case.note(context.at, "letter", (None, Some(letter.text.clone())))?;
+        }
+        Ok(())
     }
 }

@@ -3,17 +3,20 @@
 
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{CaseId, OpContext, Role, TenantId};
-use veritwin_metastore::{MailRank, NewMail, TenantTx, every_row};
+use veritwin_metastore::{CaseSource, MailRank, NewMail, TenantTx, every_row};
 
 use super::body::Case;
 use super::clock::Alarm;
 use super::resource;
+use crate::alert_mail::waiting_max;
 use crate::change::Change;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::provision::is_nobodys;
 use crate::wording::moment;
 use crate::{App, Error, Result};
+
+const HOUR_MICROS: i64 = 3_600_000_000;
 
 impl App {
     /// Looks after every case that is due. One that cannot be read waits, and holds no other.
@@ -66,22 +69,22 @@ impl App {
         for alarm in alarms {
             case.body.alarms.push(alarm.as_str().to_owned());
             case.note(context.at, alarm.as_str(), (None, None))?;
-            if alarm == Alarm::NotVerified {
+            // Only somebody who was asked, and could answer, has not shown who they are.
+            if alarm == Alarm::NotVerified && case.body.code.is_some() {
                 let why = ("not_verified", "");
                 self.refuse_case(&tx, &context, &mut case, (why, None)).await?;
-            } else {
-                told.push(alarm);
             }
+            told.push(alarm);
             let change = Change::to(serde_json::json!({"alarm": alarm.as_str()}));
             let about = resource(&context, id);
             self.record_change(&tx, &context, Action::RequestWrite, &about, change).await?;
         }
         self.save_case(&tx, &mut case, context.at).await?;
         for alarm in told {
-            let subject = if alarm.is_breach() {
-                "A deadline of a data subject's request was missed"
-            } else {
-                "A deadline of a data subject's request is near"
+            let subject = match alarm {
+                Alarm::NotVerified => "A data subject has not shown who they are",
+                _ if alarm.is_breach() => "A deadline of a data subject's request was missed",
+                _ => "A deadline of a data subject's request is near",
             };
             let text = format!(
                 "The request {id} was received on {} and has to be answered by {}. Sign in and \
@@ -89,8 +92,10 @@ impl App {
                 moment(case.row.received_at),
                 moment(case.answer_by(context.at)),
             );
-            let event = format!("case {id} {}", alarm.as_str());
-            self.mail_officers(&tx, (subject, &text), &event).await?;
+            // An alarm of a deadline that has moved is another one.
+            let by = case.row.answer_by.as_micros();
+            let event = format!("case {id} {} {by}", alarm.as_str());
+            self.mail_officers(&tx, MailRank::Account, (subject, &text), &event).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -107,8 +112,13 @@ impl App {
              Requests.\n",
             moment(case.answer_by(context.at)),
         );
-        let event = format!("case {} received", case.row.id);
-        self.mail_officers(tx, ("A data subject's request was received", &text), &event).await
+        // Of what anybody can send, one mail an hour.
+        let event = match case.row.source {
+            CaseSource::Form => format!("cases by form {}", context.at.as_micros() / HOUR_MICROS),
+            _ => format!("case {} received", case.row.id),
+        };
+        let said = ("A data subject's request was received", text.as_str());
+        self.mail_officers(tx, MailRank::Notice, said, &event).await
     }
 
     /// Queues a mail to the privacy officers of a tenant, or to who answers for one without any;
@@ -116,10 +126,15 @@ impl App {
     async fn mail_officers(
         &self,
         tx: &TenantTx,
+        rank: MailRank,
         (subject, text): (&str, &str),
         event: &str,
     ) -> Result<()> {
         if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
+            return Ok(());
+        }
+        let is_notice = matches!(rank, MailRank::Notice);
+        if is_notice && tx.outbox_waiting().await? >= waiting_max(rank) {
             return Ok(());
         }
         let members = every_row(|page| async move { tx.members(&page).await }).await?;
@@ -140,7 +155,7 @@ impl App {
                 ..MailPayload::of(MessageKind::RightsCase)
             };
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-            tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?;
+            tx.outbox_add(NewMail::new(rank, &key, &body)).await?;
         }
         Ok(())
     }

@@ -72,3 +72,38 @@ async fn alarms_come_on_day_7_and_day_30_and_nothing_is_given_before_it_is_known
     assert!(refused.refusal.is_some_and(|(_, _, authority)| authority.contains("ppc.go.jp")));
     world.app.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
+    let world = World::new().await;
+    let customer = world.customer("pauses").await;
+    let input = DeskCaseInput {
+        kind: "rectification".to_owned(),
+        user: None,
+        email: Some(Secret::new("bob@site.example".to_owned())),
+        person: None,
+        text: Secret::new("My name is spelt otherwise.".to_owned()),
+        purpose: None,
+        received_at: None,
+    };
+    let desk = officer(&world, &customer);
+    let id = world.app.create_case_at_desk(&desk, &input).await.expect("a case");
+    let asked = step(&world, &customer, id, CaseStep::AskIdentity).await;
+    assert!(asked.is_paused);
+    let until = desk.at.saturating_add(DAY * 80);
+    let extend = CaseStep::Extend { until, reason: "many".to_owned() };
+    let early = world.app.step_case(&desk, id, &extend).await;
+    assert!(matches!(early, Err(Error::Conflict(_))), "{early:?}");
+    let how = "document".to_owned();
+    let known = step(&world, &customer, id, CaseStep::Verify { how }).await;
+    assert!(!known.is_paused);
+    let again = world.app.step_case(&officer(&world, &customer), id, &CaseStep::AskIdentity).await;
+    assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
+    step(&world, &customer, id, CaseStep::Acknowledge).await;
+    assert_eq!(alarm_on(&world, &customer, id, 29).await.as_deref(), Some("answer_tomorrow"));
+    let extended = step(&world, &customer, id, extend).await;
+    assert_eq!((extended.answer_by, extended.alarm), (until, None));
+    assert_eq!(alarm_on(&world, &customer, id, 79).await.as_deref(), Some("answer_tomorrow"));
+    assert_eq!(alarm_on(&world, &customer, id, 80).await.as_deref(), Some("answer_missed"));
+    world.app.close().await;
+}

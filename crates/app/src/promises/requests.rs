@@ -93,6 +93,10 @@ impl App {
         let id = CaseId::generate(context.at, self.rng());
         let made = of_nobody(id, context.at.saturating_sub(CAME_AGO));
         let tx = self.0.store.begin(&context).await?;
+        // What an earlier run left that was cut short.
+        for left in tx.cases(true, &Page::first(50)).await?.items {
+            tx.case_delete(left.id).await?;
+        }
         tx.case_create(&made).await?;
         tx.commit().await?;
         let raised = self.alarms_raised(&context, id).await;
@@ -132,7 +136,9 @@ impl App {
         things: &mut BTreeMap<&'static str, String>,
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
-        let known = tx.cases(false, &Page::first(1)).await?.items.first().map(|known| known.id);
+        let known = tx.cases(false, &Page::first(50)).await?.items;
+        let is_over = |one: &&StoredCase| one.state == CaseState::Withdrawn;
+        let known = known.iter().find(is_over).map(|known| known.id);
         let id = known.unwrap_or_else(|| CaseId::generate(context.at, self.rng()));
         if known.is_none() {
             let made = StoredCase {

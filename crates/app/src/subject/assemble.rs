@@ -15,6 +15,7 @@ use veritwin_metastore::{
 };
 use veritwin_telemetry::{Point, TimeRange};
 
+use super::bundle::BUNDLE_BYTES_MAX;
 use super::{Assembler, STORES, Subject, SubjectStore};
 use crate::activity::{Details, Envelope};
 use crate::cases::body::Case;
@@ -54,6 +55,20 @@ pub(super) struct Assembled {
 
 fn damaged(_: serde_json::Error) -> Error {
     Error::Internal("what is kept of somebody is damaged".to_owned())
+}
+
+/// A copy that was cut would say that it is all.
+fn whole_or_none((_, is_cut): (usize, bool)) -> Result<()> {
+    bounded("subject_readings_max", READINGS_MAX, READINGS_MAX + usize::from(is_cut))
+}
+
+/// About how much memory a reading takes.
+fn size_of_reading(point: &Point) -> usize {
+    let text = match &point.value {
+        Reading::Text(text) | Reading::Json(text) => text.len(),
+        Reading::Double(_) | Reading::Integer(_) | Reading::Boolean(_) => 0,
+    };
+    text + size_of::<PersonReading>()
 }
 
 fn shown(value: Shown) -> Value {
@@ -96,6 +111,7 @@ impl App {
         context: &OpContext,
         subject: &Subject,
     ) -> Result<Assembled> {
+        let subject = &self.present(context, subject).await?;
         let mut found = Assembled::default();
         for store in STORES {
             let rows = match store.assembler {
@@ -117,6 +133,14 @@ impl App {
             found.sections.push((store.name, rows));
         }
         Ok(found)
+    }
+
+    /// The same person; the account only while it is one of the tenant's.
+    async fn present(&self, context: &OpContext, subject: &Subject) -> Result<Subject> {
+        let Some(user) = subject.user else { return Ok(subject.clone()) };
+        let tx = self.0.store.read(context).await?;
+        let is_member = crate::error::found(tx.member(user).await)?.is_some();
+        Ok(Subject { user: is_member.then_some(user), ..subject.clone() })
     }
 
     async fn assemble_account(&self, context: &OpContext, subject: &Subject) -> Result<Vec<Value>> {
@@ -367,7 +391,7 @@ impl App {
         let duty = self.by_duty(context.tenant);
         let sight = self.sight(&duty).await?;
         let devices = self.tenant_devices(&duty).await?;
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for (id, key) in self.streams_naming(context, person).await? {
             let Some(device) = devices.get(id) else { continue };
             let Some(seen) = sight.series(device, &key) else { continue };
@@ -386,13 +410,17 @@ impl App {
                             times.insert(point.at);
                         }
                     };
-                    self.each_point(&named, (TimeRange::ALL, READINGS_MAX), add).await?;
+                    let whole = (TimeRange::ALL, READINGS_MAX);
+                    whole_or_none(self.each_point(&named, whole, add).await?)?;
                     Some(times)
                 }
             };
             let name: Arc<str> = device.name.as_str().into();
             let take = |point: &Point| {
-                if times.as_ref().is_none_or(|times| times.contains(&point.at)) {
+                let is_theirs = times.as_ref().is_none_or(|times| times.contains(&point.at));
+                // What is too much is not held: it is refused below.
+                if is_theirs && bytes <= BUNDLE_BYTES_MAX {
+                    bytes += size_of_reading(point);
                     found.push(PersonReading {
                         device: id,
                         device_name: Arc::clone(&name),
@@ -401,8 +429,9 @@ impl App {
                     });
                 }
             };
-            self.each_point(&seen, (TimeRange::ALL, READINGS_MAX), take).await?;
+            whole_or_none(self.each_point(&seen, (TimeRange::ALL, READINGS_MAX), take).await?)?;
             bounded("subject_readings_max", READINGS_MAX, found.len())?;
+            bounded("subject_copy_bytes_max", BUNDLE_BYTES_MAX, bytes)?;
         }
         Ok(found)
     }

@@ -3,6 +3,7 @@
 
 use async_recursion::async_recursion as boxed;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use veritwin_domain::{OpContext, Value as Reading};
 use veritwin_keys::sha256;
 
@@ -12,7 +13,9 @@ use crate::rights::bounded;
 use crate::{App, Error, Result};
 
 /// Largest copy, in bytes.
-const BUNDLE_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(super) const BUNDLE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Copies that are made at once, of everybody.
+static COPIES: Semaphore = Semaphore::const_new(2);
 /// What the manifest says of itself.
 pub(crate) const FORMAT: &str = "veritwin-subject-copy";
 /// What a spreadsheet would take for a formula.
@@ -217,6 +220,8 @@ impl App {
         context: &OpContext,
         subject: &Subject,
     ) -> Result<Bundle> {
+        // Each holds much in memory: the next one waits.
+        let _turn = COPIES.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         let found = self.assemble(context, subject).await?;
         let rows: usize = found.sections.iter().map(|(_, rows)| rows.len()).sum();
         let files: Vec<(&str, Vec<u8>, usize)> = vec![

@@ -6,7 +6,7 @@ use veritwin_domain::{CaseId, TenantId, Timestamp, UserId};
 
 use super::users::normalise_email;
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{at_most, is_null, is_set};
+use crate::query::{at_most, is_null, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{CHANGED, Cursor, Error, Listed, Page, PlatformTx, Result, TenantTx};
@@ -225,10 +225,22 @@ impl TenantTx {
         rows.iter().map(|row| load(row, &vault)).collect()
     }
 
-    /// How many cases are open.
+    /// The cases of an address, newest first.
     #[boxed]
-    pub async fn cases_open(&self) -> Result<u64> {
-        let select = self.select(TABLE).filter(is_null("closed_at"));
+    pub async fn cases_of_address(&self, address: [u8; 32]) -> Result<Vec<StoredCase>> {
+        let select = self.select(TABLE).eq("address_index", address).descending("received_at");
+        let vault = self.vault();
+        let rows = self.core.all(select.limit(OWN_LISTED_MAX)).await?;
+        rows.iter().map(|row| load(row, &vault)).collect()
+    }
+
+    /// How many cases are open; of those that came by one way, if one is named.
+    #[boxed]
+    pub async fn cases_open(&self, source: Option<CaseSource>) -> Result<u64> {
+        let mut select = self.select(TABLE).filter(is_null("closed_at"));
+        if let Some(source) = source {
+            select = select.eq("source", source);
+        }
         let select = select.only(sea_orm::sea_query::Expr::cust("count(*)"), "count");
         self.core.one(select).await?.get("count")
     }
@@ -264,11 +276,17 @@ impl PlatformTx {
         self.core.update(update.filter(is_set("next_at"))).await.map(drop)
     }
 
-    /// Deletes cases that were closed up to a moment.
+    /// Deletes cases that were closed up to a moment. One whose limit still counts stays: it is what
+    /// ends the limit.
     #[boxed]
     pub async fn cases_purge(&self, before: Timestamp) -> Result<u64> {
-        let gone =
-            self.delete(TABLE).filter(is_set("closed_at")).filter(at_most("closed_at", before));
-        self.core.delete(gone).await
+        let limits = [CaseKind::Restriction, CaseKind::Objection];
+        let others = CaseKind::ALL.iter().copied().filter(|kind| !limits.contains(kind));
+        let closed =
+            || self.delete(TABLE).filter(is_set("closed_at")).filter(at_most("closed_at", before));
+        let gone = self.core.delete(closed().filter(one_of("kind", others))).await?;
+        let ended = [CaseState::Refused, CaseState::Withdrawn];
+        let limits = closed().filter(one_of("kind", limits)).filter(one_of("state", ended));
+        Ok(gone + self.core.delete(limits).await?)
     }
 }

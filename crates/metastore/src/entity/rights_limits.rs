@@ -43,9 +43,10 @@ fn load(row: &Row, vault: &Vault<'_>) -> Result<StoredLimit> {
 }
 
 impl TenantTx {
-    /// Writes a limit; nothing changes if the case made one before.
+    /// Writes a limit; one that the case made before covers what this one does then.
     #[boxed]
     pub async fn limit_add(&self, limit: &StoredLimit) -> Result<()> {
+        self.limit_delete(limit.id).await?;
         let cell = Cell { table: TABLE, column: "body", row: limit.id.as_bytes() };
         let purpose = limit.purpose.as_deref().map(|name| code("purpose", name)).transpose()?;
         let insert = self
@@ -68,9 +69,9 @@ impl TenantTx {
         rows.iter().map(|row| load(row, &vault)).collect()
     }
 
-    /// Ends a limit.
+    /// Ends a limit, if there is one.
     #[boxed]
     pub async fn limit_delete(&self, id: CaseId) -> Result<()> {
-        self.delete_id(TABLE, id).await
+        self.core.delete(self.delete(TABLE).eq("id", id)).await.map(drop)
     }
 }

@@ -32,7 +32,14 @@ pub(super) const TABLES: &[TableDef] = &[
         ],
         primary_key: &["tenant_id", "id"],
         unique: &[&["tenant_id", "mail_digest"]],
-        indexes: &[&["tenant_id", "user_id"], &["tenant_id", "received_at"], &["next_at"]],
+        indexes: &[
+            &["id"],
+            &["tenant_id", "user_id"],
+            &["tenant_id", "address_index"],
+            &["tenant_id", "received_at"],
+            &["next_at"],
+            &["closed_at"],
+        ],
         references: &[OF_TENANT],
     },
     TableDef {

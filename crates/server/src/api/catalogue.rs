@@ -225,7 +225,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/requests/form/copy", &[]),
     ("GET", "/v1/requests/own", &["request.own"]),
     ("POST", "/v1/requests/own", &["request.own"]),
-    ("GET", "/v1/requests/own/export", &["request.own"]),
+    ("POST", "/v1/requests/own/export", &["request.own"]),
     ("DELETE", "/v1/requests/own/{id}", &["request.own"]),
     ("GET", "/v1/requests/{id}", &["request.read"]),
     ("POST", "/v1/requests/{id}/copy", &["request.fulfil"]),

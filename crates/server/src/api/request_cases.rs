@@ -234,8 +234,8 @@ fn zip(bytes: Vec<u8>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)], bytes)
 }
 
-/// Writes a request down that came by another way. Its clock runs since it came, and stands until
-/// it is known who asks.
+/// Writes a request down that came by another way. Its clock runs since it came; it stands only
+/// while somebody who was asked has not shown who they are.
 #[utoipa::path(post, path = "/v1/requests", tag = "requests", request_body = DeskRequestBody,
     responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 404)))]
 async fn create(

@@ -135,8 +135,9 @@ async fn create_own(
 }
 
 /// Everything that is kept of whoever asks, as a ZIP file with a manifest of hashes.
-#[utoipa::path(get, path = "/v1/requests/own/export", tag = "requests",
-    responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = 403)))]
+#[utoipa::path(post, path = "/v1/requests/own/export", tag = "requests",
+    responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = 403),
+        (status = 409), (status = 413)))]
 async fn export_own(State(api): State<Api>, Caller(context): Caller) -> Answer<impl IntoResponse> {
     let bytes = api.app.export_own(&context).await?;
     let kind = HeaderValue::from_static("application/zip");

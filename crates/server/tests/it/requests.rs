@@ -22,8 +22,9 @@ fn an_officer_takes_a_request_through_to_its_answer() {
     officer.post(&format!("{path}/copy"), &json!({})).problem(409);
     officer.post(&format!("{path}/fulfil"), &json!({})).problem(409);
     step(json!({"step": "nothing"})).problem(400);
+    // Nobody was asked, so no clock stands.
     let seen = officer.get(&path).expect(200);
-    assert_eq!(seen["request"]["is_paused"], true, "{seen}");
+    assert_eq!(seen["request"]["is_paused"], false, "{seen}");
     let seen = step(json!({"step": "verify", "how": "document"})).expect(200);
     assert_eq!(seen["request"]["is_paused"], false, "{seen}");
     let copy = officer.request("POST", &format!("{path}/copy")).json(&json!({})).send();
@@ -42,7 +43,7 @@ fn a_refusal_names_the_authority() {
     let officer = Person::new(platform, &tenant, "refuser", "privacy_officer");
     let asked = json!({"kind": "erasure", "email": "somebody@elsewhere.example"});
     let path = format!("/v1/requests/{}", id(&officer.post("/v1/requests", &asked).expect(201)));
-    let no = json!({"step": "refuse", "reason": "unfounded", "text": "", "jurisdiction": "uk"});
+    let no = json!({"step": "refuse", "reason": "unfounded", "text": "", "jurisdiction": "GB"});
     let seen = officer.post(&format!("{path}/steps"), &no).expect(200);
     let authority = seen["request"]["authority"].as_str().unwrap_or_default();
     assert!(authority.contains("Information Commissioner"), "{seen}");
@@ -98,4 +99,37 @@ fn the_form_answers_the_same_whether_an_address_is_held() {
         let texts = texts.map(|asked| wrong(asked, path));
         assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
     }
+}
+
+#[test]
+fn nobody_of_another_organisation_is_in_a_request() {
+    let platform = Platform::shared();
+    let (here, there) = (platform.tenant(), platform.tenant());
+    let officer = Person::new(platform, &here, "desk", "privacy_officer");
+    let (stranger, _) = there.member("stranger", "viewer");
+    for email in [json!(null), json!("desk@elsewhere.example")] {
+        let asked = json!({"kind": "access", "user_id": stranger, "email": email});
+        officer.post("/v1/requests", &asked).problem(404);
+    }
+    // An address that is not the account's would get the account's copy.
+    let (colleague, _) = here.member("colleague", "viewer");
+    let asked = json!({"kind": "access", "user_id": colleague, "email": "desk@elsewhere.example"});
+    officer.post("/v1/requests", &asked).problem(400);
+}
+
+#[test]
+fn a_limit_counts_once_and_a_copy_is_fetched_by_oneself() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let one = Person::new(platform, &tenant, "limiter", "viewer");
+    let asked = json!({"kind": "restriction"});
+    let made = id(&one.post("/v1/requests/own", &asked).expect(201));
+    one.post("/v1/requests/own", &asked).problem(409);
+    let own = one.get("/v1/requests/own").expect(200);
+    assert_eq!(own["items"][0]["state"], "answered", "{own}");
+    one.request("DELETE", &format!("/v1/requests/own/{made}")).send().expect(204);
+    one.post("/v1/requests/own", &asked).expect(201);
+    let copy = one.request("POST", "/v1/requests/own/export").json(&json!({})).send();
+    assert_eq!(copy.status, 200, "{}", copy.text());
+    assert!(copy.body.starts_with(b"PK"), "a ZIP file");
 }

@@ -7,13 +7,14 @@ import { useState } from 'react'
 import { body, client } from '../../api/client'
 import { ownRequestsQuery, queryClient } from '../../api/queries'
 import { ProblemError } from '../../api/problem'
+import { save } from '../../lib/save'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Instant } from '../../ui/time'
 import { toast } from '../../ui/toasts'
 
-const KINDS = [
+export const KINDS = [
   'access',
   'rectification',
   'erasure',
@@ -60,7 +61,18 @@ export function stateLabel(state: string): string {
 export function MyPrivacy() {
   const query = useQuery(ownRequestsQuery)
   const [asking, setAsking] = useState(false)
+  const [fetching, setFetching] = useState(false)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['own-requests'] })
+  const download = async () => {
+    setFetching(true)
+    try {
+      const answer = await client.POST('/v1/requests/own/export', { parseAs: 'blob' })
+      save('my-data.zip', answer.data as unknown as Blob)
+    } catch (error) {
+      toast(ProblemError.of(error).message)
+    }
+    setFetching(false)
+  }
   const withdraw = async (id: string) => {
     try {
       await client.DELETE('/v1/requests/own/{id}', { params: { path: { id } } })
@@ -73,7 +85,7 @@ export function MyPrivacy() {
     <section className="block">
       <div className="block-head">
         <h2>{i18n.t('My privacy')}</h2>
-        <Button size="xs" variant="default" component="a" href="/v1/requests/own/export" download>
+        <Button size="xs" variant="default" loading={fetching} onClick={() => void download()}>
           {i18n.t('Download my data')}
         </Button>
         <Button size="xs" onClick={() => setAsking(true)}>
@@ -92,7 +104,10 @@ export function MyPrivacy() {
           <li key={one.id}>
             <span>
               <strong>{kindLabel(one.kind)}</strong>{' '}
-              <span className="dim">{one.answer ?? one.authority ?? one.text}</span>
+              <span className="dim">
+                {one.answer ??
+                  ([one.refusal, one.authority].filter(Boolean).join(' · ') || one.text)}
+              </span>
             </span>
             <Tag tone={one.closed_at === null ? 'warn' : 'neutral'}>{stateLabel(one.state)}</Tag>
             {one.closed_at === null && (
@@ -125,7 +140,6 @@ export function MyPrivacy() {
 function purposes() {
   return [
     { value: 'twin_building', label: i18n.t('Building twins and showing them') },
-    { value: 'service_improvement', label: i18n.t('Improving the service') },
     { value: 'service_communication', label: i18n.t('Mails about the service') },
   ]
 }

@@ -9,6 +9,7 @@ import { useState } from 'react'
 import { client } from '../../api/client'
 import { consentRecordsQuery, privacyQuery, type Consent } from '../../api/privacyQueries'
 import { queryClient } from '../../api/queries'
+import { save } from '../../lib/save'
 import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age, Instant } from '../../ui/time'
@@ -16,16 +17,6 @@ import { toast } from '../../ui/toasts'
 import { consentLabel, fieldLabel, recipientLabel } from '../privacyWords'
 
 const refresh = () => queryClient.invalidateQueries({ queryKey: ['account'] })
-
-/** Saves a text as a file. */
-function save(name: string, text: string) {
-  const link = document.createElement('a')
-  const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }))
-  link.href = url
-  link.download = name
-  link.click()
-  URL.revokeObjectURL(url)
-}
 
 export function PrivacyBlock() {
   const privacy = useQuery(privacyQuery(i18n.locale))
@@ -35,11 +26,12 @@ export function PrivacyBlock() {
   const saveRecords = async () => {
     const records = await queryClient.fetchQuery(consentRecordsQuery)
     const parsed = records.items.map((one) => JSON.parse(one.record) as unknown)
-    save('consents.json', JSON.stringify(parsed, null, 2))
+    const text = JSON.stringify(parsed, null, 2)
+    save('consents.json', new Blob([text], { type: 'application/json' }))
   }
   return (
     <section className="block" id="privacy">
-      <h2>{i18n.t('Privacy')}</h2>
+      <h2>{i18n.t('Consents and policy')}</h2>
       {announcement && !announcement.seen && (
         <div className="setting" role="status">
           <span>
