@@ -118,6 +118,7 @@ fn view(case: Case, names: &Names, now: Timestamp) -> CaseView {
     let step =
         |one: body::StepDone| CaseStepView { name: one.name, at: time(one.at), met: one.met };
     let subject = body.pseudonym.or_else(|| body.email.clone()).or_else(|| body.person.clone());
+    let subject = subject.or_else(|| row.user.map(|user| user.to_string()));
     CaseView {
         id: row.id,
         kind: row.kind.as_str(),

@@ -1,6 +1,7 @@
 //! What happens to cases by itself: officers are reminded before a deadline and told when one was
 //! missed, and who has not shown who they are in time is refused.
 
+use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{CaseId, OpContext, Role, TenantId};
 use veritwin_metastore::{CaseSource, MailRank, NewMail, TenantTx, every_row};
@@ -55,6 +56,7 @@ impl App {
     }
 
     /// Raises the alarms of a case that are due, each once.
+    #[boxed]
     pub(crate) async fn tend_case(&self, tenant: TenantId, id: CaseId) -> Result<()> {
         let context = self.job_in(jobs::RETENTION, tenant);
         let tx = self.0.store.begin(&context).await?;
