@@ -162,8 +162,17 @@ impl App {
         drop(tx);
         let tx = self.0.store.read_platform(&self.above(context)).await?;
         rows.extend(tx.rows_naming(user, ROWS_MAX).await?);
+        drop(tx);
         rows.retain(|one| store.tables.contains(&one.table));
-        Ok(rows.into_iter().map(row).collect())
+        let mut shown = if store.tables.contains(&"support_tickets") {
+            self.words_of(context, user, &rows).await?
+        } else if store.tables.contains(&"sessions") {
+            self.sign_ins_of(context, user).await?
+        } else {
+            Vec::new()
+        };
+        shown.extend(rows.into_iter().map(row));
+        Ok(shown)
     }
 
     async fn assemble_records(&self, context: &OpContext, subject: &Subject) -> Result<Vec<Value>> {

@@ -5,6 +5,7 @@ mod assemble;
 mod bundle;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use veritwin_domain::UserId;
 
