@@ -1,4 +1,4 @@
-//! Requests of data subjects, the end of an organisation, and what ends when.
+//! Requests of data subjects.
 
 use veritwin_domain::{CaseId, DestructionId, Secret, TenantId, Timestamp, UserId};
 
@@ -171,42 +171,4 @@ pub struct CaseView {
     pub closed_at: Option<Timestamp>,
     /// Counts changes.
     pub version: u64,
-}
-
-/// The end of an organisation.
-#[derive(Debug, Clone)]
-pub struct TenantEndView {
-    /// `asked`, `decided`, `destroying` or `done`.
-    pub state: &'static str,
-    /// Who asked.
-    pub requested_by: String,
-    /// Whether whoever asks now did.
-    pub is_own: bool,
-    /// When.
-    pub requested_at: Timestamp,
-    /// Why, in words.
-    pub reason: String,
-    /// Whether there is nobody else who could agree: it is decided by itself after the wait.
-    pub is_sole: bool,
-    /// Who agreed.
-    pub approved_by: Option<String>,
-    /// When it is decided by itself; or, once it is decided, when everything goes.
-    pub due_at: Option<Timestamp>,
-}
-
-/// What ends when.
-#[derive(Debug, Clone)]
-pub struct ScheduleRow {
-    /// The class of data.
-    pub class: &'static str,
-    /// For so many days; none: as long as the organisation is there, or `rule` says how long.
-    pub days: Option<u64>,
-    /// What decides: `plan`, `own`, `fixed`, `term`, `case`.
-    pub rule: &'static str,
-    /// What of it is at its end now, as far as it is counted.
-    pub due: Option<u64>,
-    /// What waits because of a hold.
-    pub held: Option<u64>,
-    /// What there is before this moment goes with the next turn.
-    pub before: Option<Timestamp>,
 }

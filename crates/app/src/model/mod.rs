@@ -40,7 +40,6 @@ pub use calls::{
 };
 pub use cases::{
     CaseEventView, CaseStep, CaseStepView, CaseView, DeskCaseInput, FormCaseInput, OwnCaseInput,
-    ScheduleRow, TenantEndView,
 };
 pub use consents::{
     AnnouncementView, ConsentInput, ConsentRecordView, ConsentView, LegalText, LegalVersionInput,

@@ -271,7 +271,6 @@ pub(crate) const STORES: &[SubjectStore] = &[
             "promise_evidence",
             "settings",
             "tenant_domains",
-            "tenant_ends",
             "tenants",
             "usage_days",
         ],

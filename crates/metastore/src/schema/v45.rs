@@ -1,5 +1,5 @@
-//! Version 45 of the schema: requests of data subjects, what is not done with their data any more,
-//! and organisations that end. Published: never edited.
+//! Version 45 of the schema: requests of data subjects, and what is not done with their data any
+//! more. Published: never edited.
 
 use super::v1::{OF_TENANT, column, nullable};
 use super::{Category, ColumnKind, Rows, TableDef};
@@ -60,25 +60,6 @@ pub(super) const TABLES: &[TableDef] = &[
         primary_key: &["tenant_id", "id"],
         unique: &[],
         indexes: &[],
-        references: &[OF_TENANT],
-    },
-    TableDef {
-        name: "tenant_ends",
-        rows: Rows::Tenant,
-        columns: &[
-            column("tenant_id", ColumnKind::Id, Category::Organisation),
-            column("state", ColumnKind::Enum, Category::Organisation),
-            // Who asked, who approved, what was done, as JSON, under the platform's key: it
-            // outlives the tenant's keys.
-            column("body", ColumnKind::Sealed, Category::Organisation),
-            column("asked_at", ColumnKind::Time, Category::Organisation),
-            nullable(column("due_at", ColumnKind::Time, Category::Organisation)),
-            column("version", ColumnKind::Integer, Category::Operation),
-            column("updated_at", ColumnKind::Time, Category::Operation),
-        ],
-        primary_key: &["tenant_id"],
-        unique: &[],
-        indexes: &[&["state"]],
         references: &[OF_TENANT],
     },
 ];
