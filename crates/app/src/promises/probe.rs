@@ -10,7 +10,7 @@ use veritwin_governance::{CheckOutcome, Facts, Probe, ProbeFuture, PromiseId};
 use crate::Result;
 
 /// A check that takes longer could not run.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Checks one promise against the running platform.
 #[async_trait]

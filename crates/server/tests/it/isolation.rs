@@ -354,7 +354,7 @@ impl Owned {
             .request("POST", "/v1/packages?kind=firmware&title=t&version=1")
             .body("application/octet-stream", b"theirs");
         let package = package.send().expect(201);
-        let import = json!({"name": "theirs", "fingerprint": "f", "plan": {"format": "ndjson"}});
+        let import = json!({"name": "theirs", "digest": "f", "plan": {"format": "ndjson"}});
         let import = tenant.post("/v1/imports", &import).expect(201);
         let model = demo_ifc();
         let twin = tenant.request("POST", "/v1/twins").body("application/x-step", model.as_bytes());

@@ -25,13 +25,22 @@ fn state(platform: &Platform, id: &str) -> String {
     states.into_iter().find(|(known, _)| known == id).map(|(_, state)| state).expect(id)
 }
 
+/// Why each of these is not proven.
+fn reasons(platform: &Platform, open: &[(String, String)]) -> Vec<(String, String)> {
+    let facts = platform.control("promises", json!({})).expect("promises");
+    let items = facts["items"].as_array().expect("a list").iter();
+    let reason = |item: &Value| (item["id"].to_string(), item["reason"].to_string());
+    let is_open = |item: &&Value| open.iter().any(|(id, _)| item["id"] == *id);
+    items.filter(is_open).map(reason).collect()
+}
+
 fn wait_until_proven(platform: &Platform) {
     let mut told = Vec::new();
     wait_for("proven promises", || {
         let mut open = states(platform);
         open.retain(|(id, state)| CHECKED.contains(&id.as_str()) && state != "proven");
         if open != told {
-            println!("not proven yet: {open:?}");
+            println!("not proven yet: {:?}", reasons(platform, &open));
             told.clone_from(&open);
         }
         open.is_empty().then_some(())
