@@ -5,7 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
-import { casesQuery, queryClient } from '../api/queries'
+import { casesQuery, jurisdictionsQuery, queryClient } from '../api/queries'
 import { ProblemError } from '../api/problem'
 import type { SubjectRequest } from '../api/types'
 import { useAllowed } from '../app/Allowed'
@@ -150,11 +150,17 @@ function reasons() {
 function AnswerForm(props: { id: string; onDone: () => void }) {
   const [reason, setReason] = useState('answer')
   const [text, setText] = useState('')
+  const [jurisdiction, setJurisdiction] = useState<string | null>(null)
+  const may = useAllowed()
+  const laws = useQuery({ ...jurisdictionsQuery, enabled: may('register.read') })
   const submit = () =>
     body(
       client.POST('/v1/requests/{id}/steps', {
         params: { path: { id: props.id } },
-        body: reason === 'answer' ? { step: 'answer', text } : { step: 'refuse', reason, text },
+        body:
+          reason === 'answer'
+            ? { step: 'answer', text }
+            : { step: 'refuse', reason, text, jurisdiction },
       }),
     )
   return (
@@ -166,6 +172,18 @@ function AnswerForm(props: { id: string; onDone: () => void }) {
         onChange={(value) => setReason(value ?? reason)}
         data={reasons()}
       />
+      {reason !== 'answer' && (
+        <Select
+          label={i18n.t('Whose authority the letter names')}
+          clearable
+          value={jurisdiction}
+          onChange={setJurisdiction}
+          data={(laws.data?.items ?? []).map((one) => ({
+            value: one.code,
+            label: `${one.code} · ${one.authority ?? one.law}`,
+          }))}
+        />
+      )}
       <Textarea
         label={i18n.t('In your words')}
         required={reason === 'answer'}

@@ -33,7 +33,7 @@ pub(super) fn clock_probe(app: &App) -> Arc<dyn PlatformProbe> {
     InApp::shared(app, CLOCKS, VERSION, |app: App| async move { app.check_clocks().await })
 }
 
-/// An open request of nobody, which nothing looks after by itself.
+/// An open request of nobody.
 fn of_nobody(id: CaseId, received_at: Timestamp) -> StoredCase {
     StoredCase {
         id,
@@ -92,6 +92,8 @@ impl App {
         let context = self.job_in(jobs::PROMISES, PROBE_TENANT);
         let id = CaseId::generate(context.at, self.rng());
         let made = of_nobody(id, context.at.saturating_sub(CAME_AGO));
+        // As long as it waits, it is the first that is looked after.
+        let made = StoredCase { next_at: Some(made.received_at), ..made };
         let tx = self.0.store.begin(&context).await?;
         // What an earlier run left that was cut short.
         for left in tx.cases(true, &Page::first(50)).await?.items {
@@ -124,7 +126,7 @@ impl App {
     }
 
     async fn alarms_raised(&self, context: &OpContext, id: CaseId) -> Result<Vec<String>> {
-        self.tend_case(context.tenant, id).await?;
+        self.tend_cases().await;
         let tx = self.0.store.read(context).await?;
         Ok(Case::read(tx.case(id).await?)?.body.alarms)
     }
