@@ -129,7 +129,15 @@ fn a_limit_counts_once_and_a_copy_is_fetched_by_oneself() {
     assert_eq!(own["items"][0]["state"], "answered", "{own}");
     one.request("DELETE", &format!("/v1/requests/own/{made}")).send().expect(204);
     one.post("/v1/requests/own", &asked).expect(201);
+    // What is in it is theirs, from every store that has something, and nobody else's.
+    Person::new(platform, &tenant, "bystander", "viewer");
+    let consent = json!({"purpose": "sms_alerts", "version": 1, "value": "+447700900123"});
+    let given = one.post("/v1/account/consents", &consent);
+    assert!(given.status < 300, "{}", given.text());
     let copy = one.request("POST", "/v1/requests/own/export").json(&json!({})).send();
     assert_eq!(copy.status, 200, "{}", copy.text());
     assert!(copy.body.starts_with(b"PK"), "a ZIP file");
+    let holds = |text: &str| copy.body.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("limiter-") && holds("+447700900123") && holds(&made));
+    assert!(!holds("bystander-"));
 }
