@@ -25,6 +25,12 @@ const REASONS: [(&str, &str); 6] = [
 /// The jurisdiction whose authority is named where nobody says another.
 const OWN_JURISDICTION: &str = "GB";
 
+/// Where the profile of the European Union counts (its members, and Iceland, Liechtenstein, Norway).
+const UNION: [&str; 30] = [
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
+    "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+];
+
 /// Whom one complains to, by the code of the jurisdiction.
 pub(crate) fn authorities() -> Result<Vec<(String, String)>> {
     let profiles = crate::processing::jurisdictions()?.into_iter();
@@ -181,7 +187,8 @@ impl App {
         }
         // Where the operator says that the platform stands, if there is a profile of that.
         let place = self.0.routes.flows.of(PLATFORM_TENANT);
-        let place = place.as_ref().and_then(|flows| flows.home()).and_then(of);
+        let place = place.as_ref().and_then(|flows| flows.home());
+        let place = place.and_then(|code| of(if UNION.contains(&code) { "EU" } else { code }));
         let own = place.or_else(|| of(OWN_JURISDICTION));
         own.ok_or_else(|| Error::Internal("no authority is known".to_owned()))
     }
