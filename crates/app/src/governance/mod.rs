@@ -242,7 +242,7 @@ pub(super) async fn check_controls(tx: &TenantTx, controls: &[GovernanceId]) -> 
     }
     for id in controls {
         let known = tx.governance_item(GovernanceKind::Control, *id).await;
-        if crate::error::found(known).await?.is_none() {
+        if crate::error::found(known)?.is_none() {
             return Err(Error::invalid_at("controls", "there is no such control"));
         }
     }
