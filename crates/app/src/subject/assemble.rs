@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use serde_json::{Map, Value, json};
 use veritwin_domain::{
-    ActorKind, DeviceId, Key, MessageId, OpContext, RequestId, Timestamp, UserId,
+    ActorKind, DeviceId, Key, MessageId, OpContext, RequestId, Timestamp, Value as Reading,
 };
 use veritwin_governance::OptionalField;
 use veritwin_metastore::{
