@@ -1,6 +1,6 @@
 // Breaches of personal data: the clock of 72 hours, what is known, notices, and drills.
 import { i18n } from '@lingui/core'
-import { Button, Checkbox, Group, NumberInput, Select, Textarea, TextInput } from '@mantine/core'
+import { Checkbox, Group, NumberInput, Select, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
