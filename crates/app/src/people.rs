@@ -367,6 +367,7 @@ impl App {
             return Ok(false);
         }
         self.end_consents(id).await?;
+        self.forget_cases(id).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         if !tx.memberships(id).await?.is_empty() {
             return Ok(false);
@@ -393,6 +394,7 @@ impl App {
     /// Deletes an account and destroys its key.
     pub(crate) async fn destroy_account(&self, id: UserId) -> Result<Vec<String>> {
         self.end_consents(id).await?;
+        self.forget_cases(id).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         tx.user_delete(id).await?;
         tx.commit().await?;

@@ -4,7 +4,7 @@ import { Button, Select, Textarea } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
-import { body, client } from '../api/client'
+import { body, client, ifUnchanged } from '../api/client'
 import { casesQuery, jurisdictionsQuery, queryClient } from '../api/queries'
 import { ProblemError } from '../api/problem'
 import type { SubjectRequest } from '../api/types'
@@ -28,7 +28,7 @@ function byDue(a: SubjectRequest, b: SubjectRequest): number {
 export function Cases() {
   const may = useAllowed()
   const query = useQuery(casesQuery)
-  const [closing, setClosing] = useState<string | null>(null)
+  const [closing, setClosing] = useState<SubjectRequest | null>(null)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['cases'] })
   const act = async (work: () => Promise<unknown>) => {
     try {
@@ -72,6 +72,7 @@ export function Cases() {
                   void act(() =>
                     client.POST('/v1/requests/{id}/steps', {
                       ...path(one.id),
+                      ...ifUnchanged(one),
                       body: { step: 'acknowledge' },
                     }),
                   )
@@ -88,6 +89,7 @@ export function Cases() {
                   void act(() =>
                     client.POST('/v1/requests/{id}/steps', {
                       ...path(one.id),
+                      ...ifUnchanged(one),
                       body: { step: 'verify', how: 'document' },
                     }),
                   )
@@ -110,7 +112,7 @@ export function Cases() {
                 </Button>
               )}
             {one.closed_at === null && may('request.write') && (
-              <Button size="compact-xs" variant="default" onClick={() => setClosing(one.id)}>
+              <Button size="compact-xs" variant="default" onClick={() => setClosing(one)}>
                 {i18n.t('Answer or refuse')}
               </Button>
             )}
@@ -124,7 +126,7 @@ export function Cases() {
       >
         {closing !== null && (
           <AnswerForm
-            id={closing}
+            request={closing}
             onDone={() => {
               setClosing(null)
               void refresh()
@@ -147,7 +149,7 @@ function reasons() {
   ]
 }
 
-function AnswerForm(props: { id: string; onDone: () => void }) {
+function AnswerForm(props: { request: SubjectRequest; onDone: () => void }) {
   const [reason, setReason] = useState('answer')
   const [text, setText] = useState('')
   const [jurisdiction, setJurisdiction] = useState<string | null>(null)
@@ -156,7 +158,8 @@ function AnswerForm(props: { id: string; onDone: () => void }) {
   const submit = () =>
     body(
       client.POST('/v1/requests/{id}/steps', {
-        params: { path: { id: props.id } },
+        params: { path: { id: props.request.id } },
+        ...ifUnchanged(props.request),
         body:
           reason === 'answer'
             ? { step: 'answer', text }

@@ -1,5 +1,5 @@
 //! What is stored of a case beside its clocks, and how it changes. Texts are a person's own words
-//! or an officer's; the address goes when its data is erased.
+//! or an officer's; they and the address go with the account, or when the case ends after that.
 
 use std::time::Duration;
 
@@ -114,6 +114,8 @@ pub(crate) struct CaseBody {
     pub(crate) ledger_index: Option<u64>,
     /// What stands for the person once their data is gone.
     pub(crate) pseudonym: Option<String>,
+    /// The account that it was about is gone: with its end the rest goes that names somebody.
+    pub(crate) account_ended: bool,
 }
 
 /// A case with its body open.
@@ -210,6 +212,34 @@ impl Case {
         self.body.verified = Some(Verified { at: now.as_micros(), how: how.to_owned(), by });
         if self.row.state == CaseState::Verifying {
             self.row.state = CaseState::Open;
+        }
+    }
+
+    /// The account that it is about goes. What is open still has to be answered, at its address.
+    pub(crate) fn end_account(&mut self, now: Timestamp) {
+        let id = self.row.user.take().or(self.body.held.take());
+        self.body.pseudonym = self.body.pseudonym.take().or(id.map(|id| id.to_string()));
+        self.body.account_ended = true;
+        if self.is_limit() && self.row.state != CaseState::Refused {
+            self.row.state = CaseState::Withdrawn;
+        }
+        // A history that is full stops nobody from being forgotten.
+        let _ = self.note(now, "account_ended", (None, None));
+    }
+
+    /// Takes out who it was about: address, name and words. What was asked and done stays.
+    pub(crate) fn forget(&mut self) {
+        self.row.address = None;
+        let body = &mut self.body;
+        (body.email, body.person, body.answer) = (None, None, None);
+        (body.code, body.download) = (None, None);
+        body.text.clear();
+        body.events.iter_mut().for_each(|event| event.text = None);
+        if let Some(refusal) = &mut body.refusal {
+            refusal.text.clear();
+        }
+        if let Some(extension) = &mut body.extension {
+            extension.reason.clear();
         }
     }
 

@@ -12,6 +12,7 @@ use super::clock::extended_until_max;
 use super::{NewCase, kind_of, letters, purpose_of, resource, view, words};
 use crate::activity::actor_text;
 use crate::change::Change;
+use crate::governance::check_version;
 use crate::model::{CaseStep, CaseView, DeskCaseInput, Page, PageRequest};
 use crate::records::{names, store_page};
 use crate::streams::PERSON_CHARS_MAX;
@@ -54,6 +55,21 @@ fn said(step: &CaseStep) -> serde_json::Value {
 
 fn text_of(field: &'static str, text: &str, chars_min: usize) -> Result<String> {
     words(field, &Secret::new(text.to_owned()), chars_min)
+}
+
+/// Whom a request at the desk is about: an account of this tenant and its own address, or an
+/// address, with the account that it belongs to.
+async fn named_at_desk(
+    tx: &TenantTx,
+    (user, held): (Option<UserId>, Option<UserId>),
+    email: Option<String>,
+) -> Result<(Option<UserId>, Option<String>)> {
+    let Some(user) = user else { return Ok((held, email)) };
+    let own = tx.member(user).await?.user.email;
+    if email.is_some_and(|given| !given.eq_ignore_ascii_case(own.trim())) {
+        return Err(Error::invalid_at("email", "is not the address of that account"));
+    }
+    Ok((Some(user), Some(own)))
 }
 
 impl App {
@@ -103,9 +119,10 @@ impl App {
         if received_at > context.at {
             return Err(Error::invalid_at("received_at", "must not be in the future"));
         }
-        let tx = self.0.store.begin(context).await?;
         let given = input.email.as_ref().map(|email| email.expose().trim().to_owned());
-        let (user, email) = self.named_at_desk(&tx, context, (input.user, given)).await?;
+        let held = self.held_by(context, given.as_deref()).await?;
+        let tx = self.0.store.begin(context).await?;
+        let (user, email) = named_at_desk(&tx, (input.user, held), given).await?;
         if email.is_none() && person.is_none() {
             return Err(Error::invalid_at("email", "say whom it is about: email or person"));
         }
@@ -126,43 +143,31 @@ impl App {
         Ok(case.row.id)
     }
 
-    /// Whom a request at the desk is about: an account of this tenant and its own address, or an
-    /// address, with the account that it belongs to.
-    async fn named_at_desk(
-        &self,
-        tx: &TenantTx,
-        context: &OpContext,
-        (user, email): (Option<UserId>, Option<String>),
-    ) -> Result<(Option<UserId>, Option<String>)> {
-        let Some(user) = user else {
-            let held = match &email {
-                Some(email) => self.held_by(context, email).await?,
-                None => None,
-            };
-            return Ok((held, email));
-        };
-        let own = tx.member(user).await?.user.email;
-        if email.is_some_and(|given| !given.eq_ignore_ascii_case(own.trim())) {
-            return Err(Error::invalid_at("email", "is not the address of that account"));
-        }
-        Ok((Some(user), Some(own)))
-    }
-
-    /// One step of an officer.
+    /// One step of an officer, if nothing else was done since the version that they have read.
     #[boxed]
     pub async fn step_case(
         &self,
         context: &OpContext,
-        id: CaseId,
+        (id, if_version): (CaseId, Option<i64>),
         step: &CaseStep,
     ) -> Result<CaseView> {
         let resource = resource(context, id);
         self.authorize(context, Action::RequestWrite, &resource)?;
+        let held = match step {
+            CaseStep::AskIdentity => {
+                let tx = self.0.store.read(context).await?;
+                let email = Case::read(tx.case(id).await?)?.body.email;
+                drop(tx);
+                self.held_by(context, email.as_deref()).await?
+            }
+            _ => None,
+        };
         let tx = self.0.store.begin(context).await?;
         let mut case = Case::read(tx.case(id).await?)?;
+        check_version(case.row.version, if_version)?;
         self.refuse_own_case(context, &case)?;
         let before = case.row.state.as_str();
-        let done = self.take_step(&tx, context, (&mut case, step)).await?;
+        let done = self.take_step(&tx, context, (&mut case, step, held)).await?;
         self.save_case(&tx, &mut case, context.at).await?;
         let change = Change::from_to(
             json!({"state": before}),
@@ -192,7 +197,7 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        (case, step): (&mut Case, &CaseStep),
+        (case, step, held): (&mut Case, &CaseStep, Option<UserId>),
     ) -> Result<&'static str> {
         let (now, by) = (context.at, Some(actor_text(&context.actor.kind)));
         match step {
@@ -227,7 +232,7 @@ impl App {
                 if case.body.verified.is_some() || case.row.kind == CaseKind::Complaint {
                     return Err(Error::Conflict("who asks is known, or need not be".to_owned()));
                 }
-                if !self.ask_identity(tx, context, case).await? {
+                if !self.ask_identity(tx, context, (&mut *case, held)).await? {
                     case.pause(now);
                     case.note(now, "identity_asked", (by, None))?;
                 }

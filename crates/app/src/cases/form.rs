@@ -25,8 +25,13 @@ pub(super) fn nobody_in(context: &PlatformContext, tenant: TenantId) -> OpContex
 }
 
 impl App {
-    /// The account of a tenant that an address belongs to.
-    pub(super) async fn held_by(&self, context: &OpContext, email: &str) -> Result<Option<UserId>> {
+    /// The account of a tenant that an address belongs to. Nobody asks while they write.
+    pub(super) async fn held_by(
+        &self,
+        context: &OpContext,
+        email: Option<&str>,
+    ) -> Result<Option<UserId>> {
+        let Some(email) = email else { return Ok(None) };
         let tx = self.0.store.read_platform(&self.above(context)).await?;
         let realms = [Realm::of_tenant(context.tenant), Realm::PLATFORM];
         for user in tx.users_by_email(realms, email).await? {
@@ -99,10 +104,11 @@ impl App {
 
     /// Takes a request in of somebody who is not known yet.
     pub(super) async fn receive_case(&self, context: &OpContext, new: NewCase) -> Result<Case> {
+        let held = self.held_by(context, new.body.email.as_deref()).await?;
         let tx = self.0.store.begin(context).await?;
         let mut case = self.open_case(&tx, context, new).await?;
         // An address that nobody here is known under gets no mail: anybody may have written it.
-        if self.ask_identity(&tx, context, &mut case).await? {
+        if self.ask_identity(&tx, context, (&mut case, held)).await? {
             self.acknowledge_case(&tx, context, &mut case).await?;
         }
         self.create_case(&tx, &case, context.at).await?;

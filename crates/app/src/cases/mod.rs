@@ -5,6 +5,7 @@
 pub(crate) mod body;
 pub(crate) mod clock;
 mod desk;
+mod forget;
 mod form;
 mod fulfil;
 pub(crate) mod letters;
@@ -14,7 +15,7 @@ mod tend;
 use std::time::Duration;
 
 use veritwin_access::{Kind, Resource};
-use veritwin_domain::{CaseId, OpContext, Purpose, Secret, Timestamp};
+use veritwin_domain::{CaseId, OpContext, Purpose, Secret, Timestamp, UserId};
 use veritwin_keys::{constant_time_eq, hmac_sha256};
 use veritwin_metastore::{CaseKind, CaseSource, CaseState, StoredCase, TenantTx};
 
@@ -57,7 +58,7 @@ const OBJECTED_TO: [Purpose; 2] = [Purpose::TwinBuilding, Purpose::ServiceCommun
 struct NewCase {
     kind: CaseKind,
     source: CaseSource,
-    user: Option<veritwin_domain::UserId>,
+    user: Option<UserId>,
     mail: Option<[u8; 32]>,
     received_at: Timestamp,
     body: CaseBody,
@@ -199,6 +200,9 @@ impl App {
 
     /// Stores a case that was changed; its version is the next one then.
     async fn save_case(&self, tx: &TenantTx, case: &mut Case, now: Timestamp) -> Result<()> {
+        if case.body.account_ended && case.row.state.is_closed() {
+            case.forget();
+        }
         let stored = case.to_store(now)?;
         tx.case_update(&stored).await?;
         case.row = StoredCase { version: stored.version + 1, ..stored };
@@ -256,18 +260,18 @@ impl App {
     }
 
     /// Mails a code to the address of a case, if an account of the tenant is held under it. The
-    /// clock stands until it is shown. A complaint needs no identity.
+    /// clock stands until it is shown. A complaint needs no identity. Whose account it is was
+    /// looked up before a turn to write was taken.
     async fn ask_identity(
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        case: &mut Case,
+        (case, held): (&mut Case, Option<UserId>),
     ) -> Result<bool> {
         if case.row.kind == CaseKind::Complaint || case.body.verified.is_some() {
             return Ok(false);
         }
-        let Some(email) = case.body.email.clone() else { return Ok(false) };
-        let Some(user) = self.held_by(context, &email).await? else { return Ok(false) };
+        let Some(user) = held else { return Ok(false) };
         let (code, stored) = self.fresh_code(case.row.id, context.at.saturating_add(CODE_LASTS))?;
         let letter = letters::code(case, &code, CODE_LASTS.as_secs() / 3600);
         if !self.mail_subject(tx, context, (&*case, &letter)).await? {

@@ -172,6 +172,7 @@ const fn needs_key(action: Action) -> bool {
                     | Kind::Ledger
                     | Kind::Incident
                     | Kind::Governance
+                    | Kind::Case
             ))
 }
 

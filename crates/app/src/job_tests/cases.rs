@@ -23,7 +23,7 @@ fn officer(world: &World, customer: &Customer) -> OpContext {
 
 async fn step(world: &World, customer: &Customer, id: CaseId, step: CaseStep) -> CaseView {
     let context = officer(world, customer);
-    world.app.step_case(&context, id, &step).await.expect("a step")
+    world.app.step_case(&context, (id, None), &step).await.expect("a step")
 }
 
 /// Moves time to a day after the request came; the newest alarm then.
@@ -92,12 +92,13 @@ async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
     assert!(asked.is_paused);
     let until = desk.at.saturating_add(DAY * 80);
     let extend = CaseStep::Extend { until, reason: "many".to_owned() };
-    let early = world.app.step_case(&desk, id, &extend).await;
+    let early = world.app.step_case(&desk, (id, None), &extend).await;
     assert!(matches!(early, Err(Error::Conflict(_))), "{early:?}");
     let how = "document".to_owned();
     let known = step(&world, &customer, id, CaseStep::Verify { how }).await;
     assert!(!known.is_paused);
-    let again = world.app.step_case(&officer(&world, &customer), id, &CaseStep::AskIdentity).await;
+    let desk_again = officer(&world, &customer);
+    let again = world.app.step_case(&desk_again, (id, None), &CaseStep::AskIdentity).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
     step(&world, &customer, id, CaseStep::Acknowledge).await;
     assert_eq!(alarm_on(&world, &customer, id, 29).await.as_deref(), Some("answer_tomorrow"));

@@ -4,6 +4,7 @@
 use async_recursion::async_recursion as boxed;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use veritwin_access::Action;
 use veritwin_domain::{OpContext, Value as Reading};
 use veritwin_keys::sha256;
 
@@ -220,6 +221,8 @@ impl App {
         context: &OpContext,
         subject: &Subject,
     ) -> Result<Bundle> {
+        // What is read here as by a job is for whoever asks.
+        self.check_key(context, Action::TelemetryReadPersonal)?;
         // Each holds much in memory: the next one waits.
         let _turn = COPIES.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         let found = self.assemble(context, subject).await?;

@@ -12,7 +12,7 @@ use crate::tx::Vault;
 use crate::{CHANGED, Cursor, Error, Listed, Page, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "rights_cases";
-/// Cases of all tenants that are looked at in one go.
+/// Cases of several tenants that are looked at in one go.
 const DUE_AT_ONCE: u64 = 64;
 /// Most cases of one person that are listed, newest first.
 const OWN_LISTED_MAX: u64 = 200;
@@ -258,6 +258,14 @@ impl PlatformTx {
     pub async fn tenant_of_case(&self, id: CaseId) -> Result<Option<TenantId>> {
         let row = self.core.maybe(self.select(TABLE).eq("id", id)).await?;
         row.map(|row| row.get("tenant_id")).transpose()
+    }
+
+    /// Cases about an account, in whichever tenant they are, a bounded number.
+    #[boxed]
+    pub async fn cases_of_account(&self, user: UserId) -> Result<Vec<(TenantId, CaseId)>> {
+        let select = self.select(TABLE).eq("user_id", user).limit(DUE_AT_ONCE);
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("id")?))).collect()
     }
 
     /// Cases of all tenants that are due to be looked at, a bounded number, those that wait longest

@@ -34,6 +34,7 @@ pub(super) const TABLES: &[TableDef] = &[
         unique: &[&["tenant_id", "mail_digest"]],
         indexes: &[
             &["id"],
+            &["user_id"],
             &["tenant_id", "user_id"],
             &["tenant_id", "address_index"],
             &["tenant_id", "received_at"],

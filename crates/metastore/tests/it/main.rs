@@ -18,6 +18,7 @@ mod postgres;
 mod postgres_server;
 mod providers;
 mod registers;
+mod rights;
 mod routes;
 mod secrecy;
 mod streams;

@@ -25,7 +25,7 @@ struct Kept {
 
 /// The requests that create something and answer in little space. Imports are recognised by their
 /// content; questions and sign-ins create nothing to repeat.
-const CREATING: [&str; 16] = [
+const CREATING: [&str; 18] = [
     "/v1/users",
     "/v1/api-keys",
     "/v1/devices",
@@ -42,6 +42,8 @@ const CREATING: [&str; 16] = [
     "/v1/stream-declarations",
     "/v1/stream-rules",
     "/v1/support-tickets",
+    "/v1/requests",
+    "/v1/requests/own",
 ];
 
 pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {

@@ -2,7 +2,7 @@
 //! account send them: by a form, and codes that are mailed to an address that is held.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -329,7 +329,8 @@ async fn read(
     Ok(axum::Json(api.app.case(&context, body::id(&id)?).await?.into()))
 }
 
-/// Takes one step: acknowledges, asks who it is, takes more time, refuses, answers.
+/// Takes one step: acknowledges, asks who it is, takes more time, refuses, answers; with `If-Match`
+/// only if nothing else was done since.
 #[utoipa::path(post, path = "/v1/requests/{id}/steps", tag = "requests",
     params(("id" = String, Path)), request_body = RequestStepBody,
     responses((status = 200, body = RequestHistoryBody), (status = 400), (status = 403),
@@ -338,10 +339,12 @@ async fn step(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Json(input): Json<RequestStepBody>,
 ) -> Answer<axum::Json<RequestHistoryBody>> {
-    let step = input.parse()?;
-    Ok(axum::Json(api.app.step_case(&context, body::id(&id)?, &step).await?.into()))
+    let (step, id) = (input.parse()?, body::id(&id)?);
+    let version = body::if_match(&headers)?;
+    Ok(axum::Json(api.app.step_case(&context, (id, version), &step).await?.into()))
 }
 
 /// Does what a request asks for, and answers it.

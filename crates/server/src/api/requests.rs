@@ -65,6 +65,8 @@ pub(super) struct SubjectRequestBody {
     authority: Option<String>,
     answer: Option<String>,
     closed_at: Option<String>,
+    /// Counts changes: the entity tag for `If-Match`.
+    version: u64,
 }
 
 impl From<CaseView> for SubjectRequestBody {
@@ -92,6 +94,7 @@ impl From<CaseView> for SubjectRequestBody {
             authority,
             answer: view.answer,
             closed_at: view.closed_at.map(body::time),
+            version: view.version,
         }
     }
 }

@@ -141,3 +141,33 @@ fn a_limit_counts_once_and_a_copy_is_fetched_by_oneself() {
     assert!(holds("limiter-") && holds("+447700900123") && holds(&made));
     assert!(!holds("bystander-"));
 }
+
+#[test]
+fn an_account_that_is_gone_is_named_in_no_request_any_more() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let officer = Person::new(platform, &tenant, "keeper", "privacy_officer");
+    let gone = Person::new(platform, &tenant, "leaver", "viewer");
+    let limit = id(&gone.post("/v1/requests/own", &json!({"kind": "restriction"})).expect(201));
+    let asked = json!({"kind": "rectification", "text": "My name is spelt Leaver."});
+    let open = id(&gone.post("/v1/requests/own", &asked).expect(201));
+    tenant.person("POST", &format!("/v1/users/{}/underage", gone.id)).send().expect(200);
+    let seen = |id: &str| officer.get(&format!("/v1/requests/{id}")).expect(200)["request"].clone();
+    let ended = seen(&limit);
+    assert_eq!(ended["state"], "withdrawn", "{ended}");
+    assert_eq!(ended["subject"], gone.id, "{ended}");
+    // What is open is answered all the same, and names nobody from then on.
+    let version = seen(&open)["version"].as_u64().unwrap();
+    let path = format!("/v1/requests/{open}/steps");
+    let answer = json!({"step": "answer", "text": "It is written as you asked."});
+    let step = |tag: &str| {
+        let request = officer.request("POST", &path).header("if-match", tag);
+        request.json(&answer).send()
+    };
+    step("\"99\"").problem(409);
+    step(&format!("\"{version}\"")).expect(200);
+    let answered = seen(&open);
+    assert_eq!(answered["state"], "answered", "{answered}");
+    assert_eq!(answered["text"], "", "{answered}");
+    assert_eq!(answered["subject"], gone.id, "{answered}");
+}
