@@ -113,7 +113,7 @@ pub(crate) fn withhold_limited(
     for device in devices.all() {
         for rule in rules.values().filter(|rule| rule.enabled) {
             let covers = rule.scope.covers(device.id, &device.kind, device.twin);
-            let key = rule.condition.key().map(|key| -> &str { key });
+            let key = rule.condition.key().map(|key| &**key);
             if covers && book.is_limited(device, key, Purpose::IngestRouting) {
                 let set = withheld.entry(device.id).or_default();
                 Arc::make_mut(set).insert(rule.id);
@@ -232,9 +232,14 @@ impl App {
         if limits.is_empty() {
             return Ok(false);
         }
-        let index = tx.subject_index(address).ok();
-        let is_meant =
-            |limit: &StoredLimit| stops_mail(limit) && limit.address == index && index.is_some();
-        Ok(limits.iter().any(is_meant))
+        let Ok(index) = tx.subject_index(address) else { return Ok(false) };
+        drop(tx);
+        let mut stopping = limits.iter().filter(|limit| stops_mail(limit));
+        if stopping.any(|limit| limit.address == Some(index)) {
+            return Ok(true);
+        }
+        // It may be their address since.
+        let held = self.held_by(&self.by_duty(tenant), Some(address)).await?;
+        Ok(held.is_some() && limits.iter().any(|limit| stops_mail(limit) && limit.user == held))
     }
 }

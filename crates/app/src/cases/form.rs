@@ -26,7 +26,7 @@ pub(super) fn nobody_in(context: &PlatformContext, tenant: TenantId) -> OpContex
 
 impl App {
     /// The account of a tenant that an address belongs to. Nobody asks while they write.
-    pub(super) async fn held_by(
+    pub(crate) async fn held_by(
         &self,
         context: &OpContext,
         email: Option<&str>,
