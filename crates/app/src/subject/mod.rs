@@ -56,7 +56,7 @@ pub(crate) enum Eraser {
     Mails,
     /// Messages go when they are dealt with.
     Messages,
-    /// Requests end two years after they were closed.
+    /// Requests name nobody once the account is gone, and end two years after they were closed.
     Requests,
     /// Records end on day 90.
     Records,
@@ -77,7 +77,9 @@ impl Eraser {
             Self::Account => "goes with the account and its key",
             Self::Mails => "mails to the address are kept for 90 days",
             Self::Messages => "messages from the address go when they are dealt with",
-            Self::Requests => "requests are kept for two years after their end",
+            Self::Requests => {
+                "requests name nobody once the account is gone, and are kept for two years"
+            }
             Self::Records => "records are kept for 90 days",
             Self::Declarations => "goes when the declaration does",
             Self::Readings => "readings are destroyed with their keys",
