@@ -1,5 +1,5 @@
-//! What becomes of the requests of somebody whose account goes: limits end, and what is closed names
-//! nobody any more. What is open keeps the address that it has to be answered at until it is.
+//! What becomes of the requests of somebody whose account goes: limits end, and what is closed
+//! names nobody any more. What is open keeps the address that it has to be answered at until it is.
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;

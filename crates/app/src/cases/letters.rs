@@ -25,7 +25,7 @@ const REASONS: [(&str, &str); 6] = [
 /// The jurisdiction whose authority is named where nobody says another.
 const OWN_JURISDICTION: &str = "GB";
 
-/// Where the profile of the European Union counts (its members, and Iceland, Liechtenstein, Norway).
+/// Where the profile of the European Union counts: its members, Iceland, Liechtenstein, Norway.
 const UNION: [&str; 30] = [
     "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
     "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",

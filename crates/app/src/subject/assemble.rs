@@ -290,8 +290,8 @@ impl App {
         Ok(rows)
     }
 
-    /// What somebody agreed to, with the signed records, and the fields that rest on it. What stands
-    /// in a field is shown to its person alone.
+    /// What somebody agreed to, with the signed records, and the fields that rest on it. What
+    /// stands in a field is shown to its person alone.
     async fn assemble_consents(
         &self,
         context: &OpContext,

@@ -284,8 +284,8 @@ impl PlatformTx {
         self.core.update(update.filter(is_set("next_at"))).await.map(drop)
     }
 
-    /// Deletes cases that were closed up to a moment. One whose limit still counts stays: it is what
-    /// ends the limit.
+    /// Deletes cases that were closed up to a moment. One whose limit still counts stays: it is
+    /// what ends the limit.
     #[boxed]
     pub async fn cases_purge(&self, before: Timestamp) -> Result<u64> {
         let limits = [CaseKind::Restriction, CaseKind::Objection];
