@@ -16,6 +16,8 @@ const TABLE: &str = "rights_cases";
 const DUE_AT_ONCE: u64 = 64;
 /// Most cases of one person that are listed, newest first.
 const OWN_LISTED_MAX: u64 = 200;
+/// Most erasures that are carried on in one round, those that came first.
+const CARRIED_MAX: u64 = 10_000;
 
 stored_enum! {
     /// Which right a case is about.
@@ -274,6 +276,15 @@ impl PlatformTx {
     pub async fn cases_due(&self, now: Timestamp) -> Result<Vec<(TenantId, CaseId)>> {
         let select = self.select(TABLE).filter(is_set("next_at")).filter(at_most("next_at", now));
         let rows = self.core.all(select.ascending("next_at").limit(DUE_AT_ONCE)).await?;
+        rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("id")?))).collect()
+    }
+
+    /// Cases of all tenants whose request is being carried out, a bounded number.
+    #[boxed]
+    pub async fn cases_carried(&self) -> Result<Vec<(TenantId, CaseId)>> {
+        let select = self.select(TABLE).filter(is_null("closed_at"));
+        let select = select.eq("state", CaseState::CarryingOut).ascending("received_at");
+        let rows = self.core.all(select.limit(CARRIED_MAX)).await?;
         rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("id")?))).collect()
     }
 

@@ -10,7 +10,7 @@ use super::activity::Activity;
 use super::outbox::{OutboxId, TABLE as OUTBOX};
 use super::streams::StreamAct;
 use crate::bind::Row;
-use crate::query::Select;
+use crate::query::{Select, above, is_null};
 use crate::schema::{self, ColumnDef, ColumnKind, Rows};
 use crate::seal::{Cell, Owner};
 use crate::{Error, PlatformTx, Result, TenantTx};
@@ -148,7 +148,7 @@ impl TenantTx {
     ) -> Result<Vec<(OutboxId, Timestamp, Vec<u8>)>> {
         let select = self.select(OUTBOX).ascending("id").limit(rows);
         let select = match after {
-            Some(OutboxId(id)) => select.filter(crate::query::above("id", id)),
+            Some(OutboxId(id)) => select.filter(above("id", id)),
             None => select,
         };
         let vault = self.vault();
@@ -158,6 +158,13 @@ impl TenantTx {
             Ok((OutboxId(id), row.get("created_at")?, vault.open(row, "payload", &id)?))
         };
         rows.iter().map(load).collect()
+    }
+
+    /// Whether a mail of this tenant has not left.
+    #[boxed]
+    pub async fn outbox_waits(&self, id: OutboxId) -> Result<bool> {
+        let select = self.select(OUTBOX).eq("id", id.0).filter(is_null("done_at"));
+        Ok(self.core.maybe(select.limit(1)).await?.is_some())
     }
 
     /// Removes a mail of this tenant, sent or not.
@@ -179,6 +186,35 @@ impl PlatformTx {
             }
         }
         Ok(found)
+    }
+
+    /// The platform's own mails, sent and waiting, as they were written: behind one, a bounded
+    /// number.
+    #[boxed]
+    pub async fn outbox_written(
+        &self,
+        after: Option<OutboxId>,
+        rows: u64,
+    ) -> Result<Vec<(OutboxId, Vec<u8>)>> {
+        let select = self.select(OUTBOX).filter(is_null("tenant_id")).ascending("id").limit(rows);
+        let select = match after {
+            Some(OutboxId(id)) => select.filter(above("id", id)),
+            None => select,
+        };
+        let vault = self.core.vault(Owner::Platform);
+        let rows = self.core.all(select).await?;
+        let load = |row: &Row| {
+            let id: [u8; 16] = row.get("id")?;
+            Ok((OutboxId(id), vault.open(row, "payload", &id)?))
+        };
+        rows.iter().map(load).collect()
+    }
+
+    /// Removes a mail of the platform itself, sent or not.
+    #[boxed]
+    pub async fn outbox_remove(&self, id: OutboxId) -> Result<()> {
+        let delete = self.delete(OUTBOX).filter(is_null("tenant_id")).eq("id", id.0);
+        self.core.delete(delete).await.map(drop)
     }
 
     /// Deletes an account if it is there, as [`PlatformTx::user_delete`]; whether it was.
