@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Attempt, Kind, jobs};
 use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret, Timestamp};
-use veritwin_metastore::{ContactMessage, MailRank, NewMail, every_row};
+use veritwin_metastore::{ContactMessage, MailRank, NewMail, TenantTx, every_row};
 
 use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
@@ -139,13 +139,23 @@ impl App {
         context: &OpContext,
         email: &str,
     ) -> Result<Vec<(MessageId, Timestamp, String)>> {
+        let is_theirs = |_: &TenantTx, from: &str| from.trim().eq_ignore_ascii_case(email.trim());
+        self.messages_that(context, is_theirs).await
+    }
+
+    /// The messages to a tenant whose address is meant.
+    pub(crate) async fn messages_that(
+        &self,
+        context: &OpContext,
+        is_theirs: impl Fn(&TenantTx, &str) -> bool,
+    ) -> Result<Vec<(MessageId, Timestamp, String)>> {
         let tx = &self.0.store.read(context).await?;
         let all = every_row(|page| async move { tx.contact_messages(&page).await }).await?;
         let mut found = Vec::new();
         for message in all {
             let body: Body = serde_json::from_slice(&message.body)
                 .map_err(|_| Error::Internal("a message is damaged".to_owned()))?;
-            if body.email.trim().eq_ignore_ascii_case(email.trim()) {
+            if is_theirs(tx, &body.email) {
                 found.push((message.id, message.created_at, body.text));
             }
         }

@@ -164,6 +164,8 @@ pub(crate) struct Inner {
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) destructions: DestructionBoard,
+    /// There is one more person to erase.
+    pub(crate) erasures: tokio::sync::Notify,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -346,6 +348,7 @@ impl App {
         let inner = Inner {
             started_at: clock.now(),
             destructions: DestructionBoard::open(&config, &keys)?,
+            erasures: tokio::sync::Notify::new(),
             keys,
             key_board: KeyBoard::new(open_key_services(&config, &egress, &rng)?),
             store,
@@ -444,6 +447,7 @@ impl App {
         self.start_scrub();
         self.start_ledger();
         self.start_destructions();
+        self.start_erasures();
         self.start_zones();
         self.start_promises();
         self.tell_rest_shortened();

@@ -61,9 +61,14 @@ struct Search<'a> {
 
 /// Whether a value names a person.
 pub(crate) fn names(value: &Value, person: &str) -> bool {
+    spells(value, |text| text == person)
+}
+
+/// Whether a value that could name somebody names who is meant.
+pub(crate) fn spells(value: &Value, is_meant: impl FnOnce(&str) -> bool) -> bool {
     match value {
-        Value::Text(text) => text.trim() == person,
-        Value::Integer(number) => number.to_string() == person,
+        Value::Text(text) => is_meant(text.trim()),
+        Value::Integer(number) => is_meant(&number.to_string()),
         _ => false,
     }
 }

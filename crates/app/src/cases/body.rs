@@ -140,7 +140,8 @@ impl Case {
         let closed_at = self.row.closed_at.or(self.row.state.is_closed().then_some(now));
         let next_at = match self.row.state {
             state if state.is_closed() => None,
-            CaseState::CarryingOut => Some(now),
+            // Who was told waits for nothing.
+            _ if self.told_at().is_some() => None,
             _ => self.clocks().next(&self.body.alarms),
         };
         Ok(StoredCase { body, closed_at, next_at, ..self.row.clone() })
@@ -231,7 +232,11 @@ impl Case {
     pub(crate) fn forget(&mut self) {
         self.row.address = None;
         let body = &mut self.body;
-        (body.email, body.person, body.answer) = (None, None, None);
+        (body.email, body.person) = (None, None);
+        if body.certificate.is_none() {
+            // What is said of an erasure names nobody.
+            body.answer = None;
+        }
         (body.code, body.download) = (None, None);
         body.text.clear();
         body.events.iter_mut().for_each(|event| event.text = None);
@@ -280,7 +285,7 @@ impl Case {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use veritwin_domain::CaseId;
     use veritwin_metastore::CaseSource;
 

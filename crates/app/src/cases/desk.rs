@@ -268,7 +268,7 @@ impl App {
             }
             CaseStep::Answer { text } => {
                 let text = text_of("text", text, 1)?;
-                if case.is_limit() {
+                if case.is_limit() || case.row.kind == CaseKind::Erasure {
                     let detail = "carry it out: that answers it too";
                     return Err(Error::Conflict(detail.to_owned()));
                 }

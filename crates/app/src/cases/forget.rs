@@ -26,7 +26,7 @@ impl App {
         }
     }
 
-    async fn forget_case(&self, context: &OpContext, id: CaseId) -> Result<()> {
+    pub(super) async fn forget_case(&self, context: &OpContext, id: CaseId) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
         tx.limit_delete(id).await?;
         match tx.case(id).await.map_err(Error::from) {

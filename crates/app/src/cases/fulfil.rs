@@ -1,5 +1,5 @@
 //! What is done with data for a request: a copy is handed over, a restriction or an objection
-//! counts from now on. Nothing of it happens before it is known who asks.
+//! counts from now on, an erasure begins. Nothing of it happens before it is known who asks.
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
@@ -25,6 +25,9 @@ impl App {
         self.refuse_own_case(context, &case)?;
         case.check_open()?;
         case.check_verified()?;
+        if case.row.kind == CaseKind::Erasure {
+            return self.begin_erasure(context, &case).await;
+        }
         let text = match case.row.kind {
             CaseKind::Access | CaseKind::Portability => {
                 "Here is your copy of everything that we keep about you."

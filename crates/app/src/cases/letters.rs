@@ -168,6 +168,35 @@ pub(crate) fn answer(case: &Case, text: &str, fetch: Option<&str>) -> Letter {
     }
 }
 
+/// That everything is erased: what stays, and why, and how that can be shown.
+pub(crate) fn erased(
+    case: &Case,
+    (stays, is_elsewhere): (&[(&str, &str)], bool),
+    (digest, authority): (&str, &str),
+) -> Letter {
+    let mut kept = String::new();
+    for (name, why) in stays {
+        kept.push_str(&format!("- {name}: {why}\n"));
+    }
+    let elsewhere = if is_elsewhere {
+        "\nYour account is also used by another organisation, where it stays: ask them.\n"
+    } else {
+        ""
+    };
+    Letter {
+        name: "erased",
+        subject: subject(case, "Your data is erased"),
+        text: format!(
+            "You asked for {}. It is done: your account here, what we wrote to you and you to us, \
+             and the readings about you are gone, and cannot be brought back.\n\nWhat stays, and \
+             why:\n\n{kept}{elsewhere}\nThere is a signed certificate. Its SHA-256 is {digest}. \
+             This mail is removed on our side once it has left.\n\nIf you think that we are wrong, \
+             you can complain to {authority}\n",
+            right(case.row.kind),
+        ),
+    }
+}
+
 impl App {
     /// The authority that a letter names: of a jurisdiction, or the platform's own.
     pub(crate) fn named_authority(&self, asked: Option<&str>) -> Result<String> {

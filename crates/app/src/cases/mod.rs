@@ -5,6 +5,7 @@
 pub(crate) mod body;
 pub(crate) mod clock;
 mod desk;
+pub(crate) mod erasure;
 mod forget;
 mod form;
 mod fulfil;

@@ -64,7 +64,11 @@ impl App {
         if case.row.closed_at.is_some() {
             return Ok(());
         }
-        let alarms = case.clocks().alarms(&case.body.alarms, context.at);
+        let alarms = match case.told_at() {
+            // Of an erasure only papers are left.
+            Some(_) => Vec::new(),
+            None => case.clocks().alarms(&case.body.alarms, context.at),
+        };
         #[cfg(feature = "test-controls")]
         let alarms = if self.0.promises.forgets_clocks() { Vec::new() } else { alarms };
         let mut told = Vec::new();

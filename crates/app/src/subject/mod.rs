@@ -52,15 +52,17 @@ pub(crate) enum Assembler {
 pub(crate) enum Eraser {
     /// The account goes with its key, and what refers to it.
     Account,
-    /// Mails end with the records.
+    /// Mails to the address are removed, sent or not.
     Mails,
-    /// Messages go when they are dealt with.
+    /// Messages from the address are removed.
     Messages,
-    /// Requests name nobody once the account is gone, and end two years after they were closed.
+    /// Requests name nobody any more, and end two years after they were closed.
     Requests,
-    /// Records end on day 90.
+    /// Records lose what tells of the person, and end on day 90.
     Records,
-    /// The name goes when somebody takes the declaration back.
+    /// Details that were given with the address are removed.
+    Registers,
+    /// The name goes out of what was declared.
     Declarations,
     /// The readings are destroyed with their keys.
     Readings,
@@ -75,13 +77,17 @@ impl Eraser {
     pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Account => "goes with the account and its key",
-            Self::Mails => "mails to the address are kept for 90 days",
-            Self::Messages => "messages from the address go when they are dealt with",
+            Self::Mails => "mails to the address are removed, or end after 90 days",
+            Self::Messages => "messages from the address are removed",
             Self::Requests => {
-                "requests name nobody once the account is gone, and are kept for two years"
+                "requests name nobody once they are erased, and are kept for two years"
             }
-            Self::Records => "records are kept for 90 days",
-            Self::Declarations => "goes when the declaration does",
+            Self::Records => {
+                "what was done stays for 90 days, or as long as a hold lasts, without where it was \
+                 done from; the id in it stands for nobody"
+            }
+            Self::Registers => AS_ENTRY,
+            Self::Declarations => "the name goes; what was declared stays the organisation's",
             Self::Readings => "readings are destroyed with their keys",
             Self::Stays(why) => why,
             Self::Nothing => "there is nothing to take away",
@@ -104,9 +110,11 @@ const OF_THINGS: &str = "it is about devices, buildings and the organisation";
 const OF_THE_PLATFORM: &str = "it is the platform's own bookkeeping";
 const AS_PROOF: &str = "fields, notices and waiting messages go with the account; what was agreed to \
                         stays as a proof: the id in it stands for nobody";
-const AS_ENTRY: &str = "details go when their consent is taken back; entries are the organisation's, \
-                        and the id in them stands for nobody";
+const AS_ENTRY: &str = "details that were given with the address go; entries are the \
+                        organisation's, and the id in them stands for nobody";
 const AS_PSEUDONYM: &str = "it is the organisation's record: the id in it stands for nobody";
+const IN_COPIES: &str = "copies of before are kept as long as backups are; whatever is restored of \
+                         them is erased again before anybody is listened to";
 
 /// Every store.
 pub(crate) const STORES: &[SubjectStore] = &[
@@ -185,19 +193,20 @@ pub(crate) const STORES: &[SubjectStore] = &[
         name: "registers",
         tables: &["register_entries"],
         assembler: Assembler::Registers,
-        eraser: Eraser::Stays(AS_ENTRY),
+        eraser: Eraser::Registers,
+    },
+    // What is declared says which readings are the person's: these go first.
+    SubjectStore {
+        name: "readings",
+        tables: &[],
+        assembler: Assembler::Readings,
+        eraser: Eraser::Readings,
     },
     SubjectStore {
         name: "declarations",
         tables: &["stream_statements", "stream_rules", "stream_acts"],
         assembler: Assembler::Declarations,
         eraser: Eraser::Declarations,
-    },
-    SubjectStore {
-        name: "readings",
-        tables: &[],
-        assembler: Assembler::Readings,
-        eraser: Eraser::Readings,
     },
     SubjectStore {
         name: "ledger",
@@ -215,9 +224,7 @@ pub(crate) const STORES: &[SubjectStore] = &[
         name: "backups",
         tables: &[],
         assembler: Assembler::Nothing("they hold what is in this copy, as it was"),
-        eraser: Eraser::Stays(
-            "unreadable once the copies of the keyring have ended, within 7 days",
-        ),
+        eraser: Eraser::Stays(IN_COPIES),
     },
     SubjectStore {
         name: "things",

@@ -7,7 +7,9 @@ use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{LimitExceeded, OpContext, RegisterEntryId, Timestamp};
 use veritwin_keys::sha256;
-use veritwin_metastore::{REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState};
+use veritwin_metastore::{
+    REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState, TenantTx,
+};
 
 use crate::change::Change;
 use crate::model::{OptInDetails, OptInInput, OptInView};
@@ -141,13 +143,20 @@ impl App {
         context: &OpContext,
         email: &str,
     ) -> Result<Vec<OptInView>> {
+        let is_theirs = |_: &TenantTx, given: &str| given.trim().eq_ignore_ascii_case(email.trim());
+        self.opt_ins_that(context, is_theirs).await
+    }
+
+    /// The details that were given with an address that is meant.
+    pub(crate) async fn opt_ins_that(
+        &self,
+        context: &OpContext,
+        is_theirs: impl Fn(&TenantTx, &str) -> bool,
+    ) -> Result<Vec<OptInView>> {
         let tx = self.0.store.read(context).await?;
         let entries = tx.register_entries(RegisterKind::OptIn).await?;
         let mut views = entries.iter().map(view).collect::<Result<Vec<_>>>()?;
-        views.retain(|one| {
-            let given = one.details.email.as_deref();
-            given.is_some_and(|given| given.trim().eq_ignore_ascii_case(email.trim()))
-        });
+        views.retain(|one| one.details.email.as_deref().is_some_and(|given| is_theirs(&tx, given)));
         Ok(views)
     }
 

@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(step))
         .routes(routes!(fulfil))
         .routes(routes!(copy))
+        .routes(routes!(certificate))
 }
 
 /// A request that came by another way, by letter or by telephone.
@@ -132,10 +133,11 @@ impl From<CaseEventView> for RequestEventBody {
     }
 }
 
-/// How much a step met in one store.
+/// How much a step met.
 #[derive(Serialize, ToSchema)]
 struct RequestMetBody {
-    store: String,
+    /// Of the step `counted` a table, of others `erased`, `kept` or `keys`.
+    what: String,
     count: u64,
 }
 
@@ -149,7 +151,7 @@ struct RequestDoneBody {
 
 impl From<CaseStepView> for RequestDoneBody {
     fn from(view: CaseStepView) -> Self {
-        let met = |(store, count)| RequestMetBody { store, count };
+        let met = |(what, count)| RequestMetBody { what, count };
         Self {
             name: view.name,
             at: body::time(view.at),
@@ -176,8 +178,14 @@ struct RequestHistoryBody {
     refusal_text: Option<String>,
     /// What was done, oldest first.
     events: Vec<RequestEventBody>,
-    /// Steps of an erasure.
+    /// Steps of an erasure that are done: one for each store, and what comes after.
     steps: Vec<RequestDoneBody>,
+    /// The destruction of the readings of an erasure.
+    destruction_id: Option<String>,
+    /// Whether there is a certificate of the erasure.
+    has_certificate: bool,
+    /// The leaf of the ledger that holds the certificate's digest.
+    ledger_index: Option<u64>,
 }
 
 impl From<CaseView> for RequestHistoryBody {
@@ -195,6 +203,9 @@ impl From<CaseView> for RequestHistoryBody {
             refusal_text: view.refusal.as_ref().map(|(_, text, _)| text.clone()),
             events: std::mem::take(&mut view.events).into_iter().map(Into::into).collect(),
             steps: std::mem::take(&mut view.steps).into_iter().map(Into::into).collect(),
+            destruction_id: view.destruction.map(|id| id.to_string()),
+            has_certificate: view.has_certificate,
+            ledger_index: view.ledger_index,
             request: view.into(),
         }
     }
@@ -347,7 +358,8 @@ async fn step(
     Ok(axum::Json(api.app.step_case(&context, (id, version), &step).await?.into()))
 }
 
-/// Does what a request asks for, and answers it.
+/// Does what a request asks for, and answers it. An erasure goes on in the background: its steps
+/// are in the request, its end is the answer.
 #[utoipa::path(post, path = "/v1/requests/{id}/fulfil", tag = "requests",
     params(("id" = String, Path)),
     responses((status = 204), (status = 403), (status = 404), (status = 409)))]
@@ -371,4 +383,20 @@ async fn copy(
     Path(id): Path<String>,
 ) -> Answer<impl IntoResponse> {
     Ok(zip(api.app.export_case(&context, body::id(&id)?).await?))
+}
+
+/// The signed certificate of an erasure, as a file.
+#[utoipa::path(get, path = "/v1/requests/{id}/certificate", tag = "requests",
+    params(("id" = String, Path)),
+    responses((status = 200, content_type = "application/json", body = Vec<u8>), (status = 403),
+        (status = 404), (status = 409)))]
+async fn certificate(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<impl IntoResponse> {
+    let text = api.app.erasure_certificate(&context, body::id(&id)?).await?;
+    let kind = HeaderValue::from_static("application/json");
+    let name = HeaderValue::from_static("attachment; filename=\"erasure.json\"");
+    Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)], text))
 }
