@@ -53,8 +53,13 @@ impl Named<'_> {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum StoredScope {
     Tenant,
-    Device { device: DeviceId },
-    Key { key: String, device: Option<DeviceId> },
+    Device {
+        device: DeviceId,
+    },
+    Key {
+        key: String,
+        device: Option<DeviceId>,
+    },
     Subject {
         person: String,
         series: Vec<SubjectSeries>,
@@ -62,7 +67,9 @@ pub(crate) enum StoredScope {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mark: Option<String>,
     },
-    Month { month: i64 },
+    Month {
+        month: i64,
+    },
 }
 
 impl StoredScope {

@@ -8,6 +8,7 @@ mod cases;
 mod connections;
 mod credentials;
 mod destructions;
+mod erasures;
 mod histories;
 mod inventory;
 mod ledger;

@@ -259,7 +259,6 @@ impl App {
 }
 
 /// The files of a copy.
-#[cfg(test)]
 pub(crate) fn unzipped(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut rest = bytes;
@@ -281,7 +280,6 @@ pub(crate) fn unzipped(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Whether every file of a copy is as its manifest says; what is wrong, if anything.
-#[cfg(test)]
 pub(crate) fn check_copy(bytes: &[u8]) -> std::result::Result<(), String> {
     let files = unzipped(bytes);
     let content = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, bytes)| bytes);

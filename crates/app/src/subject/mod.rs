@@ -9,6 +9,8 @@ mod words;
 
 use veritwin_domain::UserId;
 
+pub(crate) use bundle::{check_copy, unzipped};
+
 /// Whom the stores are asked about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Subject {
@@ -108,8 +110,8 @@ pub(crate) struct SubjectStore {
 
 const OF_THINGS: &str = "it is about devices, buildings and the organisation";
 const OF_THE_PLATFORM: &str = "it is the platform's own bookkeeping";
-const AS_PROOF: &str = "fields, notices and waiting messages go with the account; what was agreed to \
-                        stays as a proof: the id in it stands for nobody";
+const AS_PROOF: &str = "fields, notices and waiting messages go with the account; what was agreed \
+                        to stays as a proof: the id in it stands for nobody";
 const AS_ENTRY: &str = "details that were given with the address go; entries are the \
                         organisation's, and the id in them stands for nobody";
 const AS_PSEUDONYM: &str = "it is the organisation's record: the id in it stands for nobody";

@@ -385,10 +385,10 @@ async fn copy(
     Ok(zip(api.app.export_case(&context, body::id(&id)?).await?))
 }
 
-/// The signed certificate of an erasure, as a file.
+/// The signed certificate of an erasure, as a file: `veritwin purge --verify` checks it.
 #[utoipa::path(get, path = "/v1/requests/{id}/certificate", tag = "requests",
     params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/json", body = Vec<u8>), (status = 403),
+    responses((status = 200, body = serde_json::Value), (status = 403),
         (status = 404), (status = 409)))]
 async fn certificate(
     State(api): State<Api>,
@@ -397,6 +397,6 @@ async fn certificate(
 ) -> Answer<impl IntoResponse> {
     let text = api.app.erasure_certificate(&context, body::id(&id)?).await?;
     let kind = HeaderValue::from_static("application/json");
-    let name = HeaderValue::from_static("attachment; filename=\"erasure.json\"");
+    let name = HeaderValue::from_static("attachment; filename=\"erasure-certificate.json\"");
     Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)], text))
 }

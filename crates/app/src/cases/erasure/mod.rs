@@ -5,6 +5,7 @@
 mod begin;
 mod paper;
 mod replay;
+mod scrub;
 mod stores;
 mod whom;
 

@@ -124,11 +124,8 @@ mod tests {
         one.body.email = Some("ada@site.example".to_owned());
         one.body.person = Some("Ada".to_owned());
         let met = vec![("sessions".to_owned(), 2)];
-        let step = |name: &str, met: Met| StepDone {
-            name: name.to_owned(),
-            at: at.as_micros(),
-            met,
-        };
+        let step =
+            |name: &str, met: Met| StepDone { name: name.to_owned(), at: at.as_micros(), met };
         one.body.steps = vec![step(COUNTED, met), step("mails", vec![("erased".to_owned(), 3)])];
         let said = statement(&one, (None, at), "t");
         assert_eq!(said["steps"][0]["met"], json!({"sessions": 2}));
