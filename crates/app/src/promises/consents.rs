@@ -55,7 +55,7 @@ fn wrong(summary: &str, place: &str) -> Found {
 }
 
 impl App {
-    async fn agree(&self, context: &OpContext, purpose: &str, value: &str) -> Result<()> {
+    pub(super) async fn agree(&self, context: &OpContext, purpose: &str, value: &str) -> Result<()> {
         let version = self.0.purposes.get(purpose).map_or(0, |one| one.version);
         let value = Secret::new(value.to_owned());
         let input = ConsentInput { purpose: purpose.to_owned(), version, value };
@@ -63,12 +63,12 @@ impl App {
     }
 
     /// The account of a check goes, and what it decided with it: it was nobody's.
-    async fn leave_nothing(&self, user: UserId) -> Result<()> {
+    pub(super) async fn leave_nothing(&self, user: UserId) -> Result<()> {
         self.destroy_account(user).await?;
         self.forget_decisions(user).await
     }
 
-    async fn forget_decisions(&self, user: UserId) -> Result<()> {
+    pub(super) async fn forget_decisions(&self, user: UserId) -> Result<()> {
         let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
         tx.consents_forget(user).await?;
         Ok(tx.commit().await?)

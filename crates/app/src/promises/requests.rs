@@ -96,7 +96,10 @@ impl App {
         let made = StoredCase { next_at: Some(made.received_at), ..made };
         let tx = self.0.store.begin(&context).await?;
         // What an earlier run left that was cut short.
-        for left in tx.cases(true, &Page::first(50)).await?.items {
+        let left = tx.cases(true, &Page::first(50)).await?.items;
+        // Not what another check asks for in somebody's name.
+        let is_nobodys = |one: &&StoredCase| one.user.is_none() && one.kind == CaseKind::Access;
+        for left in left.iter().filter(is_nobodys) {
             tx.case_delete(left.id).await?;
         }
         tx.case_create(&made).await?;

@@ -86,7 +86,10 @@ impl App {
             super::zones::public_probe(self),
             super::zones::opt_in_probe(self),
         ];
-        for probe in in_app.into_iter().chain(super::registers::probes(self)) {
+        let of_rights = super::rights::probes(self).into_iter();
+        let of_rights = of_rights.chain(super::limited::probes(self));
+        let of_rights = of_rights.chain([super::erased::probe(self)]);
+        for probe in in_app.into_iter().chain(super::registers::probes(self)).chain(of_rights) {
             if let Err(error) = self.register_probe(probe) {
                 tracing::error!(%error, "a promise's probe");
             }

@@ -36,7 +36,7 @@ pub(super) fn attestation_probe(app: &App) -> Arc<dyn PlatformProbe> {
 
 /// A person of nobody's tenant who signed up.
 pub(super) struct Guest {
-    email: Secret<String>,
+    pub(super) email: Secret<String>,
     password: Secret<String>,
     pub(super) signed_in: SignedIn,
 }

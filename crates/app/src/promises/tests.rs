@@ -143,7 +143,7 @@ async fn passwords_and_files_at_rest_are_proven_and_kept() {
     drop(tx);
     let unknown = app.check_promise_for_local(&app.local_operator(), "P99").await;
     assert!(matches!(unknown, Err(Error::NotFound(_))));
-    let without = app.check_promise_for_local(&app.local_operator(), "P47").await;
+    let without = app.check_promise_for_local(&app.local_operator(), "P28").await;
     assert!(matches!(without, Err(Error::Conflict(_))));
     app.close().await;
     drop(app);
@@ -336,8 +336,20 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    let checks =
-        [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53), ("P54", 54), ("P59", 59), ("P60", 60)];
+    let checks = [
+        ("P22", 22),
+        ("P24", 24),
+        ("P32", 32),
+        ("P40", 40),
+        ("P41", 41),
+        ("P43", 43),
+        ("P44", 44),
+        ("P45", 45),
+        ("P53", 53),
+        ("P54", 54),
+        ("P59", 59),
+        ("P60", 60),
+    ];
     for (id, number) in checks {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);

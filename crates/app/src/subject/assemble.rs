@@ -53,6 +53,15 @@ pub(super) struct Assembled {
     pub(super) readings: Vec<PersonReading>,
 }
 
+#[cfg(feature = "test-controls")]
+impl Assembled {
+    /// P44: a copy that lacks a reading.
+    pub(super) fn without_newest(mut self) -> Self {
+        self.readings.pop();
+        self
+    }
+}
+
 fn damaged(_: serde_json::Error) -> Error {
     Error::Internal("what is kept of somebody is damaged".to_owned())
 }
@@ -201,7 +210,7 @@ impl App {
     }
 
     /// The mails of a tenant to an address, with their ids.
-    pub(super) async fn mails_to(
+    pub(crate) async fn mails_to(
         &self,
         context: &OpContext,
         email: &str,
@@ -224,6 +233,10 @@ impl App {
 
     async fn assemble_mails(&self, context: &OpContext, subject: &Subject) -> Result<Vec<Value>> {
         let Some(email) = &subject.email else { return Ok(Vec::new()) };
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(40) {
+            return Ok(Vec::new());
+        }
         let mails = self.mails_to(context, email).await?;
         let shown = |(_, at, mail): (OutboxId, Timestamp, MailPayload)| {
             // Links and codes stand in its text.

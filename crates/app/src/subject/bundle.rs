@@ -20,7 +20,7 @@ static COPIES: Semaphore = Semaphore::const_new(2);
 /// What the manifest says of itself.
 pub(crate) const FORMAT: &str = "veritwin-subject-copy";
 /// What a spreadsheet would take for a formula.
-const FORMULAS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+pub(super) const FORMULAS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
 
 const README: &str = "This is a copy of what is kept about one person.\n\n\
     manifest.json  which files there are, with the SHA-256 of each\n\
@@ -226,6 +226,11 @@ impl App {
         // Each holds much in memory: the next one waits.
         let _turn = COPIES.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         let found = self.assemble(context, subject).await?;
+        #[cfg(feature = "test-controls")]
+        let found = match self.0.promises.is_sabotaged(44) {
+            true => found.without_newest(),
+            false => found,
+        };
         let rows: usize = found.sections.iter().map(|(_, rows)| rows.len()).sum();
         let files: Vec<(&str, Vec<u8>, usize)> = vec![
             ("data.json", pretty(&data(context, &found)).into_bytes(), rows),

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod bundle;
+mod read_back;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -10,6 +11,7 @@ mod words;
 use veritwin_domain::UserId;
 
 pub(crate) use bundle::{check_copy, unzipped};
+pub(crate) use read_back::readings_of;
 
 /// Whom the stores are asked about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

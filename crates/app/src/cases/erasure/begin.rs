@@ -24,11 +24,7 @@ fn conflict<T>(detail: &str) -> Result<T> {
 impl App {
     /// Begins what a request of erasure asks for.
     #[boxed]
-    pub(in crate::cases) async fn begin_erasure(
-        &self,
-        context: &OpContext,
-        case: &Case,
-    ) -> Result<()> {
+    pub(crate) async fn begin_erasure(&self, context: &OpContext, case: &Case) -> Result<()> {
         // What was destroyed is written where no backup reaches: there has to be room.
         self.0.destructions.shreds.check_room(context.tenant)?;
         let holds = self.own_holds(context).await?;

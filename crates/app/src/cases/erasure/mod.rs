@@ -57,6 +57,11 @@ impl Case {
         self.body.steps.iter().find(|step| step.name == name)
     }
 
+    /// Whether nothing of the person is left in it but what is signed.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.step(FORGOTTEN).is_some()
+    }
+
     /// Since when the person knows that it is done.
     pub(crate) fn told_at(&self) -> Option<Timestamp> {
         self.step(TOLD).map(|step| Timestamp::from_micros(step.at))

@@ -105,7 +105,9 @@ impl App {
         };
         let digest = hex::encode(certificate.digest());
         let authority = self.named_authority(None)?;
-        Ok(letters::erased(case, (&stays(case), is_elsewhere), (&digest, &authority)))
+        let kept = stays(case);
+        let shown = (digest.as_str(), authority.as_str());
+        Ok(letters::erased(case, (kept.as_slice(), is_elsewhere), shown))
     }
 }
 

@@ -43,6 +43,12 @@ impl App {
         self.append_erasure(context, case, (whom, true))
     }
 
+    /// Whether it is written where no backup reaches that a case was an erasure.
+    pub(crate) fn is_journaled(&self, id: CaseId) -> Result<bool> {
+        let known = self.0.destructions.shreds.entry(line_of(id))?;
+        Ok(known.is_some_and(|known| known.erased.is_some()))
+    }
+
     fn append_erasure(
         &self,
         context: &OpContext,
