@@ -100,6 +100,12 @@ impl Sight {
         self.purpose.is_some_and(|purpose| self.book.is_limited(device, key, purpose))
     }
 
+    /// Whether a stream would be shown, did its person not limit what is done with it.
+    pub(crate) fn keeps_back(&self, device: &Device, key: &Key) -> bool {
+        let may = self.sees_personal_of(device) || self.book.is_open(device, Some(key));
+        may && self.is_limited(device, Some(key))
+    }
+
     /// A series of a device, if its reader may see it.
     pub(crate) fn series(&self, device: &Device, key: &Key) -> Option<SeenSeries> {
         let is_open = self.verdict(device, Some(key)).is_open();

@@ -17,6 +17,7 @@ use crate::model::{CaseStep, CaseView, DeskCaseInput, Page, PageRequest};
 use crate::records::{names, store_page};
 use crate::streams::PERSON_CHARS_MAX;
 use crate::subject::Subject;
+use crate::tree::over;
 use crate::{App, Error, Result};
 
 impl Case {
@@ -38,6 +39,16 @@ fn checked_person(person: &Secret<String>) -> Result<String> {
         return Err(Error::invalid_at("person", detail));
     }
     Ok(person.to_owned())
+}
+
+/// Says how streams name the person. Of somebody else it is not known that they ask.
+fn name_person(case: &mut Case, person: Option<&Secret<String>>) -> Result<()> {
+    let named = person.map(checked_person).transpose()?;
+    if named != case.body.person {
+        case.body.verified = None;
+    }
+    case.body.person = named;
+    Ok(())
 }
 
 /// What of a step its record says; a person's own words and names stay in the case.
@@ -218,6 +229,11 @@ impl App {
                 case.note(now, "lifted", (by, None))?;
                 return Ok("lifted");
             }
+            CaseStep::Reopen { text } => {
+                let text = text_of("text", text, 1)?;
+                self.reopen_case(tx, context, (case, text)).await?;
+                return Ok("reopened");
+            }
             _ => case.check_open()?,
         }
         match step {
@@ -247,12 +263,7 @@ impl App {
                 Ok("verified")
             }
             CaseStep::Person { person } => {
-                let named = person.as_ref().map(checked_person).transpose()?;
-                // Of somebody else it is not known that they ask.
-                if named != case.body.person {
-                    case.body.verified = None;
-                }
-                case.body.person = named;
+                name_person(case, person.as_ref())?;
                 case.note(now, "person_named", (by, None))?;
                 Ok("person_named")
             }
@@ -278,8 +289,33 @@ impl App {
                 self.answer_case(tx, context, (case, &text)).await?;
                 Ok("answered")
             }
-            CaseStep::Note { .. } | CaseStep::Lift => Ok("note"),
+            CaseStep::Note { .. } | CaseStep::Lift | CaseStep::Reopen { .. } => Ok("note"),
         }
+    }
+
+    /// A refusal was wrong. What was asked for is open again with the clock that it had; what is
+    /// over by then is overdue.
+    async fn reopen_case(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (case, text): (&mut Case, String),
+    ) -> Result<()> {
+        if case.row.state != CaseState::Refused || case.body.account_ended {
+            return Err(Error::Conflict("only a refusal can be taken back".to_owned()));
+        }
+        let open = tx.cases_open(None).await?;
+        if open >= super::CASES_OPEN_MAX {
+            return Err(over("rights_cases_open_max", super::CASES_OPEN_MAX, open + 1));
+        }
+        (case.row.state, case.row.closed_at, case.body.refusal) = (CaseState::Open, None, None);
+        // Who was never asked again is no reason to refuse by itself a second time.
+        case.body.code = None;
+        case.forget_answer_alarms();
+        let letter = letters::reopened(case, context.at);
+        self.send_letter(tx, context, (&mut *case, &letter)).await?;
+        let by = Some(actor_text(&context.actor.kind));
+        case.note(context.at, "reopened", (by, Some(text)))
     }
 
     /// Takes more time. The person is told why, before the time of before is over.

@@ -148,6 +148,20 @@ pub(crate) fn refusal(case: &Case, why: &str, text: &str, authority: &str) -> Le
     }
 }
 
+/// That a refusal is taken back, and until when it is answered now.
+pub(crate) fn reopened(case: &Case, now: Timestamp) -> Letter {
+    Letter {
+        name: "reopened",
+        subject: subject(case, "We look at your request again"),
+        text: format!(
+            "You asked for {}. We had refused that, and were wrong: your request is open again. It \
+             has to be answered by {}.\n",
+            right(case.row.kind),
+            moment(case.answer_by(now)),
+        ),
+    }
+}
+
 /// The answer; with a code where the copy can be fetched by it.
 pub(crate) fn answer(case: &Case, text: &str, fetch: Option<&str>) -> Letter {
     let fetch = fetch.map(|code| {

@@ -90,6 +90,11 @@ pub enum CaseStep {
     },
     /// Ends a restriction or an objection that the case made.
     Lift,
+    /// Takes a refusal back: the case is open again, and the person is told.
+    Reopen {
+        /// Why, for the history.
+        text: String,
+    },
 }
 
 /// A line of a case's history.

@@ -67,7 +67,8 @@ pub use governance::{
     NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts, TaskContent,
 };
 pub use imports::{
-    ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
+    ExportBegun, ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep,
+    ImportView,
 };
 pub use ledger::{LedgerEntryView, LedgerProofView, LedgerView, PapersCredential, PapersView};
 pub use networks::{NetworksInput, NetworksView};

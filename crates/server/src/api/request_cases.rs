@@ -64,8 +64,8 @@ struct DeskRequestBody {
 /// One step of an officer.
 #[derive(Deserialize, ToSchema)]
 struct RequestStepBody {
-    /// `acknowledge`, `ask_identity`, `verify`, `person`, `extend`, `refuse`, `answer`, `note` or
-    /// `lift`.
+    /// `acknowledge`, `ask_identity`, `verify`, `person`, `extend`, `refuse`, `answer`, `note`,
+    /// `lift` or `reopen`.
     #[serde(default)]
     step: String,
     /// Of `verify`: `document` or `known`.
@@ -80,7 +80,7 @@ struct RequestStepBody {
     /// Of `extend`: why, in words. Of `refuse`: a reason of the closed list.
     #[serde(default)]
     reason: String,
-    /// Of `refuse`, `answer` and `note`: the words.
+    /// Of `refuse`, `answer`, `note` and `reopen`: the words.
     #[serde(default)]
     text: String,
     /// Of `refuse`: whose authority is named; null: the platform's.
@@ -107,9 +107,10 @@ impl RequestStepBody {
             "answer" => CaseStep::Answer { text: self.text },
             "note" => CaseStep::Note { text: self.text },
             "lift" => CaseStep::Lift,
+            "reopen" => CaseStep::Reopen { text: self.text },
             _ => {
                 let detail = "must be one of acknowledge, ask_identity, verify, person, extend, \
-                              refuse, answer, note, lift";
+                              refuse, answer, note, lift, reopen";
                 return Err(Problem::invalid(detail.to_owned()).at("step"));
             }
         })

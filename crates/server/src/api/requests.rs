@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{CaseView, OwnCaseInput};
+use veritwin_app::model::{CaseView, OwnCaseInput, PageRequest};
 use veritwin_domain::Secret;
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, PageQuery, Query};
+use super::body::{self, Json, ListBody, Query};
 use super::holds::MadeBody;
-use super::{Answer, Api};
+use super::{Answer, Api, Problem};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -99,15 +99,33 @@ impl From<CaseView> for SubjectRequestBody {
     }
 }
 
+/// Which requests are listed.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+struct RequestQuery {
+    /// As given by the page before.
+    cursor: Option<String>,
+    /// Rows of a page, at most 500.
+    limit: Option<usize>,
+    /// `open`: what is not answered yet; all when not given.
+    state: Option<String>,
+}
+
 /// Lists the requests of data subjects, newest first, with their clocks.
-#[utoipa::path(get, path = "/v1/requests", tag = "requests", params(PageQuery),
-    responses((status = 200, body = ListBody<SubjectRequestBody>), (status = 403)))]
+#[utoipa::path(get, path = "/v1/requests", tag = "requests", params(RequestQuery),
+    responses((status = 200, body = ListBody<SubjectRequestBody>), (status = 400), (status = 403)))]
 async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
-    Query(page): Query<PageQuery>,
+    Query(query): Query<RequestQuery>,
 ) -> Answer<axum::Json<ListBody<SubjectRequestBody>>> {
-    let listed = api.app.list_cases(&context, false, &page.into()).await?;
+    let only_open = match query.state.as_deref() {
+        None => false,
+        Some("open") => true,
+        Some(_) => return Err(Problem::invalid("must be open, or left out").at("state")),
+    };
+    let page = PageRequest { cursor: query.cursor, limit: query.limit };
+    let listed = api.app.list_cases(&context, only_open, &page).await?;
     Ok(axum::Json(ListBody::of(listed, SubjectRequestBody::from)))
 }
 
