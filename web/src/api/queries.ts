@@ -338,10 +338,33 @@ export const retentionEndsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/retention/ends')),
 })
 
-export const casesQuery = queryOptions({
-  queryKey: ['cases'],
-  queryFn: () => body(client.GET('/v1/requests', { params: { query: { limit: PAGE } } })),
-})
+/** Requests of data subjects, newest first: what is open, or all. */
+export function casesQuery(onlyOpen: boolean) {
+  return infiniteQueryOptions({
+    queryKey: ['cases', 'list', onlyOpen],
+    queryFn: ({ pageParam }) =>
+      body(
+        client.GET('/v1/requests', {
+          params: {
+            query: {
+              limit: PAGE,
+              ...(onlyOpen && { state: 'open' }),
+              ...(pageParam !== '' && { cursor: pageParam }),
+            },
+          },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  })
+}
+
+export function caseQuery(id: string) {
+  return queryOptions({
+    queryKey: ['cases', 'one', id],
+    queryFn: () => body(client.GET('/v1/requests/{id}', { params: { path: { id } } })),
+  })
+}
 
 export const ownRequestsQuery = queryOptions({
   queryKey: ['own-requests'],

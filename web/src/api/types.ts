@@ -65,6 +65,7 @@ export type Explanation = Answer<Schemas['ExplanationBody']>
 export type PublicZone = Answer<Schemas['ZoneBody']>
 export type RegisterEntry = Answer<Schemas['RegisterEntryBody']>
 export type SubjectRequest = Answer<Schemas['SubjectRequestBody']>
+export type RequestHistory = Answer<Schemas['RequestHistoryBody']>
 export type Import = Answer<Schemas['ImportBody']>
 export type ImportPlan = Schemas['ImportPlan']
 export type ImportPreview = Answer<Schemas['PreviewBody']>

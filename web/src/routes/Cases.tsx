@@ -1,23 +1,20 @@
-// Requests of data subjects, as officers see them: whom they are about, what is due, and the steps.
+// Requests of data subjects, as officers see them: what is due first, what is overdue, and one that
+// came by letter written down.
 import { i18n } from '@lingui/core'
-import { Button, Select, Textarea } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { Button, Group, Select, Textarea, TextInput } from '@mantine/core'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
-import { body, client, ifUnchanged } from '../api/client'
-import { casesQuery, jurisdictionsQuery, queryClient } from '../api/queries'
-import { ProblemError } from '../api/problem'
+import { body, client } from '../api/client'
+import { casesQuery, queryClient } from '../api/queries'
 import type { SubjectRequest } from '../api/types'
 import { useAllowed } from '../app/Allowed'
-import { Failure, Loading, Tag } from '../ui/layout'
-import { Modal } from '../ui/overlays'
+import { useNow } from '../lib/now'
+import { Failure, Loading } from '../ui/layout'
+import { Drawer, Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
-import { Instant } from '../ui/time'
-import { toast } from '../ui/toasts'
-import { kindLabel, stateLabel } from './settings/MyPrivacy'
-
-/** Answered by one press once it is known who asks. */
-const AT_ONCE = ['access', 'portability', 'restriction', 'objection']
+import { CaseSheet, CaseState } from './CaseSheet'
+import { KINDS, kindLabel } from './settings/MyPrivacy'
 
 /** What is open first, the earliest deadline before the others. */
 function byDue(a: SubjectRequest, b: SubjectRequest): number {
@@ -27,28 +24,53 @@ function byDue(a: SubjectRequest, b: SubjectRequest): number {
 
 export function Cases() {
   const may = useAllowed()
-  const query = useQuery(casesQuery)
-  const [closing, setClosing] = useState<SubjectRequest | null>(null)
-  const refresh = () => queryClient.invalidateQueries({ queryKey: ['cases'] })
-  const act = async (work: () => Promise<unknown>) => {
-    try {
-      await work()
-      await refresh()
-    } catch (error) {
-      toast(ProblemError.of(error).message)
-    }
-  }
-  const path = (id: string) => ({ params: { path: { id } } })
+  const now = useNow()
+  const [shows, setShows] = useState('open')
+  const [kind, setKind] = useState<string | null>(null)
+  const [opened, setOpened] = useState<string | null>(null)
+  const [writing, setWriting] = useState(false)
+  const query = useInfiniteQuery(casesQuery(shows === 'open'))
+  const all = query.data?.pages.flatMap((page) => page.items) ?? []
+  const shown = all.filter((one) => kind === null || one.kind === kind).sort(byDue)
   return (
     <section className="block">
-      <h2>{i18n.t('Requests of data subjects')}</h2>
+      <div className="block-head">
+        <h2>{i18n.t('Requests of data subjects')}</h2>
+        {may('request.write') && (
+          <Button size="xs" variant="default" onClick={() => setWriting(true)}>
+            {i18n.t('Write a request down')}
+          </Button>
+        )}
+      </div>
+      <Group>
+        <Select
+          label={i18n.t('Which requests')}
+          allowDeselect={false}
+          value={shows}
+          onChange={(value) => setShows(value ?? shows)}
+          data={[
+            { value: 'open', label: i18n.t('Open requests') },
+            { value: 'all', label: i18n.t('All requests') },
+          ]}
+        />
+        <Select
+          label={i18n.t('For what')}
+          clearable
+          placeholder={i18n.t('Any right')}
+          value={kind}
+          onChange={setKind}
+          data={KINDS.map((value) => ({ value, label: kindLabel(value) }))}
+        />
+      </Group>
       {query.isPending && <Loading rows={2} />}
       {query.isError && <Failure error={query.error} compact />}
-      {query.data?.items.length === 0 && (
-        <p className="hint">{i18n.t('Nobody asked for anything yet.')}</p>
+      {query.data !== undefined && shown.length === 0 && (
+        <p className="hint">
+          {shows === 'open' ? i18n.t('Nothing is open.') : i18n.t('Nobody asked for anything yet.')}
+        </p>
       )}
       <ul className="plain-list">
-        {[...(query.data?.items ?? [])].sort(byDue).map((one) => (
+        {shown.map((one) => (
           <li key={one.id}>
             <span>
               <strong>{kindLabel(one.kind)}</strong>{' '}
@@ -56,140 +78,114 @@ export function Cases() {
                 {one.subject} · {one.text}
               </span>
             </span>
-            <Tag tone={one.closed_at === null ? 'warn' : 'neutral'}>
-              {one.is_paused ? i18n.t('waits until it is known who asks') : stateLabel(one.state)}
-            </Tag>
-            {one.closed_at === null && (
-              <span className="dim">
-                {i18n.t('answered by')} <Instant at={one.answer_by} age={false} />
-              </span>
-            )}
-            {one.closed_at === null && one.acknowledged_at === null && may('request.write') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() =>
-                  void act(() =>
-                    client.POST('/v1/requests/{id}/steps', {
-                      ...path(one.id),
-                      ...ifUnchanged(one),
-                      body: { step: 'acknowledge' },
-                    }),
-                  )
-                }
-              >
-                {i18n.t('Acknowledge')}
-              </Button>
-            )}
-            {one.closed_at === null && one.verified === null && may('request.write') && (
-              <Button
-                size="compact-xs"
-                variant="default"
-                onClick={() =>
-                  void act(() =>
-                    client.POST('/v1/requests/{id}/steps', {
-                      ...path(one.id),
-                      ...ifUnchanged(one),
-                      body: { step: 'verify', how: 'document' },
-                    }),
-                  )
-                }
-              >
-                {i18n.t('I have seen who it is')}
-              </Button>
-            )}
-            {one.closed_at === null &&
-              one.verified !== null &&
-              AT_ONCE.includes(one.kind) &&
-              may('request.fulfil') && (
-                <Button
-                  size="compact-xs"
-                  onClick={() =>
-                    void act(() => client.POST('/v1/requests/{id}/fulfil', path(one.id)))
-                  }
-                >
-                  {i18n.t('Do it and answer')}
-                </Button>
-              )}
-            {one.closed_at === null && may('request.write') && (
-              <Button size="compact-xs" variant="default" onClick={() => setClosing(one)}>
-                {i18n.t('Answer or refuse')}
-              </Button>
-            )}
+            <CaseState request={one} nowMs={now} />
+            <Button size="compact-xs" variant="default" onClick={() => setOpened(one.id)}>
+              {i18n.t('Open')}
+            </Button>
           </li>
         ))}
       </ul>
-      <Modal
-        opened={closing !== null}
-        onClose={() => setClosing(null)}
-        title={i18n.t('Answer or refuse')}
+      {query.hasNextPage && (
+        <Button
+          size="xs"
+          variant="default"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
+          {i18n.t('Earlier')}
+        </Button>
+      )}
+      <Drawer
+        position="right"
+        opened={opened !== null}
+        onClose={() => setOpened(null)}
+        title={i18n.t('Request of a data subject')}
       >
-        {closing !== null && (
-          <AnswerForm
-            request={closing}
-            onDone={() => {
-              setClosing(null)
-              void refresh()
-            }}
-          />
-        )}
+        {opened !== null && <CaseSheet key={opened} id={opened} />}
+      </Drawer>
+      <Modal
+        opened={writing}
+        onClose={() => setWriting(false)}
+        title={i18n.t('Write a request down')}
+      >
+        <DeskForm
+          onDone={(id) => {
+            setWriting(false)
+            setOpened(id)
+            void queryClient.invalidateQueries({ queryKey: ['cases'] })
+          }}
+        />
       </Modal>
     </section>
   )
 }
 
-function reasons() {
-  return [
-    { value: 'answer', label: i18n.t('Answer') },
-    { value: 'unfounded', label: i18n.t('Refuse: unfounded') },
-    { value: 'excessive', label: i18n.t('Refuse: excessive') },
-    { value: 'not_held', label: i18n.t('Refuse: nothing is held') },
-    { value: 'legal_duty', label: i18n.t('Refuse: a legal duty') },
-    { value: 'others_rights', label: i18n.t('Refuse: rights of others') },
-  ]
-}
-
-function AnswerForm(props: { request: SubjectRequest; onDone: () => void }) {
-  const [reason, setReason] = useState('answer')
+function DeskForm(props: { onDone: (id: string) => void }) {
+  const [kind, setKind] = useState('access')
+  const [email, setEmail] = useState('')
+  const [person, setPerson] = useState('')
   const [text, setText] = useState('')
-  const [jurisdiction, setJurisdiction] = useState<string | null>(null)
-  const may = useAllowed()
-  const laws = useQuery({ ...jurisdictionsQuery, enabled: may('register.read') })
-  const submit = () =>
-    body(
-      client.POST('/v1/requests/{id}/steps', {
-        params: { path: { id: props.request.id } },
-        ...ifUnchanged(props.request),
-        body:
-          reason === 'answer'
-            ? { step: 'answer', text }
-            : { step: 'refuse', reason, text, jurisdiction },
+  const [came, setCame] = useState('')
+  const [purpose, setPurpose] = useState('service_communication')
+  const submit = async () => {
+    const made = await body(
+      client.POST('/v1/requests', {
+        body: {
+          kind,
+          text,
+          email: email.trim() === '' ? null : email,
+          person: person.trim() === '' ? null : person,
+          purpose: kind === 'objection' ? purpose : null,
+          received_at: came === '' ? null : new Date(`${came}T00:00:00Z`).toISOString(),
+        },
       }),
     )
+    props.onDone(made.id)
+  }
   return (
-    <SubmitForm action={i18n.t('Send')} submit={submit} onDone={props.onDone}>
+    <SubmitForm
+      action={i18n.t('Write down')}
+      submit={submit}
+      incomplete={email.trim() === '' && person.trim() === ''}
+    >
       <Select
         label={i18n.t('What should be done')}
         allowDeselect={false}
-        value={reason}
-        onChange={(value) => setReason(value ?? reason)}
-        data={reasons()}
+        value={kind}
+        onChange={(value) => setKind(value ?? kind)}
+        data={KINDS.map((value) => ({ value, label: kindLabel(value) }))}
       />
-      {reason !== 'answer' && (
+      {kind === 'objection' && (
         <Select
-          label={i18n.t('Whose authority the letter names')}
-          clearable
-          value={jurisdiction}
-          onChange={setJurisdiction}
-          data={(laws.data?.items ?? []).map((one) => ({
-            value: one.code,
-            label: `${one.code} · ${one.authority ?? one.law}`,
-          }))}
+          label={i18n.t('Which use')}
+          allowDeselect={false}
+          value={purpose}
+          onChange={(value) => setPurpose(value ?? purpose)}
+          data={[
+            { value: 'twin_building', label: i18n.t('Building twins and showing them') },
+            { value: 'service_communication', label: i18n.t('Mails about the service') },
+          ]}
         />
       )}
+      <TextInput
+        label={i18n.t('E-mail')}
+        type="email"
+        value={email}
+        onChange={(event) => setEmail(event.currentTarget.value)}
+      />
+      <TextInput
+        label={i18n.t('Name in personal streams')}
+        value={person}
+        onChange={(event) => setPerson(event.currentTarget.value)}
+      />
+      <TextInput
+        label={i18n.t('When it came, if not today')}
+        type="date"
+        value={came}
+        onChange={(event) => setCame(event.currentTarget.value)}
+      />
       <Textarea
-        label={i18n.t('In your words')}
-        required={reason === 'answer'}
+        label={i18n.t('In their words')}
         maxLength={4000}
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}

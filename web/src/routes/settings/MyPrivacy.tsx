@@ -53,6 +53,8 @@ export function stateLabel(state: string): string {
       return i18n.t('refused')
     case 'withdrawn':
       return i18n.t('taken back')
+    case 'carrying_out':
+      return i18n.t('being erased')
     default:
       return i18n.t('open')
   }
@@ -115,7 +117,7 @@ export function MyPrivacy() {
                 {i18n.t('answered by')} <Instant at={one.answer_by} age={false} />
               </span>
             )}
-            {(one.closed_at === null ||
+            {((one.closed_at === null && one.state !== 'carrying_out') ||
               (one.state === 'answered' && ['restriction', 'objection'].includes(one.kind))) && (
               <Button size="compact-xs" variant="default" onClick={() => void withdraw(one.id)}>
                 {i18n.t('Take back')}
@@ -172,6 +174,13 @@ function RightForm(props: { onDone: () => void }) {
           onChange={(value) => setPurpose(value ?? purpose)}
           data={purposes()}
         />
+      )}
+      {kind === 'erasure' && (
+        <p className="hint">
+          {i18n.t(
+            'Your account here goes with it, and the readings about you. Take your data with you before: afterwards nobody has it.',
+          )}
+        </p>
       )}
       <Textarea
         label={needsWords ? i18n.t('In your words') : i18n.t('In your words (optional)')}
