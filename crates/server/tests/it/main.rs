@@ -32,6 +32,7 @@ mod device_profiles;
 mod device_provisioning;
 mod edge;
 mod edge_down;
+mod erasures;
 mod faults;
 mod floods;
 mod gateways;
