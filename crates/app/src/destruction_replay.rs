@@ -28,7 +28,7 @@ impl App {
             drop(tx);
             if let Some(erased) = &entry.erased {
                 if is_there {
-                    let again = self.replay_erasure(&context, (&entry, erased)).await;
+                    let again = self.replay_erasure(&context, (&entry, erased.as_ref())).await;
                     replayed += usize::from(self.noted_again(entry.tenant, again)?);
                 }
                 continue;

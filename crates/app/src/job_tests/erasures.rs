@@ -330,13 +330,22 @@ async fn whoever_is_known_elsewhere_too_keeps_their_account_there() {
     let of_ada = acting(&world, &here, (ada, Role::Viewer));
     let id = world.app.create_own_case(&of_ada, &asks("erasure")).await.expect("a request");
     world.app.fulfil_case(&officer(&world, &here), id).await.expect("begun");
-    let last = loop {
-        match world.app.erasure_step(here.tenant(), id).await.expect("a step") {
-            Moved::On => {}
-            other => break other,
-        }
-    };
-    assert_eq!(last, Moved::Waits, "there is no ledger");
+    let step = async || world.app.erasure_step(here.tenant(), id).await.expect("a step");
+    while case_of(&world, &here, id).await.told_at().is_none() {
+        assert_eq!(step().await, Moved::On);
+    }
+    // The last letter has time to leave; then the address goes as well.
+    let letter = MailPayload { to: ADA.to_owned(), ..MailPayload::of(MessageKind::RightsCase) };
+    let letter = serde_json::to_vec(&letter).expect("JSON");
+    let tx = world.app.0.store.begin(&here.context).await.expect("records");
+    tx.outbox_add(NewMail::new(MailRank::Account, "letter", &letter)).await.expect("a letter");
+    tx.commit().await.expect("written");
+    assert_eq!(step().await, Moved::Waits);
+    world.clock.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(step().await, Moved::Waits);
+    world.clock.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(step().await, Moved::On);
+    assert_eq!(step().await, Moved::Waits, "there is no ledger");
     let tx = world.app.0.store.read_platform(&context).await.expect("records");
     assert!(tx.user(ada).await.is_ok());
     let left = tx.memberships(ada).await.expect("memberships");

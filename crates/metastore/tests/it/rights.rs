@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use veritwin_domain::{CaseId, UserId};
-use veritwin_metastore::{CaseKind, CaseSource, CaseState, Error, Page, StoredCase, StoredLimit};
+use veritwin_domain::{ActivityId, CaseId, StreamActId, UserId};
+use veritwin_metastore::{
+    Activity, ActivityFilter, CaseKind, CaseSource, CaseState, Error, MailRank, NewMail, Page,
+    StoredCase, StoredLimit, StreamAct,
+};
 
 use crate::world::{START, World, everywhere};
 
@@ -57,10 +60,18 @@ async fn a_case_is_its_tenants_own_and_changed_by_one_at_a_time() {
         assert!(tx.cases_of_address([7; 32]).await.expect("none").is_empty());
         drop(tx);
 
+        let carried = StoredCase { state: CaseState::CarryingOut, ..made.clone() };
+        let tx = world.begin().await;
+        tx.case_update(&carried).await.expect("written");
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        assert!(tx.cases_carried().await.expect("read").contains(&whose));
+        drop(tx);
         let closed = StoredCase {
             state: CaseState::Answered,
             next_at: None,
             closed_at: Some(START),
+            version: 2,
             ..made.clone()
         };
         let tx = world.begin().await;
@@ -70,7 +81,10 @@ async fn a_case_is_its_tenants_own_and_changed_by_one_at_a_time() {
         let tx = world.read().await;
         assert!(tx.cases(true, &Page::first(10)).await.expect("read").items.is_empty());
         let all = tx.cases(false, &Page::first(10)).await.expect("read").items;
-        assert_eq!(all, [StoredCase { version: 2, ..closed }]);
+        assert_eq!(all, [StoredCase { version: 3, ..closed }]);
+        drop(tx);
+        let tx = world.platform().await;
+        assert!(!tx.cases_carried().await.expect("read").contains(&whose));
     })
     .await;
 }
@@ -124,6 +138,68 @@ async fn a_limit_outlives_the_time_that_its_case_is_kept() {
         tx.limit_delete(counts.id).await.expect("deleted");
         tx.commit().await.expect("commit");
         assert!(world.read().await.limits().await.expect("none").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_tells_of_somebody_goes_out_of_ones_own_rows_alone() {
+    everywhere(async |world| {
+        let record = Activity {
+            id: ActivityId::generate(START, world.rng.as_ref()),
+            at: START,
+            actor: Some([9; 16]),
+            action: "twin.read".to_owned(),
+            outcome: "done".to_owned(),
+            envelope: b"from where".to_vec(),
+            details: Some(b"who".to_vec()),
+        };
+        let act = StreamAct {
+            id: StreamActId::generate(START, world.rng.as_ref()),
+            head: Some(b"head".to_vec()),
+            body: b"whose".to_vec(),
+            created_at: START,
+            undone_at: None,
+        };
+        let tx = world.begin().await;
+        tx.activity_add(&record).await.expect("written");
+        tx.stream_act_create(&act).await.expect("written");
+        let mail = NewMail::new(MailRank::Notice, "erasure", b"to whom");
+        assert!(tx.outbox_add(mail).await.expect("queued"));
+        tx.commit().await.expect("commit");
+        let less = Activity { envelope: b"nowhere".to_vec(), details: None, ..record.clone() };
+        let nameless = StreamAct { head: None, body: b"nobody's".to_vec(), ..act.clone() };
+        let filter = ActivityFilter { actor: Some([9; 16]), ..ActivityFilter::default() };
+        let mails = world.read().await.outbox_written(None, 10).await.expect("read");
+        let [(mail, ..)] = mails.as_slice() else { panic!("one mail, not {}", mails.len()) };
+
+        let tx = world.begin_in(world.other).await;
+        tx.activity_scrub(&less).await.expect("nothing there");
+        tx.stream_act_scrub(&nameless).await.expect("nothing there");
+        tx.outbox_remove(*mail).await.expect("nothing there");
+        assert!(!tx.outbox_waits(*mail).await.expect("read"));
+        tx.commit().await.expect("commit");
+        let tx = world.read().await;
+        let kept = tx.activity(&filter, &Page::first(10)).await.expect("read").items;
+        assert_eq!(kept, [record]);
+        assert_eq!(tx.stream_act(act.id).await.expect("read"), act);
+        assert!(tx.outbox_waits(*mail).await.expect("read"));
+        drop(tx);
+        let tx = world.platform().await;
+        let own = tx.outbox_written(None, 10).await.expect("read");
+        assert!(own.iter().all(|(id, _)| id != mail), "it is no mail of the platform's");
+        drop(tx);
+
+        let tx = world.begin().await;
+        tx.activity_scrub(&less).await.expect("written");
+        tx.stream_act_scrub(&nameless).await.expect("written");
+        tx.outbox_remove(*mail).await.expect("removed");
+        tx.commit().await.expect("commit");
+        let tx = world.read().await;
+        let left = tx.activity(&filter, &Page::first(10)).await.expect("read").items;
+        assert_eq!(left, [less]);
+        assert_eq!(tx.stream_act(act.id).await.expect("read"), nameless);
+        assert!(tx.outbox_written(None, 10).await.expect("read").is_empty());
     })
     .await;
 }
