@@ -36,6 +36,8 @@ export function eventLabel(kind: string): string {
       return i18n.t('The copy was fetched')
     case 'carrying_out':
       return i18n.t('The erasure has begun')
+    case 'waits':
+      return i18n.t('The erasure waits')
     case 'account_ended':
       return i18n.t('The account is gone')
     case 'acknowledge_soon':

@@ -40,6 +40,8 @@ const MAILS_AT_ONCE: u64 = 500;
 const COUNTED: &str = "counted";
 const TOLD: &str = "told";
 const FORGOTTEN: &str = "forgotten";
+/// The line of the history that says why it does not go on.
+const WAITS: &str = "waits";
 
 /// How far a step came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,11 +115,35 @@ impl App {
                 }
             };
             left += usize::from(!matches!(moved, Ok(Moved::Over)));
-            if let Err(error) = moved {
-                tracing::warn!(%tenant, %id, %error, "an erasure waits");
+            match moved {
+                // Its key comes back, or nothing of the tenant is read any more.
+                Err(error) if error.is_withheld() => {
+                    tracing::debug!(%tenant, %id, %error, "an erasure waits");
+                }
+                Err(error) => self.note_wait((tenant, id), &error).await,
+                Ok(_) => {}
             }
         }
         Ok(left)
+    }
+
+    /// What an erasure waits for, for officers to see: once, until it moves on.
+    async fn note_wait(&self, (tenant, id): (TenantId, CaseId), why: &Error) {
+        let noted = async {
+            let context = self.job_in(jobs::RETENTION, tenant);
+            let tx = self.0.store.begin(&context).await?;
+            let mut case = Case::read(tx.case(id).await?)?;
+            if case.body.events.last().is_some_and(|last| last.kind == WAITS) {
+                return Ok(());
+            }
+            case.note(context.at, WAITS, (None, Some(why.to_string())))?;
+            self.save_case(&tx, &mut case, context.at).await?;
+            tracing::warn!(%tenant, %id, %why, "an erasure waits");
+            Ok::<_, Error>(tx.commit().await?)
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%tenant, %id, %why, %error, "an erasure waits");
+        }
     }
 
     /// The next step of an erasure.
