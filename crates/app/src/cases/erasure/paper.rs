@@ -18,6 +18,10 @@ use crate::{App, Error, Result};
 const PROVES: &str = "that the steps above were recorded as done, in this order and at these \
                       times; not that no copy exists of what was read or exported before";
 
+/// What the destruction of readings leaves, as its certificate says name by name.
+const OF_READINGS: &str = "what the ledger sealed, alerts, messages that devices retain or that are \
+                           on their way, and files that were exported before";
+
 fn counts(met: &[(String, u64)]) -> Value {
     met.iter().map(|(what, count)| (what.clone(), Value::from(*count))).collect()
 }
@@ -29,7 +33,8 @@ fn stays(case: &Case) -> Vec<(&'static str, &'static str)> {
         Eraser::Declarations => case.body.person.is_some(),
         _ => false,
     });
-    kept.map(|store| (store.name, store.eraser.words())).collect()
+    let of_readings = case.body.destruction.map(|_| ("readings", OF_READINGS));
+    kept.map(|store| (store.name, store.eraser.words())).chain(of_readings).collect()
 }
 
 /// The statement: JSON with its fields in one order.
