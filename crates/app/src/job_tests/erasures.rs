@@ -232,6 +232,13 @@ async fn an_erasure_ends_once_wherever_it_is_cut_off() {
     let world = world.reopen().await;
     assert_gone(&world, &customer, (ada, id)).await;
     assert_eq!(world.app.replay_shreds(None).await.expect("nothing to do"), 0);
+    // After two years the case goes, and nothing is done again because of that.
+    world.clock.advance(Duration::from_secs(732 * 86_400));
+    world.app.purge_records().await.expect("purged");
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    assert!(tx.case(id).await.is_err(), "it is kept for two years");
+    drop(tx);
+    assert_eq!(world.app.replay_shreds(None).await.expect("nothing to do"), 0);
     world.app.close().await;
 }
 

@@ -3,6 +3,7 @@
 //! listened to.
 
 use serde::{Deserialize, Serialize};
+use veritwin_access::jobs;
 use veritwin_domain::{CaseId, DestructionId, OpContext, Timestamp};
 use veritwin_metastore::{CaseKind, CaseSource, CaseState, StoredCase};
 
@@ -49,6 +50,14 @@ impl App {
         Ok(known.is_some_and(|known| known.erased.is_some()))
     }
 
+    /// Whether a case is unknown because its time was over, and not because these records are older
+    /// than what was done: whoever came back since is not erased once more.
+    async fn is_purged(&self, entry: &ShredEntry) -> Result<bool> {
+        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+        let known_at = tx.clock_high_water().await?;
+        Ok(known_at.is_some_and(|at| at.as_micros() > entry.at))
+    }
+
     fn append_erasure(
         &self,
         context: &OpContext,
@@ -93,7 +102,7 @@ impl App {
             let case = Case::read(row.clone());
             case.is_ok_and(|case| case.body.certificate.is_some())
         });
-        if is_known {
+        if is_known || (known.is_none() && self.is_purged(entry).await?) {
             return Ok(false);
         }
         for store in STORES {
