@@ -2,6 +2,7 @@
 //! address. When a backup of before is restored, the same is taken away again before anybody is
 //! listened to.
 
+use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_domain::{CaseId, DestructionId, OpContext, Timestamp};
@@ -90,6 +91,7 @@ impl App {
 
     /// Erases again what a line says, where these records do not know it; whether they did not.
     /// Readings have a line of their own.
+    #[boxed]
     pub(crate) async fn replay_erasure(
         &self,
         context: &OpContext,
