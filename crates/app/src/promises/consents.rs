@@ -55,7 +55,12 @@ fn wrong(summary: &str, place: &str) -> Found {
 }
 
 impl App {
-    pub(super) async fn agree(&self, context: &OpContext, purpose: &str, value: &str) -> Result<()> {
+    pub(super) async fn agree(
+        &self,
+        context: &OpContext,
+        purpose: &str,
+        value: &str,
+    ) -> Result<()> {
         let version = self.0.purposes.get(purpose).map_or(0, |one| one.version);
         let value = Secret::new(value.to_owned());
         let input = ConsentInput { purpose: purpose.to_owned(), version, value };

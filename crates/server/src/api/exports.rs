@@ -208,8 +208,9 @@ impl Leaving {
 }
 
 /// Takes readings away as a file: all that you may see, or some devices, series and times of them.
-/// The export is recorded, and counts as one where very much is taken away. Four at once. Series of
-/// people who limited what is done with their data stay: `veritwin-series-restricted` says how many.
+/// The export is recorded, and counts as one where very much is taken away. Four at once. Series
+/// of people who limited what is done with their data stay: the header `veritwin-series-restricted`
+/// says how many.
 #[utoipa::path(post, path = "/v1/telemetry/export", tag = "telemetry", request_body = ExportBody,
     responses((status = 200, content_type = "text/csv", body = String), (status = 400),
         (status = 403), (status = 404), (status = 429)))]

@@ -3,7 +3,7 @@
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
-use veritwin_access::{Action, Resource};
+use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{CaseId, OpContext, UserId};
 use veritwin_metastore::{CaseKind, CaseState, HoldScope, StoredCase, TenantTx};
 
@@ -16,6 +16,10 @@ use crate::{App, Error, Result};
 
 /// Ways by which a person has shown themselves that they ask.
 const SHOWN: [&str; 2] = ["session", "code"];
+
+fn is_shown(case: &Case) -> bool {
+    case.body.verified.as_ref().is_some_and(|shown| SHOWN.contains(&shown.how.as_str()))
+}
 
 fn conflict<T>(detail: &str) -> Result<T> {
     Err(Error::Conflict(detail.to_owned()))
@@ -32,8 +36,16 @@ impl App {
         if case.body.person.is_some() && holds.iter().any(keeps) {
             return conflict("a hold keeps readings: they can be erased when it has ended");
         }
+        if case.body.person.is_some() && !is_shown(case) {
+            // On an officer's word alone readings go as if the officer destroyed them.
+            self.authorize_all(context, Action::DestructionCreate, Kind::Keys)?;
+        }
         let tx = self.0.store.begin(context).await?;
+        let read = case.row.version;
         let mut case = Case::read(tx.case(case.row.id).await?)?;
+        if case.row.version != read {
+            return conflict("somebody else took a step meanwhile: look again");
+        }
         case.check_open()?;
         case.check_verified()?;
         check_others(&tx, &case).await?;
@@ -68,8 +80,7 @@ impl App {
             return Ok(());
         }
         self.check_erasable(tx, user).await?;
-        let shown = case.body.verified.as_ref();
-        if !shown.is_some_and(|shown| SHOWN.contains(&shown.how.as_str())) {
+        if !is_shown(case) {
             let resource = Resource::user(context.tenant, user);
             self.authorize(context, Action::UserDelete, &resource)?;
             self.check_taking_out(context, tx, user).await?;
