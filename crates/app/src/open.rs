@@ -164,8 +164,7 @@ pub(crate) struct Inner {
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) destructions: DestructionBoard,
-    /// There is one more person to erase.
-    pub(crate) erasures: tokio::sync::Notify,
+    pub(crate) erasures: crate::cases::erasure::ErasureBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
@@ -348,7 +347,7 @@ impl App {
         let inner = Inner {
             started_at: clock.now(),
             destructions: DestructionBoard::open(&config, &keys)?,
-            erasures: tokio::sync::Notify::new(),
+            erasures: crate::cases::erasure::ErasureBoard::default(),
             keys,
             key_board: KeyBoard::new(open_key_services(&config, &egress, &rng)?),
             store,

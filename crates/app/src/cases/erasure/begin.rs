@@ -64,7 +64,7 @@ impl App {
         let about = resource(context, case.row.id);
         self.record_change(&tx, context, Action::RequestFulfil, &about, change).await?;
         tx.commit().await?;
-        self.0.erasures.notify_one();
+        self.0.erasures.begun.notify_one();
         Ok(())
     }
 

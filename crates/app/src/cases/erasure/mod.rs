@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
+use tokio::sync::Notify;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{CaseId, OpContext, TenantId, Timestamp};
 use veritwin_metastore::CaseState;
@@ -43,6 +44,21 @@ const FORGOTTEN: &str = "forgotten";
 /// The line of the history that says why it does not go on.
 const WAITS: &str = "waits";
 
+/// What wakes those who carry erasures out.
+#[derive(Debug, Default)]
+pub(crate) struct ErasureBoard {
+    begun: Notify,
+    told: Notify,
+}
+
+/// The stores, or what is left when nothing of the person is: a ledger that is away holds up
+/// nobody's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Stores,
+    Papers,
+}
+
 /// How far a step came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
@@ -72,13 +88,19 @@ impl Case {
 
 impl App {
     pub(crate) fn start_erasures(&self) {
-        let app = self.clone();
-        self.0.tasks.spawn(async move { app.keep_erasing().await });
+        for part in [Part::Stores, Part::Papers] {
+            let app = self.clone();
+            self.0.tasks.spawn(async move { app.keep_erasing(part).await });
+        }
     }
 
-    async fn keep_erasing(&self) {
+    async fn keep_erasing(&self, part: Part) {
+        let woken = match part {
+            Part::Stores => &self.0.erasures.begun,
+            Part::Papers => &self.0.erasures.told,
+        };
         loop {
-            let is_open = match self.advance_erasures().await {
+            let is_open = match self.advance_erasures(part).await {
                 Ok(open) => open > 0,
                 Err(error) => {
                     tracing::warn!(%error, "erasures wait");
@@ -94,25 +116,32 @@ impl App {
             };
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
-                () = self.0.erasures.notified() => {}
+                () = woken.notified() => {}
                 () = next => {}
             }
         }
     }
 
-    /// Brings every erasure as far as it gets; answers how many are not over. One that fails holds
-    /// no other.
-    pub(crate) async fn advance_erasures(&self) -> Result<usize> {
+    /// Brings every erasure as far as it gets in a part; answers how many are not over with it. One
+    /// that fails holds no other.
+    async fn advance_erasures(&self, part: Part) -> Result<usize> {
         let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
         let carried = tx.cases_carried().await?;
         drop(tx);
         let mut left = 0;
         for (tenant, id) in carried {
             let moved = loop {
-                match self.erasure_step(tenant, id).await {
+                match self.erasure_step_of(part, (tenant, id)).await {
                     Ok(Moved::On) if !self.0.stop.is_cancelled() => {}
                     other => break other,
                 }
+            };
+            // Somebody else may have written into it just then.
+            let moved = match moved {
+                Err(error) if !error.is_withheld() => {
+                    self.erasure_step_of(part, (tenant, id)).await
+                }
+                other => other,
             };
             left += usize::from(!matches!(moved, Ok(Moved::Over)));
             match moved {
@@ -125,6 +154,17 @@ impl App {
             }
         }
         Ok(left)
+    }
+
+    /// The next step, if it is one of a part; what is of the other part is over here.
+    async fn erasure_step_of(&self, part: Part, (tenant, id): (TenantId, CaseId)) -> Result<Moved> {
+        let tx = self.0.store.read(&self.job_in(jobs::RETENTION, tenant)).await?;
+        let is_forgotten = Case::read(tx.case(id).await?)?.is_forgotten();
+        drop(tx);
+        if is_forgotten != (part == Part::Papers) {
+            return Ok(Moved::Over);
+        }
+        self.erasure_step(tenant, id).await
     }
 
     /// What an erasure waits for, for officers to see: once, until it moves on.
@@ -236,6 +276,7 @@ impl App {
         case.body.steps.push(StepDone { name: FORGOTTEN.to_owned(), at, met: Vec::new() });
         self.save_case(&tx, &mut case, context.at).await?;
         tx.commit().await?;
+        self.0.erasures.told.notify_one();
         Ok(Moved::On)
     }
 
