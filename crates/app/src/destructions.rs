@@ -221,13 +221,7 @@ impl App {
         }
         let id = DestructionId::generate(context.at, self.rng());
         let mut body = fresh(context, (scope, input.attributes), &reason);
-        body.counts = Counts {
-            devices: counts.devices,
-            series: counts.series,
-            readings: counts.readings,
-            sections: counts.sections,
-            bytes: counts.bytes,
-        };
+        body.counts = stored_counts(&counts);
         let stored = StoredDestruction {
             id,
             state: DestructionState::Asked,
@@ -248,6 +242,28 @@ impl App {
         tx.commit().await?;
         self.0.destructions.wake();
         Ok(id)
+    }
+
+    /// The destruction of everything of an organisation that has ended. What its people decided is
+    /// not asked again; it is stored with the end itself.
+    pub(crate) async fn ended_destruction(
+        &self,
+        context: &OpContext,
+        (asked_by, reason): (&str, &str),
+    ) -> Result<StoredDestruction> {
+        self.0.destructions.shreds.check_room(context.tenant)?;
+        let input = DestructionInput { scope: DestructionScope::Tenant, attributes: false };
+        let (scope, counts) = self.met(context, &input).await?;
+        let mut body = fresh(context, (scope, input.attributes), reason);
+        body.requested_by = asked_by.to_owned();
+        body.counts = stored_counts(&counts);
+        Ok(StoredDestruction {
+            id: DestructionId::generate(context.at, self.rng()),
+            state: DestructionState::Asked,
+            body: body.to_store()?,
+            version: 1,
+            requested_at: context.at,
+        })
     }
 
     /// The destructions of a tenant, newest first.
@@ -325,6 +341,16 @@ impl App {
             has_certificate: body.certificate.is_some(),
             ledger_index: body.ledger_index,
         })
+    }
+}
+
+const fn stored_counts(counts: &DestructionCounts) -> Counts {
+    Counts {
+        devices: counts.devices,
+        series: counts.series,
+        readings: counts.readings,
+        sections: counts.sections,
+        bytes: counts.bytes,
     }
 }
 

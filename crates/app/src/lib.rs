@@ -56,6 +56,7 @@ mod disk_room;
 mod domains;
 mod edges;
 mod effects;
+mod ends;
 mod error;
 mod explain;
 mod exports;
