@@ -8,6 +8,7 @@ mod consents;
 mod customer_keys;
 mod destruction;
 mod egress;
+mod ends;
 mod fingerprints;
 mod fixture;
 mod governance;

@@ -69,6 +69,8 @@ impl App {
             super::regions::probe(self),
             super::requests::complaint_probe(self),
             super::requests::clock_probe(self),
+            super::ends::who_probe(self),
+            super::ends::gone_probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
             super::consents::basis_probe(self),

@@ -336,8 +336,17 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    let checks =
-        [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53), ("P54", 54), ("P59", 59), ("P60", 60)];
+    let checks = [
+        ("P22", 22),
+        ("P24", 24),
+        ("P32", 32),
+        ("P49", 49),
+        ("P50", 50),
+        ("P53", 53),
+        ("P54", 54),
+        ("P59", 59),
+        ("P60", 60),
+    ];
     for (id, number) in checks {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
