@@ -168,6 +168,7 @@ mod rule_sight;
 mod rule_streams;
 mod rules;
 mod safe_again;
+mod schedule;
 mod screening;
 mod scrub;
 mod security;

@@ -39,7 +39,7 @@ const TEXT_CHARS_MAX: usize = 4000;
 /// How long a mailed code can be shown.
 const CODE_LASTS: Duration = Duration::from_secs(24 * 3600);
 /// How long a copy can be fetched by its code.
-const DOWNLOAD_LASTS: Duration = Duration::from_secs(14 * 86_400);
+pub(crate) const DOWNLOAD_LASTS: Duration = Duration::from_secs(14 * 86_400);
 /// Wrong codes that a case takes.
 const CODE_TRIES_MAX: u32 = 5;
 /// Of the platform's secret that codes are kept under.

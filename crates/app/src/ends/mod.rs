@@ -119,14 +119,14 @@ impl App {
     /// The end of one's own organisation, if somebody asked for it.
     #[boxed]
     pub async fn tenant_end(&self, context: &OpContext) -> Result<Option<TenantEndView>> {
-        let resource = self.authorize_all(context, Action::TenantDelete, Kind::Tenant)?;
+        let resource = self.authorize_all(context, Action::TenantRead, Kind::Tenant)?;
         let tx = self.0.store.read(context).await?;
         let stored = tx.tenant_end().await?;
         let view = match &stored {
             Some(stored) => Some(end_view(&tx, context, stored).await?),
             None => None,
         };
-        self.note(context, Action::TenantDelete, &resource, "done");
+        self.note(context, Action::TenantRead, &resource, "done");
         Ok(view)
     }
 

@@ -37,8 +37,6 @@ pub enum KeptSource {
     Plan,
     /// A rule of the organisation's own.
     Rule,
-    /// The operator's configuration.
-    Operator,
     /// The platform, for everybody.
     Fixed,
 }
@@ -49,7 +47,6 @@ impl KeptSource {
         match self {
             Self::Plan => "plan",
             Self::Rule => "rule",
-            Self::Operator => "operator",
             Self::Fixed => "fixed",
         }
     }
