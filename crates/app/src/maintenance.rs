@@ -48,6 +48,8 @@ impl App {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
         }
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_mailboxes().await });
         if self.0.sms.is_on() {
             let app = self.clone();
             self.0.tasks.spawn(async move { app.keep_sms().await });

@@ -8,7 +8,9 @@ mod desk;
 mod forget;
 mod form;
 mod fulfil;
+pub(crate) mod intake;
 pub(crate) mod letters;
+mod mailbox;
 mod own;
 mod tend;
 
@@ -30,7 +32,7 @@ use clock::{ACKNOWLEDGE_WITHIN, answer_by};
 
 /// Most cases of a tenant that are open at once.
 const CASES_OPEN_MAX: u64 = 2_000;
-/// Most of them that came by the form: whoever fills that keeps nobody else out.
+/// Most of them that came by the form, and by mail: whoever fills that keeps nobody else out.
 const FORMS_OPEN_MAX: u64 = 200;
 /// Most of those with one address.
 const FORMS_OF_ADDRESS_MAX: usize = 3;
@@ -62,6 +64,11 @@ struct NewCase {
     mail: Option<[u8; 32]>,
     received_at: Timestamp,
     body: CaseBody,
+}
+
+/// Whether anybody on the internet can bring in requests that way.
+pub(crate) const fn is_anybodys(source: CaseSource) -> bool {
+    matches!(source, CaseSource::Form | CaseSource::Mail)
 }
 
 fn resource(context: &OpContext, id: CaseId) -> Resource {
@@ -158,8 +165,9 @@ impl App {
             return Err(over("rights_cases_open_max", CASES_OPEN_MAX, open + 1));
         }
         let address = new.body.email.as_deref().map(|email| tx.subject_index(email)).transpose()?;
-        if new.source == CaseSource::Form {
-            let forms = tx.cases_open(Some(CaseSource::Form)).await?;
+        let source = new.source;
+        if is_anybodys(source) {
+            let forms = tx.cases_open(Some(source)).await?;
             if forms >= FORMS_OPEN_MAX {
                 return Err(over("rights_forms_open_max", FORMS_OPEN_MAX, forms + 1));
             }
@@ -168,7 +176,7 @@ impl App {
                 None => Vec::new(),
             };
             let is_form =
-                |one: &&StoredCase| one.source == CaseSource::Form && !one.state.is_closed();
+                |one: &&StoredCase| one.source == source && !one.state.is_closed();
             let forms = theirs.iter().filter(is_form).count();
             bounded("rights_forms_of_address_max", FORMS_OF_ADDRESS_MAX, forms + 1)?;
         }

@@ -13,6 +13,7 @@ mod fingerprints;
 mod fixture;
 mod governance;
 mod governed_things;
+mod mailbox;
 mod moved;
 mod newcomers;
 mod nobody;

@@ -97,7 +97,9 @@ impl App {
         let tx = self.0.store.begin(&context).await?;
         // What an earlier run left that was cut short.
         for left in tx.cases(true, &Page::first(50)).await?.items {
-            tx.case_delete(left.id).await?;
+            if left.source == CaseSource::Officer {
+                tx.case_delete(left.id).await?;
+            }
         }
         tx.case_create(&made).await?;
         tx.commit().await?;

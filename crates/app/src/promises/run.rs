@@ -69,6 +69,7 @@ impl App {
             super::regions::probe(self),
             super::requests::complaint_probe(self),
             super::requests::clock_probe(self),
+            super::mailbox::probe(self),
             super::ends::who_probe(self),
             super::ends::gone_probe(self),
             super::sign_up::optional_probe(self),

@@ -340,6 +340,7 @@ async fn sabotage_turns_the_row_red_and_back() {
         ("P22", 22),
         ("P24", 24),
         ("P32", 32),
+        ("P48", 48),
         ("P49", 49),
         ("P50", 50),
         ("P53", 53),
