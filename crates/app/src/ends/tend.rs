@@ -21,8 +21,6 @@ use crate::{App, Error, Result};
 
 /// When something is looked at again that failed.
 const AGAIN: Duration = Duration::from_secs(3600);
-/// When it is looked at again whether the keys are gone.
-const SOON: Duration = Duration::from_secs(5);
 /// When an end is looked at again that something holds up.
 const HELD: Duration = Duration::from_secs(86_400);
 
@@ -160,7 +158,7 @@ impl App {
         let next = StoredTenantEnd {
             state: TenantEndState::Destroying,
             body: body.to_store()?,
-            due_at: Some(now.saturating_add(SOON)),
+            due_at: Some(now),
             ..stored
         };
         let tx = self.0.store.begin(context).await?;
@@ -201,11 +199,7 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let destruction = tx.destruction(id).await?;
         if destruction.state != DestructionState::Done {
-            drop(tx);
-            let platform = self.job(jobs::RETENTION);
-            let tx = self.0.store.begin_platform(&platform).await?;
-            tx.tenant_end_postpone(tenant, now.saturating_add(SOON)).await?;
-            return Ok(tx.commit().await?);
+            return Ok(());
         }
         let own = &tx;
         let members = every_row(|page| async move { own.members(&page).await }).await?;
