@@ -99,7 +99,7 @@ impl TenantTx {
                 .set("numbering", mailbox.numbering)
                 .set("read_to", mailbox.read_to)
                 .set("next_at", mailbox.next_at)
-                .set("problem", Option::<MailboxProblem>::None)
+                .set("problem", Option::<String>::None)
                 .set("updated_at", self.core.at)
                 .increment("version")
                 .eq("version", expected);
@@ -119,7 +119,7 @@ impl TenantTx {
             .set("numbering", mailbox.numbering)
             .set("read_to", mailbox.read_to)
             .set("read_at", mailbox.read_at)
-            .set("problem", mailbox.problem)
+            .set("problem", mailbox.problem.map(|one| one.as_str().to_owned()))
             .set("next_at", mailbox.next_at)
             .set("updated_at", self.core.at)
             .eq("version", mailbox.version);
