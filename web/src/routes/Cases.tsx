@@ -14,7 +14,7 @@ import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
-import { kindLabel, stateLabel } from './settings/MyPrivacy'
+import { kindLabel, KINDS, stateLabel } from './settings/MyPrivacy'
 
 /** Answered by one press once it is known who asks. */
 const AT_ONCE = ['access', 'portability', 'restriction', 'objection']
@@ -63,6 +63,24 @@ export function Cases() {
               <span className="dim">
                 {i18n.t('answered by')} <Instant at={one.answer_by} age={false} />
               </span>
+            )}
+            {one.closed_at === null && one.source === 'mail' && may('request.write') && (
+              <Select
+                size="xs"
+                aria-label={i18n.t('Which right the mail is about')}
+                allowDeselect={false}
+                value={one.kind}
+                data={KINDS.map((value) => ({ value, label: kindLabel(value) }))}
+                onChange={(kind) =>
+                  void act(() =>
+                    client.POST('/v1/requests/{id}/steps', {
+                      ...path(one.id),
+                      ...ifUnchanged(one),
+                      body: { step: 'right', kind: kind ?? one.kind },
+                    }),
+                  )
+                }
+              />
             )}
             {one.closed_at === null && one.acknowledged_at === null && may('request.write') && (
               <Button
