@@ -116,8 +116,8 @@ fn headers(bytes: &[u8]) -> Vec<(String, String)> {
 /// Whether nobody wrote it, or nobody would read an answer (RFC 3834, sections 2 and 5).
 fn is_automatic(headers: &[(String, String)], from: Option<&str>) -> bool {
     let has = |name: &str, fits: &dyn Fn(&str) -> bool| {
-        let named = headers.iter().filter(|(known, _)| known == name);
-        named.into_iter().any(|(_, value)| fits(&value.to_ascii_lowercase()))
+        let mut named = headers.iter().filter(|(known, _)| known == name);
+        named.any(|(_, value)| fits(&value.to_ascii_lowercase()))
     };
     let local = from.and_then(|from| from.split_once('@')).map(|(local, _)| local);
     let is_nobody = local.is_none_or(|local| {

@@ -265,6 +265,11 @@ impl App {
     /// One round of a tenant's mailbox.
     #[boxed]
     async fn read_mailbox_of(&self, tenant: TenantId) -> Result<()> {
+        let is_served = self.0.tree.read().is_served(tenant);
+        if !is_served {
+            self.postpone_mailbox(tenant).await;
+            return Ok(());
+        }
         let context = self.job_in(jobs::MAIL, tenant);
         let tx = self.0.store.read(&context).await?;
         let Some(row) = tx.mailbox().await? else { return Ok(()) };

@@ -253,7 +253,7 @@ impl App {
     /// Queues a mail to everybody in the tenant, once per event.
     async fn tell_members(&self, tx: &TenantTx, said: &Said) -> Result<()> {
         for member in self.who_is_told(tx).await? {
-            let (key, body) = letter(tx.tenant_id(), &member, said)?;
+            let (key, body) = letter(Some(tx.tenant_id()), &member, said)?;
             tx.outbox_add(NewMail::new(MailRank::Notice, &key, &body)).await?;
         }
         Ok(())
@@ -275,13 +275,13 @@ impl App {
     }
 }
 
-/// A mail to a member, with what tells it from others.
-fn letter(tenant: TenantId, member: &Member, said: &Said) -> Result<(String, Vec<u8>)> {
+/// A mail to a member, in whose brand it speaks, with what tells it from others.
+fn letter(voice: Option<TenantId>, member: &Member, said: &Said) -> Result<(String, Vec<u8>)> {
     let mail = MailPayload {
         to: member.user.email.clone(),
         subject: said.subject.to_owned(),
         text: said.text.clone(),
-        voice: Some(tenant),
+        voice,
         ..MailPayload::of(MessageKind::Service)
     };
     let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;

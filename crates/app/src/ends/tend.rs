@@ -211,8 +211,7 @@ impl App {
             tx.tenant_empty(tenant, table).await?;
             tx.commit().await?;
         }
-        self.access_changed(tenant);
-        self.0.logins.forget_all();
+        self.forget_tenant(tenant).await?;
         let people: Vec<UserId> = members.iter().map(|member| member.user.id).collect();
         for person in people {
             self.destroy_of_nobody(person).await?;
@@ -237,6 +236,26 @@ impl App {
         Ok(tx.commit().await?)
     }
 
+    /// Its name goes, and what is known of it in memory.
+    async fn forget_tenant(&self, tenant: TenantId) -> Result<()> {
+        let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
+        let mut row = tx.tenant(tenant).await?;
+        row.name = tenant.to_string();
+        tx.tenant_change(&row, None).await?;
+        let stored = tx.tenant(tenant).await?;
+        tx.commit().await?;
+        {
+            let mut tree = self.0.tree.write();
+            tree.put(stored);
+            tree.hosts.retain(|_, owner| *owner != tenant);
+            tree.brands.remove(&tenant);
+            tree.domains.remove(&tenant);
+        }
+        self.access_changed(tenant);
+        self.0.logins.forget_all();
+        Ok(())
+    }
+
     /// The last mail goes to those who answered, under the platform's key.
     async fn say_it_is_over(
         &self,
@@ -249,7 +268,7 @@ impl App {
         }
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         for member in members.iter().filter(|member| answers(member)) {
-            let (key, body) = letter(tenant, member, said)?;
+            let (key, body) = letter(None, member, said)?;
             tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), None).await?;
         }
         Ok(tx.commit().await?)
