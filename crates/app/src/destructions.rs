@@ -71,6 +71,9 @@ pub(crate) struct Body {
     pub(crate) destroyed_at: Option<i64>,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) ledger_index: Option<u64>,
+    /// It carries out the end of an organisation, with which accounts and rows go too.
+    #[serde(default)]
+    pub(crate) is_end: bool,
 }
 
 impl Body {
@@ -256,6 +259,7 @@ impl App {
         let (scope, counts) = self.met(context, &input).await?;
         let mut body = fresh(context, (scope, input.attributes), reason);
         body.requested_by = asked_by.to_owned();
+        body.is_end = true;
         body.counts = stored_counts(&counts);
         Ok(StoredDestruction {
             id: DestructionId::generate(context.at, self.rng()),
@@ -405,6 +409,7 @@ pub(crate) fn fresh(
         destroyed_at: None,
         certificate: None,
         ledger_index: None,
+        is_end: false,
     }
 }
 

@@ -67,6 +67,22 @@ impl EndBody {
         serde_json::from_slice(stored).map_err(damaged)
     }
 
+    /// One of which nothing is known.
+    const fn of_nobody() -> Self {
+        Self {
+            requested_by: UserId::from_bytes([0; 16]),
+            reason: String::new(),
+            is_sole: false,
+            approved_by: None,
+            decided_at: None,
+            ends_at: None,
+            told: Vec::new(),
+            waits_for: None,
+            destruction: None,
+            done_at: None,
+        }
+    }
+
     fn to_store(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
     }
@@ -143,18 +159,7 @@ impl App {
         if is_sole {
             self.check_own_second_factor(context).await?;
         }
-        let body = EndBody {
-            requested_by: user,
-            reason,
-            is_sole,
-            approved_by: None,
-            decided_at: None,
-            ends_at: None,
-            told: Vec::new(),
-            waits_for: None,
-            destruction: None,
-            done_at: None,
-        };
+        let body = EndBody { requested_by: user, reason, is_sole, ..EndBody::of_nobody() };
         let wait = if is_sole { SOLE_WAIT } else { AGREE_WITHIN };
         let due_at = context.at.saturating_add(wait);
         let stored = StoredTenantEnd {
@@ -396,18 +401,8 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn body() -> EndBody {
-        EndBody {
-            requested_by: UserId::from_bytes([1; 16]),
-            reason: "moved".to_owned(),
-            is_sole: false,
-            approved_by: None,
-            decided_at: None,
-            ends_at: None,
-            told: Vec::new(),
-            waits_for: None,
-            destruction: None,
-            done_at: None,
-        }
+        let requested_by = UserId::from_bytes([1; 16]);
+        EndBody { requested_by, reason: "moved".to_owned(), ..EndBody::of_nobody() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource, jobs};
-use veritwin_domain::{OpContext, TenantId, Timestamp, UserId};
+use veritwin_domain::{DestructionId, OpContext, TenantId, Timestamp, UserId};
 use veritwin_metastore::{
     DestructionState, MailRank, Member, NewMail, StoredTenantEnd, TenantEndState, TenantState,
     every_row, tenant_tables,
@@ -166,10 +166,40 @@ impl App {
         tx.tenant_end_update(&next).await?;
         let change = Change::from_to(json!({"state": "decided"}), json!({"state": "destroying"}));
         let about = Resource::all(context.tenant, Kind::Tenant);
-        self.record_change(&tx, context, Action::TenantDelete, &about, change).await?;
+        match self.record_change(&tx, context, Action::TenantDelete, &about, change).await {
+            // The keys are gone already: this platform was restored from a backup of before.
+            Err(error) if !error.is_withheld() => return Err(error),
+            _ => {}
+        }
         tx.commit().await?;
         self.0.destructions.wake();
         Ok(())
+    }
+
+    /// A backup of before was restored, and the keys were destroyed again: what is left of the
+    /// organisation goes again, too.
+    #[boxed]
+    pub(crate) async fn end_again(&self, context: &OpContext, id: DestructionId) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let known = tx.tenant_end().await?;
+        if known.as_ref().is_some_and(|known| known.state == TenantEndState::Done) {
+            return Ok(());
+        }
+        let before = known.as_ref().map(|known| EndBody::read(&known.body)).transpose()?;
+        let body = EndBody { destruction: Some(id), ..before.unwrap_or_else(EndBody::of_nobody) };
+        let again = StoredTenantEnd {
+            state: TenantEndState::Destroying,
+            body: body.to_store()?,
+            asked_at: known.as_ref().map_or(context.at, |known| known.asked_at),
+            due_at: Some(context.at),
+            version: known.as_ref().map_or(1, |known| known.version),
+        };
+        match known {
+            Some(_) => tx.tenant_end_update(&again).await?,
+            None => tx.tenant_end_create(&again).await?,
+        }
+        tx.commit().await?;
+        self.stop_serving(context.tenant).await
     }
 
     /// Nobody gets in from here on, and no device.

@@ -43,7 +43,10 @@ fn line(number: u8, since: Timestamp) -> Line {
 
 /// Whether an end was decided by two people, or after the wait of one.
 fn is_rightly_decided(stored: &StoredTenantEnd, body: &EndBody) -> bool {
-    let Some(decided_at) = body.decided_at else { return stored.state == TenantEndState::Asked };
+    // Of one that a restored backup did not know it was found out before.
+    let Some(decided_at) = body.decided_at else {
+        return stored.state == TenantEndState::Asked || body.destruction.is_some();
+    };
     match body.approved_by {
         Some(by) => by != body.requested_by,
         None => {
