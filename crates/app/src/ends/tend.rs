@@ -26,6 +26,7 @@ const HELD: Duration = Duration::from_secs(86_400);
 
 impl App {
     /// Looks after every end that is due. One that fails waits, and holds no other.
+    #[boxed]
     pub(crate) async fn tend_ends(&self) {
         let due = async {
             let context = self.job(jobs::RETENTION);
@@ -151,7 +152,6 @@ impl App {
             tx.tenant_end_update(&next).await?;
             return Ok(tx.commit().await?);
         }
-        self.stop_serving(context.tenant).await?;
         let asked_by = crate::activity::ActorName::User(body.requested_by).to_string();
         let made = self.ended_destruction(context, (&asked_by, &body.reason)).await?;
         body.destruction = Some(made.id);
@@ -172,8 +172,9 @@ impl App {
             _ => {}
         }
         tx.commit().await?;
+        let stopped = self.stop_serving(context.tenant).await;
         self.0.destructions.wake();
-        Ok(())
+        stopped
     }
 
     /// A backup of before was restored, and the keys were destroyed again: what is left of the
@@ -225,6 +226,10 @@ impl App {
         now: Timestamp,
     ) -> Result<()> {
         let tenant = context.tenant;
+        let is_served = self.0.tree.read().is_served(tenant);
+        if is_served {
+            self.stop_serving(tenant).await?;
+        }
         let id = body.destruction.ok_or(Error::NotFound("destruction"))?;
         let tx = self.0.store.read(context).await?;
         let destruction = tx.destruction(id).await?;
