@@ -47,8 +47,8 @@ const RIGHTS: [(CaseKind, &[&str]); 6] = [
 pub(crate) enum Taken {
     /// A case was opened.
     Case(CaseId),
-    /// It was written into this case.
-    Note(CaseId),
+    /// It was written into a case that was there.
+    Note,
     /// It is nobody's, a machine's, or was read before.
     Passed,
     /// So many requests wait already: it is read later.
@@ -211,7 +211,7 @@ impl App {
         let change = Change::to(json!({"step": "mail"}));
         let about = resource(context, case.row.id);
         self.record_change(tx, context, Action::RequestWrite, &about, change).await?;
-        Ok(Taken::Note(case.row.id))
+        Ok(Taken::Note)
     }
 }
 

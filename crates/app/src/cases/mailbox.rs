@@ -334,7 +334,7 @@ impl App {
                     row.next_at = context.at.saturating_add(REST);
                     return self.note_reading(context, row).await;
                 }
-                Taken::Case(_) | Taken::Note(_) | Taken::Passed => row.read_to = read.read_to,
+                Taken::Case(_) | Taken::Note | Taken::Passed => row.read_to = read.read_to,
             }
         }
         let wait = if round.has_more { TICK } else { READ_EVERY };
