@@ -99,8 +99,8 @@ pub(crate) fn code(case: &Case, code: &str, hours: u64) -> Letter {
         text: format!(
             "Somebody, probably you, asked for {} with this address. So that we give nothing to \
              anybody else, show that it is you: the code is\n\n{code}\n\nIt works for {hours} \
-             hours, on the page for requests (/requests), with the number {} of your request. If it was not \
-             you, ignore this mail: nothing happens without the code.\n",
+             hours, on the page for requests (/requests), with the number {} of your request. If it \
+             was not you, ignore this mail: nothing happens without the code.\n",
             right(case.row.kind),
             case.row.id,
         ),

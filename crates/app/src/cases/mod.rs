@@ -175,8 +175,7 @@ impl App {
                 Some(address) => tx.cases_of_address(address).await?,
                 None => Vec::new(),
             };
-            let is_form =
-                |one: &&StoredCase| one.source == source && !one.state.is_closed();
+            let is_form = |one: &&StoredCase| one.source == source && !one.state.is_closed();
             let forms = theirs.iter().filter(is_form).count();
             bounded("rights_forms_of_address_max", FORMS_OF_ADDRESS_MAX, forms + 1)?;
         }

@@ -354,8 +354,8 @@ mod tests {
             "TAG OK in\r\n",
             OPENED,
             "* 2 FETCH (UID 11)\r\n* 1 FETCH (UID 3)\r\nTAG OK done\r\n",
-            "* 2 FETCH (UID 11 INTERNALDATE \"30-Nov-2026 09:00:00 +0000\" BODY[]<0> {5}\r\nHello)\r\n\
-             TAG OK done\r\n",
+            "* 2 FETCH (UID 11 INTERNALDATE \"30-Nov-2026 09:00:00 +0000\" BODY[]<0> {5}\r\n\
+             Hello)\r\nTAG OK done\r\n",
             OVER,
         ];
         let round = round((7, 9), "* OK ready\r\n", &answers).await.expect("a round");

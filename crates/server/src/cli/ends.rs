@@ -27,7 +27,9 @@ pub(crate) struct EndsArguments {
 fn lasts(seconds: Option<u64>) -> String {
     match seconds {
         None => "as long as the organisation".to_owned(),
-        Some(seconds) if seconds.is_multiple_of(DAY_SECONDS) => format!("{} d", seconds / DAY_SECONDS),
+        Some(seconds) if seconds.is_multiple_of(DAY_SECONDS) => {
+            format!("{} d", seconds / DAY_SECONDS)
+        }
         Some(seconds) if seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
         Some(seconds) => format!("{} min", seconds / 60),
     }
