@@ -152,8 +152,8 @@ pub(crate) fn refusal(case: &Case, why: &str, text: &str, authority: &str) -> Le
 pub(crate) fn answer(case: &Case, text: &str, fetch: Option<&str>) -> Letter {
     let fetch = fetch.map(|code| {
         format!(
-            "\n\nYour copy can be fetched for 14 days, on the page where you asked: the number of \
-             the request is {}, the code is\n\n{code}",
+            "\n\nYour copy can be fetched for 14 days, on the page for requests \
+             (/requests): the number of the request is {}, the code is\n\n{code}",
             case.row.id
         )
     });
