@@ -5,14 +5,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::http::Answer;
-use crate::records::Person;
+use crate::records::{FIREFOX, Person};
 
 const END: &str = "/v1/tenant-end";
+/// Where the clock of these tests begins, and the same in seconds since the epoch.
+const START: &str = "2027-01-10T08:00:00Z";
+const START_S: u64 = 1_799_568_000;
 const DAY_MICROS: u64 = 86_400 * 1_000_000;
 
 fn platform() -> Platform {
     let options = Options {
-        arguments: vec!["--simulated-clock".to_owned(), "2027-01-10T08:00:00Z".to_owned()],
+        arguments: vec!["--simulated-clock".to_owned(), START.to_owned()],
         ..Options::default()
     };
     Platform::start(Mode::Serve, options)
@@ -64,6 +67,26 @@ fn what_nobody_agrees_to_lapses() {
     ask(&one).expect(201);
     advance(platform, 8 * DAY_MICROS);
     wait_for("the lapse", || tenant.get(END).expect(200)["end"].is_null().then_some(()));
+}
+
+#[test]
+fn one_alone_waits_with_a_second_factor() {
+    let platform = &platform();
+    let tenant = platform.tenant();
+    let owner = Person::sign_in(&tenant, platform, [127, 0, 0, 1], FIREFOX);
+    let refused = ask(&owner).problem(409);
+    assert!(refused["detail"].as_str().unwrap().contains("second factor"), "{refused}");
+    let owner = owner.secured_at(START_S);
+    let asked = ask(&owner).expect(201);
+    assert_eq!(asked["is_sole"], true, "{asked}");
+    assert_eq!(asked["decided_by"], "2027-01-13T08:00:00Z", "{asked}");
+    approve(&owner).problem(409);
+    let state = || tenant.get(END).expect(200)["end"].clone();
+    advance(platform, 3 * DAY_MICROS - 1_000_000);
+    assert_eq!(state()["state"], "asked");
+    advance(platform, 1_000_000);
+    let decided = wait_for("the decision", || (state()["state"] == "decided").then(state));
+    assert_eq!(decided["ends_at"], "2027-02-12T08:00:00Z", "{decided}");
 }
 
 #[test]
