@@ -9,7 +9,7 @@ use veritwin_access::{Action, Kind, Resource, jobs};
 use veritwin_domain::{Actor, ActorKind, OpContext, Role, SessionId, SignIn, Timestamp, UserId};
 use veritwin_keys::ShredUnit;
 use veritwin_metastore::{
-    Line, Realm, StoredTenantEnd, TenantEndState, User, every_row, tenant_tables,
+    Line, Realm, StoredTenantEnd, TenantEndState, User, every_row, tenant_tables_of_people,
 };
 
 use super::run::InApp;
@@ -138,7 +138,10 @@ impl App {
         let facts = vec![
             ("places where the account is still found".to_owned(), left.len().to_string()),
             ("organisations past their time that are still there".to_owned(), overdue.to_string()),
-            ("tables with rows of organisations that ended".to_owned(), remains.len().to_string()),
+            (
+                "tables with rows about people of organisations that ended".to_owned(),
+                remains.len().to_string(),
+            ),
         ];
         let failed = |summary: &str, place: &str| ProbeAnswer::Failed {
             summary: summary.to_owned(),
@@ -216,7 +219,7 @@ impl App {
         for (tenant, stored) in tx.tenant_ends().await? {
             let body = EndBody::read(&stored.body)?;
             if stored.state == TenantEndState::Done {
-                for table in tenant_tables() {
+                for table in tenant_tables_of_people() {
                     if tx.tenant_has_any(tenant, table).await? {
                         remains.push(format!("table {table}"));
                     }

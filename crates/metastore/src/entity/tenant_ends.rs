@@ -6,7 +6,7 @@ use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{at_most, is_set};
-use crate::schema::{self, Rows};
+use crate::schema::{self, Category, Rows};
 use crate::seal::{Cell, Owner};
 use crate::tx::Vault;
 use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
@@ -16,8 +16,9 @@ const TABLE: &str = "tenant_ends";
 const DUE_AT_ONCE: u64 = 64;
 /// Most ends that are listed.
 const LISTED_MAX: u64 = 1000;
-/// What outlives everything else of a tenant.
-const STAYING: [&str; 2] = ["destructions", TABLE];
+/// What outlives everything else of a tenant: its end, and where jobs are in the log, behind which
+/// the log is cut.
+const STAYING: [&str; 3] = ["consumer_offsets", "destructions", TABLE];
 
 stored_enum! {
     /// How far the end of an organisation is.
@@ -152,7 +153,7 @@ impl PlatformTx {
 }
 
 /// The tables with rows of tenants that go with a tenant, those that refer to others first. What
-/// tells of the end itself stays: its state and the certificate.
+/// tells of the end itself stays: its state and the certificate, and where jobs are in the log.
 pub fn tenant_tables() -> Vec<&'static str> {
     let of_tenants = schema::tables().filter(|table| table.rows == Rows::Tenant);
     let mut names: Vec<&'static str> = of_tenants.map(|table| table.name).collect();
@@ -161,9 +162,32 @@ pub fn tenant_tables() -> Vec<&'static str> {
     names
 }
 
+/// Those of them that hold something about people: accounts, sign-ins, what they did and wrote.
+/// What is left out counts and measures, and may be written once more by what runs beside.
+pub fn tenant_tables_of_people() -> Vec<&'static str> {
+    let about =
+        [Category::Account, Category::Authentication, Category::Activity, Category::Correspondence];
+    let columns = schema::columns();
+    let is_about = |name: &&'static str| {
+        columns.iter().any(|column| column.table == *name && about.contains(&column.category))
+    };
+    tenant_tables().into_iter().filter(is_about).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_of_people_are_told_from_counts() {
+        let names = tenant_tables_of_people();
+        for about in ["memberships", "sessions", "activity", "outbox", "rights_cases"] {
+            assert!(names.contains(&about), "{about}");
+        }
+        for counts in ["usage_days", "device_groups"] {
+            assert!(!names.contains(&counts), "{counts}");
+        }
+    }
 
     #[test]
     fn everything_of_a_tenant_goes_but_what_tells_of_its_end() {
@@ -171,7 +195,7 @@ mod tests {
         for gone in ["memberships", "sessions", "activity", "outbox", "devices", "rights_cases"] {
             assert!(names.contains(&gone), "{gone}");
         }
-        for stays in ["tenants", "users", "destructions", TABLE] {
+        for stays in ["tenants", "users", "consumer_offsets", "destructions", TABLE] {
             assert!(!names.contains(&stays), "{stays}");
         }
         let place = |name: &str| names.iter().position(|one| *one == name);
