@@ -119,9 +119,7 @@ pub use sms::{DueSms, QueuedSms};
 pub use streams::{StreamAct, StreamActHead, StreamRule, StreamStatements};
 pub use subjects::{PERSON_COLUMNS, PersonRow, Shown};
 pub use support::{SupportGrant, SupportSession, SupportTicket};
-pub use tenant_ends::{
-    StoredTenantEnd, TenantEndState, tenant_tables, tenant_tables_of_people,
-};
+pub use tenant_ends::{StoredTenantEnd, TenantEndState, tenant_tables, tenant_tables_of_people};
 pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState, Waits};
 pub use twins::Twin;
 pub use usage_days::{UsageCounts, UsageDay, UsageLevels, usage_day};
