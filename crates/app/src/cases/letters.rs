@@ -206,10 +206,13 @@ impl App {
         }
         let event = format!("case {} {} {}", case.row.id, letter.name, context.at.as_micros());
         let key = mail_key(&event, &to);
+        // What they write back is read where requests are.
+        let reply_to = self.mailbox_address(tx).await?;
         let mail = MailPayload {
             to,
             subject: letter.subject.clone(),
             text: letter.text.clone(),
+            reply_to,
             voice: Some(context.tenant),
             ..MailPayload::of(MessageKind::RightsCase)
         };

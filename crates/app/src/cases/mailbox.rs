@@ -9,8 +9,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
-use veritwin_metastore::{MailboxProblem, RightsMailbox};
+use veritwin_metastore::{MailboxProblem, RightsMailbox, TenantTx};
 use veritwin_outbound::guard::{GuardError, MailboxCall, MailboxError, MailboxRound, Target};
+use veritwin_outbound::mail::is_address;
 use veritwin_outbound::register::{Destination, DestinationKind};
 
 use super::intake::Taken;
@@ -199,6 +200,13 @@ impl App {
         tx.commit().await?;
         self.forget_place(Some(&before));
         Ok(())
+    }
+
+    /// The address of the mailbox, where its user is one.
+    pub(super) async fn mailbox_address(&self, tx: &TenantTx) -> Result<Option<String>> {
+        let row = tx.mailbox().await?;
+        let stored = row.as_ref().map(StoredMailbox::read).transpose()?;
+        Ok(stored.map(|one| one.user).filter(|user| is_address(user)))
     }
 
     /// Takes a place out of the egress register. Whoever else reads there enters it again.
