@@ -9,8 +9,8 @@ use serde_json::json;
 use veritwin_access::{Action, Kind, Resource, jobs};
 use veritwin_domain::{DestructionId, OpContext, TenantId, Timestamp, UserId};
 use veritwin_metastore::{
-    DestructionState, MailRank, Member, NewMail, StoredTenantEnd, TenantEndState, TenantState,
-    every_row, tenant_tables,
+    DestructionState, MailRank, Member, NewMail, StoredDestruction, StoredTenantEnd,
+    TenantEndState, TenantState, every_row, tenant_tables,
 };
 
 use super::{EndBody, Said, answers, decided, decided_words, letter, reminder_words};
@@ -21,6 +21,8 @@ use crate::{App, Error, Result};
 
 /// When something is looked at again that failed.
 const AGAIN: Duration = Duration::from_secs(3600);
+/// What could not be mailed for so long is not mailed.
+const LAST_MAILS_WITHIN: Duration = Duration::from_secs(7 * 86_400);
 /// When an end is looked at again that something holds up.
 const HELD: Duration = Duration::from_secs(86_400);
 
@@ -218,29 +220,49 @@ impl App {
         Ok(())
     }
 
-    /// The keys are gone: what is left of rows goes, and the accounts that belong nowhere else.
+    /// The keys are gone: what is left of rows goes, and the accounts that belong nowhere else; then
+    /// the mails that said so.
     async fn finish_end(
         &self,
         context: &OpContext,
-        (stored, mut body): (StoredTenantEnd, EndBody),
+        (stored, body): (StoredTenantEnd, EndBody),
         now: Timestamp,
     ) -> Result<()> {
-        let tenant = context.tenant;
-        let is_served = self.0.tree.read().is_served(tenant);
+        let is_served = self.0.tree.read().is_served(context.tenant);
         if is_served {
-            self.stop_serving(tenant).await?;
+            self.stop_serving(context.tenant).await?;
         }
         let id = body.destruction.ok_or(Error::NotFound("destruction"))?;
         let tx = self.0.store.read(context).await?;
         let destruction = tx.destruction(id).await?;
+        drop(tx);
         if destruction.state != DestructionState::Done {
             return Ok(());
         }
+        match body.done_at {
+            None => self.empty_ended(context, (stored, body), &destruction, now).await,
+            Some(at) => {
+                let since = Timestamp::from_micros(at);
+                self.close_end(context, (stored, body), (since, now)).await
+            }
+        }
+    }
+
+    async fn empty_ended(
+        &self,
+        context: &OpContext,
+        (stored, mut body): (StoredTenantEnd, EndBody),
+        destruction: &StoredDestruction,
+        now: Timestamp,
+    ) -> Result<()> {
+        let tenant = context.tenant;
+        let tx = self.0.store.read(context).await?;
         let own = &tx;
         let members = every_row(|page| async move { own.members(&page).await }).await?;
         drop(tx);
         let certificate = Body::read(&destruction.body)?;
-        self.say_it_is_over(tenant, &members, &over_words(&certificate, &id.to_string())).await?;
+        let said = over_words(&certificate, &destruction.id.to_string());
+        self.say_it_is_over(tenant, &members, &said).await?;
         for table in tenant_tables() {
             let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
             tx.tenant_empty(tenant, table).await?;
@@ -253,6 +275,29 @@ impl App {
         }
         body.reason.clear();
         body.done_at = Some(now.as_micros());
+        let emptied = StoredTenantEnd { body: body.to_store()?, due_at: Some(now), ..stored };
+        let tx = self.0.store.begin(context).await?;
+        tx.tenant_end_update(&emptied).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Once the last mails have left, or will not, nothing holds an address any more.
+    async fn close_end(
+        &self,
+        context: &OpContext,
+        (stored, body): (StoredTenantEnd, EndBody),
+        (since, now): (Timestamp, Timestamp),
+    ) -> Result<()> {
+        let platform = self.job(jobs::RETENTION);
+        let tx = self.0.store.begin_platform(&platform).await?;
+        if tx.outbox_waits_for(context.tenant).await? && now.since(since) < LAST_MAILS_WITHIN {
+            return Ok(());
+        }
+        tx.outbox_forget(context.tenant).await?;
+        // Nothing can be sealed for a tenant whose keys are gone.
+        let written = (Action::TenantDelete, "done", Change::from(json!({"state": "destroying"})));
+        self.record_platform_change(&tx, &platform, None, written).await?;
+        tx.commit().await?;
         let over = StoredTenantEnd {
             state: TenantEndState::Done,
             body: body.to_store()?,
@@ -261,13 +306,6 @@ impl App {
         };
         let tx = self.0.store.begin(context).await?;
         tx.tenant_end_update(&over).await?;
-        tx.commit().await?;
-        let platform = self.job(jobs::RETENTION);
-        let tx = self.0.store.begin_platform(&platform).await?;
-        let change = Change::from(json!({"accounts": members.len()}));
-        let written = (Action::TenantDelete, "done", change);
-        // Nothing can be sealed for a tenant whose keys are gone.
-        self.record_platform_change(&tx, &platform, None, written).await?;
         Ok(tx.commit().await?)
     }
 
@@ -304,7 +342,8 @@ impl App {
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         for member in members.iter().filter(|member| answers(member)) {
             let (key, body) = letter(None, member, said)?;
-            tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), None).await?;
+            let mail = NewMail::new(MailRank::Account, &key, &body);
+            tx.outbox_add(mail, Some(tenant)).await?;
         }
         Ok(tx.commit().await?)
     }

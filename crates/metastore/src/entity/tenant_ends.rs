@@ -5,13 +5,14 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{at_most, is_set};
+use crate::query::{at_most, is_null, is_set};
 use crate::schema::{self, Category, Rows};
 use crate::seal::{Cell, Owner};
 use crate::tx::Vault;
 use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
 
 const TABLE: &str = "tenant_ends";
+const OUTBOX: &str = "outbox";
 /// Ends that are looked at in one go.
 const DUE_AT_ONCE: u64 = 64;
 /// Most ends that are listed.
@@ -136,6 +137,21 @@ impl PlatformTx {
         let vault = self.core.vault(Owner::Platform);
         let rows = self.core.all(select).await?;
         rows.iter().map(|row| Ok((row.get("tenant_id")?, load(row, &vault)?))).collect()
+    }
+
+    /// Whether a mail that the platform writes in a tenant's name waits to leave.
+    #[boxed]
+    pub async fn outbox_waits_for(&self, tenant: TenantId) -> Result<bool> {
+        let select = self.select(OUTBOX).eq("turn_id", tenant).filter(is_null("tenant_id"));
+        let waits = select.filter(is_null("done_at")).limit(1);
+        Ok(self.core.maybe(waits).await?.is_some())
+    }
+
+    /// Deletes the mails that the platform has written in a tenant's name.
+    #[boxed]
+    pub async fn outbox_forget(&self, tenant: TenantId) -> Result<u64> {
+        let delete = self.delete(OUTBOX).eq("turn_id", tenant).filter(is_null("tenant_id"));
+        self.core.delete(delete).await
     }
 
     /// Deletes what a tenant has in one of [`tenant_tables`].

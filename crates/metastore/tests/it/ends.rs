@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use veritwin_domain::{CaseId, Timestamp};
 use veritwin_metastore::{
-    CaseKind, CaseSource, CaseState, Error, MailboxProblem, Page, RightsMailbox, StoredCase,
-    StoredTenantEnd, TenantEndState, tenant_tables,
+    CaseKind, CaseSource, CaseState, Error, MailRank, MailboxProblem, NewMail, Page, RightsMailbox,
+    StoredCase, StoredTenantEnd, TenantEndState, tenant_tables,
 };
 
 use crate::world::{START, World, everywhere};
@@ -100,6 +100,14 @@ async fn what_a_tenant_had_goes_and_what_tells_of_its_end_stays() {
             assert!(!tx.tenant_has_any(world.tenant, table).await.expect(table), "{table}");
             tx.commit().await.expect("commit");
         }
+        let tx = world.platform().await;
+        let mail = NewMail::new(MailRank::Account, "over", b"it is over");
+        assert!(tx.outbox_add(mail, Some(world.tenant)).await.expect("queued"));
+        assert!(tx.outbox_waits_for(world.tenant).await.expect("read"));
+        assert!(!tx.outbox_waits_for(world.other).await.expect("read"));
+        assert_eq!(tx.outbox_forget(world.other).await.expect("none"), 0);
+        assert_eq!(tx.outbox_forget(world.tenant).await.expect("deleted"), 1);
+        tx.commit().await.expect("commit");
         let tx = world.read().await;
         assert!(matches!(tx.case(id).await, Err(Error::NotFound { .. })));
         assert!(tx.tenant_end().await.expect("read").is_some());
