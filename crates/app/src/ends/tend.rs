@@ -220,8 +220,8 @@ impl App {
         Ok(())
     }
 
-    /// The keys are gone: what is left of rows goes, and the accounts that belong nowhere else; then
-    /// the mails that said so.
+    /// The keys are gone: what is left of rows goes, and the accounts that belong nowhere else;
+    /// then the mails that said so.
     async fn finish_end(
         &self,
         context: &OpContext,
