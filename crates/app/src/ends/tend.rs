@@ -288,6 +288,8 @@ impl App {
         (stored, body): (StoredTenantEnd, EndBody),
         (since, now): (Timestamp, Timestamp),
     ) -> Result<()> {
+        // Accounts that were left where this was cut short.
+        self.destroy_all_of_nobody().await?;
         let platform = self.job(jobs::RETENTION);
         let tx = self.0.store.begin_platform(&platform).await?;
         if tx.outbox_waits_for(context.tenant).await? && now.since(since) < LAST_MAILS_WITHIN {
