@@ -11,6 +11,7 @@ mod destructions;
 mod histories;
 mod inventory;
 mod ledger;
+mod mailbox;
 mod retained;
 mod routes;
 mod rule_sight;
