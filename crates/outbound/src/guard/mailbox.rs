@@ -280,7 +280,7 @@ impl GuardedClient {
         let reads = async {
             let (_turn, stream) = self.open(Some(caller), call.target, &waits).await?;
             let stream = self.secure_plainly(call.target, stream).await?;
-            read(stream, call).await
+            Box::pin(read(stream, call)).await
         };
         match tokio::time::timeout(MAILBOX_TIMEOUT, reads).await {
             Ok(outcome) => outcome,
