@@ -27,6 +27,7 @@ const PAGES = {
   incidents: '/incidents',
   support: '/support',
   settings: '/settings',
+  'what-ends-when': '/what-ends-when',
   access: '/access',
   roles: '/access?tab=roles',
   why: '/access?tab=why',

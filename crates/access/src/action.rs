@@ -67,6 +67,7 @@ impl Action {
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
+                | Self::TenantDelete
                 | Self::TenantExport
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
@@ -403,6 +404,8 @@ define_actions! {
     TenantCreate = "tenant.create" on Platform;
     /// Create a tenant below one's own.
     TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Ask for the end of one's own tenant, agree to it, or take that back.
+    TenantDelete = "tenant.delete" on Tenant;
     /// Take everything of one's own tenant away.
     TenantExport = "tenant.export" on Tenant;
     /// Invite the first administrator of a tenant below one's own.

@@ -117,7 +117,8 @@ impl App {
             Some(_) => tx.destruction_update(&stored).await?,
             None => tx.destruction_create(&stored).await?,
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        if body.is_end { self.end_again(context, entry.id).await } else { Ok(()) }
     }
 }
 

@@ -48,6 +48,8 @@ impl App {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
         }
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_mailboxes().await });
         if self.0.sms.is_on() {
             let app = self.clone();
             self.0.tasks.spawn(async move { app.keep_sms().await });
@@ -135,6 +137,7 @@ impl App {
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
                 self.tend_cases().await;
+                self.tend_ends().await;
                 if let Err(error) = self.tend_calls().await {
                     tracing::warn!(%error, "calls to devices were not ended; trying again");
                 }

@@ -390,6 +390,10 @@ impl App {
 
     /// Destroys an account that belongs to no tenant; whether it did, or another had.
     pub(crate) async fn destroy_of_nobody(&self, id: UserId) -> Result<bool> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(50) {
+            return Ok(false);
+        }
         let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
         let belongs = !tx.memberships(id).await?.is_empty();
         drop(tx);

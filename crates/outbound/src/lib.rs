@@ -6,5 +6,6 @@ pub mod archive;
 pub mod guard;
 pub mod key_services;
 pub mod mail;
+pub mod received;
 pub mod register;
 pub mod sms;

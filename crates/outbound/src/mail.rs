@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use lettre::message::header::ContentType;
+use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
@@ -269,6 +269,7 @@ impl Mailer {
             .to(Mailbox::new(None, to.clone()))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)
+            .header(AutoSubmitted)
             .body(mail.text[..end].to_owned())
             .map_err(|_| MailError::Config("the message cannot be built".to_owned()))?;
         let bytes = message.formatted();
@@ -278,6 +279,24 @@ impl Mailer {
             Ok(response) => Ok(MailReceipt { code: response.code().to_string(), bytes }),
             Err(error) => Err(failed(&error)),
         }
+    }
+}
+
+/// That no person wrote it, so that no machine answers it (RFC 3834, section 5).
+#[derive(Debug, Clone, Copy)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
     }
 }
 

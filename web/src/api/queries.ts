@@ -338,6 +338,21 @@ export const retentionEndsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/retention/ends')),
 })
 
+export const keptQuery = queryOptions({
+  queryKey: ['retention', 'schedule'],
+  queryFn: () => body(client.GET('/v1/retention/schedule')),
+})
+
+export const tenantEndQuery = queryOptions({
+  queryKey: ['tenant-end'],
+  queryFn: () => body(client.GET('/v1/tenant-end')),
+})
+
+export const mailboxQuery = queryOptions({
+  queryKey: ['mailbox'],
+  queryFn: () => body(client.GET('/v1/requests/mailbox')),
+})
+
 /** Requests of data subjects, newest first: what is open, or all. */
 export function casesQuery(onlyOpen: boolean) {
   return infiniteQueryOptions({

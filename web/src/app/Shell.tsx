@@ -19,6 +19,7 @@ import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
 import { customersPlace, useMay } from './places'
 import { useAppSearch, usePatchSearch } from './search'
+import { EndBanner } from './EndBanner'
 import { PolicyBanner } from './PolicyBanner'
 import { SupportBanner } from './SupportBanner'
 import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
@@ -211,6 +212,7 @@ function Banners(props: { session: Session }) {
   return (
     <div className="banners" role="status">
       <SupportBanner session={props.session} />
+      {props.session.support === null && <EndBanner />}
       {props.session.support === null && <PolicyBanner />}
       {props.session.tenant.simulated && (
         <div className="banner" data-tone="simulated">

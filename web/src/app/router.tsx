@@ -234,6 +234,10 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/access/Access'), 'AccessPage'),
     ),
     page(
+      '/what-ends-when',
+      lazyRouteComponent(() => import('../routes/WhatEndsWhen'), 'WhatEndsWhenPage'),
+    ),
+    page(
       '/destruction',
       lazyRouteComponent(() => import('../routes/Destruction'), 'DestructionPage'),
     ),

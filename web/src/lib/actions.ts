@@ -189,6 +189,7 @@ function aboutTheOrganisation(): Record<string, string> {
     'support.break_glass': i18n.t('Ask for access nobody granted'),
     'tenant.read': i18n.t('Read the organisation’s facts'),
     'tenant.update': i18n.t('Change the organisation’s settings'),
+    'tenant.delete': i18n.t('Ask for the end of the organisation'),
     'tenant.export': i18n.t('Export the whole organisation'),
     'tenant.list_below': i18n.t('List the tenants below'),
     'tenant.create_below': i18n.t('Make tenants below'),

@@ -18,6 +18,7 @@ import { Drawer } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
 import { Cases } from './Cases'
 import { Holds } from './Holds'
+import { MailboxBlock } from './Mailbox'
 import { RecordChange } from './RecordChange'
 
 const OUTCOMES = ['done', 'denied', 'not_found', 'failed'] as const
@@ -214,7 +215,12 @@ export function ActivityPage() {
 }
 
 function CasesForWhoMay() {
-  return useMay().whole('request.read') ? <Cases /> : null
+  return useMay().whole('request.read') ? (
+    <>
+      <Cases />
+      <MailboxBlock />
+    </>
+  ) : null
 }
 
 function HoldsForWhoMay() {

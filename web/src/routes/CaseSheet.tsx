@@ -17,7 +17,7 @@ import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
 import { eventLabel, stepLabel } from './caseWords'
-import { kindLabel, stateLabel } from './settings/MyPrivacy'
+import { kindLabel, KINDS, stateLabel } from './settings/MyPrivacy'
 
 /** Answered by carrying it out. */
 const CARRIED_OUT = ['access', 'portability', 'restriction', 'objection', 'erasure']
@@ -25,7 +25,7 @@ const COPIES = ['access', 'portability']
 const LIMITS = ['restriction', 'objection']
 
 /** A step that needs words of the officer. */
-type Asked = 'verify' | 'person' | 'extend' | 'note' | 'answer' | 'refuse' | 'reopen'
+type Asked = 'verify' | 'person' | 'right' | 'extend' | 'note' | 'answer' | 'refuse' | 'reopen'
 
 /** What a request is, as far as its steps go by it. */
 function stand(one: SubjectRequest) {
@@ -183,6 +183,8 @@ function Steps(props: { history: RequestHistory }) {
           <>
             {one.acknowledged_at === null &&
               press(i18n.t('Acknowledge'), () => void step('acknowledge'))}
+            {one.source === 'mail' &&
+              press(i18n.t('Which right the mail is about'), () => setAsked('right'))}
             {one.verified === null && !isComplaint && (
               <>
                 {press(i18n.t('Ask who it is'), () => void step('ask_identity'))}
@@ -258,6 +260,11 @@ function reasons() {
   ]
 }
 
+function firstChoice(asked: Asked, request: SubjectRequest): string {
+  if (asked === 'verify') return 'document'
+  return asked === 'right' ? request.kind : 'unfounded'
+}
+
 function StepForm(props: {
   asked: Asked
   history: RequestHistory
@@ -268,7 +275,7 @@ function StepForm(props: {
   const may = useAllowed()
   const [text, setText] = useState(asked === 'person' ? (history.person ?? '') : '')
   const [day, setDay] = useState('')
-  const [choice, setChoice] = useState(asked === 'verify' ? 'document' : 'unfounded')
+  const [choice, setChoice] = useState(firstChoice(asked, history.request))
   const [law, setLaw] = useState<string | null>(null)
   const wantsLaw = asked === 'refuse' && may('register.read')
   const laws = useQuery({ ...jurisdictionsQuery, enabled: wantsLaw })
@@ -278,6 +285,8 @@ function StepForm(props: {
         return { how: choice }
       case 'person':
         return { person: text.trim() === '' ? null : text }
+      case 'right':
+        return { kind: choice }
       case 'extend':
         return { until: new Date(`${day}T00:00:00Z`).toISOString(), reason: text }
       case 'refuse':
@@ -294,8 +303,8 @@ function StepForm(props: {
         body: { step: asked, ...fields() },
       }),
     )
-  const hasText = asked !== 'verify'
-  const needsText = !['verify', 'person', 'refuse'].includes(asked)
+  const hasText = !['verify', 'right'].includes(asked)
+  const needsText = !['verify', 'right', 'person', 'refuse'].includes(asked)
   const isIncomplete = (needsText && text.trim() === '') || (asked === 'extend' && day === '')
   return (
     <SubmitForm
@@ -316,6 +325,15 @@ function StepForm(props: {
             { value: 'document', label: i18n.t('By a document that I have seen') },
             { value: 'known', label: i18n.t('The person is known to us') },
           ]}
+        />
+      )}
+      {asked === 'right' && (
+        <Select
+          label={i18n.t('Which right the mail is about')}
+          allowDeselect={false}
+          value={choice}
+          onChange={(value) => setChoice(value ?? choice)}
+          data={KINDS.map((value) => ({ value, label: kindLabel(value) }))}
         />
       )}
       {asked === 'refuse' && (

@@ -40,6 +40,11 @@ export function SettingsPage() {
               {i18n.t('Destruction')}
             </Link>
           )}
+          {may.whole('tenant.read') && (
+            <Link to="/what-ends-when" className="button">
+              {i18n.t('What ends when')}
+            </Link>
+          )}
           {may.reviewsAccess && (
             <Link to="/access" className="button">
               {i18n.t('Roles and access')}

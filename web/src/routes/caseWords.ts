@@ -16,6 +16,10 @@ export function eventLabel(kind: string): string {
       return i18n.t('It is known who asks')
     case 'person_named':
       return i18n.t('Named as in personal streams')
+    case 'right_named':
+      return i18n.t('Which right the mail is about was said')
+    case 'mail':
+      return i18n.t('A mail came')
     case 'extended':
       return i18n.t('More time was taken')
     case 'refused':

@@ -55,6 +55,7 @@ fn name_person(case: &mut Case, person: Option<&Secret<String>>) -> Result<()> {
 fn said(step: &CaseStep) -> serde_json::Value {
     match step {
         CaseStep::Verify { how } => json!({"how": how}),
+        CaseStep::Right { kind } => json!({"right": kind}),
         CaseStep::Person { person } => json!({"names_somebody": person.is_some()}),
         CaseStep::Extend { until, .. } => json!({"until": until.to_string()}),
         CaseStep::Refuse { reason, jurisdiction, .. } => {
@@ -66,6 +67,22 @@ fn said(step: &CaseStep) -> serde_json::Value {
 
 fn text_of(field: &'static str, text: &str, chars_min: usize) -> Result<String> {
     words(field, &Secret::new(text.to_owned()), chars_min)
+}
+
+/// Says which right a mail is about, which its words did not.
+fn name_right(
+    case: &mut Case,
+    (now, by): (Timestamp, Option<String>),
+    kind: &str,
+) -> Result<&'static str> {
+    if case.row.source != CaseSource::Mail {
+        return Err(Error::Conflict("who asked said which right it is".to_owned()));
+    }
+    case.row.kind = kind_of(kind)?;
+    case.body.purpose = (case.row.kind == CaseKind::Objection)
+        .then(|| veritwin_domain::Purpose::ServiceCommunication.to_string());
+    case.note(now, "right_named", (by, Some(kind.to_owned())))?;
+    Ok("right_named")
 }
 
 /// Whom a request at the desk is about: an account of this tenant and its own address, or an
@@ -267,6 +284,7 @@ impl App {
                 case.note(now, "person_named", (by, None))?;
                 Ok("person_named")
             }
+            CaseStep::Right { kind } => name_right(case, (now, by), kind),
             CaseStep::Extend { until, reason } => {
                 self.extend(tx, context, (case, *until, reason)).await?;
                 Ok("extended")

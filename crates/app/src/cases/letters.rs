@@ -2,7 +2,7 @@
 //! authority to complain to; no letter holds what was asked for but its kind.
 
 use veritwin_domain::{OpContext, Timestamp};
-use veritwin_metastore::{CaseKind, CaseSource, MailRank, NewMail, TenantTx};
+use veritwin_metastore::{CaseKind, MailRank, NewMail, TenantTx};
 
 use super::body::Case;
 use crate::alert_mail::waiting_max;
@@ -99,8 +99,8 @@ pub(crate) fn code(case: &Case, code: &str, hours: u64) -> Letter {
         text: format!(
             "Somebody, probably you, asked for {} with this address. So that we give nothing to \
              anybody else, show that it is you: the code is\n\n{code}\n\nIt works for {hours} \
-             hours, on the page where you asked, with the number {} of your request. If it was not \
-             you, ignore this mail: nothing happens without the code.\n",
+             hours, on the page for requests (/requests), with the number {} of your request. If it \
+             was not you, ignore this mail: nothing happens without the code.\n",
             right(case.row.kind),
             case.row.id,
         ),
@@ -166,8 +166,8 @@ pub(crate) fn reopened(case: &Case, now: Timestamp) -> Letter {
 pub(crate) fn answer(case: &Case, text: &str, fetch: Option<&str>) -> Letter {
     let fetch = fetch.map(|code| {
         format!(
-            "\n\nYour copy can be fetched for 14 days, on the page where you asked: the number of \
-             the request is {}, the code is\n\n{code}",
+            "\n\nYour copy can be fetched for 14 days, on the page for requests \
+             (/requests): the number of the request is {}, the code is\n\n{code}",
             case.row.id
         )
     });
@@ -249,20 +249,21 @@ impl App {
         }
         let event = format!("case {} {} {}", case.row.id, letter.name, context.at.as_micros());
         let key = mail_key(&event, &to);
+        // What they write back is read where requests are.
+        let reply_to = self.mailbox_address(tx).await?;
         let mail = MailPayload {
             to,
             subject: letter.subject.clone(),
             text: letter.text.clone(),
+            reply_to,
             voice: Some(context.tenant),
             ..MailPayload::of(MessageKind::RightsCase)
         };
         let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
         // What anybody can ask for stands behind what is owed to people who are signed in.
-        let rank = match case.row.source {
-            CaseSource::Form => MailRank::Notice,
-            _ => MailRank::Account,
-        };
-        if case.row.source == CaseSource::Form && tx.outbox_waiting().await? >= waiting_max(rank) {
+        let by_anybody = super::is_anybodys(case.row.source);
+        let rank = if by_anybody { MailRank::Notice } else { MailRank::Account };
+        if by_anybody && tx.outbox_waiting().await? >= waiting_max(rank) {
             return Ok(false);
         }
         Ok(tx.outbox_add(NewMail::new(rank, &key, &body)).await?)

@@ -9,7 +9,9 @@ pub(crate) mod erasure;
 mod forget;
 mod form;
 mod fulfil;
+pub(crate) mod intake;
 pub(crate) mod letters;
+mod mailbox;
 mod own;
 mod tend;
 
@@ -31,7 +33,7 @@ use clock::{ACKNOWLEDGE_WITHIN, answer_by};
 
 /// Most cases of a tenant that are open at once.
 const CASES_OPEN_MAX: u64 = 2_000;
-/// Most of them that came by the form: whoever fills that keeps nobody else out.
+/// Most of them that came by the form, and by mail: whoever fills that keeps nobody else out.
 const FORMS_OPEN_MAX: u64 = 200;
 /// Most of those with one address.
 const FORMS_OF_ADDRESS_MAX: usize = 3;
@@ -40,7 +42,7 @@ const TEXT_CHARS_MAX: usize = 4000;
 /// How long a mailed code can be shown.
 const CODE_LASTS: Duration = Duration::from_secs(24 * 3600);
 /// How long a copy can be fetched by its code.
-const DOWNLOAD_LASTS: Duration = Duration::from_secs(14 * 86_400);
+pub(crate) const DOWNLOAD_LASTS: Duration = Duration::from_secs(14 * 86_400);
 /// Wrong codes that a case takes.
 const CODE_TRIES_MAX: u32 = 5;
 /// Of the platform's secret that codes are kept under.
@@ -63,6 +65,11 @@ struct NewCase {
     mail: Option<[u8; 32]>,
     received_at: Timestamp,
     body: CaseBody,
+}
+
+/// Whether anybody on the internet can bring in requests that way.
+pub(crate) const fn is_anybodys(source: CaseSource) -> bool {
+    matches!(source, CaseSource::Form | CaseSource::Mail)
 }
 
 fn resource(context: &OpContext, id: CaseId) -> Resource {
@@ -159,8 +166,9 @@ impl App {
             return Err(over("rights_cases_open_max", CASES_OPEN_MAX, open + 1));
         }
         let address = new.body.email.as_deref().map(|email| tx.subject_index(email)).transpose()?;
-        if new.source == CaseSource::Form {
-            let forms = tx.cases_open(Some(CaseSource::Form)).await?;
+        let source = new.source;
+        if is_anybodys(source) {
+            let forms = tx.cases_open(Some(source)).await?;
             if forms >= FORMS_OPEN_MAX {
                 return Err(over("rights_forms_open_max", FORMS_OPEN_MAX, forms + 1));
             }
@@ -168,8 +176,7 @@ impl App {
                 Some(address) => tx.cases_of_address(address).await?,
                 None => Vec::new(),
             };
-            let is_form =
-                |one: &&StoredCase| one.source == CaseSource::Form && !one.state.is_closed();
+            let is_form = |one: &&StoredCase| one.source == source && !one.state.is_closed();
             let forms = theirs.iter().filter(is_form).count();
             bounded("rights_forms_of_address_max", FORMS_OF_ADDRESS_MAX, forms + 1)?;
         }

@@ -121,6 +121,7 @@ impl App {
         // Of what anybody can send, one mail an hour.
         let event = match case.row.source {
             CaseSource::Form => format!("cases by form {}", context.at.as_micros() / HOUR_MICROS),
+            CaseSource::Mail => format!("cases by mail {}", context.at.as_micros() / HOUR_MICROS),
             _ => format!("case {} received", case.row.id),
         };
         let said = ("A data subject's request was received", text.as_str());

@@ -12,6 +12,7 @@ mod erasures;
 mod histories;
 mod inventory;
 mod ledger;
+mod mailbox;
 mod retained;
 mod routes;
 mod rule_sight;

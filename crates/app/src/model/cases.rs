@@ -62,6 +62,11 @@ pub enum CaseStep {
         /// The name; none: no stream does.
         person: Option<Secret<String>>,
     },
+    /// Says which right a mail is about.
+    Right {
+        /// `access`, `erasure` and so on.
+        kind: String,
+    },
     /// Takes more time, and tells the person why.
     Extend {
         /// Until when.

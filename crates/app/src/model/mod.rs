@@ -9,6 +9,7 @@ mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
+mod ends;
 mod governance;
 mod imports;
 mod ledger;
@@ -60,6 +61,7 @@ pub use devices::{
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
+pub use ends::{KeptRow, KeptSource, MailboxInput, MailboxView, TenantEndView};
 pub use governance::{
     BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, CertificateContent,
     CertificateFacts, ControlContent, ControlFacts, EvidenceContent, EvidenceFacts,

@@ -97,8 +97,10 @@ impl App {
         let tx = self.0.store.begin(&context).await?;
         // What an earlier run left that was cut short.
         let left = tx.cases(true, &Page::first(50)).await?.items;
-        // Not what another check asks for in somebody's name.
-        let is_nobodys = |one: &&StoredCase| one.user.is_none() && one.kind == CaseKind::Access;
+        // Not what another check asks for in somebody's name, or wrote.
+        let is_nobodys = |one: &&StoredCase| {
+            one.source == CaseSource::Officer && one.user.is_none() && one.kind == CaseKind::Access
+        };
         for left in left.iter().filter(is_nobodys) {
             tx.case_delete(left.id).await?;
         }

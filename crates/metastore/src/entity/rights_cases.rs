@@ -168,6 +168,7 @@ impl TenantTx {
     pub async fn case_update(&self, case: &StoredCase) -> Result<()> {
         let update = self
             .update(TABLE)
+            .set("kind", case.kind)
             .set("state", case.state)
             .set("address_index", case.address)
             .set("user_id", case.user)

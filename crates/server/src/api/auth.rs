@@ -51,6 +51,7 @@ fn purpose(path: &str) -> Purpose {
         | "support-tickets"
         | "support-grants"
         | "support-desk"
+        | "tenant-end"
         | "tenant-exports"
         | "agreements"
         | "analytics"

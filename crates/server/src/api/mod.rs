@@ -26,6 +26,7 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod ends;
 mod evidence;
 mod exports;
 mod frameworks;
@@ -38,6 +39,7 @@ mod invitations;
 mod ledger;
 mod legal;
 mod live;
+mod mailbox;
 mod middleware;
 mod mqtt_socket;
 mod networks;
@@ -186,6 +188,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(evidence::routes())
         .merge(notices::routes())
         .merge(requests::routes())
+        .merge(ends::routes())
+        .merge(mailbox::routes())
         .merge(request_cases::routes())
         .merge(invitations::routes())
         .merge(support::routes())

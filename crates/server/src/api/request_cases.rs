@@ -64,10 +64,13 @@ struct DeskRequestBody {
 /// One step of an officer.
 #[derive(Deserialize, ToSchema)]
 struct RequestStepBody {
-    /// `acknowledge`, `ask_identity`, `verify`, `person`, `extend`, `refuse`, `answer`, `note`,
-    /// `lift` or `reopen`.
+    /// `acknowledge`, `ask_identity`, `verify`, `person`, `right`, `extend`, `refuse`, `answer`,
+    /// `note`, `lift` or `reopen`.
     #[serde(default)]
     step: String,
+    /// Of `right`, where a mail asked: which one it is.
+    #[serde(default)]
+    kind: String,
     /// Of `verify`: `document` or `known`.
     #[serde(default)]
     how: String,
@@ -95,6 +98,7 @@ impl RequestStepBody {
             "ask_identity" => CaseStep::AskIdentity,
             "verify" => CaseStep::Verify { how: self.how },
             "person" => CaseStep::Person { person: self.person.map(Secret::new) },
+            "right" => CaseStep::Right { kind: self.kind },
             "extend" => {
                 let until = self.until.unwrap_or_default();
                 CaseStep::Extend { until: body::parse_time("until", &until)?, reason: self.reason }
@@ -109,8 +113,8 @@ impl RequestStepBody {
             "lift" => CaseStep::Lift,
             "reopen" => CaseStep::Reopen { text: self.text },
             _ => {
-                let detail = "must be one of acknowledge, ask_identity, verify, person, extend, \
-                              refuse, answer, note, lift, reopen";
+                let detail = "must be one of acknowledge, ask_identity, verify, person, right, \
+                              extend, refuse, answer, note, lift, reopen";
                 return Err(Problem::invalid(detail.to_owned()).at("step"));
             }
         })

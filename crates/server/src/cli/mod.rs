@@ -9,6 +9,7 @@ mod customer_keys;
 mod demo;
 mod doctor;
 mod edge;
+mod ends;
 mod keyproxy;
 mod ledger;
 mod operations;
@@ -133,6 +134,9 @@ enum Command {
     /// Destroys readings for ever, with a certificate.
     #[command(after_help = purge::EXAMPLES)]
     Purge(purge::PurgeArguments),
+    /// How long each kind of data of an organisation is kept, and what decides.
+    #[command(after_help = ends::EXAMPLE)]
+    Ends(ends::EndsArguments),
     /// Checks a signed consent record, without a platform; exit 10 if it was changed.
     #[command(after_help = "Example: veritwin consent-check consent.json")]
     ConsentCheck(consent::ConsentArguments),
@@ -380,6 +384,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(KeysCommand::Shred(arguments)) | Command::Purge(arguments) => {
             purge::run(&arguments)
         }
+        Command::Ends(arguments) => ends::run(&arguments),
         Command::ConsentCheck(arguments) => consent::check(&arguments),
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),

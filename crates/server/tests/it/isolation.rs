@@ -460,6 +460,8 @@ impl Owned {
             "frameworks",
             "certificate-register",
             "breaches",
+            "tenant-end",
+            "requests/mailbox",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();

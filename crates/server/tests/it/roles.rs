@@ -136,7 +136,7 @@ fn words(path: &str) -> Option<Value> {
             "areas": ["devices"], "hours": 0,
         })
     } else if is_below("/v1/requests") {
-        json!({"kind": "", "step": "note", "text": ""})
+        json!({"kind": "", "step": "note", "text": "", "server": "", "user": ""})
     } else if is_below("/v1/collection-zones") || is_below("/v1/opt-ins") {
         json!({
             "name": "", "window_minutes": 0, "budget_milli_per_day": 0, "measures": [],
