@@ -135,6 +135,7 @@ impl App {
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
                 self.tend_cases().await;
+                self.renew_trust_pages().await;
                 if let Err(error) = self.tend_calls().await {
                     tracing::warn!(%error, "calls to devices were not ended; trying again");
                 }

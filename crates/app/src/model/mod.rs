@@ -95,7 +95,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
-pub use registers::{RegisterInput, RegisterView};
+pub use registers::{RegisterInput, RegisterView, TrustPageView};
 pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,

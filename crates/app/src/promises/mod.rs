@@ -31,6 +31,7 @@ mod run;
 mod sabotage;
 mod search;
 mod sign_up;
+mod stated;
 mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -61,6 +62,7 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
+pub(crate) use stated::StatedPromise;
 pub use streams::StreamFixture;
 pub(crate) use workspace::CheckedEvidence;
 

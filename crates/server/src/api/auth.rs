@@ -59,6 +59,7 @@ fn purpose(path: &str) -> Purpose {
         | "opt-ins"
         | "processing-records"
         | "register-entries"
+        | "trust-pages"
         | "breach-register"
         | "breaches"
         | "certificate-register"

@@ -19,6 +19,7 @@ mod replay;
 mod review;
 mod serve;
 mod tenant;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +137,9 @@ enum Command {
     /// Checks a signed consent record, without a platform; exit 10 if it was changed.
     #[command(after_help = "Example: veritwin consent-check consent.json")]
     ConsentCheck(consent::ConsentArguments),
+    /// Checks a saved trust page, without a platform; exit 10 if it was changed.
+    #[command(after_help = "Example: veritwin verify trust.html --vkey KEY")]
+    Verify(trust::VerifyArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -381,6 +385,7 @@ pub(crate) fn run() -> ExitCode {
             purge::run(&arguments)
         }
         Command::ConsentCheck(arguments) => consent::check(&arguments),
+        Command::Verify(arguments) => trust::verify(&arguments),
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),
