@@ -21,7 +21,7 @@ use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
 /// A number that is kept for stories (Ofcom).
-const PHONE: &str = "+447700900123";
+pub(super) const PHONE: &str = "+447700900123";
 const ADDRESS: &str = "1 Nowhere Lane";
 const LETTERS: &str = "postal_correspondence";
 /// Decisions that are looked through.
@@ -55,7 +55,12 @@ fn wrong(summary: &str, place: &str) -> Found {
 }
 
 impl App {
-    async fn agree(&self, context: &OpContext, purpose: &str, value: &str) -> Result<()> {
+    pub(super) async fn agree(
+        &self,
+        context: &OpContext,
+        purpose: &str,
+        value: &str,
+    ) -> Result<()> {
         let version = self.0.purposes.get(purpose).map_or(0, |one| one.version);
         let value = Secret::new(value.to_owned());
         let input = ConsentInput { purpose: purpose.to_owned(), version, value };
@@ -63,7 +68,7 @@ impl App {
     }
 
     /// The account of a check goes, and what it decided with it: it was nobody's.
-    async fn leave_nothing(&self, user: UserId) -> Result<()> {
+    pub(super) async fn leave_nothing(&self, user: UserId) -> Result<()> {
         self.destroy_account(user).await?;
         self.forget_decisions(user).await
     }
@@ -241,7 +246,7 @@ impl App {
         Ok(Ok(ways.map(|way| fact(&format!("by {way}"), "stopped")).to_vec()))
     }
 
-    async fn use_phone(&self, user: UserId) -> Result<FieldUse> {
+    pub(super) async fn use_phone(&self, user: UserId) -> Result<FieldUse> {
         self.field_for(user, OptionalField::Phone, SMS_PURPOSE).await
     }
 

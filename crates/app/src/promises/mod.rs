@@ -12,6 +12,7 @@ mod fingerprints;
 mod fixture;
 mod governance;
 mod governed_things;
+mod journey;
 mod moved;
 mod newcomers;
 mod nobody;
@@ -157,6 +158,8 @@ pub(crate) struct PromiseBoard {
     asked: Arc<Semaphore>,
     /// The probes' tenant is made once, whichever check is first.
     tenant_turn: tokio::sync::Mutex<()>,
+    /// What the platform's own data subject found.
+    journey: journey::Journey,
     /// A probe was added, or a check ended.
     changed: Notify,
     /// There is evidence to seal.
@@ -177,6 +180,7 @@ impl PromiseBoard {
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
             tenant_turn: tokio::sync::Mutex::default(),
+            journey: journey::Journey::default(),
             changed: Notify::new(),
             to_seal: Notify::new(),
             #[cfg(feature = "test-controls")]

@@ -86,7 +86,8 @@ impl App {
             super::zones::public_probe(self),
             super::zones::opt_in_probe(self),
         ];
-        for probe in in_app.into_iter().chain(super::registers::probes(self)) {
+        let others = super::registers::probes(self).into_iter().chain(super::journey::probes(self));
+        for probe in in_app.into_iter().chain(others) {
             if let Err(error) = self.register_probe(probe) {
                 tracing::error!(%error, "a promise's probe");
             }
@@ -178,7 +179,8 @@ impl App {
         }
         let Some(probe) = promises.probe(id) else { return };
         let run_id = EvidenceId::generate(started, self.rng());
-        let adapted = Adapted { promise: id, probe };
+        let walked = self.journey_for(id).await;
+        let adapted = Adapted { promise: id, probe, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
         // What is found while the listeners and stores go away says nothing of the promise.
         if self.0.stop.is_cancelled() {

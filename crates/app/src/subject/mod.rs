@@ -9,6 +9,8 @@ mod words;
 
 use veritwin_domain::UserId;
 
+pub(crate) use bundle::check_copy;
+
 /// Whom the stores are asked about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Subject {

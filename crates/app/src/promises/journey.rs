@@ -1,0 +1,529 @@
+//! The daily journey: the platform plays a data subject in a tenant of nobody. It signs up, agrees,
+//! is measured, asks for its copy, objects, restricts and withdraws; each step is evidence of the
+//! promises that it touches, and a step that breaks turns them red.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_recursion::async_recursion as boxed;
+use parking_lot::Mutex;
+use veritwin_access::jobs;
+use veritwin_domain::{
+    CaseId, Declaration, DeviceBatch, DeviceId, Key, OpContext, Purpose, Quality, Reading, Role,
+    Secret, Timestamp, UserId, Value,
+};
+use veritwin_governance::{PromiseId, UseRefused};
+
+use super::canary::canary;
+use super::consents::PHONE;
+use super::fixture::ProbeIdentity;
+use super::probe::CHECK_TIMEOUT;
+use super::run::InApp;
+use super::sign_up::fact;
+use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
+use crate::consent_record::check_consent;
+use crate::consents::FieldUse;
+use crate::model::{
+    DeclarationInput, DeviceInput, LatestFilter, OwnCaseInput, StreamSubject, StreamTarget,
+};
+use crate::sms::SMS_PURPOSE;
+use crate::subject::check_copy;
+use crate::{App, Error, Result, Submission};
+
+const VERSION: u32 = 1;
+/// What its devices are called first.
+const NAME: &str = "journey probe";
+/// The series that it is measured by.
+const SERIES: &str = "presence";
+/// The promises that nothing but the journey checks.
+const OWN: [u8; 3] = [40, 43, 45];
+
+/// A step of the journey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    SignUp,
+    Consent,
+    Readings,
+    Copy,
+    Objection,
+    Restriction,
+    Withdrawal,
+}
+
+impl Step {
+    /// In the order in which they are walked; the first is walked by itself.
+    const AFTER_SIGN_UP: [Self; 6] = [
+        Self::Consent,
+        Self::Readings,
+        Self::Copy,
+        Self::Objection,
+        Self::Restriction,
+        Self::Withdrawal,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SignUp => "sign-up",
+            Self::Consent => "consent",
+            Self::Readings => "readings",
+            Self::Copy => "copy",
+            Self::Objection => "objection",
+            Self::Restriction => "restriction",
+            Self::Withdrawal => "withdrawal",
+        }
+    }
+
+    /// The promises that it is evidence of.
+    const fn promises(self) -> &'static [u8] {
+        match self {
+            Self::SignUp => &[14, 55],
+            Self::Consent => &[16],
+            Self::Readings => &[4],
+            Self::Copy => &[40],
+            Self::Objection => &[45],
+            Self::Restriction => &[43],
+            Self::Withdrawal => &[17],
+        }
+    }
+}
+
+/// A step that was walked, and what broke in it.
+#[derive(Debug)]
+struct WalkedStep {
+    step: Step,
+    broken: Option<String>,
+}
+
+/// A journey that was walked.
+#[derive(Debug)]
+pub(super) struct Walked {
+    at: Timestamp,
+    steps: Vec<WalkedStep>,
+}
+
+impl Walked {
+    fn of(&self, promise: u8) -> impl Iterator<Item = &WalkedStep> {
+        self.steps.iter().filter(move |one| one.step.promises().contains(&promise))
+    }
+
+    fn is_broken(&self, promise: u8) -> bool {
+        self.of(promise).any(|one| one.broken.is_some())
+    }
+
+    /// What the journey says beside the promise's own check.
+    pub(super) fn beside(&self, promise: u8, answer: ProbeAnswer) -> ProbeAnswer {
+        let ProbeAnswer::Passed { summary, mut facts } = answer else { return answer };
+        for one in self.of(promise) {
+            if let Some(why) = &one.broken {
+                return broken(one.step, why, facts);
+            }
+            let held = format!("{} held at {}", one.step.name(), self.at);
+            facts.push(fact("daily journey", &held));
+        }
+        ProbeAnswer::Passed { summary, facts }
+    }
+
+    /// What the journey says of a promise that nothing else checks.
+    fn answer(&self, promise: u8) -> ProbeAnswer {
+        let facts: Vec<_> = self
+            .steps
+            .iter()
+            .map(|one| (one.step.name().to_owned(), state(one.broken.is_some()).to_owned()))
+            .collect();
+        let mut steps = self.of(promise).peekable();
+        if steps.peek().is_none() {
+            let first = self.steps.iter().find(|one| one.broken.is_some());
+            let name = first.map_or("its beginning", |one| one.step.name());
+            return ProbeAnswer::CouldNotRun(format!("the daily journey ended at {name}"));
+        }
+        for one in steps {
+            if let Some(why) = &one.broken {
+                return broken(one.step, why, facts);
+            }
+        }
+        let summary = "The platform's own data subject exercised this right, and it was kept.";
+        ProbeAnswer::Passed { summary: summary.to_owned(), facts }
+    }
+}
+
+const fn state(is_broken: bool) -> &'static str {
+    if is_broken { "broken" } else { "held" }
+}
+
+fn broken(step: Step, why: &str, facts: Vec<(String, String)>) -> ProbeAnswer {
+    ProbeAnswer::Failed {
+        summary: format!("The daily journey broke: {why}"),
+        facts,
+        place: format!("daily journey, {}", step.name()),
+    }
+}
+
+/// The journeys of this run of the platform.
+#[derive(Debug, Default)]
+pub(super) struct Journey {
+    /// One at a time.
+    turn: tokio::sync::Mutex<()>,
+    begun: AtomicU64,
+    last: Mutex<Option<Arc<Walked>>>,
+}
+
+/// Whoever is on the journey.
+struct Traveller {
+    context: OpContext,
+    user: UserId,
+    email: String,
+    /// What is measured of them, and of somebody else.
+    own: Value,
+    device: DeviceId,
+}
+
+impl Traveller {
+    fn own_text(&self) -> &str {
+        match &self.own {
+            Value::Text(text) => text,
+            _ => "",
+        }
+    }
+}
+
+/// What a step found: nothing, or what is wrong.
+type Found = Option<&'static str>;
+
+pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 3] {
+    OWN.map(|promise| {
+        InApp::shared(app, promise, VERSION, move |app: App| async move {
+            Ok(app.walk_anew().await?.answer(promise))
+        })
+    })
+}
+
+/// Whether a step could not be walked for a reason that says nothing of it.
+const fn is_passing(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(_) | Error::Busy { .. } | Error::Rate(_) | Error::Limit(_))
+}
+
+impl App {
+    /// The last journey, where it touches a promise that has a check of its own. Where it broke, it
+    /// is walked again: what was mended is not red for a day.
+    pub(super) async fn journey_for(&self, id: PromiseId) -> Option<Arc<Walked>> {
+        let number = id.number();
+        let last = self.0.promises.journey.last.lock().clone()?;
+        if OWN.contains(&number) || last.of(number).next().is_none() {
+            return None;
+        }
+        if !last.is_broken(number) {
+            return Some(last);
+        }
+        match tokio::time::timeout(CHECK_TIMEOUT, self.walk_anew()).await {
+            Ok(Ok(walked)) => Some(walked),
+            // Until it can be walked, it counts as it was.
+            Ok(Err(_)) | Err(_) => Some(last),
+        }
+    }
+
+    /// Walks the journey; who waited while one began that they had asked for takes its findings.
+    #[boxed]
+    async fn walk_anew(&self) -> Result<Arc<Walked>> {
+        let journey = &self.0.promises.journey;
+        let asked = journey.begun.load(Ordering::SeqCst);
+        let _turn = journey.turn.lock().await;
+        let last = journey.last.lock().clone();
+        if journey.begun.load(Ordering::SeqCst) > asked
+            && let Some(last) = last
+        {
+            return Ok(last);
+        }
+        journey.begun.fetch_add(1, Ordering::SeqCst);
+        let walked = Arc::new(self.walk().await?);
+        *journey.last.lock() = Some(Arc::clone(&walked));
+        self.ask_about(&walked);
+        Ok(walked)
+    }
+
+    /// Promises whose steps broke are checked at once.
+    fn ask_about(&self, walked: &Walked) {
+        let broken = walked.steps.iter().filter(|one| one.broken.is_some());
+        let numbers = broken.flat_map(|one| one.step.promises()).filter(|one| !OWN.contains(one));
+        let mut board = self.0.promises.board.lock();
+        for id in numbers.filter_map(|number| PromiseId::new(*number).ok()) {
+            board.schedule.ask(id);
+        }
+        drop(board);
+        self.0.promises.changed.notify_one();
+    }
+
+    async fn walk(&self) -> Result<Walked> {
+        let at = self.clock().now();
+        self.ensure_probe_tenant().await?;
+        let maker = self.open_probe_identity(PROBE_TENANT, NAME, Role::Administrator).await?;
+        let steps = match self.remove_declared_devices(&maker, NAME).await {
+            Ok(()) => self.walk_steps(&maker).await,
+            Err(error) => Err(error),
+        };
+        let tidied = self.remove_declared_devices(&maker, NAME).await;
+        self.close_probe_identity(&maker).await?;
+        tidied?;
+        Ok(Walked { at, steps: steps? })
+    }
+
+    async fn walk_steps(&self, maker: &ProbeIdentity) -> Result<Vec<WalkedStep>> {
+        let guest = match self.sign_up_invited(true, true).await {
+            Ok(guest) => guest,
+            Err(error) if is_passing(&error) => return Err(error),
+            Err(error) => {
+                let broken = Some(error.to_string());
+                return Ok(vec![WalkedStep { step: Step::SignUp, broken }]);
+            }
+        };
+        let user = guest.signed_in.session.user.id;
+        let walked = match self.sign_in_guest(&guest).await {
+            Ok(context) => {
+                let traveller = Traveller {
+                    context,
+                    user,
+                    email: guest.email.expose().clone(),
+                    own: Value::Text(canary(self.rng()).into()),
+                    device: DeviceId::from_bytes([0; 16]),
+                };
+                self.walk_signed_in(traveller, maker).await
+            }
+            Err(error) => Err(error),
+        };
+        self.forget_traveller(user).await?;
+        walked
+    }
+
+    async fn walk_signed_in(
+        &self,
+        mut traveller: Traveller,
+        maker: &ProbeIdentity,
+    ) -> Result<Vec<WalkedStep>> {
+        let tx = self.0.store.read_platform(&self.job(jobs::PROMISES)).await?;
+        let is_attested = tx.user(traveller.user).await?.attestation.is_some();
+        drop(tx);
+        let broken = (!is_attested).then(|| "The attestation was not recorded.".to_owned());
+        let mut steps = vec![WalkedStep { step: Step::SignUp, broken }];
+        for step in Step::AFTER_SIGN_UP {
+            let broken = match self.take(step, &mut traveller, maker).await {
+                Ok(found) => found.map(str::to_owned),
+                Err(error) if is_passing(&error) => return Err(error),
+                Err(error) => Some(error.to_string()),
+            };
+            // Without readings there is nothing that a right could be exercised over.
+            let is_end = step == Step::Readings && broken.is_some();
+            steps.push(WalkedStep { step, broken });
+            if is_end {
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    async fn take(
+        &self,
+        step: Step,
+        traveller: &mut Traveller,
+        maker: &ProbeIdentity,
+    ) -> Result<Found> {
+        match step {
+            Step::SignUp => Ok(None),
+            Step::Consent => self.take_consent(traveller).await,
+            Step::Readings => self.take_readings(traveller, maker).await,
+            Step::Copy => self.take_copy(traveller, maker).await,
+            Step::Objection => self.take_objection(traveller).await,
+            Step::Restriction => self.take_restriction(traveller).await,
+            Step::Withdrawal => self.take_withdrawal(traveller).await,
+        }
+    }
+
+    async fn take_consent(&self, traveller: &Traveller) -> Result<Found> {
+        self.agree(&traveller.context, SMS_PURPOSE, PHONE).await?;
+        let records = self.consent_records(&traveller.context).await?;
+        let Some(newest) = records.first() else { return Ok(Some("A consent left no record.")) };
+        let key = self.consent_signer().await?.public_key();
+        let is_right = check_consent(newest.record.as_bytes(), Some(&key)).is_ok();
+        Ok((!is_right).then_some("The record of a consent does not verify."))
+    }
+
+    /// A device of theirs tells of them: they see it, and an operator does not.
+    async fn take_readings(
+        &self,
+        traveller: &mut Traveller,
+        maker: &ProbeIdentity,
+    ) -> Result<Found> {
+        let (person, own) = (traveller.email.clone(), traveller.own.clone());
+        traveller.device = self.measure(maker, &person, own).await?;
+        if !self.sees(traveller, Purpose::TwinBuilding).await? {
+            return Ok(Some("A person's reading cannot be seen by whoever may see it."));
+        }
+        let operator = self.open_probe_identity(PROBE_TENANT, NAME, Role::Operator).await?;
+        let seen = self.latest(&operator.context, &latest_of(traveller.device)).await;
+        self.close_probe_identity(&operator).await?;
+        let is_seen = seen?.iter().any(|one| one.value == traveller.own);
+        Ok(is_seen.then_some("A person's reading is shown to whoever may not see it."))
+    }
+
+    /// Makes a device that is somebody's, and sends one reading of it.
+    async fn measure(&self, maker: &ProbeIdentity, person: &str, value: Value) -> Result<DeviceId> {
+        let input = DeviceInput {
+            name: format!("{NAME} {}", canary(self.rng())),
+            kind: NAME.to_owned(),
+            ..DeviceInput::default()
+        };
+        let (device, token) = self.create_device(&maker.context, input).await?;
+        let declared = DeclarationInput {
+            targets: vec![StreamTarget { device: device.id, key: None }],
+            declaration: Declaration::Personal,
+            subject: Some(StreamSubject::Device { person: Some(person.to_owned()) }),
+        };
+        self.declare_streams(&maker.context, declared).await?;
+        let login = self.login_device(&token, None).await?;
+        let at = self.clock().now();
+        let key = Key::new(SERIES).map_err(|error| Error::Internal(error.to_string()))?;
+        let batch = DeviceBatch {
+            tenant: login.tenant,
+            device: login.device,
+            credential: login.credential,
+            received_at: at,
+            readings: vec![Reading { key, at, value, quality: Quality::Good }],
+        };
+        self.submit(login.tenant, vec![Submission::Readings(batch)]).await?;
+        Ok(device.id)
+    }
+
+    async fn sees(&self, traveller: &Traveller, purpose: Purpose) -> Result<bool> {
+        let context = OpContext { purpose, ..traveller.context.clone() };
+        let seen = self.latest(&context, &latest_of(traveller.device)).await?;
+        Ok(seen.iter().any(|one| one.value == traveller.own))
+    }
+
+    /// The copy holds what is theirs, and nothing of somebody else.
+    async fn take_copy(&self, traveller: &Traveller, maker: &ProbeIdentity) -> Result<Found> {
+        let others = canary(self.rng());
+        self.measure(maker, "somebody else", Value::Text(others.as_str().into())).await?;
+        self.ask_for(traveller, "access", None).await?;
+        let copy = self.export_own(&traveller.context).await?;
+        let holds = |text: &str| copy.windows(text.len()).any(|part| part == text.as_bytes());
+        Ok(if check_copy(&copy).is_err() {
+            Some("A file of a copy is not the one that its manifest names.")
+        } else if !holds(&traveller.email) || !holds(traveller.own_text()) {
+            Some("A copy lacks something of its person.")
+        } else if holds(&others) {
+            Some("A copy holds something of somebody else.")
+        } else {
+            None
+        })
+    }
+
+    async fn ask_for(
+        &self,
+        traveller: &Traveller,
+        kind: &str,
+        purpose: Option<Purpose>,
+    ) -> Result<CaseId> {
+        let input = OwnCaseInput {
+            kind: kind.to_owned(),
+            text: Secret::new(String::new()),
+            purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
+        };
+        self.create_own_case(&traveller.context, &input).await
+    }
+
+    async fn take_objection(&self, traveller: &Traveller) -> Result<Found> {
+        let id = self.ask_for(traveller, "objection", Some(Purpose::TwinBuilding)).await?;
+        let goes_on = self.sees(traveller, Purpose::TwinBuilding).await?;
+        let is_kept = self.sees(traveller, Purpose::SecuritySupport).await?;
+        self.withdraw_own_case(&traveller.context, id).await?;
+        let is_back = self.sees(traveller, Purpose::TwinBuilding).await?;
+        Ok(if goes_on {
+            Some("What somebody objected to goes on.")
+        } else if !is_kept {
+            Some("An objection to one purpose stopped another.")
+        } else if !is_back {
+            Some("An objection that was taken back still stands.")
+        } else {
+            None
+        })
+    }
+
+    async fn take_restriction(&self, traveller: &Traveller) -> Result<Found> {
+        let id = self.ask_for(traveller, "restriction", None).await?;
+        let is_shown = self.sees(traveller, Purpose::TwinBuilding).await?
+            || self.sees(traveller, Purpose::SecuritySupport).await?;
+        let is_written_to = !self.is_address_restricted(PROBE_TENANT, &traveller.email).await?
+            || self.may_be_reached(PROBE_TENANT, traveller.user).await?;
+        self.withdraw_own_case(&traveller.context, id).await?;
+        let is_back = self.sees(traveller, Purpose::TwinBuilding).await?;
+        Ok(if is_shown {
+            Some("Restricted data is shown.")
+        } else if is_written_to {
+            Some("Somebody who restricted what is done with their data is written to.")
+        } else if !is_back {
+            Some("Restricted data was not kept.")
+        } else {
+            None
+        })
+    }
+
+    async fn take_withdrawal(&self, traveller: &Traveller) -> Result<Found> {
+        self.withdraw_consent(&traveller.context, SMS_PURPOSE).await?;
+        let used = self.use_phone(traveller.user).await?;
+        let is_stopped = matches!(used, FieldUse::Refused(UseRefused::Withdrawn));
+        Ok((!is_stopped).then_some("A field is used although its consent was withdrawn."))
+    }
+
+    /// The account goes, with everything that it asked for and decided: it was nobody's.
+    async fn forget_traveller(&self, user: UserId) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::PROMISES, PROBE_TENANT)).await?;
+        for case in tx.cases_of(user).await? {
+            tx.limit_delete(case.id).await?;
+            tx.case_delete(case.id).await?;
+        }
+        tx.commit().await?;
+        self.limits_changed(PROBE_TENANT);
+        self.leave_nothing(user).await
+    }
+}
+
+fn latest_of(device: DeviceId) -> LatestFilter {
+    LatestFilter { devices: Some(vec![device]), ..LatestFilter::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walked(broken: Option<Step>) -> Walked {
+        let all = [Step::SignUp].into_iter().chain(Step::AFTER_SIGN_UP);
+        let steps = all.map(|step| WalkedStep {
+            step,
+            broken: (broken == Some(step)).then(|| "so".to_owned()),
+        });
+        Walked { at: Timestamp::from_micros(0), steps: steps.collect() }
+    }
+
+    fn passed() -> ProbeAnswer {
+        ProbeAnswer::Passed { summary: "fine".to_owned(), facts: Vec::new() }
+    }
+
+    #[test]
+    fn a_broken_step_is_red_for_its_promises_alone() {
+        let walk = walked(Some(Step::Withdrawal));
+        assert!(matches!(walk.beside(17, passed()), ProbeAnswer::Failed { .. }));
+        assert!(matches!(walk.beside(16, passed()), ProbeAnswer::Passed { facts, .. }
+            if facts.len() == 1));
+        assert_eq!(walk.beside(32, passed()), passed());
+        assert!(matches!(walk.answer(40), ProbeAnswer::Passed { .. }));
+        let walk = walked(Some(Step::Copy));
+        assert!(matches!(walk.answer(40), ProbeAnswer::Failed { place, .. }
+            if place == "daily journey, copy"));
+    }
+
+    #[test]
+    fn what_was_not_walked_proves_nothing() {
+        let mut walk = walked(Some(Step::Readings));
+        walk.steps.truncate(3);
+        assert!(matches!(walk.answer(40), ProbeAnswer::CouldNotRun(why)
+            if why.ends_with("ended at readings")));
+    }
+}
