@@ -89,6 +89,7 @@ mod kept;
 mod key_level;
 mod knock;
 mod lanes;
+mod languages;
 mod lately;
 mod ledger;
 mod ledger_head;

@@ -8,6 +8,7 @@ mod desk;
 mod forget;
 mod form;
 mod fulfil;
+mod letter_words;
 pub(crate) mod letters;
 mod own;
 mod tend;

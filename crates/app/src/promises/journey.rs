@@ -422,6 +422,7 @@ impl App {
         purpose: Option<Purpose>,
     ) -> Result<CaseId> {
         let input = OwnCaseInput {
+            language: None,
             kind: kind.to_owned(),
             text: Secret::new(String::new()),
             purpose: purpose.map(|purpose| purpose.as_str().to_owned()),
