@@ -2,6 +2,7 @@
 //! the same transaction. What may follow on what is each kind's own module.
 
 mod breach_notice;
+mod breach_places;
 mod breaches;
 mod certificates;
 mod controls;
@@ -36,6 +37,7 @@ use crate::{App, Error, Result};
 pub(crate) use breaches::ALARM_HOURS;
 pub(crate) use certificates::{OWN_STANDARDS, own_standards};
 pub use controls::StatementLine;
+pub(crate) use notices::is_on_its_way;
 pub use oscal_in::{CATALOGUE_BYTES_MAX, CatalogueFile};
 
 pub(super) const TITLE_CHARS_MAX: usize = 200;

@@ -61,10 +61,11 @@ pub use devices::{
 };
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use governance::{
-    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, CertificateContent,
-    CertificateFacts, ControlContent, ControlFacts, EvidenceContent, EvidenceFacts,
-    FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare, NoticeContent,
-    NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts, TaskContent,
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, BreachPlaces,
+    CertificateContent, CertificateFacts, ControlContent, ControlFacts, EvidenceContent,
+    EvidenceFacts, FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare,
+    NoticeContent, NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts,
+    TaskContent,
 };
 pub use imports::{
     ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
