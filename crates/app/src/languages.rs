@@ -1,13 +1,13 @@
 //! In which language somebody is written to: the one that they chose, else English; and putting
 //! what is said into a text of that language.
 
-use veritwin_domain::{PlatformContext, Timestamp, UserId};
+use veritwin_domain::{Timestamp, UserId};
 use veritwin_governance::Language;
 use veritwin_metastore::{TenantTx, UserLanguage};
 
+use crate::Result;
 use crate::error::found;
 use crate::wording::moment;
-use crate::{App, Result};
 
 pub(crate) const fn stored_language(language: Language) -> UserLanguage {
     match language {
@@ -78,19 +78,6 @@ pub(crate) fn filled(text: &str, said: &[(&str, &str)]) -> String {
     }
     out.push_str(rest);
     out
-}
-
-impl App {
-    /// The language that somebody chose, or English.
-    pub(crate) async fn language_of_account(
-        &self,
-        context: &PlatformContext,
-        user: UserId,
-    ) -> Result<Language> {
-        let tx = self.0.store.read_platform(context).await?;
-        let chosen = found(tx.user_language(user).await)?.flatten();
-        Ok(chosen.map_or(Language::English, read_language))
-    }
 }
 
 #[cfg(test)]

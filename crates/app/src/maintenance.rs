@@ -136,6 +136,7 @@ impl App {
                 self.flush_presence().await;
                 self.tend_cases().await;
                 self.renew_trust_pages().await;
+                self.tell_of_versions().await;
                 if let Err(error) = self.tend_calls().await {
                     tracing::warn!(%error, "calls to devices were not ended; trying again");
                 }
