@@ -209,6 +209,9 @@ impl App {
         self.purge_usage(&tx, trusted).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.imports_purge(trusted.saturating_sub(RECORDS_KEPT)).await?;
+        for (kind, states, kept) in crate::governance::ENDED_KEPT {
+            tx.governance_purge(kind, states, trusted.saturating_sub(kept)).await?;
+        }
         tx.cases_purge(trusted.saturating_sub(crate::cases::CASES_KEPT)).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;

@@ -6,7 +6,7 @@ use sea_orm::sea_query::Expr;
 use veritwin_domain::{GovernanceId, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug, stored_enum};
-use crate::query::{at_most, is_set};
+use crate::query::{at_most, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{PlatformTx, Result, TenantTx};
@@ -231,6 +231,24 @@ impl TenantTx {
 }
 
 impl PlatformTx {
+    /// Deletes things of a kind in one of these states that nobody changed since a moment, with
+    /// their changes.
+    #[boxed]
+    pub async fn governance_purge(
+        &self,
+        kind: GovernanceKind,
+        states: &[&'static str],
+        before: Timestamp,
+    ) -> Result<u64> {
+        let states = states.iter().map(|state| (*state).to_owned());
+        let over = self
+            .delete(ITEMS)
+            .eq("kind", kind)
+            .filter(one_of("state", states))
+            .filter(at_most("updated_at", before));
+        self.core.delete(over).await
+    }
+
     /// What of all tenants is due at a moment, earliest first; behind the place that is named.
     #[boxed]
     pub async fn governance_due(
