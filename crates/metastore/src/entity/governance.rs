@@ -9,7 +9,7 @@ use crate::bind::{Row, code, opaque_debug, stored_enum};
 use crate::query::{at_most, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{PlatformTx, Result, TenantTx};
+use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
 
 const ITEMS: &str = "governance_items";
 const CHANGES: &str = "governance_changes";
@@ -175,6 +175,25 @@ impl TenantTx {
         let select = select.ascending("created_at").ascending("id").limit(GOVERNANCE_ITEMS_MAX);
         let vault = self.vault();
         self.core.all(select).await?.iter().map(|row| item(row, &vault)).collect()
+    }
+
+    /// Things of a kind, newest first, a page at a time.
+    #[boxed]
+    pub async fn governance_page(
+        &self,
+        kind: GovernanceKind,
+        page: &Page,
+    ) -> Result<Listed<GovernanceItem>> {
+        let mut select = self.select(ITEMS).eq("kind", kind);
+        if let Some(cursor) = &page.after {
+            let (at, id) = cursor.time()?;
+            select = select.before("created_at", at, id);
+        }
+        let select = select.descending("created_at").descending("id").limit(page.rows() + 1);
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        let items = rows.iter().map(|row| item(row, &vault)).collect::<Result<Vec<_>>>()?;
+        Ok(Listed::cut(items, page, |one| Cursor::by_time(one.created_at, one.id.as_bytes())))
     }
 
     /// How many there are of a kind.

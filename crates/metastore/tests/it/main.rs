@@ -11,6 +11,7 @@ mod device_profiles;
 mod devices;
 mod dump;
 mod edge_keys;
+mod governance;
 mod imports;
 mod isolation;
 mod platform;
