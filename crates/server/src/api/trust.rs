@@ -16,8 +16,8 @@ use super::body::{self, Json, ListBody, Path};
 use super::{Answer, Api};
 
 /// The page has its style in itself and loads nothing.
-const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
-                        form-action 'none'; frame-ancestors 'none'";
+const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; \
+                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, publish)).routes(routes!(withdraw))
