@@ -87,7 +87,7 @@ function breachSteps({ visitor }) {
           ['Likely consequences', 'Names may be read.'],
           ['Measures taken and proposed', 'The disk is sealed.'],
           ['Whom to ask', 'privacy@demo.example'],
-          ['Which authority', 'The authority'],
+          ['Authority', 'The authority'],
           ['Address of the authority', 'authority@demo.example'],
         ]) {
           await drawer.getByLabel(label, { exact: true }).fill(text)
