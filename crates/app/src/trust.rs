@@ -133,8 +133,7 @@ impl App {
             json!({"trust_page": "published", "sha256": stored.digest}),
             json!({"trust_page": "withdrawn"}),
         );
-        self.record_change(&tx, context, Action::RegisterWrite, &resource(context), change)
-            .await?;
+        self.record_change(&tx, context, Action::RegisterWrite, &resource(context), change).await?;
         Ok(tx.commit().await?)
     }
 
@@ -239,8 +238,7 @@ impl App {
             }
         };
         let change = Change::to(json!({"trust_page": "published", "sha256": made.digest}));
-        self.record_change(&tx, context, Action::RegisterWrite, &resource(context), change)
-            .await?;
+        self.record_change(&tx, context, Action::RegisterWrite, &resource(context), change).await?;
         tx.commit().await?;
         Ok(entry)
     }
@@ -330,6 +328,7 @@ impl App {
         Ok(Proven { at, promises, origin: summary.origin, vkey: summary.vkey })
     }
 
+    #[boxed]
     async fn stated(
         &self,
         log: LogId,
@@ -363,12 +362,8 @@ impl App {
             return Ok(stated);
         };
         let path = proof.path.iter().map(|hash| Digest::from_bytes(*hash)).collect();
-        let proof = TlogProof {
-            entry: Some(proof.leaf),
-            index,
-            path,
-            checkpoint: proof.checkpoint,
-        };
+        let proof =
+            TlogProof { entry: Some(proof.leaf), index, path, checkpoint: proof.checkpoint };
         stated.ledger_index = Some(index);
         stated.record_proof = Some(record);
         stated.leaf_proof = Some(proof.to_text());

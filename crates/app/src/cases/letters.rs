@@ -65,14 +65,15 @@ pub(crate) fn acknowledgement(case: &Case, now: Timestamp) -> Letter {
     let since = moment_in(language, case.row.received_at);
     let by = moment_in(language, case.answer_by(now));
     let stands = if case.clocks().verifying_since.is_some() { words.stands } else { "" };
-    let said = [("since", since.as_str()), ("by", &by), ("stands", stands)];
+    let said = [("since", since.as_str()), ("by", by.as_str()), ("stands", stands)];
     Letter::of(case, ("acknowledgement", words.acknowledgement), &said)
 }
 
 /// The code that shows that an address is the person's.
 pub(crate) fn code(case: &Case, code: &str, hours: u64) -> Letter {
     let words = Words::of(case.language());
-    Letter::of(case, ("code", words.code), &[("code", code), ("hours", &hours.to_string())])
+    let hours = hours.to_string();
+    Letter::of(case, ("code", words.code), &[("code", code), ("hours", hours.as_str())])
 }
 
 /// That a restriction or an objection ends.
@@ -102,7 +103,8 @@ pub(crate) fn refusal(case: &Case, reason: &str, text: &str, authority: &str) ->
 pub(crate) fn answer(case: &Case, text: &str, fetch: Option<&str>) -> Letter {
     let words = Words::of(case.language());
     let number = case.row.id.to_string();
-    let fetch = fetch.map(|code| filled(words.fetch, &[("number", &number), ("code", code)]));
+    let said = |code| [("number", number.as_str()), ("code", code)];
+    let fetch = fetch.map(|code| filled(words.fetch, &said(code)));
     let said = [("text", text), ("fetch", fetch.as_deref().unwrap_or_default())];
     Letter::of(case, ("answer", words.answer), &said)
 }

@@ -112,7 +112,10 @@ impl Walked {
 
     /// What the journey says beside the promise's own check.
     pub(super) fn beside(&self, promise: u8, answer: ProbeAnswer) -> ProbeAnswer {
-        let ProbeAnswer::Passed { summary, mut facts } = answer else { return answer };
+        let (summary, mut facts) = match answer {
+            ProbeAnswer::Passed { summary, facts } => (summary, facts),
+            other => return other,
+        };
         for one in self.of(promise) {
             if let Some(why) = &one.broken {
                 return broken(one.step, why, facts);
@@ -172,7 +175,7 @@ struct Traveller {
     context: OpContext,
     user: UserId,
     email: String,
-    /// What is measured of them, and of somebody else.
+    /// What is measured of them.
     own: Value,
     device: DeviceId,
 }
@@ -266,6 +269,7 @@ impl App {
         Ok(Walked { at, steps: steps? })
     }
 
+    #[boxed]
     async fn walk_steps(&self, maker: &ProbeIdentity) -> Result<Vec<WalkedStep>> {
         let guest = match self.sign_up_invited(true, true).await {
             Ok(guest) => guest,
@@ -293,6 +297,7 @@ impl App {
         walked
     }
 
+    #[boxed]
     async fn walk_signed_in(
         &self,
         mut traveller: Traveller,
@@ -319,6 +324,7 @@ impl App {
         Ok(steps)
     }
 
+    #[boxed]
     async fn take(
         &self,
         step: Step,

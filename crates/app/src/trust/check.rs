@@ -151,7 +151,8 @@ fn check_evidence(one: &Stated, made_at: Timestamp) -> Result<()> {
         return Err(wrong("the evidence does not say what is stated"));
     }
     let finished_at = evidence.finished_at();
-    if finished_at > made_at || one.checked_at.as_deref() != Some(&finished_at.to_string()) {
+    if finished_at > made_at || one.checked_at.as_deref() != Some(finished_at.to_string().as_str())
+    {
         return Err(wrong("the evidence is of another time"));
     }
     if one.summary.as_deref() != Some(evidence.outcome().summary()) {
