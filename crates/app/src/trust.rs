@@ -24,6 +24,7 @@ use crate::model::TrustPageView;
 use crate::promises::StatedPromise;
 use crate::provision::{PLATFORM_TENANT, is_nobodys};
 use crate::registers::Fields;
+use crate::rights::bounded;
 use crate::{App, Error, Result};
 
 pub use check::{CheckedTrustPage, TRUST_PAGE_BYTES_MAX, check_trust_page};
@@ -39,13 +40,18 @@ const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// Most pages that are made anew in one round.
 const RENEWED_AT_ONCE: u64 = 16;
 
-/// A page as it is stored.
+/// Largest page, in bytes.
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest compressed page: one value of the records.
+const STORED_BYTES_MAX: usize = 1000 * 1024;
+/// zstd's ordinary level: a page is made once a day.
+const LEVEL: i32 = 3;
+
+/// What is stored of a page, beside the file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct StoredPage {
-    /// The file; empty once it was withdrawn.
-    page: String,
-    /// SHA-256 of it, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     digest: String,
     /// Who published it.
     entered_by: String,
@@ -64,6 +70,26 @@ impl StoredPage {
     fn to_store(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
     }
+}
+
+/// A page that was made: what is stored of it, and the file, compressed.
+struct MadePage {
+    stored: StoredPage,
+    file: Vec<u8>,
+}
+
+fn compressed(page: &str) -> Result<Vec<u8>> {
+    bounded("trust_page_bytes_max", PAGE_BYTES_MAX, page.len())?;
+    let file = zstd::bulk::compress(page.as_bytes(), LEVEL)
+        .map_err(|error| Error::Internal(format!("a trust page: {error}")))?;
+    bounded("trust_page_stored_bytes_max", STORED_BYTES_MAX, file.len())?;
+    Ok(file)
+}
+
+fn whole(file: &[u8]) -> Result<String> {
+    let damaged = || Error::Internal("a stored trust page is damaged".to_owned());
+    let bytes = zstd::bulk::decompress(file, PAGE_BYTES_MAX).map_err(|_| damaged())?;
+    String::from_utf8(bytes).map_err(|_| damaged())
 }
 
 /// What all pages have in common, made once for a round.
@@ -126,8 +152,7 @@ impl App {
             return Err(Error::Conflict("no trust page is published".to_owned()));
         };
         let stored = StoredPage::read(&entry)?;
-        entry.body = StoredPage { page: String::new(), ..stored.clone() }.to_store()?;
-        (entry.state, entry.review_at) = (RegisterState::Ended, None);
+        (entry.state, entry.review_at, entry.book) = (RegisterState::Ended, None, None);
         tx.register_entry_update(&entry).await?;
         let change = Change::from_to(
             json!({"trust_page": "published", "sha256": stored.digest}),
@@ -147,7 +172,7 @@ impl App {
         drop(tx);
         let tx = self.0.store.read(&self.job_in(jobs::PROMISES, tenant)).await?;
         let entry = newest(&tx).await?.filter(|entry| entry.state == RegisterState::InForce);
-        Ok(StoredPage::read(&entry.ok_or_else(unknown)?)?.page)
+        whole(&entry.and_then(|entry| entry.book).ok_or_else(unknown)?)
     }
 
     /// Makes anew what is older than a day, a bounded number at a time.
@@ -194,7 +219,7 @@ impl App {
             entry.state == RegisterState::InForce && entry.version == known.version
         };
         let Some(mut entry) = newest(&tx).await?.filter(is_same) else { return Ok(()) };
-        entry.body = made.to_store()?;
+        (entry.body, entry.book) = (made.stored.to_store()?, Some(made.file));
         entry.review_at = Some(context.at.saturating_add(RENEWED_AFTER));
         tx.register_entry_update(&entry).await?;
         Ok(tx.commit().await?)
@@ -211,14 +236,14 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    async fn put_trust_page(&self, context: &OpContext, made: StoredPage) -> Result<RegisterEntry> {
+    async fn put_trust_page(&self, context: &OpContext, made: MadePage) -> Result<RegisterEntry> {
         let tx = self.0.store.begin(context).await?;
         let review_at = Some(context.at.saturating_add(RENEWED_AFTER));
-        let body = made.to_store()?;
+        let (body, book) = (made.stored.to_store()?, Some(made.file));
         let state = RegisterState::InForce;
         let entry = match newest(&tx).await? {
             Some(known) => {
-                let entry = RegisterEntry { state, body, review_at, ..known };
+                let entry = RegisterEntry { state, body, book, review_at, ..known };
                 tx.register_entry_update(&entry).await?;
                 entry
             }
@@ -228,7 +253,7 @@ impl App {
                     kind: RegisterKind::TrustPage,
                     state,
                     body,
-                    book: None,
+                    book,
                     review_at,
                     version: 1,
                     created_at: context.at,
@@ -237,7 +262,7 @@ impl App {
                 entry
             }
         };
-        let change = Change::to(json!({"trust_page": "published", "sha256": made.digest}));
+        let change = Change::to(json!({"trust_page": "published", "sha256": made.stored.digest}));
         self.record_change(&tx, context, Action::RegisterWrite, &resource(context), change).await?;
         tx.commit().await?;
         Ok(entry)
@@ -250,7 +275,7 @@ impl App {
         context: &OpContext,
         proven: &Proven,
         by: String,
-    ) -> Result<StoredPage> {
+    ) -> Result<MadePage> {
         let statement = self.trust_statement(context, proven).await?;
         let unsigned = page::unsigned(&statement)?;
         let key = self.submitter_key(PLATFORM_TENANT).await?;
@@ -259,6 +284,7 @@ impl App {
             signature: hex::encode(key.sign(&[SIGNED, unsigned.as_bytes()].concat())),
         };
         let page = page::signed(&unsigned, &signature)?;
+        let file = compressed(&page)?;
         let digest = sha256(page.as_bytes());
         let ledger_index = if is_nobodys(context.tenant) {
             None
@@ -267,7 +293,8 @@ impl App {
         };
         let digest = hex::encode(digest);
         let made_at = proven.at.as_micros();
-        Ok(StoredPage { page, digest, entered_by: by, made_at, ledger_index })
+        let stored = StoredPage { digest, entered_by: by, made_at, ledger_index };
+        Ok(MadePage { stored, file })
     }
 
     async fn trust_statement(&self, context: &OpContext, proven: &Proven) -> Result<Statement> {
