@@ -3,7 +3,8 @@
 
 use serde_json::json;
 
-use crate::harness::{Platform, wait_for};
+use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::smtp::smtp_server;
 
 #[test]
 fn a_page_is_published_checked_offline_and_withdrawn() {
@@ -53,4 +54,40 @@ fn a_page_is_published_checked_offline_and_withdrawn() {
     tenant.post("/v1/trust-pages/withdraw", &json!({})).expect(204);
     assert_eq!(platform.http().get(&path).send().status, 404);
     assert_eq!(list()[0]["published"], false);
+}
+
+#[test]
+fn a_transfer_of_the_business_is_told_to_everybody_by_mail() {
+    let (port, mails) = smtp_server();
+    let options = Options::default()
+        .environment("VERITWIN__SMTP__URL", &format!("smtp://127.0.0.1:{port}"))
+        .environment("VERITWIN__SMTP__FROM", "veritwin@example.com");
+    let platform = Platform::start(Mode::Serve, options);
+    let tenant = platform.tenant();
+    let (_, officer) = tenant.member("officer", "privacy_officer");
+    tenant.member("viewer", "viewer");
+    let transfer = json!({"kind": "business_transfer", "fields": {
+        "acquirer": "Buyer", "effective_at": "2199-01-01T00:00:00Z", "notice": "We are sold.",
+    }});
+    let made = tenant.post("/v1/register-entries", &transfer).expect(201);
+    let path = format!("/v1/register-entries/{}", made["id"].as_str().unwrap());
+    let approve = platform.http().post(&format!("{path}/approve")).header("cookie", &officer);
+    assert_eq!(approve.send().status, 204);
+    let mut told = std::collections::BTreeSet::new();
+    wait_for("a mail to each of three people", || {
+        while let Ok(mail) = mails.try_recv() {
+            if mail.subject().contains("Transfer of the business to Buyer") {
+                assert!(mail.words().contains("We are sold."), "{}", mail.words());
+                told.insert(mail.to.clone());
+            }
+        }
+        (told.len() == 3).then_some(())
+    });
+    tenant.post(&format!("{path}/carry-out"), &json!({})).problem(409);
+    let notices = tenant.get("/v1/notices").expect(200);
+    assert_eq!(notices["items"][0]["content"]["kind"], "transfer");
+    // Nobody writes one by hand.
+    let by_hand = json!({"kind": "transfer", "title": "t", "text": "t"});
+    let answer = tenant.person("POST", "/v1/notices").json(&by_hand).send();
+    assert_eq!(answer.status, 400, "{}", answer.text());
 }
