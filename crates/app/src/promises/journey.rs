@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use veritwin_access::jobs;
 use veritwin_domain::{
     CaseId, Declaration, DeviceBatch, DeviceId, Key, OpContext, Purpose, Quality, Reading, Role,
-    Secret, Timestamp, UserId, Value,
+    Secret, UserId, Value,
 };
 use veritwin_governance::{PromiseId, UseRefused};
 
@@ -19,8 +19,8 @@ use super::consents::PHONE;
 use super::fixture::ProbeIdentity;
 use super::probe::CHECK_TIMEOUT;
 use super::run::InApp;
-use super::sign_up::fact;
-use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
+use super::walked::{Step, Walked, WalkedStep};
+use super::{PROBE_TENANT, PlatformProbe};
 use crate::consent_record::check_consent;
 use crate::consents::FieldUse;
 use crate::model::{
@@ -37,129 +37,6 @@ const NAME: &str = "journey probe";
 const SERIES: &str = "presence";
 /// The promises that nothing but the journey checks.
 const OWN: [u8; 3] = [40, 43, 45];
-
-/// A step of the journey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    SignUp,
-    Consent,
-    Readings,
-    Copy,
-    Objection,
-    Restriction,
-    Withdrawal,
-}
-
-impl Step {
-    /// In the order in which they are walked; the first is walked by itself.
-    const AFTER_SIGN_UP: [Self; 6] = [
-        Self::Consent,
-        Self::Readings,
-        Self::Copy,
-        Self::Objection,
-        Self::Restriction,
-        Self::Withdrawal,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::SignUp => "sign-up",
-            Self::Consent => "consent",
-            Self::Readings => "readings",
-            Self::Copy => "copy",
-            Self::Objection => "objection",
-            Self::Restriction => "restriction",
-            Self::Withdrawal => "withdrawal",
-        }
-    }
-
-    /// The promises that it is evidence of.
-    const fn promises(self) -> &'static [u8] {
-        match self {
-            Self::SignUp => &[14, 55],
-            Self::Consent => &[16],
-            Self::Readings => &[4],
-            Self::Copy => &[40],
-            Self::Objection => &[45],
-            Self::Restriction => &[43],
-            Self::Withdrawal => &[17],
-        }
-    }
-}
-
-/// A step that was walked, and what broke in it.
-#[derive(Debug)]
-struct WalkedStep {
-    step: Step,
-    broken: Option<String>,
-}
-
-/// A journey that was walked.
-#[derive(Debug)]
-pub(super) struct Walked {
-    at: Timestamp,
-    steps: Vec<WalkedStep>,
-}
-
-impl Walked {
-    fn of(&self, promise: u8) -> impl Iterator<Item = &WalkedStep> {
-        self.steps.iter().filter(move |one| one.step.promises().contains(&promise))
-    }
-
-    fn is_broken(&self, promise: u8) -> bool {
-        self.of(promise).any(|one| one.broken.is_some())
-    }
-
-    /// What the journey says beside the promise's own check.
-    pub(super) fn beside(&self, promise: u8, answer: ProbeAnswer) -> ProbeAnswer {
-        let (summary, mut facts) = match answer {
-            ProbeAnswer::Passed { summary, facts } => (summary, facts),
-            other => return other,
-        };
-        for one in self.of(promise) {
-            if let Some(why) = &one.broken {
-                return broken(one.step, why, facts);
-            }
-            let held = format!("{} held at {}", one.step.name(), self.at);
-            facts.push(fact("daily journey", &held));
-        }
-        ProbeAnswer::Passed { summary, facts }
-    }
-
-    /// What the journey says of a promise that nothing else checks.
-    fn answer(&self, promise: u8) -> ProbeAnswer {
-        let facts: Vec<_> = self
-            .steps
-            .iter()
-            .map(|one| (one.step.name().to_owned(), state(one.broken.is_some()).to_owned()))
-            .collect();
-        let mut steps = self.of(promise).peekable();
-        if steps.peek().is_none() {
-            let first = self.steps.iter().find(|one| one.broken.is_some());
-            let name = first.map_or("its beginning", |one| one.step.name());
-            return ProbeAnswer::CouldNotRun(format!("the daily journey ended at {name}"));
-        }
-        for one in steps {
-            if let Some(why) = &one.broken {
-                return broken(one.step, why, facts);
-            }
-        }
-        let summary = "The platform's own data subject exercised this right, and it was kept.";
-        ProbeAnswer::Passed { summary: summary.to_owned(), facts }
-    }
-}
-
-const fn state(is_broken: bool) -> &'static str {
-    if is_broken { "broken" } else { "held" }
-}
-
-fn broken(step: Step, why: &str, facts: Vec<(String, String)>) -> ProbeAnswer {
-    ProbeAnswer::Failed {
-        summary: format!("The daily journey broke: {why}"),
-        facts,
-        place: format!("daily journey, {}", step.name()),
-    }
-}
 
 /// The journeys of this run of the platform.
 #[derive(Debug, Default)]
@@ -494,43 +371,4 @@ impl App {
 
 fn latest_of(device: DeviceId) -> LatestFilter {
     LatestFilter { devices: Some(vec![device]), ..LatestFilter::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn walked(broken: Option<Step>) -> Walked {
-        let all = [Step::SignUp].into_iter().chain(Step::AFTER_SIGN_UP);
-        let steps = all.map(|step| WalkedStep {
-            step,
-            broken: (broken == Some(step)).then(|| "so".to_owned()),
-        });
-        Walked { at: Timestamp::from_micros(0), steps: steps.collect() }
-    }
-
-    fn passed() -> ProbeAnswer {
-        ProbeAnswer::Passed { summary: "fine".to_owned(), facts: Vec::new() }
-    }
-
-    #[test]
-    fn a_broken_step_is_red_for_its_promises_alone() {
-        let walk = walked(Some(Step::Withdrawal));
-        assert!(matches!(walk.beside(17, passed()), ProbeAnswer::Failed { .. }));
-        assert!(matches!(walk.beside(16, passed()), ProbeAnswer::Passed { facts, .. }
-            if facts.len() == 1));
-        assert_eq!(walk.beside(32, passed()), passed());
-        assert!(matches!(walk.answer(40), ProbeAnswer::Passed { .. }));
-        let walk = walked(Some(Step::Copy));
-        assert!(matches!(walk.answer(40), ProbeAnswer::Failed { place, .. }
-            if place == "daily journey, copy"));
-    }
-
-    #[test]
-    fn what_was_not_walked_proves_nothing() {
-        let mut walk = walked(Some(Step::Readings));
-        walk.steps.truncate(3);
-        assert!(matches!(walk.answer(40), ProbeAnswer::CouldNotRun(why)
-            if why.ends_with("ended at readings")));
-    }
 }

@@ -37,6 +37,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod walked;
 mod workspace;
 mod zones;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_governance::{CheckOutcome, Facts, Probe, ProbeFuture, PromiseId};
 
-use super::journey::Walked;
+use super::walked::Walked;
 use crate::Result;
 
 /// A check that takes longer could not run.
