@@ -20,7 +20,7 @@ const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src '
                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, publish)).routes(routes!(withdraw))
+    OpenApiRouter::new().routes(routes!(list_pages, publish_page)).routes(routes!(withdraw_page))
 }
 
 /// The page itself: an address of people, and no part of the interface for programs.
@@ -59,7 +59,7 @@ impl From<TrustPageView> for TrustPageBody {
 /// The organisation's trust page, if it ever had one.
 #[utoipa::path(get, path = "/v1/trust-pages", tag = "promises",
     responses((status = 200, body = ListBody<TrustPageBody>), (status = 403)))]
-async fn list(
+async fn list_pages(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<TrustPageBody>>> {
@@ -78,7 +78,7 @@ struct PublishTrustBody {
 #[utoipa::path(post, path = "/v1/trust-pages", tag = "promises", request_body = PublishTrustBody,
     responses((status = 201, body = TrustPageBody), (status = 400), (status = 403),
         (status = 503)))]
-async fn publish(
+async fn publish_page(
     State(api): State<Api>,
     Caller(context): Caller,
     Json(input): Json<PublishTrustBody>,
@@ -90,7 +90,7 @@ async fn publish(
 /// Withdraws the trust page.
 #[utoipa::path(post, path = "/v1/trust-pages/withdraw", tag = "promises",
     responses((status = 204), (status = 403), (status = 409)))]
-async fn withdraw(State(api): State<Api>, Caller(context): Caller) -> Answer<StatusCode> {
+async fn withdraw_page(State(api): State<Api>, Caller(context): Caller) -> Answer<StatusCode> {
     api.app.withdraw_trust_page(&context).await?;
     Ok(StatusCode::NO_CONTENT)
 }
