@@ -107,8 +107,9 @@ impl App {
                 one.is_through = true;
                 continue;
             };
-            one.after = Some(end.id.to_string());
-            for user in people.into_iter().filter(has_mailbox) {
+            one.after = Some(end.0.to_string());
+            let readable = people.into_iter().filter_map(|(_, user)| user);
+            for user in readable.filter(has_mailbox) {
                 tell_one(&tx, (version, one.pages.as_str()), user).await?;
             }
             goes_on = true;
