@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use veritwin_access::{Action, Kind, Resource, jobs};
 use veritwin_domain::{LogId, OpContext, RegisterEntryId, TenantId, Timestamp};
 use veritwin_governance::OutcomeKind;
@@ -40,6 +41,8 @@ const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// Most pages that are made anew in one round.
 const RENEWED_AT_ONCE: u64 = 16;
 
+/// Pages that are made at once, of everybody: each asks the archive for a proof of every promise.
+static MAKING: Semaphore = Semaphore::const_new(2);
 /// Largest page, in bytes.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest compressed page: one value of the records.
@@ -344,6 +347,8 @@ impl App {
     /// Every promise with its evidence and, where that is sealed, the proofs of its leaf.
     #[boxed]
     async fn proven_promises(&self) -> Result<Proven> {
+        let busy = |_| Error::Busy { retry_after: Duration::from_secs(10) };
+        let _turn = MAKING.try_acquire().map_err(busy)?;
         let (log, _) = self.log_of(&self.job_in(jobs::PROMISES, PLATFORM_TENANT)).await?;
         let summary = self.summary_of(log).await?;
         let at = self.clock().now();
