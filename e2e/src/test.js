@@ -14,6 +14,7 @@ import { inventorySteps } from './walk/inventory.js'
 import { joiningSteps } from './walk/joining.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
+import { privacySteps } from './walk/privacy.js'
 import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
@@ -34,6 +35,7 @@ const WALK = [
   personSteps,
   accountSteps,
   consentSteps,
+  privacySteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,

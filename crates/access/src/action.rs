@@ -300,14 +300,14 @@ define_actions! {
     MetricsRead = "metrics.read" on System;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
+    /// Say that one saw an announcement.
+    NoticeSee = "notice.see" on Session;
     /// Tell one's own people and the tenants below of the service.
     NoticeWrite = "notice.write" on Governance;
     /// Read the plans one may give.
     PlanRead = "plan.read" on Tenant;
     /// Make, change or delete a plan.
     PlanWrite = "plan.write" on Tenant;
-    /// Say that one saw an announcement.
-    NoticeSee = "notice.see" on Session;
     /// Make somebody an owner, or take that away.
     OwnerAppoint = "owner.appoint" on User;
     /// See which packages there are, and which devices are to have them.

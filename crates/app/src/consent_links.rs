@@ -2,10 +2,12 @@
 //! link holds nothing but the consent's id and that the platform wrote it; it never ends.
 
 use veritwin_domain::{ConsentId, OpContext, Secret};
-use veritwin_governance::DeclaredPurpose;
+use veritwin_governance::{DeclaredPurpose, Language};
 use veritwin_keys::{constant_time_eq, hmac_sha256};
 use veritwin_metastore::{Consent, MailRank, NewMail, PlatformTx};
 
+use crate::consent_words::ConsentWords;
+use crate::languages::{filled, moment_in, read_language};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::{App, Error, Result};
@@ -32,18 +34,23 @@ impl App {
             return Ok(());
         }
         let token = self.consent_token(consent.id)?;
+        let chosen = tx.user_language(consent.user).await?;
+        let language = chosen.map_or(Language::English, read_language);
+        let (subject, text) = ConsentWords::of(language).receipt;
+        let (title, words) = purpose.words(language);
+        let (at, version) = (moment_in(language, consent.at), purpose.version.to_string());
+        let link = format!("{pages}/withdraw#{}", token.expose());
+        let said = [
+            ("title", title),
+            ("at", at.as_str()),
+            ("version", version.as_str()),
+            ("text", words),
+            ("link", link.as_str()),
+        ];
         let mail = MailPayload {
             to,
-            subject: format!("You agreed: {}", purpose.title),
-            text: format!(
-                "At {} you agreed to this, version {}:\n\n{}\n\nYou can take it back at any time: \
-                 in your settings, by an answer to this mail, or here, without signing in:\n\
-                 {pages}/withdraw#{}",
-                consent.at,
-                purpose.version,
-                purpose.text,
-                token.expose()
-            ),
+            subject: filled(subject, &said),
+            text: filled(text, &said),
             voice: Some(context.tenant),
             ..MailPayload::of(MessageKind::Policy)
         };

@@ -15,6 +15,7 @@ use veritwin_metastore::{Consent, ConsentChannel, ConsentDecision, PlatformTx};
 use crate::change::Change;
 use crate::consent_links::UNKNOWN_LINK;
 use crate::consent_record::{ConsentSigner, Decided};
+use crate::error::found;
 use crate::links::text;
 use crate::model::ConsentInput;
 use crate::sign_in::person;
@@ -145,6 +146,7 @@ impl App {
         let platform = self.above_as(context);
         let pages = self.pages_of(&platform, context.tenant, pages).await?;
         let tx = self.0.store.begin_platform(&platform).await?;
+        tx.user_hold(user).await?;
         let day_ago = Timestamp::from_micros(context.at.as_micros().saturating_sub(DAY_MICROS));
         let today = tx.consents_since(user, day_ago).await?;
         if today >= CONSENTS_PER_DAY_MAX {
@@ -210,6 +212,7 @@ impl App {
         let value = field_value(field, value)?;
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
+        tx.user_hold(user).await?;
         let newest = tx.consent_newest(user, &purpose.id).await?;
         let judged = self.may_use(field, &purpose.id, newest.as_ref());
         #[cfg(feature = "test-controls")]
@@ -308,6 +311,8 @@ impl App {
         let signer = self.consent_signer().await?;
         let controller = self.controller()?;
         let tx = self.0.store.begin_platform(&platform).await?;
+        // The account may be gone by now; its consents are not.
+        found(tx.user_hold(user).await)?;
         let newest = tx.consent_newest(user, &purpose.id).await?;
         let Some(before) = newest.filter(|one| one.decision == ConsentDecision::Given) else {
             return Ok(false);

@@ -72,6 +72,8 @@ impl VersionBody {
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
     pub(crate) number: u64,
+    /// Which version of the texts it publishes.
+    pub(crate) text_version: u32,
     pub(crate) is_material: bool,
     pub(crate) body: VersionBody,
     pub(crate) digest: [u8; 32],
@@ -82,8 +84,11 @@ pub(crate) struct Published {
 impl Published {
     fn load(row: LegalVersion) -> Result<Self> {
         let damaged = |_| Error::Internal("a published version is damaged".to_owned());
+        let text_version = u32::try_from(row.text_version)
+            .map_err(|_| Error::Internal("a published version is damaged".to_owned()))?;
         Ok(Self {
             number: row.number,
+            text_version,
             is_material: row.is_material,
             body: serde_json::from_slice(&row.body).map_err(damaged)?,
             digest: row.digest,
@@ -121,14 +126,14 @@ pub(crate) fn purpose_register() -> Result<PurposeRegister> {
     PurposeRegister::built_in().map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// A text of this build that nobody has changed since it was read at the start.
-pub(crate) fn text_of(document: Document, language: Language) -> Result<Vec<Block>> {
-    published_text(document, language).map_err(|error| Error::Internal(error.to_string()))
+/// A text of a version of the texts.
+pub(crate) fn text_of(version: u32, document: Document, language: Language) -> Result<Vec<Block>> {
+    published_text(version, document, language).map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// The privacy policy that people are told of at sign-up, in the language in force.
-fn notice_text(body: &VersionBody) -> Result<String> {
-    let blocks = text_of(Document::Privacy, Language::English)?;
+fn notice_text(body: &VersionBody, version: u32) -> Result<String> {
+    let blocks = text_of(version, Document::Privacy, Language::English)?;
     Ok(canonical_text(&rendered_text(&blocks, &body.facts(PRODUCT))))
 }
 
@@ -136,7 +141,7 @@ fn notice_text(body: &VersionBody) -> Result<String> {
 pub(crate) fn digest_of(body: &VersionBody) -> Result<[u8; 32]> {
     let mut whole = String::new();
     for document in Document::ALL {
-        let blocks = text_of(document, Language::English)?;
+        let blocks = text_of(TEXT_VERSION, document, Language::English)?;
         whole.push_str(&canonical_text(&rendered_text(&blocks, &body.facts(PRODUCT))));
     }
     for one in &body.sub_processors {
@@ -214,7 +219,7 @@ impl App {
         let Some(found) = versions.iter().find(|one| one.number == number) else {
             return Ok(None);
         };
-        let text = notice_text(&found.body)?;
+        let text = notice_text(&found.body, found.text_version)?;
         Ok(Some(NoticeView {
             version: number,
             at: attestation.at,
@@ -254,8 +259,10 @@ impl App {
         let found = self.0.legal.in_force(context.at);
         let found = found.ok_or(Error::NotFound("policy"))?;
         let map = SentenceMap::built_in().map_err(|error| Error::Internal(error.to_string()))?;
-        let blocks = rendered_text(&text_of(document, language)?, &found.body.facts(&product));
-        let english = text_of(document, Language::English)?;
+        let version = found.text_version;
+        let blocks = text_of(version, document, language)?;
+        let blocks = rendered_text(&blocks, &found.body.facts(&product));
+        let english = text_of(version, document, Language::English)?;
         let english = canonical_text(&rendered_text(&english, &found.body.facts(&product)));
         #[cfg(feature = "test-controls")]
         let blocks = self.0.promises.with_broken_links(blocks);
@@ -290,7 +297,7 @@ pub(crate) fn unreviewed() -> Result<BTreeMap<&'static str, Vec<String>>> {
     let map = SentenceMap::built_in().map_err(|error| Error::Internal(error.to_string()))?;
     let mut problems = BTreeMap::new();
     for document in Document::ALL {
-        let blocks = text_of(document, Language::English)?;
+        let blocks = text_of(TEXT_VERSION, document, Language::English)?;
         let found = map.unreviewed(document, &blocks, |text| hex::encode(sha256(text.as_bytes())));
         if !found.is_empty() {
             problems.insert(document.as_str(), found);
@@ -315,12 +322,14 @@ mod tests {
     fn a_changed_sentence_is_found() {
         let map = SentenceMap::built_in().expect("a map");
         let digest = |text: &str| hex::encode(sha256(text.as_bytes()));
-        let mut blocks = text_of(Document::Cookies, Language::English).expect("a text");
+        let mut blocks =
+            text_of(TEXT_VERSION, Document::Cookies, Language::English).expect("a text");
         assert!(map.unreviewed(Document::Cookies, &blocks, digest).is_empty());
         blocks[1].sentences[0].text.push_str(" Or so.");
         let found = map.unreviewed(Document::Cookies, &blocks, digest);
         assert!(found.iter().any(|one| one.contains("nobody reviewed")), "{found:?}");
-        let mut blocks = text_of(Document::Cookies, Language::English).expect("a text");
+        let mut blocks =
+            text_of(TEXT_VERSION, Document::Cookies, Language::English).expect("a text");
         blocks[1].sentences[0].promises.clear();
         let found = map.unreviewed(Document::Cookies, &blocks, digest);
         assert!(found.iter().any(|one| one.contains("other promises")), "{found:?}");
@@ -354,7 +363,7 @@ mod tests {
     fn an_installation_without_facts_still_has_sentences() {
         let body = VersionBody::of(&Operator::default(), "x");
         assert!(digest_of(&body).is_ok());
-        let text = notice_text(&body).expect("a text");
+        let text = notice_text(&body, TEXT_VERSION).expect("a text");
         assert!(text.contains("the operator of this installation"), "{text}");
     }
 }

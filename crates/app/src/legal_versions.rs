@@ -6,16 +6,12 @@ use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{OpContext, Timestamp, UserId};
 use veritwin_governance::{TEXT_VERSION, check_publication};
-use veritwin_metastore::{
-    LegalVersion, MailRank, NewMail, NoticeKind, NoticeReceipt, NoticeState, OutboxEntry,
-    PlatformTx, User,
-};
+use veritwin_metastore::{LegalVersion, NoticeKind, NoticeReceipt, NoticeState, OutboxEntry};
 
 use crate::change::Change;
 use crate::holds::words;
 use crate::legal::{Published, VersionBody, digest_of};
-use crate::mail::{MailPayload, mail_key};
-use crate::mail_kinds::MessageKind;
+use crate::legal_notices::begin_telling;
 use crate::model::{LegalVersionInput, LegalVersionView};
 use crate::provision::PLATFORM_TENANT;
 use crate::sign_in::person;
@@ -47,15 +43,16 @@ impl App {
         let platform = self.above_as(context);
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.legal_version_add(&version).await?;
-        let told = self.announce(&tx, &version, &summary, pages).await?;
+        begin_telling(&tx, version.number, pages).await?;
         let change = Change::to(json!({
-            "version": version.number, "material": version.is_material, "told": told,
+            "version": version.number, "material": version.is_material,
             "effective_at": version.effective_at.to_string(),
         }));
         let done = (Action::LegalPublish, "done", change);
         self.record_platform_change(&tx, &platform, Some(context.tenant), done).await?;
         tx.commit().await?;
         self.load_legal().await?;
+        self.tell_of_versions().await;
         Ok(version.number)
     }
 
@@ -90,44 +87,6 @@ impl App {
             announced_at: now,
             effective_at: input.effective_at,
         })
-    }
-
-    /// Queues the notices of a version to everybody who has an account; how many.
-    async fn announce(
-        &self,
-        tx: &PlatformTx,
-        version: &LegalVersion,
-        summary: &str,
-        pages: &str,
-    ) -> Result<u64> {
-        if self.0.mailer.is_none() {
-            return Ok(0);
-        }
-        let (mut told, mut last) = (0, None);
-        loop {
-            let people = tx.users_after(last).await?;
-            let Some(end) = people.last() else { return Ok(told) };
-            last = Some(end.id);
-            for user in people.into_iter().filter(has_mailbox) {
-                let receipt = NoticeReceipt {
-                    user: user.id,
-                    version: version.number,
-                    kind: NoticeKind::Mail,
-                    digest: version.digest,
-                    state: NoticeState::Queued,
-                    at: version.announced_at,
-                    done_at: None,
-                };
-                tx.notice_add(&receipt).await?;
-                let mail = notice_mail(version, summary, pages, (user.id, user.email));
-                let body = serde_json::to_vec(&mail)
-                    .map_err(|error| Error::Internal(error.to_string()))?;
-                let key = mail_key(&format!("legal {}", version.number), &mail.to);
-                let mail = NewMail::new(MailRank::Bulk, &key, &body);
-                tx.outbox_add(mail, None).await?;
-                told += 1;
-            }
-        }
     }
 
     /// Writes down what became of the notice that a mail was.
@@ -198,36 +157,8 @@ impl App {
     }
 }
 
-/// Who is told by mail: not people whom a check made up (RFC 2606).
-fn has_mailbox(user: &User) -> bool {
-    !user.disabled && !user.email.ends_with(".invalid")
-}
-
 fn is_other(last: &Published, body: &VersionBody) -> bool {
     let without_summary =
         |body: &VersionBody| VersionBody { summary: String::new(), ..body.clone() };
     without_summary(&last.body) != without_summary(body)
-}
-
-fn notice_mail(
-    version: &LegalVersion,
-    summary: &str,
-    pages: &str,
-    (user, to): (UserId, String),
-) -> MailPayload {
-    let effect = version.effective_at.to_string();
-    let (date, _) = effect.split_once('T').unwrap_or((effect.as_str(), ""));
-    MailPayload {
-        to,
-        subject: format!("A change of the privacy policy and terms on {date}"),
-        text: format!(
-            "On {date} version {} of the privacy policy and of the texts beside it takes effect.\
-             \n\n{summary}\n\nRead them here: {pages}/legal/privacy\n\nUsing the service after \
-             that day accepts the terms. It is never a consent to a new purpose: for that you are \
-             asked.",
-            version.number
-        ),
-        notice: Some((user.to_string(), version.number)),
-        ..MailPayload::of(MessageKind::Policy)
-    }
 }

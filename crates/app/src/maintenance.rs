@@ -138,6 +138,8 @@ impl App {
                 self.flush_presence().await;
                 self.tend_cases().await;
                 self.tend_ends().await;
+                self.renew_trust_pages().await;
+                self.tell_of_versions().await;
                 if let Err(error) = self.tend_calls().await {
                     tracing::warn!(%error, "calls to devices were not ended; trying again");
                 }
@@ -210,6 +212,9 @@ impl App {
         self.purge_usage(&tx, trusted).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.imports_purge(trusted.saturating_sub(RECORDS_KEPT)).await?;
+        for (kind, states, kept) in crate::governance::ENDED_KEPT {
+            tx.governance_purge(kind, states, trusted.saturating_sub(kept)).await?;
+        }
         tx.cases_purge(trusted.saturating_sub(crate::cases::CASES_KEPT)).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;

@@ -15,6 +15,7 @@ use veritwin_metastore::{
 };
 
 use crate::change::Change;
+use crate::governance::is_on_its_way;
 use crate::holds::person;
 use crate::model::{RegisterInput, RegisterView};
 use crate::transfers::{FlowWay, Flows};
@@ -92,6 +93,8 @@ pub(crate) struct Fields {
     ending_by: Option<String>,
     /// When its notice was published, in microseconds.
     announced_at: Option<i64>,
+    /// The notice that tells everybody of it.
+    notice: Option<String>,
     /// When it was carried out, in microseconds.
     carried_out_at: Option<i64>,
 }
@@ -336,7 +339,12 @@ impl App {
         fields.approved_by = Some(by);
         let state = if is_end { RegisterState::Ended } else { RegisterState::InForce };
         if entry.kind == RegisterKind::BusinessTransfer {
+            let said = |name: &str| fields.get(name).unwrap_or_default().to_owned();
+            let (acquirer, at, text) = (said("acquirer"), said("effective_at"), said("notice"));
+            let said = (acquirer.as_str(), at.as_str(), text.as_str());
+            let notice = self.announce_transfer(&tx, context, said).await?;
             fields.announced_at = Some(context.at.as_micros());
+            fields.notice = notice.map(|id| id.to_string());
         }
         (entry.state, entry.body) = (state, fields.to_store()?);
         tx.register_entry_update(&entry).await?;
@@ -363,6 +371,10 @@ impl App {
         let mut entry = written(&tx, id).await?;
         let mut fields = Fields::read(&entry.body)?;
         self.check_carried_out(context, &entry, &fields)?;
+        if is_on_its_way(&tx, fields.notice.as_deref()).await? {
+            let why = "the notice of the transfer is still on its way to somebody";
+            return Err(Error::Conflict(why.to_owned()));
+        }
         let before = recorded(&entry);
         fields.carried_out_at = Some(context.at.as_micros());
         (entry.state, entry.body) = (RegisterState::Ended, fields.to_store()?);

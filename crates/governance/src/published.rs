@@ -196,23 +196,26 @@ pub struct TextError {
 
 macro_rules! texts {
     ($($document:ident $name:literal;)+) => {
-        fn source(document: Document, language: Language) -> &'static str {
-            match (document, language) {
+        /// The texts of every version that was published stay in the build: what somebody was told
+        /// is shown as it was.
+        fn source(version: u32, document: Document, language: Language) -> Option<&'static str> {
+            Some(match (version, document, language) {
                 $(
-                    (Document::$document, Language::English) => {
+                    (1, Document::$document, Language::English) => {
                         include_str!(concat!("../policies/1/", $name, ".en.md"))
                     }
-                    (Document::$document, Language::ChineseTraditional) => {
+                    (1, Document::$document, Language::ChineseTraditional) => {
                         include_str!(concat!("../policies/1/", $name, ".zh-Hant.md"))
                     }
-                    (Document::$document, Language::Japanese) => {
+                    (1, Document::$document, Language::Japanese) => {
                         include_str!(concat!("../policies/1/", $name, ".ja.md"))
                     }
-                    (Document::$document, Language::Korean) => {
+                    (1, Document::$document, Language::Korean) => {
                         include_str!(concat!("../policies/1/", $name, ".ko.md"))
                     }
                 )+
-            }
+                _ => return None,
+            })
         }
     };
 }
@@ -227,9 +230,15 @@ texts! {
     Jurisdictions "jurisdictions";
 }
 
-/// A text of this build, with the places of the installation's facts still open.
-pub fn published_text(document: Document, language: Language) -> Result<Vec<Block>, TextError> {
-    parse(source(document, language))
+/// A text of a version of the texts, with the places of the installation's facts still open.
+pub fn published_text(
+    version: u32,
+    document: Document,
+    language: Language,
+) -> Result<Vec<Block>, TextError> {
+    let problem = || format!("this build has no texts of version {version}");
+    let unknown = || TextError { line: 0, problem: problem() };
+    parse(source(version, document, language).ok_or_else(unknown)?)
 }
 
 /// A text with an installation's facts in it.

@@ -1,7 +1,8 @@
 // Query options of the governance workspace and of breaches.
-import { queryOptions } from '@tanstack/react-query'
+import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 
 import { body, client } from './client'
+import { nextPage, ROWS } from './paging'
 import { queryClient } from './queries'
 
 export const policiesQuery = queryOptions({
@@ -37,9 +38,16 @@ export function controlsQuery(id: string) {
   })
 }
 
-export const evidenceQuery = queryOptions({
+export const evidenceQuery = infiniteQueryOptions({
   queryKey: ['governance', 'evidence'],
-  queryFn: () => body(client.GET('/v1/evidence')),
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/evidence', {
+        params: { query: { limit: ROWS, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: nextPage,
 })
 
 export const certificateRegisterQuery = queryOptions({

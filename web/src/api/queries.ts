@@ -397,6 +397,11 @@ export const registerQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/register-entries')),
 })
 
+export const trustPagesQuery = queryOptions({
+  queryKey: ['trust-pages'],
+  queryFn: () => body(client.GET('/v1/trust-pages')),
+})
+
 export const agreementsQuery = queryOptions({
   queryKey: ['agreements'],
   queryFn: () => body(client.GET('/v1/agreements')),

@@ -1,6 +1,14 @@
 // Breaches of personal data: the clock of 72 hours, what is known, notices, and drills.
 import { i18n } from '@lingui/core'
-import { Checkbox, Group, NumberInput, Select, Textarea, TextInput } from '@mantine/core'
+import {
+  Checkbox,
+  Group,
+  MultiSelect,
+  NumberInput,
+  Select,
+  Textarea,
+  TextInput,
+} from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -70,6 +78,8 @@ function fieldLabels(): Record<string, string> {
     authority: i18n.t('Authority'),
     authority_email: i18n.t('Address of the authority'),
     late_reason: i18n.t('Why a notice comes later than 72 hours'),
+    recipients: i18n.t('Who had the data'),
+    regions: i18n.t('Where it was'),
   }
 }
 
@@ -222,6 +232,12 @@ function OneBreach({ breach }: { breach: Breach }) {
 const LONG = ['nature', 'consequences', 'measures', 'risk_reason', 'late_reason'] as const
 const SHORT = ['contact', 'authority', 'authority_email'] as const
 const NUMBERS = ['subjects', 'records'] as const
+const PLACES = ['recipients', 'regions'] as const
+
+/** What the registers name. */
+function placesOf(breach: Breach, field: (typeof PLACES)[number]): string[] {
+  return field === 'recipients' ? breach.facts.known_recipients : breach.facts.known_regions
+}
 
 function KnownForm({ breach }: { breach: Breach }) {
   const [known, setKnown] = useState<BreachFields>(breach.content)
@@ -261,6 +277,17 @@ function KnownForm({ breach }: { breach: Breach }) {
           maxLength={200}
           value={known[field]}
           onChange={(event) => setKnown({ ...known, [field]: event.currentTarget.value })}
+        />
+      ))}
+      {PLACES.map((field) => (
+        <MultiSelect
+          key={field}
+          label={labels[field]}
+          description={i18n.t('As your registers name them')}
+          searchable
+          data={[...new Set([...placesOf(breach, field), ...known[field]])]}
+          value={known[field]}
+          onChange={(value) => setKnown({ ...known, [field]: value })}
         />
       ))}
       <Select

@@ -7,7 +7,7 @@ import { Link } from '@tanstack/react-router'
 import { client } from '../api/client'
 import { legalQuery } from '../api/privacyQueries'
 import { toast } from '../ui/toasts'
-import { fieldLabel, recipientLabel } from './privacyWords'
+import { fieldHint, fieldLabel, recipientLabel } from './privacyWords'
 
 /** What was ticked: the purpose with the version that was read and the field's value. */
 export type Ticked = Record<string, { version: number; value: string }>
@@ -45,6 +45,7 @@ export function OptionalConsents(props: { ticked: Ticked; onChange: (ticked: Tic
             {ticked && (
               <TextInput
                 label={fieldLabel(one.field)}
+                description={fieldHint(one.field)}
                 type={one.field === 'phone' ? 'tel' : 'text'}
                 autoComplete={one.field === 'phone' ? 'tel' : 'street-address'}
                 value={ticked.value}

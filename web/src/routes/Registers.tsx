@@ -24,6 +24,7 @@ import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
+import { TrustBlock } from './TrustBlock'
 
 /** The fields of each register, in the order of the form. */
 const FIELDS = {
@@ -138,6 +139,7 @@ export function RegistersPage() {
             />
           </section>
         ))}
+      <TrustBlock />
       <Agreements />
       <Processing />
       <Jurisdictions />

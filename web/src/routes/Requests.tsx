@@ -43,7 +43,7 @@ function AskForm(props: { onSent: (id: string) => void }) {
   const submit = async () => {
     const made = await body(
       client.POST('/v1/requests/form', {
-        body: { kind, email, text, organisation: organisation ?? null },
+        body: { kind, email, text, organisation: organisation ?? null, language: i18n.locale },
       }),
     )
     props.onSent(made.id)

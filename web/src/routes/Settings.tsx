@@ -4,10 +4,13 @@ import { SegmentedControl, useMantineColorScheme } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 
+import { client } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { keysQuery, sessionQuery, systemQuery } from '../api/queries'
 import { useMay } from '../app/places'
 import { CopyField, Facts, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
+import { toast } from '../ui/toasts'
 import { LanguageSelect } from './LanguageSelect'
 import { tenantsQuery } from './partners/queries'
 import { AccountBlocks } from './settings/Account'
@@ -86,6 +89,15 @@ function OperationsLink() {
   )
 }
 
+/** Letters and mails follow the language of the pages. */
+async function writeIn(language: string) {
+  try {
+    await client.PATCH('/v1/account', { body: { language } })
+  } catch (error) {
+    toast(ProblemError.of(error).message)
+  }
+}
+
 function ThisBrowser() {
   const { colorScheme, setColorScheme } = useMantineColorScheme()
   return (
@@ -93,7 +105,7 @@ function ThisBrowser() {
       <h2>{i18n.t('This browser')}</h2>
       <div className="setting">
         <span>{i18n.t('Language')}</span>
-        <LanguageSelect />
+        <LanguageSelect onChosen={(language) => void writeIn(language)} />
       </div>
       <div className="setting">
         <span>{i18n.t('Appearance')}</span>

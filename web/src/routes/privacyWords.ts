@@ -35,6 +35,13 @@ export function consentLabel(state: string): string {
   return words[state] ?? state
 }
 
+/** What one should know of a field before one gives it. */
+export function fieldHint(field: string | null | undefined): string | undefined {
+  return field === 'address'
+    ? i18n.t('Administrators of every organisation that you belong to can read it.')
+    : undefined
+}
+
 export function fieldLabel(field: string | null | undefined): string {
   return field === 'phone' ? i18n.t('Telephone number') : i18n.t('Postal address')
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{DestructionId, Timestamp, UserId};
+use veritwin_governance::Language;
 use veritwin_metastore::{CaseKind, CaseState, StoredCase};
 
 use super::clock::{Clocks, VERIFIED_WITHIN};
@@ -85,6 +86,8 @@ pub(crate) struct StepDone {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CaseBody {
+    /// In which language letters are; of older ones, English.
+    pub(crate) language: Option<String>,
     /// Where answers go.
     pub(crate) email: Option<String>,
     /// How personal streams name the person.
@@ -126,6 +129,12 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// In which language letters are.
+    pub(crate) fn language(&self) -> Language {
+        let chosen = self.body.language.as_deref().and_then(|tag| tag.parse().ok());
+        chosen.unwrap_or(Language::English)
+    }
+
     /// As it was stored.
     pub(crate) fn read(row: StoredCase) -> Result<Self> {
         let damaged = |_| Error::Internal("a case is damaged".to_owned());

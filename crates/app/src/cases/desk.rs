@@ -13,6 +13,7 @@ use super::{NewCase, kind_of, letters, purpose_of, resource, view, words};
 use crate::activity::actor_text;
 use crate::change::Change;
 use crate::governance::check_version;
+use crate::languages::language_of;
 use crate::model::{CaseStep, CaseView, DeskCaseInput, Page, PageRequest};
 use crate::records::{names, store_page};
 use crate::streams::PERSON_CHARS_MAX;
@@ -158,7 +159,13 @@ impl App {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
         let made_by = actor_text(&context.actor.kind);
-        let body = CaseBody { email, person, text, purpose, made_by, ..CaseBody::default() };
+        let chosen = match input.language {
+            Some(language) => language,
+            None => language_of(&tx, user).await?,
+        };
+        let language = Some(chosen.as_str().to_owned());
+        let body =
+            CaseBody { email, person, text, purpose, made_by, language, ..CaseBody::default() };
         let source = CaseSource::Officer;
         let new = NewCase { kind, source, user, mail: None, received_at, body };
         let mut case = self.open_case(&tx, context, new).await?;
@@ -378,10 +385,10 @@ impl App {
         case: &mut Case,
         ((reason, text), jurisdiction): ((&str, &str), Option<&str>),
     ) -> Result<letters::Letter> {
-        let why = letters::reason(reason)?;
+        letters::check_reason(reason)?;
         let text = text_of("text", text, 0)?;
         let authority = self.named_authority(jurisdiction)?;
-        let letter = letters::refusal(case, why, &text, &authority);
+        let letter = letters::refusal(case, reason, &text, &authority);
         self.send_letter(tx, context, (&mut *case, &letter)).await?;
         case.body.refusal = Some(Refusal { reason: reason.to_owned(), text, authority });
         case.row.state = CaseState::Refused;

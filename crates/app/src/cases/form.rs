@@ -86,6 +86,7 @@ impl App {
         let tenant = self.tenant_asked(context, (input.organisation, host), &email).await?;
         let inside = nobody_in(context, tenant);
         let body = CaseBody {
+            language: input.language.map(|language| language.as_str().to_owned()),
             email: Some(email),
             text,
             purpose: (kind == CaseKind::Objection)

@@ -8,6 +8,7 @@ use veritwin_domain::{CaseId, OpContext};
 use veritwin_metastore::{CaseKind, CaseState};
 
 use super::body::Case;
+use super::letter_words::Words;
 use super::{DOWNLOAD_LASTS, resource};
 use crate::change::Change;
 use crate::transfers::FlowWay;
@@ -28,12 +29,11 @@ impl App {
         if case.row.kind == CaseKind::Erasure {
             return self.begin_erasure(context, &case).await;
         }
+        let words = Words::of(case.language());
         let text = match case.row.kind {
-            CaseKind::Access | CaseKind::Portability => {
-                "Here is your copy of everything that we keep about you."
-            }
-            CaseKind::Restriction => "From now on we keep your data and do nothing else with it.",
-            CaseKind::Objection => "From now on your data is not used for that any more.",
+            CaseKind::Access | CaseKind::Portability => words.copy_is_here,
+            CaseKind::Restriction => words.restricted,
+            CaseKind::Objection => words.objected,
             CaseKind::Rectification | CaseKind::Erasure | CaseKind::Complaint => {
                 let detail = "this is done by hand: do it, then answer";
                 return Err(Error::Conflict(detail.to_owned()));

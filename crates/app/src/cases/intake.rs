@@ -6,6 +6,7 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::Action;
 use veritwin_domain::{Actor, ActorKind, CaseId, LimitExceeded, OpContext, Timestamp, UserId};
+use veritwin_governance::Language;
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
     CaseKind, CaseSource, RightsMailbox, StoredCase, TenantTx, normalise_email,
@@ -16,6 +17,7 @@ use super::body::{Case, CaseBody};
 use super::{FORMS_OF_ADDRESS_MAX, NewCase, TEXT_CHARS_MAX, resource};
 use crate::activity::actor_text;
 use crate::change::Change;
+use crate::languages::language_of;
 use crate::mail_bounds::Sender;
 use crate::{App, Error, Result};
 
@@ -60,6 +62,20 @@ fn right_asked(mail: &ReceivedMail) -> CaseKind {
     let said = format!("{} {}", mail.subject, mail.text).to_lowercase();
     let has = |words: &&[&str]| words.iter().any(|word| said.contains(word));
     RIGHTS.iter().find(|(_, words)| has(words)).map_or(CaseKind::Access, |(kind, _)| *kind)
+}
+
+/// The language of a mail, as far as its letters tell.
+fn written_in(text: &str) -> Option<Language> {
+    let has = |range: std::ops::RangeInclusive<char>| text.chars().any(|c| range.contains(&c));
+    if has('\u{ac00}'..='\u{d7a3}') {
+        Some(Language::Korean)
+    } else if has('\u{3040}'..='\u{30ff}') {
+        Some(Language::Japanese)
+    } else if has('\u{4e00}'..='\u{9fff}') {
+        Some(Language::ChineseTraditional)
+    } else {
+        None
+    }
 }
 
 /// The numbers of requests that a subject holds.
@@ -144,12 +160,17 @@ impl App {
         }
         let theirs = tx.cases_of_address(tx.subject_index(from)?).await?;
         if let Some(known) = continued(&theirs, &mail.subject) {
-            return self.note_mail(tx, context, (known, &text)).await;
+            return self.add_mail_line(tx, context, (known, &text)).await;
         }
         let kind = right_asked(mail);
+        let language = match written_in(&mail.text) {
+            Some(language) => language,
+            None => language_of(tx, held).await?,
+        };
         let nobody = Actor::without_roles(ActorKind::Anonymous);
         let body = CaseBody {
             email: Some(from.to_owned()),
+            language: Some(language.as_str().to_owned()),
             text,
             purpose: (kind == CaseKind::Objection)
                 .then(|| veritwin_domain::Purpose::ServiceCommunication.to_string()),
@@ -194,7 +215,7 @@ impl App {
     }
 
     /// Writes what a mail says into the case that it is about.
-    async fn note_mail(
+    async fn add_mail_line(
         &self,
         tx: &TenantTx,
         context: &OpContext,

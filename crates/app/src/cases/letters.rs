@@ -2,25 +2,17 @@
 //! authority to complain to; no letter holds what was asked for but its kind.
 
 use veritwin_domain::{OpContext, Timestamp};
-use veritwin_metastore::{CaseKind, MailRank, NewMail, TenantTx};
+use veritwin_metastore::{MailRank, NewMail, TenantTx};
 
 use super::body::Case;
+use super::letter_words::{REASONS, Words};
+use super::stay_words::stay_words;
 use crate::alert_mail::waiting_max;
+use crate::languages::{filled, moment_in};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::provision::PLATFORM_TENANT;
-use crate::wording::moment;
 use crate::{App, Error, Result};
-
-/// Why something may be refused: the name, and what the letter says.
-const REASONS: [(&str, &str); 6] = [
-    ("not_verified", "we could not make sure that the request comes from you (Article 12(6))"),
-    ("unfounded", "the request is manifestly unfounded (Article 12(5))"),
-    ("excessive", "the request is excessive, in particular because it repeats (Article 12(5))"),
-    ("not_held", "we hold no data about you that this right reaches"),
-    ("legal_duty", "a legal duty, or a legal claim, keeps us from it (Articles 17(3) and 23)"),
-    ("others_rights", "it would adversely affect the rights of others (Article 15(4))"),
-];
 
 /// The jurisdiction whose authority is named where nobody says another.
 const OWN_JURISDICTION: &str = "GB";
@@ -37,26 +29,12 @@ pub(crate) fn authorities() -> Result<Vec<(String, String)>> {
     Ok(profiles.filter_map(|one| Some((one.code, one.complain_to?))).collect())
 }
 
-/// What a letter says of a reason.
-pub(super) fn reason(name: &str) -> Result<&'static str> {
-    let found = REASONS.into_iter().find(|(known, _)| *known == name);
-    found.map(|(_, text)| text).ok_or_else(|| {
-        let names: Vec<&str> = REASONS.into_iter().map(|(known, _)| known).collect();
-        Error::invalid_at("reason", format!("must be one of {}", names.join(", ")))
-    })
-}
-
-/// Which right it is, in a sentence.
-const fn right(kind: CaseKind) -> &'static str {
-    match kind {
-        CaseKind::Access => "a copy of your data",
-        CaseKind::Rectification => "the correction of your data",
-        CaseKind::Erasure => "the erasure of your data",
-        CaseKind::Restriction => "the restriction of what is done with your data",
-        CaseKind::Portability => "a copy of your data that other programs read",
-        CaseKind::Objection => "that a use of your data stops",
-        CaseKind::Complaint => "that we look into your complaint",
+/// A reason for which something may be refused.
+pub(super) fn check_reason(name: &str) -> Result<()> {
+    if REASONS.contains(&name) {
+        return Ok(());
     }
+    Err(Error::invalid_at("reason", format!("must be one of {}", REASONS.join(", "))))
 }
 
 /// A letter: its subject and its text.
@@ -66,120 +44,77 @@ pub(crate) struct Letter {
     pub(crate) text: String,
 }
 
-fn subject(case: &Case, what: &str) -> String {
-    format!("{what} [{}]", case.row.id)
+impl Letter {
+    /// A letter in the words of a language, about a case.
+    fn of(
+        case: &Case,
+        (name, (subject, text)): (&'static str, (&str, &str)),
+        said: &[(&str, &str)],
+    ) -> Self {
+        let number = case.row.id.to_string();
+        let right = Words::of(case.language()).right(case.row.kind);
+        let mut all = vec![("right", right), ("number", number.as_str())];
+        all.extend_from_slice(said);
+        Self { name, subject: format!("{subject} [{number}]"), text: filled(text, &all) }
+    }
 }
 
 /// That it came, and until when it is answered.
 pub(crate) fn acknowledgement(case: &Case, now: Timestamp) -> Letter {
-    let (kind, by) = (right(case.row.kind), moment(case.answer_by(now)));
-    let stands = if case.clocks().verifying_since.is_some() {
-        " We first have to make sure that it is you who asks; the time for that is added."
-    } else {
-        ""
-    };
-    Letter {
-        name: "acknowledgement",
-        subject: subject(case, "We have your request"),
-        text: format!(
-            "You asked for {kind}. We have your request since {}, and answer it by {by} at the \
-             latest.{stands}\n\nThe number of your request is {}. Keep it in the subject when you \
-             write to us about it.\n",
-            moment(case.row.received_at),
-            case.row.id,
-        ),
-    }
+    let language = case.language();
+    let words = Words::of(language);
+    let since = moment_in(language, case.row.received_at);
+    let by = moment_in(language, case.answer_by(now));
+    let stands = if case.clocks().verifying_since.is_some() { words.stands } else { "" };
+    let said = [("since", since.as_str()), ("by", by.as_str()), ("stands", stands)];
+    Letter::of(case, ("acknowledgement", words.acknowledgement), &said)
 }
 
 /// The code that shows that an address is the person's.
 pub(crate) fn code(case: &Case, code: &str, hours: u64) -> Letter {
-    Letter {
-        name: "code",
-        subject: subject(case, "Show that it is you"),
-        text: format!(
-            "Somebody, probably you, asked for {} with this address. So that we give nothing to \
-             anybody else, show that it is you: the code is\n\n{code}\n\nIt works for {hours} \
-             hours, on the page for requests (/requests), with the number {} of your request. If it \
-             was not you, ignore this mail: nothing happens without the code.\n",
-            right(case.row.kind),
-            case.row.id,
-        ),
-    }
+    let words = Words::of(case.language());
+    let hours = hours.to_string();
+    Letter::of(case, ("code", words.code), &[("code", code), ("hours", hours.as_str())])
 }
 
 /// That a restriction or an objection ends.
 pub(crate) fn lifted(case: &Case, authority: &str) -> Letter {
-    Letter {
-        name: "lifted",
-        subject: subject(case, "What you asked for ends"),
-        text: format!(
-            "You asked for {}. That ends now.\n\nIf you think that we are wrong, you can complain \
-             to {authority}\n",
-            right(case.row.kind),
-        ),
-    }
+    let words = Words::of(case.language());
+    Letter::of(case, ("lifted", words.lifted), &[("authority", authority)])
 }
 
 /// That it takes longer, and why.
 pub(crate) fn extension(case: &Case, until: Timestamp, reason: &str, authority: &str) -> Letter {
-    Letter {
-        name: "extension",
-        subject: subject(case, "Your request takes longer"),
-        text: format!(
-            "You asked for {}. It takes us longer than we said: we answer by {}. The \
-             reason:\n\n{reason}\n\nYou can complain about this to {authority}\n",
-            right(case.row.kind),
-            moment(until),
-        ),
-    }
+    let language = case.language();
+    let by = moment_in(language, until);
+    let said = [("by", by.as_str()), ("reason", reason), ("authority", authority)];
+    Letter::of(case, ("extension", Words::of(language).extension), &said)
 }
 
 /// That it is not done, why, and where to complain.
-pub(crate) fn refusal(case: &Case, why: &str, text: &str, authority: &str) -> Letter {
+pub(crate) fn refusal(case: &Case, reason: &str, text: &str, authority: &str) -> Letter {
+    let words = Words::of(case.language());
+    let why = words.reason(reason).unwrap_or(reason);
     let more = if text.is_empty() { String::new() } else { format!("\n\n{text}") };
-    Letter {
-        name: "refusal",
-        subject: subject(case, "Your request"),
-        text: format!(
-            "You asked for {}. We do not do that, because {why}.{more}\n\nIf you think that we are \
-             wrong, you can complain to {authority}\n\nYou can also go to court.\n",
-            right(case.row.kind),
-        ),
-    }
+    let said = [("why", why), ("more", more.as_str()), ("authority", authority)];
+    Letter::of(case, ("refusal", words.refusal), &said)
 }
 
 /// That a refusal is taken back, and until when it is answered now.
 pub(crate) fn reopened(case: &Case, now: Timestamp) -> Letter {
-    Letter {
-        name: "reopened",
-        subject: subject(case, "We look at your request again"),
-        text: format!(
-            "You asked for {}. We had refused that, and were wrong: your request is open again. It \
-             has to be answered by {}.\n",
-            right(case.row.kind),
-            moment(case.answer_by(now)),
-        ),
-    }
+    let language = case.language();
+    let by = moment_in(language, case.answer_by(now));
+    Letter::of(case, ("reopened", Words::of(language).reopened), &[("by", by.as_str())])
 }
 
 /// The answer; with a code where the copy can be fetched by it.
 pub(crate) fn answer(case: &Case, text: &str, fetch: Option<&str>) -> Letter {
-    let fetch = fetch.map(|code| {
-        format!(
-            "\n\nYour copy can be fetched for 14 days, on the page for requests \
-             (/requests): the number of the request is {}, the code is\n\n{code}",
-            case.row.id
-        )
-    });
-    Letter {
-        name: "answer",
-        subject: subject(case, "The answer to your request"),
-        text: format!(
-            "You asked for {}.\n\n{text}{}\n",
-            right(case.row.kind),
-            fetch.unwrap_or_default()
-        ),
-    }
+    let words = Words::of(case.language());
+    let number = case.row.id.to_string();
+    let said = |code| [("number", number.as_str()), ("code", code)];
+    let fetch = fetch.map(|code| filled(words.fetch, &said(code)));
+    let said = [("text", text), ("fetch", fetch.as_deref().unwrap_or_default())];
+    Letter::of(case, ("answer", words.answer), &said)
 }
 
 /// That everything is erased: what stays, and why, and how that can be shown.
@@ -188,27 +123,21 @@ pub(crate) fn erased(
     (stays, is_elsewhere): (&[(&str, &str)], bool),
     (digest, authority): (&str, &str),
 ) -> Letter {
+    let language = case.language();
+    let words = Words::of(language);
     let mut kept = String::new();
-    for (name, why) in stays {
-        kept.push_str(&format!("- {name}: {why}\n"));
+    for (store, why) in stays {
+        let (name, why) = stay_words(language, store).unwrap_or((store, why));
+        kept.extend(["- ", name, ": ", why, "\n"]);
     }
-    let elsewhere = if is_elsewhere {
-        "\nYour account is also used by another organisation, where it stays: ask them.\n"
-    } else {
-        ""
-    };
-    Letter {
-        name: "erased",
-        subject: subject(case, "Your data is erased"),
-        text: format!(
-            "You asked for {}. It is done: your account here, what we wrote to you and you to us, \
-             and the readings about you are gone, and cannot be brought back.\n\nWhat stays, and \
-             why:\n\n{kept}{elsewhere}\nThere is a signed certificate. Its SHA-256 is {digest}. \
-             This mail is removed on our side once it has left.\n\nIf you think that we are wrong, \
-             you can complain to {authority}\n",
-            right(case.row.kind),
-        ),
-    }
+    let elsewhere = if is_elsewhere { words.elsewhere } else { "" };
+    let said = [
+        ("kept", kept.as_str()),
+        ("elsewhere", elsewhere),
+        ("digest", digest),
+        ("authority", authority),
+    ];
+    Letter::of(case, ("erased", words.erased), &said)
 }
 
 impl App {
@@ -276,10 +205,10 @@ mod tests {
 
     #[test]
     fn every_reason_has_words_and_every_jurisdiction_an_authority() {
-        for (name, text) in REASONS {
-            assert_eq!(reason(name).expect("known"), text);
+        for name in REASONS {
+            assert!(check_reason(name).is_ok());
         }
-        assert!(reason("because").is_err());
+        assert!(check_reason("because").is_err());
         let known = authorities().expect("profiles");
         let codes: Vec<&str> = known.iter().map(|(code, _)| code.as_str()).collect();
         assert_eq!(codes, ["GB", "EU", "US-CA", "JP", "KR", "TW"]);

@@ -10,9 +10,11 @@ mod forget;
 mod form;
 mod fulfil;
 pub(crate) mod intake;
+mod letter_words;
 pub(crate) mod letters;
 mod mailbox;
 mod own;
+mod stay_words;
 mod tend;
 
 use std::time::Duration;

@@ -10,9 +10,11 @@ use veritwin_domain::{CaseId, OpContext, UserId};
 use veritwin_metastore::{CaseKind, CaseSource, CaseState, StoredLimit, TenantTx};
 
 use super::body::{Case, CaseBody};
+use super::letter_words::Words;
 use super::{NewCase, kind_of, purpose_of, view, words};
 use crate::activity::actor_text;
 use crate::change::Change;
+use crate::languages::language_of;
 use crate::model::{CaseView, OwnCaseInput};
 use crate::records::Names;
 use crate::rights::bounded;
@@ -92,7 +94,12 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         // Again where nobody else writes.
         self.check_own_case(&tx, context, (user, kind, purpose.as_deref())).await?;
+        let chosen = match input.language {
+            Some(language) => language,
+            None => language_of(&tx, Some(user)).await?,
+        };
         let body = CaseBody {
+            language: Some(chosen.as_str().to_owned()),
             email: subject.email.clone(),
             person: subject.person.clone(),
             text,
@@ -109,11 +116,10 @@ impl App {
             // Streams that others are in as well are an officer's to decide over.
             self.add_limit(&tx, &case, Vec::new()).await?;
             if shared.is_empty() {
-                close(&mut case, context, "It is done.")?;
+                close(&mut case, context, Words::of(chosen).done)?;
             }
         } else if case.gives_copy() && is_at_once {
-            let text = "Your copy is under My privacy, where you can fetch it at any time.";
-            close(&mut case, context, text)?;
+            close(&mut case, context, Words::of(chosen).copy_is_yours)?;
         }
         self.create_case(&tx, &case, context.at).await?;
         let change =

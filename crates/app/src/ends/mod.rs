@@ -16,12 +16,12 @@ use veritwin_metastore::{
 };
 
 use crate::change::Change;
+use crate::governance::Told;
 use crate::holds::{person, words};
 use crate::mail::{MailPayload, mail_key};
-use crate::mail_bounds::{Places, Sender};
 use crate::mail_kinds::MessageKind;
 use crate::model::TenantEndView;
-use crate::provision::{is_nobodys, is_own};
+use crate::provision::is_own;
 use crate::records::names;
 use crate::two_people::{BY_WHOEVER_ANSWERS, check_two_keepers, of_member};
 use crate::wording::moment;
@@ -257,26 +257,11 @@ impl App {
 
     /// Queues a mail to everybody in the tenant, once per event.
     async fn tell_members(&self, tx: &TenantTx, said: &Said) -> Result<()> {
-        for member in self.who_is_told(tx).await? {
+        for member in self.who_is_told(tx, Told::Everybody).await? {
             let (key, body) = letter(Some(tx.tenant_id()), &member, said)?;
             tx.outbox_add(NewMail::new(MailRank::Notice, &key, &body)).await?;
         }
         Ok(())
-    }
-
-    /// Everybody in a tenant who is written to. An address that nobody confirmed may be a
-    /// stranger's: it gets few mails a day.
-    async fn who_is_told(&self, tx: &TenantTx) -> Result<Vec<Member>> {
-        if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
-            return Ok(Vec::new());
-        }
-        let mut members = every_row(|page| async move { tx.members(&page).await }).await?;
-        let (sender, now) = (Sender::Tenant(tx.tenant_id()), self.clock().now());
-        members.retain(|member| {
-            let place = || self.mail_place(sender, &member.user.email, now).map(Places::keep);
-            member.user.email_verified_at.is_some() || place().is_ok()
-        });
-        Ok(members)
     }
 }
 

@@ -14,6 +14,7 @@ use veritwin_outbound::mail::is_address;
 use super::breaches::{
     Breach, KIND, ends_at, first_to_tell, incident_resource, missing, next_alarm,
 };
+use super::due::Told;
 use super::{thing, things, word};
 use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
@@ -83,6 +84,8 @@ fn notice_text(
         line(&mut out, "People concerned, about", &number(content.subjects));
         line(&mut out, "Records concerned, about", &number(content.records));
     }
+    line(&mut out, "Who had the data", &content.recipients.join("\n"));
+    line(&mut out, "Where it was", &content.regions.join(", "));
     line(&mut out, "Likely consequences", &content.consequences);
     line(&mut out, "Measures taken and proposed", &content.measures);
     line(&mut out, "Contact", &content.contact);
@@ -155,7 +158,8 @@ impl App {
             for tenant in &input.tenants {
                 let mail = (prepared.subject.as_str(), prepared.said.as_str());
                 let event = prepared.event.as_str();
-                if self.tell_tenant(*tenant, MessageKind::Breach, mail, event).await? == 0 {
+                let whom = (*tenant, Told::Answering);
+                if self.tell_tenant(whom, MessageKind::Breach, mail, event).await? == 0 {
                     let detail = "one of them has nobody who can be told: nothing was noted";
                     return Err(Error::invalid_at("tenants", detail));
                 }

@@ -16,7 +16,7 @@ use super::{
     things, word,
 };
 use crate::holds::words;
-use crate::model::{BreachContent, BreachFacts, BreachNoticeView, Governed};
+use crate::model::{BreachContent, BreachFacts, BreachNoticeView, BreachPlaces, Governed};
 use crate::{App, Error, Result};
 
 pub(super) const KIND: GovernanceKind = GovernanceKind::Breach;
@@ -124,7 +124,11 @@ fn checked(content: BreachContent, now: Timestamp) -> Result<BreachContent> {
     })
 }
 
-fn view(breach: Breach, now: Timestamp) -> Governed<BreachContent, BreachFacts> {
+fn view(
+    breach: Breach,
+    known: BreachPlaces,
+    now: Timestamp,
+) -> Governed<BreachContent, BreachFacts> {
     let ends_at = ends_at(&breach.content);
     let is_late = ends_at.is_some_and(|at| now > at);
     let to = first_to_tell(&breach.content);
@@ -135,6 +139,7 @@ fn view(breach: Breach, now: Timestamp) -> Governed<BreachContent, BreachFacts> 
         missing: missing.into_iter().map(str::to_owned).collect(),
         notices: breach.facts.notices.clone(),
         alarms: breach.facts.alarms.clone(),
+        known,
     };
     breach.view(facts)
 }
@@ -149,8 +154,10 @@ impl App {
         let all = self.authorize_all(context, Action::IncidentList, Kind::Incident)?;
         let tx = self.0.store.read(context).await?;
         let breaches: Vec<Breach> = things(&tx, KIND, None).await?;
+        let known = self.breach_places(&tx, context).await?;
         self.note(context, Action::IncidentList, &all, "done");
-        Ok(breaches.into_iter().map(|breach| view(breach, context.at)).collect())
+        let shown = |breach| view(breach, known.clone(), context.at);
+        Ok(breaches.into_iter().map(shown).collect())
     }
 
     /// One breach.
@@ -164,8 +171,9 @@ impl App {
         self.authorize(context, Action::IncidentRead, &resource)?;
         let tx = self.0.store.read(context).await?;
         let breach: Breach = thing(&tx, KIND, id).await?;
+        let known = self.breach_places(&tx, context).await?;
         self.note(context, Action::IncidentRead, &resource, "done");
-        Ok(view(breach, context.at))
+        Ok(view(breach, known, context.at))
     }
 
     /// Opens a breach, out of an incident or by hand; its clock runs from the moment of awareness.
@@ -180,6 +188,7 @@ impl App {
         let mut breach = Breach::new(self, context, KIND, (content, Facts::default()), "open");
         breach.row.due_at = next_alarm(&breach);
         let tx = self.0.store.begin(context).await?;
+        self.check_breach_places(&tx, context, (&breach.content, None)).await?;
         if let Some(incident) = &breach.content.incident {
             self.note_breach_at(&tx, context, incident, breach.content.is_drill).await?;
         }
@@ -234,6 +243,7 @@ impl App {
             role: known.role.clone(),
             ..content
         };
+        self.check_breach_places(&tx, context, (&content, Some(known))).await?;
         // What was true when it was opened is not held against the time that has passed since.
         breach.content = checked(content, known.aware_at.unwrap_or(context.at))?;
         let done = (Action::IncidentUpdate, "written");

@@ -26,9 +26,20 @@ const PAGES_MAX: usize = 500;
 /// Who is told.
 const ANSWERING: [Role; 4] =
     [Role::Owner, Role::Administrator, Role::PrivacyOfficer, Role::SecurityLead];
+/// Mails that are queued in one transaction.
+const QUEUED_AT_ONCE: usize = 200;
 const TEXT: &str = "Sign in and open Governance to see what it is and what to do.";
 const BREACH_TEXT: &str = "Sign in and open Breaches: what is known, what is still missing, and \
                            the time that is left stand there.";
+
+/// Who of an organisation is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Those who answer for it.
+    Answering,
+    /// Everybody who belongs to it.
+    Everybody,
+}
 
 impl App {
     /// Tells of what is due, as long as the platform runs.
@@ -118,7 +129,7 @@ impl App {
             tracing::warn!(tenant = %tx.tenant_id(), "too many mails wait to tell of what is due");
             return Ok(());
         }
-        for member in self.who_answers_for(tx).await? {
+        for member in self.who_is_told(tx, Told::Answering).await? {
             queue(tx, &member, kind, (said, text), event).await?;
         }
         Ok(())
@@ -144,13 +155,14 @@ impl App {
         }
     }
 
-    /// Who answers for governance in a tenant, if anybody is written to.
-    async fn who_answers_for(&self, tx: &TenantTx) -> Result<Vec<Member>> {
+    /// Who is told something in a tenant, if anybody is written to.
+    pub(crate) async fn who_is_told(&self, tx: &TenantTx, told: Told) -> Result<Vec<Member>> {
         if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
             return Ok(Vec::new());
         }
         let mut members = every_row(|page| async move { tx.members(&page).await }).await?;
-        members.retain(|member| member.roles.iter().any(|role| ANSWERING.contains(role)));
+        let answers = |member: &Member| member.roles.iter().any(|role| ANSWERING.contains(role));
+        members.retain(|member| told == Told::Everybody || answers(member));
         // An address that nobody confirmed may be a stranger's: it gets few mails a day.
         let (sender, now) = (Sender::Tenant(tx.tenant_id()), self.clock().now());
         members.retain(|member| {
@@ -160,38 +172,41 @@ impl App {
         Ok(members)
     }
 
-    /// Queues a mail to those who answer for a tenant, once per event, and says how many they are.
-    /// It is sealed under the platform's key and speaks in the tenant's name, as what reaches
-    /// people whose key is away.
+    /// Queues a mail to people of a tenant, once per event, and says how many they are. It is
+    /// sealed under the platform's key and speaks in the tenant's name, as what reaches people whose
+    /// key is away.
     pub(super) async fn tell_tenant(
         &self,
-        tenant: TenantId,
+        (tenant, told): (TenantId, Told),
         kind: MessageKind,
         (subject, text): (&str, &str),
         event: &str,
     ) -> Result<usize> {
         let tx = self.0.store.read(&self.job_in(jobs::GOVERNANCE, tenant)).await?;
-        let members = self.who_answers_for(&tx).await?;
+        let members = self.who_is_told(&tx, told).await?;
         drop(tx);
-        let told = members.len();
-        if told == 0 {
-            return Ok(0);
+        // Those who answer hear of it before everybody does.
+        let rank = match told {
+            Told::Answering => MailRank::Account,
+            Told::Everybody => MailRank::Bulk,
+        };
+        for some in members.chunks(QUEUED_AT_ONCE) {
+            let tx = self.0.store.begin_platform(&self.job(jobs::GOVERNANCE)).await?;
+            for member in some {
+                let key = mail_key(event, &member.user.email);
+                let mail = MailPayload {
+                    to: member.user.email.clone(),
+                    subject: subject.to_owned(),
+                    text: text.to_owned(),
+                    voice: Some(tenant),
+                    ..MailPayload::of(kind)
+                };
+                let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
+                tx.outbox_add(NewMail::new(rank, &key, &body), Some(tenant)).await?;
+            }
+            tx.commit().await?;
         }
-        let tx = self.0.store.begin_platform(&self.job(jobs::GOVERNANCE)).await?;
-        for member in members {
-            let key = mail_key(event, &member.user.email);
-            let mail = MailPayload {
-                to: member.user.email,
-                subject: subject.to_owned(),
-                text: text.to_owned(),
-                voice: Some(tenant),
-                ..MailPayload::of(kind)
-            };
-            let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-            tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(tenant)).await?;
-        }
-        tx.commit().await?;
-        Ok(told)
+        Ok(members.len())
     }
 }
 

@@ -21,8 +21,9 @@ use super::{
     things, word,
 };
 use crate::holds::words;
-use crate::model::{EvidenceContent, EvidenceFacts, Governed};
+use crate::model::{EvidenceContent, EvidenceFacts, Governed, Page, PageRequest};
 use crate::promises::CheckedEvidence;
+use crate::records::store_page;
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Evidence;
@@ -134,26 +135,43 @@ pub(super) async fn current_of_controls(tx: &TenantTx) -> Result<HashMap<Governa
 }
 
 impl App {
-    /// All evidence that is known: what was brought, newest first, and what the checks found.
+    /// The evidence that is known, a page at a time: what was brought, newest first, and behind it
+    /// what the checks found.
     #[boxed]
     pub async fn list_evidence(
         &self,
         context: &OpContext,
-    ) -> Result<Vec<Governed<EvidenceContent, EvidenceFacts>>> {
+        page: &PageRequest,
+    ) -> Result<Page<Governed<EvidenceContent, EvidenceFacts>>> {
         let all = self.authorize_all(context, Action::GovernanceRead, Kind::Governance)?;
         let tx = self.0.store.read(context).await?;
-        let views = self.evidence_in(&tx, context).await?;
+        let listed = tx.governance_page(KIND, &store_page(page)?).await?;
+        let brought = listed.items.into_iter().map(Evidence::read);
+        let mut items = brought.map(|one| one.map(view)).collect::<Result<Vec<_>>>()?;
+        if listed.next.is_none() {
+            items.extend(self.evidence_of_checks(&tx, context).await?);
+        }
         self.note(context, Action::GovernanceRead, &all, "done");
-        Ok(views)
+        Ok(Page { items, next_cursor: listed.next.map(|next| next.to_string()) })
     }
 
-    /// The same, inside a transaction and for those who may already.
+    /// All of it, inside a transaction and for those who may already.
     pub(super) async fn evidence_in(
         &self,
         tx: &TenantTx,
         context: &OpContext,
     ) -> Result<Vec<Governed<EvidenceContent, EvidenceFacts>>> {
         let brought: Vec<Evidence> = things(tx, KIND, None).await?;
+        let found = self.evidence_of_checks(tx, context).await?;
+        Ok(brought.into_iter().rev().map(view).chain(found).collect())
+    }
+
+    /// What the platform's own checks found last, for the controls of the organisation.
+    async fn evidence_of_checks(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+    ) -> Result<Vec<Governed<EvidenceContent, EvidenceFacts>>> {
         let controls: Vec<Control> = things(tx, GovernanceKind::Control, None).await?;
         let mut by_promise: HashMap<String, Vec<GovernanceId>> = HashMap::new();
         for control in &controls {
@@ -162,8 +180,7 @@ impl App {
             }
         }
         let found = self.checked_evidence().into_iter();
-        let found = found.map(|one| of_check(context, one, &by_promise));
-        Ok(brought.into_iter().rev().map(view).chain(found).collect())
+        Ok(found.map(|one| of_check(context, one, &by_promise)).collect())
     }
 
     /// Writes down what is known of a piece of evidence.

@@ -2,6 +2,7 @@
 //! the same transaction. What may follow on what is each kind's own module.
 
 mod breach_notice;
+mod breach_places;
 mod breaches;
 mod certificates;
 mod controls;
@@ -17,6 +18,7 @@ mod shipped;
 mod tasks;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use serde::de::DeserializeOwned;
@@ -36,6 +38,8 @@ use crate::{App, Error, Result};
 pub(crate) use breaches::ALARM_HOURS;
 pub(crate) use certificates::{OWN_STANDARDS, own_standards};
 pub use controls::StatementLine;
+pub(crate) use due::Told;
+pub(crate) use notices::is_on_its_way;
 pub use oscal_in::{CATALOGUE_BYTES_MAX, CatalogueFile};
 
 pub(super) const TITLE_CHARS_MAX: usize = 200;
@@ -135,6 +139,18 @@ impl<C: Part, F: Part> Thing<C, F> {
     }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+/// How long what is over is kept, by its state: then it goes, with its history. The register of
+/// breaches is what an authority asks for (Article 33(5) of the GDPR): it is kept longest.
+pub(crate) const ENDED_KEPT: [(GovernanceKind, &[&str], Duration); 6] = [
+    (GovernanceKind::Task, &["done"], DAY.saturating_mul(731)),
+    (GovernanceKind::Evidence, &["superseded", "expired"], DAY.saturating_mul(731)),
+    (GovernanceKind::Notice, &["published"], DAY.saturating_mul(731)),
+    (GovernanceKind::Risk, &["closed"], DAY.saturating_mul(1_827)),
+    (GovernanceKind::Policy, &["retired"], DAY.saturating_mul(1_827)),
+    (GovernanceKind::Breach, &["closed"], DAY.saturating_mul(1_827)),
+];
+
 /// Longest text and list that an activity record repeats; the history holds them whole.
 const BRIEF_CHARS_MAX: usize = 200;
 const BRIEF_ITEMS_MAX: usize = 20;
@@ -176,6 +192,21 @@ pub(super) async fn writer(tx: &TenantTx, context: &OpContext) -> Result<Option<
 /// The name of somebody who may have left.
 pub(super) fn name_of(people: &HashMap<UserId, String>, user: UserId) -> String {
     people.get(&user).cloned().unwrap_or_else(|| "former member".to_owned())
+}
+
+/// A value with the names of members in the place of their accounts' ids.
+fn with_names(value: Value, people: &HashMap<UserId, String>) -> Value {
+    match value {
+        Value::String(text) => {
+            let name = text.parse::<UserId>().ok().and_then(|user| people.get(&user));
+            Value::String(name.cloned().unwrap_or(text))
+        }
+        Value::Array(items) => items.into_iter().map(|one| with_names(one, people)).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, one)| (name, with_names(one, people))).collect()
+        }
+        other => other,
+    }
 }
 
 pub(super) fn resource(context: &OpContext, id: GovernanceId) -> Resource {
@@ -363,8 +394,8 @@ impl App {
                 action: change.action,
                 by: change.by.map(|user| name_of(&people, user)),
                 at: change.at,
-                before: before.filter(|value| !value.is_null()),
-                after: after.filter(|value| !value.is_null()),
+                before: before.filter(|one| !one.is_null()).map(|one| with_names(one, &people)),
+                after: after.filter(|one| !one.is_null()).map(|one| with_names(one, &people)),
             })
         };
         changes.into_iter().map(view).collect()

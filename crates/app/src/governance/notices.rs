@@ -4,17 +4,23 @@
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{GovernanceId, OpContext, TenantId};
-use veritwin_metastore::GovernanceKind;
+use veritwin_domain::{GovernanceId, OpContext, TenantId, Timestamp};
+use veritwin_metastore::{GovernanceKind, TenantTx};
 
+use super::due::Told;
 use super::{NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, thing, things};
 use crate::holds::words;
 use crate::mail_kinds::MessageKind;
 use crate::model::{Governed, NoticeContent, NoticeFacts};
 use crate::provision::is_nobodys;
+use crate::registers::TRANSFER_NOTICE_DAYS;
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Notice;
+/// The kind of a notice that a register publishes, and nobody writes.
+const TRANSFER: &str = "transfer";
+/// Letters of an acquirer's name in a title.
+const NAMED_CHARS_MAX: usize = 100;
 /// Newest notices of one organisation that are shown.
 const SHOWN_MAX: usize = 50;
 /// Organisations that are told by mail in one turn; the others are in the next.
@@ -36,9 +42,16 @@ fn message_kind(kind: &str) -> Result<MessageKind> {
     match kind {
         "onboarding" => Ok(MessageKind::Onboarding),
         "release" => Ok(MessageKind::Release),
-        "service" => Ok(MessageKind::Service),
+        "service" | TRANSFER => Ok(MessageKind::Service),
         _ => Err(Error::invalid_at("kind", "must be one of onboarding, release, service")),
     }
+}
+
+/// Whether a notice has not reached everybody yet.
+pub(crate) async fn is_on_its_way(tx: &TenantTx, notice: Option<&str>) -> Result<bool> {
+    let Some(id) = notice.and_then(|id| id.parse::<GovernanceId>().ok()) else { return Ok(false) };
+    let found = crate::error::found(tx.governance_any(id).await)?;
+    Ok(found.is_some_and(|one| one.due_at.is_some()))
 }
 
 impl App {
@@ -82,6 +95,10 @@ impl App {
     ) -> Result<GovernanceId> {
         self.authorize_all(context, Action::NoticeWrite, Kind::Governance)?;
         message_kind(&content.kind)?;
+        if content.kind == TRANSFER {
+            let detail = "a transfer of the business is announced by its entry in the register";
+            return Err(Error::invalid_at("kind", detail));
+        }
         if let (Some(from), Some(until)) = (content.from, content.until)
             && from > until
         {
@@ -101,6 +118,36 @@ impl App {
         Ok(notice.row.id)
     }
 
+    /// Announces a transfer of the business: everybody of the organisation and of those below it is
+    /// told by mail. Of an organisation of nobody there is nobody to tell.
+    pub(crate) async fn announce_transfer(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (acquirer, effective_at, text): (&str, &str, &str),
+    ) -> Result<Option<GovernanceId>> {
+        if is_nobodys(context.tenant) {
+            return Ok(None);
+        }
+        let acquirer: String = acquirer.chars().take(NAMED_CHARS_MAX).collect();
+        let content = NoticeContent {
+            kind: TRANSFER.to_owned(),
+            title: format!("Transfer of the business to {acquirer}"),
+            text: format!(
+                "{text}\n\nIt takes effect on {effective_at}, and not before this notice has \
+                 been out for {TRANSFER_NOTICE_DAYS} days. What you agreed to and what you can ask \
+                 for stay as they are until then."
+            ),
+            from: Timestamp::parse_rfc3339(effective_at).ok(),
+            until: None,
+        };
+        let facts = Facts::default();
+        let mut notice = Notice::new(self, context, KIND, (content, facts), "published");
+        notice.row.due_at = Some(context.at);
+        self.put_new(tx, context, Action::NoticeWrite, &notice).await?;
+        Ok(Some(notice.row.id))
+    }
+
     /// Tells the next organisations of a notice.
     pub(super) async fn notice_is_due(&self, context: &OpContext, id: GovernanceId) -> Result<()> {
         let tx = self.0.store.read(context).await?;
@@ -114,10 +161,12 @@ impl App {
         let next: Vec<TenantId> =
             below.into_iter().filter(|one| last.is_none_or(|last| *one > last)).collect();
         let event = format!("notice {id}");
+        let is_transfer = notice.content.kind == TRANSFER;
+        let told_whom = if is_transfer { Told::Everybody } else { Told::Answering };
         let mut told = 0u64;
         for tenant in next.iter().take(TOLD_AT_ONCE) {
             let mail = (notice.content.title.as_str(), notice.content.text.as_str());
-            match self.tell_tenant(*tenant, kind, mail, &event).await {
+            match self.tell_tenant((*tenant, told_whom), kind, mail, &event).await {
                 Ok(0) => {}
                 Ok(_) => told += 1,
                 // Whose key is away reads it later; the others are told now.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use veritwin_domain::{
     Actor, ActorKind, CaseId, OpContext, Role, Secret, SessionId, SignIn, UserId,
 };
+use veritwin_governance::Language;
 
 use super::{Customer, World};
 use crate::Error;
@@ -41,6 +42,7 @@ async fn alarms_come_on_day_7_and_day_30_and_nothing_is_given_before_it_is_known
     let world = World::new().await;
     let customer = world.customer("clocks").await;
     let input = DeskCaseInput {
+        language: None,
         kind: "access".to_owned(),
         user: None,
         email: Some(Secret::new("ada@site.example".to_owned())),
@@ -78,6 +80,7 @@ async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
     let world = World::new().await;
     let customer = world.customer("pauses").await;
     let input = DeskCaseInput {
+        language: None,
         kind: "rectification".to_owned(),
         user: None,
         email: Some(Secret::new("bob@site.example".to_owned())),
@@ -106,5 +109,40 @@ async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
     assert_eq!((extended.answer_by, extended.alarm), (until, None));
     assert_eq!(alarm_on(&world, &customer, id, 79).await.as_deref(), Some("answer_tomorrow"));
     assert_eq!(alarm_on(&world, &customer, id, 80).await.as_deref(), Some("answer_missed"));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_are_in_the_language_of_their_person() {
+    let world = World::new().await;
+    let customer = world.customer("letters").await;
+    let words = [
+        (Language::English, "We do not do that"),
+        (Language::ChineseTraditional, "我們不予辦理"),
+        (Language::Japanese, "ご請求には応じられません"),
+        (Language::Korean, "들어드릴 수 없습니다"),
+    ];
+    for (language, expect) in words {
+        let input = DeskCaseInput {
+            language: Some(language),
+            kind: "erasure".to_owned(),
+            user: None,
+            email: Some(Secret::new("ada@site.example".to_owned())),
+            person: None,
+            text: Secret::new(String::new()),
+            purpose: None,
+            received_at: None,
+        };
+        let desk = officer(&world, &customer);
+        let id = world.app.create_case_at_desk(&desk, &input).await.expect("a case");
+        let (reason, text) = ("not_held".to_owned(), "{authority}".to_owned());
+        let refuse = CaseStep::Refuse { reason, text, jurisdiction: Some("JP".to_owned()) };
+        let refused = step(&world, &customer, id, refuse).await;
+        // Without a mail server the letter stands in the history.
+        let letter = refused.events.iter().find(|event| event.kind == "letter");
+        let letter = letter.and_then(|event| event.text.clone()).expect("a letter");
+        assert!(letter.contains(expect), "{letter}");
+        assert!(letter.contains("{authority}"), "what an officer wrote is no place: {letter}");
+    }
     world.app.close().await;
 }

@@ -41,7 +41,12 @@ fn officer(world: &World, customer: &Customer) -> OpContext {
 }
 
 fn asks(kind: &str) -> OwnCaseInput {
-    OwnCaseInput { kind: kind.to_owned(), text: Secret::new(String::new()), purpose: None }
+    OwnCaseInput {
+        language: None,
+        kind: kind.to_owned(),
+        text: Secret::new(String::new()),
+        purpose: None,
+    }
 }
 
 async fn account(world: &World, customer: &Customer, (email, role): (&str, Role)) -> UserId {
@@ -287,6 +292,7 @@ async fn nobody_is_erased_on_an_officers_word_alone_or_before_they_are_answered(
     let ada = account(&world, &customer, (ADA, Role::Viewer)).await;
     let desk = officer(&world, &customer);
     let input = DeskCaseInput {
+        language: None,
         kind: "erasure".to_owned(),
         user: Some(ada),
         email: None,

@@ -1,10 +1,13 @@
 //! Requests of data subjects.
 
 use veritwin_domain::{CaseId, DestructionId, Secret, TenantId, Timestamp, UserId};
+use veritwin_governance::Language;
 
 /// What somebody asks for by themselves.
 #[derive(Debug, Clone)]
 pub struct OwnCaseInput {
+    /// In which language letters are; else the one that the account chose.
+    pub language: Option<Language>,
     /// The right: `access`, `erasure` and so on.
     pub kind: String,
     /// In their words.
@@ -16,6 +19,8 @@ pub struct OwnCaseInput {
 /// What somebody asks for without an account.
 #[derive(Debug, Clone)]
 pub struct FormCaseInput {
+    /// In which language letters are; else the one that the account chose.
+    pub language: Option<Language>,
     /// The right.
     pub kind: String,
     /// Where the answer goes.
@@ -29,6 +34,8 @@ pub struct FormCaseInput {
 /// What an officer writes down for somebody.
 #[derive(Debug, Clone)]
 pub struct DeskCaseInput {
+    /// In which language letters are; else the one that the account chose.
+    pub language: Option<Language>,
     /// The right.
     pub kind: String,
     /// The account, if it is one's.

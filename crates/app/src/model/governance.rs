@@ -361,6 +361,19 @@ pub struct BreachContent {
     pub authority_email: String,
     /// Why a notice comes later than 72 hours.
     pub late_reason: String,
+    /// Who had the data, as the registers name them.
+    pub recipients: Vec<String>,
+    /// Where it was, as the registers have it.
+    pub regions: Vec<String>,
+}
+
+/// What the registers know of recipients and regions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BreachPlaces {
+    /// Recipients, in the order of their names.
+    pub recipients: Vec<String>,
+    /// Regions, likewise.
+    pub regions: Vec<String>,
 }
 
 /// A notice that went out.
@@ -393,6 +406,8 @@ pub struct BreachFacts {
     pub notices: Vec<BreachNoticeView>,
     /// The hours at which an alarm was raised.
     pub alarms: Vec<u64>,
+    /// What of recipients and regions may be named.
+    pub known: BreachPlaces,
 }
 
 /// A notice of a breach to send.

@@ -63,10 +63,11 @@ pub use devices::{
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use ends::{KeptRow, KeptSource, MailboxInput, MailboxView, TenantEndView};
 pub use governance::{
-    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, CertificateContent,
-    CertificateFacts, ControlContent, ControlFacts, EvidenceContent, EvidenceFacts,
-    FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare, NoticeContent,
-    NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts, TaskContent,
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, BreachPlaces,
+    CertificateContent, CertificateFacts, ControlContent, ControlFacts, EvidenceContent,
+    EvidenceFacts, FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare,
+    NoticeContent, NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts,
+    TaskContent,
 };
 pub use imports::{
     ExportBegun, ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep,
@@ -98,7 +99,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
-pub use registers::{RegisterInput, RegisterView};
+pub use registers::{RegisterInput, RegisterView, TrustPageView};
 pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,

@@ -41,3 +41,20 @@ pub struct RegisterView {
     /// When it was entered.
     pub created_at: Timestamp,
 }
+
+/// The trust page of an organisation.
+#[derive(Debug, Clone)]
+pub struct TrustPageView {
+    /// Whether anybody can read it.
+    pub is_published: bool,
+    /// Where it is, on the platform's address.
+    pub path: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// When it was made last.
+    pub made_at: Timestamp,
+    /// The account of whoever published it.
+    pub published_by: String,
+    /// The leaf of the organisation's log that holds its digest.
+    pub ledger_index: Option<u64>,
+}

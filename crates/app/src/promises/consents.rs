@@ -21,7 +21,7 @@ use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
 /// A number that is kept for stories (Ofcom).
-const PHONE: &str = "+447700900123";
+pub(super) const PHONE: &str = "+447700900123";
 const ADDRESS: &str = "1 Nowhere Lane";
 const LETTERS: &str = "postal_correspondence";
 /// Decisions that are looked through.
@@ -246,7 +246,7 @@ impl App {
         Ok(Ok(ways.map(|way| fact(&format!("by {way}"), "stopped")).to_vec()))
     }
 
-    async fn use_phone(&self, user: UserId) -> Result<FieldUse> {
+    pub(super) async fn use_phone(&self, user: UserId) -> Result<FieldUse> {
         self.field_for(user, OptionalField::Phone, SMS_PURPOSE).await
     }
 

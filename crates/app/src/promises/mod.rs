@@ -14,6 +14,7 @@ mod fingerprints;
 mod fixture;
 mod governance;
 mod governed_things;
+mod journey;
 mod limited;
 mod mailbox;
 mod moved;
@@ -36,10 +37,12 @@ mod run;
 mod sabotage;
 mod search;
 mod sign_up;
+mod stated;
 mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod walked;
 mod workspace;
 mod zones;
 
@@ -66,6 +69,7 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
+pub(crate) use stated::StatedPromise;
 pub use streams::StreamFixture;
 pub(crate) use workspace::CheckedEvidence;
 
@@ -160,6 +164,8 @@ pub(crate) struct PromiseBoard {
     asked: Arc<Semaphore>,
     /// The probes' tenant is made once, whichever check is first.
     tenant_turn: tokio::sync::Mutex<()>,
+    /// What the platform's own data subject found.
+    journey: journey::Journey,
     /// A probe was added, or a check ended.
     changed: Notify,
     /// There is evidence to seal.
@@ -180,6 +186,7 @@ impl PromiseBoard {
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
             tenant_turn: tokio::sync::Mutex::default(),
+            journey: journey::Journey::default(),
             changed: Notify::new(),
             to_seal: Notify::new(),
             #[cfg(feature = "test-controls")]

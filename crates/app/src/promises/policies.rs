@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_governance::{
-    BlockKind, Document, Generated, Language, NOTICE_TIME, ProcessingRole, canonical_text,
-    rendered_text,
+    BlockKind, Document, Generated, Language, NOTICE_TIME, ProcessingRole, TEXT_VERSION,
+    canonical_text, rendered_text,
 };
 use veritwin_keys::sha256;
 
@@ -59,7 +59,9 @@ impl App {
             return Ok(wrong(summary, "table users"));
         };
         let (facts, number) = self.controller()?;
-        let blocks = text_of(Document::Privacy, Language::English)?;
+        let in_force = self.0.legal.in_force(self.clock().now());
+        let version = in_force.map_or(TEXT_VERSION, |one| one.text_version);
+        let blocks = text_of(version, Document::Privacy, Language::English)?;
         let text = canonical_text(&rendered_text(&blocks, &facts));
         let digest = hex::encode(sha256(text.as_bytes()));
         if notice.version != number || notice.text != text || notice.digest != digest {

@@ -18,6 +18,7 @@ use veritwin_metastore::{
 };
 use veritwin_telemetry::{Point, TimeRange};
 
+use super::consents::PHONE;
 use super::run::InApp;
 use super::sign_up::{Guest, answer, fact};
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
@@ -31,8 +32,6 @@ use crate::{App, Error, Result};
 const VERSION: u32 = 1;
 /// What every device of these checks is called.
 const NAME: &str = "rights probe";
-/// A number that is kept for stories (Ofcom).
-const PHONE: &str = "+447700900123";
 /// The mail of a check is removed long before it could leave.
 const MAIL_WAITS: Duration = Duration::from_secs(86_400);
 /// Most readings of a check that are read.
@@ -75,6 +74,7 @@ impl Canary {
 
 pub(super) fn asks(kind: &str, text: &str, purpose: Option<&str>) -> OwnCaseInput {
     OwnCaseInput {
+        language: None,
         kind: kind.to_owned(),
         text: Secret::new(text.to_owned()),
         purpose: purpose.map(str::to_owned),
@@ -337,7 +337,8 @@ impl App {
 
     async fn walk_rectified(&self, canary: &Canary) -> Result<Found> {
         let right = format!("right {}", canary.word);
-        self.set_name(&canary.context, &Secret::new(right.clone())).await?;
+        let name = Secret::new(right.clone());
+        self.change_profile(&canary.context, Some(&name), None).await?;
         let tx = self.0.store.read(&canary.context).await?;
         let shown = tx.member(canary.user).await?.user.name;
         drop(tx);

@@ -75,11 +75,17 @@ impl App {
 
     /// Signs up with a fresh invitation, giving only what has to be given.
     pub(super) async fn sign_up_guest(&self, attested: bool) -> Result<Guest> {
+        self.sign_up_invited(attested, false).await
+    }
+
+    /// The same; mailed as if the invitation had come to the mailbox, which shows whose it is.
+    pub(super) async fn sign_up_invited(&self, attested: bool, mailed: bool) -> Result<Guest> {
         self.ensure_probe_tenant().await?;
         let email = format!("{}@guest.invalid", self.random_text());
         let payload = Payload {
             email: Some(email.clone()),
             role: Some(Role::Administrator.to_string()),
+            mailed,
             ..Payload::default()
         };
         let context = self.job(jobs::PROMISES);
@@ -110,13 +116,18 @@ impl App {
         self.authenticate_session(&signed_in.token, arrival).await
     }
 
-    /// What every person does here: look around, look after their account, leave.
-    pub(super) async fn core_journey(&self, guest: &Guest) -> Result<usize> {
+    /// Signs in with the password.
+    pub(super) async fn sign_in_guest(&self, guest: &Guest) -> Result<OpContext> {
         let party = RelyingParty::of("https://localhost");
         let proof = Proof::Password { password: guest.password.clone(), second: None };
         let knock = Knock { email: &guest.email, tenant: None, host: None };
         let again = self.sign_in(&self.visitor(), knock, proof, &party, None).await?;
-        let context = self.guest_context(&again).await?;
+        self.guest_context(&again).await
+    }
+
+    /// What every person does here: look around, look after their account, leave.
+    pub(super) async fn core_journey(&self, guest: &Guest) -> Result<usize> {
+        let context = self.sign_in_guest(guest).await?;
         self.session(&context).await?;
         self.list_twins(&context).await?;
         self.list_users(&context).await?;

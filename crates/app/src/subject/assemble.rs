@@ -155,8 +155,10 @@ impl App {
     async fn assemble_account(&self, context: &OpContext, subject: &Subject) -> Result<Vec<Value>> {
         let Some(user) = subject.user else { return Ok(Vec::new()) };
         let tx = self.0.store.read_platform(&self.above(context)).await?;
-        let found = crate::error::found(tx.user(user).await)?;
-        Ok(found.iter().map(account).collect())
+        let Some(found) = crate::error::found(tx.user(user).await)? else { return Ok(Vec::new()) };
+        let mut row = account(&found);
+        row["language"] = json!(tx.user_language(user).await?.map(|one| one.as_str()));
+        Ok(vec![row])
     }
 
     async fn assemble_rows(

@@ -6,11 +6,17 @@ use std::time::Duration;
 use veritwin_domain::Timestamp;
 use veritwin_governance::{
     Block, BlockKind, Document, Language, PolicyFacts, PromiseId, PublicationRefused, Register,
-    canonical_text, check_publication, published_text, rendered_text,
+    TEXT_VERSION, canonical_text, check_publication, published_text, rendered_text,
 };
 
 fn text(document: Document, language: Language) -> Vec<Block> {
-    published_text(document, language).unwrap()
+    published_text(TEXT_VERSION, document, language).unwrap()
+}
+
+#[test]
+fn a_version_that_was_never_published_has_no_texts() {
+    let unknown = published_text(TEXT_VERSION + 1, Document::Privacy, Language::English);
+    assert!(unknown.is_err());
 }
 
 #[test]

@@ -6,10 +6,10 @@ use sea_orm::sea_query::Expr;
 use veritwin_domain::{GovernanceId, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug, stored_enum};
-use crate::query::{at_most, is_set};
+use crate::query::{at_most, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
-use crate::{PlatformTx, Result, TenantTx};
+use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
 
 const ITEMS: &str = "governance_items";
 const CHANGES: &str = "governance_changes";
@@ -177,6 +177,25 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| item(row, &vault)).collect()
     }
 
+    /// Things of a kind, newest first, a page at a time.
+    #[boxed]
+    pub async fn governance_page(
+        &self,
+        kind: GovernanceKind,
+        page: &Page,
+    ) -> Result<Listed<GovernanceItem>> {
+        let mut select = self.select(ITEMS).eq("kind", kind);
+        if let Some(cursor) = &page.after {
+            let (at, id) = cursor.time()?;
+            select = select.before("created_at", at, id);
+        }
+        let select = select.descending("created_at").descending("id").limit(page.rows() + 1);
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        let items = rows.iter().map(|row| item(row, &vault)).collect::<Result<Vec<_>>>()?;
+        Ok(Listed::cut(items, page, |one| Cursor::by_time(one.created_at, one.id.as_bytes())))
+    }
+
     /// How many there are of a kind.
     #[boxed]
     pub async fn governance_count(&self, kind: GovernanceKind) -> Result<u64> {
@@ -231,6 +250,24 @@ impl TenantTx {
 }
 
 impl PlatformTx {
+    /// Deletes things of a kind in one of these states that nobody changed since a moment, with
+    /// their changes.
+    #[boxed]
+    pub async fn governance_purge(
+        &self,
+        kind: GovernanceKind,
+        states: &[&'static str],
+        before: Timestamp,
+    ) -> Result<u64> {
+        let states = states.iter().map(|state| (*state).to_owned());
+        let over = self
+            .delete(ITEMS)
+            .eq("kind", kind)
+            .filter(one_of("state", states))
+            .filter(at_most("updated_at", before));
+        self.core.delete(over).await
+    }
+
     /// What of all tenants is due at a moment, earliest first; behind the place that is named.
     #[boxed]
     pub async fn governance_due(

@@ -178,16 +178,22 @@ impl PlatformTx {
         Ok(counts)
     }
 
-    /// People behind this one, in the order of their ids: for notices to everybody.
+    /// People behind this one, in the order of their ids: for notices to everybody. Of an account
+    /// whose key is lost nothing is known but its id; it holds no other.
     #[boxed]
-    pub async fn users_after(&self, after: Option<UserId>) -> Result<Vec<crate::User>> {
+    pub async fn users_after(
+        &self,
+        after: Option<UserId>,
+    ) -> Result<Vec<(UserId, Option<crate::User>)>> {
         let mut select = self.select("users").ascending("id").limit(u64::from(PAGE_ROWS_MAX));
         if let Some(last) = after {
             select = select.filter(above("id", last));
         }
         let rows = self.core.all(select).await?;
-        rows.iter()
-            .map(|row| super::users::load(row, &self.vault_of_subject(row.get("id")?)))
-            .collect()
+        let load = |row: &Row| {
+            let id: UserId = row.get("id")?;
+            Ok((id, super::users::load(row, &self.vault_of_subject(id)).ok()))
+        };
+        rows.iter().map(load).collect()
     }
 }

@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{RegisterEntryId, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::one_of;
+use crate::query::{at_most, is_set, one_of};
 use crate::seal::{Cell, Owner};
 use crate::tx::Vault;
 use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
@@ -37,6 +37,8 @@ stored_enum! {
         BusinessTransfer = "business_transfer",
         /// Data processing agreements.
         Agreement = "agreement",
+        /// The page that tells outsiders what is promised and what shows it.
+        TrustPage = "trust_page",
     }
 }
 
@@ -183,5 +185,23 @@ impl PlatformTx {
         let vault = self.vault();
         let rows = self.core.all(select).await?;
         rows.iter().map(|row| Ok((row.get("tenant_id")?, load(row, &vault)?))).collect()
+    }
+
+    /// Entries of a register that are in force and are due again, the longest due first.
+    #[boxed]
+    pub async fn register_entries_due(
+        &self,
+        kind: RegisterKind,
+        now: Timestamp,
+        most: u64,
+    ) -> Result<Vec<(TenantId, RegisterEntryId)>> {
+        let select = self
+            .select(TABLE)
+            .eq("kind", kind)
+            .eq("state", RegisterState::InForce)
+            .filter(is_set("review_at"))
+            .filter(at_most("review_at", now));
+        let rows = self.core.all(select.ascending("review_at").limit(most)).await?;
+        rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("id")?))).collect()
     }
 }

@@ -35,6 +35,7 @@ mod v45;
 mod v46;
 mod v47;
 mod v48;
+mod v49;
 mod v6;
 mod v7;
 mod v9;
@@ -240,6 +241,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 46, tables: v46::TABLES, added: &[] },
     Migration { version: 47, tables: v47::TABLES, added: &[] },
     Migration { version: 48, tables: v48::TABLES, added: &[] },
+    Migration { version: 49, tables: &[], added: v49::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

@@ -12,6 +12,7 @@ mod devices;
 mod dump;
 mod edge_keys;
 mod ends;
+mod governance;
 mod imports;
 mod isolation;
 mod platform;

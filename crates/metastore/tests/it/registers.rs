@@ -26,6 +26,13 @@ async fn an_entry_is_its_tenants_own_and_changed_by_one_at_a_time() {
         let kinds = [RegisterKind::Flow, RegisterKind::OptIn];
         let all = world.platform().await.register_entries_of_all(&kinds).await.expect("read");
         assert_eq!(all, [(world.tenant, flow.clone())], "details are not read for all");
+        let due = async |at| {
+            let tx = world.platform().await;
+            tx.register_entries_due(RegisterKind::Flow, at, 10).await.expect("read")
+        };
+        assert_eq!(due(START).await, [(world.tenant, flow.id)]);
+        let earlier = START.saturating_sub(std::time::Duration::from_secs(1));
+        assert!(due(earlier).await.is_empty());
 
         let tx = world.begin_in(world.other).await;
         assert!(tx.register_entries(RegisterKind::Flow).await.expect("none").is_empty());

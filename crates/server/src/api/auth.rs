@@ -60,6 +60,7 @@ fn purpose(path: &str) -> Purpose {
         | "opt-ins"
         | "processing-records"
         | "register-entries"
+        | "trust-pages"
         | "breach-register"
         | "breaches"
         | "certificate-register"

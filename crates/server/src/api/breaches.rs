@@ -57,6 +57,10 @@ fields! {
         authority_email: String,
         /// Why a notice comes later than 72 hours.
         late_reason: String,
+        /// Who had the data: names out of the registers.
+        recipients: Vec<String>,
+        /// Where it was: jurisdictions out of the registers.
+        regions: Vec<String>,
     }
 }
 
@@ -101,6 +105,10 @@ struct BreachFactsBody {
     notices: Vec<BreachNoticeBody>,
     /// Hours of the clock at which an alarm was raised.
     alarms: Vec<u64>,
+    /// Recipients that the registers name.
+    known_recipients: Vec<String>,
+    /// Regions that the registers name.
+    known_regions: Vec<String>,
 }
 
 impl From<BreachFacts> for BreachFactsBody {
@@ -110,6 +118,8 @@ impl From<BreachFacts> for BreachFactsBody {
             missing: facts.missing,
             notices: facts.notices.into_iter().map(BreachNoticeBody::from).collect(),
             alarms: facts.alarms,
+            known_recipients: facts.known.recipients,
+            known_regions: facts.known.regions,
         }
     }
 }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use veritwin_app::model::{CertificateContent, CertificateFacts, EvidenceContent, EvidenceFacts};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
 use super::governed::{fields, governed};
 use super::holds::MadeBody;
 use super::{Answer, Api, words};
@@ -117,14 +117,15 @@ governed! {
 
 /// Lists what is known of evidence: what was brought, newest first, then what the platform's own
 /// checks found last.
-#[utoipa::path(get, path = "/v1/evidence", tag = "governance",
-    responses((status = 200, body = ListBody<EvidenceRecordBody>), (status = 403)))]
+#[utoipa::path(get, path = "/v1/evidence", tag = "governance", params(PageQuery),
+    responses((status = 200, body = ListBody<EvidenceRecordBody>), (status = 400), (status = 403)))]
 async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
+    Query(page): Query<PageQuery>,
 ) -> Answer<axum::Json<ListBody<EvidenceRecordBody>>> {
-    let all = api.app.list_evidence(&context).await?;
-    Ok(axum::Json(ListBody::whole(all.into_iter().map(EvidenceRecordBody::from).collect())))
+    let listed = api.app.list_evidence(&context, &page.into()).await?;
+    Ok(axum::Json(ListBody::of(listed, EvidenceRecordBody::from)))
 }
 
 /// Writes down what is known of a piece of evidence. It is not changed afterwards, only replaced.

@@ -27,7 +27,7 @@ macro_rules! as_it_is {
         }
     )+};
 }
-as_it_is! { String bool u64 Option<u64> Option<String> }
+as_it_is! { String bool u64 Option<u64> Option<String> Vec<String> }
 
 impl Wire<Option<Timestamp>> for Option<String> {
     fn take(self, field: &'static str) -> Result<Option<Timestamp>, Problem> {

@@ -77,6 +77,7 @@ mod telemetry_query;
 mod telemetry_table;
 mod tenants;
 mod tiles;
+mod trust;
 mod twins;
 mod upload;
 mod usage;
@@ -175,6 +176,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(alerts::routes())
         .merge(ledger::routes())
         .merge(promises::routes())
+        .merge(trust::routes())
         .merge(activity::routes())
         .merge(destructions::routes())
         .merge(holds::routes())
@@ -219,6 +221,7 @@ pub(crate) fn router(api: Api, devices: Router) -> Router {
         .merge(observe::routes())
         .merge(brand::routes())
         .merge(tiles::routes())
+        .merge(trust::page_routes())
         .merge(live::routes())
         .fallback(fallback)
         .with_state(api.clone())

@@ -17,7 +17,7 @@ use super::auth::{Caller, Public};
 use super::body::{self, Json, Path};
 use super::brand::Host;
 use super::holds::MadeBody;
-use super::requests::SubjectRequestBody;
+use super::requests::{SubjectRequestBody, maybe_language};
 use super::{Answer, Api, Problem};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -37,6 +37,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// A request that came by another way, by letter or by telephone.
 #[derive(Deserialize, ToSchema)]
 struct DeskRequestBody {
+    /// The language of letters: `en`, `zh-Hant`, `ja` or `ko`; left out: the account's.
+    #[serde(default)]
+    language: Option<String>,
     /// `access`, `rectification`, `erasure`, `restriction`, `portability`, `objection` or
     /// `complaint`.
     #[serde(default)]
@@ -219,6 +222,9 @@ impl From<CaseView> for RequestHistoryBody {
 /// A request of somebody who is not signed in.
 #[derive(Deserialize, ToSchema)]
 struct FormRequestBody {
+    /// The language of letters: `en`, `zh-Hant`, `ja` or `ko`; left out: English.
+    #[serde(default)]
+    language: Option<String>,
     /// The right, as of one's own requests.
     #[serde(default)]
     kind: String,
@@ -261,6 +267,7 @@ async fn create(
 ) -> Answer<impl IntoResponse> {
     let received_at = input.received_at.as_deref();
     let input = DeskCaseInput {
+        language: maybe_language(input.language.as_deref())?,
         kind: input.kind,
         user: body::maybe_id_at("user_id", input.user_id.as_deref())?,
         email: input.email.map(Secret::new),
@@ -284,6 +291,7 @@ async fn send(
     Json(input): Json<FormRequestBody>,
 ) -> Answer<impl IntoResponse> {
     let input = FormCaseInput {
+        language: maybe_language(input.language.as_deref())?,
         kind: input.kind,
         email: Secret::new(input.email),
         text: Secret::new(input.text),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use veritwin_app::Language;
 use veritwin_app::model::{CaseView, OwnCaseInput, PageRequest};
 use veritwin_domain::Secret;
 
@@ -36,6 +37,14 @@ struct OwnRequestBody {
     /// Of an objection: the purpose that is to stop.
     #[serde(default)]
     purpose: Option<String>,
+    /// The language of the answer: `en`, `zh-Hant`, `ja` or `ko`; left out: the account's.
+    #[serde(default)]
+    language: Option<String>,
+}
+
+/// A language that may be left out.
+pub(super) fn maybe_language(tag: Option<&str>) -> Result<Option<Language>, Problem> {
+    tag.map(|tag| super::legal::language(Some(tag))).transpose()
 }
 
 /// A request of a data subject.
@@ -149,8 +158,12 @@ async fn create_own(
     Caller(context): Caller,
     Json(input): Json<OwnRequestBody>,
 ) -> Answer<impl IntoResponse> {
-    let input =
-        OwnCaseInput { kind: input.kind, text: Secret::new(input.text), purpose: input.purpose };
+    let input = OwnCaseInput {
+        language: maybe_language(input.language.as_deref())?,
+        kind: input.kind,
+        text: Secret::new(input.text),
+        purpose: input.purpose,
+    };
     let id = api.app.create_own_case(&context, &input).await?.to_string();
     Ok((StatusCode::CREATED, axum::Json(MadeBody { id })))
 }

@@ -187,7 +187,7 @@ pub(super) fn certificate_relation() -> Object {
 }
 
 pub(super) fn notice_kind() -> Object {
-    one_of(&["onboarding", "release", "service"])
+    one_of(&["onboarding", "release", "service", "transfer"])
 }
 
 pub(super) fn onboarding_step() -> Object {

@@ -123,7 +123,7 @@ pub(crate) enum LedgerCommand {
     },
 }
 
-fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
+pub(super) fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
     text.trim().parse().map_err(|error| format!("{error}: expected NAME+HEX+BASE64"))
 }
 

@@ -20,6 +20,7 @@ mod replay;
 mod review;
 mod serve;
 mod tenant;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -140,6 +141,9 @@ enum Command {
     /// Checks a signed consent record, without a platform; exit 10 if it was changed.
     #[command(after_help = "Example: veritwin consent-check consent.json")]
     ConsentCheck(consent::ConsentArguments),
+    /// Checks a saved trust page, without a platform; exit 10 if it was changed.
+    #[command(after_help = "Example: veritwin verify trust.html --vkey KEY")]
+    Verify(trust::VerifyArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -386,6 +390,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Ends(arguments) => ends::run(&arguments),
         Command::ConsentCheck(arguments) => consent::check(&arguments),
+        Command::Verify(arguments) => trust::verify(&arguments),
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),

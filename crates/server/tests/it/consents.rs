@@ -160,3 +160,49 @@ fn the_link_of_a_receipt_takes_a_consent_back_without_a_sign_in() {
     send(&token).expect(200);
     assert_eq!(consent(&platform, &cookie, "sms_alerts")["channel"], "mail_link");
 }
+
+#[test]
+fn everybody_is_told_of_a_version_in_their_language_and_who_comes_in_later_too() {
+    let (port, mails) = smtp_server();
+    let options = Options::default()
+        .environment("VERITWIN__SMTP__URL", &format!("smtp://127.0.0.1:{port}"))
+        .environment("VERITWIN__SMTP__FROM", "veritwin@example.com");
+    let platform = Platform::start(crate::harness::Mode::Serve, options);
+    let tenant = platform.tenant();
+    let (_, cookie) = tenant.member("early", "viewer");
+    let japanese = json!({"language": "ja"});
+    as_person(&platform, "PATCH", "/v1/account", &cookie).json(&japanese).send().expect(204);
+    let wrong = json!({"language": "fr"});
+    as_person(&platform, "PATCH", "/v1/account", &cookie).json(&wrong).send().expect(400);
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    let token = crate::harness::link_token(link["link"].as_str().unwrap()).to_owned();
+    let welcome = json!({
+        "token": token, "email": "operator@platform.example", "attested": true,
+        "password": "a password of the operator",
+    });
+    let operator = platform.http().post("/v1/welcome").json(&welcome).send();
+    operator.expect(201);
+    let operator = operator.cookie().expect("a session");
+    let input = json!({
+        "summary": "Other words.", "material": true, "effective_at": "2199-01-01T00:00:00Z",
+    });
+    let publish = as_person(&platform, "POST", "/v1/legal/versions", &operator).json(&input);
+    assert_eq!(publish.send().expect(201)["version"], 2);
+    let mut told = Vec::new();
+    // A subject in Japanese is an encoded word (RFC 2047).
+    let mut look = |whom: &str, words: &str| {
+        wait_for("a notice", || {
+            while let Ok(mail) = mails.try_recv() {
+                told.push(mail);
+            }
+            let is_it = |mail: &&crate::smtp::Mail| {
+                mail.to.contains(whom) && mail.words().to_lowercase().contains(words)
+            };
+            told.iter().find(is_it).map(|_| ())
+        });
+    };
+    look("admin-", "takes effect");
+    look("early-", "subject: =?utf-8?b?");
+    tenant.member("late", "viewer");
+    look("late-", "takes effect");
+}

@@ -104,6 +104,32 @@ fn nothing_counts_as_told_that_cannot_be_sent() {
 }
 
 #[test]
+fn a_breach_names_who_stands_in_the_registers() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let cloud = json!({"kind": "subprocessor", "fields": {
+        "name": "Cloud", "service": "cloud", "jurisdiction": "GB", "agreement": "signed",
+        "data": "all of it",
+    }});
+    tenant.post("/v1/register-entries", &cloud).expect(201);
+    let open = |recipients: Value| {
+        let breach = json!({
+            "title": "Lost disk", "role": "controller", "risk": "risk", "is_drill": true,
+            "nature": "n", "contact": "c", "consequences": "c", "measures": "m",
+            "authority": "a", "authority_email": "authority@example.test",
+            "recipients": recipients, "regions": ["GB"],
+        });
+        tenant.person("POST", "/v1/breaches").json(&breach).send()
+    };
+    open(json!(["Somebody else"])).problem(400);
+    let id = open(json!(["Cloud"])).expect(201)["id"].as_str().unwrap().to_owned();
+    let seen = tenant.get(&format!("/v1/breaches/{id}")).expect(200);
+    assert_eq!(seen["content"]["recipients"], json!(["Cloud"]));
+    assert_eq!(seen["facts"]["known_recipients"], json!(["Cloud"]));
+    assert_eq!(seen["facts"]["known_regions"], json!(["GB"]));
+}
+
+#[test]
 fn the_clock_of_a_breach_runs_for_72_hours() {
     let platform = platform();
     let tenant = platform.tenant();

@@ -93,6 +93,7 @@ mod tenant;
 mod tenant_export;
 mod tls;
 mod traffic;
+mod trust;
 mod usage;
 mod webhooks;
 mod websocket;

@@ -145,6 +145,8 @@ fn words(path: &str) -> Option<Value> {
         })
     } else if is_below("/v1/register-entries") {
         json!({"kind": "", "fields": {}})
+    } else if is_below("/v1/trust-pages") {
+        json!({"confirm": ""})
     } else if is_below("/v1/incidents") {
         json!({"title": "", "severity": "none", "text": ""})
     } else if is_below("/v1/legal") {

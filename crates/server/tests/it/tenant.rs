@@ -71,7 +71,7 @@ impl Tenant {
     /// or what counts for everybody is set, with the administrator's session: no built-in role lets
     /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 21] = [
+        const GIVES: [&str; 22] = [
             "/v1/agreements",
             "/v1/api-keys",
             "/v1/certificates",
@@ -92,6 +92,7 @@ impl Tenant {
             "/v1/route-rules",
             "/v1/support-",
             "/v1/tenants",
+            "/v1/trust-pages",
             "/v1/users",
         ];
         if method != "GET" && GIVES.iter().any(|one| path.starts_with(one)) {

@@ -1,7 +1,7 @@
 // What is known of evidence. What the platform's own checks find arrives by itself.
 import { i18n } from '@lingui/core'
 import { Button, Select, TextInput } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../../api/client'
@@ -38,9 +38,9 @@ function stateLabel(state: string): string {
 }
 
 export function EvidenceList() {
-  const query = useQuery(evidenceQuery)
+  const query = useInfiniteQuery(evidenceQuery)
   const [adding, setAdding] = useState(false)
-  const items = query.data?.items ?? []
+  const items = query.data?.pages.flatMap((page) => page.items) ?? []
   return (
     <section className="block">
       <div className="block-head">
@@ -66,6 +66,16 @@ export function EvidenceList() {
           <OneEvidence key={one.id} evidence={one} />
         ))}
       </ul>
+      {query.hasNextPage && (
+        <Button
+          size="xs"
+          variant="default"
+          loading={query.isFetchingNextPage}
+          onClick={() => void query.fetchNextPage()}
+        >
+          {i18n.t('Older entries')}
+        </Button>
+      )}
       <Modal opened={adding} onClose={() => setAdding(false)} title={i18n.t('Bring evidence')}>
         <EvidenceForm
           known={items.filter((one) => one.facts.promise === null && one.state !== 'superseded')}

@@ -17,11 +17,12 @@ const KINDS = ['service', 'release', 'onboarding'] as const
 
 type NoticeKind = (typeof KINDS)[number]
 
-function kindLabel(kind: NoticeKind): string {
+function kindLabel(kind: NoticeKind | 'transfer'): string {
   return {
     service: i18n.t('Service'),
     release: i18n.t('Release'),
     onboarding: i18n.t('Beginning'),
+    transfer: i18n.t('Transfer of the business'),
   }[kind]
 }
 

@@ -154,7 +154,12 @@ function RightForm(props: { onDone: () => void }) {
   const submit = () =>
     body(
       client.POST('/v1/requests/own', {
-        body: { kind, text, purpose: kind === 'objection' ? purpose : null },
+        body: {
+          kind,
+          text,
+          purpose: kind === 'objection' ? purpose : null,
+          language: i18n.locale,
+        },
       }),
     )
   return (

@@ -14,7 +14,7 @@ import { Failure, Loading, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Age, Instant } from '../../ui/time'
 import { toast } from '../../ui/toasts'
-import { consentLabel, fieldLabel, recipientLabel } from '../privacyWords'
+import { consentLabel, fieldHint, fieldLabel, recipientLabel } from '../privacyWords'
 
 const refresh = () => queryClient.invalidateQueries({ queryKey: ['account'] })
 
@@ -157,6 +157,7 @@ function GiveForm(props: { consent: Consent; onDone: () => void }) {
       </p>
       <TextInput
         label={fieldLabel(purpose.field)}
+        description={fieldHint(purpose.field)}
         type={purpose.field === 'phone' ? 'tel' : 'text'}
         autoComplete={purpose.field === 'phone' ? 'tel' : 'street-address'}
         required

@@ -52,7 +52,7 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("policies", "/v1/policies"),
     ("risks", "/v1/risks"),
     ("frameworks", "/v1/frameworks"),
-    ("evidence", "/v1/evidence"),
+    ("evidence", "/v1/evidence?limit=500"),
     ("tasks", "/v1/tasks"),
     ("certificate-register", "/v1/certificate-register"),
     ("notices", "/v1/notices"),
