@@ -116,8 +116,8 @@ impl App {
         Ok(walked)
     }
 
-    /// Promises whose steps broke just now are checked at once; a journey that stays broken asks for
-    /// nothing more.
+    /// Promises whose steps broke just now are checked at once; a journey that stays broken asks
+    /// for nothing more.
     fn ask_about(&self, walked: &Walked, before: Option<&Walked>) {
         let broken = walked.steps.iter().filter(|one| one.broken.is_some());
         let numbers = broken.flat_map(|one| one.step.promises()).filter(|number| {
