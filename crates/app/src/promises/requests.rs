@@ -144,7 +144,10 @@ impl App {
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
         let known = tx.cases(false, &Page::first(50)).await?.items;
-        let is_over = |one: &&StoredCase| one.state == CaseState::Withdrawn;
+        // Those of checks go with them.
+        let is_over = |one: &&StoredCase| {
+            one.state == CaseState::Withdrawn && one.source == CaseSource::Officer
+        };
         let known = known.iter().find(is_over).map(|known| known.id);
         let id = known.unwrap_or_else(|| CaseId::generate(context.at, self.rng()));
         if known.is_none() {
