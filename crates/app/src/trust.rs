@@ -229,13 +229,11 @@ impl App {
     }
 
     async fn postpone_trust_page(&self, tenant: TenantId, id: RegisterEntryId) -> Result<()> {
-        let context = self.job_in(jobs::PROMISES, tenant);
-        let tx = self.0.store.begin(&context).await?;
-        let Some(mut entry) = crate::error::found(tx.register_entry(id).await)? else {
-            return Ok(());
-        };
-        entry.review_at = Some(context.at.saturating_add(TRIED_AGAIN_AFTER));
-        tx.register_entry_update(&entry).await?;
+        // Also of a tenant whose key is away: it holds up no other.
+        let context = self.job(jobs::PROMISES);
+        let at = context.at.saturating_add(TRIED_AGAIN_AFTER);
+        let tx = self.0.store.begin_platform(&context).await?;
+        tx.register_entry_postpone((tenant, id), at).await?;
         Ok(tx.commit().await?)
     }
 

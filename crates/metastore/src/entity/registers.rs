@@ -204,4 +204,15 @@ impl PlatformTx {
         let rows = self.core.all(select.ascending("review_at").limit(most)).await?;
         rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("id")?))).collect()
     }
+
+    /// Looks at an entry again at a later time, whatever else is known of it.
+    #[boxed]
+    pub async fn register_entry_postpone(
+        &self,
+        (tenant, id): (TenantId, RegisterEntryId),
+        at: Timestamp,
+    ) -> Result<()> {
+        let update = self.update(TABLE).set("review_at", at).eq("tenant_id", tenant).eq("id", id);
+        self.core.update(update.filter(is_set("review_at"))).await.map(drop)
+    }
 }

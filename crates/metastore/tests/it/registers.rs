@@ -33,6 +33,12 @@ async fn an_entry_is_its_tenants_own_and_changed_by_one_at_a_time() {
         assert_eq!(due(START).await, [(world.tenant, flow.id)]);
         let earlier = START.saturating_sub(std::time::Duration::from_secs(1));
         assert!(due(earlier).await.is_empty());
+        let tx = world.platform().await;
+        let later = START.saturating_add(std::time::Duration::from_secs(1));
+        tx.register_entry_postpone((world.tenant, flow.id), later).await.expect("postponed");
+        let waiting = tx.register_entries_due(RegisterKind::Flow, START, 10).await.expect("read");
+        assert!(waiting.is_empty());
+        drop(tx);
 
         let tx = world.begin_in(world.other).await;
         assert!(tx.register_entries(RegisterKind::Flow).await.expect("none").is_empty());

@@ -231,6 +231,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/requests/own/export", &["request.own"]),
     ("DELETE", "/v1/requests/own/{id}", &["request.own"]),
     ("GET", "/v1/requests/{id}", &["request.read"]),
+    ("GET", "/v1/requests/{id}/certificate", &["request.read"]),
     ("POST", "/v1/requests/{id}/copy", &["request.fulfil"]),
     ("POST", "/v1/requests/{id}/fulfil", &["request.fulfil"]),
     ("POST", "/v1/requests/{id}/steps", &["request.write"]),
