@@ -6,12 +6,13 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, SESSION_ABSOLUTE_MAX, SESSION_IDLE_MAX};
 use veritwin_domain::{DeviceProfileId, OpContext, Timestamp};
-use veritwin_metastore::TenantTx;
+use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use crate::backup::KEYRING_HORIZON;
 use crate::cases::{CASES_KEPT, DOWNLOAD_LASTS};
 use crate::device_profiles::StoredDeviceProfile;
 use crate::ends::TAKEN_BACK_WITHIN;
+use crate::governance::ENDED_KEPT;
 use crate::maintenance::RECORDS_KEPT;
 use crate::meter::USAGE_DAYS_KEPT;
 use crate::model::{KeptRow, KeptSource, RetentionView};
@@ -41,6 +42,21 @@ const fn row(class: &'static str, seconds: Option<u64>, since: &'static str) -> 
 
 const fn fixed(class: &'static str, kept: Duration, since: &'static str) -> KeptRow {
     row(class, Some(kept.as_secs()), since)
+}
+
+/// What is over of a kind of things of the governance workspace.
+const fn over(kind: GovernanceKind) -> &'static str {
+    match kind {
+        GovernanceKind::Task => "tasks_done",
+        GovernanceKind::Evidence => "evidence_replaced",
+        GovernanceKind::Notice => "notices_published",
+        GovernanceKind::Risk => "risks_closed",
+        GovernanceKind::Policy => "policies_retired",
+        GovernanceKind::Breach => "breaches_closed",
+        GovernanceKind::Framework => "frameworks",
+        GovernanceKind::Control => "controls",
+        GovernanceKind::Certificate => "certificates",
+    }
 }
 
 fn in_seconds(days: u64) -> u64 {
@@ -77,6 +93,9 @@ impl App {
             fixed("parked_messages", crate::route_queue::PARKED_KEPT, "made"),
             fixed("repeats", crate::idempotency::KEPT, "made"),
             fixed("evidence", RECORDS_KEPT, "made"),
+        ]);
+        rows.extend(ENDED_KEPT.map(|(kind, _, kept)| fixed(over(kind), kept, "changed")));
+        rows.extend([
             row("usage", Some(in_seconds(USAGE_DAYS_KEPT.unsigned_abs())), "made"),
             fixed("backups", KEYRING_HORIZON, "destroyed"),
             row("organisation", None, "made"),

@@ -9,6 +9,7 @@ import { body, client } from '../api/client'
 import { casesQuery, queryClient } from '../api/queries'
 import type { SubjectRequest } from '../api/types'
 import { useAllowed } from '../app/Allowed'
+import { LOCALES } from '../i18n'
 import { useNow } from '../lib/now'
 import { Failure, Loading } from '../ui/layout'
 import { Drawer, Modal } from '../ui/overlays'
@@ -126,11 +127,13 @@ function DeskForm(props: { onDone: (id: string) => void }) {
   const [person, setPerson] = useState('')
   const [text, setText] = useState('')
   const [came, setCame] = useState('')
+  const [language, setLanguage] = useState<string | null>(null)
   const [purpose, setPurpose] = useState('service_communication')
   const submit = async () => {
     const made = await body(
       client.POST('/v1/requests', {
         body: {
+          language,
           kind,
           text,
           email: email.trim() === '' ? null : email,
@@ -177,6 +180,14 @@ function DeskForm(props: { onDone: (id: string) => void }) {
         label={i18n.t('Name in personal streams')}
         value={person}
         onChange={(event) => setPerson(event.currentTarget.value)}
+      />
+      <Select
+        label={i18n.t('Language of the letters')}
+        clearable
+        placeholder={i18n.t('As the account says')}
+        value={language}
+        onChange={setLanguage}
+        data={Object.entries(LOCALES).map(([value, label]) => ({ value, label }))}
       />
       <TextInput
         label={i18n.t('When it came, if not today')}

@@ -53,6 +53,18 @@ function classLabel(row: Kept): string {
       return i18n.t('Answers kept for requests that are sent again')
     case 'evidence':
       return i18n.t('Evidence of promises')
+    case 'tasks_done':
+      return i18n.t('Tasks that are done')
+    case 'evidence_replaced':
+      return i18n.t('Evidence that was replaced or has ended')
+    case 'notices_published':
+      return i18n.t('Notices that were published')
+    case 'risks_closed':
+      return i18n.t('Risks that are closed')
+    case 'policies_retired':
+      return i18n.t('Policies that were retired')
+    case 'breaches_closed':
+      return i18n.t('Breaches that are closed')
     case 'usage':
       return i18n.t('Counts of usage')
     case 'backups':
@@ -95,6 +107,8 @@ function sinceLabel(since: string): string {
       return i18n.t('since the last use')
     case 'destroyed':
       return i18n.t('since the destruction')
+    case 'changed':
+      return i18n.t('since they were changed last')
     case 'decided':
       return i18n.t('since the decision')
     default:

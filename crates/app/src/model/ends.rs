@@ -61,7 +61,8 @@ pub struct KeptRow {
     pub about: Option<String>,
     /// For so many seconds; none: as long as the organisation is there.
     pub seconds: Option<u64>,
-    /// Counted from what: `made`, `received`, `closed`, `sent`, `used`, `month`.
+    /// Counted from what: `made`, `measured`, `sealed`, `sent`, `closed`, `answered`, `used`,
+    /// `changed`, `destroyed` or `decided`.
     pub since: &'static str,
     /// What decides.
     pub source: KeptSource,

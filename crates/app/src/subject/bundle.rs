@@ -227,10 +227,7 @@ impl App {
         let _turn = COPIES.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         let found = self.assemble(context, subject).await?;
         #[cfg(feature = "test-controls")]
-        let found = match self.0.promises.is_sabotaged(44) {
-            true => found.without_newest(),
-            false => found,
-        };
+        let found = if self.0.promises.is_sabotaged(44) { found.without_newest() } else { found };
         let rows: usize = found.sections.iter().map(|(_, rows)| rows.len()).sum();
         let files: Vec<(&str, Vec<u8>, usize)> = vec![
             ("data.json", pretty(&data(context, &found)).into_bytes(), rows),
