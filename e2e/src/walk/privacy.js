@@ -42,18 +42,22 @@ function caseSteps({ browser, demo, visitor }) {
         await visitor.open('/activity')
         const row = page.getByRole('listitem').filter({ hasText: WORDS })
         await row.getByText('open', { exact: true }).waitFor()
-        await row.getByRole('button', { name: 'I have seen who it is' }).click()
-        await row.getByRole('button', { name: 'I have seen who it is' }).waitFor({
-          state: 'detached',
-        })
         await visitor.look('requests of data subjects')
-        await row.getByRole('button', { name: 'Answer or refuse' }).click()
-        const dialog = page.getByRole('dialog', { name: 'Answer or refuse' })
-        await dialog.getByLabel(/^In your words/).fill('It is corrected.')
+        await row.getByRole('button', { name: 'Open', exact: true }).click()
+        const sheet = page.getByRole('dialog', { name: 'Request of a data subject' })
+        const known = sheet.getByRole('button', { name: 'I know who it is' })
+        await known.click()
+        await sheet.getByRole('button', { name: 'Send' }).click()
+        await known.waitFor({ state: 'detached' })
+        await visitor.look('one request of a data subject')
+        await sheet.getByRole('button', { name: 'Answer', exact: true }).click()
+        await sheet.getByLabel(/^In your words/).fill('It is corrected.')
         await visitor.look('answer to a request')
-        await dialog.getByRole('button', { name: 'Send' }).click()
-        await dialog.waitFor({ state: 'detached' })
-        await row.getByText('answered', { exact: true }).waitFor()
+        await sheet.getByRole('button', { name: 'Send' }).click()
+        await sheet.getByText('answered', { exact: true }).waitFor()
+        await page.keyboard.press('Escape')
+        await sheet.waitFor({ state: 'detached' })
+        await row.waitFor({ state: 'detached' })
       },
     },
   ]
