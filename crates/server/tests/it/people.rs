@@ -63,7 +63,7 @@ pub(crate) fn decode(base32: &str) -> Vec<u8> {
     out
 }
 
-fn code_now(secret: &[u8], steps_later: u64) -> String {
+pub(crate) fn code_now(secret: &[u8], steps_later: u64) -> String {
     let now = u64::try_from(now_ms() / 1000).unwrap();
     totp::code(secret, now / totp::TOTP_STEP_S + steps_later)
 }
