@@ -274,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn letters_tell_the_language() {
+        let check = |text: &str, expect: Option<Language>| assert_eq!(written_in(text), expect);
+        check("請刪除我的資料", Some(Language::ChineseTraditional));
+        check("訂正のお願い", Some(Language::Japanese));
+        check("처리 제한을 요청합니다", Some(Language::Korean));
+        check("Please send me what you have.", None);
+    }
+
+    #[test]
     fn a_number_in_the_subject_is_found() {
         let id = "01900000-0000-7000-8000-000000000001";
         let found: Vec<CaseId> = numbers_in(&format!("Re: We have your request [{id}]")).collect();
