@@ -70,7 +70,8 @@ fn text_of(field: &'static str, text: &str, chars_min: usize) -> Result<String> 
     words(field, &Secret::new(text.to_owned()), chars_min)
 }
 
-/// Says which right a mail is about, which its words did not.
+/// Says which right a mail is about, which its words did not. That somebody asks for another one
+/// is not known: they have to show it again.
 fn name_right(
     case: &mut Case,
     (now, by): (Timestamp, Option<String>),
@@ -79,7 +80,11 @@ fn name_right(
     if case.row.source != CaseSource::Mail {
         return Err(Error::Conflict("who asked said which right it is".to_owned()));
     }
-    case.row.kind = kind_of(kind)?;
+    let named = kind_of(kind)?;
+    if named != case.row.kind {
+        case.body.verified = None;
+    }
+    case.row.kind = named;
     case.body.purpose = (case.row.kind == CaseKind::Objection)
         .then(|| veritwin_domain::Purpose::ServiceCommunication.to_string());
     case.note(now, "right_named", (by, Some(kind.to_owned())))?;

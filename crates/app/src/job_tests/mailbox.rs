@@ -52,9 +52,13 @@ async fn a_mail_is_one_request_and_an_answer_a_line_of_it() {
     let context = officer(&world, &customer);
     let seen = world.app.case(&context, id).await.expect("a request");
     assert_eq!((seen.kind, seen.source, seen.verified), ("erasure", "mail", None));
+    // Who showed that they ask for one right did not show that they ask for another.
+    let known = CaseStep::Verify { how: "document".to_owned() };
+    let seen = world.app.step_case(&context, (id, None), &known).await.expect("a step");
+    assert!(seen.verified.is_some());
     let named = CaseStep::Right { kind: "access".to_owned() };
     let seen = world.app.step_case(&context, (id, None), &named).await.expect("a step");
-    assert_eq!(seen.kind, "access");
+    assert_eq!((seen.kind, seen.verified), ("access", None));
     let copy: Result<Vec<u8>> = world.app.export_case(&context, id).await;
     assert!(matches!(copy, Err(Error::Conflict(_))), "nobody knows who asks");
     world.app.close().await;
