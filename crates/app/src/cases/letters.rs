@@ -126,7 +126,7 @@ pub(crate) fn erased(
     let language = case.language();
     let words = Words::of(language);
     let mut kept = String::new();
-    for (store, why) in stays {
+    for &(store, why) in stays {
         let (name, why) = stay_words(language, store).unwrap_or((store, why));
         kept.extend(["- ", name, ": ", why, "\n"]);
     }
