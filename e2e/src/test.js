@@ -8,11 +8,13 @@ import { accessSteps } from './walk/access.js'
 import { accountSteps } from './walk/account.js'
 import { alertSteps } from './walk/alert.js'
 import { centreSteps } from './walk/centre.js'
+import { consentSteps } from './walk/consents.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
 import { inventorySteps } from './walk/inventory.js'
 import { joiningSteps } from './walk/joining.js'
 import { ledgerSteps } from './walk/ledger.js'
 import { personSteps } from './walk/person.js'
+import { privacySteps } from './walk/privacy.js'
 import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
@@ -32,6 +34,8 @@ const WALK = [
   viewerSteps,
   personSteps,
   accountSteps,
+  consentSteps,
+  privacySteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,

@@ -38,13 +38,14 @@ pub(crate) fn build_needs() -> Vec<Need> {
 pub(crate) const FUZZ: [Need; 2] = [need("cc", "gcc"), need("c++", "g++")];
 
 /// To test against real parts.
-pub(crate) const TEST: [Need; 14] = [
+pub(crate) const TEST: [Need; 15] = [
     need("/usr/bin/chromium", "chromium"),
     need("certutil", "libnss3-tools"),
     need("/usr/lib/postgresql/15/bin/postgres", "postgresql"),
     need("nats-server", "nats-server"),
     need("mosquitto", "mosquitto"),
     need("mosquitto_sub", "mosquitto-clients"),
+    need("dovecot", "dovecot-imapd"),
     need("openssl", "openssl"),
     need("pebble", "pebble"),
     need("softhsm2-util", "softhsm2"),

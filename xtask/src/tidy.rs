@@ -13,7 +13,7 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_CHARS_MAX: usize = 100;
 
 /// The allowed arrows; `domain` is open to all. A change here has a reason in docs/adr/.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("keys", &[]),
     ("log", &["keys"]),
@@ -27,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("ingest", &[]),
     ("script", &[]),
     ("sql", &[]),
+    ("collection", &[]),
     ("metastore", &["keys", "twin", "alerting", "access", "governance"]),
     ("outbound", &["keys", "ledger", "access"]),
     (
@@ -44,9 +45,10 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "keys",
             "outbound",
             "script",
+            "collection",
         ],
     ),
-    ("outpost", &["ingest", "log", "ledger", "verify", "keys"]),
+    ("outpost", &["ingest", "log", "ledger", "verify", "keys", "collection"]),
     ("simulator", &[]),
     ("bench", &["app", "ingest", "log", "telemetry", "ledger", "verify", "simulator"]),
     ("server", &["app", "ingest", "outpost", "simulator", "bench", "verify", "sql"]),

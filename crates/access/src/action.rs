@@ -41,25 +41,33 @@ impl Action {
             Self::AccountSecure
                 | Self::ApiKeyCreate
                 | Self::ApiKeyDelete
+                | Self::BreachNotify
                 | Self::CertificateWrite
+                | Self::CollectionWrite
                 | Self::CredentialDelete
                 | Self::CredentialUpdate
                 | Self::DestructionCreate
                 | Self::DeviceDelete
                 | Self::DeviceReturn
+                | Self::GovernanceApprove
                 | Self::GrantWrite
                 | Self::HoldApprove
                 | Self::HoldRelease
                 | Self::IdentityProviderWrite
                 | Self::KeyManage
+                | Self::LegalPublish
                 | Self::PlanWrite
                 | Self::ProvisioningWrite
+                | Self::RegisterApprove
+                | Self::RegisterWrite
+                | Self::RequestFulfil
                 | Self::RetentionWrite
                 | Self::RoleWrite
                 | Self::RouteWrite
                 | Self::SessionLeave
                 | Self::SupportBreakGlass
                 | Self::TenantCreateBelow
+                | Self::TenantDelete
                 | Self::TenantExport
                 | Self::TenantInviteBelow
                 | Self::TenantUpdate
@@ -77,7 +85,11 @@ impl Action {
     pub const fn reaches_account(self) -> bool {
         matches!(
             self,
-            Self::AccountSecure | Self::AccountUpdate | Self::SessionJoin | Self::SessionSwitch
+            Self::AccountSecure
+                | Self::AccountUpdate
+                | Self::ConsentGive
+                | Self::SessionJoin
+                | Self::SessionSwitch
         )
     }
 
@@ -87,6 +99,7 @@ impl Action {
             self,
             Self::AccountRead
                 | Self::AccountSecure
+                | Self::ConsentWithdraw
                 | Self::SessionConfirm
                 | Self::SessionDelete
                 | Self::SessionRead
@@ -119,6 +132,8 @@ define_actions! {
     AlertList = "alert.list" on Alert;
     /// Read one alert with its events.
     AlertRead = "alert.read" on Alert;
+    /// Read aggregated figures of how the service is used.
+    AnalyticsRead = "analytics.read" on Tenant;
     /// Create an API key.
     ApiKeyCreate = "api_key.create" on ApiKey;
     /// Revoke an API key.
@@ -131,6 +146,8 @@ define_actions! {
     AttributeReport = "attribute.report" on Device;
     /// Write shared and server attributes.
     AttributeWrite = "attribute.write" on Device;
+    /// Tell an authority, people or a controller of a breach.
+    BreachNotify = "breach.notify" on Incident;
     /// Read one's own brand.
     BrandRead = "brand.read" on Tenant;
     /// Show the brand of a host name.
@@ -143,6 +160,22 @@ define_actions! {
     CertificateWrite = "certificate.write" on Tenant;
     /// Move the simulated clock.
     ClockAdvance = "clock.advance" on Platform;
+    /// See how public zones are set, and what they let out.
+    CollectionRead = "collection.read" on Tenant;
+    /// Set public zones; let people in who give their details of their own will.
+    CollectionWrite = "collection.write" on Tenant;
+    /// Agree to a purpose, and give the optional field that serves it.
+    ConsentGive = "consent.give" on Session;
+    /// Read what people of the tenant agreed to.
+    ConsentRead = "consent.read" on User;
+    /// Record for a person that they withdrew a consent.
+    ConsentRecord = "consent.record" on User;
+    /// Use an optional field of a person for its purpose.
+    ConsentUse = "consent.use" on User;
+    /// Withdraw a consent of one's own.
+    ConsentWithdraw = "consent.withdraw" on Session;
+    /// Withdraw a consent by the link in a mail.
+    ConsentWithdrawByLink = "consent.withdraw_by_link" on Platform;
     /// Delete a message that was dealt with.
     ContactDelete = "contact.delete" on Tenant;
     /// Read the messages to one's own tenant.
@@ -195,6 +228,16 @@ define_actions! {
     DeviceSpeakFor = "device.speak_for" on Device;
     /// Change a device.
     DeviceUpdate = "device.update" on Device;
+    /// Approve a policy that somebody else wrote; accept a risk.
+    GovernanceApprove = "governance.approve" on Governance;
+    /// Say that one has read a policy.
+    GovernanceAttest = "governance.attest" on Governance;
+    /// Read risks, controls, evidence, tasks and every policy, with their history.
+    GovernanceRead = "governance.read" on Governance;
+    /// Read the policies in force, certificates and notices.
+    GovernanceSee = "governance.see" on Governance;
+    /// Write policies, risks, controls, evidence, tasks and certificates.
+    GovernanceWrite = "governance.write" on Governance;
     /// List grants.
     GrantRead = "grant.read" on Access;
     /// Give somebody a role over a part of the tenant, or take it away.
@@ -245,6 +288,12 @@ define_actions! {
     LedgerRead = "ledger.read" on Ledger;
     /// Seal batches into the ledger.
     LedgerSeal = "ledger.seal" on Ledger;
+    /// Publish a version of the policy and the texts beside it.
+    LegalPublish = "legal.publish" on Tenant;
+    /// Read which versions there are, and who was told of them.
+    LegalRead = "legal.read" on Tenant;
+    /// Show a published text.
+    LegalShow = "legal.show" on Platform;
     /// Look into a one-time link.
     LinkInspect = "link.inspect" on Platform;
     /// Issue a one-time administrator link.
@@ -255,6 +304,10 @@ define_actions! {
     MetricsRead = "metrics.read" on System;
     /// Send queued mail.
     MailSend = "mail.send" on Platform;
+    /// Say that one saw an announcement.
+    NoticeSee = "notice.see" on Session;
+    /// Tell one's own people and the tenants below of the service.
+    NoticeWrite = "notice.write" on Governance;
     /// Read the plans one may give.
     PlanRead = "plan.read" on Tenant;
     /// Make, change or delete a plan.
@@ -273,6 +326,22 @@ define_actions! {
     ProvisioningRead = "provisioning.read" on Tenant;
     /// Set, change or take away how devices come in by themselves.
     ProvisioningWrite = "provisioning.write" on Tenant;
+    /// Approve what somebody else entered into a register.
+    RegisterApprove = "register.approve" on Tenant;
+    /// Read the registers: flows, sub-processors, instructions, disclosures, agreements.
+    RegisterRead = "register.read" on Tenant;
+    /// Enter into the registers, and end what is entered.
+    RegisterWrite = "register.write" on Tenant;
+    /// Do what a data subject asked for: copy, restrict, object, correct, erase.
+    RequestFulfil = "request.fulfil" on Case;
+    /// Exercise one's own rights over one's data, and see what became of it.
+    RequestOwn = "request.own" on Session;
+    /// Read requests of data subjects, with their clocks.
+    RequestRead = "request.read" on Case;
+    /// Ask for a right without an account, and confirm that one is who one says.
+    RequestSend = "request.send" on Platform;
+    /// Write a request down, acknowledge, verify, extend, answer or refuse it.
+    RequestWrite = "request.write" on Case;
     /// See how long readings are kept, and what is at its end.
     RetentionRead = "retention.read" on Keys;
     /// Change how long readings are kept.
@@ -339,6 +408,8 @@ define_actions! {
     TenantCreate = "tenant.create" on Platform;
     /// Create a tenant below one's own.
     TenantCreateBelow = "tenant.create_below" on Tenant;
+    /// Ask for the end of one's own tenant, agree to it, or take that back.
+    TenantDelete = "tenant.delete" on Tenant;
     /// Take everything of one's own tenant away.
     TenantExport = "tenant.export" on Tenant;
     /// Invite the first administrator of a tenant below one's own.

@@ -19,7 +19,7 @@ use veritwin_domain::{
 use crate::{Action, Kind, Resource};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
-const POLICIES: [&str; 10] = [
+const POLICIES: [&str; 11] = [
     include_str!("../policies/isolation.cedar"),
     include_str!("../policies/people.cedar"),
     include_str!("../policies/partners.cedar"),
@@ -29,6 +29,7 @@ const POLICIES: [&str; 10] = [
     include_str!("../policies/devices.cedar"),
     include_str!("../policies/jobs.cedar"),
     include_str!("../policies/records.cedar"),
+    include_str!("../policies/governance.cedar"),
     include_str!("../policies/support.cedar"),
 ];
 /// The policy by which a tenant's own role denies; see `policies/rights.cedar`.

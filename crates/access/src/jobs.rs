@@ -5,6 +5,8 @@
 pub const ALERTS: &str = "alerts";
 /// Sets up the sample building of `veritwin demo`.
 pub const DEMO: &str = "demo";
+/// Tells of what is due in the governance workspace, and of breaches.
+pub const GOVERNANCE: &str = "governance";
 /// Logs devices in and keeps their presence.
 pub const INGEST: &str = "ingest";
 /// Seals batches into the ledger and publishes checkpoints.
@@ -23,5 +25,6 @@ pub const SECURITY: &str = "security";
 pub const SEGMENTS: &str = "segments";
 
 /// Every job there is.
-pub const ALL: [&str; 10] =
-    [ALERTS, DEMO, INGEST, LEDGER, MAIL, PROMISES, RETENTION, ROUTES, SECURITY, SEGMENTS];
+pub const ALL: [&str; 11] = [
+    ALERTS, DEMO, GOVERNANCE, INGEST, LEDGER, MAIL, PROMISES, RETENTION, ROUTES, SECURITY, SEGMENTS,
+];

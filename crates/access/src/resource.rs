@@ -44,10 +44,14 @@ pub enum Kind {
     Hold,
     /// A security incident.
     Incident,
+    /// A request of a data subject.
+    Case,
     /// A tenant's support tickets and grants.
     Support,
     /// The platform's own support desk.
     SupportDesk,
+    /// A tenant's governance workspace: policies, risks, controls, evidence, tasks, notices.
+    Governance,
 }
 
 impl Kind {
@@ -78,8 +82,10 @@ impl Kind {
             Self::Access => "Access",
             Self::Hold => "Hold",
             Self::Incident => "Incident",
+            Self::Case => "Case",
             Self::Support => "Support",
             Self::SupportDesk => "SupportDesk",
+            Self::Governance => "Governance",
         }
     }
 }

@@ -5,10 +5,12 @@ use async_recursion::async_recursion as boxed;
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, Secret, SessionId};
+use veritwin_governance::Language;
 use veritwin_metastore::{FactorKind, Session, User};
 
 use crate::change::Change;
 use crate::factors::passkey_name;
+use crate::languages::stored_language;
 use crate::links::text;
 use crate::model::{AccountView, OpenSession, PasskeyView};
 use crate::people::check_password;
@@ -57,16 +59,31 @@ impl App {
         })
     }
 
-    /// Sets one's own name; empty takes it away.
+    /// Sets one's own name, where one is given; empty takes it away. Sets the language that one is
+    /// written to in.
     #[boxed]
-    pub async fn set_name(&self, context: &OpContext, name: &Secret<String>) -> Result<()> {
+    pub async fn change_profile(
+        &self,
+        context: &OpContext,
+        name: Option<&Secret<String>>,
+        language: Option<Language>,
+    ) -> Result<()> {
         let resource = self.authorize_all(context, Action::AccountUpdate, Kind::Session)?;
         let (user, _) = person(context)?;
-        let name = Some(name.expose().trim()).filter(|name| !name.is_empty());
-        let name = name.map(|name| text("name", name)).transpose()?;
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(41) {
+            return Ok(());
+        }
+        let given = name.map(|name| name.expose().trim()).filter(|name| !name.is_empty());
+        let given = given.map(|name| text("name", name)).transpose()?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
-        let account = tx.user(user).await?;
-        tx.user_update(&User { name, ..account }, None).await?;
+        if name.is_some() {
+            let account = tx.user(user).await?;
+            tx.user_update(&User { name: given, ..account }, None).await?;
+        }
+        if let Some(language) = language {
+            tx.user_language_set(user, stored_language(language)).await?;
+        }
         tx.commit().await?;
         self.note(context, Action::AccountUpdate, &resource, "done");
         Ok(())

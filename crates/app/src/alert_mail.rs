@@ -13,6 +13,8 @@ use veritwin_metastore::{AlertEventKind, MailAbout, MailRank, NewMail, TenantTx,
 use crate::alerts::{Detail, detail_of};
 use crate::error::found;
 use crate::mail::{MAILS_WAITING_MAX, MailNote, MailPayload, mail_key, note_on};
+use crate::mail_kinds::MessageKind;
+use crate::sms::SmsStory;
 use crate::stream_book::is_open_now;
 use crate::{App, Error, Result};
 
@@ -63,6 +65,8 @@ struct Story {
 struct Telling {
     rank: MailRank,
     recipients: Vec<String>,
+    /// What a text message says, of what is urgent enough for one: nothing of values.
+    sms: Option<String>,
 }
 
 /// What one write has to say by mail.
@@ -209,7 +213,9 @@ impl Stories {
             (rule.name.clone(), CONCEALED.to_owned())
         };
         let recipients = rule.notify_emails.clone();
-        story.telling = Some(Telling { rank: rank(rule.severity), recipients });
+        let is_urgent = matches!(rule.severity, Severity::Critical | Severity::High);
+        let sms = is_urgent.then(|| format!("[{}] {}", rule.severity.as_str(), rule.name));
+        story.telling = Some(Telling { rank: rank(rule.severity), recipients, sms });
     }
 
     /// An alert was cleared: nobody is written to for that alone.
@@ -245,7 +251,7 @@ fn write(to: &str, alert: AlertId, digest: Digest, waits: Option<MailNote>) -> R
         alert: Some(alert.to_string()),
         digest: Some(digest),
         waits,
-        ..MailPayload::default()
+        ..MailPayload::of(MessageKind::Alert)
     };
     serde_json::to_vec(&payload).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -324,9 +330,15 @@ impl App {
             return Ok(());
         }
         tell_end(tx, &stories.all).await?;
+        let urgent = stories.all.iter().filter_map(|story| story.telling.as_ref());
+        let urgent = urgent.filter_map(|telling| {
+            let text = format!("{}. Sign in to see it.", telling.sms.as_ref()?);
+            Some(SmsStory { recipients: telling.recipients.clone(), text })
+        });
+        self.queue_sms(tx, &urgent.collect::<Vec<_>>()).await?;
         let mut waiting = tx.outbox_waiting().await?;
         for story in stories.all {
-            let Some(Telling { rank, recipients }) = &story.telling else { continue };
+            let Some(Telling { rank, recipients, .. }) = &story.telling else { continue };
             if self.0.mailer.is_none() {
                 note_missed(tx, self.clock().now(), &story, ("no_server", recipients.len()))
                     .await?;

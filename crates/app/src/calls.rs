@@ -371,6 +371,10 @@ impl App {
         let mut body = body_of(&call)?;
         call.state = CallState::Successful;
         match self.check_kept("answer", &answer) {
+            // Nothing that a source says is kept.
+            Ok(()) if self.is_in_zone(tenant, device) => {
+                body.error = Some("the device is a source of a public zone".to_owned());
+            }
             Ok(()) => body.answer = Some(answer),
             Err(refused) => body.error = Some(refused.to_string()),
         }

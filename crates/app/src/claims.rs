@@ -288,6 +288,10 @@ impl App {
         }
         let former = found(tx.device_held(id).await)?.ok_or(UNKNOWN)?;
         check_moves(&tx, &former, former.gateway).await?;
+        // A source of a public zone stays one: nobody takes it elsewhere.
+        if self.is_in_zone(partner, id) {
+            return Err(UNKNOWN);
+        }
         let tx = tx.above()?.inside(context.tenant);
         let asked = (name, input.kind);
         let (mut device, is_new) = self.claimed_row(&tx, context, asked, (partner, id)).await?;

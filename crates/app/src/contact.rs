@@ -4,11 +4,12 @@
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Attempt, Kind, jobs};
-use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret};
-use veritwin_metastore::{ContactMessage, MailRank, NewMail};
+use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret, Timestamp};
+use veritwin_metastore::{ContactMessage, MailRank, NewMail, TenantTx, every_row};
 
 use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::model::{ContactInput, ContactView, PageRequest, Writer};
 use crate::provision::is_nobodys;
 use crate::records::store_page;
@@ -73,7 +74,7 @@ impl App {
                 subject: "A message from the contact form".to_owned(),
                 text,
                 reply_to: Some(email),
-                ..MailPayload::default()
+                ..MailPayload::of(MessageKind::Support)
             };
             let mail = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             // The message itself is kept; only the mail about it may be one too many.
@@ -88,7 +89,7 @@ impl App {
     }
 
     /// Every message of an address slows the next one down, as attempts to sign in do.
-    fn slow_down(&self, context: &PlatformContext) -> Result<()> {
+    pub(crate) fn slow_down(&self, context: &PlatformContext) -> Result<()> {
         let Some(address) = self.address_digest(context) else { return Ok(()) };
         let (attempt, now) = (Attempt::new(address, None), context.clock.monotonic());
         let throttled = self.0.contact_throttle.lock().attempt(&attempt, now);
@@ -130,6 +131,35 @@ impl App {
         tx.contact_delete(id).await?;
         self.record(&tx, context, Action::ContactDelete, &resource).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// The messages that an address has sent to a tenant.
+    pub(crate) async fn messages_from(
+        &self,
+        context: &OpContext,
+        email: &str,
+    ) -> Result<Vec<(MessageId, Timestamp, String)>> {
+        let is_theirs = |_: &TenantTx, from: &str| from.trim().eq_ignore_ascii_case(email.trim());
+        self.messages_that(context, is_theirs).await
+    }
+
+    /// The messages to a tenant whose address is meant.
+    pub(crate) async fn messages_that(
+        &self,
+        context: &OpContext,
+        is_theirs: impl Fn(&TenantTx, &str) -> bool,
+    ) -> Result<Vec<(MessageId, Timestamp, String)>> {
+        let tx = &self.0.store.read(context).await?;
+        let all = every_row(|page| async move { tx.contact_messages(&page).await }).await?;
+        let mut found = Vec::new();
+        for message in all {
+            let body: Body = serde_json::from_slice(&message.body)
+                .map_err(|_| Error::Internal("a message is damaged".to_owned()))?;
+            if is_theirs(tx, &body.email) {
+                found.push((message.id, message.created_at, body.text));
+            }
+        }
+        Ok(found)
     }
 
     /// Every message to the context's tenant: for the promise's check.

@@ -19,6 +19,7 @@ use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportVi
 use crate::people::{tenant_view, user_view};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::support::{area_names, check_areas, grant_view, length};
+use crate::transfers::FlowWay;
 use crate::two_people::{BY_OPERATOR, check_two_people, of_member};
 use crate::{App, Arrival, Error, Result};
 
@@ -136,6 +137,7 @@ impl App {
         if self.refuse_unserved(tenant).is_err() {
             return Err(Error::Conflict("this organisation is suspended".to_owned()));
         }
+        self.check_flow_from(context, tenant, FlowWay::Support)?;
         let user = person(context)?;
         let (token, digest) = TokenKind::Support.generate(self.rng());
         let session = SupportSession {

@@ -148,11 +148,21 @@ impl App {
         body: &Body,
     ) -> Result<Certificate> {
         let signer = if body.scope.kind() == "tenant" { PLATFORM_TENANT } else { tenant };
+        let said = |origin: &str| statement(tenant, id, body, (origin, at));
+        self.sign_certificate(signer, said).await
+    }
+
+    /// Signs a statement, which names the log whose key signs it.
+    pub(crate) async fn sign_certificate(
+        &self,
+        signer: TenantId,
+        said: impl FnOnce(&str) -> Value,
+    ) -> Result<Certificate> {
         let key = self.submitter_key(signer).await?;
         let log = self.0.store.read(&self.job_in(veritwin_access::jobs::LEDGER, signer)).await?;
         let log_id = log.tenant().await?.log_id;
         let origin = origin_of(&self.0.config.ledger_host, log_id, self.0.config.simulated);
-        let statement = statement(tenant, id, body, (origin.as_str(), at)).to_string();
+        let statement = said(&origin).to_string();
         let signature = key.sign(&[SIGNED, statement.as_bytes()].concat());
         Ok(Certificate {
             statement,

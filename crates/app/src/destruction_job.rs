@@ -465,5 +465,6 @@ fn shred_entry(
         keys: body.keys.iter().map(|key| key.id.clone()).collect(),
         body: text.map_err(|error| Error::Internal(error.to_string()))?,
         done,
+        erased: None,
     })
 }

@@ -26,6 +26,13 @@ impl App {
             let known = found(tx.destruction(entry.id).await)?;
             let is_there = found(tx.tenant().await)?.is_some();
             drop(tx);
+            if let Some(erased) = &entry.erased {
+                if is_there {
+                    let again = self.replay_erasure(&context, (&entry, erased.as_ref())).await;
+                    replayed += usize::from(self.noted_again(entry.tenant, again)?);
+                }
+                continue;
+            }
             let is_over = known.as_ref().is_some_and(|one| {
                 matches!(one.state, DestructionState::Certifying | DestructionState::Done)
             });
@@ -33,16 +40,8 @@ impl App {
             if !is_there || (is_over && !self.has_keys_again(&entry)) {
                 continue;
             }
-            match self.replay(&context, &entry, known).await {
-                Ok(()) => replayed += 1,
-                // Nothing of the tenant is shown before it is.
-                Err(reason) if reason.is_withheld() => {
-                    let tenant = entry.tenant;
-                    tracing::error!(%tenant, %reason, "a destruction is not carried out again yet");
-                    self.0.key_board.close_until_replayed(tenant);
-                }
-                Err(error) => return Err(error),
-            }
+            let again = self.replay(&context, &entry, known).await.map(|()| true);
+            replayed += usize::from(self.noted_again(entry.tenant, again)?);
         }
         if replayed > 0 {
             tracing::warn!(
@@ -51,6 +50,19 @@ impl App {
             );
         }
         Ok(replayed)
+    }
+
+    /// Whether something was carried out again. Of a tenant whose key is away nothing is shown
+    /// before it is.
+    fn noted_again(&self, tenant: TenantId, again: Result<bool>) -> Result<bool> {
+        match again {
+            Err(reason) if reason.is_withheld() => {
+                tracing::error!(%tenant, %reason, "a destruction is not carried out again yet");
+                self.0.key_board.close_until_replayed(tenant);
+                Ok(false)
+            }
+            other => other,
+        }
     }
 
     /// Whether keys that an act has destroyed can be used: they are of an older copy.
@@ -107,7 +119,8 @@ impl App {
             Some(_) => tx.destruction_update(&stored).await?,
             None => tx.destruction_create(&stored).await?,
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        if body.is_end { self.end_again(context, entry.id).await } else { Ok(()) }
     }
 }
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::Action;
-use veritwin_domain::{Declaration, DeviceId, Key, OpContext};
+use veritwin_domain::{Declaration, DeviceId, Key, OpContext, Purpose, Value};
 use veritwin_keys::{DataClass, DekSummary, DestructionMethod};
 use veritwin_telemetry::{Meant, Point, Rewritten, Selection, SeriesTest, TimeRange, Which};
 
+use crate::cases::erasure::Marker;
 use crate::destruction_certificate::{DestroyedKey, destroyed_key};
 use crate::model::{DestructionInput, DestructionScope, StreamSubject};
 use crate::rights::bounded;
-use crate::stream_subjects::names;
+use crate::stream_subjects::{names, spells};
 use crate::streams::{PERSON_CHARS_MAX, make_room, subject_of};
 use crate::{App, Error, Result};
 
@@ -30,6 +31,21 @@ pub(crate) struct SubjectSeries {
     device: DeviceId,
     keys: Vec<String>,
     field: Option<String>,
+}
+
+/// Whom a field has to name: somebody by name, or by what is left of a name.
+enum Named<'a> {
+    Name(&'a str),
+    Mark(Marker, &'a str),
+}
+
+impl Named<'_> {
+    fn is(&self, value: &Value) -> bool {
+        match self {
+            Self::Name(person) => names(value, person),
+            Self::Mark(marker, mark) => spells(value, |text| marker.is_mark_of(mark, text)),
+        }
+    }
 }
 
 /// Which readings are destroyed, as it is stored and signed.
@@ -47,6 +63,9 @@ pub(crate) enum StoredScope {
     Subject {
         person: String,
         series: Vec<SubjectSeries>,
+        /// Of somebody whose data is erased: what is left of the name, which stands nowhere else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mark: Option<String>,
     },
     Month {
         month: i64,
@@ -87,13 +106,14 @@ impl StoredScope {
     /// What is taken out one after the other. A stream that says of others whom they are about goes
     /// after these, so that whoever was cut off can still read what is left to take.
     pub(crate) fn passes(&self) -> Vec<Self> {
-        let Self::Subject { person, series } = self else { return vec![self.clone()] };
+        let Self::Subject { person, series, mark } = self else { return vec![self.clone()] };
         let (mut passes, mut left) = (Vec::new(), series.clone());
         while !left.is_empty() {
             let (now, later) = first_of(&left);
             // Streams that name each other go together.
             let (now, later) = if now.is_empty() { (left, Vec::new()) } else { (now, later) };
-            passes.push(Self::Subject { person: person.clone(), series: now });
+            let (person, mark) = (person.clone(), mark.clone());
+            passes.push(Self::Subject { person, series: now, mark });
             left = later;
         }
         if passes.is_empty() { vec![self.clone()] } else { passes }
@@ -161,13 +181,17 @@ impl App {
                     return Err(Error::invalid_at("scope.person", detail));
                 }
                 let series = self.series_about(context, person).await?;
-                StoredScope::Subject { person: person.to_owned(), series }
+                StoredScope::Subject { person: person.to_owned(), series, mark: None }
             }
         })
     }
 
     /// The series that are about a person. Whoever asks has to see them all.
-    async fn series_about(&self, context: &OpContext, person: &str) -> Result<Vec<SubjectSeries>> {
+    pub(crate) async fn series_about(
+        &self,
+        context: &OpContext,
+        person: &str,
+    ) -> Result<Vec<SubjectSeries>> {
         let among = self.among(context, Action::StreamRead).await?;
         if !among.is_whole() {
             let detail = "this needs the right to see personal streams of the whole organisation";
@@ -262,8 +286,12 @@ impl App {
                 });
                 Selection::of(tenant, Which::Series(test))
             }
-            StoredScope::Subject { person, series } => {
-                let meant = self.meant(context, person, series).await?;
+            StoredScope::Subject { person, series, mark } => {
+                let named = match mark {
+                    Some(mark) => Named::Mark(self.marker(context.tenant)?, mark),
+                    None => Named::Name(person),
+                };
+                let meant = self.meant(context, &named, series).await?;
                 let test: SeriesTest = Arc::new(move |id: DeviceId, name: &Key| {
                     let known = meant.get(&id).and_then(|keys| keys.get(&**name));
                     known.cloned().unwrap_or(Meant::No)
@@ -277,14 +305,14 @@ impl App {
     async fn meant(
         &self,
         context: &OpContext,
-        person: &str,
+        named: &Named<'_>,
         series: &[SubjectSeries],
     ) -> Result<HashMap<DeviceId, HashMap<String, Meant>>> {
         let mut meant: HashMap<DeviceId, HashMap<String, Meant>> = HashMap::new();
         for one in series {
             let of_them = match &one.field {
                 None => Meant::All,
-                Some(field) => self.moments(context, (one.device, field), person).await?,
+                Some(field) => self.moments(context, (one.device, field), named).await?,
             };
             let keys = meant.entry(one.device).or_default();
             for key in &one.keys {
@@ -300,19 +328,21 @@ impl App {
         &self,
         context: &OpContext,
         (device, field): (DeviceId, &str),
-        person: &str,
+        named: &Named<'_>,
     ) -> Result<Meant> {
         let mut times = BTreeSet::new();
         let devices = self.tenant_devices(context).await?;
         let (Some(device), Ok(field)) = (devices.get(device), Key::new(field)) else {
             return Ok(Meant::All);
         };
-        let sight = self.sight(context).await?;
+        // Also of people who restricted what is done with their data.
+        let duty = OpContext { purpose: Purpose::LegalDuty, ..context.clone() };
+        let sight = self.sight(&duty).await?;
         let Some(seen) = sight.series(device, &field) else {
             return Err(Error::Forbidden("the field that names people may not be read".to_owned()));
         };
         let add = |point: &Point| {
-            if names(&point.value, person) && times.len() <= SUBJECT_MOMENTS_MAX {
+            if named.is(&point.value) && times.len() <= SUBJECT_MOMENTS_MAX {
                 times.insert(point.at.as_micros());
             }
         };
@@ -344,7 +374,7 @@ mod tests {
     }
 
     fn passes(series: Vec<SubjectSeries>) -> Vec<Vec<SubjectSeries>> {
-        let scope = StoredScope::Subject { person: "Ada".to_owned(), series };
+        let scope = StoredScope::Subject { person: "Ada".to_owned(), series, mark: None };
         let each = scope.passes().into_iter().map(|pass| match pass {
             StoredScope::Subject { series, .. } => series,
             other => panic!("{other:?}"),

@@ -72,6 +72,9 @@ pub(crate) struct Body {
     pub(crate) destroyed_at: Option<i64>,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) ledger_index: Option<u64>,
+    /// It carries out the end of an organisation, with which accounts and rows go too.
+    #[serde(default)]
+    pub(crate) is_end: bool,
 }
 
 impl Body {
@@ -222,13 +225,7 @@ impl App {
         }
         let id = DestructionId::generate(context.at, self.rng());
         let mut body = fresh(context, (scope, input.attributes), &reason);
-        body.counts = Counts {
-            devices: counts.devices,
-            series: counts.series,
-            readings: counts.readings,
-            sections: counts.sections,
-            bytes: counts.bytes,
-        };
+        body.counts = stored_counts(&counts);
         let stored = StoredDestruction {
             id,
             state: DestructionState::Asked,
@@ -249,6 +246,29 @@ impl App {
         tx.commit().await?;
         self.0.destructions.wake();
         Ok(id)
+    }
+
+    /// The destruction of everything of an organisation that has ended. What its people decided is
+    /// not asked again; it is stored with the end itself.
+    pub(crate) async fn ended_destruction(
+        &self,
+        context: &OpContext,
+        (asked_by, reason): (&str, &str),
+    ) -> Result<StoredDestruction> {
+        self.0.destructions.shreds.check_room(context.tenant)?;
+        let input = DestructionInput { scope: DestructionScope::Tenant, attributes: false };
+        let (scope, counts) = self.met(context, &input).await?;
+        let mut body = fresh(context, (scope, input.attributes), reason);
+        body.requested_by = asked_by.to_owned();
+        body.is_end = true;
+        body.counts = stored_counts(&counts);
+        Ok(StoredDestruction {
+            id: DestructionId::generate(context.at, self.rng()),
+            state: DestructionState::Asked,
+            body: body.to_store()?,
+            version: 1,
+            requested_at: context.at,
+        })
     }
 
     /// The destructions of a tenant, newest first.
@@ -330,6 +350,16 @@ impl App {
     }
 }
 
+const fn stored_counts(counts: &DestructionCounts) -> Counts {
+    Counts {
+        devices: counts.devices,
+        series: counts.series,
+        readings: counts.readings,
+        sections: counts.sections,
+        bytes: counts.bytes,
+    }
+}
+
 /// Refuses what cannot be asked for.
 fn check(context: &OpContext, input: &DestructionInput) -> Result<()> {
     match &input.scope {
@@ -381,6 +411,7 @@ pub(crate) fn fresh(
         destroyed_at: None,
         certificate: None,
         ledger_index: None,
+        is_end: false,
     }
 }
 

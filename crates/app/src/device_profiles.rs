@@ -74,6 +74,10 @@ fn to_store(value: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 impl StoredDeviceProfile {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn read(body: &[u8]) -> Result<Self> {
         serde_json::from_slice(body).map_err(|_| damaged())
     }

@@ -369,6 +369,10 @@ impl App {
     #[boxed]
     pub async fn delete_device(&self, context: &OpContext, id: DeviceId) -> Result<()> {
         let resource = self.authorize_device(context, Action::DeviceDelete, id).await?;
+        if self.0.zones.is_output(context.tenant, id) {
+            let why = "a public zone's numbers are readings of the device: end the zone first";
+            return Err(Error::Conflict(why.to_owned()));
+        }
         // As where messages are retained: the tenant's turn first, then the records.
         let mut retained = self.retained_draft(context.tenant).await?;
         retained.forget_device(id);

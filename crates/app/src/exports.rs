@@ -6,13 +6,15 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Reach, Resource};
-use veritwin_domain::{DeviceId, OpContext, Timestamp};
+use veritwin_domain::{DeviceId, Key, OpContext, TenantId, Timestamp};
 use veritwin_metastore::Device;
 use veritwin_telemetry::{Order, RangeQuery, TimeRange};
 
 use crate::access::place_of;
 use crate::change::Change;
-use crate::model::{ExportPage, ExportQuery, ExportSeries, PointView, SeriesId};
+use crate::model::{ExportBegun, ExportPage, ExportQuery, ExportSeries, PointView, SeriesId};
+use crate::sight::Sight;
+use crate::transfers::FlowWay;
 use crate::tree::over;
 use crate::{App, Error, Result};
 
@@ -63,8 +65,9 @@ impl App {
         &self,
         context: &OpContext,
         query: &ExportQuery,
-    ) -> Result<Vec<ExportSeries>> {
+    ) -> Result<ExportBegun> {
         let reach = self.export_reach(context)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let resource = Resource::all(context.tenant, Kind::Telemetry);
         check(query)?;
         let sight = self.sight(context).await?;
@@ -80,8 +83,10 @@ impl App {
                 ids.iter().map(found).collect::<Result<Vec<_>>>()?
             }
         };
-        let mut series = Vec::new();
+        let (mut series, mut restricted) = (Vec::new(), 0);
         for device in wanted {
+            restricted +=
+                self.keys_kept_back((context.tenant, &sight), device, query.keys.as_deref())?;
             for key in self.keys_wanted(&sight, device, query.keys.as_deref())? {
                 if series.len() >= EXPORT_SERIES_MAX {
                     let (max, actual) = (EXPORT_SERIES_MAX as u64, EXPORT_SERIES_MAX as u64 + 1);
@@ -94,6 +99,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let what = Change::to(json!({
             "series": series.len(),
+            "series_restricted": restricted,
             "format": query.format,
             "from": query.from.to_string(),
             "to": query.to.to_string(),
@@ -101,7 +107,23 @@ impl App {
         self.record_change(&tx, context, Action::TelemetryExport, &resource, what).await?;
         tx.commit().await?;
         self.watch_taken(context, 0, true);
-        Ok(series)
+        Ok(ExportBegun { series, restricted })
+    }
+
+    /// How many series of a device stay that would leave, had nobody limited what is done with
+    /// them: a file that lacks them says so.
+    fn keys_kept_back(
+        &self,
+        (tenant, sight): (TenantId, &Sight),
+        device: &Device,
+        named: Option<&[Key]>,
+    ) -> Result<usize> {
+        if sight.book().limits().is_empty() {
+            return Ok(0);
+        }
+        let mut keys = self.streams_of(tenant, device.id)?;
+        keys.retain(|key| named.is_none_or(|named| named.contains(key)));
+        Ok(keys.iter().filter(|key| sight.keeps_back(device, key)).count())
     }
 
     /// Somebody is about to take everything of the tenant away that they may read: it is recorded,
@@ -109,6 +131,7 @@ impl App {
     #[boxed]
     pub async fn begin_tenant_export(&self, context: &OpContext) -> Result<()> {
         let resource = self.authorize_all(context, Action::TenantExport, Kind::Tenant)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let tx = self.0.store.begin(context).await?;
         let what = Change::to(json!({"export": "everything"}));
         self.record_change(&tx, context, Action::TenantExport, &resource, what).await?;
@@ -127,6 +150,7 @@ impl App {
         points_max: usize,
     ) -> Result<ExportPage> {
         let reach = self.export_reach(context)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let sight = self.sight(context).await?;
         let devices = self.tenant_devices(context).await?;
         let device = devices.get(series.device).filter(|device| reach.covers(device));

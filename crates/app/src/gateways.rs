@@ -266,6 +266,10 @@ impl App {
                         "a gateway makes devices: that takes the right in the whole tenant";
                     return Err(Error::Forbidden(detail.to_owned()));
                 }
+                if is_gateway && self.is_in_zone(context.tenant, device.id) {
+                    let detail = "the device is a source of a public zone: it speaks for itself";
+                    return Err(Error::Conflict(detail.to_owned()));
+                }
                 // Held: none is made behind it meanwhile.
                 if !is_gateway {
                     tx.device_held(device.id).await?;

@@ -83,7 +83,7 @@ const fn is_documentation(address: IpAddr) -> bool {
 
 /// An address of this machine or of a network of somebody's own: it is in no place that a file
 /// could know.
-const fn is_local(address: IpAddr) -> bool {
+pub(crate) const fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();

@@ -16,6 +16,7 @@ use crate::inviters::Inviter;
 use crate::links::{Payload, text};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::Sender;
+use crate::mail_kinds::MessageKind;
 use crate::mail_names::quoted;
 use crate::model::{Invited, Invitee};
 use crate::tree::over;
@@ -194,7 +195,7 @@ impl App {
                  account is made.",
                 token.expose()
             ),
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Onboarding)
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         let key = mail_key(&hex::encode(digest), &mail.to);

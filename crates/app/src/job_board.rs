@@ -39,6 +39,8 @@ pub enum Job {
     Shipping,
     /// Reads everything that is stored and compares.
     Scrub,
+    /// Tells of what is due in the governance workspace, and of breaches.
+    Governance,
 }
 
 impl Job {
@@ -57,6 +59,7 @@ impl Job {
             Self::Archive => "archive",
             Self::Shipping => "shipping",
             Self::Scrub => "scrub",
+            Self::Governance => "governance",
         }
     }
 
@@ -68,7 +71,7 @@ impl Job {
             }
             Self::Segments | Self::Records | Self::Promises => Duration::from_secs(120),
             // One mail server that does not answer holds a round for minutes.
-            Self::Mail | Self::Evidence => Duration::from_secs(600),
+            Self::Mail | Self::Evidence | Self::Governance => Duration::from_secs(600),
             // A copy of large records is paced, and so is reading everything.
             Self::Shipping | Self::Scrub => Duration::from_secs(6 * 3600),
         }

@@ -20,6 +20,7 @@ use crate::change::Change;
 use crate::error::found;
 use crate::ledger_mail_files::{Past, Written};
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::model::{MailingEvery, MailingInput, MailingTo, MailingView};
 use crate::rights::missing;
 use crate::route_mail::confirmed;
@@ -458,7 +459,7 @@ async fn queue(
             subject: written.subject.clone(),
             text: written.text.clone(),
             files: written.files.clone(),
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Ledger)
         };
         let payload = serde_json::to_vec(&payload).map_err(|e| Error::Internal(e.to_string()))?;
         let key = mail_key(&format!("ledger mailing {id} {number}"), email);

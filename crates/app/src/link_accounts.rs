@@ -11,6 +11,7 @@ use veritwin_metastore::{MailRank, NewMail, PlatformTx, Realm, User};
 
 use crate::change::Change;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::mail_names::quoted;
 use crate::safe_again::end_what_is_open;
 use crate::{App, Error, Result};
@@ -197,7 +198,7 @@ impl App {
                 names.join(", "),
             ),
             voice: Some(own),
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Security)
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         let key = mail_key(&format!("aside {} {}", account.id, context.at), &mail.to);

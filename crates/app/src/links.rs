@@ -164,7 +164,7 @@ impl App {
             let detail = "confirm that you are 18 or older and act for a business";
             return Err(Error::invalid_at("attested", detail));
         }
-        Ok(Some(Attestation { at: context.at, text: ATTESTATION_TEXT.to_owned() }))
+        Ok(Some(Attestation { at: context.at, text: self.attested_text(context.at) }))
     }
 
     /// The name that a person gave, or the one in the invitation; none is as good.

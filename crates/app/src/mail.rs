@@ -14,12 +14,15 @@ use veritwin_metastore::{AlertEvent, AlertEventKind, MailTurns, OutboxEntry, Sen
 use veritwin_outbound::mail::{DELIVERIES_MAX, Mail, MailError, MailFile, Trouble};
 use veritwin_verify::{LEDGER_MAIL_FILE, LedgerMail};
 
-use crate::alert_mail::{ALERT_MAIL_AGE_MAX, Digest};
+use crate::alert_mail::ALERT_MAIL_AGE_MAX;
 use crate::error::found;
 use crate::job_board::JobWatch;
 use crate::mail_keys::{Post, Signer};
+#[cfg(feature = "test-controls")]
+use crate::mail_kinds::MessageKind;
+pub(crate) use crate::mail_payload::{AttachedFile, MailPayload};
 use crate::model::AlertEventView;
-use crate::route_mail::{RoutedMail, without_messages};
+use crate::route_mail::without_messages;
 use crate::sent_mails::{Handed, sealed};
 use crate::{App, Error, Result};
 
@@ -35,49 +38,6 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Most mails of one tenant that wait to be sent; see `waiting_max`.
 pub(crate) const MAILS_WAITING_MAX: u64 = 2_000;
 
-/// A queued mail.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct MailPayload {
-    pub(crate) to: String,
-    pub(crate) subject: String,
-    pub(crate) text: String,
-    /// The alert it tells of.
-    #[serde(default)]
-    pub(crate) alert: Option<String>,
-    /// Where the answer goes, if not to whoever answers for the tenant.
-    #[serde(default)]
-    pub(crate) reply_to: Option<String>,
-    /// The tenant in whose brand it speaks, if it is about an account and so of no tenant.
-    #[serde(default)]
-    pub(crate) voice: Option<TenantId>,
-    /// What it has gathered about an alert.
-    #[serde(default)]
-    pub(crate) digest: Option<Digest>,
-    /// What it tells of messages that a rule sent on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) routed: Option<RoutedMail>,
-    /// Why it still waits.
-    #[serde(default)]
-    pub(crate) waits: Option<MailNote>,
-    /// Files that go with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) files: Vec<AttachedFile>,
-}
-
-/// A file that goes with a mail.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct AttachedFile {
-    pub(crate) name: String,
-    /// Its bytes, base64.
-    pub(crate) content: String,
-}
-
-impl AttachedFile {
-    pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
-        Self { name: name.to_owned(), content: STANDARD.encode(bytes) }
-    }
-}
-
 /// How it went with a mail, for the alert's history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailNote {
@@ -85,8 +45,8 @@ pub struct MailNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Why it did not get there: `refused`, `address`, `given_up`, `too_old`, `no_server`,
-    /// `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`, `deferred`,
-    /// `unsigned`.
+    /// `restricted`, `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`,
+    /// `deferred`, `unsigned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The mail server's reply code.
@@ -222,6 +182,19 @@ impl App {
         Ok(due)
     }
 
+    /// A queued mail, if it is of a kind on the list (promise P60).
+    pub(crate) fn admitted(&self, payload: &[u8]) -> serde_json::Result<MailPayload> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(60) {
+            let mut anything: serde_json::Value = serde_json::from_slice(payload)?;
+            if let Some(kind) = anything.get_mut("kind") {
+                *kind = MessageKind::Service.as_str().into();
+            }
+            return serde_json::from_value(anything);
+        }
+        serde_json::from_slice(payload)
+    }
+
     /// What is wrong with one mail or its tenant does not hold the others.
     async fn deliver(&self, entry: OutboxEntry) {
         let Some(post) = &self.0.mailer else { return };
@@ -231,8 +204,8 @@ impl App {
     }
 
     async fn send_mail(&self, post: &Post, entry: OutboxEntry) -> Result<()> {
-        let Ok(mut payload) = serde_json::from_slice::<MailPayload>(&entry.payload) else {
-            tracing::error!("a queued mail is damaged and was given up");
+        let Ok(mut payload) = self.admitted(&entry.payload) else {
+            tracing::error!("a queued mail is damaged, or of no kind, and was given up");
             return self.end_mail(&entry, None, (false, None)).await;
         };
         let age = self.clock().now().since(entry.created_at);
@@ -240,6 +213,8 @@ impl App {
         let mut handed = None;
         let outcome = if is_alert && age > ALERT_MAIL_AGE_MAX {
             Outcome::Dropped(MailNote::of("too_old"))
+        } else if self.is_kept_from(&entry, &payload).await? {
+            Outcome::Dropped(MailNote::of("restricted"))
         } else {
             if let Some(tenant) = entry.tenant {
                 self.conceal_closed(tenant, &mut payload).await?;
@@ -265,6 +240,16 @@ impl App {
             }
         }
         self.note_mail(&entry, &payload, outcome).await
+    }
+
+    /// Whether a mail is not owed to its recipient, who restricted what is done with their data.
+    async fn is_kept_from(&self, entry: &OutboxEntry, payload: &MailPayload) -> Result<bool> {
+        let is_owed =
+            payload.alert.is_none() && payload.digest.is_none() && payload.routed.is_none();
+        match entry.tenant.filter(|_| !is_owed) {
+            Some(tenant) => self.is_address_restricted(tenant, &payload.to).await,
+            None => Ok(false),
+        }
     }
 
     /// No mail leaves unsigned: where the keys cannot be had, it waits.
@@ -387,6 +372,12 @@ impl App {
             Outcome::Ended(note) | Outcome::Dropped(note) => (AlertEventKind::NotMailed, note),
             Outcome::Waits(_) => return Ok(()),
         };
+        if let Some((user, version)) = &payload.notice
+            && let Ok(user) = user.parse()
+        {
+            let was_delivered = kind == AlertEventKind::Notified;
+            self.note_notice(entry, (user, *version), was_delivered).await?;
+        }
         let Some(tenant) = entry.tenant else { return Ok(()) };
         let alerts = payload.alerts();
         if alerts.is_empty() {
@@ -400,15 +391,6 @@ impl App {
             note_on(&tx, alert, &event).await?;
         }
         Ok(tx.commit().await?)
-    }
-}
-
-impl MailPayload {
-    /// The alerts it tells of.
-    fn alerts(&self) -> Vec<AlertId> {
-        let gathered = self.digest.iter().flat_map(|digest| &digest.alerts);
-        let single = self.alert.iter().filter(|_| self.digest.is_none());
-        gathered.chain(single).filter_map(|alert| alert.parse().ok()).collect()
     }
 }
 

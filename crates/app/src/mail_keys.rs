@@ -13,6 +13,7 @@ use veritwin_access::{Action, jobs};
 use veritwin_domain::{OpContext, PlatformContext, Timestamp};
 use veritwin_keys::{Aad, DataClass, DekScope, RsaSigningKey, SigningKey, sealed_dek_id};
 use veritwin_outbound::mail::{ComposedMail, Mailer};
+use veritwin_outbound::register::EgressRegister;
 use veritwin_verify::{DkimAlgorithm, DkimDraft, DkimKey, DkimPlace};
 
 use crate::model::MailKeyView;
@@ -32,7 +33,17 @@ pub(crate) struct Post {
 }
 
 impl Post {
-    pub(crate) fn new(mailer: Mailer) -> Self {
+    /// As the platform is configured; none without a mail server.
+    pub(crate) fn open(
+        config: &crate::Config,
+        egress: &Arc<EgressRegister>,
+    ) -> Result<Option<Self>> {
+        let mailer = config.mail.as_ref().map(|mail| Mailer::new(mail, Arc::clone(egress)));
+        let mailer = mailer.transpose().map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(mailer.map(Self::new))
+    }
+
+    fn new(mailer: Mailer) -> Self {
         Self { mailer, signer: RwLock::new(None), changes: tokio::sync::Mutex::new(()) }
     }
 

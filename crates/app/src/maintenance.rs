@@ -44,14 +44,22 @@ impl App {
         self.0.tasks.spawn(async move { app.keep_activity().await });
         let app = self.clone();
         self.0.tasks.spawn(async move { app.keep_ledger_mail().await });
+        let (app, watch) = (self.clone(), self.watch_job(Job::Governance));
+        self.0.tasks.spawn(async move { app.keep_governance(&watch).await });
         if self.0.mailer.is_some() {
             let (app, watch) = (self.clone(), self.watch_job(Job::Mail));
             self.0.tasks.spawn(async move { app.keep_mail(&watch).await });
         }
+        let app = self.clone();
+        self.0.tasks.spawn(async move { app.keep_mailboxes().await });
+        if self.0.sms.is_on() {
+            let app = self.clone();
+            self.0.tasks.spawn(async move { app.keep_sms().await });
+        }
     }
 
     /// Waits for the next round; false when the platform stops.
-    async fn next_round(&self, interval: &mut tokio::time::Interval) -> bool {
+    pub(crate) async fn next_round(&self, interval: &mut tokio::time::Interval) -> bool {
         tokio::select! {
             () = self.0.stop.cancelled() => false,
             _ = interval.tick() => true,
@@ -130,6 +138,10 @@ impl App {
             }
             if rounds.is_multiple_of(10) {
                 self.flush_presence().await;
+                self.tend_cases().await;
+                self.tend_ends().await;
+                self.renew_trust_pages().await;
+                self.tell_of_versions().await;
                 if let Err(error) = self.tend_calls().await {
                     tracing::warn!(%error, "calls to devices were not ended; trying again");
                 }
@@ -203,6 +215,10 @@ impl App {
         self.purge_usage(&tx, trusted).await?;
         tx.calls_purge(trusted.saturating_sub(Self::calls_kept())).await?;
         tx.imports_purge(trusted.saturating_sub(RECORDS_KEPT)).await?;
+        for (kind, states, kept) in crate::governance::ENDED_KEPT {
+            tx.governance_purge(kind, states, trusted.saturating_sub(kept)).await?;
+        }
+        tx.cases_purge(trusted.saturating_sub(crate::cases::CASES_KEPT)).await?;
         tx.idempotency_purge(trusted.saturating_sub(crate::idempotency::KEPT)).await?;
         tx.commit().await?;
         self.tell_untold();

@@ -19,12 +19,14 @@ use veritwin_keys::{KeyService, Passphrase, SecretKey, SystemRng};
 use veritwin_log::{CommitObserver, FileLog, LogConfig};
 use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
-use veritwin_outbound::mail::{MailConfig, Mailer};
+use veritwin_outbound::mail::MailConfig;
 use veritwin_outbound::register::EgressRegister;
 use veritwin_telemetry::{Engine, EngineConfig};
 
+use crate::acme::open_acme;
 use crate::activity::ActivityWriter;
 use crate::alert_job::AlertBoard;
+use crate::config_parts::{Operator, Outbound};
 use crate::customer_keys::{KeyBoard, open_key_services};
 use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
@@ -65,8 +67,12 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
+    /// Who runs this installation, as the published texts say it.
+    pub operator: Operator,
+    /// Text messages.
+    pub sms: Option<crate::SmsConfig>,
     /// Calls to addresses that tenants choose.
-    pub outbound: crate::Outbound,
+    pub outbound: Outbound,
     /// Which authority certificates of host names are fetched from.
     pub acme: Option<veritwin_outbound::acme::AcmeConfig>,
     /// How checkpoints of ledgers are published.
@@ -160,15 +166,20 @@ pub(crate) struct Inner {
     pub(crate) disk: crate::full_disk::Switch,
     pub(crate) upkeep: crate::upkeep::Upkeep,
     pub(crate) destructions: DestructionBoard,
+    pub(crate) erasures: crate::cases::erasure::ErasureBoard,
     pub(crate) lineage: Lineage,
     pub(crate) alerts: AlertBoard,
     pub(crate) routes: RouteBoard,
+    pub(crate) zones: crate::zones::ZoneBoard,
     pub(crate) ledger: LedgerState,
     pub(crate) promises: PromiseBoard,
     pub(crate) jobs: JobBoard,
     pub(crate) imports: crate::inventory::Imports,
     pub(crate) egress: Arc<EgressRegister>,
     pub(crate) mailer: Option<crate::mail_keys::Post>,
+    pub(crate) sms: crate::sms::Sms,
+    pub(crate) purposes: veritwin_governance::PurposeRegister,
+    pub(crate) legal: crate::legal::LegalBoard,
     pub(crate) providers: Providers,
     pub(crate) acme: Option<crate::acme::Acme>,
     pub(crate) publisher: crate::publish::Publisher,
@@ -258,11 +269,6 @@ fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(store))
 }
 
-fn open_mailer(config: &Config, egress: &Arc<EgressRegister>) -> Result<Option<Mailer>> {
-    let mailer = config.mail.as_ref().map(|mail| Mailer::new(mail, Arc::clone(egress)));
-    mailer.transpose().map_err(|error| Error::invalid(error.to_string()))
-}
-
 fn engine_config(
     config: &Config,
     keys: &KeyService,
@@ -284,19 +290,11 @@ fn engine_config(
 }
 
 /// The one way to addresses that tenants choose.
-fn open_providers(
-    config: &Config,
-    egress: &Arc<EgressRegister>,
-    rng: &dyn Rng,
-) -> Result<Providers> {
-    Ok(Providers::new(rng, guarded_client(config, egress)?, Arc::clone(egress)))
-}
-
 pub(crate) fn guarded_client(
     config: &Config,
     egress: &Arc<EgressRegister>,
 ) -> Result<GuardedClient> {
-    let crate::Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
+    let Outbound { allowed_networks, ports, authorities_pem } = &config.outbound;
     let mut policy = GuardPolicy { allowed: allowed_networks.clone(), ..GuardPolicy::default() };
     if !ports.is_empty() {
         policy.ports.clone_from(ports);
@@ -327,13 +325,11 @@ impl App {
     #[boxed]
     pub async fn open(config: Config) -> Result<Self> {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
-        let clock = Arc::clone(&config.clock);
         let keys = open_keys(&config, &rng)?;
         crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(store_config(&config, &keys)?).await?;
         let (egress, objects) = (Arc::new(EgressRegister::default()), open_objects(&config)?);
-        let engine_config = engine_config(&config, &keys, &objects, &rng);
-        let engine = Arc::new(Engine::open(engine_config).await?);
+        let engine = Arc::new(Engine::open(engine_config(&config, &keys, &objects, &rng)).await?);
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
         let (observers, meter) = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);
@@ -344,19 +340,17 @@ impl App {
         let log = FileLog::open(log, observers).map_err(|error| not_opened(&error))?;
         engine.recover(&log).await?;
         let lineage = Lineage::open(&config.data, log.tail_position())?;
-        let providers = open_providers(&config, &egress, rng.as_ref())?;
-        let acme = crate::acme::open_acme(&config, &egress)?;
-        let authorizer = Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?;
         let inner = Inner {
-            started_at: clock.now(),
+            started_at: config.clock.now(),
             destructions: DestructionBoard::open(&config, &keys)?,
+            erasures: crate::cases::erasure::ErasureBoard::default(),
             keys,
             key_board: KeyBoard::new(open_key_services(&config, &egress, &rng)?),
             store,
             log,
             engine,
             objects,
-            authorizer,
+            authorizer: Authorizer::new().map_err(|error| Error::Internal(error.to_string()))?,
             throttle: Mutex::new(Throttle::default()),
             contact_throttle: Mutex::new(Throttle::default()),
             mail_bounds: Mutex::default(),
@@ -397,15 +391,19 @@ impl App {
             lineage,
             alerts: AlertBoard::default(),
             routes: RouteBoard::default(),
+            zones: crate::zones::ZoneBoard::default(),
             ledger: LedgerState::default(),
             promises: PromiseBoard::new()?,
             jobs: JobBoard::default(),
             imports: crate::inventory::Imports::default(),
             publisher: crate::publish::Publisher::open(&config, &egress)?,
-            mailer: open_mailer(&config, &egress)?.map(crate::mail_keys::Post::new),
+            mailer: crate::mail_keys::Post::open(&config, &egress)?,
+            sms: crate::sms::Sms::open(&config, &egress)?,
+            purposes: crate::legal::purpose_register()?,
+            legal: crate::legal::LegalBoard::default(),
+            providers: Providers::open(&config, &egress, rng.as_ref())?,
+            acme: open_acme(&config, &egress)?,
             egress,
-            providers,
-            acme,
             host_certificates: tokio::sync::watch::Sender::new(0),
             names: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
@@ -421,7 +419,10 @@ impl App {
     /// What has to be so before anybody is listened to.
     async fn begin(&self) -> Result<()> {
         self.ensure_platform_tenant().await?;
+        self.load_legal().await?;
         self.load_tree().await?;
+        self.load_zones().await?;
+        self.load_flows().await?;
         self.0.engine.set_units(Arc::new(PersonalStreams(Arc::downgrade(&self.0))));
         self.replay_shreds(None).await.map(drop)
     }
@@ -443,6 +444,8 @@ impl App {
         self.start_sealing_records();
         self.start_ledger();
         self.start_destructions();
+        self.start_erasures();
+        self.start_zones();
         self.start_promises();
         self.tell_rest_shortened();
         Ok(())

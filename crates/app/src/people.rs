@@ -10,7 +10,7 @@ use veritwin_domain::{
 };
 use veritwin_keys::{DekId, DestructionMethod, ShredUnit, password};
 use veritwin_metastore::{
-    GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, User,
+    GrantRole, Holder, Member, Page, PlatformTx, Session, SessionMethod, TenantTx, User,
 };
 
 use crate::change::Change;
@@ -311,7 +311,7 @@ impl App {
     }
 
     /// What an account that left a tenant had asked for ends; one of no other tenant goes.
-    async fn after_leaving(&self, context: &OpContext, id: UserId) -> Result<()> {
+    pub(crate) async fn after_leaving(&self, context: &OpContext, id: UserId) -> Result<()> {
         if self.destroy_of_nobody(id).await? {
             return Ok(());
         }
@@ -347,6 +347,36 @@ impl App {
         Ok(Erasure { user: id, at: context.at, keys })
     }
 
+    /// Whether somebody can be erased here: they are no member, or nobody has to be made first who
+    /// answers for the tenant or manages it.
+    pub(crate) async fn check_erasable(&self, tx: &TenantTx, id: UserId) -> Result<()> {
+        if found(tx.member(id).await)?.is_none() {
+            return Ok(());
+        }
+        let members = tx.members(&Page::whole()).await?.items;
+        check_last(&members, id, &BTreeSet::new())
+    }
+
+    /// Takes somebody out of a tenant for good, and destroys their account with its key if it
+    /// belongs to no other; whether they were there. It may be done again.
+    pub(crate) async fn erase_member(&self, context: &OpContext, id: UserId) -> Result<bool> {
+        let tx = self.0.store.begin(context).await?;
+        self.check_erasable(&tx, id).await?;
+        let member = found(tx.member(id).await)?;
+        if let Some(member) = &member {
+            tx.member_remove(id).await?;
+            let roles: Vec<&str> = member.roles.iter().map(|role| role.as_str()).collect();
+            let change = Change::from(serde_json::json!({"roles": roles}));
+            let resource = Resource::user(context.tenant, id);
+            self.record_change(&tx, context, Action::UserErase, &resource, change).await?;
+        }
+        tx.commit().await?;
+        self.access_changed(context.tenant);
+        self.0.logins.forget_all();
+        self.after_leaving(context, id).await?;
+        Ok(member.is_some())
+    }
+
     /// One organisation does not destroy what another one's member is to that one.
     async fn check_only_here(&self, context: &OpContext, id: UserId) -> Result<()> {
         let tx = self.0.store.read_platform(&self.above(context)).await?;
@@ -360,14 +390,25 @@ impl App {
 
     /// Destroys an account that belongs to no tenant; whether it did, or another had.
     pub(crate) async fn destroy_of_nobody(&self, id: UserId) -> Result<bool> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(50) {
+            return Ok(false);
+        }
+        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+        let belongs = !tx.memberships(id).await?.is_empty();
+        drop(tx);
+        if belongs {
+            return Ok(false);
+        }
+        self.end_consents(id).await?;
+        self.forget_cases(id).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         if !tx.memberships(id).await?.is_empty() {
             return Ok(false);
         }
-        if found(tx.user_delete(id).await)?.is_none() {
-            return Ok(true);
-        }
+        tx.user_forget(id).await?;
         tx.commit().await?;
+        // Also of one that went before its key could.
         self.destroy_keys_of(id)?;
         Ok(true)
     }
@@ -385,6 +426,8 @@ impl App {
 
     /// Deletes an account and destroys its key.
     pub(crate) async fn destroy_account(&self, id: UserId) -> Result<Vec<String>> {
+        self.end_consents(id).await?;
+        self.forget_cases(id).await?;
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         tx.user_delete(id).await?;
         tx.commit().await?;
@@ -395,6 +438,9 @@ impl App {
         let unit = ShredUnit::Subject(*id.as_bytes());
         let own = self.0.keys.list(None).into_iter().filter(|key| key.scope.unit == unit);
         let own: Vec<DekId> = own.map(|key| key.id).collect();
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
         let destroyed = self.0.keys.destroy(&own, DestructionMethod::KeyDestroyed)?;
         Ok(destroyed.iter().map(|one| one.dek.to_string()).collect())
     }

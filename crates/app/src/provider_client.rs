@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use veritwin_access::oidc::{Description, KeySet, OidcError, description_address};
-use veritwin_domain::{AddressList, LimitExceeded, Rng, Secret, TenantId};
+use veritwin_domain::{LimitExceeded, Rng, Secret, TenantId};
 use veritwin_outbound::guard::{Call, Caller, GuardError, GuardedClient, Target, TargetError};
 use veritwin_outbound::register::{Destination, DestinationKind, EgressRegister};
 
@@ -27,18 +27,6 @@ const KEYS_AGAIN: Duration = Duration::from_secs(20);
 /// Largest answer of a provider, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 const PURPOSE: &str = "sign-in provider that a customer set";
-
-/// What the operator allows of calls to addresses that tenants choose.
-#[derive(Debug, Clone, Default)]
-pub struct Outbound {
-    /// Networks that are called although they are not public, such as an identity provider on the
-    /// operator's premises.
-    pub allowed_networks: AddressList,
-    /// Ports that may be named; none: 443 and 8443.
-    pub ports: Vec<u16>,
-    /// Authorities that are trusted beside the public ones, PEM.
-    pub authorities_pem: Option<String>,
-}
 
 /// Why a provider cannot be used now.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -141,7 +129,17 @@ pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
 }
 
 impl Providers {
-    pub(crate) fn new(rng: &dyn Rng, client: GuardedClient, register: Arc<EgressRegister>) -> Self {
+    /// As the platform is configured.
+    pub(crate) fn open(
+        config: &crate::Config,
+        egress: &Arc<EgressRegister>,
+        rng: &dyn Rng,
+    ) -> crate::Result<Self> {
+        let client = crate::open::guarded_client(config, egress)?;
+        Ok(Self::new(rng, client, Arc::clone(egress)))
+    }
+
+    fn new(rng: &dyn Rng, client: GuardedClient, register: Arc<EgressRegister>) -> Self {
         Self { flows: Flows::new(rng), client, register, entries: Mutex::default() }
     }
 

@@ -11,6 +11,7 @@ use veritwin_metastore::{Activity, ActivityFilter, Page as StorePage, TenantTx, 
 use crate::activity::{ActorName, Details, Envelope};
 use crate::change::Change;
 use crate::model::{ActivityQuery, ActivityView, Page, PageRequest};
+use crate::transfers::FlowWay;
 use crate::{App, Error, Result};
 
 /// Most records that one search looks through; the page then says where to go on.
@@ -155,6 +156,7 @@ impl App {
         format: &'static str,
     ) -> Result<Vec<ActivityView>> {
         let resource = self.authorize_all(context, Action::ActivityExport, Kind::Activity)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let mut page = self.find_activity(context, query, EXPORT_ROWS_MAX, usize::MAX).await?;
         self.name_support(context, &mut page.items).await?;
         if page.next_cursor.is_some() {

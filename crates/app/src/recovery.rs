@@ -14,6 +14,7 @@ use crate::factors::has_second_factor;
 use crate::links::{Payload, UNKNOWN};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::Sender;
+use crate::mail_kinds::MessageKind;
 use crate::people::check_password;
 use crate::safe_again::end_what_is_open;
 use crate::sign_in::{ENDED, person};
@@ -86,7 +87,7 @@ impl App {
             subject,
             text: format!("{before}\n{page}#{}\n\n{after}", token.expose()),
             voice: Some(tenant),
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Security)
         };
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         let key = mail_key(&hex::encode(digest), to);
@@ -248,7 +249,7 @@ impl App {
                        administrator of your organisation for help at once."
                     .to_owned(),
                 voice: Some(tenant),
-                ..MailPayload::default()
+                ..MailPayload::of(MessageKind::Security)
             };
             let body =
                 serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;

@@ -15,6 +15,7 @@ use crate::brands::PRODUCT;
 use crate::change::Change;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::mailbox;
+use crate::mail_kinds::MessageKind;
 use crate::mail_names::quoted;
 use crate::{App, Error, Result};
 
@@ -171,7 +172,7 @@ impl App {
             subject: format!("Sign in to {product}, or set a new password"),
             text,
             voice,
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Security)
         };
         if !self.0.mail_bounds.lock().take_reset(mailbox(&mail.to)?, *page, context.at) {
             return Ok(false);

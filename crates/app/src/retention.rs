@@ -2,6 +2,7 @@
 //! (`audit_days`). Whole days are destroyed with their keys, never those of a period that a hold
 //! names; what was destroyed is recorded in the tenant's records.
 
+pub(crate) mod now;
 mod shortened;
 
 use std::time::Duration;

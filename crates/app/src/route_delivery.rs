@@ -13,12 +13,14 @@ use veritwin_metastore::{RouteFailure, RouteLane, RouteMessage, RouteSettled, Te
 use veritwin_outbound::guard::{
     BrokerKind, BrokerMessage, BrokerReply, GuardError, TargetError, Webhook, WebhookReply,
 };
+use veritwin_outbound::register::NotRegistered;
 
 use crate::error::found;
 use crate::route_body::RouteBody;
 use crate::route_places::{Outlet, StoredKind};
 use crate::route_queue::{LaneKey, count};
 use crate::route_turns::{Turn, UnderWay};
+use crate::transfers::FlowWay;
 use crate::{App, Result};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -141,6 +143,11 @@ impl App {
         let Some(target) = target else { return Err(TargetError::Syntax.into()) };
         #[cfg(feature = "test-controls")]
         self.enter_anybody(target);
+        if let Err(error) = self.check_flow(tenant, FlowWay::Routing, target.host()) {
+            tracing::debug!(%error, "a message stays: its flow is not entered");
+            let (host, port) = (target.host().to_owned(), target.port());
+            return Err(NotRegistered { host, port }.into());
+        }
         let (kind, topic, user) = match kind {
             StoredKind::Webhook => {
                 let webhook = Webhook { target, id, at: self.clock().now(), body, secret };

@@ -50,6 +50,8 @@ pub(crate) struct RouteBoard {
     pub(crate) attributes: RouteAttributes,
     pub(crate) topics: TopicDoor,
     pub(crate) mails: RouteMails,
+    /// What organisations entered about where their data may go.
+    pub(crate) flows: crate::transfers::FlowBoard,
 }
 
 impl RouteBoard {

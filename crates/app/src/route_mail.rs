@@ -15,6 +15,7 @@ use veritwin_metastore::{MailRank, NewMail, RouteFailure, RouteLane, RouteSettle
 use crate::alert_mail::waiting_max;
 use crate::error::found;
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_kinds::MessageKind;
 use crate::model::{RouteKind, RouteSample};
 use crate::rights::missing;
 use crate::route_body::RouteBody;
@@ -185,7 +186,7 @@ fn payload(to: &str, routed: &RoutedMail) -> Result<Vec<u8>> {
         subject: routed.subject(),
         text: routed.text(),
         routed: Some(routed.clone()),
-        ..MailPayload::default()
+        ..MailPayload::of(MessageKind::Alert)
     };
     serde_json::to_vec(&payload).map_err(|error| Error::Internal(error.to_string()))
 }
@@ -198,7 +199,7 @@ pub(crate) fn without_messages(mail: &MailPayload) -> Option<Result<Vec<u8>>> {
         None if mail.files.is_empty() => return None,
         None => mail.subject.clone(),
     };
-    let rest = MailPayload { to: mail.to.clone(), subject, ..MailPayload::default() };
+    let rest = MailPayload { to: mail.to.clone(), subject, ..MailPayload::of(mail.kind) };
     Some(serde_json::to_vec(&rest).map_err(|error| Error::Internal(error.to_string())))
 }
 
@@ -345,7 +346,7 @@ impl App {
                 to: email.clone(),
                 subject: "A sample of routing".to_owned(),
                 text: "This is a sample: messages that rules send by mail reach you.".to_owned(),
-                ..MailPayload::default()
+                ..MailPayload::of(MessageKind::Alert)
             };
             let body = serde_json::to_vec(&mail);
             let body = body.map_err(|error| Error::Internal(error.to_string()))?;

@@ -11,6 +11,7 @@ use veritwin_governance::streams::{JudgedDevice, KindCounts};
 use veritwin_metastore::Device;
 
 use crate::directory::TenantDevices;
+use crate::limits::withhold_limited;
 use crate::stream_book::StreamBook;
 use crate::{App, Result};
 
@@ -176,14 +177,16 @@ impl App {
         rules: &BTreeMap<RuleId, Rule>,
         devices: &TenantDevices,
     ) -> Result<Withheld> {
+        let all = rules;
         let rules = BoundRules::of(rules.values());
         let mut withheld = Withheld::new();
-        if rules.of_key.is_empty() {
+        if all.values().all(|rule| rule.condition.key().is_none()) {
             return Ok(withheld);
         }
         let book = self.stream_book(context).await?;
+        let is_bound = !rules.of_key.is_empty();
         let mut judging = Judging::new(&rules, &book);
-        for device in devices.all() {
+        for device in devices.all().take_while(|_| is_bound) {
             let set = judging.withheld_from(device);
             if !set.is_empty() {
                 withheld.insert(device.id, set);
@@ -193,6 +196,7 @@ impl App {
                 tokio::task::yield_now().await;
             }
         }
+        withhold_limited(&mut withheld, all, (devices, &book));
         Ok(withheld)
     }
 }

@@ -24,6 +24,7 @@ use veritwin_metastore::{
 use crate::activity::{Envelope, actor_id, actor_text};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::Sender;
+use crate::mail_kinds::MessageKind;
 use crate::promises::PROBE_TENANT;
 use crate::provision::{PLATFORM_TENANT, is_nobodys};
 use crate::{App, Error, Result};
@@ -402,7 +403,7 @@ impl App {
                 subject: subject.to_owned(),
                 text: text.to_owned(),
                 voice: Some(tenant),
-                ..MailPayload::default()
+                ..MailPayload::of(MessageKind::Security)
             };
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
             let mail = NewMail::new(MailRank::Account, &key, &body);
@@ -462,7 +463,7 @@ impl App {
             to: member.user.email.clone(),
             subject: subject.to_owned(),
             text: text.to_owned(),
-            ..MailPayload::default()
+            ..MailPayload::of(MessageKind::Security)
         };
         let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
         let key = mail_key(event, &member.user.email);

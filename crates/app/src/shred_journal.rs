@@ -17,6 +17,7 @@ use veritwin_keys::{
 };
 
 use crate::backup::files::{create_folder, instance_of, io, sync_folder};
+use crate::cases::erasure::ErasedCase;
 use crate::destruction_scope::StoredScope;
 use crate::rights::bounded;
 use crate::{Error, Result};
@@ -50,6 +51,9 @@ pub(crate) struct ShredEntry {
     pub(crate) body: String,
     /// Whether it is over: a later line of the same id says so.
     pub(crate) done: bool,
+    /// The erasure of a person, of which the readings have a line of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) erased: Option<Box<ErasedCase>>,
 }
 
 /// The newest line of an act.
@@ -310,6 +314,7 @@ mod tests {
             keys: vec!["00".repeat(16)],
             body: "{}".to_owned(),
             done: false,
+            erased: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use veritwin_access::{Action, Kind, Reach};
-use veritwin_domain::{DeviceId, Key, OpContext, Place, SiteId, TenantId, Timestamp};
+use veritwin_domain::{DeviceId, Key, OpContext, Place, Purpose, SiteId, TenantId, Timestamp};
 use veritwin_governance::streams::Verdict;
 use veritwin_metastore::{Device, TenantTx};
 use veritwin_telemetry::{
@@ -26,6 +26,8 @@ pub(crate) struct Sight {
     book: Arc<StreamBook>,
     /// Where personal streams, and those that nobody declared, may be seen.
     personal: Reach,
+    /// What they are looked at for; none where what people limited is kept for them all the same.
+    purpose: Option<Purpose>,
 }
 
 /// A series that its reader may see. Only [`Sight::series`] makes one.
@@ -88,14 +90,28 @@ impl Sight {
 
     /// Whether a stream may be shown; without a key, what is known of the device as a whole.
     pub(crate) fn shows(&self, device: &Device, key: Option<&str>) -> bool {
-        self.sees_personal_of(device) || self.book.is_open(device, key)
+        let may = self.sees_personal_of(device) || self.book.is_open(device, key);
+        may && !self.is_limited(device, key)
+    }
+
+    /// Whether a stream is of somebody who restricted what is done with their data, or objected to
+    /// what it is looked at for.
+    fn is_limited(&self, device: &Device, key: Option<&str>) -> bool {
+        self.purpose.is_some_and(|purpose| self.book.is_limited(device, key, purpose))
+    }
+
+    /// Whether a stream would be shown, did its person not limit what is done with it.
+    pub(crate) fn keeps_back(&self, device: &Device, key: &Key) -> bool {
+        let may = self.sees_personal_of(device) || self.book.is_open(device, Some(key));
+        may && self.is_limited(device, Some(key))
     }
 
     /// A series of a device, if its reader may see it.
     pub(crate) fn series(&self, device: &Device, key: &Key) -> Option<SeenSeries> {
         let is_open = self.verdict(device, Some(key)).is_open();
         let series = Series { tenant: self.tenant, device: device.id, key: key.clone() };
-        (is_open || self.sees_personal_of(device)).then_some(SeenSeries { series, is_open })
+        let may = is_open || self.sees_personal_of(device);
+        (may && !self.is_limited(device, Some(key))).then_some(SeenSeries { series, is_open })
     }
 
     /// To follow the streams of these devices.
@@ -117,7 +133,10 @@ impl App {
         let personal = reach.unwrap_or_else(|_| Reach::nowhere());
         #[cfg(feature = "test-controls")]
         let personal = if self.0.promises.is_sabotaged(4) { Reach::default() } else { personal };
-        Ok(Sight { tenant: context.tenant, book, personal })
+        let purpose = Some(context.purpose).filter(|purpose| *purpose != Purpose::LegalDuty);
+        #[cfg(feature = "test-controls")]
+        let purpose = purpose.filter(|_| !self.0.promises.forgets_limits());
+        Ok(Sight { tenant: context.tenant, book, personal, purpose })
     }
 
     /// Every stream of a device, whoever asks: for what is decided, not for what is shown.

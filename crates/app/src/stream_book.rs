@@ -14,6 +14,7 @@ use veritwin_governance::streams::{
 use veritwin_metastore::{Device, StreamStatements, TenantTx, every_row};
 
 use crate::kept::Kept;
+use crate::limits::{StreamLimit, limits_in};
 use crate::{App, Error, Result};
 
 /// Most memory of a tenant in which it is kept whether streams are open; past that, it is worked
@@ -27,6 +28,8 @@ const ENTRY_BYTES: usize = 128;
 pub(crate) struct StreamBook {
     said: HashMap<DeviceId, DeviceStatements>,
     rules: StreamRules,
+    /// What is not done any more with some people's streams.
+    limits: Vec<StreamLimit>,
     statements: usize,
     worked_out: RwLock<WorkedOut>,
 }
@@ -75,6 +78,11 @@ impl StreamBook {
     /// What is said of a device and its streams.
     pub(crate) fn said(&self, id: DeviceId) -> Option<&DeviceStatements> {
         self.said.get(&id)
+    }
+
+    /// What is not done any more with some people's streams.
+    pub(crate) fn limits(&self) -> &[StreamLimit] {
+        &self.limits
     }
 
     /// How many statements about devices and their streams there are.
@@ -174,8 +182,8 @@ impl App {
             Err(ticket) => ticket,
         };
         let tx = &self.0.store.read(context).await?;
-        let mut book =
-            StreamBook { rules: StreamRules::new(rules_in(tx).await?), ..StreamBook::default() };
+        let (rules, limits) = (StreamRules::new(rules_in(tx).await?), limits_in(tx).await?);
+        let mut book = StreamBook { rules, limits, ..StreamBook::default() };
         for row in every_row(|page| async move { tx.stream_statements(&page).await }).await? {
             let said: DeviceStatements = stored(&row.body)?;
             book.statements += 1 + said.streams.len();

@@ -16,6 +16,7 @@ use crate::attribute_lines::{devices_written, only_device};
 use crate::attributes::ClientDrafts;
 use crate::model::RefusalView;
 use crate::retained::RetainedDraft;
+use crate::zones::Diverted;
 use crate::{App, Error, Placed, RefusedPart, Result, Submission};
 pub(crate) use joined::{Queue, Waiting};
 
@@ -200,6 +201,27 @@ impl App {
         tenant: TenantId,
         submissions: Vec<Submission>,
     ) -> Result<(Vec<RefusedPart>, Vec<Placed>)> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(18) {
+            return self.submit_kept(tenant, submissions).await;
+        }
+        let Diverted { kept, places, mut refused } =
+            self.0.zones.divert(tenant, submissions, || self.clock().now());
+        let (parts, placed) = self.submit_kept(tenant, kept).await?;
+        let Some(places) = places else { return Ok((parts, placed)) };
+        // As the sender counts them.
+        let place = |index: usize| places.get(index).copied().unwrap_or(index);
+        let parts = parts.into_iter();
+        refused.extend(parts.map(|part| RefusedPart { index: place(part.index), ..part }));
+        Ok((refused, placed.into_iter().map(|(index, at)| (place(index), at)).collect()))
+    }
+
+    /// What no public zone takes.
+    async fn submit_kept(
+        &self,
+        tenant: TenantId,
+        submissions: Vec<Submission>,
+    ) -> Result<Submitted> {
         // Where sessions stand is said of a tenant that is suspended, too.
         if !submissions.iter().all(|one| matches!(one, Submission::Note(_))) {
             self.refuse_unserved(tenant)?;

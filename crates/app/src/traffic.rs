@@ -50,6 +50,10 @@ impl App {
     #[boxed]
     pub async fn watched_device(&self, context: &OpContext, id: DeviceId) -> Result<WatchedDevice> {
         self.authorize_device(context, Action::DeviceRead, id).await?;
+        if self.is_in_zone(context.tenant, id) {
+            let why = "the device is a source of a public zone: nobody sees what it sends";
+            return Err(Error::Conflict(why.to_owned()));
+        }
         let reach = self.reach(context, Action::TelemetryRead, Kind::Telemetry)?;
         let attributes = self.0.authorizer.reach(context, Action::AttributeRead, Kind::Device);
         let calls = self.0.authorizer.reach(context, Action::DeviceCommand, Kind::Device);

@@ -128,10 +128,14 @@ define_ids! {
     AuthorityId;
     /// One sealed ledger batch.
     BatchId;
+    /// A request of a data subject, with its clocks.
+    CaseId;
     /// A call to a device that is kept until its end.
     CallId;
     /// One connection of a device.
     ConnectionId;
+    /// What a person said about a purpose: a consent, or its withdrawal.
+    ConsentId;
     /// One credential of one device (a token, a password, a certificate).
     CredentialId;
     /// A destruction of readings that somebody asked for.
@@ -144,6 +148,8 @@ define_ids! {
     EdgeKeyId;
     /// One evidence record of a promise check.
     EvidenceId;
+    /// A thing of the governance workspace: a policy, a risk, a control, a breach and others.
+    GovernanceId;
     /// A grant of a role over a part of a tenant.
     GrantId;
     /// A group of devices.
@@ -180,6 +186,8 @@ define_ids! {
     PlanId;
     /// What lets devices come in by themselves: a provisioning profile.
     ProvisionProfileId;
+    /// An entry of one of an organisation's registers.
+    RegisterEntryId;
     /// One request through any listener, for tracing.
     RequestId;
     /// A place outside to which a tenant's messages go.

@@ -27,12 +27,13 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Actor, ActorKind, OpContext, Origin, PlatformContext, Role, SignIn};
 pub use id_map::{IdHasher, IdMap, IdState};
 pub use ids::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, ConnectionId, CredentialId,
-    CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
-    FileId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId, LedgerItemId, LinkId, LogId,
-    MailingId, MessageId, PackageId, PlanId, ProvisionProfileId, RequestId, RouteDestinationId,
-    RouteMessageId, RouteRuleId, RuleId, SentMailId, SessionId, SiteId, StreamActId, StreamRuleId,
-    SupportGrantId, TenantId, TicketId, UserId, WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, BatchId, CallId, CaseId, ConnectionId, ConsentId,
+    CredentialId, CustomRoleId, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId,
+    FactorId, FileId, GovernanceId, GrantId, GroupId, HoldId, IdError, ImportId, IncidentId,
+    LedgerItemId, LinkId, LogId, MailingId, MessageId, PackageId, PlanId, ProvisionProfileId,
+    RegisterEntryId, RequestId, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId,
+    SentMailId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId,
+    UserId, WorkspaceId,
 };
 pub use limits::{IngestLimits, LimitExceeded};
 pub use network::{

@@ -4,12 +4,13 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{QueryResult, TryGetable};
 use veritwin_domain::{
-    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, ConnectionId, CredentialId, CustomRoleId,
-    Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId, EvidenceId, FactorId,
-    GrantId, GroupId, HoldId, ImportId, IncidentId, LedgerItemId, LinkId, LogId, MailingId,
-    MessageId, PackageId, PlanId, ProvisionProfileId, Role, RouteDestinationId, RouteMessageId,
-    RouteRuleId, RuleId, SentMailId, SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId,
-    TenantId, TicketId, Timestamp, UserId, WorkspaceId,
+    ActivityId, AlertId, ApiKeyId, AuthorityId, CallId, CaseId, ConnectionId, ConsentId,
+    CredentialId, CustomRoleId, Declaration, DestructionId, DeviceId, DeviceProfileId, EdgeKeyId,
+    EvidenceId, FactorId, GovernanceId, GrantId, GroupId, HoldId, ImportId, IncidentId,
+    LedgerItemId, LinkId, LogId, MailingId, MessageId, PackageId, PlanId, ProvisionProfileId,
+    RegisterEntryId, Role, RouteDestinationId, RouteMessageId, RouteRuleId, RuleId, SentMailId,
+    SessionId, SiteId, StreamActId, StreamRuleId, SupportGrantId, TenantId, TicketId, Timestamp,
+    UserId, WorkspaceId,
 };
 
 use crate::{Error, Result};
@@ -47,11 +48,12 @@ macro_rules! ids {
 }
 
 ids! {
-    ActivityId AlertId ApiKeyId AuthorityId CallId ConnectionId CredentialId CustomRoleId
-    DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId GrantId GroupId HoldId
-    ImportId IncidentId LedgerItemId LinkId LogId MailingId MessageId PackageId PlanId
-    ProvisionProfileId RouteDestinationId RouteMessageId RouteRuleId RuleId SentMailId SessionId
-    SiteId StreamActId StreamRuleId SupportGrantId TenantId TicketId UserId WorkspaceId
+    ActivityId AlertId ApiKeyId AuthorityId CallId CaseId ConnectionId ConsentId CredentialId
+    CustomRoleId DestructionId DeviceId DeviceProfileId EdgeKeyId EvidenceId FactorId
+    GovernanceId GrantId GroupId HoldId ImportId IncidentId LedgerItemId LinkId LogId MailingId
+    MessageId PackageId PlanId ProvisionProfileId RegisterEntryId RouteDestinationId
+    RouteMessageId RouteRuleId RuleId SentMailId SessionId SiteId StreamActId StreamRuleId
+    SupportGrantId TenantId TicketId UserId WorkspaceId
 }
 
 macro_rules! plain {

@@ -76,6 +76,13 @@ impl Select {
         self
     }
 
+    /// Who else wants these rows to themselves waits for the transaction's end. SQLite has one
+    /// writer anyway.
+    pub(crate) fn held_alone(mut self) -> Self {
+        self.statement.lock_exclusive();
+        self
+    }
+
     pub(crate) fn group_by(mut self, column: &'static str) -> Self {
         self.statement.group_by_col(column);
         self

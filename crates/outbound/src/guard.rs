@@ -4,6 +4,7 @@
 
 mod brokers;
 mod client;
+mod mailbox;
 mod ranges;
 mod target;
 mod turns;
@@ -18,6 +19,10 @@ use veritwin_domain::{AddressList, LimitExceeded};
 
 pub use brokers::{BROKER_TIMEOUT, BrokerKind, BrokerMessage, BrokerReply};
 pub use client::{Call, CallTls, GuardedClient, REPLY_BYTES_MAX, Reply};
+pub use mailbox::{
+    MAIL_BYTES_MAX, MAILBOX_TIMEOUT, MAILS_OF_ROUND_MAX, MailboxCall, MailboxError, MailboxMail,
+    MailboxRound, ROUND_BYTES_MAX,
+};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use turns::{
     BRANCH_CALLS_MAX, CALLS_MAX, Caller, DESTINATION_CALLS_MAX, TENANT_CALLS_MAX,

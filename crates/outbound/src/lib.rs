@@ -7,6 +7,8 @@ pub mod archive;
 pub mod guard;
 pub mod key_services;
 pub mod mail;
+pub mod received;
 pub mod register;
+pub mod sms;
 pub mod stamp;
 pub mod witness;

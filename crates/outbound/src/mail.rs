@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::header::{
+    ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue,
+};
 use lettre::message::{Attachment, Body, Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
@@ -311,7 +313,8 @@ impl Mailer {
             .message_id(Some(format!("<{}@{}>", mail.idempotency_key, self.domain())))
             .from(from)
             .to(Mailbox::new(None, to.clone()))
-            .subject(subject);
+            .subject(subject)
+            .header(AutoSubmitted);
         let text = cut(&mail.text).to_owned();
         let message = if mail.attachments.is_empty() {
             builder.header(ContentType::TEXT_PLAIN).body(text)
@@ -370,6 +373,24 @@ fn parts(mail: &Mail, text: String) -> Result<MultiPart, MailError> {
         all = all.singlepart(Attachment::new(file.name.clone()).body(body, kind));
     }
     Ok(all)
+}
+
+/// That no person wrote it, so that no machine answers it (RFC 3834, section 5).
+#[derive(Debug, Clone, Copy)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
 }
 
 /// Whether a text has the form of an e-mail address.

@@ -2,6 +2,7 @@
 //! key and certificate. Devices are answered when its own log has what they sent; signed batches
 //! with gapless counters go to the platform as soon as it can be reached, days later if need be.
 
+mod config;
 mod devices;
 mod down;
 mod down_client;
@@ -9,6 +10,7 @@ mod front;
 mod journal;
 mod listening;
 mod place;
+mod public;
 mod reading;
 mod stating;
 mod status;
@@ -25,15 +27,18 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use veritwin_domain::{Clock, DeviceId, IngestLimits, Rng, Secret};
+use veritwin_domain::{Clock, IngestLimits, Rng, Secret};
 use veritwin_ingest::CloseReason;
 use veritwin_ingest::mqtt::{Broker, BrokerParts};
 use veritwin_keys::KeyError;
 use veritwin_log::{FileLog, LogConfig, LogError};
 use veritwin_verify::EdgeStatement;
 
+pub use config::{EdgeConfig, WhenFull};
 pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
+pub use public::Attestation;
 pub use status::EdgeStatus;
+pub use veritwin_collection::{Measure, MeasureKind, ZoneConfig};
 
 use devices::Devices;
 use down::Down;
@@ -41,6 +46,7 @@ use front::Front;
 use journal::Journal;
 use listening::accept_all;
 use place::Place;
+use public::Public;
 use stating::Stating;
 use status::Condition;
 use upload::{Sent, Uploader, back_off};
@@ -101,62 +107,6 @@ impl EdgeError {
     }
 }
 
-/// What becomes of new readings while there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// They are refused; devices keep them and try again.
-    Refuse,
-    /// The oldest batches are given up, and a signed statement says which.
-    DropOldest,
-}
-
-/// How to run an edge.
-#[derive(Debug, Clone)]
-pub struct EdgeConfig {
-    /// Its own directory.
-    pub directory: PathBuf,
-    /// Its own root key file, outside the directory.
-    pub root_key: PathBuf,
-    /// Where local devices come in.
-    pub listen: SocketAddr,
-    /// Names and addresses for its certificate.
-    pub names: Vec<String>,
-    /// The platform, `https://HOST[:PORT]`.
-    pub platform: String,
-    /// The platform's certificate authority (PEM); none: the public ones.
-    pub platform_ca: Option<PathBuf>,
-    /// Where the platform listens for MQTT, `HOST:PORT`: calls and attributes come down from there.
-    /// None: nothing comes down.
-    pub platform_mqtt: Option<String>,
-    /// The gateway device that it is on the platform.
-    pub gateway: DeviceId,
-    /// Most bytes of its log.
-    pub disk_bytes_max: u64,
-    /// What becomes of new readings then.
-    pub when_full: WhenFull,
-    /// A batch is closed when its oldest entry is this old.
-    pub batch_age: Duration,
-    /// A batch is closed before it is larger than this.
-    pub batch_bytes_max: usize,
-}
-
-impl EdgeConfig {
-    fn check(&self) -> Result<(), EdgeError> {
-        let refuse = |detail: String| Err(EdgeError::Configuration(detail));
-        if self.disk_bytes_max < EDGE_DISK_BYTES_MIN {
-            return refuse(format!("disk_bytes_max: at least {EDGE_DISK_BYTES_MIN}"));
-        }
-        let (least, most) = (EDGE_BATCH_BYTES_MIN, EDGE_BATCH_BYTES_MAX);
-        if !(least..=most).contains(&self.batch_bytes_max) {
-            return refuse(format!("batch_bytes_max: {least} to {most}"));
-        }
-        if self.root_key.starts_with(&self.directory) {
-            return refuse("root_key: has to lie outside the directory".to_owned());
-        }
-        Ok(())
-    }
-}
-
 /// Makes an edge, or finds the one that is there; answers its public key in hexadecimal.
 pub fn init(
     config: &EdgeConfig,
@@ -200,6 +150,21 @@ pub fn status(directory: &Path) -> Result<Option<EdgeStatus>, EdgeError> {
     status::read(directory)
 }
 
+/// What an edge that is the gateway of a public zone signs about how it is set.
+pub fn attestation(
+    config: &EdgeConfig,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<Attestation, EdgeError> {
+    config.check()?;
+    let place = Place::open(config, clock, rng)?;
+    let Some(zone) = &config.zone else {
+        let detail = "this edge is the gateway of no public zone: its file has no [collection]";
+        return Err(EdgeError::Configuration(detail.to_owned()));
+    };
+    Ok(Attestation::of(zone, place.identity.gateway, &place.signing))
+}
+
 /// The certificate that local devices have to trust (PEM).
 pub fn certificate_path(config: &EdgeConfig) -> PathBuf {
     config.directory.join(place::CERTIFICATE_FILE)
@@ -240,6 +205,7 @@ impl Edge {
         let acceptor = place.acceptor()?;
         let ca = config.platform_ca.as_deref();
         let (way, down) = down::ways(&config, &token)?;
+        let public = Public::open(&config, &place, clock.as_ref(), rng.as_ref())?;
         let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
         let devices = Arc::new(Devices::open(&place.directory)?);
         place::use_reserve(&place.directory);
@@ -251,7 +217,7 @@ impl Edge {
             (Arc::clone(&devices), log.clone()),
             Arc::clone(&clock),
             config.disk_bytes_max,
-            way,
+            (way, public),
         ));
         let limits =
             IngestLimits { connections_max: EDGE_CONNECTIONS_MAX, ..IngestLimits::default() };
@@ -311,6 +277,7 @@ impl Edge {
         let Self { directory, listener, acceptor, broker, front, stating, uploader, down, .. } =
             self;
         let (condition, clock, rng) = (self.condition, self.clock, self.rng);
+        let given = (&*clock, &*rng);
         let mut connections = JoinSet::new();
         let ended = tokio::select! {
             () = shutdown => Ok(()),
@@ -318,7 +285,7 @@ impl Edge {
             ended = stating.keep_room() => ended,
             ended = upload_all(&stating, uploader, &condition, rng.as_ref()) => ended,
             () = down::hear(down, &front, rng.as_ref()) => Ok(()),
-            ended = keep_house(&directory, (&*front, &*stating), &condition, &*clock) => ended,
+            ended = keep_house(&directory, (&*front, &*stating), &condition, given) => ended,
             () = accept_all(listener, acceptor, &broker, &mut connections) => Ok(()),
         };
         broker.close_all(CloseReason::ShuttingDown);
@@ -476,7 +443,7 @@ async fn keep_house(
     directory: &Path,
     (front, stating): (&Front, &Stating),
     condition: &Condition,
-    clock: &dyn Clock,
+    (clock, rng): (&dyn Clock, &dyn Rng),
 ) -> Result<(), EdgeError> {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -487,6 +454,9 @@ async fn keep_house(
             Ok(true) => front.close_removed(),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the list of devices is not read again"),
+        }
+        if let Some(public) = &front.public {
+            public.turn(&front.devices, &front.log, (clock, rng)).await;
         }
         if let Err(error) = status::write(directory, &condition.status(front, stating, clock)) {
             tracing::warn!(%error, "how the edge is, is not written down");

@@ -41,6 +41,7 @@ const REQUESTS: &[&str] = &[
     "clock_advance",
     "create_device",
     "create_tenant",
+    "ends",
     "import_inventory",
     "import_twin",
     "keys_import",
@@ -183,6 +184,7 @@ impl Dispatch for Dispatcher {
             "clock_advance" => self.clock_advance(&arguments(&request)?),
             "create_device" => self.create_device(arguments(&request)?).await,
             "create_tenant" => self.create_tenant(&arguments(&request)?).await,
+            "ends" => self.ends(arguments(&request)?).await,
             "import_inventory" => {
                 let InArguments { arguments, body } = InArguments::take(request)?;
                 self.import_inventory(&arguments, &body).await

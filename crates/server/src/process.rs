@@ -88,10 +88,24 @@ impl Write for LogOutput {
     }
 }
 
+/// Whose messages are never logged, whatever the filter says.
+const NEVER_LOGGED: [&str; 5] = [
+    "async_imap=off",
+    "async_imap::client=off",
+    "async_imap::imap_stream=off",
+    "async_imap::parse=off",
+    "imap_proto=off",
+];
+
 /// Starts structured logs on standard error; `VERITWIN_LOG` filters (`info` by default).
 pub(crate) fn start_logs(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("VERITWIN_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn")
+    });
+    // What these say holds what is said to mail servers, passwords among it.
+    let filter = NEVER_LOGGED.iter().fold(filter, |filter, target| match target.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
     });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

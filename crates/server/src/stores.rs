@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use veritwin_app::model::SubProcessor;
 use veritwin_app::{
-    AcmeConfig, MailConfig, Outbound, Passphrase, PublishConfig, S3Access, ScrubConfig, ShipConfig,
-    StampConfig,
+    AcmeConfig, MailConfig, Operator, Outbound, Passphrase, PublishConfig, S3Access, ScrubConfig,
+    ShipConfig, SmsConfig, SmsForm, StampConfig,
 };
 use veritwin_domain::{AddressList, Clock, Secret};
 
@@ -63,6 +64,8 @@ pub(crate) fn app_config_at(
         log_file_bytes_max: config.log.file_bytes_max,
         memory_bytes_max: config.telemetry.memory_bytes_max,
         mail,
+        operator: operator(config)?,
+        sms: sms(config)?,
         outbound: outbound(config)?,
         acme: acme(config)?,
         publish: publish(config)?,
@@ -100,6 +103,59 @@ pub(crate) fn root_passphrase(config: &Config) -> anyhow::Result<Option<Passphra
         ),
     };
     Ok(Some(passphrase))
+}
+
+/// Who runs the installation.
+fn operator(config: &Config) -> anyhow::Result<Operator> {
+    let said = &config.operator;
+    let sub_processor = |line: &String| {
+        let parts: Vec<&str> = line.split('|').map(str::trim).collect();
+        match parts.as_slice() {
+            [name, purpose, country, agreement] if parts.iter().all(|part| !part.is_empty()) => {
+                Ok(SubProcessor {
+                    name: (*name).to_owned(),
+                    purpose: (*purpose).to_owned(),
+                    country: (*country).to_owned(),
+                    agreement: (*agreement).to_owned(),
+                })
+            }
+            _ => Err(anyhow::anyhow!(
+                "operator.sub_processors: expected `name | purpose | country | agreement`"
+            )),
+        }
+    };
+    let sub_processors = said.sub_processors.iter().map(sub_processor);
+    Ok(Operator {
+        name: said.name.clone(),
+        address: said.address.clone(),
+        contact: said.contact.clone(),
+        law: said.law.clone(),
+        court: said.court.clone(),
+        sub_processors: sub_processors.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+/// Which gateway text messages go through.
+fn sms(config: &Config) -> anyhow::Result<Option<SmsConfig>> {
+    let sms = &config.sms;
+    if sms.url.is_empty() {
+        return Ok(None);
+    }
+    let form = match sms.form.as_str() {
+        "json" => SmsForm::Json,
+        "form" => SmsForm::Form,
+        _ => anyhow::bail!("sms.form: expected `json` or `form`"),
+    };
+    let authorization = Some(&sms.authorization).filter(|text| !text.is_empty());
+    Ok(Some(SmsConfig {
+        provider: sms.provider.clone(),
+        url: sms.url.clone(),
+        authorization: authorization.map(|text| Secret::new(text.clone())),
+        form,
+        sender: sms.sender.clone(),
+        fields: [&sms.number_field, &sms.text_field, &sms.sender_field].map(Clone::clone),
+        authorities_pem: outbound(config)?.authorities_pem,
+    }))
 }
 
 /// What the operator allows of calls to addresses that tenants choose.

@@ -109,7 +109,7 @@ function keyboardSteps({ visitor }) {
         await visitor.open('/')
         await page.getByRole('treeitem').first().waitFor()
         const order = []
-        for (let i = 0; i < 26; i += 1) {
+        for (let i = 0; i < 32; i += 1) {
           await page.keyboard.press('Tab')
           order.push(await focused(page))
         }

@@ -338,6 +338,90 @@ export const retentionEndsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/retention/ends')),
 })
 
+export const keptQuery = queryOptions({
+  queryKey: ['retention', 'schedule'],
+  queryFn: () => body(client.GET('/v1/retention/schedule')),
+})
+
+export const tenantEndQuery = queryOptions({
+  queryKey: ['tenant-end'],
+  queryFn: () => body(client.GET('/v1/tenant-end')),
+})
+
+export const mailboxQuery = queryOptions({
+  queryKey: ['mailbox'],
+  queryFn: () => body(client.GET('/v1/requests/mailbox')),
+})
+
+/** Requests of data subjects, newest first: what is open, or all. */
+export function casesQuery(onlyOpen: boolean) {
+  return infiniteQueryOptions({
+    queryKey: ['cases', 'list', onlyOpen],
+    queryFn: ({ pageParam }) =>
+      body(
+        client.GET('/v1/requests', {
+          params: {
+            query: {
+              limit: PAGE,
+              ...(onlyOpen && { state: 'open' }),
+              ...(pageParam !== '' && { cursor: pageParam }),
+            },
+          },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  })
+}
+
+export function caseQuery(id: string) {
+  return queryOptions({
+    queryKey: ['cases', 'one', id],
+    queryFn: () => body(client.GET('/v1/requests/{id}', { params: { path: { id } } })),
+  })
+}
+
+export const ownRequestsQuery = queryOptions({
+  queryKey: ['own-requests'],
+  queryFn: () => body(client.GET('/v1/requests/own')),
+})
+
+export const publicZonesQuery = queryOptions({
+  queryKey: ['public-zones'],
+  queryFn: () => body(client.GET('/v1/collection-zones')),
+  refetchInterval: 60_000,
+})
+
+export const registerQuery = queryOptions({
+  queryKey: ['register'],
+  queryFn: () => body(client.GET('/v1/register-entries')),
+})
+
+export const trustPagesQuery = queryOptions({
+  queryKey: ['trust-pages'],
+  queryFn: () => body(client.GET('/v1/trust-pages')),
+})
+
+export const agreementsQuery = queryOptions({
+  queryKey: ['agreements'],
+  queryFn: () => body(client.GET('/v1/agreements')),
+})
+
+export const processingQuery = queryOptions({
+  queryKey: ['processing'],
+  queryFn: () => body(client.GET('/v1/processing-records')),
+})
+
+export const jurisdictionsQuery = queryOptions({
+  queryKey: ['jurisdictions'],
+  queryFn: () => body(client.GET('/v1/jurisdictions')),
+})
+
+export const figuresQuery = queryOptions({
+  queryKey: ['analytics'],
+  queryFn: () => body(client.GET('/v1/analytics')),
+})
+
 export const holdsQuery = queryOptions({
   queryKey: ['holds'],
   queryFn: () => body(client.GET('/v1/holds')),

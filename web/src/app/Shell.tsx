@@ -19,6 +19,8 @@ import { Palette } from './Palette'
 import { PapersProvider } from './Papers'
 import { customersPlace, useMay } from './places'
 import { useAppSearch, usePatchSearch } from './search'
+import { EndBanner } from './EndBanner'
+import { PolicyBanner } from './PolicyBanner'
 import { SupportBanner } from './SupportBanner'
 import { SetUpSecondFactor } from '../routes/settings/SetUpSecondFactor'
 import { TopBar } from './TopBar'
@@ -210,6 +212,8 @@ function Banners(props: { session: Session }) {
   return (
     <div className="banners" role="status">
       <SupportBanner session={props.session} />
+      {props.session.support === null && <EndBanner />}
+      {props.session.support === null && <PolicyBanner />}
       {props.session.tenant.simulated && (
         <div className="banner" data-tone="simulated">
           <span>

@@ -62,6 +62,24 @@ const confirmEmailRoute = createRoute({
   component: lazyRouteComponent(() => import('../routes/Reset'), 'ConfirmEmailPage'),
 })
 
+const legalRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/legal/$document',
+  component: lazyRouteComponent(() => import('../routes/Legal'), 'LegalPage'),
+})
+
+const withdrawRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/withdraw',
+  component: lazyRouteComponent(() => import('../routes/Withdraw'), 'WithdrawPage'),
+})
+
+const requestsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/requests',
+  component: lazyRouteComponent(() => import('../routes/Requests'), 'RequestsPage'),
+})
+
 const shellRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: 'shell',
@@ -99,10 +117,17 @@ const routeTree = rootRoute.addChildren([
   signInReturnRoute,
   resetRoute,
   confirmEmailRoute,
+  legalRoute,
+  withdrawRoute,
+  requestsRoute,
   shellRoute.addChildren([
     page(
       '/',
       lazyRouteComponent(() => import('../routes/centre/CentrePage'), 'CentrePage'),
+    ),
+    page(
+      '/policy',
+      lazyRouteComponent(() => import('../routes/Policy'), 'PolicyPage'),
     ),
     page(
       '/alerts',
@@ -173,6 +198,14 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/partners/Brand'), 'BrandPage'),
     ),
     page(
+      '/public-zones',
+      lazyRouteComponent(() => import('../routes/PublicZones'), 'PublicZonesPage'),
+    ),
+    page(
+      '/registers',
+      lazyRouteComponent(() => import('../routes/Registers'), 'RegistersPage'),
+    ),
+    page(
       '/usage',
       lazyRouteComponent(() => import('../routes/Usage'), 'UsagePage'),
     ),
@@ -185,6 +218,14 @@ const routeTree = rootRoute.addChildren([
       lazyRouteComponent(() => import('../routes/Incidents'), 'IncidentsPage'),
     ),
     page(
+      '/breaches',
+      lazyRouteComponent(() => import('../routes/Breaches'), 'BreachesPage'),
+    ),
+    page(
+      '/governance',
+      lazyRouteComponent(() => import('../routes/governance/Governance'), 'GovernancePage'),
+    ),
+    page(
       '/support',
       lazyRouteComponent(() => import('../routes/Support'), 'SupportPage'),
     ),
@@ -195,6 +236,10 @@ const routeTree = rootRoute.addChildren([
     page(
       '/access',
       lazyRouteComponent(() => import('../routes/access/Access'), 'AccessPage'),
+    ),
+    page(
+      '/what-ends-when',
+      lazyRouteComponent(() => import('../routes/WhatEndsWhen'), 'WhatEndsWhenPage'),
     ),
     page(
       '/destruction',

@@ -16,7 +16,9 @@ import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Drawer } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
+import { Cases } from './Cases'
 import { Holds } from './Holds'
+import { MailboxBlock } from './Mailbox'
 import { RecordChange } from './RecordChange'
 
 const OUTCOMES = ['done', 'denied', 'not_found', 'failed'] as const
@@ -198,6 +200,7 @@ export function ActivityPage() {
           {i18n.t('Earlier')}
         </Button>
       )}
+      <CasesForWhoMay />
       <HoldsForWhoMay />
       <Drawer
         opened={opened !== undefined}
@@ -209,6 +212,15 @@ export function ActivityPage() {
       </Drawer>
     </Page>
   )
+}
+
+function CasesForWhoMay() {
+  return useMay().whole('request.read') ? (
+    <>
+      <Cases />
+      <MailboxBlock />
+    </>
+  ) : null
 }
 
 function HoldsForWhoMay() {

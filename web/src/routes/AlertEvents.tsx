@@ -15,6 +15,8 @@ function reasonText({ reason, code }: MailStep): string | null {
       return i18n.t('the mail server did not take it in ten tries')
     case 'too_old':
       return i18n.t('it could not leave for an hour and is no news any more')
+    case 'restricted':
+      return i18n.t('its recipient restricted what is done with their data')
     case 'no_server':
       return i18n.t('no mail server is configured')
     case 'mails_waiting_max':

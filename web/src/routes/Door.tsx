@@ -7,6 +7,7 @@ import { useEffect, useLayoutEffect, type ReactNode } from 'react'
 import { useAppSearch } from '../app/search'
 import { title } from '../lib/product'
 import { LanguageSelect } from './LanguageSelect'
+import { LegalLinks } from './Legal'
 import { Answering, BrandMark, PRODUCT } from './partners/Face'
 import { faceAtQuery } from './partners/queries'
 
@@ -48,6 +49,7 @@ export function Door(props: { title: string; lead?: ReactNode; children: ReactNo
       </div>
       <footer className="door-foot">
         <Answering organisation={organisation} />
+        <LegalLinks />
         <div className="door-words">
           <p>{i18n.t('A building that reports, is watched, and can be proven.')}</p>
           <LanguageSelect />

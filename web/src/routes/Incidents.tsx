@@ -2,6 +2,7 @@
 import { i18n } from '@lingui/core'
 import { Button, Group, Select, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
+import { useNavigate } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 
 import { body, client } from '../api/client'
@@ -249,6 +250,7 @@ function noteLabel(kind: Incident['notes'][number]['kind']): string {
 }
 
 function OneIncident(props: { id: string }) {
+  const navigate = useNavigate()
   const query = useQuery(incidentQuery(props.id))
   const [text, setText] = useState('')
   const [busy, setBusy] = useState(false)
@@ -264,6 +266,21 @@ function OneIncident(props: { id: string }) {
       await body(client.POST(path, { params, body: { text } }))
       setText('')
       await refresh()
+    } catch (failure) {
+      setError(failure)
+    } finally {
+      setBusy(false)
+    }
+  }
+  const breach = async () => {
+    setBusy(true)
+    setError(null)
+    try {
+      const opened = { title: titleOf(incident), incident: incident.id, role: 'controller' as const }
+      const made = await body(
+        client.POST('/v1/breaches', { body: { ...opened, risk: 'unknown' as const } }),
+      )
+      void navigate({ to: '/breaches', search: { select: made.id } })
     } catch (failure) {
       setError(failure)
     } finally {
@@ -325,6 +342,9 @@ function OneIncident(props: { id: string }) {
             onClick={() => void send('/v1/incidents/{id}/notes')}
           >
             {i18n.t('Add the note')}
+          </Button>
+          <Button variant="default" loading={busy} onClick={() => void breach()}>
+            {i18n.t('Treat as a breach')}
           </Button>
           {incident.closed_at === null && (
             <Button

@@ -4,7 +4,10 @@ import { NativeSelect } from '@mantine/core'
 
 import { chooseLocale, isLocale, LOCALES } from '../i18n'
 
-export function LanguageSelect() {
+export function LanguageSelect(props: {
+  /** Of somebody who is signed in: letters to them follow the choice. */
+  onChosen?: (language: string) => void
+}) {
   return (
     <NativeSelect
       size="xs"
@@ -13,7 +16,9 @@ export function LanguageSelect() {
       data={Object.entries(LOCALES).map(([value, label]) => ({ value, label }))}
       onChange={(event) => {
         const { value } = event.currentTarget
-        if (isLocale(value)) void chooseLocale(value)
+        if (!isLocale(value)) return
+        void chooseLocale(value)
+        props.onChosen?.(value)
       }}
     />
   )

@@ -2,6 +2,7 @@
 import { i18n } from '@lingui/core'
 import { Button } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
 
 import { body, client } from '../api/client'
@@ -44,6 +45,11 @@ export function PromisesPage() {
       lead={i18n.t(
         'Every sentence of the policy that can be kept or broken. A check looks from outside; nobody can set one to proven by hand.',
       )}
+      actions={
+        <Link to="/policy" className="button">
+          {i18n.t('Privacy policy')}
+        </Link>
+      }
     >
       {query.isPending && <Loading rows={12} />}
       {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}

@@ -16,6 +16,7 @@ const TIMES = ['before', 'expires_at', 'not_after', 'back_at', 'until']
 
 function labels(): Record<string, string> {
   return {
+    alone: i18n.t('Nobody else could agree'),
     allows: i18n.t('Permits'),
     audit_days: i18n.t('Days the ledger’s records can be opened'),
     before: i18n.t('Older than'),
@@ -26,6 +27,7 @@ function labels(): Record<string, string> {
     devices_taken_out: i18n.t('Devices taken out'),
     domains: i18n.t('Domains'),
     expires_at: i18n.t('Until'),
+    folder: i18n.t('Folder'),
     holder: i18n.t('Who'),
     host: i18n.t('Host name'),
     hosts: i18n.t('Host names'),
@@ -36,6 +38,7 @@ function labels(): Record<string, string> {
     metric: i18n.t('Metric'),
     name: i18n.t('Name'),
     not_after: i18n.t('Valid until'),
+    password_changed: i18n.t('Password changed'),
     plan: tariff(),
     product: i18n.t('Product name'),
     route_deliveries_per_minute: i18n.t('Deliveries a minute'),
@@ -46,12 +49,14 @@ function labels(): Record<string, string> {
     role: i18n.t('Role'),
     roles: i18n.t('Roles'),
     scope: i18n.t('Where'),
+    server: i18n.t('Mail server'),
     second_factor_required: i18n.t('Everybody needs a second factor'),
     state: i18n.t('State'),
     tenants: i18n.t('Organisations'),
     twins: i18n.t('Twins'),
     twins_put_in: i18n.t('Twins put in'),
     twins_taken_out: i18n.t('Twins taken out'),
+    user: i18n.t('User'),
     users: i18n.t('People'),
     value: i18n.t('Value'),
     workspace: i18n.t('Workspace'),

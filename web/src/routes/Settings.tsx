@@ -4,10 +4,13 @@ import { SegmentedControl, useMantineColorScheme } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 
+import { client } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { keysQuery, sessionQuery, systemQuery } from '../api/queries'
 import { useMay } from '../app/places'
 import { CopyField, Facts, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
+import { toast } from '../ui/toasts'
 import { LanguageSelect } from './LanguageSelect'
 import { tenantsQuery } from './partners/queries'
 import { AccountBlocks } from './settings/Account'
@@ -18,6 +21,7 @@ import { Newcomers } from './settings/Newcomers'
 import { People } from './settings/People'
 import { ProviderBlock } from './settings/Provider'
 import { PlanKeeps } from './settings/PlanKeeps'
+import { PrivacyBlock } from './settings/Privacy'
 
 export function SettingsPage() {
   const session = useQuery(sessionQuery)
@@ -39,6 +43,11 @@ export function SettingsPage() {
               {i18n.t('Destruction')}
             </Link>
           )}
+          {may.whole('tenant.read') && (
+            <Link to="/what-ends-when" className="button">
+              {i18n.t('What ends when')}
+            </Link>
+          )}
           {may.reviewsAccess && (
             <Link to="/access" className="button">
               {i18n.t('Roles and access')}
@@ -48,6 +57,7 @@ export function SettingsPage() {
       }
     >
       <AccountBlocks />
+      <PrivacyBlock />
       <div className="columns">
         <ThisBrowser />
         {may.whole('system.read') && <Trust />}
@@ -79,6 +89,15 @@ function OperationsLink() {
   )
 }
 
+/** Letters and mails follow the language of the pages. */
+async function writeIn(language: string) {
+  try {
+    await client.PATCH('/v1/account', { body: { language } })
+  } catch (error) {
+    toast(ProblemError.of(error).message)
+  }
+}
+
 function ThisBrowser() {
   const { colorScheme, setColorScheme } = useMantineColorScheme()
   return (
@@ -86,7 +105,7 @@ function ThisBrowser() {
       <h2>{i18n.t('This browser')}</h2>
       <div className="setting">
         <span>{i18n.t('Language')}</span>
-        <LanguageSelect />
+        <LanguageSelect onChosen={(language) => void writeIn(language)} />
       </div>
       <div className="setting">
         <span>{i18n.t('Appearance')}</span>

@@ -13,6 +13,7 @@ import type { Welcome } from '../api/types'
 import { Failure, Loading } from '../ui/layout'
 import { SignInAddress } from '../ui/SignInAddress'
 import { Door } from './Door'
+import { giveTicked, OptionalConsents, type Ticked } from './OptionalConsents'
 import { faceQuery } from './partners/queries'
 import { SignInForm } from './SignIn'
 
@@ -130,6 +131,7 @@ function WelcomeForm(props: {
   const [name, setName] = useState('')
   const [password, setPassword] = useState('')
   const [attested, setAttested] = useState(false)
+  const [ticked, setTicked] = useState<Ticked>({})
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(null)
   const [own, setOwn] = useState<string | null>(null)
@@ -152,6 +154,7 @@ function WelcomeForm(props: {
         }),
       )
       queryClient.setQueryData(sessionQuery.queryKey, session)
+      await giveTicked(ticked)
       // Without the account's own word the way in is the usual one; the settings tell it later.
       const account = await queryClient.fetchQuery(accountQuery).catch(() => null)
       if (account?.organisation) setOwn(account.organisation)
@@ -237,6 +240,7 @@ function WelcomeForm(props: {
           checked={attested}
           onChange={(event) => setAttested(event.currentTarget.checked)}
         />
+        <OptionalConsents ticked={ticked} onChange={setTicked} />
         {error !== null && <Failure error={error} compact />}
         <Button type="submit" loading={busy} disabled={short || !attested}>
           {first ? i18n.t('Create the organisation') : i18n.t('Continue')}

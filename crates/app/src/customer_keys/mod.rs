@@ -171,6 +171,8 @@ const fn needs_key(action: Action) -> bool {
                     | Kind::Twin
                     | Kind::Ledger
                     | Kind::Incident
+                    | Kind::Governance
+                    | Kind::Case
             ))
 }
 

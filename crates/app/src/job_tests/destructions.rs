@@ -12,7 +12,7 @@ use crate::model::{DestructionInput, DestructionScope};
 
 impl World {
     /// Everything that reads the log, until it is told to stop.
-    async fn jobs(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    pub(super) async fn jobs(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let stop = CancellationToken::new();
         let served = self.archive_until(stop.clone()).await;
         self.app.start_alerts().await.expect("started");
@@ -21,13 +21,21 @@ impl World {
         (stop, served)
     }
 
-    async fn destruction(&self, customer: &Customer, id: DestructionId) -> StoredDestruction {
+    pub(super) async fn destruction(
+        &self,
+        customer: &Customer,
+        id: DestructionId,
+    ) -> StoredDestruction {
         let tx = self.app.0.store.read(&customer.context).await.expect("records");
         tx.destruction(id).await.expect("a destruction")
     }
 
     /// Does the next step, as soon as it can be done.
-    async fn step_of(&self, customer: &Customer, id: DestructionId) -> StoredDestruction {
+    pub(super) async fn step_of(
+        &self,
+        customer: &Customer,
+        id: DestructionId,
+    ) -> StoredDestruction {
         self.until("a step", async || {
             let stored = self.destruction(customer, id).await;
             self.app.step(customer.tenant(), &stored).await.expect("a step")

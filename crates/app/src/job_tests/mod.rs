@@ -4,13 +4,16 @@
 mod alerts;
 mod attributes;
 mod audit;
+mod cases;
 mod connections;
 mod credentials;
 mod destructions;
+mod erasures;
 mod histories;
 mod inventory;
 mod ledger;
 mod ledger_items;
+mod mailbox;
 mod retained;
 mod routes;
 mod rule_sight;
@@ -266,6 +269,8 @@ async fn open(
         spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        operator: crate::Operator::default(),
+        sms: None,
         outbound: crate::Outbound::default(),
         acme: None,
         publish: crate::PublishConfig::default(),

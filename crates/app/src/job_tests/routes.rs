@@ -11,6 +11,7 @@ use veritwin_metastore::{
 
 use super::{Customer, Page, World};
 use crate::mail::MailPayload;
+use crate::mail_kinds::MessageKind;
 use crate::route_mail::without_messages;
 use crate::route_match::Matched;
 use crate::route_places::{StoredDestination, StoredKind};
@@ -140,7 +141,7 @@ async fn a_mail_that_waits_says_nothing_of_a_device_that_was_deleted() {
     let mut mail = MailPayload {
         to: "ops@example.org".to_owned(),
         routed: Some(serde_json::from_value(routed).expect("a mail")),
-        ..MailPayload::default()
+        ..MailPayload::of(MessageKind::Alert)
     };
     app.conceal_routed(customer.tenant(), &mut mail).await.expect("judged");
     assert!(mail.text.contains("t 31") && mail.text.contains("Not shown here: 2"), "{mail:?}");

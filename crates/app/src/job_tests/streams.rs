@@ -9,6 +9,7 @@ use veritwin_telemetry::{Point, TimeRange};
 use super::*;
 use crate::Error;
 use crate::mail::MailPayload;
+use crate::mail_kinds::MessageKind;
 use crate::stream_acts::{Said, Step};
 use crate::stream_book::{say_in, to_store};
 use crate::stream_steps::carry_out;
@@ -98,7 +99,7 @@ async fn a_mail_says_nothing_of_a_stream_that_is_not_open_when_it_leaves() {
         text: headline.clone(),
         alert: Some(alert.id.to_string()),
         digest: Some(serde_json::from_value(digest.clone()).expect("a digest")),
-        ..MailPayload::default()
+        ..MailPayload::of(MessageKind::Alert)
     };
     let tx = world.app.0.store.read(&customer.context).await.expect("records");
     let stood = tx.device(customer.device).await.expect("a device");

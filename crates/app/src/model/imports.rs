@@ -96,6 +96,15 @@ pub struct ExportSeries {
     pub device: String,
 }
 
+/// What an export takes away.
+#[derive(Debug, Clone)]
+pub struct ExportBegun {
+    /// The series that leave.
+    pub series: Vec<ExportSeries>,
+    /// How many stay because the person whom they are about limited what is done with them.
+    pub restricted: usize,
+}
+
 /// Points of a series that leave, and where to go on.
 #[derive(Debug, Clone)]
 pub struct ExportPage {

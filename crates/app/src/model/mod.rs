@@ -3,10 +3,14 @@
 mod alerts;
 mod assurance;
 mod calls;
+mod cases;
+mod consents;
 mod destructions;
 mod device_profiles;
 mod devices;
 mod edges;
+mod ends;
+mod governance;
 mod imports;
 mod ledger;
 mod mails;
@@ -14,14 +18,18 @@ mod networks;
 mod page;
 mod partners;
 mod people;
+mod processing;
 mod providers;
 mod provisioning;
+mod registers;
 mod retention;
 mod routes;
 mod security;
+pub(crate) mod stored_time;
 mod streams;
 mod telemetry;
 mod twins;
+mod zones;
 
 pub use alerts::{
     AlertCount, AlertEventView, AlertFilter, AlertOrder, AlertPage, AlertQuery, AlertView,
@@ -31,6 +39,13 @@ pub use assurance::{Figure, HeldView, KeyView, PromiseView};
 pub use calls::{
     CallInput, CallToSend, CallView, PackageInput, PackagePiece, PackageTargets, PackageView,
     PieceWanted,
+};
+pub use cases::{
+    CaseEventView, CaseStep, CaseStepView, CaseView, DeskCaseInput, FormCaseInput, OwnCaseInput,
+};
+pub use consents::{
+    AnnouncementView, ConsentInput, ConsentRecordView, ConsentView, LegalText, LegalVersionInput,
+    LegalVersionView, NoticeView, PrivacyView, PurposeView, SubProcessor,
 };
 pub use destructions::{
     CheckedCertificate, DestructionCounts, DestructionInput, DestructionPreview, DestructionScope,
@@ -47,8 +62,17 @@ pub use devices::{
     InventoryOutcome, MadeCredential, NewCredential, Placement, RefusalView,
 };
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
+pub use ends::{KeptRow, KeptSource, MailboxInput, MailboxView, TenantEndView};
+pub use governance::{
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, BreachPlaces,
+    CertificateContent, CertificateFacts, ControlContent, ControlFacts, EvidenceContent,
+    EvidenceFacts, FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare,
+    NoticeContent, NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts,
+    TaskContent,
+};
 pub use imports::{
-    ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep, ImportView,
+    ExportBegun, ExportPage, ExportQuery, ExportSeries, ImportInput, ImportRefusedRow, ImportStep,
+    ImportView,
 };
 pub use ledger::{
     EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, LedgerEntryView,
@@ -72,6 +96,7 @@ pub use people::{
     RightView, RightsOn, RoleInput, RoleOf, RolesView, SessionView, SignedIn, TenantView, UserView,
     Welcome, WorkspaceInput, WorkspaceView,
 };
+pub use processing::{AgreementView, FiguresView, JurisdictionView, ProcessingView, UseFigure};
 pub use providers::{
     ProviderInput, ProviderOffer, ProviderReturn, ProviderStart, ProviderStarted, ProviderView,
 };
@@ -80,6 +105,7 @@ pub use provisioning::{
     DeviceClaimView, LandingInput, MovedDevice, ProfileChange, ProfileInput, ProfileView,
     ProvisionStrategy, WaitingDevice,
 };
+pub use registers::{RegisterInput, RegisterView, TrustPageView};
 pub use retention::{RetentionEnd, RetentionInput, RetentionRule, RetentionView};
 pub use routes::{
     MadeRouteDestination, RouteAttribute, RouteDestinationInput, RouteDestinationView, RouteKind,
@@ -103,3 +129,5 @@ pub use telemetry::{
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
 };
+pub use veritwin_collection::{Book as ZoneBook, Measure, MeasureKind, ZoneConfig};
+pub use zones::{OptInDetails, OptInInput, OptInView, ZoneInput, ZoneView};

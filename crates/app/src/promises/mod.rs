@@ -4,33 +4,50 @@
 
 mod access;
 mod canary;
+mod consents;
 mod customer_keys;
 mod destruction;
 mod egress;
+mod ends;
+mod erased;
 mod fingerprints;
 mod fixture;
+mod governance;
+mod governed_things;
+mod journey;
 mod ledger_end;
+mod limited;
+mod mailbox;
 mod moved;
 mod neutral_archive;
 mod newcomers;
 mod nobody;
+mod notices;
 mod outside;
 mod partners;
 mod passwords;
+mod policies;
 mod probe;
 mod refused;
 mod regions;
+mod registers;
+mod requests;
 mod retention;
+mod rights;
 mod run;
 #[cfg(feature = "test-controls")]
 mod sabotage;
 mod search;
 mod sign_up;
+mod stated;
 mod streams;
 mod subscribers;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod walked;
+mod workspace;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,7 +72,9 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
+pub(crate) use stated::StatedPromise;
 pub use streams::StreamFixture;
+pub(crate) use workspace::CheckedEvidence;
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;
@@ -148,6 +167,8 @@ pub(crate) struct PromiseBoard {
     asked: Arc<Semaphore>,
     /// The probes' tenant is made once, whichever check is first.
     tenant_turn: tokio::sync::Mutex<()>,
+    /// What the platform's own data subject found.
+    journey: journey::Journey,
     /// A probe was added, or a check ended.
     changed: Notify,
     /// There is evidence to seal.
@@ -168,6 +189,7 @@ impl PromiseBoard {
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
             tenant_turn: tokio::sync::Mutex::default(),
+            journey: journey::Journey::default(),
             changed: Notify::new(),
             to_seal: Notify::new(),
             #[cfg(feature = "test-controls")]

@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_governance::{CheckOutcome, Facts, Probe, ProbeFuture, PromiseId};
 
+use super::walked::Walked;
 use crate::Result;
 
 /// A check that takes longer could not run.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Checks one promise against the running platform.
 #[async_trait]
@@ -74,6 +75,8 @@ impl From<ProbeAnswer> for CheckOutcome {
 pub(super) struct Adapted {
     pub(super) promise: PromiseId,
     pub(super) probe: Arc<dyn PlatformProbe>,
+    /// The daily journey, where it touches the promise.
+    pub(super) walked: Option<Arc<Walked>>,
 }
 
 impl Probe for Adapted {
@@ -87,10 +90,14 @@ impl Probe for Adapted {
 
     fn check(&self) -> ProbeFuture<'_> {
         let probe = Arc::clone(&self.probe);
+        let (number, walked) = (self.promise.number(), self.walked.clone());
         Box::pin(async move {
             let task = tokio::spawn(async move { probe.check().await });
             match tokio::time::timeout(CHECK_TIMEOUT, task).await {
-                Ok(Ok(answer)) => answer.into(),
+                Ok(Ok(answer)) => match walked {
+                    Some(walked) => walked.beside(number, answer).into(),
+                    None => answer.into(),
+                },
                 Ok(Err(_)) => {
                     CheckOutcome::CouldNotRun { reason: "the check stopped in the middle".into() }
                 }
@@ -126,7 +133,7 @@ mod tests {
     #[tokio::test]
     async fn a_probe_that_breaks_proves_nothing() {
         let promise = PromiseId::new(32).expect("a promise");
-        let adapted = Adapted { promise, probe: Arc::new(Panics) };
+        let adapted = Adapted { promise, probe: Arc::new(Panics), walked: None };
         let outcome = adapted.check().await;
         assert_eq!(outcome.summary(), "the check stopped in the middle");
         assert!(matches!(outcome, CheckOutcome::CouldNotRun { .. }));

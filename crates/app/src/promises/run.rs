@@ -69,11 +69,33 @@ impl App {
             super::ledger_end::probe(self),
             super::neutral_archive::probe(self),
             super::regions::probe(self),
+            super::requests::complaint_probe(self),
+            super::requests::clock_probe(self),
+            super::mailbox::probe(self),
+            super::ends::who_probe(self),
+            super::ends::gone_probe(self),
             super::sign_up::optional_probe(self),
             super::sign_up::attestation_probe(self),
             super::subscribers::probe(self),
+            super::consents::basis_probe(self),
+            super::consents::separate_probe(self),
+            super::consents::record_probe(self),
+            super::consents::withdrawal_probe(self),
+            super::consents::use_probe(self),
+            super::policies::notice_probe(self),
+            super::policies::publication_probe(self),
+            super::policies::pages_probe(self),
+            super::governance::certificates_probe(self),
+            super::governance::history_probe(self),
+            super::notices::breach_probe(self),
+            super::notices::messages_probe(self),
+            super::zones::public_probe(self),
+            super::zones::opt_in_probe(self),
         ];
-        for probe in in_app {
+        let of_rights = super::rights::probes(self).into_iter();
+        let of_rights = of_rights.chain(super::limited::probes(self));
+        let of_rights = of_rights.chain([super::erased::probe(self)]);
+        for probe in in_app.into_iter().chain(super::registers::probes(self)).chain(of_rights) {
             if let Err(error) = self.register_probe(probe) {
                 tracing::error!(%error, "a promise's probe");
             }
@@ -165,7 +187,8 @@ impl App {
         }
         let Some(probe) = promises.probe(id) else { return };
         let run_id = EvidenceId::generate(started, self.rng());
-        let adapted = Adapted { promise: id, probe };
+        let walked = self.journey_for(id).await;
+        let adapted = Adapted { promise: id, probe, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
         // What is found while the listeners and stores go away says nothing of the promise.
         if self.0.stop.is_cancelled() {

@@ -91,6 +91,51 @@ impl PromiseBoard {
         self.sabotage.is_on(35)
     }
 
+    /// P16: the record is not the one that was signed.
+    pub(crate) fn with_damaged_record(
+        &self,
+        mut consent: veritwin_metastore::Consent,
+    ) -> veritwin_metastore::Consent {
+        if self.sabotage.is_on(16) {
+            let text = String::from_utf8_lossy(&consent.record).replace("explicit", "implicit");
+            consent.record = text.into_bytes();
+        }
+        consent
+    }
+
+    /// P17: a withdrawal is not heeded. P58: whoever uses the service is taken to have agreed.
+    pub(crate) fn overlooks(&self, judged: Result<(), veritwin_governance::UseRefused>) -> bool {
+        use veritwin_governance::UseRefused;
+        match judged {
+            Err(UseRefused::Withdrawn) => self.sabotage.is_on(17),
+            Err(UseRefused::NoConsent) => self.sabotage.is_on(58),
+            _ => false,
+        }
+    }
+
+    /// P62: a link between the texts leads nowhere.
+    pub(crate) fn with_broken_links(
+        &self,
+        mut blocks: Vec<veritwin_governance::Block>,
+    ) -> Vec<veritwin_governance::Block> {
+        if self.sabotage.is_on(62) {
+            for sentence in blocks.iter_mut().flat_map(|block| &mut block.sentences) {
+                sentence.text = sentence.text.replace("(/legal/", "(/lega/");
+            }
+        }
+        blocks
+    }
+
+    /// P43 and P45: what people limited is shown as before.
+    pub(crate) fn forgets_limits(&self) -> bool {
+        self.sabotage.is_on(43) || self.sabotage.is_on(45)
+    }
+
+    /// P47: no alarm is raised.
+    pub(crate) fn forgets_clocks(&self) -> bool {
+        self.sabotage.is_on(47)
+    }
+
     /// P53: nothing is purged.
     pub(crate) fn keeps_everything(&self) -> bool {
         self.sabotage.is_on(53)

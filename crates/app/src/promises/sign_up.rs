@@ -35,13 +35,13 @@ pub(super) fn attestation_probe(app: &App) -> Arc<dyn PlatformProbe> {
 }
 
 /// A person of nobody's tenant who signed up.
-struct Guest {
-    email: Secret<String>,
+pub(super) struct Guest {
+    pub(super) email: Secret<String>,
     password: Secret<String>,
-    signed_in: SignedIn,
+    pub(super) signed_in: SignedIn,
 }
 
-fn answer(
+pub(super) fn answer(
     found: std::result::Result<Vec<(String, String)>, (String, String)>,
     held: &str,
 ) -> ProbeAnswer {
@@ -51,15 +51,15 @@ fn answer(
     }
 }
 
-fn fact(name: &str, value: &str) -> (String, String) {
+pub(super) fn fact(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
 /// Where the pages of a platform are that shows nobody any.
-const PAGES: &str = "https://localhost";
+pub(super) const PAGES: &str = "https://localhost";
 
 impl App {
-    fn visitor(&self) -> PlatformContext {
+    pub(super) fn visitor(&self) -> PlatformContext {
         self.anonymous(Arrival {
             purpose: Purpose::AuthenticationSecurity,
             request: self.job(jobs::PROMISES).request,
@@ -74,12 +74,18 @@ impl App {
     }
 
     /// Signs up with a fresh invitation, giving only what has to be given.
-    async fn sign_up_guest(&self, attested: bool) -> Result<Guest> {
+    pub(super) async fn sign_up_guest(&self, attested: bool) -> Result<Guest> {
+        self.sign_up_invited(attested, false).await
+    }
+
+    /// The same; mailed as if the invitation had come to the mailbox, which shows whose it is.
+    pub(super) async fn sign_up_invited(&self, attested: bool, mailed: bool) -> Result<Guest> {
         self.ensure_probe_tenant().await?;
         let email = format!("{}@guest.invalid", self.random_text());
         let payload = Payload {
             email: Some(email.clone()),
             role: Some(Role::Administrator.to_string()),
+            mailed,
             ..Payload::default()
         };
         let context = self.job(jobs::PROMISES);
@@ -100,7 +106,7 @@ impl App {
         Ok(Guest { email: Secret::new(email), password, signed_in })
     }
 
-    async fn guest_context(&self, signed_in: &SignedIn) -> Result<OpContext> {
+    pub(super) async fn guest_context(&self, signed_in: &SignedIn) -> Result<OpContext> {
         let visitor = self.visitor();
         let arrival = Arrival {
             purpose: visitor.purpose,
@@ -110,13 +116,18 @@ impl App {
         self.authenticate_session(&signed_in.token, arrival).await
     }
 
-    /// What every person does here: look around, look after their account, leave.
-    async fn core_journey(&self, guest: &Guest) -> Result<usize> {
+    /// Signs in with the password.
+    pub(super) async fn sign_in_guest(&self, guest: &Guest) -> Result<OpContext> {
         let party = RelyingParty::of("https://localhost");
         let proof = Proof::Password { password: guest.password.clone(), second: None };
         let knock = Knock { email: &guest.email, tenant: None, host: None };
         let again = self.sign_in(&self.visitor(), knock, proof, &party, None).await?;
-        let context = self.guest_context(&again).await?;
+        self.guest_context(&again).await
+    }
+
+    /// What every person does here: look around, look after their account, leave.
+    pub(super) async fn core_journey(&self, guest: &Guest) -> Result<usize> {
+        let context = self.sign_in_guest(guest).await?;
         self.session(&context).await?;
         self.list_twins(&context).await?;
         self.list_users(&context).await?;

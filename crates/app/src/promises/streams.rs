@@ -74,8 +74,17 @@ impl App {
 
     /// Removes the check's devices, also those that a crash left, with what was declared of them.
     async fn remove_stream_devices(&self, maker: &ProbeIdentity) -> Result<()> {
+        self.remove_declared_devices(maker, NAME).await
+    }
+
+    /// Removes devices whose names begin with this.
+    pub(super) async fn remove_declared_devices(
+        &self,
+        maker: &ProbeIdentity,
+        name: &str,
+    ) -> Result<()> {
         let tx = self.0.store.read(&self.job_in(jobs::PROMISES, PROBE_TENANT)).await?;
-        let filter = DeviceFilter { search: Some(NAME.to_owned()), twin: None, among: None };
+        let filter = DeviceFilter { search: Some(name.to_owned()), twin: None, among: None };
         let left = tx.devices(&filter, &Page::whole()).await?.items;
         let acts = tx.stream_act_heads(&Page::whole()).await?.items;
         let mut heads = Vec::with_capacity(acts.len());
@@ -83,7 +92,7 @@ impl App {
             heads.push((row.id, head_of(&tx, row).await?));
         }
         drop(tx);
-        let left: Vec<_> = left.iter().filter(|device| device.name.starts_with(NAME)).collect();
+        let left: Vec<_> = left.iter().filter(|device| device.name.starts_with(name)).collect();
         let tx = self.0.store.begin(&maker.context).await?;
         for (id, head) in &heads {
             if left.iter().any(|device| head.is_about(device.id)) {

@@ -34,7 +34,7 @@ async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &Ma
     clock.advance(Duration::from_secs(1));
     let probe = Arc::new(Answers(answer, version));
     let promise = PromiseId::new(32).expect("a promise");
-    let adapted = probe::Adapted { promise, probe };
+    let adapted = probe::Adapted { promise, probe, walked: None };
     let id = EvidenceId::from_bytes([1; 16]);
     let evidence = veritwin_governance::run(&adapted, id, clock).await;
     board.board.lock().took(Run { evidence, ledger_index: None });
@@ -98,6 +98,8 @@ pub(crate) async fn platform(root: &Path) -> App {
         spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
         mail: None,
+        operator: crate::Operator::default(),
+        sms: None,
         outbound: crate::Outbound::default(),
         acme: None,
         publish: crate::PublishConfig::default(),
@@ -142,7 +144,7 @@ async fn passwords_and_files_at_rest_are_proven_and_kept() {
     drop(tx);
     let unknown = app.check_promise_for_local(&app.local_operator(), "P99").await;
     assert!(matches!(unknown, Err(Error::NotFound(_))));
-    let without = app.check_promise_for_local(&app.local_operator(), "P47").await;
+    let without = app.check_promise_for_local(&app.local_operator(), "P28").await;
     assert!(matches!(without, Err(Error::Conflict(_))));
     app.close().await;
     drop(app);
@@ -180,8 +182,10 @@ async fn the_isolation_fixture_is_made_once() {
         "incident",
         "invitation",
         "mailing",
+        "opt_in",
         "package",
         "provision_profile",
+        "register_entry",
         "role",
         "route_destination",
         "route_message",
@@ -196,6 +200,7 @@ async fn the_isolation_fixture_is_made_once() {
         "twin",
         "user",
         "workspace",
+        "zone",
     ];
     assert_eq!(kinds, expect);
     let (own, foreign) = (first.own.clone(), first.foreign.clone());
@@ -333,7 +338,24 @@ async fn sabotage_turns_the_row_red_and_back() {
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     app.start_promises();
-    for (id, number) in [("P22", 22), ("P24", 24), ("P32", 32), ("P53", 53)] {
+    let checks = [
+        ("P22", 22),
+        ("P24", 24),
+        ("P32", 32),
+        ("P40", 40),
+        ("P41", 41),
+        ("P43", 43),
+        ("P44", 44),
+        ("P45", 45),
+        ("P48", 48),
+        ("P49", 49),
+        ("P50", 50),
+        ("P53", 53),
+        ("P54", 54),
+        ("P59", 59),
+        ("P60", 60),
+    ];
+    for (id, number) in checks {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
         app.sabotage(number, true);
         let broken = check(&app, id).await;
@@ -342,5 +364,48 @@ async fn sabotage_turns_the_row_red_and_back() {
         app.sabotage(number, false);
         assert_eq!(check(&app, id).await.state, "proven", "{id}");
     }
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_the_operators_to_bring_and_a_suppliers_is_none() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    app.start_promises();
+    // Without evidence of the operator's nothing is claimed.
+    let view = check(&app, "P36").await;
+    assert_eq!(view.state, "not_evidenced", "{view:?}");
+    assert!(view.reason.is_some_and(|reason| reason.contains("iso_27001")));
+    app.sabotage(36, true);
+    assert_eq!(check(&app, "P36").await.state, "failing");
+    app.sabotage(36, false);
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_elsewhere_than_the_platform_turns_red() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    app.start_promises();
+    app.ensure_probe_tenant().await.expect("a tenant");
+    assert_eq!(check(&app, "P39").await.state, "not_evidenced");
+    let pin = async |tenant, fields: &[(&str, &str)]| {
+        let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let fields = crate::registers::Fields::entered(fields.collect(), "somebody");
+        let context = app.job_in(veritwin_access::jobs::PROMISES, tenant);
+        let kind = veritwin_metastore::RegisterKind::Residency;
+        app.put_entry(&context, (kind, fields), None).await.expect("entered").id
+    };
+    let bare = pin(PLATFORM_TENANT, &[("jurisdiction", "GB")]).await;
+    assert_eq!(check(&app, "P39").await.state, "not_evidenced", "the provider's evidence is open");
+    let context = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
+    let tx = app.0.store.begin(&context).await.expect("records");
+    tx.register_entry_delete(bare).await.expect("deleted");
+    tx.commit().await.expect("commit");
+    let shown = [("jurisdiction", "GB"), ("statement", "the provider's certificate")];
+    pin(PLATFORM_TENANT, &shown).await;
+    assert_eq!(check(&app, "P39").await.state, "proven");
+    pin(PROBE_TENANT, &[("jurisdiction", "JP")]).await;
+    assert_eq!(check(&app, "P39").await.state, "failing");
     app.close().await;
 }

@@ -86,10 +86,13 @@ impl App {
         things.insert("alert", self.probe_alert(context, rule).await?.to_string());
         self.probe_cases(context, &mut things).await?;
         self.probe_destruction(context, &mut things).await?;
+        self.probe_request(context, &mut things).await?;
+        self.probe_zones(context, &mut things).await?;
         self.probe_streams(context, &mut things).await?;
         self.probe_provisioning(context, &mut things).await?;
         self.probe_sent(context, device, &mut things).await?;
         self.probe_routes(context, device, &mut things).await?;
+        self.probe_governed(context, &mut things).await?;
         Ok(things)
     }
 

@@ -4,6 +4,8 @@
 
 mod evidence;
 mod fixture;
+mod published;
+mod purposes;
 mod register;
 mod schedule;
 mod states;

@@ -215,6 +215,24 @@ impl TenantTx {
         actors.filter_map(Result::transpose).collect()
     }
 
+    /// How often each action was done since a moment, and by how many: action, acts, actors.
+    #[boxed]
+    pub async fn activity_counts(&self, since: Timestamp) -> Result<Vec<(String, u64, u64)>> {
+        let select = self
+            .select(TABLE)
+            .filter(above("at", since))
+            .only(Expr::cust("count(*)"), "acts")
+            .also(Expr::cust("count(DISTINCT actor_id)"), "actors")
+            .also(Expr::col("action"), "action")
+            .group_by("action");
+        let rows = self.core.all(select).await?;
+        let count = |row: &Row| -> Result<(String, u64, u64)> {
+            let action: Option<String> = row.maybe("action")?;
+            Ok((action.unwrap_or_default(), row.get("acts")?, row.get("actors")?))
+        };
+        rows.iter().map(count).collect()
+    }
+
     /// The tenant's records that are wanted, newest first.
     #[boxed]
     pub async fn activity(&self, filter: &ActivityFilter, page: &Page) -> Result<Listed<Activity>> {

@@ -286,6 +286,21 @@ impl PlatformTx {
         self.core.update(update).await.map(|_| ())
     }
 
+    /// The newest entries of everybody, and how many of those cannot be opened now.
+    #[boxed]
+    pub async fn outbox_newest(&self, most: u64) -> Result<(Vec<OutboxEntry>, u64)> {
+        let select = self.select(TABLE).descending("created_at").descending("id").limit(most);
+        let (mut entries, mut closed) = (Vec::new(), 0);
+        for row in &self.core.all(select).await? {
+            // One tenant's key may be away, or gone.
+            match load(&self.core, row, OutboxId(row.get("id")?)) {
+                Ok(entry) => entries.push(entry),
+                Err(_) => closed += 1,
+            }
+        }
+        Ok((entries, closed))
+    }
+
     /// Deletes entries that were done up to `before`; their keys can be queued again.
     #[boxed]
     pub async fn outbox_purge(&self, before: Timestamp) -> Result<u64> {

@@ -190,6 +190,12 @@ impl PlatformTx {
         self.core.insert(insert).await.map(|_| ())
     }
 
+    /// Holds an account until the transaction ends: what is decided about it is decided in turn.
+    #[boxed]
+    pub async fn user_hold(&self, id: UserId) -> Result<()> {
+        self.core.one(self.select(TABLE).eq("id", id).held_alone()).await.map(drop)
+    }
+
     /// Writes a changed account, if its version is still `expected`.
     #[boxed]
     pub async fn user_update(&self, user: &User, expected: Option<u64>) -> Result<()> {

@@ -33,6 +33,12 @@ mod v4;
 mod v40;
 mod v41;
 mod v43;
+mod v44;
+mod v45;
+mod v46;
+mod v47;
+mod v48;
+mod v49;
 mod v6;
 mod v7;
 mod v9;
@@ -236,6 +242,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 40, tables: v40::TABLES, added: &[] },
     Migration { version: 41, tables: v41::TABLES, added: &[] },
     Migration { version: 43, tables: v43::TABLES, added: &[] },
+    Migration { version: 44, tables: v44::TABLES, added: &[] },
+    Migration { version: 45, tables: v45::TABLES, added: &[] },
+    Migration { version: 46, tables: v46::TABLES, added: &[] },
+    Migration { version: 47, tables: v47::TABLES, added: &[] },
+    Migration { version: 48, tables: v48::TABLES, added: &[] },
+    Migration { version: 49, tables: &[], added: v49::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

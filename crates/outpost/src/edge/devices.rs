@@ -108,6 +108,12 @@ impl Devices {
         devices.find(|one| one.name == name).map(|one| one.id)
     }
 
+    /// Every device that is let in.
+    pub(super) fn let_in(&self) -> BTreeSet<DeviceId> {
+        let known = self.known.read();
+        known.1.iter().filter(|one| one.removed_at_us.is_none()).map(|one| one.id).collect()
+    }
+
     /// The names of these devices.
     pub(super) fn names(&self, ids: &BTreeSet<DeviceId>) -> BTreeSet<String> {
         let known = self.known.read();
@@ -182,6 +188,31 @@ pub(super) fn add(
     }
     place::write_json(&path, &devices)?;
     Ok(made)
+}
+
+/// The device that a public zone's aggregates are of. Nobody comes in as it.
+pub(super) fn of_zone(
+    directory: &Path,
+    name: &str,
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) -> Result<DeviceId, EdgeError> {
+    let find = || -> Result<Option<LocalDevice>, EdgeError> {
+        Ok(list(directory)?.into_iter().find(|one| one.name == name))
+    };
+    match find()? {
+        Some(known) if known.removed_at_us.is_some() => return Ok(known.id),
+        Some(_) => {
+            let detail = "collection.zone: a device of this name comes in here";
+            return Err(EdgeError::Configuration(detail.to_owned()));
+        }
+        None => {}
+    }
+    // Its token is told nobody, and counts no more at once.
+    let _token = add(directory, name, clock, rng)?;
+    remove(directory, name, clock.now())?;
+    let made = find()?.map(|one| one.id);
+    made.ok_or_else(|| EdgeError::Damaged("the zone's device was not kept".to_owned()))
 }
 
 /// Lets a device in no more.

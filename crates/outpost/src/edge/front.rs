@@ -18,6 +18,7 @@ use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record};
 
 use super::devices::Devices;
 use super::down::{Up, Way};
+use super::public::Public;
 
 /// Calls that are remembered until they are answered; of more the oldest are forgotten.
 const CALLS_MAX: usize = 1_000;
@@ -43,6 +44,8 @@ pub(super) struct Front {
     refused: Mutex<(u64, Option<String>)>,
     /// To the platform, if there is one.
     way: Option<Way>,
+    /// The public zone that this is the gateway of: nothing that a device says is kept then.
+    pub(super) public: Option<Public>,
     /// Calls that devices have and have not answered, the oldest first.
     calls: Mutex<VecDeque<(DeviceId, u32)>>,
 }
@@ -53,7 +56,7 @@ impl Front {
         (devices, log): (Arc<Devices>, FileLog),
         clock: Arc<dyn Clock>,
         disk_bytes_max: u64,
-        way: Option<Way>,
+        (way, public): (Option<Way>, Option<Public>),
     ) -> Self {
         let (arrivals, attached, refused, calls) = Default::default();
         Self {
@@ -66,6 +69,7 @@ impl Front {
             attached,
             refused,
             way,
+            public,
             calls,
         }
     }
@@ -158,7 +162,11 @@ impl Front {
     /// A refusal is counted and not kept: no batch would ever hold it, and so nothing would make
     /// its room free again.
     fn note_refusal(&self, refusal: &Refusal) {
-        let mut reason = format!("{}: {}", refusal.reason.as_str(), refusal.detail);
+        let mut reason = match &self.public {
+            // What it says may be of what was sent.
+            Some(_) => refusal.reason.as_str().to_owned(),
+            None => format!("{}: {}", refusal.reason.as_str(), refusal.detail),
+        };
         // A terminal would act on it.
         reason.retain(|one| !one.is_control());
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
@@ -283,6 +291,10 @@ impl Sink for Front {
             }
             if let SinkEntry::Refusal(refusal) = &entry {
                 self.note_refusal(refusal);
+            }
+            if let Some(public) = &self.public {
+                public.take(&entry, self.clock.now());
+                continue;
             }
             kept.extend(entry_of(self.tenant, entry));
         }

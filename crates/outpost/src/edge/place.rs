@@ -290,6 +290,7 @@ mod tests {
             when_full: WhenFull::Refuse,
             batch_age: Duration::from_secs(10),
             batch_bytes_max: 1 << 20,
+            zone: None,
         }
     }
 

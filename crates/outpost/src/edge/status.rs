@@ -56,6 +56,12 @@ pub struct EdgeStatus {
     pub problem: Option<String>,
     /// Whether somebody has to do something about it.
     pub refused: bool,
+    /// The public zone that it is the gateway of.
+    pub zone: Option<String>,
+    /// What of the zone's budget is spent today (UTC), in thousandths of epsilon.
+    pub budget_spent_milli: u32,
+    /// The budget of a day.
+    pub budget_milli_per_day: u32,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +100,11 @@ impl Condition {
         let given_up_batches = journal.given_up();
         drop(journal);
         let (refused_messages, last_refusal) = front.refused();
+        let zone = front.public.as_ref().map(|public| public.spent(clock.now()));
+        let (zone, budget_spent_milli, budget_milli_per_day) = match zone {
+            Some((zone, spent, budget)) => (Some(zone), spent, budget),
+            None => (None, 0, 0),
+        };
         let said = self.0.lock();
         EdgeStatus {
             running: true,
@@ -116,6 +127,9 @@ impl Condition {
             clock_offset_us: *stating.clock_offset_us.lock(),
             problem: said.problem.clone(),
             refused: said.refused,
+            zone,
+            budget_spent_milli,
+            budget_milli_per_day,
         }
     }
 }

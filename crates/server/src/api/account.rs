@@ -107,11 +107,13 @@ async fn read(State(api): State<Api>, Caller(context): Caller) -> Answer<axum::J
 /// What changes of an account.
 #[derive(Deserialize, ToSchema)]
 struct ProfileBody {
-    /// The name; empty takes it away.
-    name: String,
+    /// The name; empty takes it away, left out it stays.
+    name: Option<String>,
+    /// The language that one is written to in: `en`, `zh-Hant`, `ja` or `ko`; left out it stays.
+    language: Option<String>,
 }
 
-/// Changes one's name.
+/// Changes one's name, and the language that one is written to in.
 #[utoipa::path(patch, path = "/v1/account", tag = "account", request_body = ProfileBody,
     responses((status = 204), (status = 400), (status = 403)))]
 async fn change(
@@ -119,7 +121,10 @@ async fn change(
     Caller(context): Caller,
     Json(body): Json<ProfileBody>,
 ) -> Answer<StatusCode> {
-    api.app.set_name(&context, &Secret::new(body.name)).await?;
+    let language = body.language.as_deref();
+    let language = super::requests::maybe_language(language)?;
+    let name = body.name.map(Secret::new);
+    api.app.change_profile(&context, name.as_ref(), language).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -26,20 +26,54 @@ fn purpose(path: &str) -> Purpose {
     let path = path.strip_prefix("/v1").unwrap_or(path).trim_start_matches('/');
     let resource = path.split('/').next().unwrap_or_default();
     match resource {
-        "session" | "welcome" | "account" | "password-reset" | "email-confirmation" | "users"
-        | "api-keys" | "tenants" | "plans" | "brand" | "face" | "certificates" | "contact"
-        | "roles" | "groups" | "workspaces" | "grants" | "access" | "networks"
-        | "identity-provider" | "device-authorities" | "provision-profiles" => {
+        "session" | "welcome" | "account" | "consent-withdrawal" | "password-reset"
+        | "email-confirmation" | "users" | "api-keys" | "tenants" | "plans" | "brand" | "face"
+        | "certificates" | "contact" | "roles" | "groups" | "workspaces" | "grants" | "access"
+        | "networks" | "identity-provider" | "device-authorities" | "provision-profiles" => {
             Purpose::AuthenticationSecurity
         }
         "ledger" => Purpose::LedgerArchive,
+        "requests" => Purpose::LegalDuty,
         "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws"
         | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
             Purpose::IngestRouting
         }
-        "activity" | "keys" | "system" | "promises" | "holds" | "incidents" | "security-alerts"
-        | "destructions" | "retention" | "support" | "support-tickets" | "support-grants"
-        | "support-desk" | "tenant-exports" => Purpose::SecuritySupport,
+        "activity"
+        | "keys"
+        | "legal"
+        | "system"
+        | "promises"
+        | "holds"
+        | "incidents"
+        | "security-alerts"
+        | "destructions"
+        | "retention"
+        | "support"
+        | "support-tickets"
+        | "support-grants"
+        | "support-desk"
+        | "tenant-end"
+        | "tenant-exports"
+        | "agreements"
+        | "analytics"
+        | "collection-zones"
+        | "jurisdictions"
+        | "opt-ins"
+        | "processing-records"
+        | "register-entries"
+        | "trust-pages"
+        | "breach-register"
+        | "breaches"
+        | "certificate-register"
+        | "controls"
+        | "evidence"
+        | "frameworks"
+        | "governance"
+        | "notices"
+        | "onboarding"
+        | "policies"
+        | "risks"
+        | "tasks" => Purpose::SecuritySupport,
         _ => Purpose::TwinBuilding,
     }
 }

@@ -1,163 +1,179 @@
-//! Searching what is sealed, and bundles of evidence to take away.
+//! What is known of evidence, and the register of certificates.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{EvidenceHit, EvidenceInput, EvidenceQuery, PageRequest, SealedReading};
-use veritwin_domain::Key;
+use veritwin_app::model::{CertificateContent, CertificateFacts, EvidenceContent, EvidenceFacts};
 
 use super::auth::Caller;
-use super::body::{self, Json, Query};
-use super::{Answer, Api, Problem};
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
+use super::governed::{fields, governed};
+use super::holds::MadeBody;
+use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(search, take))
+    OpenApiRouter::new()
+        .routes(routes!(list, record))
+        .routes(routes!(register, enter))
+        .routes(routes!(strike))
 }
 
-/// What is searched for.
-#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(default)]
-struct SearchQuery {
-    device_id: Option<String>,
-    key: Option<String>,
-    /// Event time, inside.
-    from: Option<String>,
-    /// Event time, inside.
-    to: Option<String>,
-    cursor: Option<String>,
-    limit: Option<usize>,
-}
-
-/// What a bundle is to hold: what a search for a device finds, and further entries.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
-struct NewEvidence {
-    device_id: Option<String>,
-    key: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    /// Further entries of the ledger, without their records.
-    entries: Vec<u64>,
-}
-
-fn query(
-    device: Option<&str>,
-    key: Option<&str>,
-    (from, to): (Option<&str>, Option<&str>),
-) -> Answer<EvidenceQuery> {
-    let key =
-        key.map(|key| Key::new(key).map_err(|error| Problem::invalid(error.to_string()).at("key")));
-    Ok(EvidenceQuery {
-        device: device.map(|device| body::id_at("device_id", device)).transpose()?,
-        key: key.transpose()?,
-        from: from.map(|at| body::parse_time("from", at)).transpose()?,
-        to: to.map(|at| body::parse_time("to", at)).transpose()?,
-    })
-}
-
-/// A reading of a sealed record.
-#[derive(Serialize, ToSchema)]
-struct SealedReadingBody {
-    key: String,
-    at: String,
-    value: serde_json::Value,
-    quality: String,
-}
-
-impl From<SealedReading> for SealedReadingBody {
-    fn from(one: SealedReading) -> Self {
-        let at = body::time(one.at);
-        Self { key: one.key, at, value: one.value, quality: one.quality }
+fields! {
+    /// What is known of a piece of evidence; the evidence itself stays where it is.
+    EvidenceFields of EvidenceContent {
+        title: String,
+        source: String,
+        collector: String,
+        collector_version: String,
+        /// Of the evidence itself, in hexadecimal.
+        sha256: String,
+        period_from: Option<String>,
+        period_to: Option<String>,
+        collected_at: Option<String>,
+        /// Until when it counts.
+        expires_at: Option<String>,
+        /// Ids of the controls it is for.
+        controls: Vec<String>,
+        #[schema(schema_with = words::evidence_result)]
+        result: String,
+        /// The collector's signature, as it gave it.
+        signature: String,
+        /// The id of the piece that this one replaces.
+        previous: Option<String>,
     }
 }
 
-/// A sealed record.
+/// How a piece of evidence is kept.
 #[derive(Serialize, ToSchema)]
-struct SealedRecordBody {
-    /// The entry that holds its batch.
-    entry: u64,
-    /// Its number in the log.
-    sequence: u64,
-    /// `readings`, `attributes`, `session`, `refusal` or `relay`.
-    kind: String,
-    device_id: String,
-    /// What the device is called now.
-    device_name: Option<String>,
-    /// Empty where no credential caused it.
-    credential_id: String,
-    received_at: String,
-    sealed_at: String,
-    readings: Vec<SealedReadingBody>,
+struct EvidenceFactsBody {
+    /// Of this record, in hexadecimal; it is what the ledger holds.
+    record_sha256: String,
+    ledger_index: Option<u64>,
+    /// The promise whose check it is; null for what people and programs bring.
+    promise: Option<String>,
+    previous_sha256: Option<String>,
 }
 
-impl From<EvidenceHit> for SealedRecordBody {
-    fn from(hit: EvidenceHit) -> Self {
+impl From<EvidenceFacts> for EvidenceFactsBody {
+    fn from(facts: EvidenceFacts) -> Self {
         Self {
-            entry: hit.entry,
-            sequence: hit.sequence,
-            kind: hit.kind,
-            device_id: hit.device,
-            device_name: hit.device_name,
-            credential_id: hit.credential,
-            received_at: body::time(hit.received_at),
-            sealed_at: body::time(hit.sealed_at),
-            readings: hit.readings.into_iter().map(SealedReadingBody::from).collect(),
+            record_sha256: facts.record_sha256,
+            ledger_index: facts.ledger_index,
+            promise: facts.promise,
+            previous_sha256: facts.previous_sha256,
         }
     }
 }
 
-/// What a search found.
+governed! {
+    /// A piece of evidence. Its state is `current`, `expired` or `superseded`.
+    EvidenceRecordBody of EvidenceContent as EvidenceFields
+        with EvidenceFacts as EvidenceFactsBody
+}
+
+fields! {
+    /// A certificate or an audit report.
+    RegisteredCertificateFields of CertificateContent {
+        #[schema(schema_with = words::standard)]
+        standard: String,
+        /// As it is printed.
+        holder: String,
+        #[schema(schema_with = words::certificate_relation)]
+        relation: String,
+        scope: String,
+        issuer: String,
+        number: String,
+        /// Of the document, in hexadecimal.
+        sha256: String,
+        valid_from: Option<String>,
+        expires_at: Option<String>,
+    }
+}
+
+/// How a certificate is shown.
 #[derive(Serialize, ToSchema)]
-struct EvidencePageBody {
-    /// Newest entries first; a page may be empty and go on.
-    items: Vec<SealedRecordBody>,
-    /// Batches of that time whose key was destroyed, or is not known here.
-    destroyed: u64,
-    next_cursor: Option<String>,
+struct RegisteredCertificateFactsBody {
+    /// Whose register it stands in.
+    register_of: String,
+    /// Whether that organisation is its holder. A supplier's never is its own.
+    is_own: bool,
 }
 
-/// Searches the records that are sealed.
-#[utoipa::path(get, path = "/v1/ledger/evidence", tag = "ledger", params(SearchQuery),
-    responses((status = 200, body = EvidencePageBody), (status = 400), (status = 503)))]
-async fn search(
-    State(api): State<Api>,
-    Caller(context): Caller,
-    Query(asked): Query<SearchQuery>,
-) -> Answer<axum::Json<EvidencePageBody>> {
-    let times = (asked.from.as_deref(), asked.to.as_deref());
-    let query = query(asked.device_id.as_deref(), asked.key.as_deref(), times)?;
-    let at = PageRequest { cursor: asked.cursor, limit: asked.limit };
-    let page = api.app.search_evidence(&context, &query, &at).await?;
-    Ok(axum::Json(EvidencePageBody {
-        items: page.items.into_iter().map(SealedRecordBody::from).collect(),
-        destroyed: page.destroyed,
-        next_cursor: page.next_cursor,
-    }))
+impl From<CertificateFacts> for RegisteredCertificateFactsBody {
+    fn from(facts: CertificateFacts) -> Self {
+        Self { register_of: facts.register_of, is_own: facts.is_own }
+    }
 }
 
-/// A bundle of evidence: a zip file with the records, their proofs, the checkpoint, the key, and a
-/// page that verifies all of it in a browser without any connection.
-#[utoipa::path(post, path = "/v1/ledger/evidence", tag = "ledger", request_body = NewEvidence,
-    responses((status = 200, content_type = "application/zip", body = String), (status = 400),
-        (status = 404), (status = 503)))]
-async fn take(
+governed! {
+    /// A certificate of the register. Its state is `valid` or `expired`.
+    RegisteredCertificateBody of CertificateContent as RegisteredCertificateFields
+        with CertificateFacts as RegisteredCertificateFactsBody
+}
+
+/// Lists what is known of evidence: what was brought, newest first, then what the platform's own
+/// checks found last.
+#[utoipa::path(get, path = "/v1/evidence", tag = "governance", params(PageQuery),
+    responses((status = 200, body = ListBody<EvidenceRecordBody>), (status = 400), (status = 403)))]
+async fn list(
     State(api): State<Api>,
     Caller(context): Caller,
-    Json(asked): Json<NewEvidence>,
-) -> Answer<Response> {
-    let times = (asked.from.as_deref(), asked.to.as_deref());
-    let query = query(asked.device_id.as_deref(), asked.key.as_deref(), times)?;
-    let input = EvidenceInput { query, entries: asked.entries };
-    let bundle = api.app.take_evidence(&context, input).await?;
-    let named = format!("attachment; filename=\"{}\"", bundle.name);
-    let headers = [
-        (header::CONTENT_TYPE, "application/zip".to_owned()),
-        (header::CONTENT_DISPOSITION, named),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    Ok((headers, bundle.bytes).into_response())
+    Query(page): Query<PageQuery>,
+) -> Answer<axum::Json<ListBody<EvidenceRecordBody>>> {
+    let listed = api.app.list_evidence(&context, &page.into()).await?;
+    Ok(axum::Json(ListBody::of(listed, EvidenceRecordBody::from)))
+}
+
+/// Writes down what is known of a piece of evidence. It is not changed afterwards, only replaced.
+#[utoipa::path(post, path = "/v1/evidence", tag = "governance", request_body = EvidenceFields,
+    responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 409),
+        (status = 413)))]
+async fn record(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(body): Json<EvidenceFields>,
+) -> Answer<impl IntoResponse> {
+    let id = api.app.record_evidence(&context, body.parse()?).await?.to_string();
+    Ok((StatusCode::CREATED, axum::Json(MadeBody { id })))
+}
+
+/// Lists the organisation's certificates and those of the platform's operator.
+#[utoipa::path(get, path = "/v1/certificate-register", tag = "governance",
+    responses((status = 200, body = ListBody<RegisteredCertificateBody>), (status = 403)))]
+async fn register(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<ListBody<RegisteredCertificateBody>>> {
+    let all = api.app.list_certificate_register(&context).await?;
+    let items = all.into_iter().map(RegisteredCertificateBody::from).collect();
+    Ok(axum::Json(ListBody::whole(items)))
+}
+
+/// Enters a certificate. One's own names one's own organisation as its holder.
+#[utoipa::path(post, path = "/v1/certificate-register", tag = "governance",
+    request_body = RegisteredCertificateFields,
+    responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 413)))]
+async fn enter(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(body): Json<RegisteredCertificateFields>,
+) -> Answer<impl IntoResponse> {
+    let id = api.app.enter_certificate(&context, body.parse()?).await?.to_string();
+    Ok((StatusCode::CREATED, axum::Json(MadeBody { id })))
+}
+
+/// Takes a certificate out of the register.
+#[utoipa::path(delete, path = "/v1/certificate-register/{id}", tag = "governance",
+    params(("id" = String, Path)), responses((status = 204), (status = 404)))]
+async fn strike(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    api.app.strike_certificate(&context, body::id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

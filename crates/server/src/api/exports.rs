@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{ExportPage, ExportQuery, ExportSeries};
+use veritwin_app::model::{ExportBegun, ExportPage, ExportQuery, ExportSeries};
 use veritwin_app::{EXPORT_PAGE_POINTS_MAX, Error};
 use veritwin_domain::{Key, OpContext, TenantId, Timestamp};
 use veritwin_ingest::bulk::{ExportedRow, FileForm, FileWriter};
@@ -33,6 +33,9 @@ const CROWDED_WAIT: Duration = Duration::from_secs(1);
 const CROWDED_WAITS_MAX: u32 = 60;
 /// So many bytes of texts are much for a page.
 const PAGE_TEXT_BYTES: usize = 1024 * 1024;
+
+/// How many series stay because their people limited what is done with them.
+const SERIES_RESTRICTED: &str = "veritwin-series-restricted";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(export)).routes(routes!(begin_tenant_export))
@@ -205,7 +208,9 @@ impl Leaving {
 }
 
 /// Takes readings away as a file: all that you may see, or some devices, series and times of them.
-/// The export is recorded, and counts as one where very much is taken away. Four at once.
+/// The export is recorded, and counts as one where very much is taken away. Four at once. Series
+/// of people who limited what is done with their data stay: the header `veritwin-series-restricted`
+/// says how many.
 #[utoipa::path(post, path = "/v1/telemetry/export", tag = "telemetry", request_body = ExportBody,
     responses((status = 200, content_type = "text/csv", body = String), (status = 400),
         (status = 403), (status = 404), (status = 429)))]
@@ -220,7 +225,7 @@ async fn export(
         .live
         .begin_export(context.tenant)
         .map_err(|limit| Problem::too_many("Too many exports", &limit))?;
-    let series = api.app.begin_export(&context, &query).await?;
+    let ExportBegun { series, restricted } = api.app.begin_export(&context, &query).await?;
     let mut gathered = Vec::new();
     let writer = Some(FileWriter::new(form, &mut gathered));
     let leaving = Leaving {
@@ -251,6 +256,7 @@ async fn export(
     if let Ok(name) = HeaderValue::from_str(&name) {
         headers.insert(header::CONTENT_DISPOSITION, name);
     }
+    headers.insert(SERIES_RESTRICTED, HeaderValue::from(restricted));
     Ok(response)
 }
 

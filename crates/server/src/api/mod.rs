@@ -10,9 +10,11 @@ mod auth;
 mod belongings;
 mod body;
 mod brand;
+mod breaches;
 mod catalogue;
 mod certificates;
 mod claims;
+mod consents;
 mod contact;
 mod customer_key;
 mod destructions;
@@ -24,20 +26,27 @@ mod device_rpc;
 mod devices;
 mod docs;
 mod edge_keys;
+mod ends;
 mod evidence;
 mod exports;
+mod frameworks;
+mod governed;
 mod holds;
 mod identity_providers;
 mod imports;
 mod incidents;
 mod invitations;
 mod ledger;
+mod ledger_evidence;
 mod ledger_mail;
 mod ledger_witness;
+mod legal;
 mod live;
+mod mailbox;
 mod middleware;
 mod mqtt_socket;
 mod networks;
+mod notices;
 mod observe;
 mod operations;
 mod origin;
@@ -45,11 +54,16 @@ mod packages;
 mod parameters;
 mod passkeys;
 mod plans;
+mod policies;
 mod problem;
 mod promises;
 mod provisioning;
+mod registers;
 mod repeat;
+mod request_cases;
+mod requests;
 mod rights;
+mod risks;
 mod route_destinations;
 mod route_messages;
 mod route_rules;
@@ -69,11 +83,13 @@ mod telemetry_sql_run;
 mod telemetry_table;
 mod tenants;
 mod tiles;
+mod trust;
 mod twins;
 mod upload;
 mod usage;
 mod users;
 mod words;
+mod zones;
 
 use std::sync::Arc;
 
@@ -133,6 +149,8 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(plans::routes())
         .merge(networks::routes())
         .merge(brand::documented())
+        .merge(legal::routes())
+        .merge(consents::routes())
         .merge(certificates::routes())
         .merge(contact::routes())
         .merge(account::routes())
@@ -165,12 +183,25 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(alerts::routes())
         .merge(ledger::routes())
         .merge(ledger_mail::routes())
-        .merge(evidence::routes())
+        .merge(ledger_evidence::routes())
         .merge(promises::routes())
+        .merge(trust::routes())
         .merge(activity::routes())
         .merge(destructions::routes())
         .merge(holds::routes())
+        .merge(zones::routes())
+        .merge(registers::routes())
         .merge(incidents::routes())
+        .merge(breaches::routes())
+        .merge(policies::routes())
+        .merge(risks::routes())
+        .merge(frameworks::routes())
+        .merge(evidence::routes())
+        .merge(notices::routes())
+        .merge(requests::routes())
+        .merge(ends::routes())
+        .merge(mailbox::routes())
+        .merge(request_cases::routes())
         .merge(invitations::routes())
         .merge(support::routes())
         .merge(customer_key::routes())
@@ -181,6 +212,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(twins::upload_routes())
         .merge(packages::upload_routes())
         .merge(imports::upload_routes())
+        .merge(frameworks::upload_routes())
 }
 
 /// The OpenAPI 3.1 document.
@@ -198,6 +230,7 @@ pub(crate) fn router(api: Api, devices: Router) -> Router {
         .merge(observe::routes())
         .merge(brand::routes())
         .merge(tiles::routes())
+        .merge(trust::page_routes())
         .merge(live::routes())
         .fallback(fallback)
         .with_state(api.clone())

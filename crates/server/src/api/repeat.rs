@@ -25,7 +25,7 @@ struct Kept {
 
 /// The requests that create something and answer in little space. Imports are recognised by their
 /// content; questions and sign-ins create nothing to repeat.
-const CREATING: [&str; 10] = [
+const CREATING: [&str; 19] = [
     "/v1/users",
     "/v1/api-keys",
     "/v1/devices",
@@ -33,9 +33,18 @@ const CREATING: [&str; 10] = [
     "/v1/rules",
     "/v1/holds",
     "/v1/incidents",
+    "/v1/breaches",
+    "/v1/evidence",
+    "/v1/notices",
+    "/v1/policies",
+    "/v1/risks",
+    "/v1/tasks",
     "/v1/stream-declarations",
     "/v1/stream-rules",
     "/v1/support-tickets",
+    "/v1/requests",
+    "/v1/requests/own",
+    "/v1/tenant-end",
 ];
 
 pub(super) async fn layer(State(api): State<Api>, request: Request, next: Next) -> Response {

@@ -154,6 +154,62 @@ pub(super) fn incident_note() -> Object {
     one_of(&["opened", "alert", "note", "closed"])
 }
 
+pub(super) fn policy_step() -> Object {
+    one_of(&["review", "return", "publish", "retire"])
+}
+
+pub(super) fn treatment() -> Object {
+    one_of(&["mitigate", "transfer", "avoid", "accept"])
+}
+
+pub(super) fn applies() -> Object {
+    one_of(&["undecided", "applicable", "not_applicable"])
+}
+
+pub(super) fn implementation() -> Object {
+    one_of(&["not_started", "planned", "in_place"])
+}
+
+pub(super) fn shipped_framework() -> Object {
+    one_of(&["iso-27001-2022", "soc-2", "nist-csf-2"])
+}
+
+pub(super) fn evidence_result() -> Object {
+    one_of(&["passed", "failed", "partial", "not_applicable"])
+}
+
+pub(super) fn standard() -> Object {
+    one_of(&["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2", "fips_140", "other"])
+}
+
+pub(super) fn certificate_relation() -> Object {
+    one_of(&["own", "supplier"])
+}
+
+pub(super) fn notice_kind() -> Object {
+    one_of(&["onboarding", "release", "service", "transfer"])
+}
+
+pub(super) fn onboarding_step() -> Object {
+    one_of(&["people", "devices", "twin", "rule", "policy", "risk", "framework"])
+}
+
+pub(super) fn breach_role() -> Object {
+    one_of(&["controller", "processor"])
+}
+
+pub(super) fn breach_risk() -> Object {
+    one_of(&["unknown", "unlikely", "risk", "high"])
+}
+
+pub(super) fn breach_notice_to() -> Object {
+    one_of(&["authority", "subjects", "controllers"])
+}
+
+pub(super) fn breach_phase() -> Object {
+    one_of(&["first", "further", "final"])
+}
+
 pub(super) fn support_areas() -> Array {
     Array::new(one_of(&SupportArea::ALL.map(SupportArea::as_str)))
 }

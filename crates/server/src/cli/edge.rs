@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 use veritwin_domain::{Clock, Rng, Secret, SystemClock, Timestamp};
 use veritwin_outpost::edge::{
-    self, Edge, EdgeConfig, EdgeStatus, LocalDevice, WhenFull, certificate_path,
+    self, Edge, EdgeConfig, EdgeStatus, LocalDevice, Measure, WhenFull, ZoneConfig,
+    certificate_path,
 };
 
 use super::serve::{prepare, runtime};
@@ -60,6 +61,17 @@ pub(crate) enum EdgeCommand {
     /// Says how the edge is: what waits, what the platform has taken, why it does not.
     #[command(after_help = "Example: veritwin edge status --config /etc/veritwin/edge.toml --json")]
     Status {
+        #[command(flatten)]
+        place: EdgePlace,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says how the public zone is set that the edge is the gateway of, signed by the edge.
+    #[command(
+        after_help = "Example: veritwin edge attestation --config /etc/veritwin/edge.toml --json"
+    )]
+    Attestation {
         #[command(flatten)]
         place: EdgePlace,
         /// Prints JSON.
@@ -130,6 +142,33 @@ struct EdgeFile {
     when_full: Option<String>,
     batch_seconds: Option<u64>,
     batch_bytes_max: Option<usize>,
+    collection: Option<CollectionFile>,
+}
+
+/// The public zone that the edge is the gateway of: only aggregates leave it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CollectionFile {
+    zone: String,
+    #[serde(default = "window_minutes")]
+    window_minutes: u32,
+    budget_milli_per_day: u32,
+    measure: Vec<Measure>,
+}
+
+impl CollectionFile {
+    fn zone(&self) -> ZoneConfig {
+        ZoneConfig {
+            name: self.zone.clone(),
+            window_minutes: self.window_minutes,
+            budget_milli_per_day: self.budget_milli_per_day,
+            measures: self.measure.clone(),
+        }
+    }
+}
+
+const fn window_minutes() -> u32 {
+    60
 }
 
 fn listen() -> String {
@@ -175,6 +214,7 @@ impl EdgeFile {
             when_full,
             batch_age: Duration::from_secs(seconds),
             batch_bytes_max: self.batch_bytes_max.unwrap_or(BATCH_BYTES_DEFAULT),
+            zone: self.collection.as_ref().map(CollectionFile::zone),
         })
     }
 
@@ -205,6 +245,16 @@ pub(crate) fn run(command: EdgeCommand) -> anyhow::Result<ExitCode> {
         EdgeCommand::Init { place, json } => init(&config_of(&place)?, json, &clock, &rng)?,
         EdgeCommand::Run { place, log_json } => serve(&place, log_json, clock, rng)?,
         EdgeCommand::Status { place, json } => status(&config_of(&place)?, json, clock.as_ref())?,
+        EdgeCommand::Attestation { place, json } => {
+            let said = edge::attestation(&config_of(&place)?, &clock, &rng)?;
+            if json {
+                print_json(&said)?;
+            } else {
+                print(said.statement.trim_end());
+                print(&format!("key {}", said.key));
+                print(&format!("signature {}", said.signature));
+            }
+        }
         EdgeCommand::Device(EdgeDeviceCommand::Add { name, place, json }) => {
             let config = config_of(&place)?;
             let token = edge::add_device(&config, &name, clock.as_ref(), rng.as_ref())?;
@@ -304,6 +354,11 @@ fn status(config: &EdgeConfig, json: bool, clock: &dyn Clock) -> anyhow::Result<
         print(&format!("Calls             {is_heard}"));
     }
     print(&format!("Disk              {} of {} bytes", said.disk_bytes, said.disk_bytes_max));
+    if let Some(zone) = said.zone {
+        let (spent, budget) = (said.budget_spent_milli, said.budget_milli_per_day);
+        print(&format!("Public zone       {zone}"));
+        print(&format!("Budget today      {spent} of {budget} thousandths of epsilon spent"));
+    }
     if let Some(reason) = said.last_refusal {
         print(&format!("Refused here      {} messages, the last: {reason}", said.refused_messages));
     }
@@ -357,6 +412,33 @@ mod tests {
         assert_eq!((config.listen.port(), config.when_full), (8883, WhenFull::Refuse));
         let config = read("when_full = \"drop_oldest\"").expect("read");
         assert_eq!(config.when_full, WhenFull::DropOldest);
+    }
+
+    #[test]
+    fn a_public_zone_is_read_whole() {
+        let zone = r#"
+            [collection]
+            zone = "north square"
+            budget_milli_per_day = 4800
+
+            [[collection.measure]]
+            key = "used"
+            epsilon_milli = 100
+            kind = "amount"
+            step = 0.01
+            steps_max = 1000
+
+            [[collection.measure]]
+            key = "state"
+            epsilon_milli = 100
+            kind = "status"
+            words = ["free", "taken"]
+        "#;
+        let zone = read(zone).expect("read").zone.expect("a zone");
+        assert_eq!((zone.window_minutes, zone.measures.len()), (60, 2));
+        assert_eq!(zone.cost_milli(), 200);
+        zone.check().expect("kept");
+        assert!(read("[collection]\nzone = \"x\"").is_err());
     }
 
     #[test]

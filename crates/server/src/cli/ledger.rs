@@ -128,7 +128,7 @@ pub(crate) enum LedgerCommand {
     Receipts(receipts::ReceiptArguments),
 }
 
-fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
+pub(super) fn parse_vkey(text: &str) -> Result<VerifierKey, String> {
     text.trim().parse().map_err(|error| format!("{error}: expected NAME+HEX+BASE64"))
 }
 

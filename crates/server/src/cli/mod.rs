@@ -4,10 +4,12 @@
 mod bench;
 mod bench_platform;
 mod commands;
+mod consent;
 mod customer_keys;
 mod demo;
 mod doctor;
 mod edge;
+mod ends;
 mod keyproxy;
 mod ledger;
 mod mail;
@@ -19,6 +21,7 @@ mod replay;
 mod review;
 mod serve;
 mod tenant;
+mod trust;
 mod witness;
 
 use std::path::PathBuf;
@@ -79,7 +82,7 @@ enum Command {
         subcommand,
         after_help = "Example: veritwin archive serve --config /etc/veritwin/archive.toml"
     )]
-    Archive(ArchiveCommand),
+    Archive(serve::ArchiveCommand),
     /// A store-and-forward gateway on another site.
     #[command(
         subcommand,
@@ -143,6 +146,15 @@ enum Command {
     /// Destroys readings for ever, with a certificate.
     #[command(after_help = purge::EXAMPLES)]
     Purge(purge::PurgeArguments),
+    /// How long each kind of data of an organisation is kept, and what decides.
+    #[command(after_help = ends::EXAMPLE)]
+    Ends(ends::EndsArguments),
+    /// Checks a signed consent record, without a platform; exit 10 if it was changed.
+    #[command(after_help = "Example: veritwin consent-check consent.json")]
+    ConsentCheck(consent::ConsentArguments),
+    /// Checks a saved trust page, without a platform; exit 10 if it was changed.
+    #[command(after_help = "Example: veritwin verify trust.html --vkey KEY")]
+    Verify(trust::VerifyArguments),
     /// Every promise with its state and evidence; exit 1 if one fails.
     #[command(after_help = "Example: veritwin promises --json")]
     Promises(JsonPlace),
@@ -172,17 +184,6 @@ pub(crate) struct JsonPlace {
     /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Subcommand)]
-enum ArchiveCommand {
-    /// Serves an archive. Started by the platform as a child, or by another party.
-    #[command(after_help = "Example: veritwin archive serve --config /etc/veritwin/archive.toml")]
-    Serve {
-        /// The archive's own configuration (TOML).
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
 }
 
 #[derive(Subcommand)]
@@ -343,7 +344,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments, serve::Mode::Serve),
         Command::Demo(arguments) => serve::run(&arguments, serve::Mode::Demo),
-        Command::Archive(ArchiveCommand::Serve { config }) => serve::archive(&config),
+        Command::Archive(serve::ArchiveCommand::Serve { config }) => serve::archive(&config),
         Command::Edge(command) => edge::run(command),
         Command::KeyProxy(command) => keyproxy::run(command),
         Command::Witness(command) => witness::run(command),
@@ -389,6 +390,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Keys(KeysCommand::Shred(arguments)) | Command::Purge(arguments) => {
             purge::run(&arguments)
         }
+        Command::Ends(arguments) => ends::run(&arguments),
+        Command::ConsentCheck(arguments) => consent::check(&arguments),
+        Command::Verify(arguments) => trust::verify(&arguments),
         Command::Promises(place) => commands::promises(&place),
         Command::Ca(CaCommand::Export { place }) => commands::ca_export(&place),
         Command::Ca(CaCommand::Fingerprint { place }) => commands::ca_fingerprint(&place),

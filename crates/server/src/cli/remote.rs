@@ -296,6 +296,12 @@ async fn refusal(answer: Response<Incoming>) -> anyhow::Result<anyhow::Error> {
     })
 }
 
+/// How many series an export lacks because their people limited what is done with them.
+pub(super) fn restricted_in(headers: &HeaderMap) -> u64 {
+    let said = headers.get("veritwin-series-restricted");
+    said.and_then(|said| said.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
 /// An answer's body, within its bound.
 pub(super) async fn whole(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
     whole_within(answer, ANSWER_BYTES_MAX).await

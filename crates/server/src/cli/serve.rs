@@ -1,11 +1,12 @@
 //! `veritwin serve`, `veritwin demo`, `veritwin archive serve` and a benchmark's platform.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::Subcommand;
 use tokio::io::AsyncReadExt;
 use veritwin_domain::{SystemClock, Timestamp};
 use veritwin_outpost::archive::{ClientLimits, Limits, ServeConfig, Server};
@@ -33,6 +34,17 @@ pub(crate) enum Mode {
     Demo,
     /// The platform of a benchmark, with a listener that the others cannot have.
     Bench,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ArchiveCommand {
+    /// Serves an archive. Started by the platform as a child, or by another party.
+    #[command(after_help = "Example: veritwin archive serve --config /etc/veritwin/archive.toml")]
+    Serve {
+        /// The archive's own configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
 }
 
 /// Threads that serve connections.

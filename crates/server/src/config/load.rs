@@ -49,7 +49,7 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 15] = [
+const OPTIONAL_KEYS: [(&str, &str); 16] = [
     ("backup", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
@@ -57,6 +57,7 @@ const OPTIONAL_KEYS: [(&str, &str); 15] = [
     ("keys", "passphrase_file"),
     ("keys", "passphrase_keyring"),
     ("smtp", "password"),
+    ("sms", "authorization"),
     ("geo", "database"),
     ("outbound", "authorities"),
     ("acme", "ca_file"),

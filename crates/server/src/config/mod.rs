@@ -33,6 +33,10 @@ pub(crate) struct Config {
     pub(crate) objects: Objects,
     /// Outgoing mail.
     pub(crate) smtp: Smtp,
+    /// Who runs it.
+    pub(crate) operator: Operator,
+    /// Text messages.
+    pub(crate) sms: SmsSection,
     /// Calls to addresses that tenants choose.
     pub(crate) outbound: Outbound,
     /// Certificates of host names by ACME.
@@ -257,6 +261,62 @@ pub(crate) struct Smtp {
     /// Password, best given as `VERITWIN__SMTP__PASSWORD_FILE`.
     #[serde(skip_serializing)]
     pub(crate) password: String,
+}
+
+/// `[operator]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct Operator {
+    /// The name that the published texts give.
+    pub(crate) name: String,
+    /// Postal address.
+    pub(crate) address: String,
+    /// Where requests about personal data go: a mail address or a page.
+    pub(crate) contact: String,
+    /// The law that governs the texts, as a sentence goes on: `the law of Taiwan`.
+    pub(crate) law: String,
+    /// The court that decides, likewise.
+    pub(crate) court: String,
+    /// The providers that the service is run with, as `name | purpose | country | agreement`.
+    pub(crate) sub_processors: Vec<String>,
+}
+
+/// `[sms]`
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub(crate) struct SmsSection {
+    /// Address of the gateway, `https://...`; empty: no text messages.
+    pub(crate) url: String,
+    /// The sub-processor behind it, as it stands in `operator.sub_processors`.
+    pub(crate) provider: String,
+    /// `json` or `form`.
+    pub(crate) form: String,
+    /// Who messages are from; empty: the gateway knows.
+    pub(crate) sender: String,
+    /// Name of the field for the number.
+    pub(crate) number_field: String,
+    /// Name of the field for the text.
+    pub(crate) text_field: String,
+    /// Name of the field for the sender.
+    pub(crate) sender_field: String,
+    /// The `Authorization` header, best given as `VERITWIN__SMS__AUTHORIZATION_FILE`.
+    #[serde(skip_serializing)]
+    pub(crate) authorization: String,
+}
+
+impl Default for SmsSection {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            provider: String::new(),
+            form: "json".to_owned(),
+            sender: String::new(),
+            number_field: "to".to_owned(),
+            text_field: "text".to_owned(),
+            sender_field: "from".to_owned(),
+            authorization: String::new(),
+        }
+    }
 }
 
 /// `[outbound]`

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use veritwin_app::model::{DestructionInput, DestructionScope, DestructionView};
 use veritwin_domain::{DestructionId, DeviceId, Key, TenantId};
 
-use super::{Dispatcher, refused};
+use super::{Dispatcher, InTenant, refused};
 
 /// What to do about destructions, in one tenant.
 #[derive(Deserialize)]
@@ -95,6 +95,27 @@ fn facts(view: &DestructionView) -> Value {
 }
 
 impl Dispatcher {
+    /// How long each kind of data of a tenant is kept.
+    pub(super) async fn ends(&self, arguments: InTenant) -> anyhow::Result<Value> {
+        let context = self.in_tenant(arguments.tenant).await?;
+        let rows = self.app.what_ends_when(&context).await.map_err(refused)?;
+        let items: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "class": row.class,
+                    "about": row.about,
+                    "seconds": row.seconds,
+                    "since": row.since,
+                    "source": row.source.as_str(),
+                    "waits_until": row.waits_until.map(|at| at.to_string()),
+                    "is_held": row.is_held,
+                })
+            })
+            .collect();
+        Ok(json!({"tenant": context.tenant, "items": items}))
+    }
+
     pub(super) async fn purge(&self, arguments: Purge) -> anyhow::Result<Value> {
         let context = self.in_tenant(arguments.tenant).await?;
         match arguments.step {

@@ -18,13 +18,14 @@ use crate::api;
 
 const PROMISE: u8 = 31;
 /// Ids in these paths are no tenant's: a promise's number, an index in one's own log, the
-/// platform's plans, a person's own sessions and passkeys, which programs do not reach at all, and
-/// what only the platform's own staff may ask for.
-const NOBODYS: [&str; 5] = [
+/// platform's plans, a person's own sessions, passkeys and requests, which programs do not reach at
+/// all, and what only the platform's own staff may ask for.
+const NOBODYS: [&str; 6] = [
     "/v1/promises/{id}",
     "/v1/ledger/entries/{index}",
     "/v1/plans/{id}",
     "/v1/account/",
+    "/v1/requests/own/",
     "/v1/support-desk/break-glass/{id}",
 ];
 
@@ -101,11 +102,21 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         "domains" => json!({"domains": []}),
         "edge-keys" => json!({"public_key": "0".repeat(64)}),
         "rpc" => json!({"method": "probe", "params": {}, "timeout_ms": 100}),
+        "withdraw" => json!({"purpose": "sms_alerts"}),
         "notes" | "close" => json!({"text": "probe"}),
+        "steps" => json!({"step": "note", "text": "probe"}),
         "commands" => json!({"metric": "probe", "value": 1}),
         "grants" => json!({"areas": ["devices"], "hours": 1}),
         "source" => return ("application/octet-stream", b"ISO-10303-21;".to_vec()),
         "geometry" => return ("model/gltf-binary", smallest_glb()),
+        _ if path.starts_with("/v1/collection-zones/") => json!({
+            "name": "probe", "window_minutes": 60, "budget_milli_per_day": 1000,
+            "measures": [{
+                "key": "probe", "epsilon_milli": 100, "kind": "amount", "step": 1.0,
+                "steps_max": 1,
+            }],
+            "output_device_id": "00000000-0000-7000-8000-000000000000", "device_ids": [],
+        }),
         _ if path.starts_with("/v1/certificates/") => json!({"chain": "", "private_key": ""}),
         _ if path.starts_with("/v1/rules/") => json!({
             "name": "probe", "severity": "low", "enabled": false,

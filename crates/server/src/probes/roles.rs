@@ -121,6 +121,7 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, path) if path.starts_with("/v1/destructions") => destruction(path, never),
         (_, "/v1/incidents") => json!({"title": "", "severity": "none", "text": ""}),
         (_, "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => json!({"text": ""}),
+        (_, "/v1/frameworks/import") => json!({"catalog": {"uuid": "", "metadata": {"title": ""}}}),
         (_, "/v1/certificates/{host}") => json!({"chain": "", "private_key": ""}),
         (_, "/v1/identity-provider") => json!({
             "name": "", "issuer": "", "client_id": "", "domains": [], "enabled": false,
@@ -155,9 +156,26 @@ fn harmless(endpoint: &Endpoint, never: &str) -> (String, &'static str, Vec<u8>)
         (_, "/v1/telemetry/stats") => json!({"series": series}),
         (_, "/v1/users") => json!({"email": "", "role": "viewer"}),
         (_, "/v1/users/{id}") => json!({"roles": ["viewer"]}),
-        _ => json!({}),
+        (_, path) => of_privacy(path, never, from),
     };
     (uri, JSON, body.to_string().into_bytes())
+}
+
+/// A body about what people agreed to and asked for, public zones and registers; empty of others.
+fn of_privacy(path: &str, never: &str, at: &str) -> Value {
+    match path {
+        "/v1/requests" => json!({"kind": ""}),
+        "/v1/requests/{id}/steps" => json!({"step": "note"}),
+        "/v1/collection-zones" | "/v1/collection-zones/{id}" => zone(never),
+        "/v1/opt-ins" => json!({"consent": false, "text": "", "details": {}}),
+        "/v1/register-entries" => json!({"kind": "", "fields": {}}),
+        "/v1/trust-pages" => json!({"confirm": ""}),
+        "/v1/legal/seen" | "/v1/legal/versions" => {
+            json!({"version": 0, "summary": "", "effective_at": at})
+        }
+        "/v1/users/{id}/consents/withdraw" => json!({"purpose": ""}),
+        _ => json!({}),
+    }
 }
 
 /// A body about devices, and how they come in.
@@ -176,6 +194,14 @@ fn of_devices(path: &str) -> Value {
     }
 }
 
+/// A public zone of nothing.
+fn zone(never: &str) -> Value {
+    json!({
+        "name": "", "window_minutes": 0, "budget_milli_per_day": 0, "measures": [],
+        "output_device_id": never, "device_ids": [],
+    })
+}
+
 /// A destruction of a device that never was.
 fn destruction(path: &str, never: &str) -> Value {
     let scope = json!({"kind": "device", "device_id": never});
@@ -189,7 +215,10 @@ fn destruction(path: &str, never: &str) -> Value {
 fn account(path: &str) -> Value {
     match path.rsplit('/').next().unwrap_or_default() {
         "authenticator" => json!({"code": ""}),
+        "consents" => json!({"purpose": "", "version": 0}),
         "email" => json!({"email": ""}),
+        "fields" => json!({"field": "phone", "value": ""}),
+        "withdraw" => json!({"purpose": ""}),
         "passkeys" => json!({"name": "", "client_data": "", "attestation": ""}),
         "password" => json!({"new_password": "", "password": ""}),
         _ => json!({"name": ""}),

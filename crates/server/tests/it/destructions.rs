@@ -78,7 +78,7 @@ impl Drill {
     }
 }
 
-fn elsewhere(original: &Platform) -> Platform {
+pub(crate) fn elsewhere(original: &Platform) -> Platform {
     let platform = Platform::new(Mode::Serve, Options::default());
     std::fs::create_dir_all(platform.key_dir()).unwrap();
     for key in files_below(&original.key_dir()) {
@@ -113,14 +113,14 @@ fn check_certificate(platform: &Platform, drill: &Drill, id: &str) {
     assert_eq!(verify(None).code, 10);
 }
 
-fn back_up(platform: &Platform) -> (std::path::PathBuf, std::path::PathBuf) {
+pub(crate) fn back_up(platform: &Platform) -> (std::path::PathBuf, std::path::PathBuf) {
     let (out, keyrings) = (platform.scratch("backup"), platform.scratch("keyrings"));
     platform.cli(&["backup", out.to_str().unwrap(), "--archive"]).done();
     let copied = platform.cli(&["backup", "--keyring", keyrings.to_str().unwrap(), "--json"]);
     (out, copied.json()["out"].as_str().unwrap().into())
 }
 
-fn restore(platform: &mut Platform, out: &Path, keyring: &Path) {
+pub(crate) fn restore(platform: &mut Platform, out: &Path, keyring: &Path) {
     let (out, keyring) = (out.to_str().unwrap(), keyring.to_str().unwrap());
     platform.cli(&["restore", out, "--keyring", keyring]).done();
     platform.start_again();

@@ -14,10 +14,15 @@ use crate::http::{Answer, Request};
 use crate::tenant::Tenant;
 
 /// Operations that anybody may call: they take a secret in their body.
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 14] = [
+    "GET /v1/legal",
+    "POST /v1/consent-withdrawal",
     "POST /v1/contact",
     "POST /v1/email-confirmation",
     "POST /v1/password-reset",
+    "POST /v1/requests/form",
+    "POST /v1/requests/form/confirm",
+    "POST /v1/requests/form/copy",
     "POST /v1/session",
     "POST /v1/session/provider",
     "POST /v1/session/provider/finish",
@@ -172,6 +177,26 @@ fn other(id: &str) -> String {
     format!("{}{last}", &id[..id.len() - 1])
 }
 
+/// A public zone without a source.
+fn zone(output: &str) -> Value {
+    json!({
+        "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+        "measures": [{
+            "key": "used", "epsilon_milli": 100, "kind": "amount", "step": 1.0, "steps_max": 100,
+        }],
+        "output_device_id": output, "device_ids": [],
+    })
+}
+
+/// Details with consent.
+fn opt_in() -> Value {
+    json!({"consent": true, "text": "I agree.", "details": {"name": "Somebody"}})
+}
+
+fn instruction() -> Value {
+    json!({"kind": "instruction", "fields": {"given_by": "somebody", "text": "keep it"}})
+}
+
 /// A destruction of nothing.
 fn destruction(tenant: &Tenant) -> String {
     let post = |path: &str, body: &Value| {
@@ -188,10 +213,15 @@ fn destruction(tenant: &Tenant) -> String {
 struct Cases {
     hold: String,
     destruction: String,
+    request: String,
     incident: String,
     security_alert: String,
     ticket: String,
     grant: String,
+    governed: Governed,
+    zone: String,
+    opt_in: String,
+    register_entry: String,
 }
 
 impl Cases {
@@ -206,6 +236,7 @@ impl Cases {
             "scope": {"action": "device."}, "reason": "fraud", "note": "n",
             "expires_at": tomorrow.to_string(),
         });
+        let request = json!({"kind": "access", "email": "somebody@elsewhere.example"});
         let ticket = post("/v1/support-tickets", &json!({"subject": "s", "text": "t"}));
         let path = format!("/v1/support-tickets/{ticket}/grants");
         for _ in 0..21 {
@@ -218,10 +249,15 @@ impl Cases {
         Self {
             hold: post("/v1/holds", &hold),
             destruction: destruction(tenant),
+            request: post("/v1/requests", &request),
             incident: post("/v1/incidents", &json!({"title": "i", "severity": "low", "text": "t"})),
             security_alert,
             grant: post(&path, &json!({"areas": ["devices"], "hours": 1})),
+            zone: post("/v1/collection-zones", &zone(&tenant.device("zone").id)),
+            opt_in: post("/v1/opt-ins", &opt_in()),
+            register_entry: post("/v1/register-entries", &instruction()),
             ticket,
+            governed: Governed::new(tenant),
         }
     }
 
@@ -229,12 +265,78 @@ impl Cases {
         Self {
             hold: change(&self.hold),
             destruction: change(&self.destruction),
+            request: change(&self.request),
             incident: change(&self.incident),
             security_alert: change(&self.security_alert),
             ticket: change(&self.ticket),
             grant: change(&self.grant),
+            governed: self.governed.map(&change),
+            zone: change(&self.zone),
+            opt_in: change(&self.opt_in),
+            register_entry: change(&self.register_entry),
         }
     }
+}
+
+/// Ids of what stands in the governance workspace.
+#[derive(Clone)]
+struct Governed {
+    policy: String,
+    risk: String,
+    task: String,
+    framework: String,
+    control: String,
+    certificate: String,
+    breach: String,
+}
+
+impl Governed {
+    fn new(tenant: &Tenant) -> Self {
+        let post = |path: &str, body: &Value| {
+            let request = tenant.http().post(path).header("cookie", &tenant.cookie);
+            request.json(body).send().expect(201)["id"].as_str().unwrap().to_owned()
+        };
+        let framework = post("/v1/frameworks", &json!({"reference": "nist-csf-2"}));
+        let controls = tenant.get(&format!("/v1/frameworks/{framework}/controls")).expect(200);
+        Self {
+            policy: post("/v1/policies", &json!({"title": "p", "text": "t"})),
+            risk: post("/v1/risks", &risk()),
+            task: post("/v1/tasks", &json!({"title": "t"})),
+            control: controls["items"][0]["id"].as_str().unwrap().to_owned(),
+            framework,
+            certificate: post(
+                "/v1/certificate-register",
+                &json!({
+                    "standard": "other", "holder": "h", "relation": "supplier", "scope": "s",
+                    "issuer": "i", "sha256": "0".repeat(64), "expires_at": "2100-01-01T00:00:00Z",
+                }),
+            ),
+            breach: post("/v1/breaches", &breach()),
+        }
+    }
+
+    fn map(&self, change: &impl Fn(&str) -> String) -> Self {
+        Self {
+            policy: change(&self.policy),
+            risk: change(&self.risk),
+            task: change(&self.task),
+            framework: change(&self.framework),
+            control: change(&self.control),
+            certificate: change(&self.certificate),
+            breach: change(&self.breach),
+        }
+    }
+}
+
+fn risk() -> Value {
+    json!({
+        "title": "r", "likelihood": 1, "impact": 2, "residual_likelihood": 1,
+        "residual_impact": 1, "treatment": "mitigate",
+    })
+}
+
+fn breach() -> Value {
+    json!({"title": "b", "role": "controller", "risk": "unknown", "is_drill": true})
 }
 
 impl Owned {
@@ -364,6 +466,14 @@ impl Owned {
             "device-profiles",
             "imports",
             "ledger/mailings",
+            "policies",
+            "risks",
+            "tasks",
+            "frameworks",
+            "certificate-register",
+            "breaches",
+            "tenant-end",
+            "requests/mailbox",
         ];
         let mut state: Vec<Value> =
             lists.iter().map(|list| self.tenant.get(&format!("/v1/{list}")).expect(200)).collect();
@@ -428,12 +538,23 @@ impl Ids {
             "route-rules" => &self.access.route_rule,
             "stream-rules" => &self.access.stream_rule,
             "stream-declarations" => &self.access.stream_act,
+            "collection-zones" => &self.cases.zone,
+            "opt-ins" => &self.cases.opt_in,
+            "register-entries" => &self.cases.register_entry,
             "holds" => &self.cases.hold,
             "destructions" => &self.cases.destruction,
+            "requests" => &self.cases.request,
             "incidents" => &self.cases.incident,
             "security-alerts" => &self.cases.security_alert,
             "support-tickets" => &self.cases.ticket,
             "support-grants" => &self.cases.grant,
+            "policies" | "governance" => &self.cases.governed.policy,
+            "risks" => &self.cases.governed.risk,
+            "tasks" => &self.cases.governed.task,
+            "frameworks" => &self.cases.governed.framework,
+            "controls" => &self.cases.governed.control,
+            "certificate-register" => &self.cases.governed.certificate,
+            "breaches" => &self.cases.governed.breach,
             _ => return None,
         };
         let filled = path
@@ -453,6 +574,13 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PUT", "/v1/rules/{id}") => {
             request.json(&json!({"name": "r", "severity": "low", "condition": condition}))
         }
+        ("PUT", "/v1/policies/{id}") => request.json(&json!({"title": "mine", "text": "t"})),
+        ("PUT", "/v1/risks/{id}") => request.json(&risk()),
+        ("PUT", "/v1/tasks/{id}") => request.json(&json!({"title": "mine"})),
+        ("PUT", "/v1/controls/{id}") => {
+            request.json(&json!({"applies": "applicable", "implementation": "planned"}))
+        }
+        ("PUT", "/v1/breaches/{id}") => request.json(&breach()),
         ("PUT", "/v1/twins/{id}/source") => {
             request.body("application/x-step", demo_ifc().as_bytes())
         }
@@ -463,6 +591,9 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PUT", "/v1/device-profiles/{id}") => request.json(&json!({"name": "mine", "source": ""})),
         ("POST", "/v1/device-profiles/{id}/restore") => request.json(&json!({"version": 1})),
         ("PUT", "/v1/route-destinations/{id}") => request.json(&place_outside()),
+        ("PUT", "/v1/collection-zones/{id}") => {
+            request.json(&zone("00000000-0000-7000-8000-000000000000"))
+        }
         ("PUT", "/v1/route-rules/{id}") => request.json(&json!({
             "name": "r", "matches": {"kind": "messages", "topic": "t"}, "destination_ids": [],
         })),
@@ -499,8 +630,14 @@ fn with_body(request: Request, method: &str, path: &str) -> Request {
         ("PATCH", "/v1/users/{id}") => request.json(&json!({"roles": ["viewer"]})),
         ("PUT", "/v1/roles/{id}") => request.json(&json!({"name": "x", "denies": ["device.list"]})),
         ("PUT", "/v1/groups/{id}" | "/v1/workspaces/{id}") => request.json(&json!({"name": "x"})),
+        ("POST", "/v1/users/{id}/consents/withdraw") => {
+            request.json(&json!({"purpose": "sms_alerts"}))
+        }
         ("POST", "/v1/incidents/{id}/notes" | "/v1/incidents/{id}/close") => {
             request.json(&json!({"text": "mine"}))
+        }
+        ("POST", "/v1/requests/{id}/steps") => {
+            request.json(&json!({"step": "note", "text": "mine"}))
         }
         ("POST", "/v1/support-tickets/{id}/grants") => {
             request.json(&json!({"areas": ["devices"], "hours": 1}))
@@ -723,7 +860,13 @@ fn lists_hold_only_what_is_ones_own() {
     let ids = [&foreign.device, &foreign.twin, &foreign.rule, &foreign.alert, &foreign.user];
     for (method, path) in operations(platform) {
         // A program has no session and no account, and a customer no desk and no operations.
-        let others = ["/v1/session", "/v1/account", "/v1/support-desk", "/v1/operations"];
+        let others = [
+            "/v1/session",
+            "/v1/account",
+            "/v1/requests/own",
+            "/v1/support-desk",
+            "/v1/operations",
+        ];
         let is_personal = others.iter().any(|own| path.starts_with(own));
         if method != "GET" || path.contains('{') || is_personal {
             continue;

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use veritwin_keys::totp;
 use veritwin_simulator::geo;
 
-use crate::harness::{Mode, Options, Platform, link_token, wait_for};
+use crate::harness::{Mode, Options, Platform, link_token, now_ms, wait_for};
 use crate::http::Answer;
-use crate::people::{code_now, decode};
+use crate::people::decode;
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 
@@ -85,14 +86,21 @@ impl<'a> Person<'a> {
     }
 
     /// Sets a second factor up and proves it.
-    fn secured(mut self) -> Self {
+    fn secured(self) -> Self {
+        let now = u64::try_from(now_ms() / 1000).unwrap();
+        self.secured_at(now)
+    }
+
+    /// The same by a clock that says so many seconds since the epoch.
+    pub(crate) fn secured_at(mut self, now: u64) -> Self {
         let made = self.post("/v1/account/authenticator", &json!({})).expect(200);
         let secret = decode(made["secret"].as_str().unwrap());
-        let code = json!({"code": code_now(&secret, 0)});
+        let code_at = |step: u64| totp::code(&secret, now / totp::TOTP_STEP_S + step);
+        let code = json!({"code": code_at(0)});
         let put = self.ask("PUT", "/v1/account/authenticator", &code);
         assert_eq!(put.status, 204);
         self.cookie = put.cookie().unwrap_or(self.cookie);
-        let proof = json!({"password": self.password, "code": code_now(&secret, 1)});
+        let proof = json!({"password": self.password, "code": code_at(1)});
         let proven = self.post("/v1/session/confirm", &proof);
         assert_eq!(proven.status, 204, "{}", proven.text());
         self.cookie = proven.cookie().unwrap();

@@ -136,12 +136,27 @@ fn words(path: &str) -> Option<Value> {
             "subject": "", "text": "", "reason": "", "tenant_id": NEVER,
             "areas": ["devices"], "hours": 0,
         })
+    } else if is_below("/v1/requests") {
+        json!({"kind": "", "step": "note", "text": "", "server": "", "user": ""})
+    } else if is_below("/v1/collection-zones") || is_below("/v1/opt-ins") {
+        json!({
+            "name": "", "window_minutes": 0, "budget_milli_per_day": 0, "measures": [],
+            "output_device_id": NEVER, "device_ids": [],
+            "consent": false, "text": "", "details": {},
+        })
+    } else if is_below("/v1/register-entries") {
+        json!({"kind": "", "fields": {}})
+    } else if is_below("/v1/trust-pages") {
+        json!({"confirm": ""})
     } else if is_below("/v1/incidents") {
         json!({"title": "", "severity": "none", "text": ""})
+    } else if is_below("/v1/legal") {
+        json!({"version": 0, "summary": "", "effective_at": "2026-01-01T00:00:00Z"})
     } else if is_below("/v1/account") {
         json!({
             "name": "", "email": "", "code": "", "password": "", "new_password": "",
-            "client_data": "", "attestation": "",
+            "client_data": "", "attestation": "", "purpose": "", "version": 0, "field": "phone",
+            "value": "",
         })
     } else {
         return None;
@@ -170,6 +185,10 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
         })),
         (_, "/v1/networks") => {
             request(method, &filled).json(&json!({"people": ["nowhere"], "devices": []}))
+        }
+        (_, "/v1/frameworks/import") => {
+            let catalogue = json!({"catalog": {"uuid": "", "metadata": {"title": ""}}});
+            request(method, &filled).json(&catalogue)
         }
         (_, "/v1/brand/logo") => request(method, &filled).body("image/png", b"nothing"),
         (_, "/v1/brand") => request(method, &filled).json(&json!({"light": "none"})),
@@ -221,6 +240,9 @@ fn fill(request: impl Fn(&str, &str) -> Request, method: &str, path: &str) -> Re
             request(method, &filled).json(&json!({"second_factor_required": false}))
         }
         (_, "/v1/users") => request(method, &filled).json(&json!({"email": "", "role": "viewer"})),
+        (_, "/v1/users/{id}/consents/withdraw") => {
+            request(method, &filled).json(&json!({"purpose": ""}))
+        }
         (_, "/v1/users/{id}") => request(method, &filled).json(&json!({"roles": ["viewer"]})),
         _ => request(method, &filled).json(&json!({"name": ""})),
     }

@@ -71,22 +71,28 @@ impl Tenant {
     /// or what counts for everybody is set, with the administrator's session: no built-in role lets
     /// a key do that.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
-        const GIVES: [&str; 16] = [
+        const GIVES: [&str; 22] = [
+            "/v1/agreements",
             "/v1/api-keys",
             "/v1/certificates",
+            "/v1/collection-zones",
             "/v1/destructions",
             "/v1/device-authorities",
             "/v1/grants",
             "/v1/holds",
             "/v1/identity-provider",
             "/v1/networks",
+            "/v1/opt-ins",
             "/v1/provision-profiles",
+            "/v1/register-entries",
+            "/v1/requests",
             "/v1/retention",
             "/v1/roles",
             "/v1/route-destinations",
             "/v1/route-rules",
             "/v1/support-",
             "/v1/tenants",
+            "/v1/trust-pages",
             "/v1/users",
         ];
         if method != "GET" && GIVES.iter().any(|one| path.starts_with(one)) {

@@ -141,7 +141,7 @@ fn attributes(tenant: &Tenant, device: &Device) -> Value {
 }
 
 /// Files of an export, each with what one list says.
-const FILES: [&str; 30] = [
+const FILES: [&str; 42] = [
     "twins",
     "devices",
     "workspaces",
@@ -163,12 +163,24 @@ const FILES: [&str; 30] = [
     "grants",
     "api-keys",
     "networks",
+    "collection-zones",
+    "register-entries",
+    "agreements",
     "holds",
     "retention",
     "destructions",
     "incidents",
     "security-alerts",
     "imports",
+    "policies",
+    "risks",
+    "frameworks",
+    "evidence",
+    "tasks",
+    "certificate-register",
+    "notices",
+    "breaches",
+    "requests",
     "activity",
     "attributes",
     "credentials",

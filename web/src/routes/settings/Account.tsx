@@ -17,6 +17,7 @@ import { SignInAddress } from '../../ui/SignInAddress'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { useSubmit } from '../../ui/useSubmit'
 import { Leave } from './Leave'
+import { MyPrivacy } from './MyPrivacy'
 import { refreshAccount } from './refresh'
 import { SecondFactors } from './SecondFactors'
 
@@ -30,14 +31,17 @@ export function AccountBlocks() {
   if (account.isPending || session.isPending) return <Loading rows={4} />
   if (account.isError) return <Failure error={account.error} compact />
   return (
-    <div className="columns">
-      <Profile
-        account={account.data}
-        name={session.data?.user.name ?? ''}
-        email={session.data?.user.email ?? ''}
-      />
-      <SecondFactors account={account.data} />
-    </div>
+    <>
+      <div className="columns">
+        <Profile
+          account={account.data}
+          name={session.data?.user.name ?? ''}
+          email={session.data?.user.email ?? ''}
+        />
+        <SecondFactors account={account.data} />
+      </div>
+      <MyPrivacy />
+    </>
   )
 }
 

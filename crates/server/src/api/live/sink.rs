@@ -187,6 +187,8 @@ impl Sink for LiveState {
         }
         let waiting = self.calls.lock().remove(&(device, reply.id));
         match waiting {
+            // Whoever called sees no single source's words; the call ends unanswered.
+            Some(_) if self.app.is_in_zone(session.tenant, session.device) => Ok(()),
             // The caller may have gone; the device has done its part.
             Some(answer) => {
                 let _ = answer.send(reply.body);

@@ -14,7 +14,7 @@ use veritwin_ingest::bulk::FileForm;
 
 use super::plan::{form_of, parse_form};
 use crate::cli::commands::spinner;
-use crate::cli::remote::{Ask, RemoteArguments};
+use crate::cli::remote::{Ask, RemoteArguments, restricted_in};
 use crate::cli::{BadArguments, print, print_json};
 
 #[derive(Args, Debug, Clone)]
@@ -75,6 +75,7 @@ pub(super) async fn run(arguments: &ExportReadings) -> anyhow::Result<ExitCode> 
     let file = options.open(&beside).await;
     let mut file: File = file.with_context(|| format!("cannot write {}", beside.display()))?;
     let bar = spinner(format!("exporting to {shown}"));
+    let restricted = restricted_in(answer.headers());
     let mut body = answer.into_body();
     let mut bytes = 0u64;
     while let Some(frame) = body.frame().await {
@@ -88,9 +89,17 @@ pub(super) async fn run(arguments: &ExportReadings) -> anyhow::Result<ExitCode> 
     rename(&beside, &arguments.out).await?;
     bar.finish_and_clear();
     if arguments.remote.place.json {
-        print_json(&json!({"file": shown, "format": form.as_str(), "bytes": bytes}))?;
+        print_json(&json!({
+            "file": shown,
+            "format": form.as_str(),
+            "bytes": bytes,
+            "series_restricted": restricted,
+        }))?;
     } else {
         print(&format!("{shown}: {bytes} bytes"));
+        if restricted > 0 {
+            print(&format!("left out: {restricted} series that people limited the use of"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

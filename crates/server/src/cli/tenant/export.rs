@@ -16,7 +16,7 @@ use veritwin_domain::{Clock, SystemClock, TenantId};
 use super::folder::{Manifest, Writing, WritingFile};
 use super::lists::{LISTS, text, walk};
 use crate::cli::commands::{columns, spinner};
-use crate::cli::remote::{Ask, Remote, RemoteArguments, whole};
+use crate::cli::remote::{Ask, Remote, RemoteArguments, restricted_in, whole};
 use crate::cli::{BadArguments, print, print_json};
 
 #[derive(Args, Debug, Clone)]
@@ -234,6 +234,11 @@ async fn readings(remote: &mut Remote, writing: &mut Writing) -> anyhow::Result<
         Ok(answer) => {
             let is_csv = answer.headers().get("content-type").is_some();
             ensure!(is_csv, "the platform sends no file");
+            let restricted = restricted_in(answer.headers());
+            if restricted > 0 {
+                let why = "people limited what is done with these: they are not taken elsewhere";
+                writing.leave_out(&format!("readings of {restricted} series"), why.to_owned());
+            }
             download(answer, file, writing).await
         }
         Err(why) => {

@@ -27,15 +27,21 @@ const ASSIGNED_AT_ONCE: usize = 500;
 /// Largest source or geometry of a twin that is sent, in bytes.
 const TWIN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// What is in the folder to be read, and not to be imported.
-const TO_READ: [&str; 22] = [
+const TO_READ: [&str; 34] = [
     "alerts",
     "api-keys",
     "activity",
+    "agreements",
     "brand",
+    "breaches",
+    "certificate-register",
     "certificates",
+    "collection-zones",
     "credentials",
     "destructions",
     "device-authorities",
+    "evidence",
+    "frameworks",
     "grants",
     "holds",
     "identity-provider",
@@ -43,12 +49,18 @@ const TO_READ: [&str; 22] = [
     "incidents",
     "invitations",
     "networks",
+    "notices",
     "packages",
+    "policies",
     "provision-profiles",
+    "register-entries",
+    "requests",
     "retention",
+    "risks",
     "roles",
     "route-destinations",
     "route-rules",
+    "tasks",
     "users",
 ];
 

@@ -1,0 +1,217 @@
+//! Requests of people who are not signed in: a form, and a one-time code to an address that is held
+//! already. The answer is the same whether or not it is.
+
+use async_recursion::async_recursion as boxed;
+use serde_json::json;
+use veritwin_access::{Action, Attempt};
+use veritwin_domain::{Actor, ActorKind, CaseId, OpContext, PlatformContext, TenantId, UserId};
+use veritwin_metastore::{CaseKind, CaseSource, CaseState, Realm};
+
+use super::body::{Case, CaseBody};
+use super::{FETCHES_MAX, NewCase, kind_of, resource, words};
+use crate::activity::actor_text;
+use crate::change::Change;
+use crate::error::found;
+use crate::model::FormCaseInput;
+use crate::provision::{PLATFORM_TENANT, is_nobodys};
+use crate::{App, Error, Result};
+
+const WRONG: Error =
+    Error::Unauthenticated("the code is wrong or has ended: ask whom you wrote to for another");
+
+/// Somebody who is not known, inside a tenant.
+pub(super) fn nobody_in(context: &PlatformContext, tenant: TenantId) -> OpContext {
+    context.in_tenant(tenant, Actor::without_roles(ActorKind::Anonymous))
+}
+
+impl App {
+    /// The account of a tenant that an address belongs to. Nobody asks while they write.
+    pub(crate) async fn held_by(
+        &self,
+        context: &OpContext,
+        email: Option<&str>,
+    ) -> Result<Option<UserId>> {
+        let Some(email) = email else { return Ok(None) };
+        let tx = self.0.store.read_platform(&self.above(context)).await?;
+        let realms = [Realm::of_tenant(context.tenant), Realm::PLATFORM];
+        for user in tx.users_by_email(realms, email).await? {
+            let memberships = tx.memberships(user.id).await?;
+            if !user.disabled && memberships.iter().any(|(tenant, _)| *tenant == context.tenant) {
+                return Ok(Some(user.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whose business a request of an address is: of the organisation that was asked, else of the
+    /// one that the address has an account in, else of whoever answers for the host name.
+    pub(super) async fn tenant_asked(
+        &self,
+        context: &PlatformContext,
+        (organisation, host): (Option<TenantId>, Option<&str>),
+        email: &str,
+    ) -> Result<TenantId> {
+        let is_there = |id: &TenantId| !is_nobodys(*id) && self.0.tree.read().get(*id).is_some();
+        if let Some(asked) = organisation.filter(is_there) {
+            return Ok(asked);
+        }
+        let tx = self.0.store.read_platform(context).await?;
+        if let Some(user) = tx.user_by_email(Realm::PLATFORM, email).await?
+            && let Some(tenant) = self.first_served(&tx.memberships(user.id).await?)
+        {
+            return Ok(tenant);
+        }
+        let at = self.tenant_of_host(host);
+        Ok(if at == PLATFORM_TENANT { at } else { self.answers_at(at) })
+    }
+
+    /// Asks for a right without an account, or without signing in. A code goes to the address if it
+    /// is held; a request of any other waits for an officer.
+    #[boxed]
+    pub async fn send_request(
+        &self,
+        context: &PlatformContext,
+        host: Option<&str>,
+        input: &FormCaseInput,
+    ) -> Result<CaseId> {
+        self.authorize_platform(context, Action::RequestSend)?;
+        let kind = kind_of(&input.kind)?;
+        let email = input.email.expose().trim().to_owned();
+        if !veritwin_outbound::mail::is_address(&email) {
+            return Err(Error::invalid_at("email", "expected the form name@host"));
+        }
+        let asks_words = matches!(kind, CaseKind::Rectification | CaseKind::Complaint);
+        let text = words("text", &input.text, usize::from(asks_words))?;
+        self.slow_down(context)?;
+        let tenant = self.tenant_asked(context, (input.organisation, host), &email).await?;
+        let inside = nobody_in(context, tenant);
+        let body = CaseBody {
+            language: input.language.map(|language| language.as_str().to_owned()),
+            email: Some(email),
+            text,
+            purpose: (kind == CaseKind::Objection)
+                .then(|| veritwin_domain::Purpose::ServiceCommunication.to_string()),
+            made_by: actor_text(&inside.actor.kind),
+            ..CaseBody::default()
+        };
+        let (source, received_at) = (CaseSource::Form, context.at);
+        let new = NewCase { kind, source, user: None, mail: None, received_at, body };
+        let case = self.receive_case(&inside, new).await?;
+        let tx = self.0.store.begin_platform(context).await?;
+        self.record_platform(&tx, context, Action::RequestSend, Some(tenant), "done").await?;
+        tx.commit().await?;
+        Ok(case.row.id)
+    }
+
+    /// Takes a request in of somebody who is not known yet.
+    pub(super) async fn receive_case(&self, context: &OpContext, new: NewCase) -> Result<Case> {
+        let held = self.held_by(context, new.body.email.as_deref()).await?;
+        let tx = self.0.store.begin(context).await?;
+        let mut case = self.open_case(&tx, context, new).await?;
+        // An address that nobody here is known under gets no mail: anybody may have written it.
+        if self.ask_identity(&tx, context, (&mut case, held)).await? {
+            self.acknowledge_case(&tx, context, &mut case).await?;
+        }
+        self.create_case(&tx, &case, context.at).await?;
+        self.tell_officers_of(&tx, context, &case).await?;
+        tx.commit().await?;
+        Ok(case)
+    }
+
+    /// The case that somebody shows a code for.
+    async fn case_shown(&self, context: &PlatformContext, id: CaseId) -> Result<(OpContext, Case)> {
+        self.authorize_platform(context, Action::RequestSend)?;
+        let attempt = Attempt::new(
+            veritwin_keys::sha256(format!("case {id}").as_bytes()),
+            self.address_digest(context),
+        );
+        let throttled = self.0.contact_throttle.lock().attempt(&attempt, context.clock.monotonic());
+        throttled.map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
+        let tx = self.0.store.read_platform(context).await?;
+        let tenant = tx.tenant_of_case(id).await?.ok_or(WRONG)?;
+        drop(tx);
+        let inside = nobody_in(context, tenant);
+        let tx = self.0.store.read(&inside).await?;
+        let row = found(tx.case(id).await)?.ok_or(WRONG)?;
+        Ok((inside, Case::read(row)?))
+    }
+
+    /// Shows a mailed code: it is known then who asks.
+    #[boxed]
+    pub async fn confirm_request(
+        &self,
+        context: &PlatformContext,
+        id: CaseId,
+        code: &str,
+    ) -> Result<()> {
+        let (inside, mut case) = self.case_shown(context, id).await?;
+        let is_right = self.show_code(&inside, &mut case, code).await?;
+        let tx = self.0.store.begin_platform(context).await?;
+        let outcome = if is_right { "done" } else { "denied" };
+        let tenant = Some(inside.tenant);
+        self.record_platform(&tx, context, Action::RequestSend, tenant, outcome).await?;
+        tx.commit().await?;
+        if is_right { Ok(()) } else { Err(WRONG) }
+    }
+
+    /// Takes a code in, right or wrong.
+    pub(super) async fn show_code(
+        &self,
+        context: &OpContext,
+        case: &mut Case,
+        code: &str,
+    ) -> Result<bool> {
+        if case.check_open().is_err() {
+            return Ok(false);
+        }
+        let is_right = self.is_code((case.row.id, &mut case.body.code), code, context.at)?;
+        if is_right {
+            case.row.user = case.row.user.or(case.body.held);
+            case.body.person = case.body.person.take().or_else(|| case.body.email.clone());
+            case.verify(context.at, "code", None);
+            case.note(context.at, "verified", (None, None))?;
+        }
+        let tx = self.0.store.begin(context).await?;
+        self.save_case(&tx, case, context.at).await?;
+        tx.commit().await?;
+        Ok(is_right)
+    }
+
+    /// The copy that a case was answered with, by the code of the answer.
+    #[boxed]
+    pub async fn fetch_copy(
+        &self,
+        context: &PlatformContext,
+        id: CaseId,
+        code: &str,
+    ) -> Result<Vec<u8>> {
+        let (inside, mut case) = self.case_shown(context, id).await?;
+        let is_answered = case.gives_copy() && case.row.state == CaseState::Answered;
+        let is_right =
+            is_answered && self.is_code((id, &mut case.body.download), code, context.at)?;
+        let left = case.body.download.as_ref().is_some_and(|code| code.fetched < FETCHES_MAX);
+        let is_given = is_right && left;
+        if is_given {
+            case.note(context.at, "copy_fetched", (None, None))?;
+            if let Some(code) = &mut case.body.download {
+                code.fetched += 1;
+            }
+        }
+        let tx = self.0.store.begin(&inside).await?;
+        self.save_case(&tx, &mut case, context.at).await?;
+        let outcome = if is_given { "copy_fetched" } else { "refused" };
+        let change = Change::to(json!({"step": outcome}));
+        let about = resource(&inside, id);
+        self.record_change(&tx, &inside, Action::RequestSend, &about, change).await?;
+        tx.commit().await?;
+        if !is_given {
+            return Err(WRONG);
+        }
+        let bundle = self.subject_bundle(&inside, &case.subject()).await?;
+        let tx = self.0.store.begin_platform(context).await?;
+        let tenant = Some(inside.tenant);
+        self.record_platform(&tx, context, Action::RequestSend, tenant, "done").await?;
+        tx.commit().await?;
+        Ok(bundle.bytes)
+    }
+}

@@ -1,0 +1,110 @@
+//! In which language somebody is written to: the one that they chose, else English; and putting
+//! what is said into a text of that language.
+
+use veritwin_domain::{Timestamp, UserId};
+use veritwin_governance::Language;
+use veritwin_metastore::{TenantTx, UserLanguage};
+
+use crate::Result;
+use crate::error::found;
+use crate::wording::moment;
+
+pub(crate) const fn stored_language(language: Language) -> UserLanguage {
+    match language {
+        Language::English => UserLanguage::English,
+        Language::ChineseTraditional => UserLanguage::ChineseTraditional,
+        Language::Japanese => UserLanguage::Japanese,
+        Language::Korean => UserLanguage::Korean,
+    }
+}
+
+pub(crate) const fn read_language(stored: UserLanguage) -> Language {
+    match stored {
+        UserLanguage::English => Language::English,
+        UserLanguage::ChineseTraditional => Language::ChineseTraditional,
+        UserLanguage::Japanese => Language::Japanese,
+        UserLanguage::Korean => Language::Korean,
+    }
+}
+
+/// The language that one of a tenant's people chose, or English.
+pub(crate) async fn language_of(tx: &TenantTx, user: Option<UserId>) -> Result<Language> {
+    let Some(user) = user else { return Ok(Language::English) };
+    let chosen = found(tx.member_language(user).await)?.flatten();
+    Ok(chosen.map_or(Language::English, read_language))
+}
+
+/// A moment for people, in their language.
+pub(crate) fn moment_in(language: Language, at: Timestamp) -> String {
+    if language == Language::English {
+        return moment(at);
+    }
+    let text = at.to_string();
+    let read = || {
+        let (date, time) = text.split_once('T')?;
+        let mut parts = date.rsplitn(3, '-');
+        let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+        let (day, month) = (day.trim_start_matches('0'), month.trim_start_matches('0'));
+        let minute = time.get(..5)?;
+        Some(match language {
+            Language::Korean => format!("{year}년 {month}월 {day}일 {minute} UTC"),
+            _ => format!("{year}年{month}月{day}日 {minute} UTC"),
+        })
+    };
+    read().unwrap_or_else(|| text.clone())
+}
+
+/// A text with what is said in the places that are named for it, each as `{name}`. What is said may
+/// hold anything: it is looked through for nothing.
+pub(crate) fn filled(text: &str, said: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let place = after.split_once('}').and_then(|(name, behind)| {
+            let (_, value) = said.iter().find(|(known, _)| *known == name)?;
+            Some((*value, behind))
+        });
+        match place {
+            Some((value, behind)) => {
+                out.push_str(value);
+                rest = behind;
+            }
+            None => {
+                out.push('{');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_no_place_for_more() {
+        let said = [("who", "{what}"), ("what", "x")];
+        assert_eq!(filled("{who} said {what}, {else} {", &said), "{what} said x, {else} {");
+        assert_eq!(filled("", &said), "");
+    }
+
+    #[test]
+    fn moments_follow_the_language() {
+        let at = Timestamp::parse_rfc3339("2026-12-06T01:44:00Z").expect("a time");
+        assert_eq!(moment_in(Language::English, at), "6 December 2026, 01:44 UTC");
+        assert_eq!(moment_in(Language::Japanese, at), "2026年12月6日 01:44 UTC");
+        assert_eq!(moment_in(Language::Korean, at), "2026년 12월 6일 01:44 UTC");
+    }
+
+    #[test]
+    fn languages_are_stored_by_their_tags() {
+        for language in Language::ALL {
+            let stored = stored_language(language);
+            assert_eq!(stored.as_str(), language.as_str());
+            assert_eq!(read_language(stored), language);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Breaches of personal data: opened, described, notified, closed, and written out as a register.
+
+use std::fmt::Write as _;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use veritwin_app::model::{
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, Governed,
+};
+
+use super::activity::csv_field;
+use super::auth::Caller;
+use super::body::{self, Json, ListBody, Path};
+use super::governed::{WhyBody, fields, governed};
+use super::holds::MadeBody;
+use super::{Answer, Api, words};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, open))
+        .routes(routes!(read, replace))
+        .routes(routes!(notify))
+        .routes(routes!(close))
+        .routes(routes!(register))
+}
+
+fields! {
+    /// What is known of a breach. Role, drill, incident and moment of awareness are said when it is
+    /// opened and stay.
+    BreachFields of BreachContent {
+        title: String,
+        /// The id of the incident it came out of.
+        incident: Option<String>,
+        #[schema(schema_with = words::breach_role)]
+        role: String,
+        /// A drill is marked everywhere, and nothing of it leaves.
+        is_drill: bool,
+        /// When the organisation became aware: the 72 hours begin here. Now, if it is left out.
+        aware_at: Option<String>,
+        nature: String,
+        /// About how many people; null while that is not known.
+        subjects: Option<u64>,
+        /// About how many records; null while that is not known.
+        records: Option<u64>,
+        contact: String,
+        consequences: String,
+        measures: String,
+        #[schema(schema_with = words::breach_risk)]
+        risk: String,
+        risk_reason: String,
+        authority: String,
+        authority_email: String,
+        /// Why a notice comes later than 72 hours.
+        late_reason: String,
+        /// Who had the data: names out of the registers.
+        recipients: Vec<String>,
+        /// Where it was: jurisdictions out of the registers.
+        regions: Vec<String>,
+    }
+}
+
+/// A notice that was sent.
+#[derive(Serialize, ToSchema)]
+struct BreachNoticeBody {
+    #[schema(schema_with = words::breach_notice_to)]
+    to: String,
+    #[schema(schema_with = words::breach_phase)]
+    phase: String,
+    at: String,
+    recipients: u64,
+    /// Of its text, in hexadecimal.
+    sha256: String,
+    /// It was a drill's: nothing left.
+    is_drill: bool,
+    is_late: bool,
+}
+
+impl From<BreachNoticeView> for BreachNoticeBody {
+    fn from(view: BreachNoticeView) -> Self {
+        Self {
+            to: view.to,
+            phase: view.phase,
+            at: view.at,
+            recipients: view.recipients,
+            sha256: view.sha256,
+            is_drill: view.is_drill,
+            is_late: view.is_late,
+        }
+    }
+}
+
+/// How a breach stands.
+#[derive(Serialize, ToSchema)]
+struct BreachFactsBody {
+    /// When the 72 hours end.
+    ends_at: Option<String>,
+    /// Fields that a whole notice still lacks.
+    missing: Vec<String>,
+    /// Oldest first.
+    notices: Vec<BreachNoticeBody>,
+    /// Hours of the clock at which an alarm was raised.
+    alarms: Vec<u64>,
+    /// Recipients that the registers name.
+    known_recipients: Vec<String>,
+    /// Regions that the registers name.
+    known_regions: Vec<String>,
+}
+
+impl From<BreachFacts> for BreachFactsBody {
+    fn from(facts: BreachFacts) -> Self {
+        Self {
+            ends_at: facts.ends_at.map(body::time),
+            missing: facts.missing,
+            notices: facts.notices.into_iter().map(BreachNoticeBody::from).collect(),
+            alarms: facts.alarms,
+            known_recipients: facts.known.recipients,
+            known_regions: facts.known.regions,
+        }
+    }
+}
+
+governed! {
+    /// A breach. Its state is `open`, `told` or `closed`.
+    BreachBody of BreachContent as BreachFields with BreachFacts as BreachFactsBody
+}
+
+/// Lists the breaches, oldest first, drills among them.
+#[utoipa::path(get, path = "/v1/breaches", tag = "incidents",
+    responses((status = 200, body = ListBody<BreachBody>), (status = 403)))]
+async fn list(
+    State(api): State<Api>,
+    Caller(context): Caller,
+) -> Answer<axum::Json<ListBody<BreachBody>>> {
+    let all = api.app.list_breaches(&context).await?;
+    Ok(axum::Json(ListBody::whole(all.into_iter().map(BreachBody::from).collect())))
+}
+
+/// Opens a breach, by hand or out of an incident: its clock of 72 hours runs.
+#[utoipa::path(post, path = "/v1/breaches", tag = "incidents", request_body = BreachFields,
+    responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 413)))]
+async fn open(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Json(body): Json<BreachFields>,
+) -> Answer<impl IntoResponse> {
+    let id = api.app.open_breach(&context, body.parse()?).await?.to_string();
+    Ok((StatusCode::CREATED, axum::Json(MadeBody { id })))
+}
+
+/// Reads a breach.
+#[utoipa::path(get, path = "/v1/breaches/{id}", tag = "incidents", params(("id" = String, Path)),
+    responses((status = 200, body = BreachBody), (status = 404)))]
+async fn read(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<axum::Json<BreachBody>> {
+    Ok(axum::Json(api.app.breach(&context, body::id(&id)?).await?.into()))
+}
+
+/// Changes what is known of a breach.
+#[utoipa::path(put, path = "/v1/breaches/{id}", tag = "incidents", params(("id" = String, Path)),
+    request_body = BreachFields,
+    responses((status = 204), (status = 400), (status = 404), (status = 409)))]
+async fn replace(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<BreachFields>,
+) -> Answer<StatusCode> {
+    let version = body::if_match(&headers)?;
+    api.app.replace_breach(&context, body::id(&id)?, body.parse()?, version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A notice to send.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default)]
+struct SendNoticeBody {
+    #[schema(schema_with = words::breach_notice_to)]
+    to: String,
+    #[schema(schema_with = words::breach_phase)]
+    phase: String,
+    /// Addresses, for people and controllers; an authority's stands in the breach.
+    recipients: Vec<String>,
+    /// Ids of organisations below, whose administrators are told.
+    tenant_ids: Vec<String>,
+}
+
+/// Sends a notice. One that lacks something is refused with what it lacks, and nothing is sent.
+#[utoipa::path(post, path = "/v1/breaches/{id}/notices", tag = "incidents",
+    params(("id" = String, Path)), request_body = SendNoticeBody,
+    responses((status = 204), (status = 400), (status = 403), (status = 404), (status = 409)))]
+async fn notify(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(body): Json<SendNoticeBody>,
+) -> Answer<StatusCode> {
+    let tenants = body.tenant_ids.iter().map(|text| body::id_at("tenant_ids", text));
+    let input = BreachNoticeInput {
+        to: body.to,
+        phase: body.phase,
+        recipients: body.recipients,
+        tenants: tenants.collect::<Result<_, _>>()?,
+    };
+    api.app.notify_breach(&context, body::id(&id)?, input).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Closes a breach with a conclusion.
+#[utoipa::path(post, path = "/v1/breaches/{id}/close", tag = "incidents",
+    params(("id" = String, Path)), request_body = WhyBody,
+    responses((status = 204), (status = 400), (status = 404), (status = 409)))]
+async fn close(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+    Json(body): Json<WhyBody>,
+) -> Answer<StatusCode> {
+    api.app.close_breach(&context, body::id(&id)?, &body.text).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The register of breaches as a table (Article 33(5) of the GDPR); drills say that they are.
+#[utoipa::path(get, path = "/v1/breach-register", tag = "incidents",
+    responses((status = 200, content_type = "text/csv", body = String), (status = 403)))]
+async fn register(State(api): State<Api>, Caller(context): Caller) -> Answer<Response> {
+    let table = csv(&api.app.list_breaches(&context).await?);
+    let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response();
+    let name = HeaderValue::from_static("attachment; filename=\"breaches.csv\"");
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    Ok(response)
+}
+
+/// RFC 4180.
+fn csv(breaches: &[Governed<BreachContent, BreachFacts>]) -> String {
+    let mut out = String::from(
+        "id,drill,title,role,state,aware_at,ends_at,nature,subjects,records,consequences,measures,\
+         risk,risk_reason,authority,notices,late_reason\r\n",
+    );
+    for breach in breaches {
+        let content = &breach.content;
+        let number = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let notices = breach.facts.notices.iter();
+        let notices = notices.map(|one| format!("{} {} {}", one.at, one.to, one.phase));
+        let fields = [
+            breach.id.to_string(),
+            if content.is_drill { "drill" } else { "" }.to_owned(),
+            content.title.clone(),
+            content.role.clone(),
+            breach.state.clone(),
+            content.aware_at.map(body::time).unwrap_or_default(),
+            breach.facts.ends_at.map(body::time).unwrap_or_default(),
+            content.nature.clone(),
+            number(content.subjects),
+            number(content.records),
+            content.consequences.clone(),
+            content.measures.clone(),
+            content.risk.clone(),
+            content.risk_reason.clone(),
+            content.authority.clone(),
+            notices.collect::<Vec<_>>().join("; "),
+            content.late_reason.clone(),
+        ];
+        let fields: Vec<String> = fields.iter().map(|field| csv_field(field)).collect();
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{}\r\n", fields.join(","));
+    }
+    out
+}

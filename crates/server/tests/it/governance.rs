@@ -1,0 +1,203 @@
+//! The governance workspace from outside: a policy's life by two people, a risk whose acceptance
+//! ends, evidence as OSCAL, and the 72 hours of a breach on the simulated clock.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::python::interpreter;
+use crate::tenant::Tenant;
+
+const START: &str = "2027-01-10T00:00:00Z";
+
+fn platform() -> Platform {
+    let arguments = vec!["--simulated-clock".to_owned(), START.to_owned()];
+    Platform::start(Mode::Serve, Options { arguments, ..Options::default() })
+}
+
+fn made(tenant: &Tenant, path: &str, body: &Value) -> String {
+    tenant.person("POST", path).json(body).send().expect(201)["id"].as_str().unwrap().to_owned()
+}
+
+fn item(tenant: &Tenant, list: &str, id: &str) -> Value {
+    let all = tenant.get(list).expect(200);
+    let mut items = all["items"].as_array().unwrap().iter();
+    items.find(|one| one["id"] == id).cloned().unwrap_or_else(|| panic!("{id}: {all}"))
+}
+
+fn actions(tenant: &Tenant, id: &str) -> Vec<String> {
+    let history = tenant.get(&format!("/v1/governance/{id}/history")).expect(200);
+    let items = history["items"].as_array().unwrap().iter();
+    items.map(|change| change["action"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_policy_is_approved_by_somebody_else() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let (_, second) = tenant.member("approver", "security_lead");
+    let (_, reader) = tenant.member("reader", "viewer");
+    let id = made(&tenant, "/v1/policies", &json!({"title": "Access", "text": "Least rights."}));
+    let path = format!("/v1/policies/{id}");
+    let step = |step: &str| {
+        let body = json!({"step": step});
+        tenant.person("POST", &format!("{path}/steps")).json(&body).send().status
+    };
+    let http = tenant.http();
+    let by = |cookie: &str, act: &str| {
+        http.post(&format!("{path}/{act}")).header("cookie", cookie).send().status
+    };
+    assert_eq!(http.get(&path).header("cookie", &reader).send().status, 404);
+    assert_eq!(step("publish"), 409);
+    assert_eq!(step("review"), 204);
+    assert_eq!(by(&tenant.cookie, "approve"), 409, "whoever wrote it does not approve it");
+    assert_eq!(by(&second, "approve"), 204);
+    assert_eq!(step("publish"), 204);
+    assert_eq!(by(&reader, "attest"), 204);
+    let seen = tenant.get(&path).expect(200);
+    assert_eq!((&seen["state"], &seen["facts"]["attested"]), (&json!("published"), &json!(1)));
+    let expect = ["attested", "published", "approved", "sent_to_review", "made"];
+    assert_eq!(actions(&tenant, &id), expect);
+}
+
+#[test]
+fn what_a_key_wrote_is_its_makers() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let key = json!({"name": "k", "role": "administrator"});
+    let key = tenant.person("POST", "/v1/api-keys").json(&key).send().expect(201);
+    let secret = key["secret"].as_str().unwrap();
+    let policy = json!({"title": "Access", "text": "Everybody may everything."});
+    let http = tenant.http();
+    let made = http.post("/v1/policies").bearer(secret).json(&policy).send().expect(201);
+    let path = format!("/v1/policies/{}", made["id"].as_str().unwrap());
+    let review = json!({"step": "review"});
+    let request = tenant.person("POST", &format!("{path}/steps"));
+    assert_eq!(request.json(&review).send().status, 204);
+    let approve = format!("{path}/approve");
+    assert_eq!(tenant.person("POST", &approve).send().status, 409);
+    let (_, second) = tenant.member("approver", "security_lead");
+    assert_eq!(http.post(&approve).header("cookie", &second).send().status, 204);
+}
+
+#[test]
+fn nothing_counts_as_told_that_cannot_be_sent() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let mut breach = json!({
+        "title": "Lost laptop", "role": "controller", "risk": "risk", "nature": "n",
+        "contact": "c", "consequences": "c", "measures": "m", "authority": "a",
+        "authority_email": "no address",
+    });
+    let open = |breach: &Value| tenant.person("POST", "/v1/breaches").json(breach).send();
+    assert_eq!(open(&breach).status, 400);
+    breach["authority_email"] = json!("authority@example.test");
+    let id = open(&breach).expect(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/breaches/{id}");
+    let notice = json!({"to": "authority", "phase": "first"});
+    // This platform has no mail server.
+    let request = tenant.person("POST", &format!("{path}/notices"));
+    assert_eq!(request.json(&notice).send().status, 409);
+    let seen = tenant.get(&path).expect(200);
+    assert_eq!((&seen["state"], &seen["facts"]["notices"]), (&json!("open"), &json!([])));
+}
+
+#[test]
+fn a_breach_names_who_stands_in_the_registers() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let cloud = json!({"kind": "subprocessor", "fields": {
+        "name": "Cloud", "service": "cloud", "jurisdiction": "GB", "agreement": "signed",
+        "data": "all of it",
+    }});
+    tenant.post("/v1/register-entries", &cloud).expect(201);
+    let open = |recipients: Value| {
+        let breach = json!({
+            "title": "Lost disk", "role": "controller", "risk": "risk", "is_drill": true,
+            "nature": "n", "contact": "c", "consequences": "c", "measures": "m",
+            "authority": "a", "authority_email": "authority@example.test",
+            "recipients": recipients, "regions": ["GB"],
+        });
+        tenant.person("POST", "/v1/breaches").json(&breach).send()
+    };
+    open(json!(["Somebody else"])).problem(400);
+    let id = open(json!(["Cloud"])).expect(201)["id"].as_str().unwrap().to_owned();
+    let seen = tenant.get(&format!("/v1/breaches/{id}")).expect(200);
+    assert_eq!(seen["content"]["recipients"], json!(["Cloud"]));
+    assert_eq!(seen["facts"]["known_recipients"], json!(["Cloud"]));
+    assert_eq!(seen["facts"]["known_regions"], json!(["GB"]));
+}
+
+#[test]
+fn the_clock_of_a_breach_runs_for_72_hours() {
+    let platform = platform();
+    let tenant = platform.tenant();
+    let breach = json!({"title": "Drill", "role": "controller", "risk": "risk", "is_drill": true});
+    let id = made(&tenant, "/v1/breaches", &breach);
+    let path = format!("/v1/breaches/{id}");
+    let alarms = || tenant.get(&path).expect(200)["facts"]["alarms"].clone();
+    assert_eq!(alarms(), json!([]));
+    platform.cli(&["clock", "advance", "47h"]).done();
+    wait_for("the alarm of 24 hours", || (alarms() == json!([24])).then_some(()));
+    platform.cli(&["clock", "advance", "26h"]).done();
+    wait_for("every alarm", || (alarms() == json!([24, 48, 60, 66, 70, 72])).then_some(()));
+    let missing = tenant.get(&path).expect(200)["facts"]["missing"].clone();
+    assert!(missing.as_array().unwrap().contains(&json!("late_reason")), "{missing}");
+    let register = tenant.get("/v1/breach-register");
+    assert!(register.text().contains("drill"), "{}", register.text());
+}
+
+#[test]
+fn an_acceptance_ends_by_itself() {
+    let platform = platform();
+    let tenant = platform.tenant();
+    let (_, second) = tenant.member("accepter", "privacy_officer");
+    let risk = json!({
+        "title": "Flood", "likelihood": 2, "impact": 5, "residual_likelihood": 1,
+        "residual_impact": 5, "treatment": "accept",
+    });
+    let id = made(&tenant, "/v1/risks", &risk);
+    let accept = json!({"until": "2027-01-12T00:00:00Z", "reason": "rare"});
+    let path = format!("/v1/risks/{id}/accept");
+    assert_eq!(tenant.person("POST", &path).json(&accept).send().status, 409);
+    let request = tenant.http().post(&path).header("cookie", &second);
+    assert_eq!(request.json(&accept).send().status, 204);
+    assert_eq!(item(&tenant, "/v1/risks", &id)["state"], "accepted");
+    platform.cli(&["clock", "advance", "49h"]).done();
+    wait_for("the end of the acceptance", || {
+        (item(&tenant, "/v1/risks", &id)["state"] == "open").then_some(())
+    });
+    assert_eq!(actions(&tenant, &id)[0], "acceptance_ended");
+}
+
+#[test]
+fn evidence_is_sealed_and_leaves_as_oscal() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let framework = made(&tenant, "/v1/frameworks", &json!({"reference": "iso-27001-2022"}));
+    let path = format!("/v1/frameworks/{framework}");
+    let controls = tenant.get(&format!("{path}/controls")).expect(200);
+    let control = controls["items"][0]["id"].as_str().unwrap().to_owned();
+    let decided = json!({"applies": "applicable", "implementation": "in_place"});
+    assert_eq!(tenant.put(&format!("/v1/controls/{control}"), &decided).status, 204);
+    let evidence = json!({
+        "title": "Backups read back", "source": "backup host", "sha256": "ab".repeat(32),
+        "collected_at": "2026-01-01T00:00:00Z", "result": "passed", "controls": [control],
+    });
+    let id = made(&tenant, "/v1/evidence", &evidence);
+    wait_for("a leaf of the ledger", || {
+        item(&tenant, "/v1/evidence", &id)["facts"]["ledger_index"].as_u64()
+    });
+    let statement = tenant.get(&format!("{path}/statement"));
+    assert_eq!(statement.text().lines().count(), 94);
+    let results = tenant.get(&format!("{path}/assessment-results"));
+    let Some(python) = interpreter("oscal") else { return };
+    let file = platform.scratch("assessment-results.json");
+    std::fs::write(&file, results.text()).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/oscal.py");
+    let arguments = [script, "-", "-", file.to_str().unwrap()];
+    let read = Command::new(python).args(arguments).output().unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    assert!(String::from_utf8_lossy(&read.stdout).starts_with("findings 1 "));
+}

@@ -1,0 +1,208 @@
+// Public zones: what they let out, what of the budget is spent, what is missing, and what is signed
+// about how they are set. Values of a single source are nowhere.
+import { i18n } from '@lingui/core'
+import { Button, MultiSelect, NumberInput, Select, TextInput } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { useMemo, useState } from 'react'
+
+import { body, client } from '../api/client'
+import { publicZonesQuery, queryClient } from '../api/queries'
+import type { PublicZone } from '../api/types'
+import { Allowed, useAllowed } from '../app/Allowed'
+import { useDeviceOptions } from '../app/useDevices'
+import { ConfirmTyped } from '../ui/dialogs'
+import { Icon } from '../ui/icons'
+import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
+import { Modal } from '../ui/overlays'
+import { SubmitForm } from '../ui/SubmitForm'
+import { Instant } from '../ui/time'
+
+export function PublicZonesPage() {
+  const query = useQuery(publicZonesQuery)
+  const [making, setMaking] = useState(false)
+  const refresh = () => queryClient.invalidateQueries({ queryKey: ['public-zones'] })
+  return (
+    <Page
+      title={i18n.t('Public zones')}
+      lead={i18n.t(
+        'Readings of a zone’s devices stay in memory. What is kept are numbers of whole groups, with noise under a budget.',
+      )}
+      actions={
+        <Allowed to="collection.write">
+          <Button leftSection={<Icon name="plus" size={16} />} onClick={() => setMaking(true)}>
+            {i18n.t('New zone')}
+          </Button>
+        </Allowed>
+      }
+    >
+      {query.isPending && <Loading rows={4} />}
+      {query.isError && <Failure error={query.error} retry={() => void query.refetch()} />}
+      {query.data?.items.length === 0 && (
+        <Empty icon="heat" title={i18n.t('No public zone')}>
+          {i18n.t(
+            'A zone is for places where anybody comes by: at least 15 devices, and no window shorter than 30 minutes.',
+          )}
+        </Empty>
+      )}
+      {query.data?.items.map((zone) => <Zone key={zone.id} zone={zone} refresh={refresh} />)}
+      <Modal opened={making} onClose={() => setMaking(false)} title={i18n.t('New zone')}>
+        <ZoneForm
+          onDone={() => {
+            setMaking(false)
+            void refresh()
+          }}
+        />
+      </Modal>
+    </Page>
+  )
+}
+
+function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void> }) {
+  const may = useAllowed()
+  const [ending, setEnding] = useState(false)
+  const end = async () => {
+    await body(client.DELETE('/v1/collection-zones/{id}', { params: { path: { id: zone.id } } }))
+    await refresh()
+  }
+  const epsilon = (milli: number) => (milli / 1000).toFixed(3)
+  return (
+    <section className="block">
+      <div className="block-head">
+        <h2>{zone.name}</h2>
+        <Tag tone={zone.is_in_force ? 'neutral' : 'stale'}>
+          {zone.is_in_force ? i18n.t('in force') : i18n.t('ended')}
+        </Tag>
+        {zone.is_in_force && may('collection.write') && (
+          <Button size="compact-xs" variant="default" onClick={() => setEnding(true)}>
+            {i18n.t('End')}
+          </Button>
+        )}
+      </div>
+      <Facts
+        items={[
+          [i18n.t('Devices'), String(zone.device_ids.length)],
+          [i18n.t('Window'), i18n.t('{minutes} minutes', { minutes: zone.window_minutes })],
+          [
+            i18n.t('Budget of a day'),
+            i18n.t('{spent} of {budget} epsilon spent', {
+              spent: epsilon(zone.spent_milli),
+              budget: epsilon(zone.budget_milli_per_day),
+            }),
+          ],
+          [
+            i18n.t('Settled until'),
+            zone.settled_until ? <Instant key="at" at={zone.settled_until} /> : '—',
+          ],
+          [i18n.t('Measures'), zone.measures.map((one) => one.key).join(', ')],
+        ]}
+      />
+      <p className="hint">
+        {i18n.t(
+          'Windows that the platform has not seen whole are marked as gaps among the readings of the zone’s own device.',
+        )}
+      </p>
+      <CopyField
+        label={i18n.t('Attestation')}
+        text={`${zone.statement}${zone.signature}`}
+        multiline
+      />
+      <ConfirmTyped
+        opened={ending}
+        title={i18n.t('End this zone')}
+        name={zone.name}
+        action={i18n.t('End')}
+        onConfirm={end}
+        onClose={() => setEnding(false)}
+      >
+        {i18n.t(
+          'It cannot be set in force again. Its devices have to be deleted first; what it let out stays.',
+        )}
+      </ConfirmTyped>
+    </section>
+  )
+}
+
+function ZoneForm(props: { onDone: () => void }) {
+  const [name, setName] = useState('')
+  const [minutes, setMinutes] = useState(60)
+  const [budget, setBudget] = useState(2400)
+  const [key, setKey] = useState('')
+  const [step, setStep] = useState(1)
+  const [most, setMost] = useState(100)
+  const [output, setOutput] = useState<string | null>(null)
+  const [sources, setSources] = useState<string[]>([])
+  const outputs = useMemo(() => (output === null ? [] : [output]), [output])
+  const ofOutput = useDeviceOptions(outputs)
+  const ofSources = useDeviceOptions(sources)
+  const number = (set: (value: number) => void) => (value: string | number) => set(Number(value))
+  const submit = async () => {
+    const measure = { key, epsilon_milli: 100, kind: 'amount', step, steps_max: most, words: [] }
+    await body(
+      client.POST('/v1/collection-zones', {
+        body: {
+          name,
+          window_minutes: minutes,
+          budget_milli_per_day: budget,
+          measures: [measure],
+          output_device_id: output ?? '',
+          device_ids: sources,
+        },
+      }),
+    )
+    props.onDone()
+  }
+  return (
+    <SubmitForm
+      action={i18n.t('Set up')}
+      submit={submit}
+      incomplete={name === '' || key === '' || output === null}
+    >
+      <TextInput
+        label={i18n.t('Name')}
+        value={name}
+        onChange={(event) => setName(event.currentTarget.value)}
+      />
+      <NumberInput
+        label={i18n.t('Window in minutes')}
+        min={30}
+        max={1440}
+        value={minutes}
+        onChange={number(setMinutes)}
+      />
+      <NumberInput
+        label={i18n.t('Budget of a day, in thousandths of epsilon')}
+        min={1}
+        max={10_000}
+        value={budget}
+        onChange={number(setBudget)}
+      />
+      <TextInput
+        label={i18n.t('Key that is added up')}
+        value={key}
+        onChange={(event) => setKey(event.currentTarget.value)}
+      />
+      <NumberInput label={i18n.t('Step')} min={0} value={step} onChange={number(setStep)} />
+      <NumberInput
+        label={i18n.t('Most steps of a device in a window')}
+        min={1}
+        value={most}
+        onChange={number(setMost)}
+      />
+      <Select
+        label={i18n.t('Device that the numbers are readings of')}
+        data={ofOutput.options}
+        {...ofOutput.field}
+        value={output}
+        onChange={setOutput}
+      />
+      <MultiSelect
+        label={i18n.t('Devices of the zone')}
+        description={i18n.t('A device that became a source stays one until it is deleted.')}
+        data={ofSources.options}
+        {...ofSources.field}
+        value={sources}
+        onChange={setSources}
+      />
+    </SubmitForm>
+  )
+}
