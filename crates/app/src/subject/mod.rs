@@ -171,7 +171,7 @@ pub(crate) const STORES: &[SubjectStore] = &[
     },
     SubjectStore {
         name: "mails",
-        tables: &["outbox"],
+        tables: &["outbox", "sent_mails"],
         assembler: Assembler::Mails,
         eraser: Eraser::Mails,
     },
@@ -214,7 +214,7 @@ pub(crate) const STORES: &[SubjectStore] = &[
     },
     SubjectStore {
         name: "ledger",
-        tables: &[],
+        tables: &["ledger_bundles", "ledger_items", "ledger_kept", "ledger_published"],
         assembler: Assembler::Nothing("what it sealed are the readings and records of this copy"),
         eraser: Eraser::Stays("until the end of the audit period; no entry names a person"),
     },
@@ -249,6 +249,7 @@ pub(crate) const STORES: &[SubjectStore] = &[
             "group_devices",
             "import_refusals",
             "imports",
+            "ledger_mailings",
             "package_assignments",
             "provision_profiles",
             "provisioned_devices",

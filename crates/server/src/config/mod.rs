@@ -1,12 +1,14 @@
 //! `veritwin.toml` and its environment overrides. Unknown keys are errors that name the nearest
 //! known one; `..._FILE` reads a secret from a file. It opens nothing.
 
+mod ledger;
 mod load;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use ledger::{Archive, Timestamp, Witness};
 pub(crate) use load::load;
 
 /// Everything that can be configured. Each key is also `VERITWIN__SECTION__KEY`.
@@ -125,69 +127,6 @@ impl Default for Mqtt {
             connections_per_address_max: 8_000,
             packet_bytes_max: 1024 * 1024,
         }
-    }
-}
-
-/// `[archive]`
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-#[serde(default)]
-pub(crate) struct Archive {
-    /// Address the child process listens on.
-    pub(crate) bind: String,
-    /// Its TCP port; 0 picks a free one.
-    pub(crate) port: u16,
-    /// The archive of another party, `https://HOST[:PORT]`; empty: a child process.
-    pub(crate) url: String,
-    /// That archive's certificate (PEM file), which is pinned.
-    pub(crate) certificate: Option<PathBuf>,
-}
-
-impl Default for Archive {
-    fn default() -> Self {
-        let (bind, url) = ("127.0.0.1".to_owned(), String::new());
-        Self { bind, port: 8444, url, certificate: None }
-    }
-}
-
-/// `[witness]`
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-#[serde(default)]
-pub(crate) struct Witness {
-    /// A policy (C2SP tlog-policy) whose witnesses have addresses; none: nobody witnesses.
-    pub(crate) policy: Option<PathBuf>,
-    /// PEM file of authorities that are trusted for the witnesses' certificates beside the public
-    /// ones.
-    pub(crate) authorities: Option<PathBuf>,
-    /// Seconds between two rounds.
-    pub(crate) interval_seconds: u64,
-    /// Every log is witnessed by itself, not the log of logs alone.
-    pub(crate) every_log: bool,
-}
-
-impl Default for Witness {
-    fn default() -> Self {
-        Self { policy: None, authorities: None, interval_seconds: 60, every_log: true }
-    }
-}
-
-/// `[timestamp]`
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-#[serde(default)]
-pub(crate) struct Timestamp {
-    /// Address of the authority (RFC 3161), `https://` or `http://`; empty: no time stamps.
-    pub(crate) url: String,
-    /// PEM file of the certificates that its time stamps have to come from.
-    pub(crate) authorities: Option<PathBuf>,
-    /// PEM file of authorities of its TLS certificate beside the public ones.
-    pub(crate) tls_authorities: Option<PathBuf>,
-    /// Hours between two time stamps of one log.
-    pub(crate) interval_hours: u64,
-}
-
-impl Default for Timestamp {
-    fn default() -> Self {
-        let (url, authorities, tls_authorities) = (String::new(), None, None);
-        Self { url, authorities, tls_authorities, interval_hours: 1 }
     }
 }
 
