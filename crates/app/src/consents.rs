@@ -6,11 +6,13 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource, jobs};
 use veritwin_domain::{
-    ActorKind, ConsentId, DAY_MICROS, OpContext, PlatformContext, Secret, TenantId, Timestamp,
-    UserId,
+    ActorKind, ConsentId, DAY_MICROS, LedgerItemId, OpContext, PlatformContext, Secret, TenantId,
+    Timestamp, UserId,
 };
 use veritwin_governance::{DeclaredPurpose, OptionalField, Said, UseRefused};
-use veritwin_metastore::{Consent, ConsentChannel, ConsentDecision, PlatformTx};
+use veritwin_metastore::{
+    Consent, ConsentChannel, ConsentDecision, LedgerItem, LedgerKind, PlatformTx,
+};
 
 use crate::change::Change;
 use crate::consent_links::UNKNOWN_LINK;
@@ -18,6 +20,7 @@ use crate::consent_record::{ConsentSigner, Decided};
 use crate::error::found;
 use crate::links::text;
 use crate::model::ConsentInput;
+use crate::provision::PLATFORM_TENANT;
 use crate::sign_in::person;
 use crate::tree::over;
 use crate::{App, Error, Result};
@@ -173,7 +176,7 @@ impl App {
             controller: (&controller.0, controller.1),
         };
         let consent = self.signed(&signer, &decided)?;
-        tx.consent_add(&consent).await?;
+        keep(&tx, &consent).await?;
         self.mail_receipt(&tx, (context, &pages), &purpose, &consent).await?;
         let change = Change::to(json!({"purpose": purpose.id, "version": purpose.version}));
         let done = (Action::ConsentGive, "done", change);
@@ -328,7 +331,7 @@ impl App {
             before: Some(&before),
             controller: (&controller.0, controller.1),
         };
-        tx.consent_add(&self.signed(&signer, &decided)?).await?;
+        keep(&tx, &self.signed(&signer, &decided)?).await?;
         self.forget_field(&tx, user, purpose).await?;
         #[cfg(feature = "test-controls")]
         self.withdraw_others(&tx, user, (&signer, &decided)).await?;
@@ -401,6 +404,28 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Keeps a decision, and what the platform's own log seals of it: words, and the digest of the
+/// signed record.
+async fn keep(tx: &PlatformTx, consent: &Consent) -> Result<()> {
+    tx.consent_add(consent).await?;
+    let body = json!({
+        "purpose": consent.purpose,
+        "version": consent.purpose_version,
+        "decision": consent.decision.as_str(),
+        "channel": consent.channel.as_str(),
+        "sha256": hex::encode(consent.record_digest),
+    });
+    let id = *consent.id.as_bytes();
+    let item = LedgerItem {
+        id: LedgerItemId::from_bytes(id),
+        kind: LedgerKind::Consent,
+        about: Some(id),
+        body: body.to_string().into_bytes(),
+        created_at: consent.at,
+    };
+    Ok(tx.ledger_item_add(PLATFORM_TENANT, &item).await?)
 }
 
 /// What is said later has a later time, whatever the clock does.

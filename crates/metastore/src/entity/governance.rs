@@ -3,8 +3,9 @@
 
 use async_recursion::async_recursion as boxed;
 use sea_orm::sea_query::Expr;
-use veritwin_domain::{GovernanceId, TenantId, Timestamp, UserId};
+use veritwin_domain::{GovernanceId, LedgerItemId, TenantId, Timestamp, UserId};
 
+use super::ledger_items::{LedgerItem, LedgerKind};
 use crate::bind::{Row, code, opaque_debug, stored_enum};
 use crate::query::{at_most, is_set, one_of};
 use crate::seal::Cell;
@@ -210,7 +211,7 @@ impl TenantTx {
         self.delete_id(ITEMS, id).await
     }
 
-    /// Adds a change; `row` is its own random id.
+    /// Adds a change, and what the ledger seals of it; `row` is its own random id.
     #[boxed]
     pub async fn governance_change_add(
         &self,
@@ -227,7 +228,17 @@ impl TenantTx {
             .set("by_user", change.by)
             .set("at", change.at)
             .set("body", self.vault().seal(cell, &change.body)?);
-        self.core.insert(insert).await.map(drop)
+        self.core.insert(insert).await?;
+        // What was changed stays here; the activity record of it is sealed with its digest.
+        let body = serde_json::json!({"action": change.action});
+        let sealed = LedgerItem {
+            id: LedgerItemId::from_bytes(row),
+            kind: LedgerKind::Governance,
+            about: Some(*item.as_bytes()),
+            body: body.to_string().into_bytes(),
+            created_at: change.at,
+        };
+        self.ledger_item_add(&sealed).await
     }
 
     /// The changes of a thing, newest first.

@@ -325,6 +325,12 @@ impl TenantTx {
 }
 
 impl PlatformTx {
+    /// Writes a record of a tenant that is sealed soon.
+    #[boxed]
+    pub async fn ledger_item_add(&self, tenant: TenantId, item: &LedgerItem) -> Result<()> {
+        add(&self.core, tenant, item).await
+    }
+
     /// Tenants behind one, in the order of their ids, that have records without a leaf.
     #[boxed]
     pub async fn ledger_items_tenants(

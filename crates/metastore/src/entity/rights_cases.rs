@@ -2,8 +2,10 @@
 //! key; beside it stand what clocks and lists need.
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::{CaseId, TenantId, Timestamp, UserId};
+use veritwin_domain::{CaseId, LedgerItemId, TenantId, Timestamp, UserId};
+use veritwin_keys::sha256;
 
+use super::ledger_items::{LedgerItem, LedgerKind};
 use super::users::normalise_email;
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{at_most, is_null, is_set, one_of};
@@ -160,7 +162,29 @@ impl TenantTx {
             .set("closed_at", case.closed_at)
             .set("version", 1u64)
             .set("updated_at", self.core.at);
-        self.core.insert(insert).await.map(drop)
+        self.core.insert(insert).await?;
+        self.seal_step(case, 1).await
+    }
+
+    /// What the ledger seals of a step: which right it is about, and where it stands.
+    async fn seal_step(&self, case: &StoredCase, version: u64) -> Result<()> {
+        let (id, at) = (case.id.as_bytes(), self.core.at);
+        let key = [&id[..], &version.to_be_bytes(), &at.as_micros().to_be_bytes()].concat();
+        let mut own = [0; 16];
+        own.copy_from_slice(&sha256(&key)[..16]);
+        let body = serde_json::json!({
+            "right": case.kind.as_str(),
+            "state": case.state.as_str(),
+            "version": version,
+        });
+        let item = LedgerItem {
+            id: LedgerItemId::from_bytes(own),
+            kind: LedgerKind::RightsCase,
+            about: Some(*id),
+            body: body.to_string().into_bytes(),
+            created_at: at,
+        };
+        self.ledger_item_add(&item).await
     }
 
     /// Writes a case, if its version is still the one that was read.
@@ -184,7 +208,7 @@ impl TenantTx {
             self.case(case.id).await?;
             return Err(Error::Conflict { what: TABLE, reason: CHANGED });
         }
-        Ok(())
+        self.seal_step(case, case.version.saturating_add(1)).await
     }
 
     /// One case.
