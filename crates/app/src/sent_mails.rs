@@ -3,13 +3,13 @@
 //! the transaction that writes it; a salt inside keeps the digest from being guessed once the
 //! record is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{LedgerItemId, OpContext, SentMailId, TenantId, Timestamp};
-use veritwin_metastore::{OutboxEntry, SentMail};
+use veritwin_metastore::{OutboxEntry, OutboxId, Page as StorePage, SentMail};
 use veritwin_outbound::mail::{ComposedMail, MailReceipt};
 
 use crate::mail::{MailPayload, masked};
@@ -18,6 +18,9 @@ use crate::model::{Page, PageRequest, SentMailView};
 use crate::provision::PLATFORM_TENANT;
 use crate::records::store_page;
 use crate::{App, Error, Result};
+
+/// Records that are read at once.
+const AT_ONCE: u32 = 500;
 
 /// The record. Its JSON, with its fields in this order, is what the digest is of;
 /// `docs/reference/ledger.md` describes it for auditors.
@@ -121,6 +124,38 @@ impl App {
         let view = |mail: SentMail| view(&mail, leaves.get(&mail.sealed_id()).copied());
         let items = listed.items.into_iter().map(view).collect::<Result<_>>()?;
         Ok(Page { items, next_cursor: listed.next.map(|cursor| cursor.to_string()) })
+    }
+}
+
+impl App {
+    /// Forgets the records of mails that are about to be removed. What the ledger sealed of them
+    /// tells nothing without.
+    pub(crate) async fn forget_sent(&self, context: &OpContext, mails: &[OutboxId]) -> Result<()> {
+        if mails.is_empty() {
+            return Ok(());
+        }
+        let ids: HashSet<String> = mails.iter().map(|mail| hex::encode(mail.0)).collect();
+        let is_one = |mail: &&SentMail| {
+            let record = serde_json::from_slice::<SentRecord>(&mail.body);
+            record.is_ok_and(|record| ids.contains(&record.message_id))
+        };
+        let mut page = StorePage::first(AT_ONCE);
+        loop {
+            let listed = self.0.store.read(context).await?.sent_mails(&page).await?;
+            let theirs = listed.items.iter().filter(is_one).map(|mail| mail.id);
+            let theirs: Vec<SentMailId> = theirs.collect();
+            if !theirs.is_empty() {
+                let tx = self.0.store.begin(context).await?;
+                for id in theirs {
+                    tx.sent_mail_remove(id).await?;
+                }
+                tx.commit().await?;
+            }
+            match listed.next {
+                Some(next) => page = StorePage { after: Some(next), ..StorePage::first(AT_ONCE) },
+                None => return Ok(()),
+            }
+        }
     }
 }
 

@@ -51,6 +51,12 @@ impl TenantTx {
         let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
         Ok(Listed::cut(items, page, |mail| Cursor::by_id(mail.id.as_bytes())))
     }
+
+    /// Forgets a mail that was sent, if it is there; what is sealed of it stays.
+    #[boxed]
+    pub async fn sent_mail_remove(&self, id: SentMailId) -> Result<()> {
+        self.core.delete(self.delete(TABLE).eq("id", id)).await.map(drop)
+    }
 }
 
 impl PlatformTx {

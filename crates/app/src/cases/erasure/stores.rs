@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::Value;
+use veritwin_access::jobs;
 use veritwin_domain::{CaseId, DestructionId, OpContext};
 use veritwin_governance::streams::DeviceStatements;
 use veritwin_metastore::{
@@ -20,6 +21,7 @@ use crate::destruction_scope::StoredScope;
 use crate::destructions::{Body, Counts, fresh};
 use crate::error::found;
 use crate::mail::MailPayload;
+use crate::provision::PLATFORM_TENANT;
 use crate::stream_book::stored;
 use crate::subject::{Eraser, SubjectStore};
 use crate::{App, Error, Result};
@@ -203,6 +205,7 @@ impl App {
             if theirs.is_empty() {
                 continue;
             }
+            self.forget_sent(context, &theirs).await?;
             let tx = self.0.store.begin(context).await?;
             for id in theirs {
                 tx.outbox_remove(id).await?;
@@ -240,6 +243,7 @@ impl App {
             if theirs.is_empty() {
                 continue;
             }
+            self.forget_sent(&self.job_in(jobs::MAIL, PLATFORM_TENANT), &theirs).await?;
             let tx = self.0.store.begin_platform(&above).await?;
             for id in theirs {
                 tx.outbox_remove(id).await?;
