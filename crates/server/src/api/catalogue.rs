@@ -183,6 +183,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/ledger/entries/{index}/proof", &["ledger.read"]),
     ("GET", "/v1/ledger/evidence", &["ledger.evidence"]),
     ("POST", "/v1/ledger/evidence", &["ledger.evidence"]),
+    ("GET", "/v1/ledger/lookup", &["ledger.read"]),
     ("GET", "/v1/ledger/mailings", &["ledger.read"]),
     ("POST", "/v1/ledger/mailings", &["ledger.mail"]),
     ("DELETE", "/v1/ledger/mailings/{id}", &["ledger.mail"]),
