@@ -26,6 +26,7 @@ use crate::model::{
 };
 use crate::publish::stamped_under;
 use crate::sight::Sight;
+use crate::transfers::FlowWay;
 use crate::tree::over;
 use crate::{App, Error, Result};
 
@@ -223,6 +224,7 @@ impl App {
         input: EvidenceInput,
     ) -> Result<EvidenceBundle> {
         let resource = self.authorize_all(context, Action::LedgerEvidence, Kind::Ledger)?;
+        self.check_flow_to(context, FlowWay::Export)?;
         let EvidenceInput { query, entries } = input;
         if query.device.is_none() && entries.is_empty() {
             let detail = "name a device, or entries of the ledger";

@@ -244,8 +244,10 @@ impl App {
 
     /// Whether a mail is not owed to its recipient, who restricted what is done with their data.
     async fn is_kept_from(&self, entry: &OutboxEntry, payload: &MailPayload) -> Result<bool> {
-        let is_owed =
-            payload.alert.is_none() && payload.digest.is_none() && payload.routed.is_none();
+        let is_owed = payload.alert.is_none()
+            && payload.digest.is_none()
+            && payload.routed.is_none()
+            && payload.files.is_empty();
         match entry.tenant.filter(|_| !is_owed) {
             Some(tenant) => self.is_address_restricted(tenant, &payload.to).await,
             None => Ok(false),
