@@ -141,7 +141,7 @@ fn attributes(tenant: &Tenant, device: &Device) -> Value {
 }
 
 /// Files of an export, each with what one list says.
-const FILES: [&str; 42] = [
+const FILES: [&str; 43] = [
     "twins",
     "devices",
     "workspaces",
@@ -172,6 +172,7 @@ const FILES: [&str; 42] = [
     "incidents",
     "security-alerts",
     "imports",
+    "ledger-mailings",
     "policies",
     "risks",
     "frameworks",

@@ -27,7 +27,7 @@ const ASSIGNED_AT_ONCE: usize = 500;
 /// Largest source or geometry of a twin that is sent, in bytes.
 const TWIN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// What is in the folder to be read, and not to be imported.
-const TO_READ: [&str; 34] = [
+const TO_READ: [&str; 35] = [
     "alerts",
     "api-keys",
     "activity",
@@ -48,6 +48,7 @@ const TO_READ: [&str; 34] = [
     "imports",
     "incidents",
     "invitations",
+    "ledger-mailings",
     "networks",
     "notices",
     "packages",

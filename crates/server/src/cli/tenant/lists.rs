@@ -49,6 +49,7 @@ pub(super) const LISTS: &[(&str, &str)] = &[
     ("incidents", "/v1/incidents?limit=500"),
     ("security-alerts", "/v1/security-alerts?limit=500"),
     ("imports", "/v1/imports"),
+    ("ledger-mailings", "/v1/ledger/mailings"),
     ("policies", "/v1/policies"),
     ("risks", "/v1/risks"),
     ("frameworks", "/v1/frameworks"),
