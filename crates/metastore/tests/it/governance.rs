@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use veritwin_domain::GovernanceId;
-use veritwin_metastore::{GovernanceChange, GovernanceItem, GovernanceKind, Page};
+use veritwin_metastore::{GovernanceChange, GovernanceItem, GovernanceKind, LedgerKind, Page};
 
 use crate::world::{START, everywhere};
 
@@ -44,6 +44,9 @@ async fn what_is_over_ends_and_pages_hold_each_thing_once() {
         tx.governance_change_add(old.id, [7; 16], &change).await.expect("written");
         tx.commit().await.expect("commit");
         let tx = world.read().await;
+        let sealed = tx.ledger_places_about(*old.id.as_bytes()).await.expect("places");
+        let kinds: Vec<LedgerKind> = sealed.iter().map(|place| place.kind).collect();
+        assert_eq!(kinds, [LedgerKind::Governance]);
         let first = tx.governance_page(evidence, &Page::first(2)).await.expect("a page");
         let ids = |items: &[GovernanceItem]| items.iter().map(|one| one.id).collect::<Vec<_>>();
         assert_eq!(ids(&first.items), [late.id, kept.id]);

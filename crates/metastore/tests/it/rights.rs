@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use veritwin_domain::{ActivityId, CaseId, StreamActId, UserId};
 use veritwin_metastore::{
-    Activity, ActivityFilter, CaseKind, CaseSource, CaseState, Error, MailRank, NewMail, Page,
-    StoredCase, StoredLimit, StreamAct,
+    Activity, ActivityFilter, CaseKind, CaseSource, CaseState, Error, LedgerKind, MailRank,
+    NewMail, Page, StoredCase, StoredLimit, StreamAct,
 };
 
 use crate::world::{START, World, everywhere};
@@ -82,6 +82,10 @@ async fn a_case_is_its_tenants_own_and_changed_by_one_at_a_time() {
         assert!(tx.cases(true, &Page::first(10)).await.expect("read").items.is_empty());
         let all = tx.cases(false, &Page::first(10)).await.expect("read").items;
         assert_eq!(all, [StoredCase { version: 3, ..closed }]);
+        // Each step is sealed once.
+        let sealed = tx.ledger_places_about(*made.id.as_bytes()).await.expect("places");
+        let kinds: Vec<LedgerKind> = sealed.iter().map(|place| place.kind).collect();
+        assert_eq!(kinds, [LedgerKind::RightsCase; 3]);
         drop(tx);
         let tx = world.platform().await;
         assert!(!tx.cases_carried().await.expect("read").contains(&whose));
