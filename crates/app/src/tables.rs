@@ -15,6 +15,7 @@ use veritwin_telemetry::{Order, RangeQuery, TimeRange};
 use crate::access::place_of;
 use crate::model::{ExportPage, LatestView, PointView, SeriesId, TableDevice};
 use crate::sight::Sight;
+use crate::transfers::FlowWay;
 use crate::{App, Error, Result};
 
 /// Most points of a series that a statement reads at once.
@@ -61,6 +62,7 @@ impl TableReader {
     #[boxed]
     pub async fn begin(&self, context: &OpContext) -> Result<Vec<TableDevice>> {
         let read = self.reach(context)?;
+        self.app.check_flow_to(context, FlowWay::Export)?;
         let list = self.app.0.authorizer.reach(context, Action::DeviceList, Kind::Device);
         let list = list.unwrap_or_else(|_| Reach::nowhere());
         let devices = self.app.tenant_devices(context).await?;
