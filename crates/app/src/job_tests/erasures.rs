@@ -3,11 +3,13 @@
 //! when a backup of before is restored, and everything of somebody else is.
 
 use serde_json::json;
-use veritwin_domain::{CaseId, MessageId, Origin, RegisterEntryId, SessionId, SignIn, UserId};
+use veritwin_domain::{
+    CaseId, MessageId, Origin, RegisterEntryId, SentMailId, SessionId, SignIn, UserId,
+};
 use veritwin_keys::ShredUnit;
 use veritwin_metastore::{
     ActivityFilter, ContactMessage, DestructionState, MailRank, NewMail, Realm, RegisterEntry,
-    RegisterKind, RegisterState, User, every_row,
+    RegisterKind, RegisterState, SentMail, User, every_row,
 };
 
 use super::*;
@@ -333,6 +335,29 @@ async fn mails(world: &World, customer: &Customer) -> usize {
     tx.outbox_written(None, 10).await.expect("mails").len()
 }
 
+/// The record of a mail that a server took.
+async fn sent(world: &World, customer: &Customer) {
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    let (mail, at, _) = tx.outbox_written(None, 1).await.expect("mails").remove(0);
+    drop(tx);
+    let body = json!({
+        "v": 1, "kind": "mail", "sent_at_us": 0, "message_id": hex::encode(mail.0),
+        "about": "other", "to": "", "sha256": "", "bytes": 0, "code": "250", "reply": "",
+        "dkim": [], "salt": "",
+    });
+    let body = serde_json::to_vec(&body).expect("JSON");
+    let mail = SentMail { id: SentMailId::generate(at, world.app.rng()), sent_at: at, body };
+    let context = world.app.local_operator();
+    let tx = world.app.0.store.begin_platform(&context).await.expect("records");
+    tx.sent_mail_add(customer.tenant(), &mail, b"{}".to_vec()).await.expect("written");
+    tx.commit().await.expect("written");
+}
+
+async fn sent_records(world: &World, customer: &Customer) -> usize {
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    tx.sent_mails(&Page::first(10)).await.expect("records").items.len()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_known_elsewhere_too_keeps_their_account_there() {
     let world = World::new().await;
@@ -342,8 +367,10 @@ async fn whoever_is_known_elsewhere_too_keeps_their_account_there() {
     let tx = world.app.0.store.begin_platform(&context).await.expect("records");
     tx.membership_add(there.tenant(), ada, Role::Viewer).await.expect("a member");
     tx.commit().await.expect("written");
-    fill(&world, &here, ADA).await;
-    fill(&world, &there, ADA).await;
+    for customer in [&here, &there] {
+        fill(&world, customer, ADA).await;
+        sent(&world, customer).await;
+    }
     let of_ada = acting(&world, &here, (ada, Role::Viewer));
     let id = world.app.create_own_case(&of_ada, &asks("erasure")).await.expect("a request");
     world.app.fulfil_case(&officer(&world, &here), id).await.expect("begun");
@@ -371,6 +398,8 @@ async fn whoever_is_known_elsewhere_too_keeps_their_account_there() {
     let said = case_of(&world, &here, id).await.body.answer.expect("told");
     assert!(said.contains("another organisation"), "{said}");
     assert_eq!((mails(&world, &here).await, mails(&world, &there).await), (0, 1));
+    let records = (sent_records(&world, &here).await, sent_records(&world, &there).await);
+    assert_eq!(records, (0, 1));
     // No alarm comes of what was told, and it closes without a ledger after a week.
     world.clock.advance(Duration::from_secs(40 * 86_400));
     world.app.tend_case(here.tenant(), id).await.expect("tended");
