@@ -21,7 +21,7 @@ use crate::postgres_server;
 use crate::tenant::Tenant;
 
 /// Longest wait for anything; a machine under load is slow, not wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value.
