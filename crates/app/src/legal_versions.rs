@@ -158,7 +158,7 @@ impl App {
 }
 
 fn is_other(last: &Published, body: &VersionBody) -> bool {
-    let without_summary =
-        |body: &VersionBody| VersionBody { summary: String::new(), ..body.clone() };
-    without_summary(&last.body) != without_summary(body)
+    let mut body = body.clone();
+    body.summary.clone_from(&last.body.summary);
+    body != last.body
 }

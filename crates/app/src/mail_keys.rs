@@ -250,7 +250,7 @@ impl App {
             self.save_mail_ring(&ring, version).await?;
             (ring, version) = self.mail_ring().await?;
         }
-        let active = ring.generations.iter().find(|one| is_own(*one)).ok_or_else(damaged)?;
+        let active = ring.generations.iter().find(|one| is_own(one)).ok_or_else(damaged)?;
         let keys = active.keys.iter().map(|key| self.open_mail_key(domain, key));
         let signer = Arc::new(Signer(keys.collect::<Result<_>>()?));
         *post.signer.write() = Some((version, Arc::clone(&signer)));

@@ -28,7 +28,10 @@ pub struct Score {
 impl Score {
     /// How often it was right, in thousandths.
     pub const fn right_milli(self) -> u64 {
-        if self.rounds == 0 { 0 } else { self.right * 1000 / self.rounds }
+        match (self.right * 1000).checked_div(self.rounds) {
+            Some(milli) => milli,
+            None => 0,
+        }
     }
 
     /// How far it may be from 500 and still be chance, in thousandths.

@@ -100,7 +100,9 @@ impl ZoneConfig {
     pub fn check(&self) -> Result<(), ZoneError> {
         check_words("name", &self.name, NAME_CHARS_MAX)?;
         let minutes = self.window_minutes;
-        if !(WINDOW_MINUTES_MIN..=DAY_MINUTES).contains(&minutes) || DAY_MINUTES % minutes != 0 {
+        if !(WINDOW_MINUTES_MIN..=DAY_MINUTES).contains(&minutes)
+            || !DAY_MINUTES.is_multiple_of(minutes)
+        {
             let problem = format!("must be {WINDOW_MINUTES_MIN} or more, and a part of a day");
             return Err(wrong("window_minutes", problem));
         }

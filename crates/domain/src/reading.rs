@@ -153,6 +153,13 @@ impl Quality {
             Self::Simulated => "simulated",
         }
     }
+
+    /// From the name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Good, Self::Uncertain, Self::Bad, Self::Simulated]
+            .into_iter()
+            .find(|quality| quality.as_str() == text)
+    }
 }
 
 /// What the customer says of a stream's personal data (promise P04). An undeclared stream is

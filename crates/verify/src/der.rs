@@ -47,7 +47,7 @@ impl<'a> Items<'a> {
         }
         let (first, rest) = rest.split_first()?;
         let (length, rest) = match first {
-            0..0x80 => (usize::from(*first), rest),
+            0..=0x7f => (usize::from(*first), rest),
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
                 let length = bytes.iter().fold(0usize, |sum, byte| (sum << 8) | usize::from(*byte));

@@ -60,8 +60,8 @@ impl Policy {
             return Err(whole("longer than 64 KiB"));
         }
         let (logs, witnesses) = (Vec::new(), Vec::new());
-        let (members, text) = (HashMap::new(), String::new());
-        let policy = Self { logs, witnesses, members, quorum: None, text };
+        let members = HashMap::new();
+        let policy = Self { logs, witnesses, members, quorum: None, text: String::new() };
         let mut parser = Parser {
             policy,
             quorum_seen: false,

@@ -92,8 +92,8 @@ impl App {
         let context = self.guest_context(&guest.signed_in).await?;
         let user = guest.signed_in.session.user.id;
         for (field, value) in [(OptionalField::Phone, PHONE), (OptionalField::Address, ADDRESS)] {
-            let written = self.set_optional_field(&context, field, &Secret::new(value.to_owned()));
-            match written.await {
+            let value = Secret::new(value.to_owned());
+            match self.set_optional_field(&context, field, &value).await {
                 Err(Error::Conflict(_)) => {}
                 Err(error) => return Err(error),
                 Ok(()) => {

@@ -292,7 +292,7 @@ impl App {
         #[cfg(feature = "test-controls")]
         let profiles = if self.0.promises.is_sabotaged(61) { Vec::new() } else { profiles };
         let is_there = |law: &&str| profiles.iter().any(|one| one.code == **law);
-        if let Some(law) = LAWS.iter().find(|law| !is_there(*law)) {
+        if let Some(law) = LAWS.iter().find(|law| !is_there(law)) {
             return Ok(failed("A law that the policy names has no profile.", *law));
         }
         // A gap is a fact, and shown as one.

@@ -112,9 +112,12 @@ impl Ahead<'_> {
     /// Ends the threads. False when one broke off.
     pub(super) fn finish(self) -> bool {
         drop(self.lanes);
-        let joined = self.threads.into_iter().map(ScopedJoinHandle::join);
-        // Every one is joined, whatever the others did.
-        joined.fold(true, |is_whole, joined| is_whole && joined.is_ok())
+        let mut is_whole = true;
+        for thread in self.threads {
+            // Every one is joined, whatever the others did.
+            is_whole &= ScopedJoinHandle::join(thread).is_ok();
+        }
+        is_whole
     }
 }
 

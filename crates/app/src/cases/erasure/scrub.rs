@@ -21,10 +21,10 @@ pub(super) fn drop_person(value: &mut Value, is_theirs: &dyn Fn(&str) -> bool) -
             if is_named {
                 members.remove("person");
             }
-            members.values_mut().fold(is_named, |all, one| drop_person(one, is_theirs) || all)
+            members.values_mut().fold(is_named, |all, one| all | drop_person(one, is_theirs))
         }
         Value::Array(items) => {
-            items.iter_mut().fold(false, |all, one| drop_person(one, is_theirs) || all)
+            items.iter_mut().fold(false, |all, one| all | drop_person(one, is_theirs))
         }
         _ => false,
     }
@@ -38,10 +38,10 @@ fn drop_text(value: &mut Value, is_theirs: &dyn Fn(&str) -> bool) -> bool {
             true
         }
         Value::Object(members) => {
-            members.values_mut().fold(false, |all, one| drop_text(one, is_theirs) || all)
+            members.values_mut().fold(false, |all, one| all | drop_text(one, is_theirs))
         }
         Value::Array(items) => {
-            items.iter_mut().fold(false, |all, one| drop_text(one, is_theirs) || all)
+            items.iter_mut().fold(false, |all, one| all | drop_text(one, is_theirs))
         }
         _ => false,
     }
