@@ -115,6 +115,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Whether the check could not run, such as where a busy machine's archive comes late: the verdict
+/// is then an earlier one with what came in between, or none.
+fn stumbled(promise: &Value) -> bool {
+    let reason = promise["reason"].as_str().unwrap_or_default();
+    reason.contains("could not run") || reason.contains("; since then: ")
+}
+
 #[test]
 fn an_archive_that_was_set_back_gets_nothing_to_sign() {
     let mut platform = Platform::checking();
@@ -145,9 +152,9 @@ fn an_archive_that_was_set_back_gets_nothing_to_sign() {
     platform.stop();
     copy(&new, &archive);
     platform.start_again();
-    // On a busy machine the archive may come later than a check waits for it.
     let check = || platform.control("promise_check", json!({"id": "P26"})).unwrap();
-    wait_for("the proof", || (check()["state"] == "proven").then_some(()));
+    let found = wait_for("a check that could run", || Some(check()).filter(|one| !stumbled(one)));
+    assert_eq!(found["state"], "proven", "{found}");
     let free = "no tenant is held up";
     assert!(findings(&platform, "ok").iter().any(|found| found.contains(free)));
 }
