@@ -83,30 +83,27 @@ impl State {
         let Some(evidence) = conclusive else {
             return Self::not_evidenced(promise, stumbled);
         };
-        let since_then =
-            stumbled.map(|reason| format!("; since then: {reason}")).unwrap_or_default();
+        // What was concluded, and why a newer check could not run.
+        let told = |concluded: String| match stumbled {
+            None => concluded,
+            Some(why) => format!("{}; since then: {why}", concluded.trim_end_matches('.')),
+        };
         let age = now.since(evidence.finished_at());
         let fresh = age <= Self::fresh_for(promise);
         let summary = evidence.outcome().summary().to_owned();
         match evidence.outcome().kind() {
             OutcomeKind::Passed if fresh => Self { kind: StateKind::Proven, reason: summary },
             OutcomeKind::Passed => {
-                let reason = format!("last passed {}{since_then}", ago(age));
-                Self { kind: StateKind::Stale, reason }
+                Self { kind: StateKind::Stale, reason: told(format!("last passed {}", ago(age))) }
             }
             // A failure stays until a check passes again.
-            OutcomeKind::Failed => {
-                let reason = match stumbled {
-                    None => summary,
-                    Some(_) => format!("{}{since_then}", summary.trim_end_matches('.')),
-                };
-                Self { kind: StateKind::Failing, reason }
-            }
+            OutcomeKind::Failed => Self { kind: StateKind::Failing, reason: told(summary) },
             OutcomeKind::NotApplicable if fresh => {
                 Self { kind: StateKind::NotApplicable, reason: summary }
             }
             OutcomeKind::NotApplicable | OutcomeKind::CouldNotRun => {
-                Self { kind: StateKind::NotEvidenced, reason: format!("last checked {}", ago(age)) }
+                let reason = told(format!("last checked {}", ago(age)));
+                Self { kind: StateKind::NotEvidenced, reason }
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::model::{AttributesChange, DeviceInput};
 use crate::{App, Error, Result, Submission};
 
 const PROMISE: u8 = 22;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// What every canary begins with, so that one left behind by a crash can be found and removed.
 const PREFIX: &str = "vcanary";
 /// Random letters of a canary: 128 bits.
@@ -189,7 +189,7 @@ impl App {
             Some(hit) => ProbeAnswer::Failed {
                 summary: format!("A stored text can be read in the data directory ({}).", hit.form),
                 facts,
-                place: format!("{}, byte {}", hit.file.display(), hit.offset),
+                place: hit.place(),
             },
         }
     }

@@ -1,8 +1,10 @@
 //! P26: the newest batches of every log are read back from the archive. The SHA-256 of what lies
 //! there is the one in the leaf, the leaf is in the tree of the signed checkpoint, and one flipped
 //! bit in a copy of either is found. While a tenant's ledger is held up, its newest readings have
-//! no fingerprint, and the promise is not kept.
+//! no fingerprint, and the promise is not kept. Every tenant reads what is found, so it names no
+//! log: whose it is and what lies there goes to the operator's log.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +14,16 @@ use veritwin_verify::{
     Act, Digest, Leaf, SignedCheckpoint, VerifierKey, leaf_hash, sha256, verify_inclusion,
 };
 
+use super::probe::public_words;
 use super::run::InApp;
 use super::{PlatformProbe, ProbeAnswer};
 use crate::model::{LedgerProofView, PageRequest};
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 26;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Where something is wrong, for every reader: whose ledger it is, is the operator's to know.
+const PLACE: &str = "a ledger of this installation";
 /// Newest batches checked of each log.
 const BATCHES_MAX: usize = 3;
 /// Newest leaves among which they are looked for.
@@ -37,6 +42,89 @@ pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
     InApp::shared(app, PROMISE, VERSION, |app: App| async move { app.check_fingerprints().await })
 }
 
+/// What can be wrong with a ledger: all that its readers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Problem {
+    HeldUp,
+    Missing,
+    Payload,
+    Length,
+    Leaf,
+    Signature,
+    Checkpoint,
+    Inclusion,
+    Flip,
+}
+
+impl Problem {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::HeldUp => "what comes in is not sealed for now",
+            Self::Missing => "a batch's payload is missing",
+            Self::Payload => "a payload's SHA-256 is not the one in the leaf",
+            Self::Length => "a payload's length is not the one in the leaf",
+            Self::Leaf => "a leaf cannot be read",
+            Self::Signature => "a leaf's signature does not hold",
+            Self::Checkpoint => "a checkpoint does not hold",
+            Self::Inclusion => "a leaf is not in the tree",
+            Self::Flip => "a flipped bit in a copy was not found",
+        }
+    }
+
+    const fn summary(self) -> &'static str {
+        match self {
+            Self::HeldUp => "A ledger is held up: what comes in has no fingerprint.",
+            _ => "A batch does not fit its fingerprint.",
+        }
+    }
+
+    fn with(self, detail: impl Display) -> Wrong {
+        Wrong { problem: self, detail: detail.to_string() }
+    }
+}
+
+/// What is wrong, with what was seen of it.
+#[derive(Debug)]
+struct Wrong {
+    problem: Problem,
+    detail: String,
+}
+
+impl From<Problem> for Wrong {
+    fn from(problem: Problem) -> Self {
+        Self { problem, detail: String::new() }
+    }
+}
+
+/// Where something is wrong: for the operator's log, since every tenant reads the answer.
+#[derive(Debug)]
+struct Found {
+    log: LogId,
+    leaf: Option<u64>,
+    wrong: Wrong,
+}
+
+/// An error, and the log that it was met at.
+struct Unread {
+    log: Option<LogId>,
+    error: Error,
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self { log: None, error }
+    }
+}
+
+impl Unread {
+    /// Says to the operator what it is, and to every reader that it is.
+    fn answer(&self) -> ProbeAnswer {
+        let log = self.log.map(tracing::field::display);
+        tracing::warn!(log, error = %self.error, "fingerprints could not be checked");
+        ProbeAnswer::CouldNotRun(public_words(&self.error).to_owned())
+    }
+}
+
 /// Counts of a run, and the first thing that is wrong.
 #[derive(Debug, Default)]
 struct Seen {
@@ -44,28 +132,33 @@ struct Seen {
     batches: u64,
     bytes: u64,
     flips_found: u64,
-    wrong: Option<(String, String)>,
-    /// A log of which nothing is sealed for now, and why.
-    held_up: Option<(String, String)>,
+    wrong: Option<Found>,
+}
+
+impl Seen {
+    fn is_held_up(&self) -> bool {
+        self.wrong.as_ref().is_some_and(|found| found.wrong.problem == Problem::HeldUp)
+    }
 }
 
 /// Checks a leaf with its payload against the signed checkpoint; the error says what is wrong.
-fn verify(view: &LedgerProofView, payload: &[u8]) -> std::result::Result<(), String> {
-    let leaf = Leaf::decode(&view.leaf).map_err(|error| error.to_string())?;
+fn verify(view: &LedgerProofView, payload: &[u8]) -> std::result::Result<(), Wrong> {
+    let leaf = Leaf::decode(&view.leaf).map_err(|error| Problem::Leaf.with(error))?;
     if sha256(payload) != leaf.payload {
-        return Err("the payload's SHA-256 is not the one in the leaf".to_owned());
+        return Err(Problem::Payload.into());
     }
     if payload.len() as u64 != leaf.payload_bytes {
-        return Err("the payload's length is not the one in the leaf".to_owned());
+        return Err(Problem::Length.into());
     }
-    let key: VerifierKey = view.vkey.parse().map_err(|_| "not a verifier key".to_owned())?;
+    let checkpoint = Problem::Checkpoint;
+    let key: VerifierKey = view.vkey.parse().map_err(|_| checkpoint.with("not a verifier key"))?;
     let signed = SignedCheckpoint::parse(view.checkpoint.as_bytes())
-        .map_err(|error| format!("checkpoint: {error}"))?;
-    let tree = signed.verify(&key).map_err(|error| format!("checkpoint: {error}"))?;
-    leaf.verify_signature(&tree.origin).map_err(|error| format!("leaf: {error}"))?;
+        .map_err(|error| checkpoint.with(error))?;
+    let tree = signed.verify(&key).map_err(|error| checkpoint.with(error))?;
+    leaf.verify_signature(&tree.origin).map_err(|error| Problem::Signature.with(error))?;
     let path: Vec<Digest> = view.path.iter().map(|hash| Digest::from_bytes(*hash)).collect();
     verify_inclusion(view.index, leaf_hash(&view.leaf), &path, tree.size, tree.root)
-        .map_err(|error| format!("the leaf is not in the tree: {error}"))
+        .map_err(|error| Problem::Inclusion.with(error))
 }
 
 /// Flips one random bit.
@@ -90,19 +183,23 @@ fn flips_found(view: &LedgerProofView, payload: &[u8], rng: &dyn Rng) -> u64 {
 impl App {
     async fn check_fingerprints(&self) -> Result<ProbeAnswer> {
         let attempts = FIRST_BATCH_WAIT.as_millis() / FIRST_BATCH_LOOK.as_millis();
-        let (mut last, mut held_up) = (None, None);
+        let (mut last, mut held_up): (Option<Unread>, Option<Seen>) = (None, None);
         for _ in 0..attempts {
             match self.look_at_batches().await {
                 // A hold may end by itself in a moment.
-                Ok(seen) if seen.held_up.is_some() => {
+                Ok(seen) if seen.is_held_up() => {
                     (held_up, last) = (Some(seen), None);
                 }
                 Ok(seen) if seen.batches > 0 || seen.wrong.is_some() => {
                     return Ok(answer(&seen));
                 }
                 Ok(_) => (held_up, last) = (None, None),
-                Err(error @ (Error::Unavailable(_) | Error::NotFound(_))) => last = Some(error),
-                Err(error) => return Err(error),
+                Err(unread)
+                    if matches!(unread.error, Error::Unavailable(_) | Error::NotFound(_)) =>
+                {
+                    last = Some(unread);
+                }
+                Err(unread) => return Ok(unread.answer()),
             }
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
@@ -110,27 +207,30 @@ impl App {
             }
         }
         Ok(match (last, held_up) {
-            (Some(error), _) => ProbeAnswer::CouldNotRun(error.to_string()),
+            (Some(unread), _) => unread.answer(),
             (None, Some(seen)) => answer(&seen),
             (None, None) => ProbeAnswer::CouldNotRun("no batch has been sealed yet".to_owned()),
         })
     }
 
-    async fn look_at_batches(&self) -> Result<Seen> {
+    async fn look_at_batches(&self) -> std::result::Result<Seen, Unread> {
         let mut seen = Seen::default();
         let tenants = self.all_tenants(&self.job(jobs::PROMISES)).await?;
         self.archive()?;
-        let held_up = tenants.iter().find_map(|tenant| {
+        seen.wrong = tenants.iter().find_map(|tenant| {
             let held = self.ledger_held_up(tenant.id)?;
-            Some((format!("log {}", tenant.log_id), held.reason))
+            let wrong = Problem::HeldUp.with(held.reason);
+            Some(Found { log: tenant.log_id, leaf: None, wrong })
         });
-        if held_up.is_some() {
+        if seen.wrong.is_some() {
             // Its archive may not even answer; the promise is not kept whatever the others say.
-            return Ok(Seen { held_up, ..seen });
+            return Ok(seen);
         }
         for tenant in tenants.iter().take(LOGS_MAX) {
             let context = self.job_in(jobs::PROMISES, tenant.id);
-            self.look_at_log(&context, tenant.log_id, &mut seen).await?;
+            let log = tenant.log_id;
+            let looked = self.look_at_log(&context, log, &mut seen).await;
+            looked.map_err(|error| Unread { log: Some(log), error })?;
             if seen.wrong.is_some() {
                 break;
             }
@@ -149,13 +249,12 @@ impl App {
         let batches: Vec<_> = with_payload.take(BATCHES_MAX).collect();
         seen.logs += u64::from(!batches.is_empty());
         for entry in batches {
-            let place = format!("log {log}, leaf {}", entry.index);
-            let mut checked = Err(String::new());
-            for _ in 0..PROOFS_MAX {
-                checked = self.look_at_leaf(context, log, entry.index).await?;
+            let mut checked = self.look_at_leaf(context, log, entry.index).await?;
+            for _ in 1..PROOFS_MAX {
                 if checked.is_ok() {
                     break;
                 }
+                checked = self.look_at_leaf(context, log, entry.index).await?;
             }
             match checked {
                 Ok(bytes) => {
@@ -163,8 +262,8 @@ impl App {
                     seen.bytes += bytes;
                     seen.flips_found += FLIPS;
                 }
-                Err(problem) => {
-                    seen.wrong = Some((place, problem));
+                Err(wrong) => {
+                    seen.wrong = Some(Found { log, leaf: Some(entry.index), wrong });
                     return Ok(());
                 }
             }
@@ -178,11 +277,11 @@ impl App {
         context: &OpContext,
         log: LogId,
         index: u64,
-    ) -> Result<std::result::Result<u64, String>> {
+    ) -> Result<std::result::Result<u64, Wrong>> {
         let view = self.ledger_proof(context, index).await?;
         let leaf = match Leaf::decode(&view.leaf) {
             Ok(leaf) => leaf,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(Problem::Leaf.with(error))),
         };
         // An edge's statement has no payload that could differ from it.
         if matches!(leaf.act, Act::Edge(_)) {
@@ -190,7 +289,7 @@ impl App {
         }
         let Some(payload) = self.payload(log, &leaf).await? else {
             // Lawfully destroyed payloads are said by later leaves; the newest are not.
-            return Ok(Err("its payload is missing".to_owned()));
+            return Ok(Err(Problem::Missing.into()));
         };
         #[cfg(feature = "test-controls")]
         let payload = {
@@ -198,11 +297,11 @@ impl App {
             self.0.promises.alter_payload(&mut altered);
             altered
         };
-        if let Err(problem) = verify(&view, &payload) {
-            return Ok(Err(problem));
+        if let Err(wrong) = verify(&view, &payload) {
+            return Ok(Err(wrong));
         }
         if flips_found(&view, &payload, self.rng()) < FLIPS {
-            return Ok(Err("a flipped bit in a copy was not found".to_owned()));
+            return Ok(Err(Problem::Flip.into()));
         }
         Ok(Ok(payload.len() as u64))
     }
@@ -216,7 +315,7 @@ fn answer(seen: &Seen) -> ProbeAnswer {
         ("logs".to_owned(), seen.logs.to_string()),
         ("newest batches of each log, at most".to_owned(), BATCHES_MAX.to_string()),
     ];
-    match seen.wrong.as_ref().or(seen.held_up.as_ref()) {
+    match &seen.wrong {
         None => ProbeAnswer::Passed {
             summary: format!(
                 "{} batches were read back; each fingerprint holds and each flipped bit was found.",
@@ -224,14 +323,15 @@ fn answer(seen: &Seen) -> ProbeAnswer {
             ),
             facts,
         },
-        Some((place, problem)) => {
-            facts.push(("problem".to_owned(), problem.clone()));
-            let summary = if seen.wrong.is_some() {
-                "A batch does not fit its fingerprint."
-            } else {
-                "A ledger is held up: what comes in has no fingerprint."
-            };
-            ProbeAnswer::Failed { summary: summary.to_owned(), facts, place: place.clone() }
+        Some(Found { log, leaf, wrong: Wrong { problem, detail } }) => {
+            let text = problem.text();
+            tracing::warn!(%log, leaf, problem = text, %detail, "a ledger keeps no promise");
+            facts.push(("problem".to_owned(), text.to_owned()));
+            ProbeAnswer::Failed {
+                summary: problem.summary().to_owned(),
+                facts,
+                place: PLACE.to_owned(),
+            }
         }
     }
 }
@@ -250,5 +350,34 @@ mod tests {
             assert_eq!(bytes.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
         }
         flip(&mut [], &rng);
+    }
+
+    #[test]
+    fn what_is_wrong_names_no_log() {
+        const PROBLEMS: [Problem; 9] = [
+            Problem::HeldUp,
+            Problem::Missing,
+            Problem::Payload,
+            Problem::Length,
+            Problem::Leaf,
+            Problem::Signature,
+            Problem::Checkpoint,
+            Problem::Inclusion,
+            Problem::Flip,
+        ];
+        let log = LogId::from_bytes([0xab; 16]);
+        let detail = "archive secret-host:1234: /var/lib/x";
+        for problem in PROBLEMS {
+            let found = Found { log, leaf: Some(123_456), wrong: problem.with(detail) };
+            let answered = answer(&Seen { wrong: Some(found), ..Seen::default() });
+            let said = format!("{answered:?}");
+            for secret in [log.to_string().as_str(), "123456", "secret-host", "/var/lib"] {
+                assert!(!said.contains(secret), "{said}");
+            }
+            assert!(matches!(answered, ProbeAnswer::Failed { place, .. } if place == PLACE));
+        }
+        let held = Error::Destroyed(format!("log {log}: {detail}"));
+        let said = format!("{:?}", Unread { log: Some(log), error: held }.answer());
+        assert!(!said.contains(&log.to_string()) && !said.contains("secret-host"), "{said}");
     }
 }

@@ -18,7 +18,7 @@ use super::PROBE_TENANT;
 use super::canary::canary;
 use super::consents::PHONE;
 use super::fixture::ProbeIdentity;
-use super::probe::CHECK_TIMEOUT;
+use super::probe::{CHECK_TIMEOUT, ProbeAnswer};
 use super::walked::{LEADING, Step, Walked, WalkedStep};
 use crate::consent_record::check_consent;
 use crate::consents::FieldUse;
@@ -152,7 +152,7 @@ impl App {
             Ok(guest) => guest,
             Err(error) if is_passing(&error) => return Err(error),
             Err(error) => {
-                let broken = Some(error.to_string());
+                let broken = Some(ProbeAnswer::told(&error));
                 return Ok(vec![WalkedStep { step: Step::SignUp, broken }]);
             }
         };
@@ -189,7 +189,7 @@ impl App {
             let broken = match self.take(step, &mut traveller, maker).await {
                 Ok(found) => found.map(str::to_owned),
                 Err(error) if is_passing(&error) => return Err(error),
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(ProbeAnswer::told(&error)),
             };
             // Without readings there is nothing that a right could be exercised over.
             let is_end = step == Step::Readings && broken.is_some();

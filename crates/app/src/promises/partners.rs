@@ -31,6 +31,7 @@ impl App {
         let platform = self.above(&customer.context);
         self.close_probe_identity(&customer).await?;
         let answered_by = shown?.answered_by;
+        let is_named = !answered_by.is_platform && answered_by.name == NAME;
         let input = ContactInput {
             email: Secret::new("probe@customer.invalid".to_owned()),
             text: Secret::new(text.clone()),
@@ -39,11 +40,11 @@ impl App {
         let with_partner = self.take_messages(PROBE_PARTNER, &text).await?;
         let with_platform = self.take_messages(PLATFORM_TENANT, &text).await?;
         let facts = vec![
-            ("named as answering".to_owned(), answered_by.name.clone()),
+            // Where the promise is broken, it may be anybody's name.
+            ("named as answering".to_owned(), if is_named { NAME } else { "another" }.to_owned()),
             ("with the partner".to_owned(), with_partner.to_string()),
             ("with the platform".to_owned(), with_platform.to_string()),
         ];
-        let is_named = !answered_by.is_platform && answered_by.name == NAME;
         if is_named && with_partner == 1 && with_platform == 0 {
             let summary = "A request of a partner's customer lands with the partner alone.";
             return Ok(ProbeAnswer::Passed { summary: summary.to_owned(), facts });

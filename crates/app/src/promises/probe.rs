@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use veritwin_governance::{CheckOutcome, Facts, Probe, ProbeFuture, PromiseId};
 
 use super::walked::Walked;
-use crate::Result;
+use crate::{Error, Result};
 
 /// A check that takes longer could not run.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
@@ -26,7 +26,8 @@ pub trait PlatformProbe: Send + Sync {
     async fn check(&self) -> ProbeAnswer;
 }
 
-/// What a check found. No text may hold personal data or secrets: evidence is shown and sealed.
+/// What a check found. Every tenant reads it: no text may hold personal data or secrets, name a
+/// tenant or anything of one, or quote an error. What the operator has to know goes to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeAnswer {
     /// The promise held.
@@ -51,9 +52,57 @@ pub enum ProbeAnswer {
     CouldNotRun(String),
 }
 
+impl ProbeAnswer {
+    /// What every reader of the promises may know of an error: a fixed sentence. The error itself
+    /// may name files, addresses and other tenants' things; it goes to the log.
+    pub fn told(error: &Error) -> String {
+        tracing::warn!(%error, "a promise's check met an error");
+        public_words(error).to_owned()
+    }
+}
+
+/// A fixed sentence for each kind of error, whatever the error says.
+pub(super) const fn public_words(error: &Error) -> &'static str {
+    match error {
+        Error::Unauthenticated(_)
+        | Error::SecondFactor
+        | Error::NotProven(_)
+        | Error::SecondFactorMissing
+        | Error::Forbidden(_)
+        | Error::Outside(_) => "the check was refused what it asked for",
+        Error::NotFound(_) => "something that the check asked for was not there",
+        Error::Destroyed(_) | Error::KeyDestroyed(_) => {
+            "something that the check asked for was destroyed"
+        }
+        Error::KeyRevoked => "a key that the check needed is revoked",
+        Error::KeySilent => "a key service that the check needed does not answer",
+        Error::Conflict(_) | Error::Changed(_) => {
+            "something else changed what the check was working with"
+        }
+        Error::Invalid { .. } | Error::InvalidRows(_) => {
+            "the check asked for something that is not valid"
+        }
+        Error::Limit(_)
+        | Error::StorageFull(_)
+        | Error::Rate(_)
+        | Error::Busy { .. }
+        | Error::Crowded(_) => "a limit of the platform left the check no room",
+        Error::Unavailable(_) => {
+            "a part of the platform does not answer; the log of the platform says more"
+        }
+        Error::Internal(_) => "something inside broke; the log of the platform says more",
+    }
+}
+
+impl From<Error> for ProbeAnswer {
+    fn from(error: Error) -> Self {
+        Self::CouldNotRun(Self::told(&error))
+    }
+}
+
 impl From<Result<Self>> for ProbeAnswer {
     fn from(answer: Result<Self>) -> Self {
-        answer.unwrap_or_else(|error| Self::CouldNotRun(error.to_string()))
+        answer.unwrap_or_else(Self::from)
     }
 }
 
@@ -113,7 +162,9 @@ impl Probe for Adapted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
+    use veritwin_keys::KeyError;
+    use veritwin_outbound::archive::ArchiveError;
+    use veritwin_telemetry::TelemetryError;
 
     struct Panics;
 
@@ -139,5 +190,40 @@ mod tests {
         assert!(matches!(outcome, CheckOutcome::CouldNotRun { .. }));
         let answer = ProbeAnswer::from(Err(Error::Unavailable("the archive".to_owned())));
         assert!(matches!(answer, ProbeAnswer::CouldNotRun(_)));
+    }
+
+    #[test]
+    fn no_reader_is_told_what_an_error_says() {
+        const SECRETS: [&str; 5] =
+            ["/var/lib", "secret-host", "1234", "https:", "01890a5d-ac96-774b-bcce-b302099a8057"];
+        let said = "/var/lib/x secret-host:1234 https://kms.secret-host/k \
+                    01890a5d-ac96-774b-bcce-b302099a8057";
+        let text = || said.to_owned();
+        let unreachable = ArchiveError::Unreachable { address: text(), problem: text() };
+        let answered = ArchiveError::Answer { status: 502, problem: text() };
+        let errors: Vec<Error> = vec![
+            Error::Internal(text()),
+            Error::Unavailable(text()),
+            Error::Conflict(text()),
+            Error::Forbidden(text()),
+            Error::Destroyed(text()),
+            Error::KeyDestroyed(text()),
+            Error::invalid_at(said, said),
+            KeyError::RootUnavailable(text()).into(),
+            KeyError::Locked(said.into()).into(),
+            unreachable.into(),
+            answered.into(),
+            TelemetryError::Damaged { object: text(), reason: text() }.into(),
+        ];
+        for error in errors {
+            let kind = format!("{error:?}");
+            let ProbeAnswer::CouldNotRun(told) = ProbeAnswer::from(Err(error)) else {
+                panic!("{kind}");
+            };
+            assert!(!told.is_empty() && !told.ends_with('.'), "{told}");
+            for secret in SECRETS {
+                assert!(!told.contains(secret), "{kind}: {told}");
+            }
+        }
     }
 }

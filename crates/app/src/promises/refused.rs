@@ -47,7 +47,7 @@ impl RefusedFixture {
 pub struct SearchedFiles {
     /// Files read.
     pub files: u64,
-    /// The file that holds the text in clear, with its form and place.
+    /// That a file holds the text in clear, and in which form. Which it is, stands in the log.
     pub hit: Option<String>,
 }
 
@@ -106,9 +106,7 @@ impl App {
         self.flush_activity().await;
         self.0.engine.flush().await?;
         let searched = self.search_data(needles).await?;
-        let told = |hit: super::search::Hit| {
-            format!("{}, byte {} ({})", hit.file.display(), hit.offset, hit.form)
-        };
+        let told = |hit: super::search::Hit| format!("{} ({})", hit.place(), hit.form);
         Ok(SearchedFiles { files: searched.files, hit: searched.hit.map(told) })
     }
 }

@@ -89,6 +89,15 @@ pub(super) struct Hit {
     pub(super) offset: u64,
 }
 
+impl Hit {
+    /// Where it is, as every tenant may read it. Which file it is, is said in the operator's log.
+    pub(super) fn place(&self) -> String {
+        let (file, offset) = (self.file.display(), self.offset);
+        tracing::warn!(%file, offset, form = self.form, "a file holds a text in clear");
+        "a file of the data directory".to_owned()
+    }
+}
+
 /// What a search saw.
 #[derive(Debug, Default)]
 pub(super) struct Searched {
@@ -229,6 +238,7 @@ mod tests {
             let hit = searched.hit.expect(form);
             assert_eq!((hit.file.as_path(), hit.form), (Path::new("log/deep/1.log"), form));
             assert_eq!(hit.offset, 6);
+            assert!(!hit.place().contains("log"));
         };
         check(TEXT.as_bytes(), "UTF-8");
         check(&wide, "UTF-16, little-endian");

@@ -19,19 +19,22 @@ use crate::{App, Arrival, Error, Result};
 
 const OPTIONAL: u8 = 14;
 const ATTESTATION: u8 = 55;
-const VERSION: u32 = 1;
+const OPTIONAL_VERSION: u32 = 2;
+const ATTESTATION_VERSION: u32 = 1;
 
 pub(super) fn optional_probe(app: &App) -> Arc<dyn PlatformProbe> {
-    InApp::shared(app, OPTIONAL, VERSION, |app: App| async move { app.check_optional().await })
+    InApp::shared(
+        app,
+        OPTIONAL,
+        OPTIONAL_VERSION,
+        |app: App| async move { app.check_optional().await },
+    )
 }
 
 pub(super) fn attestation_probe(app: &App) -> Arc<dyn PlatformProbe> {
-    InApp::shared(
-        app,
-        ATTESTATION,
-        VERSION,
-        |app: App| async move { app.check_attestation().await },
-    )
+    InApp::shared(app, ATTESTATION, ATTESTATION_VERSION, |app: App| async move {
+        app.check_attestation().await
+    })
 }
 
 /// A person of nobody's tenant who signed up.
@@ -151,7 +154,10 @@ impl App {
         };
         let walked = self.core_journey(&guest).await;
         self.destroy_account(guest.signed_in.session.user.id).await?;
-        let found = walked.map_err(|error| (error.to_string(), "core journey".to_owned()));
+        let found = walked.map_err(|error| {
+            let why = ProbeAnswer::told(&error);
+            (format!("A person who leaves it out gets less: {why}."), "core journey".to_owned())
+        });
         let found = found.map(|steps| {
             vec![fact("optional fields", "name"), fact("steps without them", &steps.to_string())]
         });

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use veritwin_domain::{Clock, ManualClock, Role, SystemClock};
-use veritwin_metastore::{Alert, AlertFilter, DeviceFilter, LinkKind, Page};
+use veritwin_metastore::{
+    Alert, AlertFilter, DeviceFilter, EvidenceState, LinkKind, Page, PromiseEvidence,
+};
 
 use super::fixture::ProbeIdentity;
 use super::*;
@@ -81,6 +83,39 @@ async fn a_changed_probe_is_due_at_once() {
     assert!(board.board.lock().schedule.due(&board.register, now).is_empty());
     board.add(Arc::new(Answers(passed(), 2))).expect("newer version");
     assert_eq!(board.board.lock().schedule.due(&board.register, now), [id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_older_checks_found_is_shown_to_nobody() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    let promise = PromiseId::new(26).expect("a promise");
+    let failed = ProbeAnswer::Failed {
+        summary: "Broken.".to_owned(),
+        facts: Vec::new(),
+        place: "log of somebody, leaf 7".to_owned(),
+    };
+    for (version, expect) in [(1, "not_evidenced"), (2, "failing")] {
+        let adapted = probe::Adapted { promise, probe: Arc::new(Answers(failed.clone(), version)) };
+        let context = app.job(veritwin_access::jobs::PROMISES);
+        let id = EvidenceId::generate(context.at, app.rng());
+        let evidence = veritwin_governance::run(&adapted, id, app.clock()).await;
+        let stored = PromiseEvidence {
+            id,
+            promise: promise.to_string(),
+            state: EvidenceState::Failing,
+            at: evidence.finished_at(),
+            summary: evidence.canonical_bytes(),
+            ledger_index: None,
+        };
+        let tx = app.0.store.begin_platform(&context).await.expect("records");
+        tx.evidence_add(&stored).await.expect("evidence");
+        tx.commit().await.expect("written");
+        app.load_evidence().await.expect("evidence");
+        let view = app.0.promises.view(promise, app.clock().now());
+        assert_eq!((view.state, view.facts.is_empty()), (expect, version == 1), "{view:?}");
+    }
+    app.close().await;
 }
 
 /// A platform in a folder of its own, whose jobs do not run.

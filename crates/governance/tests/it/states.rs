@@ -1,6 +1,6 @@
 //! States out of outcomes and their age.
 
-use veritwin_governance::{CheckOutcome, Evidence, History, Register, State, StateKind};
+use veritwin_governance::{CheckOutcome, Evidence, Facts, History, Register, State, StateKind};
 
 use crate::fixture::{at, could_not_run, evidence, failed, id, not_applicable, passed};
 
@@ -46,6 +46,25 @@ fn a_stumble_leaves_the_last_conclusion_until_it_is_stale() {
     let failing = state(Some(&bad), Some(&stumble), 120);
     let expect = "canary found; since then: the port is closed";
     assert_eq!((failing.kind(), failing.reason()), (StateKind::Failing, expect));
+    let without = evidence("P23", not_applicable(), 0);
+    assert_eq!(state(Some(&without), Some(&stumble), 120).reason(), "no such listener");
+    let stale = state(Some(&without), Some(&stumble), 72 * HOUR);
+    let expect = "last checked 3 days ago; since then: the port is closed";
+    assert_eq!((stale.kind(), stale.reason()), (StateKind::NotEvidenced, expect));
+}
+
+#[test]
+fn a_summary_that_is_a_sentence_is_gone_on_with() {
+    let failed = CheckOutcome::Failed {
+        summary: "A canary was found.".into(),
+        facts: Facts::new(),
+        place: "a file".into(),
+    };
+    let bad = evidence("P23", failed, 0);
+    assert_eq!(state(Some(&bad), Some(&bad), 120).reason(), "A canary was found.");
+    let stumble = evidence("P23", could_not_run(), 60);
+    let told = state(Some(&bad), Some(&stumble), 120);
+    assert_eq!(told.reason(), "A canary was found; since then: the port is closed");
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Outside {
             coordinates: Some((LATITUDE, LONGITUDE)),
         };
         let file = geo::database(&[place(1, "TW", "Taipei"), place(2, "GB", "London")]);
-        self.app.locate_documentation(file).map_err(|error| error.to_string())
+        self.app.locate_documentation(file).map_err(|error| ProbeAnswer::told(&error))
     }
 
     async fn ask(&self, question: Ask<'_>) -> Result<Answered, String> {
@@ -107,7 +107,7 @@ impl Outside {
     {
         let fixture = match self.app.open_access_fixture(name).await {
             Ok(fixture) => fixture,
-            Err(error) => return ProbeAnswer::CouldNotRun(error.to_string()),
+            Err(error) => return error.into(),
         };
         let answer = check(self, &fixture).await;
         if let Err(error) = self.app.close_access_fixture(fixture).await {
@@ -165,7 +165,8 @@ probe!(Support, 35, "support probe", check_support);
 async fn check_locations(out: &Outside, fixture: &AccessFixture) -> Result<ProbeAnswer, String> {
     out.locate()?;
     out.session(&fixture.customer, out.address(1)).await?;
-    let written = out.app.located_records(fixture).await.map_err(|error| error.to_string())?;
+    let written = out.app.located_records(fixture).await;
+    let written = written.map_err(|error| ProbeAnswer::told(&error))?;
     let has = |text: &str| written.iter().any(|record| record.contains(text));
     if !has("Taipei") || !has("TW") {
         return Err("the sign-in of the check was not located".to_owned());
@@ -254,7 +255,7 @@ async fn wait_for_findings(
     for _ in 0..looks {
         interval.tick().await;
         let seen = out.app.access_findings(fixture.since).await;
-        found = seen.map_err(|error| error.to_string())?;
+        found = seen.map_err(|error| ProbeAnswer::told(&error))?;
         if wanted.iter().all(|kind| found.0.iter().any(|seen| seen == kind)) {
             break;
         }

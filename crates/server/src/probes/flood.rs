@@ -22,6 +22,7 @@ use super::Wiring;
 use super::access::{Outside, fact};
 use super::transport::{client_config, reachable};
 use super::walk::{Answered, Ask, ask};
+use super::words;
 use crate::guard::Guard;
 
 const PROMISE: u8 = 33;
@@ -86,7 +87,6 @@ impl Flood {
         if !target.ip().is_ipv4() {
             return Err("the check needs a listener that IPv4 reaches on this machine".to_owned());
         }
-        let failed = |error: std::io::Error| format!("from {source}: {error}");
         let socket = TcpSocket::new_v4().map_err(failed)?;
         socket.bind(SocketAddr::from((source, 0))).map_err(failed)?;
         let mut stream = socket.connect(target).await.map_err(failed)?;
@@ -95,7 +95,7 @@ impl Flood {
             stream.write_all(line.as_bytes()).await.map_err(failed)?;
         }
         let name = ServerName::try_from(self.server_name.clone())
-            .map_err(|_| format!("{:?} is not a server name", self.server_name))?;
+            .map_err(|error| words::told("the server's name is none", &error))?;
         let connector = TlsConnector::from(self.tls.clone()?);
         connector.connect(name, stream).await.map_err(failed)
     }
@@ -148,7 +148,7 @@ impl Flood {
         let question = request(headers).repeat(AT_ONCE);
         let mut answers = Answers::default();
         while served < requests_max {
-            stream.write_all(question.as_bytes()).await.map_err(|error| error.to_string())?;
+            stream.write_all(question.as_bytes()).await.map_err(failed)?;
             for _ in 0..AT_ONCE {
                 let answer = answers.next(&mut stream).await?;
                 if status(&answer) == StatusCode::TOO_MANY_REQUESTS.as_u16() {
@@ -167,7 +167,7 @@ impl Flood {
     async fn once(&self, source: Ipv4Addr) -> Result<u16, String> {
         let mut stream = self.connect(source).await?;
         let question = request("");
-        stream.write_all(question.as_bytes()).await.map_err(|error| error.to_string())?;
+        stream.write_all(question.as_bytes()).await.map_err(failed)?;
         Ok(status(&Answers::default().next(&mut stream).await?))
     }
 
@@ -274,6 +274,11 @@ impl PlatformProbe for Flood {
     }
 }
 
+/// What readers are told of an error at the listener.
+fn failed(error: std::io::Error) -> String {
+    words::io("the HTTPS listener", &error)
+}
+
 fn request(headers: &str) -> String {
     format!("GET {PATH} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")
 }
@@ -299,7 +304,7 @@ impl Answers {
             match stream.read_buf(&mut self.0).await {
                 Ok(0) => return Err("the listener closed the connection".to_owned()),
                 Ok(_) => {}
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(failed(error)),
             }
         }
     }

@@ -14,7 +14,7 @@ use veritwin_domain::DeviceId;
 use super::Wiring;
 use super::kinds::kind;
 use super::walk::{Answered, Ask, Walk, ask};
-use crate::api;
+use super::words;
 
 const PROMISE: u8 = 31;
 /// Ids in these paths are no tenant's: a promise's number, an index in one's own log, the
@@ -220,7 +220,7 @@ impl Isolation {
     }
 
     async fn ask_all(&self, token: &str, own: &Things, foreign: &Things) -> Result<Walked, String> {
-        let document = serde_json::to_value(api::openapi()).map_err(|error| error.to_string())?;
+        let document = words::openapi()?;
         let operations = operations(&document)?;
         let mut walked = Walked { nobodys: operations.nobodys, ..Walked::default() };
         self.own_things_answer(token, own).await?;
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_whole_document_can_be_walked() {
-        let document = serde_json::to_value(api::openapi()).expect("document");
+        let document = words::openapi().expect("document");
         let found = operations(&document).expect("every id has a kind");
         assert!(found.owned.len() > 20, "{}", found.owned.len());
         let binding = found.owned.iter().find(|one| one.path.contains("bindings"));

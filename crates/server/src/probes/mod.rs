@@ -17,6 +17,7 @@ mod scan;
 mod streams;
 mod transport;
 mod walk;
+mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

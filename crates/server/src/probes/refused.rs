@@ -203,7 +203,8 @@ impl Refused {
             return Ok(walked);
         }
         let needle = if self.promise == CARDS { card } else { mark };
-        let searched = self.app.search_files(&needle).await.map_err(|error| error.to_string())?;
+        let searched = self.app.search_files(&needle).await;
+        let searched = searched.map_err(|error| ProbeAnswer::told(&error))?;
         walked.files = searched.files;
         walked.wrong = searched.hit.map(|place| {
             ("What was refused can be read in a file of the data directory.".to_owned(), place)
@@ -405,7 +406,7 @@ impl Walk for Refused {
     type Fixture = RefusedFixture;
     type Walked = Walked;
 
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
     fn promise(&self) -> u8 {
         self.promise

@@ -12,6 +12,8 @@ use veritwin_domain::Secret;
 use veritwin_ingest::mqtt::Broker;
 use veritwin_ingest::{PeerInfo, Transport};
 
+use super::words;
+
 /// Each message is answered within this time.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// So much of a direction waits to be read.
@@ -162,12 +164,12 @@ impl Client {
 
     async fn send(&mut self, first: u8, body: &[u8]) -> Result<(), String> {
         let packet = [&[first][..], &varint(body.len() as u64)[..], body].concat();
-        self.stream.write_all(&packet).await.map_err(|error| error.to_string())
+        self.stream.write_all(&packet).await.map_err(|error| words::io("MQTT", &error))
     }
 
     /// The next packet of this kind, without its fixed header.
     async fn read(&mut self, kind: u8) -> Result<Vec<u8>, String> {
-        let broken = |error: std::io::Error| error.to_string();
+        let broken = |error: std::io::Error| words::io("MQTT", &error);
         loop {
             let first = self.stream.read_u8().await.map_err(broken)?;
             let (mut length, mut shift) = (0usize, 0);
@@ -196,7 +198,7 @@ impl Client {
 
 /// A text behind its length.
 fn text(text: &str) -> Result<Vec<u8>, String> {
-    let length = u16::try_from(text.len()).map_err(|error| error.to_string())?;
+    let length = u16::try_from(text.len()).map_err(|_| "a text is too long".to_owned())?;
     Ok([&length.to_be_bytes()[..], text.as_bytes()].concat())
 }
 

@@ -13,6 +13,7 @@ use veritwin_domain::{DeviceId, Role};
 
 use super::Wiring;
 use super::walk::{Ask, Walk, ask};
+use super::words;
 use crate::api;
 
 const PROMISE: u8 = 30;
@@ -43,7 +44,8 @@ fn endpoints(document: &Value) -> Result<Vec<Endpoint>, String> {
             let name = verb.to_uppercase();
             let actions = api::actions(&name, path)
                 .ok_or_else(|| format!("{name} {path}: no action is stated for it"))?;
-            let method = Method::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+            let method = Method::from_bytes(name.as_bytes())
+                .map_err(|error| words::told("a method is none", &error))?;
             if !actions.is_empty() {
                 let is_of_others = api::tenants(&name, path).is_some();
                 found.push(Endpoint { method, path: path.clone(), actions, is_of_others });
@@ -289,7 +291,7 @@ impl Roles {
     }
 
     async fn ask_all(&self, fixture: &RoleFixture) -> Result<Walked, String> {
-        let document = serde_json::to_value(api::openapi()).map_err(|error| error.to_string())?;
+        let document = words::openapi()?;
         let endpoints = endpoints(&document)?;
         let mut walked = Walked { endpoints: endpoints.len(), ..Walked::default() };
         for endpoint in &endpoints {

@@ -25,6 +25,7 @@ use veritwin_domain::Clock;
 
 use super::Wiring;
 use super::opening::{OLD, PLAIN, Reply, old_hello};
+use super::words;
 use crate::controls::Controls;
 
 const PROMISE: u8 = 23;
@@ -72,8 +73,14 @@ async fn connect(target: &Target) -> Result<TcpStream, String> {
     let name = target.name;
     match tokio::time::timeout(STEP_TIMEOUT, TcpStream::connect(&target.address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("{name}: cannot connect to {}: {error}", target.address)),
-        Err(_) => Err(format!("{name}: {} does not take the connection", target.address)),
+        Ok(Err(error)) => {
+            tracing::warn!(listener = name, address = %target.address, "no connection for a check");
+            Err(words::io(&format!("listener {name}"), &error))
+        }
+        Err(_) => {
+            tracing::warn!(listener = name, address = %target.address, "no answer to a check");
+            Err(format!("listener {name}: it does not take the connection"))
+        }
     }
 }
 
@@ -187,15 +194,16 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn authority(ca_pem: &str) -> Result<Trust, String> {
+    const UNUSABLE: &str = "the platform's own authority cannot be used";
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| format!("own authority: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("own authority: {error}"))?;
+        let certificate = certificate.map_err(|error| words::told(UNUSABLE, &error))?;
+        roots.add(certificate).map_err(|error| words::told(UNUSABLE, &error))?;
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map(Trust::Authority)
-        .map_err(|error| format!("own authority: {error}"))
+        .map_err(|error| words::told(UNUSABLE, &error))
 }
 
 /// Where a client on this host reaches a listener that may listen everywhere.
@@ -232,7 +240,7 @@ pub(super) fn client_config(app: &App, wiring: &Wiring) -> Result<Arc<ClientConf
     let time = Arc::new(PlatformTime(app.shared_clock()));
     let mut config = ClientConfig::builder_with_details(provider(), time)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .map_err(|error| words::told("TLS cannot be set up", &error))?
         .dangerous()
         .with_custom_certificate_verifier(witness)
         .with_no_client_auth();
@@ -270,12 +278,12 @@ impl Transport {
         let time = Arc::new(PlatformTime(self.app.shared_clock()));
         let config = ClientConfig::builder_with_details(provider(), time)
             .with_protocol_versions(&[version])
-            .map_err(|error| error.to_string())?
+            .map_err(|error| words::told("TLS cannot be set up", &error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::<Witness>::clone(&witness))
             .with_no_client_auth();
         let name = ServerName::try_from(self.server_name.clone())
-            .map_err(|_| format!("{:?} is not a server name", self.server_name))?;
+            .map_err(|error| words::told("the server's name is none", &error))?;
         let stream = connect(target).await?;
         let connector = TlsConnector::from(Arc::new(config));
         let shaken = tokio::time::timeout(STEP_TIMEOUT, connector.connect(name, stream)).await;

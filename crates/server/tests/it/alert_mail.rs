@@ -184,7 +184,7 @@ fn every_recipient_is_accounted_for() {
     assert!(next(&mails).subject().starts_with("[high] pump: t is 20, above 10"));
     let alert = the_alert(&tenant);
     let log = platform.stderr();
-    let is_refusal = |line: &&str| line.contains("attempts=") && line.contains("550");
+    let is_refusal = |line: &&str| line.contains("attempts=") && line.contains("code=\"550\"");
     let line = log.lines().find(is_refusal).expect("a line in the log");
     for fact in [&tenant.id, alert["id"].as_str().unwrap(), alert["rule_id"].as_str().unwrap()] {
         assert!(line.contains(fact), "{fact} in {line}");

@@ -1,16 +1,17 @@
 //! Scripted attacks on a real platform, each with the answer it gets. What is tried, and what comes
 //! of it, stands in docs/reference/attacks.md; a test compares its rows with the tests here.
 
-use std::io::{Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, Options, PATIENCE, Platform, now_ms, pause, wait_for};
-use crate::http::{Answer, connect};
+use crate::harness::{Mode, Options, Platform, now_ms, pause, wait_for};
+use crate::http::{Answer, Tls, connect};
 use crate::mqtt::{Mqtt, Version, connect_packet};
 use crate::rights::{Person, id};
 use crate::skipped::skipped;
@@ -19,6 +20,14 @@ use crate::skipped::skipped;
 const TABLE: &str = include_str!("../../../../docs/reference/attacks.md");
 const SOURCES: [(&str, &str); 2] =
     [("attacks", include_str!("attacks.rs")), ("attacks_http2", include_str!("attacks_http2.rs"))];
+
+/// By when a connection is closed whose headers do not come: [`impatient`] waits 1 s, the rest is
+/// for a busy machine. Were the setting ignored, it would be the default of 15 s, or hyper's 30 s.
+const HEADERS_END: Duration = Duration::from_secs(12);
+/// The same for bodies, after 1 s as well. Were that ignored, it would be the default of 30 s.
+const BODY_END: Duration = Duration::from_secs(20);
+/// The same before TLS and CONNECT, after 10 s that nobody sets. Without them it would be never.
+const HELLO_END: Duration = Duration::from_secs(30);
 
 /// A platform that does not wait long for whoever is slow.
 fn impatient() -> &'static Platform {
@@ -383,15 +392,22 @@ fn header_bombs_and_smuggling() {
     assert!(answer.as_ref().map_or(true, |status| matches!(status, 400 | 415)), "{answer:?}");
 }
 
+/// A connection on which so much is said, and then no more; reading waits so long for its end.
+fn slow(address: &str, says: &[u8], end: Duration) -> Tls {
+    let mut stream = connect(address, impatient().http().tls()).unwrap();
+    stream.write_all(says).and_then(|()| stream.flush()).unwrap();
+    stream.sock.set_read_timeout(Some(end)).unwrap();
+    stream
+}
+
 /// Reads until the other side closes; what it said.
+#[track_caller]
 fn until_closed(stream: &mut impl Read) -> String {
     let mut said = Vec::new();
-    // A reset is an end like any other; only silence until the patience is over is not.
+    // A reset is an end like any other; only silence until the time to read is over is not.
     let ended = stream.read_to_end(&mut said);
-    let is_patience = matches!(&ended, Err(error) if matches!(
-        error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-    ));
-    assert!(!is_patience, "still open after {PATIENCE:?}");
+    let is_late = |end: Error| matches!(end.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    assert!(!ended.is_err_and(is_late), "still open when it should long be closed");
     String::from_utf8_lossy(&said).into_owned()
 }
 
@@ -399,32 +415,23 @@ fn until_closed(stream: &mut impl Read) -> String {
 fn slow_senders() {
     let platform = impatient();
     let ports = platform.ports();
-    let tls = platform.http().tls();
-    let mut heads = connect(&ports.https, tls).unwrap();
-    heads.write_all(b"GET /healthz HTTP/1.1\r\nhost: local").unwrap();
-    heads.flush().unwrap();
-    let mut silent = connect(&ports.https, tls).unwrap();
-    silent.conn.complete_io(&mut silent.sock).unwrap();
-    let mut idle = connect(&ports.https, tls).unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-    idle.flush().unwrap();
-    let mut body = connect(&ports.https, tls).unwrap();
-    let head = "POST /v1/session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-                content-length: 100\r\n\r\n{\"email\":";
-    body.write_all(head.as_bytes()).unwrap();
-    body.flush().unwrap();
-    let mut device = connect(&ports.https, tls).unwrap();
-    let head = "POST /api/v1/telemetry HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer x\r\n\
-                content-length: 100\r\n\r\n{\"t\":";
-    device.write_all(head.as_bytes()).unwrap();
-    device.flush().unwrap();
+    let https = |says: &[u8], end: Duration| slow(&ports.https, says, end);
     // Before TLS, and before CONNECT.
     let mut hello = TcpStream::connect(&ports.https).unwrap();
-    hello.set_read_timeout(Some(PATIENCE)).unwrap();
+    hello.set_read_timeout(Some(HELLO_END)).unwrap();
     hello.write_all(&[0x16, 3, 1, 2, 0, 1]).unwrap();
-    let mut mqtt = connect(&ports.mqtts, tls).unwrap();
-    mqtt.write_all(&connect_packet(Version::V5, "slow", "token")[..9]).unwrap();
-    mqtt.flush().unwrap();
+    let begun = &connect_packet(Version::V5, "slow", "token")[..9];
+    let mut mqtt = slow(&ports.mqtts, begun, HELLO_END);
+    let head = "POST /v1/session HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{\"email\":";
+    let mut body = https(head.as_bytes(), BODY_END);
+    let head = "POST /api/v1/telemetry HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer x\r\n\
+                content-length: 100\r\n\r\n{\"t\":";
+    let mut device = https(head.as_bytes(), BODY_END);
+    let mut idle = https(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", HEADERS_END);
+    let mut silent = https(b"", HEADERS_END);
+    // The last, as its end is waited for first: nothing else counts against its time.
+    let mut heads = https(b"GET /healthz HTTP/1.1\r\nhost: local", HEADERS_END);
     // Whoever is not slow is served meanwhile.
     assert_eq!(platform.http().get("/healthz").send().status, 200);
     let said = until_closed(&mut heads);
@@ -444,11 +451,10 @@ fn tls_renegotiation() {
     let platform = impatient();
     let ca = platform.data().join(platform.run()["ca"].as_str().unwrap());
     let ports = platform.ports();
-    for address in [&ports.https, &ports.mqtts] {
+    for (address, end) in [(&ports.https, HEADERS_END), (&ports.mqtts, HELLO_END)] {
         let child = Command::new("openssl")
             .args(["s_client", "-connect", address, "-tls1_2", "-servername", "localhost"])
-            .arg("-state")
-            .arg("-CAfile")
+            .args(["-state", "-CAfile"])
             .arg(&ca)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -461,7 +467,9 @@ fn tls_renegotiation() {
         // `R` at the start of a line asks for renegotiation; the input stays open.
         let mut input = child.stdin.take().unwrap();
         input.write_all(b"R\n").unwrap();
-        let output = child.wait_with_output().unwrap();
+        let (told, ended) = channel();
+        std::thread::spawn(move || told.send(child.wait_with_output()));
+        let output = ended.recv_timeout(end).expect("the listener closes what idles").unwrap();
         drop(input);
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);

@@ -4,13 +4,18 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Ports};
+use crate::harness::Ports;
+
+/// Longest silence of the other side: twice what a change waits for its turn before it is refused
+/// (`write_wait_seconds_max`). Whoever tests a shorter bound sets it on the socket.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A TLS connection.
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -49,7 +54,7 @@ fn bound(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
 /// The same, for bytes that no client sends.
 pub(crate) fn plain(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
     let stream = bound(source, address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
     Ok(stream)
 }
 
@@ -61,8 +66,8 @@ pub(crate) fn secured(
 ) -> io::Result<Tls> {
     let (host, _) = address.rsplit_once(':').expect("host:port");
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    stream.set_write_timeout(Some(SILENCE_MAX))?;
     let name = ServerName::try_from(host.to_owned()).expect("a host name");
     let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
     Ok(StreamOwned::new(connection, stream))

@@ -92,6 +92,11 @@ impl Http2 {
         self.stream.flush()
     }
 
+    /// A read fails when nothing comes for this long.
+    pub(crate) fn wait_at_most(&mut self, time: Duration) {
+        self.stream.sock.set_read_timeout(Some(time)).unwrap();
+    }
+
     /// A write that is not taken fails after this long.
     pub(crate) fn give_up_after(&mut self, time: Duration) {
         self.stream.sock.set_write_timeout(Some(time)).unwrap();

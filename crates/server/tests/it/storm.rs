@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::guard::start;
-use crate::harness::{PATIENCE, Platform, pause};
+use crate::harness::{Platform, pause};
 use crate::kill::{T0, number};
 use crate::mqtt::{Mqtt, Packet};
 use crate::skipped::skipped;
@@ -21,6 +21,10 @@ const THREADS: usize = 32;
 const MAKERS: usize = 4;
 /// A client whose connection is refused tries again after so long.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// Longest until one of 20,000 devices is in: all of them come within minutes on two cores.
+const COMING_IN_MAX: Duration = Duration::from_secs(600);
+/// Longest that another tenant waits for an answer: for its turn, never for the end of the storm.
+const BESIDE_MAX: Duration = Duration::from_secs(20);
 
 /// What `each` gives for every number, on some threads.
 fn on_threads<T: Send>(threads: usize, count: usize, each: impl Fn(usize) -> T + Sync) -> Vec<T> {
@@ -52,7 +56,7 @@ fn come_in(platform: &Platform, device: &Device) -> (Mqtt, bool, u32) {
         if let Some((client, present)) = Mqtt::try_kept(platform.http(), "c", &device.token) {
             return (client, present, tried);
         }
-        assert!(started.elapsed() < 10 * PATIENCE, "{} does not come in", device.name);
+        assert!(started.elapsed() < COMING_IN_MAX, "{} does not come in", device.name);
         pause(TRY_AGAIN);
     }
     unreachable!("it is tried for ever")
@@ -122,7 +126,7 @@ fn storm(mut platform: Platform, count: usize) {
          was served {served} times, in {slowest:?} at most",
         count as f64 / took.as_secs_f64()
     );
-    assert!(slowest < PATIENCE);
+    assert!(slowest < BESIDE_MAX, "another tenant waited for {slowest:?}");
     // All of them are there, at once.
     drop(back);
     let step = count.div_ceil(300);
