@@ -4,7 +4,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::OptionalField;
@@ -94,7 +94,7 @@ impl From<PrivacyView> for PrivacyBody {
 }
 
 /// In which language.
-#[derive(Deserialize, IntoParams)]
+#[derive(Deserialize, utoipa::IntoParams)]
 struct LanguageQuery {
     /// `en`, `zh-Hant`, `ja` or `ko`; left out: `en`.
     language: Option<String>,

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// Which text, in which language.
-#[derive(Deserialize, IntoParams)]
+#[derive(Deserialize, utoipa::IntoParams)]
 struct TextQuery {
     /// `privacy`, `terms`, `dpa`, `cookies`, `roles`, `sub-processors` or `jurisdictions`.
     document: String,

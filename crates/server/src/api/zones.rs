@@ -46,7 +46,7 @@ struct ZoneMeasureBody {
 impl ZoneMeasureBody {
     fn parse(self, at: usize) -> Result<Measure, Problem> {
         let wrong = |field: &str, text: &str| {
-            Problem::invalid(text.to_owned()).at(&format!("measures.{at}.{field}"))
+            Problem::invalid(text.to_owned()).at(format!("measures.{at}.{field}"))
         };
         let kind = match (self.kind.as_str(), self.step, self.steps_max) {
             ("amount", Some(step), Some(steps_max)) => MeasureKind::Amount { step, steps_max },
