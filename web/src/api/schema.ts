@@ -35,7 +35,7 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Changes one's name. */
+        /** Changes one's name, and the language that one is written to in. */
         patch: operations["account_change"];
         trace?: never;
     };
@@ -58,6 +58,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/account/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own signed records, newest first. */
+        get: operations["account_records"];
+        put?: never;
+        /** Agrees to a purpose, and gives the field that serves it. */
+        post: operations["account_give"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/consents/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Withdraws a consent of one's own, and deletes the field that served it. */
+        post: operations["account_withdraw"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/account/email": {
         parameters: {
             query?: never;
@@ -69,6 +104,23 @@ export interface paths {
         put?: never;
         /** Asks to change one's address: a link goes to the new one, and only it changes anything. */
         post: operations["account_change_email"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Writes an optional field, for which there has to be a consent, or deletes it. */
+        put: operations["account_set_field"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -137,6 +189,23 @@ export interface paths {
         put?: never;
         /** Sets a new password; every other session ends, this one goes on under a new token. */
         post: operations["account_set_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/privacy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own privacy settings. */
+        get: operations["account_privacy"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -232,6 +301,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/agreements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The agreements that were made, newest first. */
+        get: operations["registers_list_agreements"];
+        put?: never;
+        /** Makes an agreement for the organisation, signed by the platform. */
+        post: operations["registers_make_agreement"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/alerts": {
         parameters: {
             query?: never;
@@ -294,6 +381,23 @@ export interface paths {
         put?: never;
         /** Acknowledges an alert. */
         post: operations["alerts_acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/analytics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the service was used in the last 28 days: per action, rounded, of groups of ten or more. */
+        get: operations["registers_use_figures"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -374,6 +478,128 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/breach-register": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The register of breaches as a table (Article 33(5) of the GDPR); drills say that they are. */
+        get: operations["incidents_register"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/breaches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the breaches, oldest first, drills among them. */
+        get: operations["incidents_list"];
+        put?: never;
+        /** Opens a breach, by hand or out of an incident: its clock of 72 hours runs. */
+        post: operations["incidents_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/breaches/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a breach. */
+        get: operations["incidents_read"];
+        /** Changes what is known of a breach. */
+        put: operations["incidents_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/breaches/{id}/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Closes a breach with a conclusion. */
+        post: operations["incidents_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/breaches/{id}/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a notice. One that lacks something is refused with what it lacks, and nothing is sent. */
+        post: operations["incidents_notify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificate-register": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the organisation's certificates and those of the platform's operator. */
+        get: operations["governance_register"];
+        put?: never;
+        /** Enters a certificate. One's own names one's own organisation as its holder. */
+        post: operations["governance_enter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificate-register/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a certificate out of the register. */
+        delete: operations["governance_strike"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/certificates": {
         parameters: {
             query?: never;
@@ -429,6 +655,62 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/collection-zones": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the public zones, newest first. */
+        get: operations["collection_list"];
+        put?: never;
+        /** Sets a public zone. From then on nothing is kept of its devices but what it lets out. */
+        post: operations["collection_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/collection-zones/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Sets a zone anew. Its open window becomes a gap; a device that is a source stays one as long as
+         *     there is it.
+         */
+        put: operations["collection_replace"];
+        post?: never;
+        /** Ends a zone whose devices are deleted. What it let out stays. */
+        delete: operations["collection_end"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/consent-withdrawal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Withdraws a consent by the link in a mail; needs no sign-in. Once more does nothing. */
+        post: operations["account_by_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/contact": {
         parameters: {
             query?: never;
@@ -458,6 +740,23 @@ export interface paths {
         put?: never;
         /** Deletes a message that was dealt with. */
         post: operations["contact_close"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/controls/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Decides on a control. */
+        put: operations["governance_decide"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1127,6 +1426,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists what is known of evidence: what was brought, newest first, then what the platform's own
+         *     checks found last.
+         */
+        get: operations["governance_list"];
+        put?: never;
+        /** Writes down what is known of a piece of evidence. It is not changed afterwards, only replaced. */
+        post: operations["governance_record"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/face": {
         parameters: {
             query?: never;
@@ -1136,6 +1456,132 @@ export interface paths {
         };
         /** The face of the host name asked, or of an organisation's own sign-in page: needs no sign-in. */
         get: operations["brand_face"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/frameworks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the frameworks of the workspace. */
+        get: operations["governance_list"];
+        put?: never;
+        /** Takes a catalogue that comes with the product: identifiers with short labels. */
+        post: operations["governance_take"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/frameworks/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Imports a catalogue in OSCAL's JSON, at most 8 MiB. */
+        post: operations["governance_import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/frameworks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a framework out of the workspace, with what was decided on its controls. */
+        delete: operations["governance_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/frameworks/{id}/assessment-results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The state of a framework as OSCAL assessment results, with evidence as observations. */
+        get: operations["governance_assessment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/frameworks/{id}/controls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the controls of a framework. */
+        get: operations["governance_controls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/frameworks/{id}/statement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The statement of applicability as a table: every control, whether it applies, why, and how much
+         *     evidence there is.
+         */
+        get: operations["governance_statement"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/governance/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The history of a policy, risk, control, task, certificate, piece of evidence or breach: the
+         *     newest 500 changes, newest first.
+         */
+        get: operations["governance_history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1494,6 +1940,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jurisdictions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The profiles of jurisdictions. */
+        get: operations["registers_list_jurisdictions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -1687,6 +2150,113 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ledger/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Searches the records that are sealed. */
+        get: operations["ledger_search"];
+        put?: never;
+        /**
+         * A bundle of evidence: a zip file with the records, their proofs, the checkpoint, the key, and a
+         *     page that verifies all of it in a browser without any connection.
+         */
+        post: operations["ledger_take"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ledger/lookup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Says which leaf holds a reading or a record, and proves it without showing the others. */
+        get: operations["ledger_lookup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ledger/mailings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The mailings of checkpoints, the oldest first. */
+        get: operations["ledger_mailings"];
+        put?: never;
+        /** Has checkpoints mailed. The first mail of a daily or weekly one is written at once. */
+        post: operations["ledger_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ledger/mailings/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a mailing. */
+        delete: operations["ledger_end"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ledger/mailings/{id}/send": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Mails the newest checkpoint now. */
+        post: operations["ledger_send"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/ledger/mails": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is kept of mail that was sent in the organisation's name, newest first. */
+        get: operations["ledger_sent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/ledger/papers": {
         parameters: {
             query?: never;
@@ -1698,6 +2268,58 @@ export interface paths {
         get: operations["ledger_papers"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/legal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A published text, as it is in force; needs no sign-in. */
+        get: operations["legal_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/legal/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says that one saw the announcement of a version. */
+        post: operations["legal_see"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/legal/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every version of the texts, newest first. */
+        get: operations["legal_versions"];
+        put?: never;
+        /** Publishes a version of the texts: everybody is told by mail and in the service. */
+        post: operations["legal_publish"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1725,6 +2347,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the notices of one's organisation and of those above it, newest first. */
+        get: operations["governance_list"];
+        put?: never;
+        /** Writes a notice to one's own people and to every organisation below. */
+        post: operations["governance_publish"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/onboarding": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What of beginning with the service is done: seen from what there is. */
+        get: operations["governance_onboarding"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/operations": {
         parameters: {
             query?: never;
@@ -1737,6 +2394,41 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/opt-ins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the details that people gave, newest first. */
+        get: operations["collection_list_opt_ins"];
+        put?: never;
+        /** Takes a person's details with their explicit consent, under a fresh random identity. */
+        post: operations["collection_opt_in"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/opt-ins/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes the consent back: the details are gone at once. */
+        delete: operations["collection_withdraw"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1897,6 +2589,113 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the policies. Who may not read the workspace sees those in force. */
+        get: operations["governance_list"];
+        put?: never;
+        /** Writes a new policy, as a draft. */
+        post: operations["governance_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a policy. */
+        get: operations["governance_read"];
+        /**
+         * Changes a policy's draft; of a published one this begins the next edition, and the one in force
+         *     stays in force.
+         */
+        put: operations["governance_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves a policy in review; never by one of those who wrote it. */
+        post: operations["governance_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/{id}/attest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says that one has read the edition in force. */
+        post: operations["governance_attest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies/{id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a policy to review, returns it to its writers, publishes or retires it. */
+        post: operations["governance_step"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/processing-records": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The records of processing. */
+        get: operations["registers_list_processing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/promises": {
         parameters: {
             query?: never;
@@ -1967,6 +2766,324 @@ export interface paths {
         patch: operations["provisioning_update_profile"];
         trace?: never;
     };
+    "/v1/register-entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the entries of every register, newest first in each. */
+        get: operations["registers_list"];
+        put?: never;
+        /**
+         * Enters something. A flow, a disclosure and a transfer of the business count once a second person
+         *     has approved them.
+         */
+        post: operations["registers_enter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/register-entries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends an entry: it counts no more. A pin (`residency`) ends once a second person has approved it. */
+        delete: operations["registers_end"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/register-entries/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approves what somebody else entered, or that a pin ends. */
+        post: operations["registers_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/register-entries/{id}/carry-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Notes that a disclosure or a transfer of the business is carried out. Refused before it is
+         *     approved, and for a transfer before its notice has been out for 30 days.
+         */
+        post: operations["registers_carry_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the requests of data subjects, newest first, with their clocks. */
+        get: operations["requests_list"];
+        put?: never;
+        /**
+         * Writes a request down that came by another way. Its clock runs since it came; it stands only
+         *     while somebody who was asked has not shown who they are.
+         */
+        post: operations["requests_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Asks for a right without signing in. The answer is the same whether or not the address is known;
+         *     if it is, a code is mailed to it.
+         */
+        post: operations["requests_send"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/form/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Shows the code that was mailed: it is known then who asks, and the clock goes on. */
+        post: operations["requests_confirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/form/copy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The copy that a request was answered with, by the code of the answer. */
+        post: operations["requests_fetch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/mailbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The mailbox that requests are read from. */
+        get: operations["requests_read"];
+        /**
+         * Sets the mailbox that requests are read from. What is in it already is left alone: mails that
+         *     come from now on are read. `If-Match` carries the version that was read, 0 where none was set.
+         */
+        put: operations["requests_put"];
+        post?: never;
+        /** Reads no mailbox any more. Its mails stay where they are. */
+        delete: operations["requests_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/own": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists one's own requests, newest first. */
+        get: operations["requests_list_own"];
+        put?: never;
+        /**
+         * Exercises a right over one's own data. A restriction or an objection counts at once; of the rest
+         *     an officer is told, and the clock runs.
+         */
+        post: operations["requests_create_own"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/own/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Everything that is kept of whoever asks, as a ZIP file with a manifest of hashes. */
+        post: operations["requests_export_own"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/own/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes one's own request back, or ends the restriction or objection that it made. */
+        delete: operations["requests_withdraw_own"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One request with its history. */
+        get: operations["requests_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/{id}/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The signed certificate of an erasure, as a file: `veritwin purge --verify` checks it. */
+        get: operations["requests_certificate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/{id}/copy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The copy that a request is about, for the officer who answers it. It is recorded who took it. */
+        post: operations["requests_copy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/{id}/fulfil": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Does what a request asks for, and answers it. An erasure goes on in the background: its steps
+         *     are in the request, its end is the answer.
+         */
+        post: operations["requests_fulfil"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/requests/{id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes one step: acknowledges, asks who it is, takes more time, refuses, answers; with `If-Match`
+         *     only if nothing else was done since.
+         */
+        post: operations["requests_step"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/retention": {
         parameters: {
             query?: never;
@@ -1999,6 +3116,109 @@ export interface paths {
         get: operations["destructions_ends"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/retention/schedule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What ends when: how long each kind of data of the organisation is kept, and what decides. */
+        get: operations["destructions_schedule"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/risks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the risks, oldest first. */
+        get: operations["governance_list"];
+        put?: never;
+        /** Writes a new risk. */
+        post: operations["governance_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/risks/heat-map": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the risks that are not closed stand: 25 squares. */
+        get: operations["governance_heat_map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/risks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a risk; an acceptance of before counts no more. */
+        put: operations["governance_replace"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/risks/{id}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Accepts a risk for a time; never by whoever wrote it last. */
+        post: operations["governance_accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/risks/{id}/close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Closes a risk that is none any more. */
+        post: operations["governance_close"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2748,6 +3968,75 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/system/mail-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys that sign mail, with the DNS records to publish; empty without a mail server. */
+        get: operations["system_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the tasks, oldest first. */
+        get: operations["governance_list_tasks"];
+        put?: never;
+        /** Writes a new task. */
+        post: operations["governance_create_task"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a task. */
+        put: operations["governance_replace_task"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{id}/done": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says that a task is done, or that it is not after all. */
+        post: operations["governance_mark_task"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/telemetry/export": {
         parameters: {
             query?: never;
@@ -2759,7 +4048,9 @@ export interface paths {
         put?: never;
         /**
          * Takes readings away as a file: all that you may see, or some devices, series and times of them.
-         *     The export is recorded, and counts as one where very much is taken away. Four at once.
+         *     The export is recorded, and counts as one where very much is taken away. Four at once. Series
+         *     of people who limited what is done with their data stay: the header `veritwin-series-restricted`
+         *     says how many.
          */
         post: operations["telemetry_export"];
         delete?: never;
@@ -2808,6 +4099,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/telemetry/sql": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * One `SELECT` over the tables `readings`, `latest` and `devices`, which hold what you may see.
+         *     Builds without SQL answer 501.
+         */
+        post: operations["telemetry_sql"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/telemetry/stats": {
         parameters: {
             query?: never;
@@ -2819,6 +4130,46 @@ export interface paths {
         put?: never;
         /** Exact row count, minimum, maximum and extent of series. */
         post: operations["telemetry_stats"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenant-end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether one's own organisation ends, and when. */
+        get: operations["tenants_read"];
+        put?: never;
+        /**
+         * Asks for the end of one's own organisation; everybody in it is told. Somebody else agrees within
+         *     7 days; where nobody else could, it is decided after 72 hours. Then everything is there for 30
+         *     days and the end can be taken back.
+         */
+        post: operations["tenants_ask"];
+        /** Takes the end back, as long as nothing is being destroyed. */
+        delete: operations["tenants_take_back"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tenant-end/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Agrees to the end that somebody else asked for. */
+        post: operations["tenants_approve"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2968,6 +4319,41 @@ export interface paths {
         put?: never;
         /** Invites an administrator into a tenant directly below: makes a one-time link. */
         post: operations["tenants_invite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/trust-pages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The organisation's trust page, if it ever had one. */
+        get: operations["promises_list_pages"];
+        put?: never;
+        /** Publishes the trust page as things stand now; it is made anew every day until it is withdrawn. */
+        post: operations["promises_publish_page"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/trust-pages/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Withdraws the trust page. */
+        post: operations["promises_withdraw_page"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3199,6 +4585,60 @@ export interface paths {
         patch: operations["users_change"];
         trace?: never;
     };
+    "/v1/users/{id}/address": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The postal address of a member, for letters, while they agree to that. */
+        get: operations["users_address"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{id}/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a member agreed to, without what stands in the fields. */
+        get: operations["users_of_member"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{id}/consents/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Records that a member withdrew a consent by mail or by word; by an API key: through a program
+         *     of the organisation.
+         */
+        post: operations["users_record_withdrawal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/users/{id}/underage": {
         parameters: {
             query?: never;
@@ -3290,6 +4730,19 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description An acceptance of a risk. */
+        AcceptanceBody: {
+            /**
+             * @description Why it is accepted.
+             * @default
+             */
+            reason?: string;
+            /**
+             * @description When it ends, within 366 days.
+             * @default null
+             */
+            until?: string | null;
+        };
         /**
          * @description A part of the tenant: a workspace, a group, a twin, or a twin's storey or space. Nothing given:
          *     the whole tenant.
@@ -3419,6 +4872,18 @@ export interface components {
              */
             times?: number | null;
         };
+        /** @description A data processing agreement (Article 28 of the GDPR). */
+        AgreementBody: {
+            id: string;
+            /** @description The platform's public key, in hexadecimal. */
+            key: string;
+            made_at: string;
+            sha256: string;
+            /** @description Ed25519 over the text, in hexadecimal. */
+            signature: string;
+            /** @description Markdown. */
+            text: string;
+        };
         /** @description An alert. */
         AlertBody: {
             acknowledged_at?: string | null;
@@ -3476,6 +4941,18 @@ export interface components {
              * @description How many the whole list has. Given with its first page, null with the others.
              */
             total?: number | null;
+        };
+        /** @description A change that is on its way. */
+        AnnouncementBody: {
+            effective_at: string;
+            /** @description Whether it changes something for people. */
+            material: boolean;
+            /** @description Whether the caller has seen it. */
+            seen: boolean;
+            /** @description What changes. */
+            summary: string;
+            /** Format: int64 */
+            version: number;
         };
         /** @description Who answers for a tenant: its nearest partner that says how to reach it, else the platform. */
         AnsweredByBody: {
@@ -3717,6 +5194,120 @@ export interface components {
              */
             terms?: string;
         };
+        /** @description A breach. Its state is `open`, `told` or `closed`. */
+        BreachBody: {
+            content: components["schemas"]["BreachFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["BreachFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description How a breach stands. */
+        BreachFactsBody: {
+            /** @description Hours of the clock at which an alarm was raised. */
+            alarms: number[];
+            /** @description When the 72 hours end. */
+            ends_at?: string | null;
+            /** @description Recipients that the registers name. */
+            known_recipients: string[];
+            /** @description Regions that the registers name. */
+            known_regions: string[];
+            /** @description Fields that a whole notice still lacks. */
+            missing: string[];
+            /** @description Oldest first. */
+            notices: components["schemas"]["BreachNoticeBody"][];
+        };
+        /**
+         * @description What is known of a breach. Role, drill, incident and moment of awareness are said when it is
+         *     opened and stay.
+         */
+        BreachFields: {
+            /** @default  */
+            authority?: string;
+            /** @default  */
+            authority_email?: string;
+            /**
+             * @description When the organisation became aware: the 72 hours begin here. Now, if it is left out.
+             * @default null
+             */
+            aware_at?: string | null;
+            /** @default  */
+            consequences?: string;
+            /** @default  */
+            contact?: string;
+            /**
+             * @description The id of the incident it came out of.
+             * @default null
+             */
+            incident?: string | null;
+            /**
+             * @description A drill is marked everywhere, and nothing of it leaves.
+             * @default false
+             */
+            is_drill?: boolean;
+            /**
+             * @description Why a notice comes later than 72 hours.
+             * @default
+             */
+            late_reason?: string;
+            /** @default  */
+            measures?: string;
+            /** @default  */
+            nature?: string;
+            /**
+             * @description Who had the data: names out of the registers.
+             * @default []
+             */
+            recipients?: string[];
+            /**
+             * Format: int64
+             * @description About how many records; null while that is not known.
+             * @default null
+             */
+            records?: number | null;
+            /**
+             * @description Where it was: jurisdictions out of the registers.
+             * @default []
+             */
+            regions?: string[];
+            /** @enum {string} */
+            risk?: "unknown" | "unlikely" | "risk" | "high";
+            /** @default  */
+            risk_reason?: string;
+            /** @enum {string} */
+            role?: "controller" | "processor";
+            /**
+             * Format: int64
+             * @description About how many people; null while that is not known.
+             * @default null
+             */
+            subjects?: number | null;
+            /** @default  */
+            title?: string;
+        };
+        /** @description A notice that was sent. */
+        BreachNoticeBody: {
+            at: string;
+            /** @description It was a drill's: nothing left. */
+            is_drill: boolean;
+            is_late: boolean;
+            /** @enum {string} */
+            phase: "first" | "further" | "final";
+            /** Format: int64 */
+            recipients: number;
+            /** @description Of its text, in hexadecimal. */
+            sha256: string;
+            /** @enum {string} */
+            to: "authority" | "subjects" | "controllers";
+        };
         /** @description Access that nobody of the customer asked for. */
         BreakGlassBody: {
             areas: ("devices" | "telemetry" | "twin" | "alerts" | "settings")[];
@@ -3904,12 +5495,73 @@ export interface components {
              */
             reason_code?: number | null;
         };
+        /** @description How one stands to a purpose that rests on consent. */
+        ConsentBody: {
+            /** @description When that was said. */
+            at?: string | null;
+            /** @description By which way: `settings`, `field_deleted`, `account_ended`, `mail_link`, `officer`, `api`. */
+            channel?: string | null;
+            purpose: components["schemas"]["PurposeBody"];
+            /** @description `none`, `given`, `withdrawn`, or `earlier_text`: given to a text that has changed since. */
+            state: string;
+            /** @description What stands in the field; shown to its person alone. */
+            value?: string | null;
+        };
+        /** @description A signed record of a decision, in the shape of ISO/IEC TS 27560. */
+        ConsentRecordBody: {
+            at: string;
+            channel: string;
+            /** @description `given` or `withdrawn`. */
+            decision: string;
+            purpose: string;
+            /** @description The record with its signature, JSON: `veritwin consent-check` checks it. */
+            record: string;
+        };
         /** @description A message. */
         ContactBody: {
             /** @description Where the answer goes. */
             email: string;
             /** @description Plain text, at most 4,000 characters. */
             message: string;
+        };
+        /** @description A control. */
+        ControlBody: {
+            content: components["schemas"]["ControlFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["ControlFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description What the catalogue says of a control. */
+        ControlFactsBody: {
+            group: string;
+            identifier: string;
+            label: string;
+            /** @description Promises whose checks are evidence for it. */
+            promises: string[];
+            text: string;
+        };
+        /** @description What is decided on a control. */
+        ControlFields: {
+            /** @enum {string} */
+            applies?: "undecided" | "applicable" | "not_applicable";
+            /** @enum {string} */
+            implementation?: "not_started" | "planned" | "in_place";
+            /** @default  */
+            justification?: string;
+            /**
+             * @description Who answers for it.
+             * @default
+             */
+            owner?: string;
         };
         /** @description Counts of a twin. */
         CountsBody: {
@@ -4155,12 +5807,36 @@ export interface components {
             tenant_name: string;
             text?: string | null;
         };
+        /** @description A request that came by another way, by letter or by telephone. */
+        DeskRequestBody: {
+            /** @description Where answers go; left out: the account's address. */
+            email?: string | null;
+            /**
+             * @description `access`, `rectification`, `erasure`, `restriction`, `portability`, `objection` or
+             *     `complaint`.
+             */
+            kind?: string;
+            /** @description The language of letters: `en`, `zh-Hant`, `ja` or `ko`; left out: the account's. */
+            language?: string | null;
+            /** @description How personal streams name the person. */
+            person?: string | null;
+            /** @description Of an objection: the purpose that is to stop. */
+            purpose?: string | null;
+            /** @description When it came, if not now. */
+            received_at?: string | null;
+            /** @description At most 4,000 characters. */
+            text?: string;
+            /** @description Whose account it is about. */
+            user_id?: string | null;
+        };
         /** @description A destruction. */
         DestructionBody: {
             attributes: boolean;
             /** @description How much it was when it was asked for. */
             counts: components["schemas"]["DestructionCountsBody"];
             destroyed_at?: string | null;
+            /** @description By when it is over, of `ledger`: 30 days after it was asked for. */
+            due_at?: string | null;
             has_certificate: boolean;
             id: string;
             /**
@@ -4245,7 +5921,7 @@ export interface components {
             /** @description The key, of `key`. */
             key?: string | null;
             /** @enum {string} */
-            kind: "tenant" | "device" | "key" | "subject" | "month";
+            kind: "tenant" | "device" | "key" | "subject" | "month" | "ledger";
             /** @description The UTC month, of `month`, such as `2026-10`. */
             month?: string | null;
             /** @description The person's name, of `subject`: as declarations of streams, or their fields, name them. */
@@ -4399,6 +6075,11 @@ export interface components {
         DomainsBody: {
             /** @description Such as `partner.example`. Host names are the domain itself and what lies below it. */
             domains: string[];
+        };
+        /** @description Whether a task is done. */
+        DoneBody: {
+            /** @default false */
+            done?: boolean;
         };
         /** @description An organisation at its own sign-in page. */
         DoorBody: {
@@ -4561,7 +6242,7 @@ export interface components {
             /**
              * @description Why it did not get there, or still waits: `refused` by the server, no `address`, `given_up`
              *     after ten tries, `too_old`, `no_server` was configured, over `mails_waiting_max`;
-             *     `no_connection`, `tls`, `sign_in`, `deferred`.
+             *     `no_connection`, `tls`, `sign_in`, `unsigned`, `deferred`.
              */
             reason?: string | null;
             /** @description The recipient's address, masked: `d…@site.example`. */
@@ -4580,6 +6261,87 @@ export interface components {
              */
             ledger_index?: number | null;
             summary: string;
+        };
+        /** @description How a piece of evidence is kept. */
+        EvidenceFactsBody: {
+            /** Format: int64 */
+            ledger_index?: number | null;
+            previous_sha256?: string | null;
+            /** @description The promise whose check it is; null for what people and programs bring. */
+            promise?: string | null;
+            /** @description Of this record, in hexadecimal; it is what the ledger holds. */
+            record_sha256: string;
+        };
+        /** @description What is known of a piece of evidence; the evidence itself stays where it is. */
+        EvidenceFields: {
+            /** @default null */
+            collected_at?: string | null;
+            /** @default  */
+            collector?: string;
+            /** @default  */
+            collector_version?: string;
+            /**
+             * @description Ids of the controls it is for.
+             * @default []
+             */
+            controls?: string[];
+            /**
+             * @description Until when it counts.
+             * @default null
+             */
+            expires_at?: string | null;
+            /** @default null */
+            period_from?: string | null;
+            /** @default null */
+            period_to?: string | null;
+            /**
+             * @description The id of the piece that this one replaces.
+             * @default null
+             */
+            previous?: string | null;
+            /** @enum {string} */
+            result?: "passed" | "failed" | "partial" | "not_applicable";
+            /**
+             * @description Of the evidence itself, in hexadecimal.
+             * @default
+             */
+            sha256?: string;
+            /**
+             * @description The collector's signature, as it gave it.
+             * @default
+             */
+            signature?: string;
+            /** @default  */
+            source?: string;
+            /** @default  */
+            title?: string;
+        };
+        /** @description What a search found. */
+        EvidencePageBody: {
+            /**
+             * Format: int64
+             * @description Batches of that time whose key was destroyed, or is not known here.
+             */
+            destroyed: number;
+            /** @description Newest entries first; a page may be empty and go on. */
+            items: components["schemas"]["SealedRecordBody"][];
+            next_cursor?: string | null;
+        };
+        /** @description A piece of evidence. Its state is `current`, `expired` or `superseded`. */
+        EvidenceRecordBody: {
+            content: components["schemas"]["EvidenceFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["EvidenceFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
         };
         /** @description What would be destroyed. */
         ExpiringBody: {
@@ -4724,6 +6486,81 @@ export interface components {
             /** @description The one-time link to hand over; shown once. */
             link: string;
         };
+        /** @description A request of somebody who is not signed in. */
+        FormRequestBody: {
+            /** @description Where the answer goes. */
+            email?: string;
+            /** @description The right, as of one's own requests. */
+            kind?: string;
+            /** @description The language of letters: `en`, `zh-Hant`, `ja` or `ko`; left out: English. */
+            language?: string | null;
+            /** @description Whom it is for; left out: whoever answers for the host name. */
+            organisation?: string | null;
+            /** @description At most 4,000 characters. */
+            text?: string;
+        };
+        /**
+         * @description In which form a statement is answered.
+         * @enum {string}
+         */
+        FormatWord: "json" | "csv" | "arrow";
+        /** @description A framework. */
+        FrameworkBody: {
+            content: components["schemas"]["FrameworkFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["FrameworkFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description How far a framework has come. */
+        FrameworkFactsBody: {
+            /** Format: int64 */
+            applicable: number;
+            /** Format: int64 */
+            controls: number;
+            /** Format: int64 */
+            decided: number;
+            /** Format: int64 */
+            in_place: number;
+        };
+        /** @description Which framework it is. */
+        FrameworkFields: {
+            edition: string;
+            name: string;
+            /** @description The OSCAL id of the catalogue, or its name among the shipped. */
+            reference: string;
+            /** @description `shipped` or `oscal`. */
+            source: string;
+        };
+        /** @description A consent. */
+        GiveConsentBody: {
+            /** @description The purpose's name. */
+            purpose: string;
+            /** @description The field that serves the purpose; left out: the one that is there. */
+            value?: string;
+            /**
+             * Format: int32
+             * @description The version of the text that was read.
+             */
+            version: number;
+        };
+        /** @description A change of a thing of the workspace. */
+        GovernanceChangeBody: {
+            action: string;
+            after?: Record<string, never> | null;
+            at: string;
+            before?: Record<string, never> | null;
+            /** @description Null for a program or the platform. */
+            by?: string | null;
+        };
         /** @description A grant: who holds which role over which part of the tenant. */
         GrantBody: {
             api_key_id?: string | null;
@@ -4771,6 +6608,17 @@ export interface components {
             device_ids?: string[];
             name: string;
             workspace_id?: string | null;
+        };
+        /** @description A square of the field. */
+        HeatSquareBody: {
+            /** Format: int64 */
+            impact: number;
+            /** @description Ids of the risks that stand here without anything done. */
+            inherent: string[];
+            /** Format: int64 */
+            likelihood: number;
+            /** @description Ids of the risks that stand here with what is done. */
+            residual: string[];
         };
         /** @description Why something waits for this tenant. */
         HeldBody: {
@@ -5063,6 +6911,45 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
+        /** @description A privacy law as a profile. What is in `gaps` it does not say. */
+        JurisdictionBody: {
+            /** Format: int32 */
+            answer_days?: number | null;
+            authority?: string | null;
+            authority_url?: string | null;
+            bases: string[];
+            /** Format: int32 */
+            breach_hours?: number | null;
+            /** Format: int32 */
+            child_age?: number | null;
+            code: string;
+            complain_to?: string | null;
+            gaps: string[];
+            law: string;
+            transfer: string[];
+        };
+        /** @description How long one kind of data is kept. */
+        KeptBody: {
+            /** @description Which part of it, of a rule of the organisation's own. */
+            about?: string | null;
+            /** @description What it is: a name out of a closed list. */
+            class: string;
+            /** @description A hold keeps some of it beyond its time now. */
+            is_held: boolean;
+            /** @description Where it is changed in the pages. */
+            link?: string | null;
+            /**
+             * Format: int64
+             * @description For so many seconds; null: as long as the organisation is there.
+             */
+            seconds?: number | null;
+            /** @description Counted from what. */
+            since: string;
+            /** @description What decides: `plan`, `rule` or `fixed`. */
+            source: string;
+            /** @description Until then it is kept as before, because a time became shorter. */
+            waits_until?: string | null;
+        };
         /** @description What one kind of key protects. */
         KeyBody: {
             /**
@@ -5230,10 +7117,59 @@ export interface components {
             pending_records: number;
             /** @description Base64. */
             root_hash: string;
+            time_stamp?: components["schemas"]["StampBody"] | null;
             /** Format: int64 */
             tree_size: number;
             /** @description `NAME+HEX+BASE64`. */
             vkey: string;
+            witness: components["schemas"]["WitnessBody"];
+        };
+        /** @description A part of a text. */
+        LegalBlockBody: {
+            /**
+             * @description `title`, `heading`, `paragraph`, `item`, or the place of a list: `sub_processors`,
+             *     `processor_purposes`, `controller_purposes`.
+             */
+            kind: string;
+            sentences: components["schemas"]["LegalSentenceBody"][];
+        };
+        /** @description A sentence with the promises that it makes. */
+        LegalSentenceBody: {
+            /** @description The numbers of the promises. */
+            promises: string[];
+            /** @description Its words; a link stands as `[words](address)`. */
+            text: string;
+        };
+        /** @description A published text. */
+        LegalTextBody: {
+            announcement?: components["schemas"]["AnnouncementBody"] | null;
+            blocks: components["schemas"]["LegalBlockBody"][];
+            document: string;
+            effective_at: string;
+            language: string;
+            purposes: components["schemas"]["PurposeBody"][];
+            /** @description When its sentences were reviewed last, a date. */
+            reviewed: string;
+            /** @description SHA-256 of the English text. */
+            sha256: string;
+            sub_processors: components["schemas"]["SubProcessorBody"][];
+            /**
+             * Format: int64
+             * @description The version of the policy in force.
+             */
+            version: number;
+        };
+        /** @description A published version. */
+        LegalVersionBody: {
+            announced_at: string;
+            effective_at: string;
+            in_force: boolean;
+            material: boolean;
+            notices?: components["schemas"]["NoticeCountsBody"] | null;
+            sha256: string;
+            summary: string;
+            /** Format: int64 */
+            version: number;
         };
         /** @description Limits; null: none but the platform's own. */
         LimitsBody: {
@@ -5393,6 +7329,23 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_AgreementBody: {
+            /** @description The rows. */
+            items: {
+                id: string;
+                /** @description The platform's public key, in hexadecimal. */
+                key: string;
+                made_at: string;
+                sha256: string;
+                /** @description Ed25519 over the text, in hexadecimal. */
+                signature: string;
+                /** @description Markdown. */
+                text: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_AlertBody: {
             /** @description The rows. */
             items: {
@@ -5509,6 +7462,27 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_BreachBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["BreachFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["BreachFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_CallBody: {
             /** @description The rows. */
             items: {
@@ -5566,6 +7540,59 @@ export interface components {
                  * @description The reason code of MQTT 5, where the platform ended it.
                  */
                 reason_code?: number | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_ConsentBody: {
+            /** @description The rows. */
+            items: {
+                /** @description When that was said. */
+                at?: string | null;
+                /** @description By which way: `settings`, `field_deleted`, `account_ended`, `mail_link`, `officer`, `api`. */
+                channel?: string | null;
+                purpose: components["schemas"]["PurposeBody"];
+                /** @description `none`, `given`, `withdrawn`, or `earlier_text`: given to a text that has changed since. */
+                state: string;
+                /** @description What stands in the field; shown to its person alone. */
+                value?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_ConsentRecordBody: {
+            /** @description The rows. */
+            items: {
+                at: string;
+                channel: string;
+                /** @description `given` or `withdrawn`. */
+                decision: string;
+                purpose: string;
+                /** @description The record with its signature, JSON: `veritwin consent-check` checks it. */
+                record: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_ControlBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["ControlFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["ControlFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -5643,6 +7670,8 @@ export interface components {
                 /** @description How much it was when it was asked for. */
                 counts: components["schemas"]["DestructionCountsBody"];
                 destroyed_at?: string | null;
+                /** @description By when it is over, of `ledger`: 30 days after it was asked for. */
+                due_at?: string | null;
                 has_certificate: boolean;
                 id: string;
                 /**
@@ -5808,6 +7837,62 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_EvidenceRecordBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["EvidenceFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["EvidenceFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_FrameworkBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["FrameworkFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["FrameworkFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_GovernanceChangeBody: {
+            /** @description The rows. */
+            items: {
+                action: string;
+                after?: Record<string, never> | null;
+                at: string;
+                before?: Record<string, never> | null;
+                /** @description Null for a program or the platform. */
+                by?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_GrantBody: {
             /** @description The rows. */
             items: {
@@ -5836,6 +7921,22 @@ export interface components {
                  */
                 version: number;
                 workspace_id?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_HeatSquareBody: {
+            /** @description The rows. */
+            items: {
+                /** Format: int64 */
+                impact: number;
+                /** @description Ids of the risks that stand here without anything done. */
+                inherent: string[];
+                /** Format: int64 */
+                likelihood: number;
+                /** @description Ids of the risks that stand here with what is done. */
+                residual: string[];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -5986,6 +8087,55 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_JurisdictionBody: {
+            /** @description The rows. */
+            items: {
+                /** Format: int32 */
+                answer_days?: number | null;
+                authority?: string | null;
+                authority_url?: string | null;
+                bases: string[];
+                /** Format: int32 */
+                breach_hours?: number | null;
+                /** Format: int32 */
+                child_age?: number | null;
+                code: string;
+                complain_to?: string | null;
+                gaps: string[];
+                law: string;
+                transfer: string[];
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_KeptBody: {
+            /** @description The rows. */
+            items: {
+                /** @description Which part of it, of a rule of the organisation's own. */
+                about?: string | null;
+                /** @description What it is: a name out of a closed list. */
+                class: string;
+                /** @description A hold keeps some of it beyond its time now. */
+                is_held: boolean;
+                /** @description Where it is changed in the pages. */
+                link?: string | null;
+                /**
+                 * Format: int64
+                 * @description For so many seconds; null: as long as the organisation is there.
+                 */
+                seconds?: number | null;
+                /** @description Counted from what. */
+                since: string;
+                /** @description What decides: `plan`, `rule` or `fixed`. */
+                source: string;
+                /** @description Until then it is kept as before, because a time became shorter. */
+                waits_until?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_KeyBody: {
             /** @description The rows. */
             items: {
@@ -6028,6 +8178,75 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_LegalVersionBody: {
+            /** @description The rows. */
+            items: {
+                announced_at: string;
+                effective_at: string;
+                in_force: boolean;
+                material: boolean;
+                notices?: components["schemas"]["NoticeCountsBody"] | null;
+                sha256: string;
+                summary: string;
+                /** Format: int64 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_MailKeyBody: {
+            /** @description The rows. */
+            items: {
+                /** @description `rsa-sha256` or `ed25519-sha256`. */
+                algorithm: string;
+                made_at: string;
+                /** @description The name of the DNS record of type TXT. */
+                name: string;
+                /** @description Its text. */
+                record: string;
+                /** @description When its private half was destroyed; the record stays until what it signed has arrived. */
+                retired_at?: string | null;
+                /** @description `next`, `active` or `retired`. */
+                state: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_MailingBody: {
+            /** @description The rows. */
+            items: {
+                created_at: string;
+                destination_id?: string | null;
+                /** @description Entries whose proofs go with each mail. */
+                entries: number[];
+                /** @description `day`, `week` or `never`. */
+                every: string;
+                id: string;
+                last_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description How many mails were written.
+                 */
+                mails: number;
+                next_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description Entries under the last checkpoint that was mailed.
+                 */
+                tree_size?: number | null;
+                user_id?: string | null;
+                /**
+                 * @description Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`
+                 *     or `not_extended`: the log contradicts an earlier mail.
+                 */
+                waits?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_MessageBody: {
             /** @description The rows. */
             items: {
@@ -6037,6 +8256,38 @@ export interface components {
                 from?: string | null;
                 id: string;
                 message: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_NoticeBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["NoticeFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["NoticeFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_OnboardingStepBody: {
+            /** @description The rows. */
+            items: {
+                is_done: boolean;
+                /** @enum {string} */
+                step: "people" | "devices" | "twin" | "rule" | "policy" | "risk" | "framework";
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6055,6 +8306,21 @@ export interface components {
                 last_seen_at: string;
                 /** @description The system. */
                 system?: string | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_OptInBody: {
+            /** @description The rows. */
+            items: {
+                agreed_at: string;
+                details: components["schemas"]["OptInDetailsBody"];
+                id: string;
+                /** @description The random identity that is theirs from then on. */
+                identity: string;
+                text: string;
+                text_sha256: string;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6108,6 +8374,34 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_PlaceBody: {
+            /** @description The rows. */
+            items: {
+                about_id?: string | null;
+                entry?: components["schemas"]["EntryBody"] | null;
+                /** @description `readings`, `activity`, `key`, `alert`, `consent`, `rights_case`, `governance` or `mail`. */
+                kind: string;
+                record?: components["schemas"]["PapersRecord"] | null;
+                /** @description The record's id; null of readings. */
+                record_id?: string | null;
+                recorded_at: string;
+                /**
+                 * Format: int64
+                 * @description The record's number in the log.
+                 */
+                sequence?: number | null;
+                /**
+                 * @description `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
+                 *     `ended` (the leaf went with the end of the audit period).
+                 */
+                state: string;
+                /** @description Of an activity record: whether it still is what was sealed. */
+                unchanged?: boolean | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_PlanBody: {
             /** @description The rows. */
             items: {
@@ -6119,6 +8413,42 @@ export interface components {
                  * @description Counts changes; between quotes it is the ETag for `If-Match`.
                  */
                 version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_PolicyBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["PolicyFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["PolicyFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_ProcessingBody: {
+            /** @description The rows. */
+            items: {
+                basis: string;
+                category: string;
+                columns: number;
+                kept: string;
+                purpose: string;
+                role: string;
+                tables: string[];
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6215,6 +8545,50 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_RegisterEntryBody: {
+            /** @description The rows. */
+            items: {
+                announced_at?: string | null;
+                approved_by?: string | null;
+                carried_out_at?: string | null;
+                created_at: string;
+                /** @description Who asked that a pin ends; it counts until a second person has approved that. */
+                ending_by?: string | null;
+                entered_by: string;
+                fields: {
+                    [key: string]: string;
+                };
+                id: string;
+                kind: string;
+                review_at?: string | null;
+                /** @description `asked`, `in_force` or `ended`. */
+                state: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_RegisteredCertificateBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["RegisteredCertificateFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["RegisteredCertificateFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_RelationBody: {
             /** @description The rows. */
             items: {
@@ -6246,6 +8620,27 @@ export interface components {
                 readings: number;
                 /** @description Which rule, from 0. */
                 rule?: number | null;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_RiskBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["RiskFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["RiskFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6375,6 +8770,37 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_SentBody: {
+            /** @description The rows. */
+            items: {
+                /** @description `alert`, `messages`, `ledger` or `other`. */
+                about: string;
+                /** Format: int64 */
+                bytes: number;
+                /** @description The mail server's reply code. */
+                code: string;
+                /** @description `SELECTOR._domainkey.DOMAIN RECORD` of each signature. */
+                dkim: string[];
+                id: string;
+                /**
+                 * Format: int64
+                 * @description The entry that holds the record's SHA-256; null until it is sealed.
+                 */
+                leaf?: number | null;
+                /** @description The record, byte for byte, base64: `docs/reference/ledger.md`. */
+                record: string;
+                /** @description The reply's text. */
+                reply: string;
+                sent_at: string;
+                /** @description SHA-256 of the exact bytes that were sent, hexadecimal. */
+                sha256: string;
+                /** @description The recipient, masked. */
+                to: string;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_StoredRuleBody: {
             /** @description The rows. */
             items: (components["schemas"]["RuleBody"] & {
@@ -6407,6 +8833,43 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description A page of a list. */
+        ListBody_SubjectRequestBody: {
+            /** @description The rows. */
+            items: {
+                acknowledge_by: string;
+                acknowledged_at?: string | null;
+                /** @description The newest alarm that was raised. */
+                alarm?: string | null;
+                answer?: string | null;
+                answer_by: string;
+                /** @description The authority that the refusal names. */
+                authority?: string | null;
+                closed_at?: string | null;
+                id: string;
+                /** @description The clock stands until it is known who asks. */
+                is_paused: boolean;
+                kind: string;
+                purpose?: string | null;
+                received_at: string;
+                /** @description Why it was refused, in words of a closed list. */
+                refusal?: string | null;
+                source: string;
+                state: string;
+                /** @description Whom it is about. */
+                subject: string;
+                text: string;
+                /** @description How it is known who asks; null: not yet. */
+                verified?: string | null;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
         ListBody_SubjectStreamBody: {
             /** @description The rows. */
             items: {
@@ -6425,6 +8888,27 @@ export interface components {
                  *     about the first 1,000,000 readings of the time that was asked for. Ask for a later one.
                  */
                 truncated: boolean;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_TaskBody: {
+            /** @description The rows. */
+            items: {
+                content: components["schemas"]["TaskFields"];
+                created_at: string;
+                /** @description When somebody is told next. */
+                due_at?: string | null;
+                facts: components["schemas"]["NoFactsBody"];
+                id: string;
+                state: string;
+                updated_at: string;
+                /**
+                 * Format: int64
+                 * @description Counts changes: the entity tag for `If-Match`.
+                 */
+                version: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -6467,6 +8951,27 @@ export interface components {
                 quotas: components["schemas"]["QuotaBody"][];
                 tenant_id: string;
             })[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        ListBody_TrustPageBody: {
+            /** @description The rows. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description The leaf of the organisation's log that holds the digest.
+                 */
+                ledger_index?: number | null;
+                made_at: string;
+                /** @description Its path; whoever knows it reads the page without signing in. */
+                path: string;
+                /** @description Whether anybody can read it. */
+                published: boolean;
+                published_by: string;
+                /** @description SHA-256 of the file, in hexadecimal. */
+                sha256: string;
+            }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
         };
@@ -6515,6 +9020,45 @@ export interface components {
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
         };
+        /** @description A page of a list. */
+        ListBody_ZoneBody: {
+            /** @description The rows. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description The UTC day that `spent_milli` is of, in days since 1970.
+                 */
+                budget_day: number;
+                /** Format: int32 */
+                budget_milli_per_day: number;
+                created_at: string;
+                device_ids: string[];
+                id: string;
+                is_in_force: boolean;
+                /** @description Who signed it: a public key, in hexadecimal. */
+                key: string;
+                measures: components["schemas"]["ZoneMeasureBody"][];
+                name: string;
+                output_device_id: string;
+                /** @description Up to when windows are let out, or said to be missing. */
+                settled_until?: string | null;
+                /** @description Ed25519 over the statement, in hexadecimal. */
+                signature: string;
+                /**
+                 * Format: int32
+                 * @description What of that day's budget is spent, in thousandths of epsilon.
+                 */
+                spent_milli: number;
+                /** @description What is signed about how it is set. */
+                statement: string;
+                /** Format: int64 */
+                version: number;
+                /** Format: int32 */
+                window_minutes: number;
+            }[];
+            /** @description Opaque; null on the last page. */
+            next_cursor?: string | null;
+        };
         /** @description A listener. */
         ListenerBody: {
             address: string;
@@ -6546,6 +9090,83 @@ export interface components {
             destination: components["schemas"]["RouteDestinationBody"];
             /** @description Of a webhook: `whsec_` and Base64, as Standard Webhooks has it; shown once. */
             secret?: string | null;
+        };
+        /** @description A key that signs mail. */
+        MailKeyBody: {
+            /** @description `rsa-sha256` or `ed25519-sha256`. */
+            algorithm: string;
+            made_at: string;
+            /** @description The name of the DNS record of type TXT. */
+            name: string;
+            /** @description Its text. */
+            record: string;
+            /** @description When its private half was destroyed; the record stays until what it signed has arrived. */
+            retired_at?: string | null;
+            /** @description `next`, `active` or `retired`. */
+            state: string;
+        };
+        /** @description Whether requests are read from a mailbox. */
+        MailboxAnswerBody: {
+            mailbox?: components["schemas"]["MailboxBody"] | null;
+        };
+        /** @description A mailbox that requests are read from. Its password is never shown. */
+        MailboxBody: {
+            folder: string;
+            /** @description When it is read next. */
+            next_at: string;
+            /**
+             * @description Why the last try did not work: `refused`, `unreachable`, `tls`, `sign_in`, `folder`,
+             *     `protocol` or `full`.
+             */
+            problem?: string | null;
+            /** @description When it was last read. */
+            read_at?: string | null;
+            server: string;
+            user: string;
+            /**
+             * Format: int64
+             * @description Counts changes.
+             */
+            version: number;
+        };
+        /** @description How to get to a mailbox. It is read over TLS only. */
+        MailboxRequestBody: {
+            /** @description The folder that is read. */
+            folder?: string;
+            /** @description The password; left out: the one that is kept. */
+            password?: string | null;
+            /** @description `host` or `host:port`; 993 if no port is named. */
+            server?: string;
+            /** @description Who signs in. */
+            user?: string;
+        };
+        /** @description A sequence of mails of checkpoints. */
+        MailingBody: {
+            created_at: string;
+            destination_id?: string | null;
+            /** @description Entries whose proofs go with each mail. */
+            entries: number[];
+            /** @description `day`, `week` or `never`. */
+            every: string;
+            id: string;
+            last_at?: string | null;
+            /**
+             * Format: int64
+             * @description How many mails were written.
+             */
+            mails: number;
+            next_at?: string | null;
+            /**
+             * Format: int64
+             * @description Entries under the last checkpoint that was mailed.
+             */
+            tree_size?: number | null;
+            user_id?: string | null;
+            /**
+             * @description Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`
+             *     or `not_extended`: the log contradicts an earlier mail.
+             */
+            waits?: string | null;
         };
         /** @description A message that came in. */
         MessageBody: {
@@ -6608,6 +9229,22 @@ export interface components {
             devices: string[];
             people: string[];
         };
+        /** @description What a bundle is to hold: what a search for a device finds, and further entries. */
+        NewEvidence: {
+            /** @default null */
+            device_id?: string | null;
+            /**
+             * @description Further entries of the ledger, without their records.
+             * @default []
+             */
+            entries?: number[];
+            /** @default null */
+            from?: string | null;
+            /** @default null */
+            key?: string | null;
+            /** @default null */
+            to?: string | null;
+        };
         /** @description A new import. */
         NewImport: {
             /**
@@ -6627,6 +9264,29 @@ export interface components {
              *     }
              */
             plan?: components["schemas"]["ImportPlan"];
+        };
+        /** @description Checkpoints to be mailed: to an auditor, or to a registered destination of mail. */
+        NewMailing: {
+            /**
+             * @description Or a destination of mail.
+             * @default null
+             */
+            destination_id?: string | null;
+            /**
+             * @description Entries whose proofs go with each mail.
+             * @default []
+             */
+            entries?: number[];
+            /**
+             * @description `day`, `week` or `never` (on demand alone).
+             * @default
+             */
+            every?: string;
+            /**
+             * @description A person of the organisation with the role auditor, whose address is confirmed.
+             * @default null
+             */
+            user_id?: string | null;
         };
         /** @description What a browser needs to make a passkey. */
         NewPasskeyBody: {
@@ -6659,9 +9319,63 @@ export interface components {
             name: string;
             plan_id?: string | null;
         };
+        /** @description A thing has nothing more to say. */
+        NoFactsBody: Record<string, never>;
         /** @description A text about an incident. */
         NoteBody: {
             text: string;
+        };
+        /** @description A notice. */
+        NoticeBody: {
+            content: components["schemas"]["NoticeFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["NoticeFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description How many notices are in which state. */
+        NoticeCountsBody: {
+            /** Format: int64 */
+            delivered: number;
+            /** Format: int64 */
+            failed: number;
+            /** Format: int64 */
+            queued: number;
+            /** Format: int64 */
+            seen: number;
+        };
+        /** @description Whose notice it is. */
+        NoticeFactsBody: {
+            from_whom: string;
+            /**
+             * Format: int64
+             * @description How many organisations were told by mail.
+             */
+            told: number;
+        };
+        /** @description A notice of the service. */
+        NoticeFields: {
+            /**
+             * @description From when it counts.
+             * @default null
+             */
+            from?: string | null;
+            /** @enum {string} */
+            kind?: "onboarding" | "release" | "service" | "transfer";
+            /** @default  */
+            text?: string;
+            /** @default  */
+            title?: string;
+            /** @default null */
+            until?: string | null;
         };
         /** @description What a sign-in page offers. */
         OfferBody: {
@@ -6669,6 +9383,12 @@ export interface components {
             name: string;
             /** @description The organisation's id. */
             organisation: string;
+        };
+        /** @description A step of beginning with the service. */
+        OnboardingStepBody: {
+            is_done: boolean;
+            /** @enum {string} */
+            step: "people" | "devices" | "twin" | "rule" | "policy" | "risk" | "framework";
         };
         /** @description An incident to open by hand. */
         OpenBody: {
@@ -6700,6 +9420,52 @@ export interface components {
             next_at?: string | null;
             running?: components["schemas"]["ScrubBody"] | null;
             shipping?: components["schemas"]["ShippingBody"] | null;
+        };
+        /** @description Details that a person gave. */
+        OptInBody: {
+            agreed_at: string;
+            details: components["schemas"]["OptInDetailsBody"];
+            id: string;
+            /** @description The random identity that is theirs from then on. */
+            identity: string;
+            text: string;
+            text_sha256: string;
+        };
+        /** @description Details of a person; each is optional. */
+        OptInDetailsBody: {
+            address?: string | null;
+            email?: string | null;
+            name?: string | null;
+            phone?: string | null;
+        };
+        /** @description A person gives details. Nothing in it names a device. */
+        OptInInputBody: {
+            /** @description Has to be true: explicit consent. */
+            consent: boolean;
+            details: components["schemas"]["OptInDetailsBody"];
+            /** @description The words that were agreed to. */
+            text: string;
+        };
+        /** @description An optional field. */
+        OptionalFieldBody: {
+            /** @description `phone` or `address`. */
+            field: string;
+            /** @description What it holds from now on; empty deletes it and withdraws the consent. */
+            value: string;
+        };
+        /** @description What somebody asks for. */
+        OwnRequestBody: {
+            /**
+             * @description `access`, `rectification`, `erasure`, `restriction`, `portability`, `objection` or
+             *     `complaint`.
+             */
+            kind?: string;
+            /** @description The language of the answer: `en`, `zh-Hant`, `ja` or `ko`; left out: the account's. */
+            language?: string | null;
+            /** @description Of an objection: the purpose that is to stop. */
+            purpose?: string | null;
+            /** @description In one's own words, at most 4,000 characters. */
+            text?: string;
         };
         /** @description What somebody may do, by the names of the actions. */
         OwnRightsBody: {
@@ -6851,6 +9617,29 @@ export interface components {
             /** @description Before this time; to the last reading when not given. */
             to?: string | null;
         };
+        /** @description Where something was sealed. */
+        PlaceBody: {
+            about_id?: string | null;
+            entry?: components["schemas"]["EntryBody"] | null;
+            /** @description `readings`, `activity`, `key`, `alert`, `consent`, `rights_case`, `governance` or `mail`. */
+            kind: string;
+            record?: components["schemas"]["PapersRecord"] | null;
+            /** @description The record's id; null of readings. */
+            record_id?: string | null;
+            recorded_at: string;
+            /**
+             * Format: int64
+             * @description The record's number in the log.
+             */
+            sequence?: number | null;
+            /**
+             * @description `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
+             *     `ended` (the leaf went with the end of the audit period).
+             */
+            state: string;
+            /** @description Of an activity record: whether it still is what was sealed. */
+            unchanged?: boolean | null;
+        };
         /** @description A plan. */
         PlanBody: {
             id: string;
@@ -6866,6 +9655,76 @@ export interface components {
         PlanInputBody: {
             limits: components["schemas"]["LimitsBody"];
             name: string;
+        };
+        /** @description A policy. Its state is `draft`, `in_review`, `approved`, `published` or `retired`. */
+        PolicyBody: {
+            content: components["schemas"]["PolicyFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["PolicyFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description How a policy stands. */
+        PolicyFactsBody: {
+            approved_by?: string | null;
+            /**
+             * Format: int64
+             * @description How many members said that they have read the edition in force.
+             */
+            attested: number;
+            /** @description Whether whoever asks did. */
+            attested_by_me: boolean;
+            /**
+             * Format: int64
+             * @description How many editions were published.
+             */
+            edition: number;
+            in_force?: components["schemas"]["PolicyFields"] | null;
+            published_at?: string | null;
+            /** @description SHA-256 of the text in force, in hexadecimal. */
+            sha256?: string | null;
+        };
+        /** @description What a policy says. */
+        PolicyFields: {
+            /**
+             * @description Ids of the controls it is about.
+             * @default []
+             */
+            controls?: string[];
+            /**
+             * @description Who answers for it.
+             * @default
+             */
+            owner?: string;
+            /**
+             * @description When it has to be looked at again.
+             * @default null
+             */
+            review_at?: string | null;
+            /**
+             * @description Markdown.
+             * @default
+             */
+            text?: string;
+            /** @default  */
+            title?: string;
+        };
+        /** @description A step of a policy's life. */
+        PolicyStepBody: {
+            /** @enum {string} */
+            step?: "review" | "return" | "publish" | "retire";
+        };
+        /** @description A postal address. */
+        PostalAddressBody: {
+            address: string;
         };
         /** @description What a plan makes of the beginning of a file. */
         PreviewBody: {
@@ -6883,10 +9742,34 @@ export interface components {
             quality: string;
             value: unknown;
         };
+        /** @description One's own privacy settings. */
+        PrivacyBody: {
+            announcement?: components["schemas"]["AnnouncementBody"] | null;
+            /** @description The optional purposes. */
+            consents: components["schemas"]["ConsentBody"][];
+            notice?: components["schemas"]["SignUpNoticeBody"] | null;
+            /** @description What else data is processed for. */
+            purposes: components["schemas"]["PurposeBody"][];
+        };
+        /**
+         * @description A category of data as it is processed for a purpose (Article 30 of the GDPR), read out of the
+         *     schema and the register of purposes.
+         */
+        ProcessingBody: {
+            basis: string;
+            category: string;
+            columns: number;
+            kept: string;
+            purpose: string;
+            role: string;
+            tables: string[];
+        };
         /** @description What changes of an account. */
         ProfileBody: {
-            /** @description The name; empty takes it away. */
-            name: string;
+            /** @description The language that one is written to in: `en`, `zh-Hant`, `ja` or `ko`; left out it stays. */
+            language?: string | null;
+            /** @description The name; empty takes it away, left out it stays. */
+            name?: string | null;
         };
         /** @description A change: only what is given changes. */
         ProfileChangeFields: {
@@ -7025,6 +9908,50 @@ export interface components {
             strategy: "create_new" | "pre_provisioned";
             type: string;
         };
+        /** @description A version that is to be published. */
+        PublishLegalBody: {
+            /** @description When it takes effect: of a material change, at least 30 days from now. */
+            effective_at: string;
+            /** @description Whether it changes something for people; what the configuration says otherwise always does. */
+            material?: boolean;
+            /** @description What changes, in words that people read; at most 1,000 characters. */
+            summary: string;
+        };
+        /** @description What has to be typed. */
+        PublishTrustBody: {
+            /** @description The organisation's name. */
+            confirm: string;
+        };
+        /** @description Its number. */
+        PublishedLegalBody: {
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description Why data is processed. */
+        PurposeBody: {
+            /** @description Whether people are asked for their consent. */
+            asked: boolean;
+            /** @description `instruction`, `contract`, `legitimate_interest`, `legal_obligation` or `consent`. */
+            basis: string;
+            /** @description The optional field that serves it: `phone` or `address`. */
+            field?: string | null;
+            id: string;
+            /**
+             * @description Who receives the data: `administrators`, `auditors`, `authorities`, `email_provider`,
+             *     `payment_processor`, `registered_places`, `sms_gateway`.
+             */
+            recipients: string[];
+            /** @description `processor` or `controller`. */
+            role: string;
+            /** @description What it is; of a consent, what one agrees to. */
+            text: string;
+            title: string;
+            /**
+             * Format: int32
+             * @description The version of its text.
+             */
+            version: number;
+        };
         /**
          * @description Which readings count.
          * @enum {string}
@@ -7138,6 +10065,24 @@ export interface components {
              */
             row: number;
         };
+        /** @description An entry of a register. */
+        RegisterEntryBody: {
+            announced_at?: string | null;
+            approved_by?: string | null;
+            carried_out_at?: string | null;
+            created_at: string;
+            /** @description Who asked that a pin ends; it counts until a second person has approved that. */
+            ending_by?: string | null;
+            entered_by: string;
+            fields: {
+                [key: string]: string;
+            };
+            id: string;
+            kind: string;
+            review_at?: string | null;
+            /** @description `asked`, `in_force` or `ended`. */
+            state: string;
+        };
         /** @description A new authority. */
         RegisterFields: {
             /** @description The authority's certificate, PEM. */
@@ -7145,6 +10090,67 @@ export interface components {
             /** @description A certificate that it issued to the code of `POST /v1/device-authorities/code`, PEM. */
             proof: string;
             settings: components["schemas"]["AuthorityFields"];
+        };
+        /** @description An entry to write. */
+        RegisterInputBody: {
+            /** @description What it says, by the names of its fields. */
+            fields: {
+                [key: string]: string;
+            };
+            /** @description `residency`, `flow`, `subprocessor`, `instruction`, `disclosure` or `business_transfer`. */
+            kind: string;
+            /** @description Until when a flow counts. */
+            review_at?: string | null;
+        };
+        /** @description A certificate of the register. Its state is `valid` or `expired`. */
+        RegisteredCertificateBody: {
+            content: components["schemas"]["RegisteredCertificateFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["RegisteredCertificateFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description How a certificate is shown. */
+        RegisteredCertificateFactsBody: {
+            /** @description Whether that organisation is its holder. A supplier's never is its own. */
+            is_own: boolean;
+            /** @description Whose register it stands in. */
+            register_of: string;
+        };
+        /** @description A certificate or an audit report. */
+        RegisteredCertificateFields: {
+            /** @default null */
+            expires_at?: string | null;
+            /**
+             * @description As it is printed.
+             * @default
+             */
+            holder?: string;
+            /** @default  */
+            issuer?: string;
+            /** @default  */
+            number?: string;
+            /** @enum {string} */
+            relation?: "own" | "supplier";
+            /** @default  */
+            scope?: string;
+            /**
+             * @description Of the document, in hexadecimal.
+             * @default
+             */
+            sha256?: string;
+            /** @enum {string} */
+            standard?: "iso_27001" | "iso_27017" | "iso_27018" | "soc_2_type_2" | "fips_140" | "other";
+            /** @default null */
+            valid_from?: string | null;
         };
         /** @description A passkey that a browser made. */
         RegistrationBody: {
@@ -7179,6 +10185,85 @@ export interface components {
         ReplayedBody: {
             /** Format: int64 */
             replayed: number;
+        };
+        /** @description A code that was mailed. */
+        RequestCodeBody: {
+            /** @description Eight digits. */
+            code?: string;
+            /** @description The request. */
+            id?: string;
+        };
+        /** @description A step of an erasure that is done. */
+        RequestDoneBody: {
+            at: string;
+            met: components["schemas"]["RequestMetBody"][];
+            name: string;
+        };
+        /** @description A line of a request's history. */
+        RequestEventBody: {
+            at: string;
+            /** @description Null: by itself. */
+            by?: string | null;
+            kind: string;
+            text?: string | null;
+        };
+        /** @description A request with its history. */
+        RequestHistoryBody: {
+            /** @description The destruction of the readings of an erasure. */
+            destruction_id?: string | null;
+            /** @description What was done, oldest first. */
+            events: components["schemas"]["RequestEventBody"][];
+            /** @description Until when it was extended. */
+            extended_until?: string | null;
+            /** @description Why it was extended. */
+            extension_reason?: string | null;
+            /** @description Whether there is a certificate of the erasure. */
+            has_certificate: boolean;
+            /**
+             * Format: int64
+             * @description The leaf of the ledger that holds the certificate's digest.
+             */
+            ledger_index?: number | null;
+            /** @description How personal streams name the person. */
+            person?: string | null;
+            /** @description What a refusal says beside its reason. */
+            refusal_text?: string | null;
+            request: components["schemas"]["SubjectRequestBody"];
+            /** @description Steps of an erasure that are done: one for each store, and what comes after. */
+            steps: components["schemas"]["RequestDoneBody"][];
+            /** @description The account it is about. */
+            user_id?: string | null;
+            /** @description Since when it is known who asks. */
+            verified_at?: string | null;
+        };
+        /** @description How much a step met. */
+        RequestMetBody: {
+            /** Format: int64 */
+            count: number;
+            /** @description Of the step `counted` a table, of others `erased`, `kept` or `keys`. */
+            what: string;
+        };
+        /** @description One step of an officer. */
+        RequestStepBody: {
+            /** @description Of `verify`: `document` or `known`. */
+            how?: string;
+            /** @description Of `refuse`: whose authority is named; null: the platform's. */
+            jurisdiction?: string | null;
+            /** @description Of `right`, where a mail asked: which one it is. */
+            kind?: string;
+            /** @description Of `person`: how personal streams name the person; null: no stream does. */
+            person?: string | null;
+            /** @description Of `extend`: why, in words. Of `refuse`: a reason of the closed list. */
+            reason?: string;
+            /**
+             * @description `acknowledge`, `ask_identity`, `verify`, `person`, `right`, `extend`, `refuse`, `answer`,
+             *     `note`, `lift` or `reopen`.
+             */
+            step?: string;
+            /** @description Of `refuse`, `answer`, `note` and `reopen`: the words. */
+            text?: string;
+            /** @description Of `extend`: until when. */
+            until?: string | null;
         };
         /** @description A mailed link's token, with a new password. */
         ResetBody: {
@@ -7271,6 +10356,73 @@ export interface components {
         RevokeFields: {
             /** @description The word `revoke`. */
             confirm: string;
+        };
+        /** @description A risk. Its state is `open`, `accepted` or `closed`. */
+        RiskBody: {
+            content: components["schemas"]["RiskFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["RiskFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description How a risk stands. */
+        RiskFactsBody: {
+            accepted_by?: string | null;
+            accepted_until?: string | null;
+            reason?: string | null;
+        };
+        /** @description A risk. */
+        RiskFields: {
+            /**
+             * @description Ids of the controls that help.
+             * @default []
+             */
+            controls?: string[];
+            /**
+             * Format: int64
+             * @description 1 to 5, without anything done.
+             * @default 0
+             */
+            impact?: number;
+            /**
+             * Format: int64
+             * @description 1 to 5, without anything done.
+             * @default 0
+             */
+            likelihood?: number;
+            /**
+             * @description Who answers for it.
+             * @default
+             */
+            owner?: string;
+            /**
+             * Format: int64
+             * @description 1 to 5, with what is done.
+             * @default 0
+             */
+            residual_impact?: number;
+            /**
+             * Format: int64
+             * @description 1 to 5, with what is done.
+             * @default 0
+             */
+            residual_likelihood?: number;
+            /** @default null */
+            review_at?: string | null;
+            /** @default  */
+            text?: string;
+            /** @default  */
+            title?: string;
+            /** @enum {string} */
+            treatment?: "mitigate" | "transfer" | "avoid" | "accept";
         };
         /** @description A role of the tenant's own, as it is written. */
         RoleInputBody: {
@@ -7565,6 +10717,36 @@ export interface components {
             stage?: string | null;
             started_at: string;
         };
+        /** @description A reading of a sealed record. */
+        SealedReadingBody: {
+            at: string;
+            key: string;
+            quality: string;
+            value: unknown;
+        };
+        /** @description A sealed record. */
+        SealedRecordBody: {
+            /** @description Empty where no credential caused it. */
+            credential_id: string;
+            device_id: string;
+            /** @description What the device is called now. */
+            device_name?: string | null;
+            /**
+             * Format: int64
+             * @description The entry that holds its batch.
+             */
+            entry: number;
+            /** @description `readings`, `attributes`, `session`, `refusal` or `relay`. */
+            kind: string;
+            readings: components["schemas"]["SealedReadingBody"][];
+            received_at: string;
+            sealed_at: string;
+            /**
+             * Format: int64
+             * @description Its number in the log.
+             */
+            sequence: number;
+        };
         /** @description Access that was unlike the usual. */
         SecurityAlertBody: {
             acknowledged_at?: string | null;
@@ -7578,10 +10760,58 @@ export interface components {
             /** @enum {string} */
             severity: "critical" | "high" | "medium" | "low";
         };
+        /** @description Which announcement. */
+        SeenAnnouncementBody: {
+            /** Format: int64 */
+            version: number;
+        };
         /** @description One thing that was seen. */
         SeenBody: {
             name: string;
             value: string;
+        };
+        /** @description A notice to send. */
+        SendNoticeBody: {
+            /** @enum {string} */
+            phase?: "first" | "further" | "final";
+            /**
+             * @description Addresses, for people and controllers; an authority's stands in the breach.
+             * @default []
+             */
+            recipients?: string[];
+            /**
+             * @description Ids of organisations below, whose administrators are told.
+             * @default []
+             */
+            tenant_ids?: string[];
+            /** @enum {string} */
+            to?: "authority" | "subjects" | "controllers";
+        };
+        /** @description A mail that was sent. */
+        SentBody: {
+            /** @description `alert`, `messages`, `ledger` or `other`. */
+            about: string;
+            /** Format: int64 */
+            bytes: number;
+            /** @description The mail server's reply code. */
+            code: string;
+            /** @description `SELECTOR._domainkey.DOMAIN RECORD` of each signature. */
+            dkim: string[];
+            id: string;
+            /**
+             * Format: int64
+             * @description The entry that holds the record's SHA-256; null until it is sealed.
+             */
+            leaf?: number | null;
+            /** @description The record, byte for byte, base64: `docs/reference/ledger.md`. */
+            record: string;
+            /** @description The reply's text. */
+            reply: string;
+            sent_at: string;
+            /** @description SHA-256 of the exact bytes that were sent, hexadecimal. */
+            sha256: string;
+            /** @description The recipient, masked. */
+            to: string;
         };
         /** @description One series of an answer: `points`, or columns. */
         SeriesAnswer: unknown & {
@@ -7673,6 +10903,18 @@ export interface components {
         SignInRulesBody: {
             /** @description Whether everybody needs a second factor. */
             second_factor_required: boolean;
+        };
+        /** @description What one was told at sign-up. */
+        SignUpNoticeBody: {
+            at: string;
+            sha256: string;
+            /** @description The text itself, a sentence a line. */
+            text: string;
+            /**
+             * Format: int64
+             * @description The version of the policy.
+             */
+            version: number;
         };
         /** @description The simulation of a device, if there is one. */
         SimulationAnswer: {
@@ -7794,6 +11036,37 @@ export interface components {
              */
             seq?: number | null;
         };
+        /** @description An answer, as JSON. It is streamed. */
+        SqlAnswer: {
+            /** @description The columns, in their order. */
+            columns: components["schemas"]["SqlColumn"][];
+            /** @description The rows: objects with a member for each column. */
+            rows: Record<string, never>[];
+        };
+        /** @description A statement. */
+        SqlBody: {
+            /** @description `json` when not given. */
+            format?: components["schemas"]["FormatWord"];
+            /** @description One `SELECT`, at most 16 KiB. */
+            query: string;
+        };
+        /** @description A column of an answer. */
+        SqlColumn: {
+            /** @description Its name. */
+            name: string;
+            /** @description `text`, `double`, `integer`, `boolean`, `time`, `interval`, `null` or `other`. */
+            type: string;
+        };
+        /** @description A time stamp. */
+        StampBody: {
+            /** @description When they were there at the latest. */
+            at: string;
+            /**
+             * Format: int64
+             * @description Entries that it covers.
+             */
+            tree_size: number;
+        };
         /** @description Figures of each series. */
         StatsAnswer: {
             series: components["schemas"]["StatsItem"][];
@@ -7908,6 +11181,14 @@ export interface components {
             key?: string | null;
             subject?: components["schemas"]["SubjectBody"] | null;
         };
+        /** @description A provider that the operator uses to run the service. */
+        SubProcessorBody: {
+            /** @description How it is bound. */
+            agreement: string;
+            country: string;
+            name: string;
+            purpose: string;
+        };
         /** @description Whose data a personal stream is. */
         SubjectBody: {
             /** @enum {string} */
@@ -7919,6 +11200,38 @@ export interface components {
             field: string;
             /** @enum {string} */
             kind: "field";
+        };
+        /** @description A request of a data subject. */
+        SubjectRequestBody: {
+            acknowledge_by: string;
+            acknowledged_at?: string | null;
+            /** @description The newest alarm that was raised. */
+            alarm?: string | null;
+            answer?: string | null;
+            answer_by: string;
+            /** @description The authority that the refusal names. */
+            authority?: string | null;
+            closed_at?: string | null;
+            id: string;
+            /** @description The clock stands until it is known who asks. */
+            is_paused: boolean;
+            kind: string;
+            purpose?: string | null;
+            received_at: string;
+            /** @description Why it was refused, in words of a closed list. */
+            refusal?: string | null;
+            source: string;
+            state: string;
+            /** @description Whom it is about. */
+            subject: string;
+            text: string;
+            /** @description How it is known who asks; null: not yet. */
+            verified?: string | null;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
         };
         /** @description A personal stream with readings about a person. */
         SubjectStreamBody: {
@@ -7974,6 +11287,11 @@ export interface components {
             started_at: string;
             version: string;
         };
+        /** @description A catalogue that comes with the product. */
+        TakeBody: {
+            /** @enum {string} */
+            reference?: "iso-27001-2022" | "soc-2" | "nist-csf-2";
+        };
         /** @description A stream, or a device as a whole. */
         TargetBody: {
             device_id: string;
@@ -7986,6 +11304,41 @@ export interface components {
             device_ids?: string[];
             /** @default null */
             group_id?: string | null;
+        };
+        /** @description A task. Its state is `open` or `done`. */
+        TaskBody: {
+            content: components["schemas"]["TaskFields"];
+            created_at: string;
+            /** @description When somebody is told next. */
+            due_at?: string | null;
+            facts: components["schemas"]["NoFactsBody"];
+            id: string;
+            state: string;
+            updated_at: string;
+            /**
+             * Format: int64
+             * @description Counts changes: the entity tag for `If-Match`.
+             */
+            version: number;
+        };
+        /** @description Something that somebody has to do. */
+        TaskFields: {
+            /**
+             * @description The id of the thing it is about.
+             * @default null
+             */
+            about?: string | null;
+            /** @default null */
+            due_at?: string | null;
+            /**
+             * @description Who.
+             * @default
+             */
+            owner?: string;
+            /** @default  */
+            text?: string;
+            /** @default  */
+            title?: string;
         };
         /** @description A tenant. */
         TenantBody: {
@@ -8011,6 +11364,36 @@ export interface components {
             /** @enum {string} */
             state: "active" | "suspended" | "deletion_requested";
             usage: components["schemas"]["UsageBody"];
+        };
+        /** @description Whether one's own organisation ends. */
+        TenantEndAnswerBody: {
+            end?: components["schemas"]["TenantEndBody"] | null;
+        };
+        /** @description The end of an organisation. */
+        TenantEndBody: {
+            approved_by?: string | null;
+            /** @description When it is decided by itself, or lapses. */
+            decided_by?: string | null;
+            /** @description The destruction that carries it out. */
+            destruction_id?: string | null;
+            /** @description When everything goes. */
+            ends_at?: string | null;
+            /** @description Whoever asks now asked for it, and so cannot agree to it. */
+            is_own: boolean;
+            /** @description There was nobody else who could agree: it is decided by itself after a wait. */
+            is_sole: boolean;
+            reason: string;
+            requested_at: string;
+            requested_by: string;
+            /** @description `asked`, `decided`, `destroying` or `done`. */
+            state: string;
+            /** @description What it waits for although its time has come: `hold` or `tenants_below`. */
+            waits_for?: string | null;
+        };
+        /** @description Why an organisation is to end. */
+        TenantEndRequestBody: {
+            /** @description In words, at most 1,000 characters; it stands in the certificate. */
+            reason?: string;
         };
         /** @description What a plan would destroy of a tenant. */
         TenantExpiringBody: {
@@ -8076,6 +11459,22 @@ export interface components {
             subject: string;
             text: string;
         };
+        /** @description The organisation's page. */
+        TrustPageBody: {
+            /**
+             * Format: int64
+             * @description The leaf of the organisation's log that holds the digest.
+             */
+            ledger_index?: number | null;
+            made_at: string;
+            /** @description Its path; whoever knows it reads the page without signing in. */
+            path: string;
+            /** @description Whether anybody can read it. */
+            published: boolean;
+            published_by: string;
+            /** @description SHA-256 of the file, in hexadecimal. */
+            sha256: string;
+        };
         /** @description A twin. */
         TwinBody: {
             active_alerts: number;
@@ -8136,6 +11535,20 @@ export interface components {
              * @description From this part of a limit on its people are warned, in percent.
              */
             warned_percent: number;
+        };
+        /** @description How often an action was done, rounded. */
+        UseFigureBody: {
+            action: string;
+            /** Format: int64 */
+            actors: number;
+            /** Format: int64 */
+            acts: number;
+        };
+        /** @description Figures of use: of whole groups only. */
+        UseFiguresBody: {
+            figures: components["schemas"]["UseFigureBody"][];
+            /** @description How many actions are not told, since fewer than ten did them. */
+            suppressed: number;
         };
         /** @description What was used. What there was is null where it was not looked at. */
         UsedBody: {
@@ -8214,6 +11627,58 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
+        /** @description A text about something. */
+        WhyBody: {
+            /** @default  */
+            text?: string;
+        };
+        /** @description A purpose. */
+        WithdrawConsentBody: {
+            /** @description The purpose's name. */
+            purpose: string;
+        };
+        /** @description A mailed link's token. */
+        WithdrawLinkBody: {
+            /** @description What follows `#` in the link. */
+            token: string;
+        };
+        /** @description What was withdrawn. */
+        WithdrawnConsentBody: {
+            /** @description The short name of the purpose. */
+            title: string;
+        };
+        /** @description How far the log is witnessed. */
+        WitnessBody: {
+            /** @description What a witness, or what was published before, contradicts of the log as the archive has it. */
+            contradicted?: string | null;
+            /**
+             * Format: int64
+             * @description Entries up to which the log stands in the log of logs.
+             */
+            in_log_of_logs: number;
+            /** @description The policy (C2SP tlog-policy). */
+            policy?: string | null;
+            /** @description When a checkpoint was published last. */
+            published_at?: string | null;
+            /**
+             * Format: int64
+             * @description Entries after that.
+             */
+            unwitnessed: number;
+            /**
+             * Format: int64
+             * @description Entries up to which the policy is met.
+             */
+            witnessed_size: number;
+            /** @description The witnesses that the platform's policy names; empty: nobody witnesses. */
+            witnesses: components["schemas"]["WitnessSeenBody"][];
+        };
+        /** @description A witness and the newest published checkpoint. */
+        WitnessSeenBody: {
+            /** @description It has cosigned that checkpoint. */
+            cosigned: boolean;
+            name: string;
+        };
         /** @description A workspace. */
         WorkspaceBody: {
             id: string;
@@ -8239,6 +11704,86 @@ export interface components {
             wrapped_key: string;
             /** @enum {string} */
             wrapping: "rsa_oaep_sha256" | "rsa_aes_kwp";
+        };
+        /** @description A public zone. */
+        ZoneBody: {
+            /**
+             * Format: int64
+             * @description The UTC day that `spent_milli` is of, in days since 1970.
+             */
+            budget_day: number;
+            /** Format: int32 */
+            budget_milli_per_day: number;
+            created_at: string;
+            device_ids: string[];
+            id: string;
+            is_in_force: boolean;
+            /** @description Who signed it: a public key, in hexadecimal. */
+            key: string;
+            measures: components["schemas"]["ZoneMeasureBody"][];
+            name: string;
+            output_device_id: string;
+            /** @description Up to when windows are let out, or said to be missing. */
+            settled_until?: string | null;
+            /** @description Ed25519 over the statement, in hexadecimal. */
+            signature: string;
+            /**
+             * Format: int32
+             * @description What of that day's budget is spent, in thousandths of epsilon.
+             */
+            spent_milli: number;
+            /** @description What is signed about how it is set. */
+            statement: string;
+            /** Format: int64 */
+            version: number;
+            /** Format: int32 */
+            window_minutes: number;
+        };
+        /** @description How a public zone is to be. */
+        ZoneInputBody: {
+            /**
+             * Format: int32
+             * @description What may be spent on a UTC day, in thousandths of epsilon.
+             */
+            budget_milli_per_day: number;
+            /** @description Its sources. */
+            device_ids: string[];
+            measures: components["schemas"]["ZoneMeasureBody"][];
+            name: string;
+            /** @description The device that the numbers are readings of. */
+            output_device_id: string;
+            /**
+             * Format: int32
+             * @description How long a window is: 30 minutes or more, and a part of a day.
+             */
+            window_minutes: number;
+        };
+        /**
+         * @description Something that is read of a zone's sources: an amount with `step` and `steps_max`, or a status
+         *     with `words`.
+         */
+        ZoneMeasureBody: {
+            /**
+             * Format: int32
+             * @description What it costs in a window, in thousandths of epsilon.
+             */
+            epsilon_milli: number;
+            /** @description The key of the readings. */
+            key: string;
+            /** @description `amount` or `status`. */
+            kind: string;
+            /**
+             * Format: double
+             * @description How large a step of an amount is.
+             */
+            step?: number | null;
+            /**
+             * Format: int32
+             * @description Most steps of a source in a window.
+             */
+            steps_max?: number | null;
+            /** @description The words of a status. */
+            words?: string[];
         };
     };
     responses: never;
@@ -8442,6 +11987,109 @@ export interface operations {
             };
         };
     };
+    account_records: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ConsentRecordBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_give: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GiveConsentBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WithdrawConsentBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     account_change_email: {
         parameters: {
             query?: never;
@@ -8474,6 +12122,45 @@ export interface operations {
                 content?: never;
             };
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_set_field: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OptionalFieldBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8626,6 +12313,40 @@ export interface operations {
                 content?: never;
             };
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_privacy: {
+        parameters: {
+            query?: {
+                /** @description `en`, `zh-Hant`, `ja` or `ko`; left out: `en`. */
+                language?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PrivacyBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8837,6 +12558,56 @@ export interface operations {
             };
         };
     };
+    registers_list_agreements: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_AgreementBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_make_agreement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgreementBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     alerts_list: {
         parameters: {
             query?: {
@@ -8975,6 +12746,31 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_use_figures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UseFiguresBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9193,6 +12989,344 @@ export interface operations {
             };
         };
     };
+    incidents_register: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_BreachBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BreachFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BreachBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BreachFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WhyBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    incidents_notify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendNoticeBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_register: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RegisteredCertificateBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_enter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegisteredCertificateFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_strike: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     certificates_list: {
         parameters: {
             query?: never;
@@ -9331,6 +13465,187 @@ export interface operations {
             };
         };
     };
+    collection_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ZoneBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    collection_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ZoneInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ZoneBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    collection_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ZoneInputBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ZoneBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    collection_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    account_by_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WithdrawLinkBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithdrawnConsentBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     contact_list: {
         parameters: {
             query?: {
@@ -9420,6 +13735,47 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_decide: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ControlFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11284,6 +15640,89 @@ export interface operations {
             };
         };
     };
+    governance_list: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_EvidenceRecordBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_record: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvidenceFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     brand_face: {
         parameters: {
             query?: {
@@ -11303,6 +15742,252 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["FaceBody"];
                 };
+            };
+        };
+    };
+    governance_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_FrameworkBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_take: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TakeBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": string;
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_assessment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_controls: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ControlBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_statement: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_history: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_GovernanceChangeBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -12200,6 +16885,31 @@ export interface operations {
             };
         };
     };
+    registers_list_jurisdictions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_JurisdictionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     keys_keys: {
         parameters: {
             query?: never;
@@ -12665,6 +17375,262 @@ export interface operations {
             };
         };
     };
+    ledger_search: {
+        parameters: {
+            query?: {
+                device_id?: string | null;
+                key?: string | null;
+                /** @description Event time, inside. */
+                from?: string | null;
+                /** @description Event time, inside. */
+                to?: string | null;
+                cursor?: string | null;
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvidencePageBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    ledger_take: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEvidence"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    ledger_lookup: {
+        parameters: {
+            query?: {
+                device_id?: string | null;
+                key?: string | null;
+                /** @description RFC 3339: the reading's own time. */
+                at?: string | null;
+                record?: string | null;
+                about?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_PlaceBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What the ledger sealed of it was destroyed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    ledger_mailings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_MailingBody"];
+                };
+            };
+        };
+    };
+    ledger_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewMailing"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MailingBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    ledger_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    ledger_send: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MailingBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    ledger_sent: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SentBody"];
+                };
+            };
+        };
+    };
     ledger_papers: {
         parameters: {
             query: {
@@ -12695,6 +17661,131 @@ export interface operations {
             };
             /** @description What the ledger sealed of it was destroyed. */
             410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    legal_read: {
+        parameters: {
+            query: {
+                /** @description `privacy`, `terms`, `dpa`, `cookies`, `roles`, `sub-processors` or `jurisdictions`. */
+                document: string;
+                /** @description `en`, `zh-Hant`, `ja` or `ko`; left out: `en`, the one in force. */
+                language?: string | null;
+                /** @description The organisation whose own sign-in page it is. */
+                organisation?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LegalTextBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    legal_see: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SeenAnnouncementBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    legal_versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_LegalVersionBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    legal_publish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PublishLegalBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedLegalBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12768,6 +17859,97 @@ export interface operations {
             };
         };
     };
+    governance_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_NoticeBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_publish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoticeFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_onboarding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_OnboardingStepBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     system_operations: {
         parameters: {
             query?: never;
@@ -12786,6 +17968,97 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    collection_list_opt_ins: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_OptInBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    collection_opt_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OptInInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OptInBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    collection_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13239,6 +18512,274 @@ export interface operations {
             };
         };
     };
+    governance_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_PolicyBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PolicyFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PolicyFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_attest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_step: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PolicyStepBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_list_processing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ProcessingBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     promises_list: {
         parameters: {
             query?: never;
@@ -13425,6 +18966,809 @@ export interface operations {
             };
         };
     };
+    registers_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RegisterEntryBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_enter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegisterInputBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegisterEntryBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    registers_carry_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_list: {
+        parameters: {
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+                /** @description `open`: what is not answered yet; all when not given. */
+                state?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SubjectRequestBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeskRequestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_send: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FormRequestBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_confirm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RequestCodeBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_fetch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RequestCodeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MailboxAnswerBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MailboxRequestBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MailboxBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_list_own: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_SubjectRequestBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_create_own: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OwnRequestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_export_own: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_withdraw_own: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestHistoryBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_certificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_copy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_fulfil: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    requests_step: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RequestStepBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestHistoryBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     destructions_retention: {
         parameters: {
             query?: never;
@@ -13509,6 +19853,241 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    destructions_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_KeptBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_RiskBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RiskFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_heat_map: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_HeatSquareBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_replace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RiskFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_accept: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptanceBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_close: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -15415,6 +21994,161 @@ export interface operations {
             };
         };
     };
+    system_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_MailKeyBody"];
+                };
+            };
+        };
+    };
+    governance_list_tasks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_TaskBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_create_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TaskFields"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_replace_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TaskFields"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    governance_mark_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DoneBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     telemetry_export: {
         parameters: {
             query?: never;
@@ -15532,6 +22266,65 @@ export interface operations {
             };
         };
     };
+    telemetry_sql: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SqlBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SqlAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     telemetry_stats: {
         parameters: {
             query?: never;
@@ -15560,6 +22353,144 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantEndAnswerBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_ask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TenantEndRequestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantEndBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_take_back: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    tenants_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TenantEndBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -15910,6 +22841,101 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    promises_list_pages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_TrustPageBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    promises_publish_page: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PublishTrustBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrustPageBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    promises_withdraw_page: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -16512,6 +23538,119 @@ export interface operations {
                 content?: never;
             };
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    users_address: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PostalAddressBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    users_of_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListBody_ConsentBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    users_record_withdrawal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WithdrawConsentBody"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

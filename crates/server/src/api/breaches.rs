@@ -22,10 +22,10 @@ use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, open))
-        .routes(routes!(read, replace))
+        .routes(routes!(list_breaches, open_breach))
+        .routes(routes!(read_breach, replace_breach))
         .routes(routes!(notify))
-        .routes(routes!(close))
+        .routes(routes!(close_breach))
         .routes(routes!(register))
 }
 
@@ -132,7 +132,7 @@ governed! {
 /// Lists the breaches, oldest first, drills among them.
 #[utoipa::path(get, path = "/v1/breaches", tag = "incidents",
     responses((status = 200, body = ListBody<BreachBody>), (status = 403)))]
-async fn list(
+async fn list_breaches(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<BreachBody>>> {
@@ -143,7 +143,7 @@ async fn list(
 /// Opens a breach, by hand or out of an incident: its clock of 72 hours runs.
 #[utoipa::path(post, path = "/v1/breaches", tag = "incidents", request_body = BreachFields,
     responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 413)))]
-async fn open(
+async fn open_breach(
     State(api): State<Api>,
     Caller(context): Caller,
     Json(body): Json<BreachFields>,
@@ -155,7 +155,7 @@ async fn open(
 /// Reads a breach.
 #[utoipa::path(get, path = "/v1/breaches/{id}", tag = "incidents", params(("id" = String, Path)),
     responses((status = 200, body = BreachBody), (status = 404)))]
-async fn read(
+async fn read_breach(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -167,7 +167,7 @@ async fn read(
 #[utoipa::path(put, path = "/v1/breaches/{id}", tag = "incidents", params(("id" = String, Path)),
     request_body = BreachFields,
     responses((status = 204), (status = 400), (status = 404), (status = 409)))]
-async fn replace(
+async fn replace_breach(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -218,7 +218,7 @@ async fn notify(
 #[utoipa::path(post, path = "/v1/breaches/{id}/close", tag = "incidents",
     params(("id" = String, Path)), request_body = WhyBody,
     responses((status = 204), (status = 400), (status = 404), (status = 409)))]
-async fn close(
+async fn close_breach(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,

@@ -154,3 +154,20 @@ fn page(document: &Value) -> String {
     out.push_str("</main></body></html>");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_operation_has_an_id_of_its_own() {
+        let document = serde_json::to_value(crate::api::openapi()).expect("document");
+        let mut ids = HashSet::new();
+        let paths = document["paths"].as_object().expect("paths").values();
+        for operation in paths.flat_map(|path| path.as_object().expect("path").values()) {
+            let Some(id) = operation["operationId"].as_str() else { continue };
+            assert!(ids.insert(id.to_owned()), "{id} stands for two operations");
+        }
+        assert!(ids.len() > 100);
+    }
+}

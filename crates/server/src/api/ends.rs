@@ -15,7 +15,7 @@ use super::{Answer, Api};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(read, ask, take_back))
+        .routes(routes!(read_end, ask, take_back))
         .routes(routes!(approve))
         .routes(routes!(schedule))
 }
@@ -115,7 +115,7 @@ impl From<KeptRow> for KeptBody {
 /// Whether one's own organisation ends, and when.
 #[utoipa::path(get, path = "/v1/tenant-end", tag = "tenants",
     responses((status = 200, body = TenantEndAnswerBody), (status = 403)))]
-async fn read(
+async fn read_end(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<TenantEndAnswerBody>> {

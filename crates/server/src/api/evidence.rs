@@ -17,7 +17,7 @@ use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, record))
+        .routes(routes!(list_evidence, record))
         .routes(routes!(register, enter))
         .routes(routes!(strike))
 }
@@ -119,7 +119,7 @@ governed! {
 /// checks found last.
 #[utoipa::path(get, path = "/v1/evidence", tag = "governance", params(PageQuery),
     responses((status = 200, body = ListBody<EvidenceRecordBody>), (status = 400), (status = 403)))]
-async fn list(
+async fn list_evidence(
     State(api): State<Api>,
     Caller(context): Caller,
     Query(page): Query<PageQuery>,

@@ -24,7 +24,7 @@ use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, take))
+        .routes(routes!(list_frameworks, take))
         .routes(routes!(delete))
         .routes(routes!(controls))
         .routes(routes!(statement))
@@ -127,7 +127,7 @@ governed! {
 /// Lists the frameworks of the workspace.
 #[utoipa::path(get, path = "/v1/frameworks", tag = "governance",
     responses((status = 200, body = ListBody<FrameworkBody>), (status = 403)))]
-async fn list(
+async fn list_frameworks(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<FrameworkBody>>> {

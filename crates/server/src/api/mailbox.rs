@@ -15,7 +15,7 @@ use super::body::{self, Json};
 use super::{Answer, Api};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(read, put, remove))
+    OpenApiRouter::new().routes(routes!(read_mailbox, put_mailbox, remove_mailbox))
 }
 
 fn inbox() -> String {
@@ -80,7 +80,7 @@ struct MailboxAnswerBody {
 /// The mailbox that requests are read from.
 #[utoipa::path(get, path = "/v1/requests/mailbox", tag = "requests",
     responses((status = 200, body = MailboxAnswerBody), (status = 403)))]
-async fn read(
+async fn read_mailbox(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<MailboxAnswerBody>> {
@@ -94,7 +94,7 @@ async fn read(
     request_body = MailboxRequestBody,
     responses((status = 200, body = MailboxBody), (status = 400), (status = 403),
         (status = 409), (status = 412)))]
-async fn put(
+async fn put_mailbox(
     State(api): State<Api>,
     Caller(context): Caller,
     headers: HeaderMap,
@@ -116,7 +116,7 @@ async fn put(
 /// Reads no mailbox any more. Its mails stay where they are.
 #[utoipa::path(delete, path = "/v1/requests/mailbox", tag = "requests",
     responses((status = 204), (status = 403), (status = 404)))]
-async fn remove(State(api): State<Api>, Caller(context): Caller) -> Answer<StatusCode> {
+async fn remove_mailbox(State(api): State<Api>, Caller(context): Caller) -> Answer<StatusCode> {
     api.app.remove_mailbox(&context).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -17,7 +17,7 @@ use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, publish))
+        .routes(routes!(list_notices, publish))
         .routes(routes!(onboarding))
         .routes(routes!(history))
 }
@@ -57,7 +57,7 @@ governed! {
 /// Lists the notices of one's organisation and of those above it, newest first.
 #[utoipa::path(get, path = "/v1/notices", tag = "governance",
     responses((status = 200, body = ListBody<NoticeBody>), (status = 403)))]
-async fn list(
+async fn list_notices(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<NoticeBody>>> {

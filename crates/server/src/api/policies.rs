@@ -17,8 +17,8 @@ use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(read, replace))
+        .routes(routes!(list_policies, create_policy))
+        .routes(routes!(read_policy, replace_policy))
         .routes(routes!(step))
         .routes(routes!(approve))
         .routes(routes!(attest))
@@ -78,7 +78,7 @@ governed! {
 /// Lists the policies. Who may not read the workspace sees those in force.
 #[utoipa::path(get, path = "/v1/policies", tag = "governance",
     responses((status = 200, body = ListBody<PolicyBody>), (status = 403)))]
-async fn list(
+async fn list_policies(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<PolicyBody>>> {
@@ -89,7 +89,7 @@ async fn list(
 /// Writes a new policy, as a draft.
 #[utoipa::path(post, path = "/v1/policies", tag = "governance", request_body = PolicyFields,
     responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 413)))]
-async fn create(
+async fn create_policy(
     State(api): State<Api>,
     Caller(context): Caller,
     Json(body): Json<PolicyFields>,
@@ -102,7 +102,7 @@ async fn create(
 #[utoipa::path(get, path = "/v1/policies/{id}", tag = "governance",
     params(("id" = String, Path)),
     responses((status = 200, body = PolicyBody), (status = 404)))]
-async fn read(
+async fn read_policy(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -115,7 +115,7 @@ async fn read(
 #[utoipa::path(put, path = "/v1/policies/{id}", tag = "governance",
     params(("id" = String, Path)), request_body = PolicyFields,
     responses((status = 204), (status = 400), (status = 404), (status = 409)))]
-async fn replace(
+async fn replace_policy(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,

@@ -17,11 +17,11 @@ use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
+        .routes(routes!(list_risks, create_risk))
         .routes(routes!(heat_map))
-        .routes(routes!(replace))
+        .routes(routes!(replace_risk))
         .routes(routes!(accept))
-        .routes(routes!(close))
+        .routes(routes!(close_risk))
         .routes(routes!(list_tasks, create_task))
         .routes(routes!(replace_task))
         .routes(routes!(mark_task))
@@ -116,7 +116,7 @@ impl From<HeatSquare> for HeatSquareBody {
 /// Lists the risks, oldest first.
 #[utoipa::path(get, path = "/v1/risks", tag = "governance",
     responses((status = 200, body = ListBody<RiskBody>), (status = 403)))]
-async fn list(
+async fn list_risks(
     State(api): State<Api>,
     Caller(context): Caller,
 ) -> Answer<axum::Json<ListBody<RiskBody>>> {
@@ -127,7 +127,7 @@ async fn list(
 /// Writes a new risk.
 #[utoipa::path(post, path = "/v1/risks", tag = "governance", request_body = RiskFields,
     responses((status = 201, body = MadeBody), (status = 400), (status = 403), (status = 413)))]
-async fn create(
+async fn create_risk(
     State(api): State<Api>,
     Caller(context): Caller,
     Json(body): Json<RiskFields>,
@@ -151,7 +151,7 @@ async fn heat_map(
 #[utoipa::path(put, path = "/v1/risks/{id}", tag = "governance", params(("id" = String, Path)),
     request_body = RiskFields,
     responses((status = 204), (status = 400), (status = 404), (status = 409)))]
-async fn replace(
+async fn replace_risk(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
@@ -192,7 +192,7 @@ async fn accept(
 #[utoipa::path(post, path = "/v1/risks/{id}/close", tag = "governance",
     params(("id" = String, Path)),
     responses((status = 204), (status = 404), (status = 409)))]
-async fn close(
+async fn close_risk(
     State(api): State<Api>,
     Caller(context): Caller,
     Path(id): Path<String>,
