@@ -503,10 +503,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the breaches, oldest first, drills among them. */
-        get: operations["incidents_list"];
+        get: operations["incidents_list_breaches"];
         put?: never;
         /** Opens a breach, by hand or out of an incident: its clock of 72 hours runs. */
-        post: operations["incidents_open"];
+        post: operations["incidents_open_breach"];
         delete?: never;
         options?: never;
         head?: never;
@@ -521,9 +521,9 @@ export interface paths {
             cookie?: never;
         };
         /** Reads a breach. */
-        get: operations["incidents_read"];
+        get: operations["incidents_read_breach"];
         /** Changes what is known of a breach. */
-        put: operations["incidents_replace"];
+        put: operations["incidents_replace_breach"];
         post?: never;
         delete?: never;
         options?: never;
@@ -541,7 +541,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Closes a breach with a conclusion. */
-        post: operations["incidents_close"];
+        post: operations["incidents_close_breach"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1437,7 +1437,7 @@ export interface paths {
          * Lists what is known of evidence: what was brought, newest first, then what the platform's own
          *     checks found last.
          */
-        get: operations["governance_list"];
+        get: operations["governance_list_evidence"];
         put?: never;
         /** Writes down what is known of a piece of evidence. It is not changed afterwards, only replaced. */
         post: operations["governance_record"];
@@ -1472,7 +1472,7 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the frameworks of the workspace. */
-        get: operations["governance_list"];
+        get: operations["governance_list_frameworks"];
         put?: never;
         /** Takes a catalogue that comes with the product: identifiers with short labels. */
         post: operations["governance_take"];
@@ -2355,7 +2355,7 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the notices of one's organisation and of those above it, newest first. */
-        get: operations["governance_list"];
+        get: operations["governance_list_notices"];
         put?: never;
         /** Writes a notice to one's own people and to every organisation below. */
         post: operations["governance_publish"];
@@ -2597,10 +2597,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the policies. Who may not read the workspace sees those in force. */
-        get: operations["governance_list"];
+        get: operations["governance_list_policies"];
         put?: never;
         /** Writes a new policy, as a draft. */
-        post: operations["governance_create"];
+        post: operations["governance_create_policy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2615,12 +2615,12 @@ export interface paths {
             cookie?: never;
         };
         /** Reads a policy. */
-        get: operations["governance_read"];
+        get: operations["governance_read_policy"];
         /**
          * Changes a policy's draft; of a published one this begins the next edition, and the one in force
          *     stays in force.
          */
-        put: operations["governance_replace"];
+        put: operations["governance_replace_policy"];
         post?: never;
         delete?: never;
         options?: never;
@@ -2924,15 +2924,15 @@ export interface paths {
             cookie?: never;
         };
         /** The mailbox that requests are read from. */
-        get: operations["requests_read"];
+        get: operations["requests_read_mailbox"];
         /**
          * Sets the mailbox that requests are read from. What is in it already is left alone: mails that
          *     come from now on are read. `If-Match` carries the version that was read, 0 where none was set.
          */
-        put: operations["requests_put"];
+        put: operations["requests_put_mailbox"];
         post?: never;
         /** Reads no mailbox any more. Its mails stay where they are. */
-        delete: operations["requests_remove"];
+        delete: operations["requests_remove_mailbox"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3147,10 +3147,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the risks, oldest first. */
-        get: operations["governance_list"];
+        get: operations["governance_list_risks"];
         put?: never;
         /** Writes a new risk. */
-        post: operations["governance_create"];
+        post: operations["governance_create_risk"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3183,7 +3183,7 @@ export interface paths {
         };
         get?: never;
         /** Changes a risk; an acceptance of before counts no more. */
-        put: operations["governance_replace"];
+        put: operations["governance_replace_risk"];
         post?: never;
         delete?: never;
         options?: never;
@@ -3218,7 +3218,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Closes a risk that is none any more. */
-        post: operations["governance_close"];
+        post: operations["governance_close_risk"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4144,7 +4144,7 @@ export interface paths {
             cookie?: never;
         };
         /** Whether one's own organisation ends, and when. */
-        get: operations["tenants_read"];
+        get: operations["tenants_read_end"];
         put?: never;
         /**
          * Asks for the end of one's own organisation; everybody in it is told. Somebody else agrees within
@@ -13014,7 +13014,7 @@ export interface operations {
             };
         };
     };
-    incidents_list: {
+    incidents_list_breaches: {
         parameters: {
             query?: never;
             header?: never;
@@ -13039,7 +13039,7 @@ export interface operations {
             };
         };
     };
-    incidents_open: {
+    incidents_open_breach: {
         parameters: {
             query?: never;
             header?: never;
@@ -13080,7 +13080,7 @@ export interface operations {
             };
         };
     };
-    incidents_read: {
+    incidents_read_breach: {
         parameters: {
             query?: never;
             header?: never;
@@ -13107,7 +13107,7 @@ export interface operations {
             };
         };
     };
-    incidents_replace: {
+    incidents_replace_breach: {
         parameters: {
             query?: never;
             header?: never;
@@ -13148,7 +13148,7 @@ export interface operations {
             };
         };
     };
-    incidents_close: {
+    incidents_close_breach: {
         parameters: {
             query?: never;
             header?: never;
@@ -15640,7 +15640,7 @@ export interface operations {
             };
         };
     };
-    governance_list: {
+    governance_list_evidence: {
         parameters: {
             query?: {
                 /** @description As given by the page before. */
@@ -15745,7 +15745,7 @@ export interface operations {
             };
         };
     };
-    governance_list: {
+    governance_list_frameworks: {
         parameters: {
             query?: never;
             header?: never;
@@ -17859,7 +17859,7 @@ export interface operations {
             };
         };
     };
-    governance_list: {
+    governance_list_notices: {
         parameters: {
             query?: never;
             header?: never;
@@ -18512,7 +18512,7 @@ export interface operations {
             };
         };
     };
-    governance_list: {
+    governance_list_policies: {
         parameters: {
             query?: never;
             header?: never;
@@ -18537,7 +18537,7 @@ export interface operations {
             };
         };
     };
-    governance_create: {
+    governance_create_policy: {
         parameters: {
             query?: never;
             header?: never;
@@ -18578,7 +18578,7 @@ export interface operations {
             };
         };
     };
-    governance_read: {
+    governance_read_policy: {
         parameters: {
             query?: never;
             header?: never;
@@ -18605,7 +18605,7 @@ export interface operations {
             };
         };
     };
-    governance_replace: {
+    governance_replace_policy: {
         parameters: {
             query?: never;
             header?: never;
@@ -19337,7 +19337,7 @@ export interface operations {
             };
         };
     };
-    requests_read: {
+    requests_read_mailbox: {
         parameters: {
             query?: never;
             header?: never;
@@ -19362,7 +19362,7 @@ export interface operations {
             };
         };
     };
-    requests_put: {
+    requests_put_mailbox: {
         parameters: {
             query?: never;
             header?: never;
@@ -19409,7 +19409,7 @@ export interface operations {
             };
         };
     };
-    requests_remove: {
+    requests_remove_mailbox: {
         parameters: {
             query?: never;
             header?: never;
@@ -19885,7 +19885,7 @@ export interface operations {
             };
         };
     };
-    governance_list: {
+    governance_list_risks: {
         parameters: {
             query?: never;
             header?: never;
@@ -19910,7 +19910,7 @@ export interface operations {
             };
         };
     };
-    governance_create: {
+    governance_create_risk: {
         parameters: {
             query?: never;
             header?: never;
@@ -19976,7 +19976,7 @@ export interface operations {
             };
         };
     };
-    governance_replace: {
+    governance_replace_risk: {
         parameters: {
             query?: never;
             header?: never;
@@ -20064,7 +20064,7 @@ export interface operations {
             };
         };
     };
-    governance_close: {
+    governance_close_risk: {
         parameters: {
             query?: never;
             header?: never;
@@ -22360,7 +22360,7 @@ export interface operations {
             };
         };
     };
-    tenants_read: {
+    tenants_read_end: {
         parameters: {
             query?: never;
             header?: never;

@@ -49,7 +49,7 @@ export function PolicyPage() {
                       const promise = states.get(id)
                       if (!promise) return null
                       return (
-                        <span key={id} title={promise.reason ?? promise.summary ?? id}>
+                        <span key={id} title={promise.reason ?? promise.evidence?.summary ?? id}>
                           {id} <PromiseMark state={promise.state} />{' '}
                           {promise.checked_at && <Age at={promise.checked_at} />}
                         </span>

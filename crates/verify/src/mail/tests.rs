@@ -184,7 +184,7 @@ fn a_changed_mail_is_named() {
     assert_eq!(out.report.exit, ExitClass::Tampered);
     let mut without = given();
     without.dkim = Some(DkimKeys::default());
-    let out = receipts(&[whole.clone()], &without);
+    let out = receipts(std::slice::from_ref(&whole), &without);
     assert_eq!(out.report.exit, ExitClass::Missing);
     assert!(out.report.to_string().contains("no key for its DKIM signatures: e1._domainkey"));
 }
