@@ -372,7 +372,7 @@ impl App {
         call.state = CallState::Successful;
         match self.check_kept("answer", &answer) {
             Ok(()) => body.answer = Some(answer),
-            Err(refused) => body.error = Some(refused.to_string()),
+            Err(refused) => body.error = Some(refused.told()),
         }
         put(&tx, call, &body).await?;
         Ok(tx.commit().await?)
