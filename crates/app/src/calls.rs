@@ -376,7 +376,7 @@ impl App {
                 body.error = Some("the device is a source of a public zone".to_owned());
             }
             Ok(()) => body.answer = Some(answer),
-            Err(refused) => body.error = Some(refused.to_string()),
+            Err(refused) => body.error = Some(refused.told()),
         }
         put(&tx, call, &body).await?;
         Ok(tx.commit().await?)

@@ -6,6 +6,9 @@ use std::time::Duration;
 use veritwin_access::{Denied, RateExceeded};
 use veritwin_domain::LimitExceeded;
 
+/// What is said of something inside that broke.
+const BROKE: &str = "a stored record is damaged, or a part inside broke";
+
 /// What is wrong with one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowError {
@@ -105,6 +108,24 @@ impl Error {
                 | Self::Destroyed(_)
                 | Self::Forbidden(_)
         )
+    }
+
+    /// Its text for somebody outside: a person, a device, whoever asks. What broke inside may name
+    /// files, keys, addresses and other tenants: it goes to the log, and a fixed sentence stands
+    /// for it.
+    pub fn told(&self) -> String {
+        if let Self::Internal(detail) = self {
+            tracing::error!(%detail, "internal error");
+        }
+        self.told_again()
+    }
+
+    /// The same of an error that its caller logs: one that is met at every try.
+    pub(crate) fn told_again(&self) -> String {
+        match self {
+            Self::Internal(_) => BROKE.to_owned(),
+            other => other.to_string(),
+        }
     }
 
     /// Wrong input with no position.
@@ -233,5 +254,41 @@ impl From<object_store::Error> for Error {
             object_store::Error::NotFound { .. } => Self::NotFound("object"),
             other => Self::Internal(format!("objects: {other}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_outside_is_told_what_broke_inside() {
+        let check = |error: Error| {
+            assert!(matches!(error, Error::Internal(_)), "{error:?}");
+            for told in [error.told(), error.told_again()] {
+                assert_eq!(told, BROKE, "{error:?}");
+            }
+        };
+        check(Error::Internal("log: /srv/data/log/7: no such file".to_owned()));
+        check(
+            object_store::Error::Generic { store: "S3", source: "10.0.0.7:9000: refused".into() }
+                .into(),
+        );
+        let corrupt = veritwin_metastore::Error::Refused("role veritwin at db.internal".into());
+        check(corrupt.into());
+    }
+
+    #[test]
+    fn what_somebody_can_act_on_keeps_its_words() {
+        let check = |error: Error, expect: &str| {
+            assert_eq!((error.told(), error.told_again()), (expect.to_owned(), expect.to_owned()));
+        };
+        check(Error::KeyRevoked, "the key of this data is revoked");
+        check(Error::invalid_at("name", "expected a name"), "expected a name");
+        check(Error::Forbidden("device.write".to_owned()), "not allowed: device.write");
+        check(
+            Error::Unavailable("the platform's disk is full".to_owned()),
+            "not available now: the platform's disk is full",
+        );
     }
 }

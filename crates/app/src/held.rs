@@ -93,8 +93,8 @@ pub(crate) fn key_withdrawn() -> Error {
 fn reason(error: &Error) -> String {
     match error {
         Error::KeyRevoked => "the key of this data is revoked or out of reach".to_owned(),
-        Error::Internal(_) => "a stored record is damaged, or a part inside broke".to_owned(),
-        other => other.to_string(),
+        // Whoever holds a tenant logs why.
+        other => other.told_again(),
     }
 }
 

@@ -271,8 +271,25 @@ fn cut_off(error: Error, done: usize, all: usize) -> Error {
     if done == 0 || matches!(error, Error::Limit(_)) {
         return error;
     }
+    let told = error.told();
     Error::Unavailable(format!(
-        "{error}; the first {done} of {all} devices are written: import the same file again to \
+        "{told}; the first {done} of {all} devices are written: import the same file again to \
          complete it and to get every token"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_that_is_cut_off_says_how_far_it_came_and_not_what_broke_inside() {
+        let told = |error: Error| cut_off(error, 3, 9).to_string();
+        let broke = told(Error::Internal("log: /srv/data/log/7: bad block".to_owned()));
+        assert!(broke.contains("the first 3 of 9") && !broke.contains("/srv"), "{broke}");
+        let away = told(Error::Unavailable("the platform's disk is full".to_owned()));
+        assert!(away.contains("the platform's disk is full; the first 3 of 9"), "{away}");
+        let none = cut_off(Error::Internal("log".to_owned()), 0, 9);
+        assert!(matches!(none, Error::Internal(detail) if detail == "log"));
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
@@ -60,8 +60,8 @@ struct Attached {
 /// The platform's side of the archive.
 pub(crate) struct LedgerState {
     attached: RwLock<Option<Attached>>,
-    /// Why the archive does not start.
-    problem: RwLock<Option<String>>,
+    /// The archive does not start; why stands in the log.
+    starts_not: AtomicBool,
     pub(crate) evidence: mpsc::Sender<PendingEvidence>,
     pub(crate) evidence_queue: Mutex<Option<mpsc::Receiver<PendingEvidence>>>,
     pub(crate) unsealed: Mutex<Unsealed>,
@@ -101,7 +101,7 @@ impl Default for LedgerState {
         let (evidence, queue) = mpsc::channel(EVIDENCE_QUEUE);
         Self {
             attached: RwLock::new(None),
-            problem: RwLock::new(None),
+            starts_not: AtomicBool::new(false),
             evidence,
             evidence_queue: Mutex::new(Some(queue)),
             unsealed: Mutex::new(Unsealed::default()),
@@ -170,7 +170,7 @@ impl App {
             .map_err(|error| Error::Internal(error.to_string()))?;
         let shared_host = client.about().await?.is_of_this_process();
         *self.0.ledger.attached.write() = Some(Attached { client, shared_host });
-        *self.0.ledger.problem.write() = None;
+        self.0.ledger.starts_not.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -190,14 +190,14 @@ impl App {
         false
     }
 
-    /// Says why the archive does not start; what is durable waits to be sealed until one is
-    /// attached.
-    pub fn archive_does_not_start(&self, problem: String) {
-        *self.0.ledger.problem.write() = Some(problem);
+    /// Notes that the archive does not start; what is durable waits to be sealed until one is
+    /// attached. Why it does not is for the operator's log.
+    pub fn archive_does_not_start(&self) {
+        self.0.ledger.starts_not.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn archive_problem(&self) -> Option<String> {
-        self.0.ledger.problem.read().clone()
+    pub(crate) fn is_archive_down(&self) -> bool {
+        self.0.ledger.starts_not.load(Ordering::Relaxed)
     }
 
     pub(crate) fn archive(&self) -> Result<ArchiveClient> {
@@ -235,7 +235,6 @@ impl App {
     pub async fn ledger(&self, context: &OpContext) -> Result<LedgerView> {
         let resource = self.authorize_all(context, Action::LedgerRead, Kind::Ledger)?;
         let (log, tenant) = self.log_of(context).await?;
-        let client = self.archive()?;
         let summary = self.own_summary(context, log).await?;
         let last = summary.last_entry.as_deref().and_then(|entry| Leaf::decode(entry).ok());
         let (witness, stamp) = self.witnessed(context, summary.size).await?;
@@ -254,7 +253,6 @@ impl App {
             connected: true,
             subscribed: tenant.archive_subscribed,
             shared_host,
-            address: client.address(),
             witness,
             stamp,
         })

@@ -71,8 +71,11 @@ impl App {
         if self.0.stop.is_cancelled() {
             return Err("stopping".to_owned());
         }
-        if let Some(problem) = self.archive_problem() {
-            return Err(format!("the ledger archive does not start, sealing waits: {problem}"));
+        if self.is_archive_down() {
+            // Whoever asks is not signed in: what it names is for the log and for `doctor`.
+            return Err(
+                "the ledger archive does not start, sealing waits: the log says why".to_owned()
+            );
         }
         self.job_problem().map_or(Ok(()), Err)
     }

@@ -140,8 +140,8 @@ pub fn start_problem(directory: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Notes how a start went. Files are named from the archive's directory on: the note is shown to
-/// whoever asks the platform whether it is ready.
+/// Notes how a start went, for the platform's log and for `doctor`. Files are named from the
+/// archive's directory on.
 fn note_start(directory: &Path, error: Option<&ServeError>) {
     let path = directory.join(PROBLEM_FILE);
     let noted = match error {

@@ -252,12 +252,12 @@ impl ArchiveChild {
         Ok(archive)
     }
 
-    /// Launches the child; why it does not start is logged and told by the platform.
+    /// Launches the child; that it does not start is told by the platform, and why by its log.
     async fn launch_noted(&mut self, app: &App, paths: &Paths) -> bool {
         let Err(error) = self.relaunch(app, paths).await else { return true };
         let problem = start_problem(&self.directory).unwrap_or_else(|| format!("{error:#}"));
         tracing::error!(problem, "the ledger archive does not start; sealing waits");
-        app.archive_does_not_start(problem);
+        app.archive_does_not_start();
         false
     }
 

@@ -50,6 +50,9 @@ pub(super) struct StoredChange {
     pub(super) version: u32,
     /// The service that the key will be held at.
     pub(super) service: Option<StoredService>,
+    /// What it waits for, as people are told it. What older versions noted as `problem` may quote
+    /// what broke inside: it is not read.
+    #[serde(default, rename = "told", skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
 }
 
@@ -63,6 +66,9 @@ pub(super) struct StoredReseal {
     /// Old keys when it began, as far as is known.
     pub(super) total: u64,
     pub(super) left: u64,
+    /// What it waits for, as people are told it. What older versions noted as `problem` may quote
+    /// what broke inside: it is not read.
+    #[serde(default, rename = "told", skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
 }
 
@@ -269,6 +275,34 @@ mod tests {
             change: Some(change),
             ..KeyBook::default()
         }
+    }
+
+    #[test]
+    fn what_an_older_version_noted_of_a_problem_is_not_read() {
+        let older = serde_json::json!({
+            "change": {
+                "level": "held", "since_micros": 0, "version": 6, "service": null,
+                "problem": "internal error: keys: /srv/keys/journal: short write",
+            },
+            "reseal": {
+                "act": "00", "since_micros": 0, "total": 9, "left": 4,
+                "problem": "internal error: telemetry: object segments/7",
+            },
+        });
+        let mut book: KeyBook = serde_json::from_value(older).expect("an older book is read");
+        let problems = |book: &KeyBook| {
+            let change = book.change.as_ref().and_then(|change| change.problem.clone());
+            (change, book.reseal.as_ref().and_then(|reseal| reseal.problem.clone()))
+        };
+        assert_eq!(problems(&book), (None, None));
+        let told = Some("the key of this data is revoked".to_owned());
+        if let Some(change) = &mut book.change {
+            change.problem.clone_from(&told);
+        }
+        let stored = serde_json::to_string(&book).expect("written");
+        assert!(!stored.contains("/srv") && !stored.contains("segments/7"), "{stored}");
+        let again: KeyBook = serde_json::from_str(&stored).expect("read again");
+        assert_eq!(problems(&again), (told, None));
     }
 
     #[test]

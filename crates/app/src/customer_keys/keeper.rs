@@ -188,7 +188,7 @@ impl App {
                             self.record_key(tenant, ("done", "returned")).await;
                         }
                     }
-                    Err(error) => self.note_silence(tenant, &error.to_string()),
+                    Err(error) => self.note_silence(tenant, &Error::from(error).told()),
                 }
             }
             Err(Missing::Service(ProviderError::Denied)) => {
@@ -212,7 +212,7 @@ impl App {
                 self.record_key(tenant, ("not_found", "destroyed")).await;
             }
             Err(Missing::Service(error)) => self.note_silence(tenant, &error.to_string()),
-            Err(Missing::Here(error)) => self.note_silence(tenant, &error.to_string()),
+            Err(Missing::Here(error)) => self.note_silence(tenant, &error.told()),
         }
     }
 
@@ -372,8 +372,9 @@ impl App {
         let Some(_turn) = self.0.key_board.free_turn(tenant) else { return Ok(()) };
         let Some(change) = self.key_book(tenant).await?.change else { return Ok(()) };
         let Err(error) = self.finish_hold(tenant).await else { return Ok(()) };
-        let problem = error.to_string();
+        let problem = error.told_again();
         if change.problem.as_ref() != Some(&problem) {
+            tracing::warn!(%tenant, %error, "a change of a customer's key waits");
             let note = move |book: &mut KeyBook| {
                 if let Some(change) = &mut book.change {
                     change.problem = Some(problem);

@@ -74,8 +74,7 @@ impl App {
             match self.reseal_one(tenant).await {
                 Ok(is_left) => goes_on |= is_left,
                 Err(error) => {
-                    tracing::debug!(%tenant, %error, "sealing readings anew waits");
-                    if let Err(error) = self.note_reseal(tenant, error.to_string()).await {
+                    if let Err(error) = self.note_reseal(tenant, &error).await {
                         tracing::debug!(%tenant, %error, "why it waits was not noted");
                     }
                 }
@@ -84,11 +83,14 @@ impl App {
         goes_on && !self.0.stop.is_cancelled()
     }
 
-    async fn note_reseal(&self, tenant: TenantId, problem: String) -> Result<()> {
+    async fn note_reseal(&self, tenant: TenantId, error: &Error) -> Result<()> {
+        let problem = error.told_again();
         let known = self.key_book(tenant).await?.reseal.and_then(|reseal| reseal.problem);
         if known.as_ref() == Some(&problem) {
+            tracing::debug!(%tenant, %error, "sealing readings anew still waits");
             return Ok(());
         }
+        tracing::warn!(%tenant, %error, "sealing readings anew waits");
         self.change_key_book(tenant, move |book| {
             if let Some(reseal) = &mut book.reseal {
                 reseal.problem = Some(problem);

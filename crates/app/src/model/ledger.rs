@@ -34,8 +34,6 @@ pub struct LedgerView {
     pub subscribed: bool,
     /// The archive runs on this host under this user: a limit to its neutrality.
     pub shared_host: bool,
-    /// Its address.
-    pub address: String,
     /// How far the log is witnessed.
     pub witness: WitnessView,
     /// The newest time stamp.

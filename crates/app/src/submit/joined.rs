@@ -94,7 +94,8 @@ fn again(error: &Error) -> Error {
         Error::KeyDestroyed(detail) => Error::KeyDestroyed(detail.clone()),
         Error::Crowded(limit) => Error::Crowded(limit.clone()),
         Error::Unavailable(detail) => Error::Unavailable(detail.clone()),
-        other => Error::Unavailable(other.to_string()),
+        Error::Internal(detail) => Error::Internal(detail.clone()),
+        other => Error::Unavailable(other.told()),
     }
 }
 
@@ -223,7 +224,10 @@ mod tests {
         assert!(matches!(crowded, Error::Crowded(limit) if limit.name == "x"));
         let denied = again(&Error::Forbidden("revoked".to_owned()));
         assert!(matches!(denied, Error::Forbidden(detail) if detail == "revoked"));
-        let other = again(&Error::Internal("disk".to_owned()));
-        assert!(matches!(other, Error::Unavailable(detail) if detail.contains("disk")));
+        // Each is logged and told where it is answered.
+        let broken = again(&Error::Internal("disk".to_owned()));
+        assert!(matches!(broken, Error::Internal(detail) if detail == "disk"));
+        let other = again(&Error::invalid("expected a number"));
+        assert!(matches!(other, Error::Unavailable(detail) if detail == "expected a number"));
     }
 }

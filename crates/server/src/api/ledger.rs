@@ -32,7 +32,6 @@ struct ArchiveBody {
     shared_host: bool,
     /// Readings are sealed; otherwise digests only.
     subscribed: bool,
-    address: String,
 }
 
 /// A tenant's ledger at a glance.
@@ -86,7 +85,6 @@ impl From<LedgerView> for LedgerBody {
                 connected: view.connected,
                 shared_host: view.shared_host,
                 subscribed: view.subscribed,
-                address: view.address,
             },
             witness: view.witness.into(),
             time_stamp: view.stamp.map(StampBody::from),

@@ -304,7 +304,7 @@ impl Connection {
                     if let Some(command) = command? {
                         // One that cannot be read costs as much as any other.
                         if let Err(error) = self.api.app.count_request(&party.context) {
-                            self.refuse(id_of(&command), error.to_string(), &mut refused).await?;
+                            self.refuse(id_of(&command), error.told(), &mut refused).await?;
                             continue;
                         }
                         refused = refused.saturating_sub(1);
@@ -407,7 +407,7 @@ impl Connection {
     fn count_malformed(&self, device: &veritwin_app::DeviceLogin) -> Result<(), String> {
         let (tenant, device) = (device.tenant, Some(device.device));
         let counted = self.api.app.admit_messages(tenant, device, 1);
-        counted.map_err(|error| error.to_string())
+        counted.map_err(|error| error.told())
     }
 
     /// Asks a device for a sign of life, or ends the connection when none came for too long.

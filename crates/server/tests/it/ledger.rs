@@ -79,6 +79,9 @@ fn kinds(log: &Path) -> Vec<String> {
 fn exports_verify_and_any_change_is_found_and_named() {
     let (mut platform, tenant) = filled();
     let ledger = tenant.get("/v1/ledger").expect(200);
+    // Where the archive listens is nothing that a tenant reads.
+    let archive = platform.run()["archive"].as_str().unwrap().to_owned();
+    assert!(archive.contains(':') && !ledger.to_string().contains(&archive), "{ledger}");
     let vkey = ledger["vkey"].as_str().unwrap().to_owned();
     let running = export(&platform, &tenant, "running");
     let (code, text) = verify(&platform, &running, Some(&vkey));

@@ -58,7 +58,7 @@ pub(super) fn submit_error(error: Error) -> SubmitError {
         Error::Limit(limit) => SubmitError::Limit(limit),
         Error::Invalid { detail, at: Some(at) } => SubmitError::Invalid(format!("{at}: {detail}")),
         Error::Invalid { detail, at: None } => SubmitError::Invalid(detail),
-        other => SubmitError::Unavailable(other.to_string()),
+        other => SubmitError::Unavailable(other.told()),
     }
 }
 
@@ -87,5 +87,29 @@ mod tests {
         check(Error::invalid_at("attributes", "too long"), true, "attributes: too long");
         check(Error::Crowded(limit()), false, "append_bytes_max");
         check(Error::Unavailable("the disk is full".to_owned()), false, "not durable");
+    }
+
+    #[test]
+    fn a_device_is_not_told_what_broke_inside() {
+        let text = submit_error(Error::Internal("log: /srv/data/log/7".to_owned())).to_string();
+        assert!(text.contains("a part inside broke") && !text.contains("/srv"), "{text}");
+    }
+
+    #[test]
+    fn nothing_here_quotes_an_error_to_who_is_connected() {
+        // What its own tests look at is no answer.
+        let product = |source: &'static str| source.split("#[cfg(test)]").next().unwrap_or(source);
+        for (name, source) in [
+            ("live.rs", include_str!("../live.rs")),
+            ("entries.rs", include_str!("entries.rs")),
+            ("following.rs", include_str!("following.rs")),
+            ("login.rs", include_str!("login.rs")),
+            ("sink.rs", include_str!("sink.rs")),
+            ("subscriptions.rs", include_str!("subscriptions.rs")),
+        ] {
+            for quoted in ["error.to_string()", "other.to_string()", "{error}", "{other}"] {
+                assert!(!product(source).contains(quoted), "{name}: {quoted}");
+            }
+        }
     }
 }

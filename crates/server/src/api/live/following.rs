@@ -36,7 +36,7 @@ impl Following {
         device: DeviceId,
     ) -> Result<Self, String> {
         let watched = api.app.watch_device(context, device).await;
-        let watched = watched.map_err(|error| error.to_string())?;
+        let watched = watched.map_err(|error| error.told())?;
         let watching = api.live.watch(context, device);
         let watching = watching.map_err(|limit| limit.to_string())?;
         Ok(Self { device, watching, watched, is_stale: false })
@@ -65,7 +65,7 @@ impl Following {
                 ) => {
                     return Ok(None);
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.told()),
             }
             self.is_stale = false;
         }

@@ -34,7 +34,7 @@ fn login_error(error: Error) -> LoginError {
         Error::Busy { retry_after } => {
             LoginError::Busy { detail: "attempts".to_owned(), limit: None, retry_after }
         }
-        other => LoginError::Unavailable(other.to_string()),
+        other => LoginError::Unavailable(other.told()),
     }
 }
 
@@ -199,5 +199,21 @@ impl Login for LiveState {
     ) -> Result<Vec<Option<DeviceId>>, LoginError> {
         let login = gateway_login(gateway);
         self.app().gateway_children_there(&login, names).await.map_err(child_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_signs_in_is_not_told_what_broke_inside() {
+        for told in [login_error, provision_error, child_error] {
+            let error = told(Error::Internal("log: /srv/data/log/7: bad block".to_owned()));
+            let text = error.to_string();
+            let is_told = matches!(error, LoginError::Unavailable(_));
+            assert!(is_told && text.contains("a part inside broke"), "{text}");
+            assert!(!text.contains("/srv"), "{text}");
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Sink for LiveState {
         let checked = self.app.check_storage(origin.tenant(), device_of(origin), readings);
         checked.map_err(|error| match error {
             Error::StorageFull(limit) => Objection::Storage(limit),
-            other => Objection::Policy(other.to_string()),
+            other => Objection::Policy(other.told()),
         })
     }
 

@@ -107,11 +107,11 @@ impl Subscriptions {
                         needs_snapshot: true,
                     }),
                     Topic::Alerts => {
-                        api.app.authorize_alert_list(context).map_err(|error| error.to_string())?;
+                        api.app.authorize_alert_list(context).map_err(|error| error.told())?;
                         Subscription::Alerts(Events::default())
                     }
                     Topic::Twins => {
-                        api.app.authorize_twin_list(context).map_err(|error| error.to_string())?;
+                        api.app.authorize_twin_list(context).map_err(|error| error.told())?;
                         Subscription::Twins(Events::default())
                     }
                     Topic::Traffic => {
@@ -278,7 +278,7 @@ impl Subscriptions {
                         latest.seen = None;
                         latest.changed.clear();
                         latest.needs_snapshot = false;
-                        messages.push(ServerMessage::error(Some(*id), error.to_string()));
+                        messages.push(ServerMessage::error(Some(*id), error.told()));
                         continue;
                     }
                 }
