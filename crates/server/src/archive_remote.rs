@@ -78,7 +78,7 @@ impl ArchiveRemote {
             "the ledger archive does not answer, or does not admit this platform by the \
              fingerprint of its certificate; sealing waits"
         );
-        app.archive_does_not_start(problem);
+        app.archive_does_not_start();
         false
     }
 
