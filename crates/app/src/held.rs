@@ -88,14 +88,14 @@ pub(crate) async fn next_of(lane: &mut Option<Lane>) -> Batch {
     batch
 }
 
-/// Why an entry of the log cannot be read for now.
-pub(crate) fn key_withdrawn() -> Error {
-    Error::KeyRevoked
-}
-
 /// Whether it is a tenant's own key that is revoked, out of reach or destroyed.
 pub(crate) const fn is_key_withheld(error: &Error) -> bool {
     matches!(error, Error::KeyRevoked | Error::KeySilent | Error::KeyDestroyed(_))
+}
+
+/// Why an entry of the log cannot be read for now.
+pub(crate) fn key_withdrawn() -> Error {
+    Error::KeyRevoked
 }
 
 fn reason(error: &Error) -> String {
