@@ -57,6 +57,7 @@ mod partners;
 mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]
 mod postgres_server;
+mod promise_words;
 mod promises;
 mod providers;
 mod python;
