@@ -30,6 +30,9 @@ pub(crate) struct HeldTenant {
     tries: u32,
     /// On the monotonic clock.
     retry_at: Duration,
+    /// At no try was anything else in the way than the tenant's own key, which is revoked or out
+    /// of reach.
+    pub(crate) is_by_key: bool,
 }
 
 /// The held tenants of one job.
@@ -85,6 +88,11 @@ pub(crate) async fn next_of(lane: &mut Option<Lane>) -> Batch {
     batch
 }
 
+/// Whether it is a tenant's own key that is revoked, out of reach or destroyed.
+pub(crate) const fn is_key_withheld(error: &Error) -> bool {
+    matches!(error, Error::KeyRevoked | Error::KeySilent | Error::KeyDestroyed(_))
+}
+
 /// Why an entry of the log cannot be read for now.
 pub(crate) fn key_withdrawn() -> Error {
     Error::KeyRevoked
@@ -125,6 +133,7 @@ impl HeldTenants {
             position: known.as_ref().map_or(position, |known| known.position.max(position)),
             tries,
             retry_at: clock.monotonic().saturating_add(wait(tries)),
+            is_by_key: is_key_withheld(error) && known.as_ref().is_none_or(|known| known.is_by_key),
         };
         held.insert(tenant, again);
     }
@@ -221,6 +230,23 @@ mod tests {
         assert_eq!((held.position_of(bad), held.position_of(good), held.lowest()), (3, 9, Some(3)));
         held.release("test", bad);
         assert_eq!(held.position_of(bad), 9);
+    }
+
+    #[test]
+    fn who_was_held_for_anything_else_is_not_held_by_the_key() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let (held, tenant) = (HeldTenants::default(), TenantId::from_bytes([1; 16]));
+        let check = |error: Error, expect: bool| {
+            held.hold("test", tenant, 3, &error, &clock);
+            assert_eq!(held.of(tenant).expect("held").is_by_key, expect, "{error}");
+        };
+        check(key_withdrawn(), true);
+        check(Error::KeySilent, true);
+        check(Error::Conflict("another history".to_owned()), false);
+        // A customer that revokes its keys then does not hide what was found.
+        check(Error::KeyRevoked, false);
+        held.release("test", tenant);
+        check(Error::KeyRevoked, true);
     }
 
     #[test]

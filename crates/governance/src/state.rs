@@ -127,7 +127,7 @@ impl State {
         let reason = match (stumbled, &promise.limits.needs_operator_evidence) {
             (Some(reason), _) => format!("the check could not run: {reason}"),
             (None, Some(needed)) => format!("the operator has to bring evidence: {needed}"),
-            (None, None) => "no check has run yet".to_owned(),
+            (None, None) => "no check of this version has come to a conclusion".to_owned(),
         };
         Self { kind: StateKind::NotEvidenced, reason }
     }

@@ -7,6 +7,7 @@ use veritwin_keys::NewAbove;
 use super::*;
 use crate::ledger_head::HEAD_SETTING;
 use crate::ledger_open::VKEY_SETTING;
+use crate::promises::tests::check_ledgers;
 
 async fn ledger_with(trouble: Trouble) {
     let mut world = World::new().await;
@@ -60,6 +61,34 @@ async fn sealing_of_the_others_goes_on() {
     for trouble in [Trouble::KeyRevoked, Trouble::RecordDamaged, Trouble::ArchiveConflict] {
         ledger_with(trouble).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_that_revokes_its_keys_breaks_no_promise() {
+    let world = World::new().await;
+    world.archive().await;
+    let (bad, good) = (world.customer("Bad").await, world.customer("Good").await);
+    world.send(&bad, 1.0).await;
+    world.send(&good, 1.0).await;
+    let (log, _) = world.app.log_of(&bad.context).await.expect("a log");
+    world.app.0.keys.revoke(bad.tenant()).expect("revoked");
+    world.app.start_ledger();
+    world.until("the leaf", async || (world.sealed(&good).await == 1).then_some(())).await;
+    world.until("the hold", async || world.app.ledger_held_up(bad.tenant())).await;
+    let proven = async |left_out: &str| {
+        let view = check_ledgers(&world.app).await;
+        assert_eq!(view.state, "proven", "{view:?}");
+        let fact = ("logs left out, whose keys are withheld".to_owned(), left_out.to_owned());
+        assert!(view.facts.contains(&fact), "{view:?}");
+        for name in [log.to_string(), bad.tenant().to_string()] {
+            assert!(!format!("{view:?}").contains(&name), "{view:?}");
+        }
+    };
+    proven("1").await;
+    world.app.0.keys.restore(bad.tenant()).expect("restored");
+    world.until("the release", async || world.held().is_empty().then_some(())).await;
+    proven("0").await;
+    world.app.close().await;
 }
 
 /// Why nothing of a tenant can be sealed any more.

@@ -18,7 +18,7 @@ use crate::model::{AttributesChange, DeviceInput};
 use crate::{App, Error, Result, Submission};
 
 const PROMISE: u8 = 22;
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// What every canary begins with, so that one left behind by a crash can be found and removed.
 const PREFIX: &str = "vcanary";
 /// Random letters of a canary: 128 bits.
@@ -168,7 +168,7 @@ impl App {
             fact("files searched", searched.files.to_string()),
             fact("files beyond the bound", searched.left_out.to_string()),
             fact("forms searched for", "UTF-8, UTF-16, hexadecimal".to_owned()),
-            fact("public by design", searched.public.join(", ")),
+            fact("files that are public by design", searched.public.to_string()),
             fact(
                 "root key outside the data directory",
                 if root_key_is_outside { "yes" } else { "no" }.to_owned(),

@@ -1,15 +1,15 @@
 //! P26: the newest batches of every log are read back from the archive. The SHA-256 of what lies
 //! there is the one in the leaf, the leaf is in the tree of the signed checkpoint, and one flipped
-//! bit in a copy of either is found. While a tenant's ledger is held up, its newest readings have
-//! no fingerprint, and the promise is not kept. Every tenant reads what is found, so it names no
-//! log: whose it is and what lies there goes to the operator's log.
+//! bit in a copy of either is found. A ledger that is held up breaks the promise, unless its tenant
+//! alone withholds the keys. Every tenant reads what is found, so it names no log.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::jobs;
-use veritwin_domain::{LogId, OpContext, Rng};
+use veritwin_domain::{LogId, OpContext, Rng, TenantId};
 use veritwin_verify::{
     Act, Digest, Leaf, SignedCheckpoint, VerifierKey, leaf_hash, sha256, verify_inclusion,
 };
@@ -17,11 +17,12 @@ use veritwin_verify::{
 use super::probe::public_words;
 use super::run::InApp;
 use super::{PlatformProbe, ProbeAnswer};
+use crate::held::is_key_withheld;
 use crate::model::{LedgerProofView, PageRequest};
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 26;
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Where something is wrong, for every reader: whose ledger it is, is the operator's to know.
 const PLACE: &str = "a ledger of this installation";
 /// Newest batches checked of each log.
@@ -132,6 +133,10 @@ struct Seen {
     batches: u64,
     bytes: u64,
     flips_found: u64,
+    /// Tenants that revoked their keys, or whose key service does not answer: what comes in of
+    /// them waits to be sealed. That is theirs to do and nobody else's to read, so they are left
+    /// out of the verdict and counted.
+    withheld: BTreeSet<TenantId>,
     wrong: Option<Found>,
 }
 
@@ -184,6 +189,7 @@ impl App {
     async fn check_fingerprints(&self) -> Result<ProbeAnswer> {
         let attempts = FIRST_BATCH_WAIT.as_millis() / FIRST_BATCH_LOOK.as_millis();
         let (mut last, mut held_up): (Option<Unread>, Option<Seen>) = (None, None);
+        let mut is_withheld = false;
         for _ in 0..attempts {
             match self.look_at_batches().await {
                 // A hold may end by itself in a moment.
@@ -193,7 +199,10 @@ impl App {
                 Ok(seen) if seen.batches > 0 || seen.wrong.is_some() => {
                     return Ok(answer(&seen));
                 }
-                Ok(_) => (held_up, last) = (None, None),
+                Ok(seen) => {
+                    (held_up, last) = (None, None);
+                    is_withheld = !seen.withheld.is_empty();
+                }
                 Err(unread)
                     if matches!(unread.error, Error::Unavailable(_) | Error::NotFound(_)) =>
                 {
@@ -209,7 +218,7 @@ impl App {
         Ok(match (last, held_up) {
             (Some(unread), _) => unread.answer(),
             (None, Some(seen)) => answer(&seen),
-            (None, None) => ProbeAnswer::CouldNotRun("no batch has been sealed yet".to_owned()),
+            (None, None) => ProbeAnswer::CouldNotRun(nothing_to_check(is_withheld).to_owned()),
         })
     }
 
@@ -217,20 +226,27 @@ impl App {
         let mut seen = Seen::default();
         let tenants = self.all_tenants(&self.job(jobs::PROMISES)).await?;
         self.archive()?;
-        seen.wrong = tenants.iter().find_map(|tenant| {
-            let held = self.ledger_held_up(tenant.id)?;
-            let wrong = Problem::HeldUp.with(held.reason);
-            Some(Found { log: tenant.log_id, leaf: None, wrong })
-        });
-        if seen.wrong.is_some() {
+        for tenant in &tenants {
+            let Some(held) = self.0.jobs.ledger_held.of(tenant.id) else { continue };
+            if held.is_by_key {
+                seen.withheld.insert(tenant.id);
+                continue;
+            }
             // Its archive may not even answer; the promise is not kept whatever the others say.
+            let wrong = Problem::HeldUp.with(held.reason);
+            seen.wrong = Some(Found { log: tenant.log_id, leaf: None, wrong });
             return Ok(seen);
         }
         for tenant in tenants.iter().take(LOGS_MAX) {
             let context = self.job_in(jobs::PROMISES, tenant.id);
             let log = tenant.log_id;
-            let looked = self.look_at_log(&context, log, &mut seen).await;
-            looked.map_err(|error| Unread { log: Some(log), error })?;
+            match self.look_at_log(&context, log, &mut seen).await {
+                // A log that was never opened needs the key.
+                Err(error) if is_key_withheld(&error) => {
+                    seen.withheld.insert(tenant.id);
+                }
+                looked => looked.map_err(|error| Unread { log: Some(log), error })?,
+            }
             if seen.wrong.is_some() {
                 break;
             }
@@ -307,32 +323,39 @@ impl App {
     }
 }
 
+const fn nothing_to_check(is_withheld: bool) -> &'static str {
+    if is_withheld {
+        "no batch can be checked; logs whose keys are withheld are left out"
+    } else {
+        "no batch has been sealed yet"
+    }
+}
+
 fn answer(seen: &Seen) -> ProbeAnswer {
-    let mut facts = vec![
-        ("batches recomputed".to_owned(), seen.batches.to_string()),
-        ("bytes hashed".to_owned(), seen.bytes.to_string()),
-        ("flipped bits found".to_owned(), seen.flips_found.to_string()),
-        ("logs".to_owned(), seen.logs.to_string()),
-        ("newest batches of each log, at most".to_owned(), BATCHES_MAX.to_string()),
-    ];
-    match &seen.wrong {
-        None => ProbeAnswer::Passed {
+    let fact = |name: &str, value: &dyn Display| (name.to_owned(), value.to_string());
+    let Some(Found { log, leaf, wrong: Wrong { problem, detail } }) = &seen.wrong else {
+        return ProbeAnswer::Passed {
             summary: format!(
                 "{} batches were read back; each fingerprint holds and each flipped bit was found.",
                 seen.batches
             ),
-            facts,
-        },
-        Some(Found { log, leaf, wrong: Wrong { problem, detail } }) => {
-            let text = problem.text();
-            tracing::warn!(%log, leaf, problem = text, %detail, "a ledger keeps no promise");
-            facts.push(("problem".to_owned(), text.to_owned()));
-            ProbeAnswer::Failed {
-                summary: problem.summary().to_owned(),
-                facts,
-                place: PLACE.to_owned(),
-            }
-        }
+            facts: vec![
+                fact("batches recomputed", &seen.batches),
+                fact("bytes hashed", &seen.bytes),
+                fact("flipped bits found", &seen.flips_found),
+                fact("logs", &seen.logs),
+                fact("logs left out, whose keys are withheld", &seen.withheld.len()),
+                fact("newest batches of each log, at most", &BATCHES_MAX),
+            ],
+        };
+    };
+    let text = problem.text();
+    tracing::warn!(%log, leaf, problem = text, %detail, "a ledger keeps no promise");
+    ProbeAnswer::Failed {
+        summary: problem.summary().to_owned(),
+        // Logs are looked at in an order: counts would say which of them is wrong.
+        facts: vec![fact("problem", &text)],
+        place: PLACE.to_owned(),
     }
 }
 
@@ -353,6 +376,17 @@ mod tests {
     }
 
     #[test]
+    fn who_withholds_keys_is_counted_and_not_named() {
+        let withheld = BTreeSet::from([1, 2].map(|number| TenantId::from_bytes([number; 16])));
+        let answered = answer(&Seen { logs: 1, batches: 3, withheld, ..Seen::default() });
+        let said = format!("{answered:?}");
+        let ProbeAnswer::Passed { facts, .. } = answered else { panic!("{said}") };
+        let expect = ("logs left out, whose keys are withheld".to_owned(), "2".to_owned());
+        assert!(facts.contains(&expect), "{facts:?}");
+        assert!(!said.contains(&TenantId::from_bytes([1; 16]).to_string()), "{said}");
+    }
+
+    #[test]
     fn what_is_wrong_names_no_log() {
         const PROBLEMS: [Problem; 9] = [
             Problem::HeldUp,
@@ -369,13 +403,19 @@ mod tests {
         let detail = "archive secret-host:1234: /var/lib/x";
         for problem in PROBLEMS {
             let found = Found { log, leaf: Some(123_456), wrong: problem.with(detail) };
-            let answered = answer(&Seen { wrong: Some(found), ..Seen::default() });
+            let seen = Seen { logs: 7, batches: 21, bytes: 4_242, ..Seen::default() };
+            let answered = answer(&Seen { wrong: Some(found), ..seen });
             let said = format!("{answered:?}");
             for secret in [log.to_string().as_str(), "123456", "secret-host", "/var/lib"] {
                 assert!(!said.contains(secret), "{said}");
             }
-            assert!(matches!(answered, ProbeAnswer::Failed { place, .. } if place == PLACE));
+            let ProbeAnswer::Failed { facts, place, .. } = answered else { panic!("{said}") };
+            assert_eq!(place, PLACE);
+            // Nor the log's place among all that were looked at.
+            assert_eq!(facts, [("problem".to_owned(), problem.text().to_owned())]);
         }
+        assert_eq!(nothing_to_check(false), "no batch has been sealed yet");
+        assert!(nothing_to_check(true).contains("left out"));
         let held = Error::Destroyed(format!("log {log}: {detail}"));
         let said = format!("{:?}", Unread { log: Some(log), error: held }.answer());
         assert!(!said.contains(&log.to_string()) && !said.contains("secret-host"), "{said}");

@@ -11,7 +11,7 @@ use veritwin_keys::sha256;
 use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
 use super::probe::Adapted;
-use super::{Run, UNSEALED_MAX, Unsealed};
+use super::{Board, Run, UNSEALED_MAX, Unsealed};
 use crate::error::found;
 use crate::job_board::{Job, JobWatch};
 use crate::{App, Result};
@@ -22,14 +22,44 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const SEAL_AGAIN: Duration = Duration::from_secs(15);
 /// Newest runs of a promise that are read back at start.
 const LOADED_MAX: u32 = 16;
-/// Promises whose checks named logs, files or errors before this version of them: what those runs
-/// found stays stored and sealed, and is shown to nobody.
-const SHOWN_SINCE: [(u8, u32); 5] = [(5, 4), (6, 4), (14, 2), (22, 2), (26, 2)];
+/// Promises whose checks named people, logs, files or errors before this version of them, or told
+/// of others: what those runs found stays stored and sealed, and is shown to nobody.
+const SHOWN_SINCE: [(u8, u32); 6] = [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (26, 3)];
 
 /// Whether every tenant may read what a run found.
 fn is_shown(evidence: &Evidence) -> bool {
     let (promise, version) = (evidence.promise().number(), evidence.probe_version());
     SHOWN_SINCE.iter().all(|(known, since)| *known != promise || version >= *since)
+}
+
+impl Board {
+    /// Takes a promise's stored runs, newest first. What is older than a conclusion that is hidden
+    /// is not the newest any more, and nothing of it is taken.
+    fn load(&mut self, runs: Vec<PromiseEvidence>) {
+        let mut is_hidden = false;
+        for stored in runs {
+            let Ok(evidence) = Evidence::from_canonical_bytes(&stored.summary) else {
+                tracing::warn!(evidence = %stored.id, "an evidence record is damaged");
+                continue;
+            };
+            if stored.ledger_index.is_none() && self.unsealed.len() < UNSEALED_MAX {
+                let unsealed = Unsealed {
+                    promise: evidence.promise(),
+                    digest: sha256(&stored.summary),
+                    at: evidence.finished_at(),
+                };
+                self.unsealed.insert(stored.id, unsealed);
+            }
+            if evidence.outcome().kind() == OutcomeKind::CouldNotRun {
+                continue;
+            }
+            is_hidden |= !is_shown(&evidence);
+            if !is_hidden {
+                let run = Run { evidence, ledger_index: stored.ledger_index };
+                self.found.entry(run.evidence.promise()).or_default().take(run);
+            }
+        }
+    }
 }
 
 /// Why a check runs.
@@ -41,7 +71,7 @@ pub(super) enum Why {
     Asked,
 }
 
-const fn stored_state(kind: OutcomeKind) -> EvidenceState {
+pub(super) const fn stored_state(kind: OutcomeKind) -> EvidenceState {
     match kind {
         OutcomeKind::Passed => EvidenceState::Proven,
         OutcomeKind::Failed => EvidenceState::Failing,
@@ -122,34 +152,20 @@ impl App {
         self.0.tasks.spawn(async move { app.seal_as_it_comes(&watch).await });
     }
 
+    /// Reads back what earlier runs concluded. One that could not run concludes nothing, and older
+    /// versions quoted errors in it.
     pub(super) async fn load_evidence(&self) -> Result<()> {
         let context = self.job(jobs::PROMISES);
         let tx = self.0.store.read_platform(&context).await?;
         let mut runs = Vec::new();
         for id in PromiseId::all() {
             let stored = tx.evidence(&id.to_string(), &Page::first(LOADED_MAX)).await?;
-            runs.extend(stored.items);
+            runs.push(stored.items);
         }
         drop(tx);
         let mut board = self.0.promises.board.lock();
-        for stored in runs {
-            let Ok(evidence) = Evidence::from_canonical_bytes(&stored.summary) else {
-                tracing::warn!(evidence = %stored.id, "an evidence record is damaged");
-                continue;
-            };
-            if stored.ledger_index.is_none() && board.unsealed.len() < UNSEALED_MAX {
-                let unsealed = Unsealed {
-                    promise: evidence.promise(),
-                    digest: sha256(&stored.summary),
-                    at: evidence.finished_at(),
-                };
-                board.unsealed.insert(stored.id, unsealed);
-            }
-            if !is_shown(&evidence) {
-                continue;
-            }
-            let run = Run { evidence, ledger_index: stored.ledger_index };
-            board.found.entry(run.evidence.promise()).or_default().take(run);
+        for of_promise in runs {
+            board.load(of_promise);
         }
         board.reschedule();
         drop(board);

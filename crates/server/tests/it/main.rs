@@ -65,6 +65,7 @@ mod partners;
 mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]
 mod postgres_server;
+mod promise_words;
 mod promises;
 mod providers;
 mod public_zones;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Platform, wait_for};
+use crate::harness::{Platform, now_ms, wait_for};
 
 /// The promises that are kept and checked now.
 const CHECKED: [&str; 57] = [
@@ -68,6 +68,29 @@ fn what_is_kept_is_proven_and_the_rest_is_not_claimed() {
             .filter(|item| item["id"].as_str().is_some_and(|id| CHECKED.contains(&id)));
         checked.all(|item| item["evidence"]["ledger_index"].is_u64()).then_some(())
     });
+}
+
+#[test]
+fn a_neighbour_that_revokes_its_keys_turns_nothing_red_and_is_not_named() {
+    let platform = Platform::serve();
+    let (tenant, neighbour) = (platform.tenant(), platform.tenant());
+    let device = tenant.device("pump");
+    tenant.send(&device, &json!({"ts": now_ms(), "values": {"n": 1}})).expect(200);
+    tenant.sealed(1);
+    // Its log was never opened, and now it cannot be.
+    let confirm = json!({"confirm": "revoke"});
+    neighbour.person("POST", "/v1/keys/revoke").json(&confirm).send().expect(204);
+    let row = wait_for("a check that could run", || {
+        let row = tenant.post("/v1/promises/P26/check", &json!({})).expect(200);
+        (row["state"] != "not_evidenced").then_some(row)
+    });
+    assert_eq!(row["state"], "proven", "{row}");
+    let details = row["evidence"]["details"].as_array().unwrap();
+    let left_out = "logs left out, whose keys are withheld";
+    let left_out = details.iter().find(|fact| fact[0] == left_out).unwrap();
+    // The check of held keys may withhold those of nobody at the same time.
+    assert_ne!(left_out[1], "0", "{row}");
+    assert!(!row.to_string().contains(&neighbour.id), "{row}");
 }
 
 #[cfg(feature = "test-controls")]
