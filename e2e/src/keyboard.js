@@ -1,11 +1,12 @@
 // Tab through a page: which of its controls the keyboard never comes to.
 
+const CONTROLS = 'a[href], button, input, select, textarea, summary, [tabindex]'
 /** Stops that are no control of ours: what scrolls, and the parts of a date. */
 const OTHER_STOPS_MAX = 40
 
 /** Presses Tab through what stands in the middle; answers the controls that had no focus. */
 export async function unreached(page) {
-  const wanted = await page.evaluate(() => {
+  const wanted = await page.evaluate((selector) => {
     const main = document.getElementById('main')
     const isWanted = (control) =>
       control.checkVisibility() &&
@@ -13,13 +14,12 @@ export async function unreached(page) {
       control.tabIndex >= 0 &&
       // Of a group of choices one has the focus.
       control.type !== 'radio'
-    const all = main.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex]')
-    const controls = [...all].filter(isWanted)
+    const controls = [...main.querySelectorAll(selector)].filter(isWanted)
     for (const control of controls) control.dataset.unreached = ''
     main.addEventListener('focusin', ({ target }) => delete target.dataset.unreached)
     main.focus()
     return controls.length
-  })
+  }, CONTROLS)
   const left = () => page.locator('[data-unreached]').count()
   for (let pressed = 0; pressed < wanted + OTHER_STOPS_MAX; pressed += 1) {
     if (pressed >= wanted && (await left()) === 0) break

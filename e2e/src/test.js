@@ -6,20 +6,39 @@ import { runSteps, say } from './runner.js'
 import { OUT, withStage } from './stage.js'
 import { accessSteps } from './walk/access.js'
 import { accountSteps } from './walk/account.js'
+import { agreeingSteps } from './walk/agreeing.js'
 import { alertSteps } from './walk/alert.js'
+import { auditorSteps } from './walk/auditor.js'
 import { centreSteps } from './walk/centre.js'
 import { consentSteps } from './walk/consents.js'
+import { destroyedSteps, destructionSteps } from './walk/destruction.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
+import { endingSteps } from './walk/ending.js'
+import { erasureSteps } from './walk/erasure.js'
+import { evidenceSteps } from './walk/evidence.js'
+import { holdSteps } from './walk/holds.js'
+import { importSteps } from './walk/imports.js'
+import { incidentSteps } from './walk/incidents.js'
 import { inventorySteps } from './walk/inventory.js'
 import { joiningSteps } from './walk/joining.js'
 import { ledgerSteps } from './walk/ledger.js'
+import { mailingSteps } from './walk/mailing.js'
+import { outsideSteps } from './walk/outside.js'
+import { ownSteps } from './walk/own.js'
+import { packageSteps } from './walk/packages.js'
+import { proofSteps } from './walk/people.js'
 import { personSteps } from './walk/person.js'
+import { platformSteps } from './walk/platform.js'
+import { policySteps } from './walk/policies.js'
 import { privacySteps } from './walk/privacy.js'
 import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
+import { registerSteps } from './walk/registers.js'
+import { routingSteps } from './walk/routing.js'
 import { supportSteps } from './walk/support.js'
 import { viewerSteps } from './walk/viewer.js'
+import { workspaceSteps } from './walk/workspace.js'
 
 const WALK = [
   signInSteps,
@@ -34,11 +53,31 @@ const WALK = [
   viewerSteps,
   personSteps,
   accountSteps,
+  proofSteps,
   consentSteps,
   privacySteps,
+  destructionSteps,
+  erasureSteps,
+  agreeingSteps,
+  ownSteps,
+  auditorSteps,
+  mailingSteps,
+  policySteps,
+  endingSteps,
+  evidenceSteps,
+  workspaceSteps,
+  registerSteps,
+  holdSteps,
+  incidentSteps,
+  importSteps,
+  routingSteps,
+  packageSteps,
+  destroyedSteps,
+  outsideSteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,
+  platformSteps,
   signOutSteps,
   calmSteps,
 ]

@@ -1,5 +1,5 @@
-// The registers: an instruction is entered and ended by a word, a flow to another jurisdiction waits
-// for a second person, and an agreement is made from what they say.
+// The registers: an instruction is entered and ended by a word, a flow to another jurisdiction
+// waits for a second person, and an agreement is made from what they say.
 import { confirmTyped } from './inventory.js'
 import { choose, part } from './people.js'
 
