@@ -1,4 +1,5 @@
-// The browser tests: a person's whole walk against the real binary. Prints the totals last.
+// The browser tests: a person's whole walk against the real binary. Prints the totals last. Named
+// parts alone are walked by `npm test -- policy ending`, after the sign-in.
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 
@@ -82,6 +83,15 @@ const WALK = [
   calmSteps,
 ]
 
+/** What the names of the parts to walk begin with; all of them where none is named. */
+const NAMED = process.argv.slice(2)
+const ALWAYS = [signInSteps, calmSteps]
+
+function isWalked(part) {
+  if (NAMED.length === 0 || ALWAYS.includes(part)) return true
+  return NAMED.some((name) => part.name.startsWith(name))
+}
+
 /** What was collected on every page of the walk. */
 function calmSteps({ visitor }) {
   return [
@@ -100,7 +110,7 @@ let totals = { passed: 0, failed: 1, skipped: 0 }
 try {
   totals = await withStage(async (stage) => {
     say(`platforms listen after ${((Date.now() - started) / 1000).toFixed(1)} s`)
-    const steps = WALK.flatMap((part) => part(stage))
+    const steps = WALK.filter(isWalked).flatMap((part) => part(stage))
     await mkdir(path.join(OUT, 'failed'), { recursive: true })
     const done = await runSteps(steps, async (name) => {
       const file = `${name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60)}.png`
