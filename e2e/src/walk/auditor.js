@@ -34,6 +34,7 @@ export function auditorSteps(stage) {
         const { page } = auditor
         await auditor.open('/ledger')
         await page.getByText('Signature checked in this browser: it holds.').waitFor()
+        await page.getByText('Neutral archive', { exact: true }).waitFor()
         const [record] = (await ask(page, 'GET', '/v1/activity?limit=1')).items
         const lookup = part(page, LOOKUP)
         await lookup.getByLabel('Id').fill(record.id)
