@@ -65,10 +65,11 @@ export function auditorSteps(stage) {
         await page.getByRole('option', { name: meter.name }).click()
         await lookup.getByLabel('Key').fill('temperature')
         await lookup.getByLabel(/^Time, such as/).fill(meter.at)
-        await find(visitor, lookup.getByText('sealed', { exact: true }))
+        const sealed = lookup.getByText('sealed', { exact: true }).first()
+        await find(visitor, sealed)
         await visitor.look('a reading in the ledger')
         await choose(page, lookup, 'What', 'Everything about an alert, a consent or a case')
-        await lookup.getByText('sealed', { exact: true }).waitFor({ state: 'detached' })
+        await sealed.waitFor({ state: 'detached' })
         assert.equal(await status(page, 'DELETE', `/v1/devices/${meter.id}`), 204)
       },
     },
