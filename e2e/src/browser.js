@@ -125,6 +125,26 @@ export class Visitor {
     await this.page.locator('h1, .centre').first().waitFor()
   }
 
+  /** Goes from one page to another as a link does, without loading everything anew. */
+  async go(address) {
+    const tab = new URL(address, this.origin).searchParams.get('tab')
+    await this.page.evaluate((to) => {
+      // A page that is reached shows what was not there before.
+      for (const left of document.querySelectorAll('.page, .centre, .door')) left.dataset.left = ''
+      history.pushState(history.state, '', to)
+    }, address)
+    const shown =
+      tab === null
+        ? ':is(.page, .centre, .door):not([data-left])'
+        : `[role=tab][aria-selected=true][id$="-tab-${tab}"]`
+    await this.page.locator(shown).first().waitFor()
+  }
+
+  /** Notes whether the page fits into its window, without the rest of a look. */
+  async fits(label) {
+    for (const finding of await this.#tooWide()) this.note(finding, label)
+  }
+
   /** Looks over what is shown now; what is wrong is kept for the end of the walk. */
   async look(label) {
     const found = [...(await this.#unreadable()), ...(await this.#tooWide())]

@@ -1,4 +1,5 @@
-// The browser tests: a person's whole walk against the real binary. Prints the totals last.
+// The browser tests: a person's whole walk against the real binary. Prints the totals last. Named
+// parts alone are walked by `npm test -- policy ending`, after the sign-in.
 import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 
@@ -6,20 +7,39 @@ import { runSteps, say } from './runner.js'
 import { OUT, withStage } from './stage.js'
 import { accessSteps } from './walk/access.js'
 import { accountSteps } from './walk/account.js'
+import { agreeingSteps } from './walk/agreeing.js'
 import { alertSteps } from './walk/alert.js'
+import { auditorSteps } from './walk/auditor.js'
 import { centreSteps } from './walk/centre.js'
 import { consentSteps } from './walk/consents.js'
+import { destroyedSteps, destructionSteps } from './walk/destruction.js'
 import { signInSteps, signOutSteps, welcomeSteps } from './walk/door.js'
+import { endingSteps } from './walk/ending.js'
+import { erasureSteps } from './walk/erasure.js'
+import { evidenceSteps } from './walk/evidence.js'
+import { holdSteps } from './walk/holds.js'
+import { importSteps } from './walk/imports.js'
+import { incidentSteps } from './walk/incidents.js'
 import { inventorySteps } from './walk/inventory.js'
 import { joiningSteps } from './walk/joining.js'
 import { ledgerSteps } from './walk/ledger.js'
+import { mailingSteps } from './walk/mailing.js'
+import { outsideSteps } from './walk/outside.js'
+import { ownSteps } from './walk/own.js'
+import { packageSteps } from './walk/packages.js'
+import { proofSteps } from './walk/people.js'
 import { personSteps } from './walk/person.js'
+import { platformSteps } from './walk/platform.js'
+import { policySteps } from './walk/policies.js'
 import { privacySteps } from './walk/privacy.js'
 import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
+import { registerSteps } from './walk/registers.js'
+import { routingSteps } from './walk/routing.js'
 import { supportSteps } from './walk/support.js'
 import { viewerSteps } from './walk/viewer.js'
+import { workspaceSteps } from './walk/workspace.js'
 
 const WALK = [
   signInSteps,
@@ -34,14 +54,43 @@ const WALK = [
   viewerSteps,
   personSteps,
   accountSteps,
+  proofSteps,
   consentSteps,
   privacySteps,
+  destructionSteps,
+  erasureSteps,
+  agreeingSteps,
+  ownSteps,
+  auditorSteps,
+  mailingSteps,
+  policySteps,
+  endingSteps,
+  evidenceSteps,
+  workspaceSteps,
+  registerSteps,
+  holdSteps,
+  incidentSteps,
+  importSteps,
+  routingSteps,
+  packageSteps,
+  destroyedSteps,
+  outsideSteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,
+  platformSteps,
   signOutSteps,
   calmSteps,
 ]
+
+/** What the names of the parts to walk begin with; all of them where none is named. */
+const NAMED = process.argv.slice(2)
+const ALWAYS = [signInSteps, calmSteps]
+
+function isWalked(part) {
+  if (NAMED.length === 0 || ALWAYS.includes(part)) return true
+  return NAMED.some((name) => part.name.startsWith(name))
+}
 
 /** What was collected on every page of the walk. */
 function calmSteps({ visitor }) {
@@ -61,7 +110,7 @@ let totals = { passed: 0, failed: 1, skipped: 0 }
 try {
   totals = await withStage(async (stage) => {
     say(`platforms listen after ${((Date.now() - started) / 1000).toFixed(1)} s`)
-    const steps = WALK.flatMap((part) => part(stage))
+    const steps = WALK.filter(isWalked).flatMap((part) => part(stage))
     await mkdir(path.join(OUT, 'failed'), { recursive: true })
     const done = await runSteps(steps, async (name) => {
       const file = `${name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60)}.png`

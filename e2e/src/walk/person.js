@@ -1,8 +1,33 @@
 // The person in front: settings, languages, appearance, keyboard alone, and a phone.
 import assert from 'node:assert/strict'
 
+import { unreached } from '../keyboard.js'
 import { until } from '../runner.js'
 
+/** Pages of records, forms and registers: by keyboard, and in each language on a phone, too. */
+const DESKS = [
+  '/imports',
+  '/packages',
+  '/device-profiles',
+  '/routing',
+  '/ledger-mail',
+  '/public-zones',
+  '/registers',
+  '/incidents',
+  '/breaches',
+  '/support',
+  '/usage',
+  '/policy',
+  '/destruction',
+  '/what-ends-when',
+  '/governance?tab=policies',
+  '/governance?tab=risks',
+  '/governance?tab=controls',
+  '/governance?tab=evidence',
+  '/governance?tab=tasks',
+  '/governance?tab=certificates',
+  '/governance?tab=notices',
+]
 const PAGES = [
   '/',
   '/alerts',
@@ -18,6 +43,7 @@ const PAGES = [
   '/access?tab=roles',
   '/access?tab=parts',
   '/access?tab=why',
+  ...DESKS,
 ]
 const SETTINGS = { 'zh-Hant': '設定', ja: '設定', ko: '설정', en: 'Settings' }
 
@@ -56,12 +82,13 @@ function settingSteps({ visitor }) {
     {
       name: 'four languages',
       run: async () => {
-        await visitor.open('/settings')
         for (const [locale, title] of Object.entries(SETTINGS)) {
+          await visitor.open('/settings')
           await page.locator(`select:has(option[value="${locale}"])`).first().selectOption(locale)
           await page.locator(`html[lang="${locale}"]`).waitFor()
           await page.getByRole('heading', { name: title, level: 1 }).waitFor()
           await visitor.look(`settings in ${locale}`)
+          if (locale !== 'en') await onPhone(page, () => desksIn(visitor, locale))
         }
       },
     },
@@ -73,7 +100,7 @@ function settingSteps({ visitor }) {
         const html = page.locator('html[data-mantine-color-scheme=dark]')
         await html.waitFor()
         for (const address of PAGES) {
-          await visitor.open(address)
+          await visitor.go(address)
           await settled(page)
           await html.waitFor()
           await visitor.look(`${address} in the dark`)
@@ -91,6 +118,28 @@ export function settled(page) {
   return until('the page has loaded', async () => {
     return (await page.locator('[aria-busy=true]').count()) === 0
   })
+}
+
+/** Does something at the width of a phone. */
+async function onPhone(page, work) {
+  const before = page.viewportSize()
+  await page.setViewportSize({ width: 390, height: 780 })
+  try {
+    await work()
+  } finally {
+    await page.setViewportSize(before)
+  }
+}
+
+/** Every desk is headed in its language, and fits. */
+async function desksIn(visitor, locale) {
+  for (const address of DESKS) {
+    await visitor.go(address)
+    await settled(visitor.page)
+    const title = await visitor.page.locator('h1').first().innerText()
+    assert.match(title, /[^\x00-\x7f]/, `${address} in ${locale}`)
+    await visitor.fits(`${address} in ${locale}`)
+  }
 }
 
 function focused(page) {
@@ -141,6 +190,17 @@ function keyboardSteps({ visitor }) {
         await palette.waitFor({ state: 'detached' })
       },
     },
+    {
+      name: 'the keyboard reaches every control of the desks',
+      run: async () => {
+        await visitor.open('/settings')
+        for (const address of DESKS) {
+          await visitor.go(address)
+          await settled(page)
+          assert.deepEqual(await unreached(page), [], address)
+        }
+      },
+    },
   ]
 }
 
@@ -149,12 +209,11 @@ function phoneSteps({ visitor }) {
   return [
     {
       name: 'a phone of 390 px, page by page',
-      run: async () => {
-        const before = page.viewportSize()
-        await page.setViewportSize({ width: 390, height: 780 })
-        try {
+      run: () =>
+        onPhone(page, async () => {
+          await visitor.open('/settings')
           for (const address of PAGES) {
-            await visitor.open(address)
+            await visitor.go(address)
             await settled(page)
             await visitor.look(`${address} on a phone`)
           }
@@ -164,10 +223,7 @@ function phoneSteps({ visitor }) {
           await page.getByRole('dialog').getByRole('treeitem').nth(1).click()
           await page.getByRole('dialog', { name: 'Details' }).waitFor()
           await visitor.look('details on a phone')
-        } finally {
-          await page.setViewportSize(before)
-        }
-      },
+        }),
     },
   ]
 }

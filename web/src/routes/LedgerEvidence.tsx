@@ -4,17 +4,19 @@ import { Button, Select, TextInput } from '@mantine/core'
 import { useMemo, useState } from 'react'
 
 import { entryNumbers, fetchEvidence, type EvidenceAsked } from '../api/evidence'
+import { useAllowed } from '../app/Allowed'
 import { useDeviceOptions } from '../app/useDevices'
 import { Failure } from '../ui/layout'
 
 export function LedgerEvidence() {
+  const listsDevices = useAllowed()('device.list')
   const [device, setDevice] = useState<string | null>(null)
   const [key, setKey] = useState('')
   const [entries, setEntries] = useState('')
   const [isBusy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>(null)
   const named = useMemo(() => (device === null ? [] : [device]), [device])
-  const devices = useDeviceOptions(named)
+  const devices = useDeviceOptions(named, { enabled: listsDevices })
   const chosen = entryNumbers(entries)
   const submit = () => {
     setBusy(true)
@@ -43,20 +45,24 @@ export function LedgerEvidence() {
           submit()
         }}
       >
-        <Select
-          label={i18n.t('Device')}
-          data={devices.options}
-          value={device}
-          onChange={setDevice}
-          clearable
-          {...devices.field}
-        />
-        <TextInput
-          label={i18n.t('Key')}
-          value={key}
-          disabled={device === null}
-          onChange={(event) => setKey(event.currentTarget.value)}
-        />
+        {listsDevices && (
+          <>
+            <Select
+              label={i18n.t('Device')}
+              data={devices.options}
+              value={device}
+              onChange={setDevice}
+              clearable
+              {...devices.field}
+            />
+            <TextInput
+              label={i18n.t('Key')}
+              value={key}
+              disabled={device === null}
+              onChange={(event) => setKey(event.currentTarget.value)}
+            />
+          </>
+        )}
         <TextInput
           label={i18n.t('Entry numbers, separated by commas')}
           value={entries}

@@ -7,6 +7,7 @@ import { useState, type ReactNode } from 'react'
 
 import { body, client } from '../api/client'
 import type { LedgerPlace } from '../api/types'
+import { useAllowed } from '../app/Allowed'
 import { useDeviceOptions } from '../app/useDevices'
 import { formatCount } from '../lib/format'
 import { CopyField, Empty, Facts, Tag } from '../ui/layout'
@@ -66,12 +67,16 @@ function stateLabel(state: string): string {
 }
 
 export function LedgerLookup() {
-  const [by, setBy] = useState<By>('reading')
+  const may = useAllowed()
+  // An auditor reads records, and neither devices nor what they measure.
+  const readsDevices = may('telemetry.read') && may('device.list')
+  const offers = BY.filter((one) => one !== 'reading' || readsDevices)
+  const [by, setBy] = useState<By>(readsDevices ? 'reading' : 'record')
   const [device, setDevice] = useState<string | null>(null)
   const [key, setKey] = useState('')
   const [text, setText] = useState('')
   const [places, setPlaces] = useState<LedgerPlace[] | null>(null)
-  const offered = useDeviceOptions(device ? [device] : [])
+  const offered = useDeviceOptions(device ? [device] : [], { enabled: readsDevices })
   const isReading = by === 'reading'
   const look = async () => {
     setPlaces(null)
@@ -92,11 +97,11 @@ export function LedgerLookup() {
           allowDeselect={false}
           value={by}
           onChange={(value) => {
-            setBy(BY.find((known) => known === value) ?? by)
+            setBy(offers.find((known) => known === value) ?? by)
             setPlaces(null)
             setText('')
           }}
-          data={BY.map((value) => ({ value, label: byLabel(value) }))}
+          data={offers.map((value) => ({ value, label: byLabel(value) }))}
         />
         {isReading && (
           <>
