@@ -86,7 +86,8 @@ async fn a_changed_probe_is_due_at_once() {
 /// A run of a check as an older or newer platform stored it, at a later moment than those before.
 async fn stored(app: &App, promise: u8, version: u32, answer: ProbeAnswer) {
     let promise = PromiseId::new(promise).expect("a promise");
-    let adapted = probe::Adapted { promise, probe: Arc::new(Answers(answer, version)) };
+    let adapted =
+        probe::Adapted { promise, probe: Arc::new(Answers(answer, version)), walked: None };
     let context = app.job(veritwin_access::jobs::PROMISES);
     let id = EvidenceId::generate(context.at, app.rng());
     let evidence = veritwin_governance::run(&adapted, id, app.clock()).await;
