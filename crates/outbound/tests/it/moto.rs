@@ -123,7 +123,7 @@ async fn kms_as_others_wrote_it() {
         return;
     };
     let moto = Moto::start(&python).await;
-    let made = moto.operate("CreateKey", &json!({})).await;
+    let made = moto.operate("CreateKey", &json!({"KeyUsage": "ENCRYPT_DECRYPT"})).await;
     let id = made["KeyMetadata"]["KeyId"].as_str().expect("an id").to_owned();
     let (services, _) = services(moto.port, Vec::new());
     let settings = ProviderSettings {
