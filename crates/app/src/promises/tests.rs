@@ -96,7 +96,8 @@ async fn what_older_checks_found_is_shown_to_nobody() {
         place: "log of somebody, leaf 7".to_owned(),
     };
     for (version, expect) in [(1, "not_evidenced"), (2, "failing")] {
-        let adapted = probe::Adapted { promise, probe: Arc::new(Answers(failed.clone(), version)) };
+        let probe = Arc::new(Answers(failed.clone(), version));
+        let adapted = probe::Adapted { promise, probe, walked: None };
         let context = app.job(veritwin_access::jobs::PROMISES);
         let id = EvidenceId::generate(context.at, app.rng());
         let evidence = veritwin_governance::run(&adapted, id, app.clock()).await;
