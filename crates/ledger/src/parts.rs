@@ -100,8 +100,8 @@ impl Parts {
         Ok(())
     }
 
-    /// Refuses a bucket that gives one name twice: nothing would keep two archives apart there. What
-    /// it takes here says the same as what is there.
+    /// Refuses a bucket that gives one name twice: nothing would keep two archives apart there.
+    /// What it takes here says the same as what is there.
     fn check_names(&self, shared: &Shared) -> Result<(), LedgerError> {
         let number = self.begin;
         let sealed = sealed(shared, number, (Kind::Begin, &[]))?;

@@ -62,8 +62,8 @@ pub(crate) struct ArchiveFile {
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
-    /// Certificates that took the place of one of `clients`: the new fingerprint, and the first that
-    /// the platform had, by which its logs are known.
+    /// Certificates that took the place of one of `clients`: the new fingerprint, and the first
+    /// that the platform had, by which its logs are known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) renewed: BTreeMap<String, String>,
     /// Where journal, tiles and payloads are, if not in the directory.

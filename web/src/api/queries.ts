@@ -487,15 +487,3 @@ export const provisionProfilesQuery = queryOptions({
   queryKey: ['provision-profiles'],
   queryFn: () => body(client.GET('/v1/provision-profiles')),
 })
-
-export const customerKeyQuery = queryOptions({
-  queryKey: ['customer-key'],
-  queryFn: () => body(client.GET('/v1/keys/customer')),
-  // A service that went away or came back shows by itself.
-  refetchInterval: 15_000,
-})
-
-export const keysQuery = queryOptions({
-  queryKey: ['keys'],
-  queryFn: () => body(client.GET('/v1/keys')),
-})

@@ -113,7 +113,8 @@ pub struct TableDevice {
     pub kind: String,
     /// The twin it is bound to.
     pub twin: Option<SiteId>,
-    /// Whether the actor may list it; otherwise its name stands beside its readings and nowhere else.
+    /// Whether the actor may list it; otherwise its name stands beside its readings and nowhere
+    /// else.
     pub is_listed: bool,
 }
 

@@ -274,8 +274,10 @@ impl App {
             return Ok(ProbeAnswer::CouldNotRun(reason.to_owned()));
         };
         if let Some((tenant, pin)) = pins.iter().find(|(_, pin)| pin != place) {
+            // Every tenant reads the answer: whose pin it is, is the operator's to know.
+            tracing::warn!(%tenant, %pin, "an organisation is pinned elsewhere");
             let summary = "An organisation's data stands elsewhere than it says.";
-            return Ok(failed(summary, format!("organisation {tenant}, {pin}")));
+            return Ok(failed(summary, "register of residency"));
         }
         let own = self.0.routes.flows.of(PLATFORM_TENANT);
         if !own.is_some_and(|own| own.is_evidenced()) {

@@ -19,6 +19,8 @@ use crate::{App, Error, Result};
 
 const PROMISE: u8 = 1;
 const VERSION: u32 = 1;
+/// Where something is wrong, for every reader: whose ledger it is, is the operator's to know.
+const PLACE: &str = "a ledger of this installation";
 /// Newest leaves that are looked at of each log.
 const LEAVES_MAX: u64 = 64;
 /// Logs looked at in one run.
@@ -39,8 +41,8 @@ struct Seen {
     logs: u64,
     leaves: u64,
     digests: u64,
-    /// A leaf whose payload is more than a digest.
-    wrong: Option<String>,
+    /// Whether the payload of a leaf is more than a digest.
+    is_wrong: bool,
 }
 
 impl App {
@@ -58,7 +60,7 @@ impl App {
         let tenants = self.customer_tenants(&self.job(jobs::PROMISES)).await?;
         let others = tenants.iter().filter(|tenant| !tenant.archive_subscribed);
         for tenant in others.take(LOGS_MAX) {
-            if seen.wrong.is_some() {
+            if seen.is_wrong {
                 break;
             }
             let context = self.job_in(jobs::PROMISES, tenant.id);
@@ -69,15 +71,12 @@ impl App {
             ("leaves looked at".to_owned(), seen.leaves.to_string()),
             ("payloads that are one digest".to_owned(), seen.digests.to_string()),
         ];
-        Ok(match seen.wrong {
-            Some(place) => {
-                let summary = "The archive was sent content of somebody who is not subscribed.";
-                ProbeAnswer::Failed { summary: summary.to_owned(), facts, place }
-            }
-            None => {
-                let summary = "Of who is not subscribed the archive was sent roots alone.";
-                ProbeAnswer::Passed { summary: summary.to_owned(), facts }
-            }
+        Ok(if seen.is_wrong {
+            let summary = "The archive was sent content of somebody who is not subscribed.";
+            ProbeAnswer::Failed { summary: summary.to_owned(), facts, place: PLACE.to_owned() }
+        } else {
+            let summary = "Of who is not subscribed the archive was sent roots alone.";
+            ProbeAnswer::Passed { summary: summary.to_owned(), facts }
         })
     }
 
@@ -144,7 +143,8 @@ impl App {
             }
             seen.digests += 1;
             if !self.is_digest_alone(context, (log, &summary.origin), &leaf).await? {
-                seen.wrong = Some(format!("log {log}, leaf {index}"));
+                tracing::warn!(%log, leaf = index, "a payload of who is not subscribed");
+                seen.is_wrong = true;
                 return Ok(());
             }
         }

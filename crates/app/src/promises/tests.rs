@@ -475,6 +475,7 @@ async fn sabotage_turns_the_row_red_and_back() {
     app.close().await;
 }
 
+#[cfg(feature = "test-controls")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_the_operators_to_bring_and_a_suppliers_is_none() {
     let root = tempfile::tempdir().expect("temporary folder");

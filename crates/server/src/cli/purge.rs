@@ -29,8 +29,8 @@ pub(super) const EXAMPLES: &str = "Examples:\n  \
 /// What is destroyed for ever, and what is said of it.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct PurgeArguments {
-    /// What: `device:ID`, `key:NAME`, `subject:NAME`, `month:YYYY-MM`, `ledger` or `tenant`. Without
-    /// --yes it is only looked at.
+    /// What: `device:ID`, `key:NAME`, `subject:NAME`, `month:YYYY-MM`, `ledger` or `tenant`.
+    /// Without --yes it is only looked at.
     #[arg(long, value_name = "WHAT", group = "act")]
     scope: Option<String>,
     /// With a key: of this device alone.

@@ -447,9 +447,9 @@ mod tests {
 
     #[test]
     fn a_new_kind_of_id_is_said() {
-        let document = json!({"paths": {"/v1/policies/{id}": {"get": {}}}});
+        let document = json!({"paths": {"/v1/unheard-of/{id}": {"get": {}}}});
         let error = operations(&document).expect_err("no id for it");
-        assert_eq!(error, "GET /v1/policies/{id}: the probe has no id to ask with");
+        assert_eq!(error, "GET /v1/unheard-of/{id}: the probe has no id to ask with");
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn the_link_of_a_receipt_takes_a_consent_back_without_a_sign_in() {
         .environment("VERITWIN__SMTP__FROM", "veritwin@example.com");
     let platform = Platform::start(crate::harness::Mode::Serve, options);
     let tenant = platform.tenant();
-    let (_, cookie) = tenant.member("dora", "viewer");
+    let (_, cookie) = tenant.member_by_mail(&mails, ("dora", "viewer"));
     agree(&platform, &cookie);
     let link = wait_for("the receipt", || {
         let mail = mails.try_recv().ok().filter(|mail| mail.subject().contains("You agreed"))?;
@@ -169,7 +169,7 @@ fn everybody_is_told_of_a_version_in_their_language_and_who_comes_in_later_too()
         .environment("VERITWIN__SMTP__FROM", "veritwin@example.com");
     let platform = Platform::start(crate::harness::Mode::Serve, options);
     let tenant = platform.tenant();
-    let (_, cookie) = tenant.member("early", "viewer");
+    let (_, cookie) = tenant.member_by_mail(&mails, ("early", "viewer"));
     let japanese = json!({"language": "ja"});
     as_person(&platform, "PATCH", "/v1/account", &cookie).json(&japanese).send().expect(204);
     let wrong = json!({"language": "fr"});
@@ -203,6 +203,6 @@ fn everybody_is_told_of_a_version_in_their_language_and_who_comes_in_later_too()
     };
     look("admin-", "takes effect");
     look("early-", "subject: =?utf-8?b?");
-    tenant.member("late", "viewer");
+    tenant.member_by_mail(&mails, ("late", "viewer"));
     look("late-", "takes effect");
 }

@@ -17,7 +17,11 @@ pub(crate) struct Person<'a> {
 
 impl<'a> Person<'a> {
     pub(crate) fn new(platform: &'a Platform, tenant: &Tenant, name: &str, role: &str) -> Self {
-        let (id, cookie) = tenant.member(name, role);
+        Self::of(platform, tenant.member(name, role))
+    }
+
+    /// Somebody who came in already, by id and session.
+    pub(crate) fn of(platform: &'a Platform, (id, cookie): (String, String)) -> Self {
         Self { platform, id, cookie }
     }
 

@@ -138,7 +138,8 @@ fn nobody_is_told_whose(neighbour: &Tenant, theirs: [&str; 3]) {
 
 #[test]
 fn an_archive_that_was_set_back_gets_nothing_to_sign() {
-    let mut platform = Platform::checking();
+    // Checks append leaves of their own: one that ran beside would do so at the older copy.
+    let mut platform = Platform::serve();
     let (tenant, neighbour) = (platform.tenant(), platform.tenant());
     let device = tenant.device("pump");
     send(&tenant, &device, 1);
@@ -154,6 +155,13 @@ fn an_archive_that_was_set_back_gets_nothing_to_sign() {
     let log = tenant.get("/v1/ledger").expect(200)["log_id"].as_str().unwrap().to_owned();
     send(&tenant, &device, 1);
     tenant.sealed(sealed + 1);
+    // The platform's own log goes on as well: what a check finds later is not sealed in the past.
+    platform.control("promise_check", json!({"id": "P32"})).unwrap();
+    wait_for("evidence in the ledger", || {
+        let all = platform.control("promises", json!({})).ok()?;
+        let one = all["items"].as_array()?.iter().find(|one| one["id"] == "P32")?;
+        one["evidence"]["ledger_index"].is_u64().then_some(())
+    });
     platform.stop();
     copy(&archive, &new);
     copy(&old, &archive);

@@ -1,10 +1,13 @@
 //! A tenant as its administrator sees it: REST calls with the tenant's own API key, devices and
 //! their readings, and the questions that tests ask again and again.
 
+use std::sync::mpsc::Receiver;
+
 use serde_json::{Value, json};
 
 use crate::harness::wait_for;
 use crate::http::{Answer, Http, Request};
+use crate::smtp::Mail;
 
 /// A tenant with one administrator and one API key.
 #[derive(Clone)]
@@ -109,9 +112,37 @@ impl Tenant {
     /// Invites a person with a role and redeems the invitation; answers the id and the session.
     #[track_caller]
     pub(crate) fn member(&self, name: &str, role: &str) -> (String, String) {
+        let invited = self.invited(name, role);
+        self.come_in(crate::harness::link_token(invited["link"].as_str().unwrap()))
+    }
+
+    /// The same where invitations are mailed. Other mails that come meanwhile are passed by.
+    #[track_caller]
+    pub(crate) fn member_by_mail(
+        &self,
+        mails: &Receiver<Mail>,
+        (name, role): (&str, &str),
+    ) -> (String, String) {
+        let invited = self.invited(name, role);
+        assert_eq!(invited["link"], Value::Null, "it is mailed");
+        let token = wait_for("an invitation", || {
+            let mail = mails.try_recv().ok().filter(|mail| mail.to.contains(name))?;
+            let words = mail.words();
+            let (_, token) = words.split_once("/welcome#")?;
+            token.split_whitespace().next().map(str::to_owned)
+        });
+        self.come_in(&token)
+    }
+
+    #[track_caller]
+    fn invited(&self, name: &str, role: &str) -> Value {
         let email = format!("{name}-{}@tenant.example", &self.id[24..]);
-        let invited = self.post("/v1/users", &json!({"email": email, "role": role})).expect(201);
-        let token = crate::harness::link_token(invited["link"].as_str().unwrap()).to_owned();
+        self.post("/v1/users", &json!({"email": email, "role": role})).expect(201)
+    }
+
+    /// Redeems an invitation; the id and the session.
+    #[track_caller]
+    fn come_in(&self, token: &str) -> (String, String) {
         let welcome =
             json!({"token": token, "password": "a password of a colleague", "attested": true});
         let answer = self.http.post("/v1/welcome").json(&welcome).send();

@@ -64,8 +64,8 @@ fn a_transfer_of_the_business_is_told_to_everybody_by_mail() {
         .environment("VERITWIN__SMTP__FROM", "veritwin@example.com");
     let platform = Platform::start(Mode::Serve, options);
     let tenant = platform.tenant();
-    let (_, officer) = tenant.member("officer", "privacy_officer");
-    tenant.member("viewer", "viewer");
+    let (_, officer) = tenant.member_by_mail(&mails, ("officer", "privacy_officer"));
+    tenant.member_by_mail(&mails, ("viewer", "viewer"));
     let transfer = json!({"kind": "business_transfer", "fields": {
         "acquirer": "Buyer", "effective_at": "2199-01-01T00:00:00Z", "notice": "We are sold.",
     }});
