@@ -97,6 +97,7 @@ mod languages;
 mod lately;
 mod ledger;
 mod ledger_end;
+mod ledger_erased;
 mod ledger_head;
 mod ledger_job;
 mod ledger_lookup;

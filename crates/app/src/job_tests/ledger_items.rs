@@ -194,3 +194,27 @@ async fn a_reading_is_found_by_device_key_and_time() {
     assert!(matches!(nowhere, Err(crate::Error::NotFound(_))), "{nowhere:?}");
     world.app.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_was_changed_shows_no_other_record() {
+    let world = World::new().await;
+    world.archive().await;
+    let customer = world.customer("Index").await;
+    let one = world.record(&customer, 1, true).await;
+    let other = world.record(&customer, 2, true).await;
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    world.until("a leaf", async || world.place(&customer, one).await).await;
+    let second = world.until("a leaf", async || world.place(&customer, other).await).await;
+    let context = customer.somebody(Role::Owner);
+    for sequence in [second.1, second.1 + 1000] {
+        let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+        let batch = BatchId::from_bytes([7; 16]);
+        tx.ledger_items_taken((&[one], sequence), batch, None).await.expect("changed");
+        tx.commit().await.expect("written");
+        let view = world.app.find_sealed_record(&context, one).await.expect("found");
+        assert_eq!((view.state, view.proof.is_none()), ("misplaced", true), "{sequence}");
+    }
+    world.proven(&customer, other).await;
+    world.app.close().await;
+}

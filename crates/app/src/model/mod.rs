@@ -75,7 +75,7 @@ pub use imports::{
     ImportView,
 };
 pub use ledger::{
-    EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, LedgerEntryView,
+    ErasedView, EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, LedgerEntryView,
     LedgerPlaceView, LedgerProofView, LedgerView, PapersCredential, PapersView, SealedReading,
     StampView, WitnessSeen, WitnessView,
 };
