@@ -103,6 +103,7 @@ mod ledger_job;
 mod ledger_lookup;
 mod ledger_mail;
 mod ledger_mail_files;
+mod ledger_mail_to;
 mod ledger_open;
 mod ledger_record;
 mod ledger_seal;

@@ -52,7 +52,11 @@ fn asks(kind: &str) -> OwnCaseInput {
     }
 }
 
-async fn account(world: &World, customer: &Customer, (email, role): (&str, Role)) -> UserId {
+pub(super) async fn account(
+    world: &World,
+    customer: &Customer,
+    (email, role): (&str, Role),
+) -> UserId {
     let context = world.app.local_operator();
     let id = UserId::generate(context.at, world.app.rng());
     let user = User {
