@@ -173,6 +173,72 @@ async fn what_was_sealed_ends_when_it_is_asked_for() {
     world.app.close().await;
 }
 
+impl World {
+    /// Notes the end of a period of nothing, as the job does each day.
+    async fn note_end(&self, customer: &Customer) {
+        let platform = self.app.job(veritwin_access::jobs::RETENTION);
+        let tx = self.app.0.store.begin_platform(&platform).await.expect("records");
+        let noted = self.app.note_period_end(tx, customer.tenant(), (&[], platform.at)).await;
+        noted.expect("noted").commit().await.expect("written");
+    }
+
+    async fn acts(&self, customer: &Customer) -> Vec<StoredDestruction> {
+        let tx = self.app.0.store.read(&customer.context).await.expect("records");
+        tx.destructions().await.expect("read")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_each_day_fills_neither_journal_nor_records() {
+    let world = World::new().await;
+    world.archive().await;
+    let customer = world.customer("Daily").await;
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    let id = world.record(&customer, 1, true).await;
+    world.until("its leaf", async || world.place(&customer, id).await).await;
+    world.note_end(&customer).await;
+    let mut stored = world.acts(&customer).await.remove(0);
+    while stored.state != DestructionState::Done {
+        let moved = world.app.step(customer.tenant(), &stored).await.expect("a step");
+        stored = moved.expect("nothing is waited for");
+    }
+    let lines = world.app.0.destructions.shreds.entries(Some(customer.tenant()));
+    assert!(lines.expect("lines").is_empty());
+    let context = customer.somebody(Role::Owner);
+    let text = world.app.destruction_certificate(&context, stored.id).await.expect("signed");
+    assert!(crate::check_certificate(text.as_bytes(), None).is_ok(), "{text}");
+
+    // Of those of before, what nobody asked for goes after 400 days.
+    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
+    let tx = world.app.0.store.begin(&context).await.expect("records");
+    let mut expected = BTreeSet::from([stored.id]);
+    for (days, is_period, stays) in [(401, true, false), (399, true, true), (401, false, true)] {
+        let scope = StoredScope::Ledger { before: 0 };
+        let mut body = fresh(&context, (scope, false), "before");
+        body.is_period = is_period;
+        let old = StoredDestruction {
+            id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
+            state: DestructionState::Done,
+            body: body.to_store().expect("a body"),
+            version: 1,
+            requested_at: context.at.saturating_sub(days * DAY),
+        };
+        tx.destruction_create(&old).await.expect("made");
+        if stays {
+            expected.insert(old.id);
+        }
+    }
+    tx.commit().await.expect("written");
+    world.clock.advance(Duration::from_secs(1));
+    world.note_end(&customer).await;
+    let acts = world.acts(&customer).await;
+    expected.insert(acts[0].id);
+    assert_eq!(acts.iter().map(|one| one.id).collect::<BTreeSet<_>>(), expected);
+    assert_eq!(acts.len(), 4, "{acts:?}");
+    world.app.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_is_found_by_device_key_and_time() {
     let world = World::new().await;
