@@ -2,10 +2,13 @@
 //! is about), with the proof of that one record. Nothing of the other records of its leaf shows.
 
 use async_recursion::async_recursion as boxed;
+use bytes::Bytes;
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{ActivityId, DeviceId, Key, LedgerItemId, OpContext, TenantId, Timestamp};
 use veritwin_keys::KeyError;
-use veritwin_ledger::{Act, Leaf, LogSummary, OpenedPayload, open_payload, payload_dek_id};
+use veritwin_ledger::{
+    Act, Leaf, LogSummary, OpenedPayload, open_kept, open_payload, payload_dek_id,
+};
 use veritwin_metastore::{LedgerKind, LedgerPlace};
 use veritwin_verify::{RecordProof, TILE_WIDTH};
 
@@ -62,19 +65,23 @@ impl App {
         (tenant, log): (TenantId, &LogSummary),
         leaf: &Leaf,
     ) -> Result<Option<OpenedPayload>> {
-        if leaf.payload_bytes == 0 {
+        // Of who was not subscribed salt and records stayed here, sealed in the same way.
+        let is_kept = leaf.payload_bytes == 0;
+        let sealed = if is_kept {
             let tx = self.0.store.read(&self.job_in(jobs::LEDGER, tenant)).await?;
-            let kept = tx.ledger_kept(leaf.batch).await?;
-            return Ok(kept.and_then(|plain| OpenedPayload::from_plaintext(&plain)));
-        }
-        let Some(payload) = self.payload(log.log, leaf).await? else { return Ok(None) };
+            tx.ledger_kept(leaf.batch).await?.map(Bytes::from)
+        } else {
+            self.payload(log.log, leaf).await?
+        };
+        let Some(sealed) = sealed else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
-        let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
+        let id = payload_dek_id(&sealed).map_err(|error| damaged(&error))?;
         let dek = match self.0.keys.dek_by_id(id) {
             Err(KeyError::Destroyed { .. } | KeyError::UnknownDek(_)) => return Ok(None),
             other => other?,
         };
-        let opened = open_payload(&payload, leaf, &log.origin, (tenant, &dek));
+        let open = if is_kept { open_kept } else { open_payload };
+        let opened = open(&sealed, leaf, &log.origin, (tenant, &dek));
         opened.map(Some).map_err(|error| damaged(&error))
     }
 

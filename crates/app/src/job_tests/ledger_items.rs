@@ -127,6 +127,14 @@ async fn of_who_is_not_subscribed_the_archive_gets_roots_alone() {
     // Here it is known, and proven by the salt that stayed here.
     let (sealed, _) = world.proven(&customer, id).await;
     assert_eq!(sealed["body"], json!({"n": 1}));
+    // It ends with the key of its day, also where somebody has a copy of the row.
+    let all = world.app.0.keys.list(Some(customer.tenant())).into_iter();
+    let of_ledger = all.filter(|key| key.scope.class == veritwin_keys::DataClass::Ledger);
+    let keys: Vec<_> = of_ledger.map(|key| key.id).collect();
+    world.app.destroy_payload_keys(&keys).expect("destroyed");
+    let context = customer.somebody(Role::Owner);
+    let view = world.app.find_sealed_record(&context, id).await.expect("found");
+    assert_eq!((view.state, view.proof.is_none()), ("destroyed", true));
     world.app.close().await;
 }
 

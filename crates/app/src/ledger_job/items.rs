@@ -115,7 +115,7 @@ impl LedgerJob {
                     return sealed.map(|sealed| (sealed, None));
                 }
                 let sealed = builder.seal_digest(previous, sealed_at, signer);
-                sealed.map(|(sealed, opened)| (sealed, Some(opened.to_plaintext())))
+                sealed.map(|(sealed, kept)| (sealed, Some(kept)))
             })?
             .map_err(|error| Error::Internal(format!("ledger records: {error}")))?;
         let (batch, reached) = (sealed.leaf.batch, log.reached);
