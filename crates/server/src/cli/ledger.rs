@@ -2,6 +2,7 @@
 //! account, no server and no decryption key; it says what it proved and what it could not.
 
 mod bundle;
+mod counters;
 mod place;
 mod proofs;
 mod receipts;
@@ -112,11 +113,20 @@ pub(crate) enum LedgerCommand {
         new: Option<PathBuf>,
     },
     /// Lists record sequences that are missing between entries, and which batches of
-    /// store-and-forward edges were given up, never submitted or stated twice.
-    #[command(after_help = "Example: veritwin ledger gaps ./export")]
+    /// store-and-forward edges were given up, never submitted or stated twice. With --counter, of
+    /// bundles of evidence: which numbers of a counter that devices send no record holds.
+    #[command(after_help = "Examples:\n  veritwin ledger gaps ./export\n  \
+                            veritwin ledger gaps ./bundles --counter n --vkey KEY")]
     Gaps {
         #[command(flatten)]
         place: LogPlace,
+        /// The key under which devices send a number that goes up by one with each message. The
+        /// place is a bundle of evidence then (.zip, or unpacked), or a folder of them.
+        #[arg(long, value_name = "KEY")]
+        counter: Option<String>,
+        /// Of bundles: the log's key as you were given it (NAME+HEX+BASE64).
+        #[arg(long, value_name = "KEY", value_parser = parse_vkey, requires = "counter")]
+        vkey: Option<VerifierKey>,
         /// Prints JSON.
         #[arg(long)]
         json: bool,
@@ -150,7 +160,10 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
         LedgerCommand::Audit(arguments) => verify(&arguments, true),
         LedgerCommand::Proof(arguments) => proofs::run(&arguments),
         LedgerCommand::Consistency { log, old, new } => extends(&log, &old, new.as_deref()),
-        LedgerCommand::Gaps { place, json } => list_gaps(&place, json),
+        LedgerCommand::Gaps { place, counter: Some(key), vkey, json } => {
+            counters::list(Path::new(&place.log), (&key, vkey.as_ref()), json)
+        }
+        LedgerCommand::Gaps { place, json, .. } => list_gaps(&place, json),
         LedgerCommand::Receipts(arguments) => receipts::run(&arguments),
     }
 }
