@@ -100,6 +100,7 @@ mod ledger_end;
 mod ledger_erased;
 mod ledger_head;
 mod ledger_job;
+mod ledger_keys;
 mod ledger_lookup;
 mod ledger_mail;
 mod ledger_mail_files;

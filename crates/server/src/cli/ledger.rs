@@ -83,6 +83,10 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         place: JsonPlace,
     },
+    /// Prints the keys of the logs, one a line, the platform's own first: the file of logs that a
+    /// witness reads.
+    #[command(after_help = "Example: veritwin ledger keys > logs.txt")]
+    Keys(JsonPlace),
     /// Verifies a log: every tile, leaf and payload. Exit: 0 verified, 10 tampered, 11 missing,
     /// 12 a required witness policy is unmet, 13 a checkpoint given as --known lies in a part that
     /// was pruned and could not be compared.
@@ -156,6 +160,7 @@ fn bad(detail: String) -> anyhow::Error {
 pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
     match command {
         LedgerCommand::Export { out, tenant, place } => export(&out, tenant, &place),
+        LedgerCommand::Keys(place) => keys(&place),
         LedgerCommand::Verify(arguments) => verify(&arguments, false),
         LedgerCommand::Audit(arguments) => verify(&arguments, true),
         LedgerCommand::Proof(arguments) => proofs::run(&arguments),
@@ -187,6 +192,20 @@ fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
 fn read_text(path: &Path, bytes_max: u64) -> anyhow::Result<String> {
     String::from_utf8(read(path, bytes_max)?)
         .map_err(|_| bad(format!("{} is not text", path.display())))
+}
+
+fn keys(place: &JsonPlace) -> anyhow::Result<ExitCode> {
+    let facts = block_on(dispatch::ask(&place.place, Request::new("ledger_keys", json!({}))))?;
+    if place.json {
+        print_json(&facts)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let items = facts["items"].as_array().into_iter().flatten();
+    let lines: Vec<&str> = items.filter_map(|item| item["vkey"].as_str()).collect();
+    if !lines.is_empty() {
+        print(&lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Result<ExitCode> {

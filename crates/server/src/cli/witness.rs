@@ -55,7 +55,9 @@ struct WitnessFile {
     listen: String,
     names: Vec<String>,
     name: String,
+    #[serde(default)]
     logs: Vec<String>,
+    logs_file: Option<PathBuf>,
 }
 
 fn listen() -> String {
@@ -78,6 +80,9 @@ fn parse(text: &str) -> anyhow::Result<WitnessConfig> {
         let parsed = text.trim().parse::<VerifierKey>();
         parsed.map_err(|error| bad(format!("logs: {text}: {error}")))
     };
+    if file.logs.is_empty() && file.logs_file.is_none() {
+        return Err(bad("logs or logs_file: name the logs that are witnessed"));
+    }
     Ok(WitnessConfig {
         directory: file.directory,
         root_key: file.root_key,
@@ -85,6 +90,7 @@ fn parse(text: &str) -> anyhow::Result<WitnessConfig> {
         names: file.names,
         name: file.name,
         logs: file.logs.iter().map(key).collect::<anyhow::Result<_>>()?,
+        logs_file: file.logs_file,
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
     })
@@ -123,7 +129,7 @@ fn serve(place: &WitnessPlace, log_json: bool) -> anyhow::Result<()> {
 
 fn logs(place: &WitnessPlace) -> anyhow::Result<()> {
     let config = read(&place.config)?;
-    let seen = witnessed_logs(&config.directory, &config.logs)?;
+    let seen = witnessed_logs(&config.directory, &config.all_logs()?)?;
     if place.json {
         let rows = seen.iter().map(|log| {
             json!({
@@ -157,14 +163,17 @@ mod tests {
 
     #[test]
     fn a_short_file_is_enough_and_what_cannot_be_meant_is_refused() {
-        let config = parse(&file("", "")).expect("read");
-        assert_eq!((config.listen.port(), config.logs.len()), (8446, 0));
+        let config = parse(&file("", &format!("\"{KEY}\""))).expect("read");
+        assert_eq!((config.listen.port(), config.logs.len()), (8446, 1));
+        let config = parse(&file("logs_file = \"/etc/logs.txt\"", "")).expect("read");
+        assert_eq!(config.logs_file, Some(PathBuf::from("/etc/logs.txt")));
         let check = |more: &str, logs: &str, part: &str| {
             let error = format!("{:#}", parse(&file(more, logs)).expect_err(part));
             assert!(error.contains(part), "{error}");
         };
+        check("", "", "logs or logs_file");
         check("colour = 1", "", "colour");
-        check("listen = \"here\"", "", "ADDRESS:PORT");
+        check("listen = \"here\"", &format!("\"{KEY}\""), "ADDRESS:PORT");
         check("", &format!("\"{}x\"", &KEY[..20]), "not a verifier key");
     }
 }
