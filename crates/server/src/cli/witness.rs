@@ -55,8 +55,7 @@ struct WitnessFile {
     listen: String,
     names: Vec<String>,
     name: String,
-    #[serde(default)]
-    logs: Vec<String>,
+    logs: Option<Vec<String>>,
     logs_file: Option<PathBuf>,
 }
 
@@ -80,7 +79,7 @@ fn parse(text: &str) -> anyhow::Result<WitnessConfig> {
         let parsed = text.trim().parse::<VerifierKey>();
         parsed.map_err(|error| bad(format!("logs: {text}: {error}")))
     };
-    if file.logs.is_empty() && file.logs_file.is_none() {
+    if file.logs.is_none() && file.logs_file.is_none() {
         return Err(bad("logs or logs_file: name the logs that are witnessed"));
     }
     Ok(WitnessConfig {
@@ -89,7 +88,7 @@ fn parse(text: &str) -> anyhow::Result<WitnessConfig> {
         listen: file.listen.parse().map_err(|_| bad("listen must be ADDRESS:PORT"))?,
         names: file.names,
         name: file.name,
-        logs: file.logs.iter().map(key).collect::<anyhow::Result<_>>()?,
+        logs: file.logs.iter().flatten().map(key).collect::<anyhow::Result<_>>()?,
         logs_file: file.logs_file,
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
@@ -163,17 +162,19 @@ mod tests {
 
     #[test]
     fn a_short_file_is_enough_and_what_cannot_be_meant_is_refused() {
-        let config = parse(&file("", &format!("\"{KEY}\""))).expect("read");
-        assert_eq!((config.listen.port(), config.logs.len()), (8446, 1));
-        let config = parse(&file("logs_file = \"/etc/logs.txt\"", "")).expect("read");
+        let config = parse(&file("", "")).expect("read");
+        assert_eq!((config.listen.port(), config.logs.len()), (8446, 0));
+        let from_file = file("logs_file = \"/etc/logs.txt\"", "").replace("logs = []\n", "");
+        let config = parse(&from_file).expect("read");
         assert_eq!(config.logs_file, Some(PathBuf::from("/etc/logs.txt")));
+        let neither = parse(&file("", "").replace("logs = []\n", "")).expect_err("no logs");
+        assert!(neither.to_string().contains("logs or logs_file"), "{neither:#}");
         let check = |more: &str, logs: &str, part: &str| {
             let error = format!("{:#}", parse(&file(more, logs)).expect_err(part));
             assert!(error.contains(part), "{error}");
         };
-        check("", "", "logs or logs_file");
         check("colour = 1", "", "colour");
-        check("listen = \"here\"", &format!("\"{KEY}\""), "ADDRESS:PORT");
+        check("listen = \"here\"", "", "ADDRESS:PORT");
         check("", &format!("\"{}x\"", &KEY[..20]), "not a verifier key");
     }
 }
