@@ -179,6 +179,13 @@ impl Store {
         let read = read_all(&self.folder, &new)?;
         let count = read.len();
         let mut logs = self.logs.write();
+        if logs.len() + count > WITNESS_LOGS_MAX {
+            let detail = format!(
+                "logs: at most {WITNESS_LOGS_MAX} until the next start, got {}",
+                logs.len() + count
+            );
+            return Err(WitnessError::Configuration(detail));
+        }
         logs.extend(read.into_iter().map(|(origin, log)| (origin, Arc::new(log))));
         Ok(count)
     }
