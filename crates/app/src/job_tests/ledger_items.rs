@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use veritwin_domain::{BatchId, LedgerItemId};
-use veritwin_metastore::{DestructionState, LedgerKind, StoredDestruction};
+use veritwin_metastore::{ActivityFilter, DestructionState, LedgerKind, StoredDestruction};
 use veritwin_verify::RecordProof;
 
 use super::*;
@@ -127,12 +127,27 @@ async fn of_who_is_not_subscribed_the_archive_gets_roots_alone() {
     // Here it is known, and proven by the salt that stayed here.
     let (sealed, _) = world.proven(&customer, id).await;
     assert_eq!(sealed["body"], json!({"n": 1}));
-    // It ends with the key of its day, also where somebody has a copy of the row.
+    // Acts are in a leaf of their own, and end with their records.
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    let listed = tx.activity(&ActivityFilter::default(), &Page::first(1)).await.expect("records");
+    drop(tx);
+    let act = LedgerItemId::from_bytes(*listed.items[0].id.as_bytes());
+    let place = world.until("the act's leaf", async || world.place(&customer, act).await).await;
+    assert_ne!(Some(place.0), world.place(&customer, id).await.map(|place| place.0));
+    world.proven(&customer, act).await;
+    let context = world.app.local_operator();
+    let tx = world.app.0.store.begin_platform(&context).await.expect("records");
+    tx.ledger_kept_purge(context.at.saturating_add(91 * DAY), &[]).await.expect("purged");
+    tx.commit().await.expect("written");
+    world.proven(&customer, id).await;
+    let context = customer.somebody(Role::Owner);
+    let view = world.app.find_sealed_record(&context, act).await.expect("found");
+    assert_eq!((view.state, view.proof.is_none()), ("destroyed", true));
+    // All ends with the key of its day, also where somebody has a copy of the row.
     let all = world.app.0.keys.list(Some(customer.tenant())).into_iter();
     let of_ledger = all.filter(|key| key.scope.class == veritwin_keys::DataClass::Ledger);
     let keys: Vec<_> = of_ledger.map(|key| key.id).collect();
     world.app.destroy_payload_keys(&keys).expect("destroyed");
-    let context = customer.somebody(Role::Owner);
     let view = world.app.find_sealed_record(&context, id).await.expect("found");
     assert_eq!((view.state, view.proof.is_none()), ("destroyed", true));
     world.app.close().await;
