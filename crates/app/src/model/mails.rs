@@ -116,8 +116,8 @@ pub struct MailingView {
     /// When the next is due.
     pub next_at: Option<Timestamp>,
     /// Why the last one was not written: `no_recipient`, `no_server`, `no_archive`,
-    /// `no_flow` (the register of flows lets it go to nobody) or `not_extended` (the log contradicts
-    /// an earlier mail).
+    /// `no_flow` (the register of flows lets it go to nobody) or `not_extended` (the log
+    /// contradicts an earlier mail).
     pub waits: Option<&'static str>,
     /// When it was made.
     pub created_at: Timestamp,

@@ -306,9 +306,9 @@ const INTRODUCTION: &str = "# Tamper matrix
 
 What `veritwin ledger verify`, `consistency` and `proof --check` find: a test makes each of these \
 changes and compares, most of them to a log of 303 leaves. Kind and file are those of a finding; \
-further findings may stand beside it. The platform's lookup index is no part of a log: whoever asks \
-one that was changed is told that the record does not lie there (`misplaced`). Mails (`receipts`) \
-and bundles of evidence have tests of their own.
+further findings may stand beside it. The platform's lookup index is no part of a log: whoever \
+asks one that was changed is told that the record does not lie there (`misplaced`). Mails \
+(`receipts`) and bundles of evidence have tests of their own.
 
 | what is changed | change | found as | named | exit |
 |---|---|---|---|---|

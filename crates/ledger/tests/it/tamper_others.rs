@@ -1,5 +1,5 @@
-//! The tamper matrix, its second half: what only an earlier checkpoint tells, logs that are ended in
-//! part or have whole tiles of roots, and proofs of one entry.
+//! The tamper matrix, its second half: what only an earlier checkpoint tells, logs that are ended
+//! in part or have whole tiles of roots, and proofs of one entry.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -115,8 +115,8 @@ impl TenantTx {
         add(&self.core, self.tenant, item).await
     }
 
-    /// Records that no batch has taken yet, oldest first. The body of one that is damaged is empty, as
-    /// that of no other is: it is not to hold those behind it.
+    /// Records that no batch has taken yet, oldest first. The body of one that is damaged is empty,
+    /// as that of no other is: it is not to hold those behind it.
     #[boxed]
     pub async fn ledger_items_waiting(&self, most: u64) -> Result<Vec<LedgerItem>> {
         let select = self
