@@ -75,6 +75,9 @@ pub(crate) struct Body {
     /// It carries out the end of an organisation, with which accounts and rows go too.
     #[serde(default)]
     pub(crate) is_end: bool,
+    /// Nobody asked for it: days of the ledger are past the time that a plan keeps them.
+    #[serde(default)]
+    pub(crate) is_period: bool,
 }
 
 impl Body {
@@ -412,6 +415,7 @@ pub(crate) fn fresh(
         certificate: None,
         ledger_index: None,
         is_end: false,
+        is_period: false,
     }
 }
 

@@ -9,7 +9,7 @@ use veritwin_access::jobs;
 use veritwin_domain::{DestructionId, LogId, OpContext, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, Epoch};
 use veritwin_ledger::{Act, LogSummary, ShredReason};
-use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction};
+use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction, TenantTx};
 use veritwin_verify::TILE_WIDTH;
 
 use crate::destruction_certificate::destroyed_key;
@@ -24,6 +24,10 @@ const DUE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 const LEAVES_KEPT: u64 = 2 * TILE_WIDTH;
 /// What acts at the end of a plan's period give as their reason.
 const PERIOD_ENDED: &str = "audit period ended";
+/// Acts of ended periods are kept so long, with their certificates: there is one of each day.
+const CERTIFICATES_KEPT: Duration = Duration::from_secs(400 * 86_400);
+/// Those that are older by more than this were forgotten before.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(60 * 86_400);
 
 /// By when a destruction is over, of one that has a date.
 pub(crate) fn due_at(body: &Body) -> Option<Timestamp> {
@@ -40,6 +44,17 @@ pub(crate) fn reason_of(body: &Body) -> ShredReason {
 fn is_of_days(key: &DekSummary, last: i64) -> bool {
     let is_until = matches!(key.scope.epoch, Epoch::Day(day) if day <= last);
     key.scope.class == DataClass::Ledger && is_until
+}
+
+/// Forgets the acts of periods that ended long ago. Their digests stay in the ledger.
+async fn forget_periods(tx: &TenantTx, at: Timestamp) -> Result<()> {
+    let to = at.saturating_sub(CERTIFICATES_KEPT);
+    for one in tx.destructions_over((to.saturating_sub(FORGOTTEN_WITHIN), to)).await? {
+        if Body::read(&one.body).is_ok_and(|body| body.is_period) {
+            tx.destruction_delete(one.id).await?;
+        }
+    }
+    Ok(())
 }
 
 impl App {
@@ -74,6 +89,7 @@ impl App {
         let context = self.job_in(jobs::RETENTION, tenant);
         let scope = StoredScope::Ledger { before: before.as_micros() };
         let mut body = fresh(&context, (scope, false), PERIOD_ENDED);
+        body.is_period = true;
         let all = self.0.keys.list(Some(tenant)).into_iter();
         let named = all.filter(|key| keys.contains(&key.id));
         let by_key = DestructionMethod::KeyDestroyed;
@@ -87,6 +103,7 @@ impl App {
         };
         let tx = tx.inside(tenant);
         tx.destruction_create(&stored).await?;
+        forget_periods(&tx, context.at).await?;
         Ok(tx.above()?)
     }
 

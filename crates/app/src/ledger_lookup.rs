@@ -2,15 +2,19 @@
 //! is about), with the proof of that one record. Nothing of the other records of its leaf shows.
 
 use async_recursion::async_recursion as boxed;
+use bytes::Bytes;
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{ActivityId, DeviceId, Key, LedgerItemId, OpContext, TenantId, Timestamp};
 use veritwin_keys::KeyError;
-use veritwin_ledger::{Act, Leaf, LogSummary, OpenedPayload, open_payload, payload_dek_id};
+use veritwin_ledger::{
+    Act, Leaf, LogSummary, OpenedPayload, open_kept, open_payload, payload_dek_id,
+};
 use veritwin_metastore::{LedgerKind, LedgerPlace};
 use veritwin_verify::{RecordProof, TILE_WIDTH};
 
 use crate::error::found;
 use crate::ledger::entry_view;
+use crate::ledger_erased::Erased;
 use crate::ledger_job::SealedItem;
 use crate::ledger_record::LedgerRecord;
 use crate::model::{LedgerPlaceView, SeriesId};
@@ -61,19 +65,23 @@ impl App {
         (tenant, log): (TenantId, &LogSummary),
         leaf: &Leaf,
     ) -> Result<Option<OpenedPayload>> {
-        if leaf.payload_bytes == 0 {
+        // Of who was not subscribed salt and records stayed here, sealed in the same way.
+        let is_kept = leaf.payload_bytes == 0;
+        let sealed = if is_kept {
             let tx = self.0.store.read(&self.job_in(jobs::LEDGER, tenant)).await?;
-            let kept = tx.ledger_kept(leaf.batch).await?;
-            return Ok(kept.and_then(|plain| OpenedPayload::from_plaintext(&plain)));
-        }
-        let Some(payload) = self.payload(log.log, leaf).await? else { return Ok(None) };
+            tx.ledger_kept(leaf.batch).await?.map(Bytes::from)
+        } else {
+            self.payload(log.log, leaf).await?
+        };
+        let Some(sealed) = sealed else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
-        let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
+        let id = payload_dek_id(&sealed).map_err(|error| damaged(&error))?;
         let dek = match self.0.keys.dek_by_id(id) {
             Err(KeyError::Destroyed { .. } | KeyError::UnknownDek(_)) => return Ok(None),
             other => other?,
         };
-        let opened = open_payload(&payload, leaf, &log.origin, (tenant, &dek));
+        let open = if is_kept { open_kept } else { open_payload };
+        let opened = open(&sealed, leaf, &log.origin, (tenant, &dek));
         opened.map(Some).map_err(|error| damaged(&error))
     }
 
@@ -125,6 +133,7 @@ impl App {
                     proof: records.prove(sequence).filter(|_| sees_all(&record)),
                     entry: Some(entry_view(index, &leaf)),
                     unchanged: None,
+                    erased: None,
                 });
             }
         }
@@ -142,7 +151,7 @@ impl App {
     }
 
     /// Where a record was sealed, with its proof. Of an activity record also whether it still is
-    /// what was sealed.
+    /// what was sealed, and whether an erasure changed it.
     #[boxed]
     pub async fn find_sealed_record(
         &self,
@@ -161,7 +170,16 @@ impl App {
         drop(tx);
         let mut view = self.place_view(context, &place, true).await?;
         if let (Some(activity), Some(proof)) = (activity, &view.proof) {
-            view.unchanged = Some(sealed_digest(proof) == Some(hex::encode(activity.digest())));
+            let digest = hex::encode(activity.digest());
+            let is_unchanged = sealed_digest(proof).is_some_and(|sealed| sealed == digest);
+            view.unchanged = Some(is_unchanged);
+            if !is_unchanged {
+                match self.erased(context, (id, &digest)).await? {
+                    Erased::No => {}
+                    Erased::Waits => view.unchanged = None,
+                    Erased::By(erased) => view.erased = Some(erased),
+                }
+            }
         }
         self.note(context, Action::LedgerRead, &resource, "done");
         Ok(view)
@@ -186,7 +204,7 @@ impl App {
         Ok(views)
     }
 
-    async fn place_view(
+    pub(crate) async fn place_view(
         &self,
         context: &OpContext,
         place: &LedgerPlace,
@@ -202,6 +220,7 @@ impl App {
             proof: None,
             entry: None,
             unchanged: None,
+            erased: None,
         };
         let Some((index, sequence)) = place.sealed else { return Ok(view) };
         view.sequence = Some(sequence);
@@ -210,12 +229,20 @@ impl App {
             view.state = "ended";
             return Ok(view);
         }
+        if index >= log.size {
+            view.state = misplaced(place.id);
+            return Ok(view);
+        }
         let leaf = self.leaf(log.log, index, log.size).await?.leaf;
         view.entry = Some(entry_view(index, &leaf));
         view.state = "sealed";
         if with_proof {
             match self.records_of((context.tenant, &log), &leaf).await? {
-                Some(records) => view.proof = records.prove(sequence),
+                // The index is looked up, not believed.
+                Some(records) => match records.prove(sequence) {
+                    Some(proof) if is_of(&proof, place) => view.proof = Some(proof),
+                    _ => view.state = misplaced(place.id),
+                },
                 None => view.state = "destroyed",
             }
         }
@@ -240,8 +267,24 @@ fn sealed_in(
     found.next()
 }
 
+/// The record that a proof shows.
+pub(crate) fn sealed_item(proof: &RecordProof) -> Option<SealedItem> {
+    serde_json::from_slice(&proof.record).ok()
+}
+
+/// Whether a proof shows the record that the index says lies there.
+fn is_of(proof: &RecordProof, place: &LedgerPlace) -> bool {
+    let item = sealed_item(proof);
+    item.is_some_and(|item| item.id == place.id && item.kind == place.kind.as_str())
+}
+
+/// The state of a record that does not lie where the index says.
+fn misplaced(id: LedgerItemId) -> &'static str {
+    tracing::error!(record = %id, "the ledger's lookup index names a leaf that does not hold it");
+    "misplaced"
+}
+
 /// The digest that a sealed record of the activity gives.
 fn sealed_digest(proof: &RecordProof) -> Option<String> {
-    let item: SealedItem = serde_json::from_slice(&proof.record).ok()?;
-    item.body.get("sha256")?.as_str().map(str::to_owned)
+    sealed_item(proof)?.body.get("sha256")?.as_str().map(str::to_owned)
 }

@@ -10,21 +10,16 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, Resource, jobs};
-use veritwin_domain::{
-    MailingId, OpContext, Role, RouteDestinationId, TenantId, Timestamp, UserId,
-};
+use veritwin_domain::{MailingId, OpContext, TenantId, Timestamp, UserId};
 use veritwin_metastore::{LedgerMailing, MailRank, NewMail, TenantTx};
 
 use crate::alert_mail::waiting_max;
 use crate::change::Change;
-use crate::error::found;
 use crate::ledger_mail_files::{Past, Written};
+use crate::ledger_mail_to::{Recipient, To, check_recipient, recipients};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::model::{MailingEvery, MailingInput, MailingTo, MailingView};
-use crate::rights::missing;
-use crate::route_mail::confirmed;
-use crate::route_places::{StoredDestination, StoredKind};
 use crate::tree::over;
 use crate::{App, Error, Result};
 
@@ -58,13 +53,6 @@ struct Body {
     waits: Option<Waits>,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum To {
-    User(UserId),
-    Destination(RouteDestinationId),
-}
-
 /// Why the last mail was not written.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +60,8 @@ enum Waits {
     NoRecipient,
     NoServer,
     NoArchive,
+    /// It would leave the organisation, and no entry in force of the register of flows lets it.
+    NoFlow,
     /// The log does not extend what was mailed before.
     NotExtended,
 }
@@ -82,6 +72,7 @@ impl Waits {
             Self::NoRecipient => "no_recipient",
             Self::NoServer => "no_server",
             Self::NoArchive => "no_archive",
+            Self::NoFlow => "no_flow",
             Self::NotExtended => "not_extended",
         }
     }
@@ -156,51 +147,6 @@ pub(crate) fn to_nobody(id: MailingId, at: Timestamp) -> Result<LedgerMailing> {
 
 fn resource(context: &OpContext, id: MailingId) -> Resource {
     Resource::one(context.tenant, Kind::Ledger, id.as_bytes())
-}
-
-/// To whom it goes now: addresses that are confirmed, of people who may still sign in here.
-async fn recipients(tx: &TenantTx, to: To) -> Result<Vec<(UserId, String)>> {
-    match to {
-        To::User(user) => {
-            let Some(member) = found(tx.member(user).await)? else { return Ok(Vec::new()) };
-            if !member.roles.contains(&Role::Auditor) {
-                return Ok(Vec::new());
-            }
-            confirmed(tx, &[user]).await
-        }
-        To::Destination(id) => {
-            let place = found(tx.route_destination(id).await)?.filter(|place| place.enabled);
-            let Some(place) = place else { return Ok(Vec::new()) };
-            match StoredDestination::read(&place)?.kind {
-                StoredKind::Mail { people } => confirmed(tx, &people).await,
-                _ => Ok(Vec::new()),
-            }
-        }
-    }
-}
-
-async fn check_recipient(tx: &TenantTx, to: To) -> Result<()> {
-    match to {
-        To::User(user) => {
-            let member = tx.member(user).await.map_err(missing("user_id"))?;
-            if !member.roles.contains(&Role::Auditor) {
-                let detail = "only people with the role auditor are mailed checkpoints";
-                return Err(Error::invalid_at("user_id", detail));
-            }
-            if recipients(tx, to).await?.is_empty() {
-                let detail = "this person's address is not confirmed";
-                return Err(Error::invalid_at("user_id", detail));
-            }
-        }
-        To::Destination(id) => {
-            let place = tx.route_destination(id).await.map_err(missing("destination_id"))?;
-            if !matches!(StoredDestination::read(&place)?.kind, StoredKind::Mail { .. }) {
-                let detail = "expected a destination of mail";
-                return Err(Error::invalid_at("destination_id", detail));
-            }
-        }
-    }
-    Ok(())
 }
 
 impl App {
@@ -318,6 +264,9 @@ impl App {
                 Waits::NoRecipient => "nobody of this mailing has a confirmed address any more",
                 Waits::NoServer => "no mail server is configured (smtp.url)",
                 Waits::NoArchive => "the ledger archive does not answer",
+                Waits::NoFlow => {
+                    "the register of flows has no entry in force for where this mail would go"
+                }
                 Waits::NotExtended => "the ledger does not extend what was mailed before",
             };
             return Err(Error::Conflict(problem.to_owned()));
@@ -362,8 +311,12 @@ impl App {
         let tx = self.0.store.read(context).await?;
         let whom = recipients(&tx, body.to).await?;
         drop(tx);
-        let written = if whom.is_empty() {
+        let is_anybody = !whom.is_empty();
+        let whom = self.let_out(context.tenant, whom);
+        let written = if !is_anybody {
             Err(Waits::NoRecipient)
+        } else if whom.is_empty() {
+            Err(Waits::NoFlow)
         } else if self.0.mailer.is_none() {
             Err(Waits::NoServer)
         } else {
@@ -446,16 +399,17 @@ impl App {
 async fn queue(
     tx: &TenantTx,
     (id, number): (MailingId, u64),
-    whom: &[(UserId, String)],
+    whom: &[Recipient],
     written: &Written,
 ) -> Result<()> {
     let waiting = tx.outbox_waiting().await?;
     if waiting >= waiting_max(MailRank::Notice) {
         return Err(over("mails_waiting_max", waiting_max(MailRank::Notice), waiting + 1));
     }
-    for (_, email) in whom {
+    for Recipient { email, is_outside } in whom {
         let payload = MailPayload {
             to: email.clone(),
+            is_outside: *is_outside,
             subject: written.subject.clone(),
             text: written.text.clone(),
             files: written.files.clone(),

@@ -45,8 +45,8 @@ pub struct MailNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Why it did not get there: `refused`, `address`, `given_up`, `too_old`, `no_server`,
-    /// `restricted`, `mails_waiting_max`; while it waits, `no_connection`, `tls`, `sign_in`,
-    /// `deferred`, `unsigned`.
+    /// `restricted`, `flow`, `mails_waiting_max`; while it waits, `no_connection`, `tls`,
+    /// `sign_in`, `deferred`, `unsigned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The mail server's reply code.
@@ -213,8 +213,8 @@ impl App {
         let mut handed = None;
         let outcome = if is_alert && age > ALERT_MAIL_AGE_MAX {
             Outcome::Dropped(MailNote::of("too_old"))
-        } else if self.is_kept_from(&entry, &payload).await? {
-            Outcome::Dropped(MailNote::of("restricted"))
+        } else if let Some(reason) = self.kept_from(&entry, &payload).await? {
+            Outcome::Dropped(MailNote::of(reason))
         } else {
             if let Some(tenant) = entry.tenant {
                 self.conceal_closed(tenant, &mut payload).await?;
@@ -242,16 +242,23 @@ impl App {
         self.note_mail(&entry, &payload, outcome).await
     }
 
-    /// Whether a mail is not owed to its recipient, who restricted what is done with their data.
-    async fn is_kept_from(&self, entry: &OutboxEntry, payload: &MailPayload) -> Result<bool> {
+    /// Why a mail does not go to its recipient, if it does not: it would leave the organisation and
+    /// no entry lets it, or it is not owed to who restricted what is done with their data.
+    pub(crate) async fn kept_from(
+        &self,
+        entry: &OutboxEntry,
+        payload: &MailPayload,
+    ) -> Result<Option<&'static str>> {
+        let Some(tenant) = entry.tenant else { return Ok(None) };
+        if payload.is_outside && self.check_flow_by_mail(tenant, &payload.to).is_err() {
+            return Ok(Some("flow"));
+        }
         let is_owed = payload.alert.is_none()
             && payload.digest.is_none()
             && payload.routed.is_none()
             && payload.files.is_empty();
-        match entry.tenant.filter(|_| !is_owed) {
-            Some(tenant) => self.is_address_restricted(tenant, &payload.to).await,
-            None => Ok(false),
-        }
+        let is_kept = !is_owed && self.is_address_restricted(tenant, &payload.to).await?;
+        Ok(is_kept.then_some("restricted"))
     }
 
     /// No mail leaves unsigned: where the keys cannot be had, it waits.

@@ -38,6 +38,9 @@ pub(crate) struct MailPayload {
     /// The person and the version of the policy whose notice it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) notice: Option<(String, u64)>,
+    /// Its recipient is outside the organisation: the gate for flows is asked before it leaves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_outside: bool,
     /// Why it still waits.
     #[serde(default)]
     pub(crate) waits: Option<MailNote>,
@@ -73,6 +76,7 @@ impl MailPayload {
             voice: None,
             digest: None,
             routed: None,
+            is_outside: false,
             waits: None,
             notice: None,
             files: Vec::new(),

@@ -209,7 +209,8 @@ impl App {
         tx.key_makers_purge(before).await?;
         tx.evidence_purge(before).await?;
         tx.outbox_purge(before).await?;
-        tx.sent_mails_purge(before).await?;
+        tx.sent_mails_purge(before, &holds).await?;
+        tx.ledger_kept_purge(trusted, &holds).await?;
         tx.connections_purge(before).await?;
         tx.route_messages_purge(trusted.saturating_sub(crate::route_queue::PARKED_KEPT)).await?;
         self.purge_usage(&tx, trusted).await?;

@@ -189,6 +189,13 @@ impl Publisher {
         known.into_iter().find_map(|what| alarms.get(&(tenant, what)).cloned())
     }
 
+    /// How many logs contradict what was published of them, or what a witness has seen.
+    pub(crate) fn contradicted_logs(&self) -> usize {
+        let alarms = self.alarms.lock();
+        let tenants: HashSet<TenantId> = alarms.keys().map(|(tenant, _)| *tenant).collect();
+        tenants.len()
+    }
+
     /// A tenant's log has another checkpoint.
     pub(crate) fn grown(&self, tenant: TenantId) {
         if !self.is_idle() {
@@ -308,5 +315,30 @@ mod tests {
         grown.push(one);
         assert_eq!(grown.take(10), [third, one]);
         assert!(grown.take(10).is_empty());
+    }
+
+    #[test]
+    fn a_log_that_is_contradicted_counts_once_and_as_long_as_it_is() {
+        let publisher = Publisher {
+            policy: None,
+            witnesses: Vec::new(),
+            stamps: None,
+            interval: Duration::from_secs(1),
+            every_log: true,
+            grown: Mutex::default(),
+            sizes: Mutex::default(),
+            alarms: Mutex::default(),
+        };
+        let [one, other] = [1, 2].map(|id| TenantId::from_bytes([id; 16]));
+        let both = [Contradicts::Published, Contradicts::Witness];
+        for what in both {
+            publisher.alarm((one, what), Some("it went back".to_owned()));
+        }
+        publisher.alarm((other, Contradicts::Witness), Some("another tree".to_owned()));
+        assert_eq!(publisher.contradicted_logs(), 2);
+        publisher.alarm((one, Contradicts::Witness), None);
+        assert_eq!(publisher.contradicted_logs(), 2);
+        publisher.alarm((one, Contradicts::Published), None);
+        assert_eq!(publisher.contradicted_logs(), 1);
     }
 }

@@ -197,6 +197,12 @@ impl App {
         )))
     }
 
+    /// The same of a mail to somebody outside, by the host of their address.
+    pub(crate) fn check_flow_by_mail(&self, tenant: TenantId, address: &str) -> Result<()> {
+        let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
+        self.check_flow(tenant, FlowWay::Routing, &host.to_lowercase())
+    }
+
     /// The same for whoever asks, by the country of their address. What is not known is no country
     /// that anything may go to without an entry for it.
     pub(crate) fn check_flow_to(&self, context: &OpContext, way: FlowWay) -> Result<()> {

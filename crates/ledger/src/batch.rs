@@ -197,15 +197,19 @@ impl BatchBuilder {
     }
 
     /// Seals the batch as evidence whose payload is not handed to the archive: the leaf holds its
-    /// salted root only, and the caller keeps salt and records.
+    /// salted root only. The caller keeps salt and records, sealed under the same key as a payload:
+    /// see [`open_kept`](crate::open_kept).
     pub fn seal_digest(
         self,
         previous: Option<&LeafReference>,
         sealed_at: Timestamp,
         signer: &BatchSigner<'_>,
-    ) -> Result<(SealedBatch, OpenedPayload), BuildError> {
+    ) -> Result<(SealedBatch, Vec<u8>), BuildError> {
         let (opened, parts) = self.parts(Act::Evidence, signer.rng)?;
-        Ok((parts.sign(previous, sealed_at, signer), opened))
+        let owner = (signer.tenant, signer.dek);
+        let plain = opened.to_plaintext();
+        let kept = payload::seal(owner, signer.origin, &plain, (sealed_at, signer.rng))?;
+        Ok((parts.sign(previous, sealed_at, signer), kept))
     }
 
     fn parts(self, act: Act, rng: &dyn Rng) -> Result<(OpenedPayload, Parts), BuildError> {

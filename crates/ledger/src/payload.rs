@@ -82,11 +82,22 @@ pub fn open_payload(
     if sha256(payload) != leaf.payload {
         return Err(BuildError::Payload("its SHA-256 is not the leaf's"));
     }
-    let key = FileHeader::read(payload)?.open(dek)?;
+    open_kept(payload, leaf, origin, (tenant, dek))
+}
+
+/// Opens what a submitter kept of a leaf without payload, and checks that it is the leaf's: record
+/// count, sequence and records root.
+pub fn open_kept(
+    kept: &[u8],
+    leaf: &Leaf,
+    origin: &str,
+    (tenant, dek): (TenantId, &Dek),
+) -> Result<OpenedPayload, BuildError> {
+    let key = FileHeader::read(kept)?.open(dek)?;
     let context = context(origin);
     let mut plain = Vec::new();
     let aad = Aad::new(tenant, DataClass::Ledger, &context);
-    key.open(0, aad, &payload[FileHeader::BYTES..], &mut plain)?;
+    key.open(0, aad, &kept[FileHeader::BYTES..], &mut plain)?;
     let opened = decode(&plain).ok_or(BuildError::Payload("its form is unknown or cut"))?;
     if opened.first_sequence != leaf.first_sequence
         || opened.records.len() as u64 != u64::from(leaf.count)
@@ -120,15 +131,9 @@ fn hash_records(salt: &[u8; 32], first: u64, records: &[Vec<u8>]) -> Vec<Digest>
 }
 
 impl OpenedPayload {
-    /// The plaintext with salt and records, for a submitter that keeps it itself. To be stored
-    /// sealed, and to be destroyed like the records.
-    pub fn to_plaintext(&self) -> Vec<u8> {
+    /// Salt and records.
+    pub(crate) fn to_plaintext(&self) -> Vec<u8> {
         encode(&self.salt, self.first_sequence, &self.records)
-    }
-
-    /// From [`Self::to_plaintext`]; not checked against a leaf. None when it is cut.
-    pub fn from_plaintext(plain: &[u8]) -> Option<Self> {
-        decode(plain)
     }
 
     pub(crate) fn new(salt: [u8; 32], first_sequence: u64, records: Vec<Vec<u8>>) -> Self {

@@ -29,6 +29,8 @@ const RUN_FILE: &str = "run.json";
 const AAD: &[u8] = b"veritwin witness key v1";
 /// Longest wait for open requests at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between looks at the file of logs.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Why a witness cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,9 @@ pub struct WitnessConfig {
     pub name: String,
     /// The keys of the logs that it witnesses; the name of each is the log's origin.
     pub logs: Vec<VerifierKey>,
+    /// A file with the keys of further logs, one a line. What is added to it is witnessed from the
+    /// next look on; what is taken out stays until the next start.
+    pub logs_file: Option<PathBuf>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where randomness comes from.
@@ -80,16 +85,29 @@ pub struct WitnessConfig {
 
 impl WitnessConfig {
     fn check(&self) -> Result<(), WitnessError> {
-        let refuse = |detail: String| Err(WitnessError::Configuration(detail));
         if self.root_key.starts_with(&self.directory) {
-            return refuse("root_key: has to lie outside the directory".to_owned());
+            let detail = "root_key: has to lie outside the directory".to_owned();
+            return Err(WitnessError::Configuration(detail));
         }
-        if self.logs.len() > WITNESS_LOGS_MAX {
-            return refuse(format!("logs: at most {WITNESS_LOGS_MAX}, got {}", self.logs.len()));
+        Ok(())
+    }
+
+    /// The keys of all logs that it witnesses.
+    pub fn all_logs(&self) -> Result<Vec<VerifierKey>, WitnessError> {
+        let mut all = self.logs.clone();
+        if let Some(file) = &self.logs_file {
+            all.extend(store::read_keys(file)?);
         }
-        match self.logs.iter().find(|log| log.algorithm() != KeyAlgorithm::Ed25519) {
-            Some(log) => refuse(format!("logs: {} is not the key of a log", log.name())),
-            None => Ok(()),
+        if all.len() > WITNESS_LOGS_MAX {
+            let detail = format!("logs: at most {WITNESS_LOGS_MAX}, got {}", all.len());
+            return Err(WitnessError::Configuration(detail));
+        }
+        match all.iter().find(|log| log.algorithm() != KeyAlgorithm::Ed25519) {
+            Some(log) => {
+                let detail = format!("logs: {} is not the key of a log", log.name());
+                Err(WitnessError::Configuration(detail))
+            }
+            None => Ok(all),
         }
     }
 }
@@ -165,6 +183,8 @@ pub struct Witness {
     acceptor: TlsAcceptor,
     address: SocketAddr,
     served: Arc<routes::Served>,
+    /// Where further logs are looked for.
+    config: WitnessConfig,
 }
 
 impl std::fmt::Debug for Witness {
@@ -181,16 +201,18 @@ impl Witness {
         let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(&config.rng));
         let directory = config.directory.as_path();
         std::fs::create_dir_all(directory).map_err(WitnessError::io(directory.display()))?;
-        let store = Store::open(directory, &config.logs)?;
+        let store = Store::open(directory, &config.all_logs()?)?;
         let keys = open_keys(directory, &config.root_key, Arc::clone(&clock), rng)?;
         let signer = Signer::open(&config, &keys)?;
-        let identity = tls::identity(&config.directory, &keys, ("Veritwin witness", config.names))?;
+        let names = config.names.clone();
+        let identity = tls::identity(&config.directory, &keys, ("Veritwin witness", names))?;
         let acceptor = tls::open_acceptor(identity)?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(WitnessError::io(config.listen))?;
         let address = listener.local_addr().map_err(WitnessError::io(config.listen))?;
         let served = Arc::new(routes::Served { store, signer, clock });
-        Ok(Self { directory: config.directory, listener, acceptor, address, served })
+        let directory = config.directory.clone();
+        Ok(Self { directory, listener, acceptor, address, served, config })
     }
 
     /// Where it listens.
@@ -219,12 +241,14 @@ impl Witness {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), WitnessError> {
         let run_file = self.write_run_file()?;
         tracing::info!(address = %self.address, "witness listens");
-        let Self { listener, acceptor, served, .. } = self;
+        let Self { listener, acceptor, served, config, .. } = self;
+        let followed = follow(Arc::clone(&served), config);
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut connections = JoinSet::new();
         let listener = (listener, AddressList::default());
         tokio::select! {
             () = shutdown => {}
+            () = followed => {}
             () = accept_all(listener, acceptor, routes::router(served), stopped, &mut connections)
                 => {}
         }
@@ -237,5 +261,29 @@ impl Witness {
             connections.shutdown().await;
         }
         std::fs::remove_file(&run_file).map_err(WitnessError::io(run_file.display()))
+    }
+}
+
+/// Looks for further logs in the file of logs, if there is one. It never ends.
+async fn follow(served: Arc<routes::Served>, config: WitnessConfig) {
+    if config.logs_file.is_none() {
+        return std::future::pending().await;
+    }
+    let (mut interval, mut told) = (tokio::time::interval(LOOK), String::new());
+    loop {
+        interval.tick().await;
+        let (served, config) = (Arc::clone(&served), config.clone());
+        let look = move || served.store.take(&config.all_logs()?);
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(new)) => tracing::info!(new, "further logs are witnessed"),
+            Ok(Err(error)) => {
+                let problem = error.to_string();
+                if problem != told {
+                    tracing::warn!(%error, "the file of logs cannot be taken over");
+                    told = problem;
+                }
+            }
+        }
     }
 }

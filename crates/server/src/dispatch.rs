@@ -6,6 +6,7 @@ mod admin;
 mod backup;
 mod destructions;
 mod keys;
+mod ledger;
 mod mail;
 mod stopped;
 
@@ -51,6 +52,7 @@ const REQUESTS: &[&str] = &[
     "keys_rotate",
     "keys_status",
     "ledger_export",
+    "ledger_keys",
     "mail_activate",
     "mail_keys",
     "mail_rotate",
@@ -200,6 +202,7 @@ impl Dispatch for Dispatcher {
             "keys_rotate" => self.keys_rotate(&arguments(&request)?).await,
             "keys_status" => self.keys_status(&arguments(&request)?).await,
             "ledger_export" => self.ledger_export(arguments(&request)?).await,
+            "ledger_keys" => self.ledger_keys().await,
             "mail_activate" => self.mail_activate().await,
             "mail_keys" => self.mail_keys().await,
             "mail_rotate" => self.mail_rotate().await,

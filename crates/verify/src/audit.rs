@@ -117,14 +117,17 @@ fn pass(
     chain.settle(&mut report);
     chain.statements.join_ranges();
     let compared = tree.finish(&chain.statements, &mut report);
+    let mut named = None;
     match outcome {
         None => report.notes.push("payloads were not read".to_owned()),
-        Some(Some(outcome)) => settle_payloads(source, &head, &chain, outcome, &mut report),
+        Some(Some(outcome)) => {
+            named = Some(settle_payloads(source, &head, &chain, outcome, &mut report));
+        }
         Some(None) => {
             report.add(Finding::new(FindingKind::Unreadable, "payload", "the check broke off"));
         }
     }
-    extra::check(source, &head, !options.skip_payloads, &mut report);
+    extra::check(source, &head, named, &mut report);
     let published = head.published.iter().rev();
     let compared: Vec<_> =
         published.filter(|one| compared.binary_search(&one.size).is_ok()).collect();
@@ -305,14 +308,14 @@ fn read_leaf(source: &dyn Source, index: u64, size: u64) -> Option<Leaf> {
     Leaf::decode(entries.get((index % 256) as usize)?).ok()
 }
 
-/// Sorts missing payloads into destroyed, replaced and missing.
+/// Sorts missing payloads into destroyed, replaced and missing; answers those that are there.
 fn settle_payloads(
     source: &dyn Source,
     head: &Head,
     chain: &Chain<'_>,
     outcome: payloads::Outcome,
     report: &mut Report,
-) {
+) -> payloads::HashSums {
     report.counts.payloads = outcome.checked;
     report.counts.payload_bytes = outcome.bytes;
     for finding in outcome.findings {
@@ -363,6 +366,7 @@ fn settle_payloads(
         let count = report.counts.shredded;
         report.notes.push(format!("{count} payloads were lawfully destroyed or replaced"));
     }
+    outcome.names
 }
 
 /// The exit class when a policy's witnesses are not there.

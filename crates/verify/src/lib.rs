@@ -6,6 +6,7 @@ mod audit;
 mod bundle;
 mod chain;
 mod checkpoint;
+mod counter_gaps;
 mod der;
 mod digest;
 mod edge;
@@ -41,6 +42,7 @@ pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
 };
 pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError, SignedCheckpoint};
+pub use counter_gaps::{COUNTED_DEVICES_MAX, CounterGaps, CounterReport};
 pub use digest::{Digest, DigestError, Sha256, sha256};
 pub use edge::{
     EDGE_STATEMENT_BYTES, EDGE_STATEMENT_VERSION, EdgeError, EdgeFields, EdgeKind, EdgeStatement,

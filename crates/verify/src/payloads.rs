@@ -67,11 +67,47 @@ impl Missing {
     }
 }
 
+/// Hashes summed up by their first byte. What stands in one of two such sums alone is what is left
+/// when both are joined, as long as nothing else is left under its first byte.
+pub(crate) struct HashSums(Vec<[u8; 32]>);
+
+impl Default for HashSums {
+    fn default() -> Self {
+        Self(vec![[0; 32]; 256])
+    }
+}
+
+fn add_up(sum: &mut [u8; 32], more: &[u8; 32]) {
+    sum.iter_mut().zip(more).for_each(|(byte, more)| *byte ^= more);
+}
+
+impl HashSums {
+    pub(crate) fn add(&mut self, hash: &Digest) {
+        let bytes = hash.as_bytes();
+        if let Some(sum) = self.0.get_mut(usize::from(bytes[0])) {
+            add_up(sum, bytes);
+        }
+    }
+
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, more)| add_up(sum, more));
+    }
+
+    /// What may be left, by its first byte.
+    pub(crate) fn left(&self) -> impl Iterator<Item = Digest> + '_ {
+        let sums = self.0.iter().enumerate();
+        let left = sums.filter(|(first, sum)| usize::from(sum[0]) == *first && **sum != [0; 32]);
+        left.map(|(_, sum)| Digest::from_bytes(*sum))
+    }
+}
+
 /// What the threads found.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) checked: u64,
     pub(crate) bytes: u64,
+    /// The payloads that are there.
+    pub(crate) names: HashSums,
     pub(crate) findings: Vec<Finding>,
     pub(crate) findings_more: u64,
     /// Half-open ranges of leaf indexes, ascending.
@@ -207,6 +243,7 @@ impl Outcome {
             Ok(Some((digest, bytes))) => {
                 self.checked += 1;
                 self.bytes += bytes;
+                self.names.add(&job.payload);
                 if bytes != job.bytes {
                     let problem = "the payload has another length than the leaf says";
                     let finding = Finding::new(FindingKind::Payload, name, problem);
@@ -229,6 +266,7 @@ impl Outcome {
     fn join(&mut self, other: Self) {
         self.checked += other.checked;
         self.bytes += other.bytes;
+        self.names.join(&other.names);
         self.findings.extend(other.findings);
         self.findings_more += other.findings_more;
     }
@@ -280,6 +318,24 @@ fn hash(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_on_one_side_alone_is_left() {
+        let hash = |first: u8, rest: u8| {
+            let mut bytes = [rest; 32];
+            bytes[0] = first;
+            Digest::from_bytes(bytes)
+        };
+        let (mut leaves, mut files) = (HashSums::default(), HashSums::default());
+        for rest in 0..40 {
+            leaves.add(&hash(rest % 7, rest));
+            files.add(&hash(rest % 7, rest));
+        }
+        let strange = [hash(0, 200), hash(3, 201), hash(255, 202)];
+        strange.iter().for_each(|one| files.add(one));
+        files.join(&leaves);
+        assert_eq!(Vec::from_iter(files.left()), strange);
+    }
 
     #[test]
     fn a_long_range_that_threads_find_out_of_order_stays_one() {

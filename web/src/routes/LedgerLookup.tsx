@@ -61,6 +61,8 @@ function stateLabel(state: string): string {
       return i18n.t('destroyed; its leaf is still proven')
     case 'ended':
       return i18n.t('past its audit period')
+    case 'misplaced':
+      return i18n.t('not in the entry that the index names')
     default:
       return state
   }
@@ -142,6 +144,21 @@ export function LedgerLookup() {
   )
 }
 
+/** Which erasure changed a record, and by what it is shown. */
+function erasedFacts(
+  erased: NonNullable<LedgerPlace['erased']>,
+  entry: string,
+): [string, ReactNode][] {
+  return [
+    [i18n.t('Request that was carried out'), <code key="r">{erased.request_id}</code>],
+    [i18n.t('Entry of the change'), entry],
+    [
+      i18n.t('Certificate of the erasure (SHA-256)'),
+      erased.certificate_sha256 ? <code key="c">{erased.certificate_sha256}</code> : '—',
+    ],
+  ]
+}
+
 function Place({ place }: { place: LedgerPlace }) {
   const { i18n: lingui } = useLingui()
   const number = (value: number | null | undefined) =>
@@ -169,6 +186,8 @@ function Place({ place }: { place: LedgerPlace }) {
                   i18n.t('The record here'),
                   place.unchanged ? (
                     i18n.t('is what was sealed')
+                  ) : place.erased ? (
+                    i18n.t('was changed by the erasure of a person, which is sealed too')
                   ) : (
                     <Tag key="u" tone="warn">
                       {i18n.t('is not what was sealed')}
@@ -176,6 +195,7 @@ function Place({ place }: { place: LedgerPlace }) {
                   ),
                 ] as [string, ReactNode],
               ]),
+          ...(place.erased ? erasedFacts(place.erased, number(place.erased.entry)) : []),
         ]}
       />
       {place.record && (

@@ -65,6 +65,8 @@ function waitsFor(reason: string): string {
       return i18n.t('no mail server is configured')
     case 'no_archive':
       return i18n.t('the archive does not answer')
+    case 'no_flow':
+      return i18n.t('the register of flows lets it go to none of them')
     case 'not_extended':
       return i18n.t('the ledger contradicts an earlier mail')
     default:

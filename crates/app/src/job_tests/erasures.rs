@@ -4,12 +4,12 @@
 
 use serde_json::json;
 use veritwin_domain::{
-    CaseId, MessageId, Origin, RegisterEntryId, SentMailId, SessionId, SignIn, UserId,
+    CaseId, LedgerItemId, MessageId, Origin, RegisterEntryId, SentMailId, SessionId, SignIn, UserId,
 };
 use veritwin_keys::ShredUnit;
 use veritwin_metastore::{
-    ActivityFilter, ContactMessage, DestructionState, MailRank, NewMail, Realm, RegisterEntry,
-    RegisterKind, RegisterState, SentMail, User, every_row,
+    Activity, ActivityFilter, ContactMessage, DestructionState, MailRank, NewMail, Realm,
+    RegisterEntry, RegisterKind, RegisterState, SentMail, User, every_row,
 };
 
 use super::*;
@@ -18,7 +18,8 @@ use crate::cases::erasure::Moved;
 use crate::mail::MailPayload;
 use crate::mail_kinds::MessageKind;
 use crate::model::{
-    CaseStep, DeclarationInput, DeskCaseInput, OwnCaseInput, StreamSubject, StreamTarget,
+    CaseStep, DeclarationInput, DeskCaseInput, LedgerPlaceView, OwnCaseInput, StreamSubject,
+    StreamTarget,
 };
 use crate::subject::{Subject, unzipped};
 use crate::{Error, check_certificate};
@@ -51,7 +52,11 @@ fn asks(kind: &str) -> OwnCaseInput {
     }
 }
 
-async fn account(world: &World, customer: &Customer, (email, role): (&str, Role)) -> UserId {
+pub(super) async fn account(
+    world: &World,
+    customer: &Customer,
+    (email, role): (&str, Role),
+) -> UserId {
     let context = world.app.local_operator();
     let id = UserId::generate(context.at, world.app.rng());
     let user = User {
@@ -408,5 +413,63 @@ async fn whoever_is_known_elsewhere_too_keeps_their_account_there() {
     assert_eq!(over, Moved::Over);
     let case = case_of(&world, &here, id).await;
     assert_eq!((case.row.state.as_str(), case.body.ledger_index), ("answered", None));
+    world.app.close().await;
+}
+
+/// How the ledger's lookup answers of a record.
+async fn looked_up(world: &World, customer: &Customer, id: LedgerItemId) -> LedgerPlaceView {
+    let context = customer.somebody(Role::Owner);
+    world.app.find_sealed_record(&context, id).await.expect("found")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_tells_a_record_that_an_erasure_changed_from_one_that_somebody_did() {
+    let world = World::new().await;
+    world.archive().await;
+    let customer = world.customer("Sealed").await;
+    let ada = account(&world, &customer, (ADA, Role::Viewer)).await;
+    let of_ada = acting(&world, &customer, (ada, Role::Viewer));
+    let id = world.app.create_own_case(&of_ada, &asks("erasure")).await.expect("a request");
+    world.app.flush_activity().await;
+    let filter = ActivityFilter { actor: Some(*ada.as_bytes()), ..ActivityFilter::default() };
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    let record = tx.activity(&filter, &Page::first(1)).await.expect("records").items.remove(0);
+    drop(tx);
+    let sealed = LedgerItemId::from_bytes(*record.id.as_bytes());
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    let first = world.until("its leaf", async || {
+        let view = looked_up(&world, &customer, sealed).await;
+        (view.state == "sealed").then_some(view)
+    });
+    let first = first.await;
+    assert_eq!((first.unchanged, first.erased.is_some()), (Some(true), false));
+
+    world.app.fulfil_case(&officer(&world, &customer), id).await.expect("begun");
+    while case_of(&world, &customer, id).await.body.certificate.is_none() {
+        let moved = world.app.erasure_step(customer.tenant(), id).await.expect("a step");
+        assert_eq!(moved, Moved::On);
+    }
+    let second = world.until("the leaf of the change", async || {
+        let view = looked_up(&world, &customer, sealed).await;
+        view.erased.is_some().then_some(view)
+    });
+    let second = second.await;
+    let certificate = case_of(&world, &customer, id).await.body.certificate.expect("signed");
+    let erased = second.erased.expect("an erasure");
+    assert_eq!((second.state, second.unchanged), ("sealed", Some(false)));
+    assert_eq!((erased.case, erased.certificate), (id, Some(hex::encode(certificate.digest()))));
+    let change = looked_up(&world, &customer, erased.record).await;
+    assert_eq!((change.kind, change.about), ("rights_case", Some(sealed)));
+    let shown = String::from_utf8(change.proof.expect("a proof").record).expect("text");
+    assert!(shown.contains(&id.to_string()) && !shown.contains(ADA), "{shown}");
+
+    // Whoever changes it after that is no erasure.
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    let forged = Activity { envelope: b"{}".to_vec(), ..record };
+    tx.activity_scrub(&forged).await.expect("written");
+    tx.commit().await.expect("written");
+    let third = looked_up(&world, &customer, sealed).await;
+    assert_eq!((third.unchanged, third.erased.is_some()), (Some(false), false));
     world.app.close().await;
 }

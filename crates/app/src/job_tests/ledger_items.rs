@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use veritwin_domain::{BatchId, LedgerItemId};
-use veritwin_metastore::{DestructionState, LedgerKind, StoredDestruction};
+use veritwin_metastore::{ActivityFilter, DestructionState, LedgerKind, StoredDestruction};
 use veritwin_verify::RecordProof;
 
 use super::*;
@@ -127,6 +127,29 @@ async fn of_who_is_not_subscribed_the_archive_gets_roots_alone() {
     // Here it is known, and proven by the salt that stayed here.
     let (sealed, _) = world.proven(&customer, id).await;
     assert_eq!(sealed["body"], json!({"n": 1}));
+    // Acts are in a leaf of their own, and end with their records.
+    let tx = world.app.0.store.read(&customer.context).await.expect("records");
+    let listed = tx.activity(&ActivityFilter::default(), &Page::first(1)).await.expect("records");
+    drop(tx);
+    let act = LedgerItemId::from_bytes(*listed.items[0].id.as_bytes());
+    let place = world.until("the act's leaf", async || world.place(&customer, act).await).await;
+    assert_ne!(Some(place.0), world.place(&customer, id).await.map(|place| place.0));
+    world.proven(&customer, act).await;
+    let context = world.app.local_operator();
+    let tx = world.app.0.store.begin_platform(&context).await.expect("records");
+    tx.ledger_kept_purge(context.at.saturating_add(91 * DAY), &[]).await.expect("purged");
+    tx.commit().await.expect("written");
+    world.proven(&customer, id).await;
+    let context = customer.somebody(Role::Owner);
+    let view = world.app.find_sealed_record(&context, act).await.expect("found");
+    assert_eq!((view.state, view.proof.is_none()), ("destroyed", true));
+    // All ends with the key of its day, also where somebody has a copy of the row.
+    let all = world.app.0.keys.list(Some(customer.tenant())).into_iter();
+    let of_ledger = all.filter(|key| key.scope.class == veritwin_keys::DataClass::Ledger);
+    let keys: Vec<_> = of_ledger.map(|key| key.id).collect();
+    world.app.destroy_payload_keys(&keys).expect("destroyed");
+    let view = world.app.find_sealed_record(&context, id).await.expect("found");
+    assert_eq!((view.state, view.proof.is_none()), ("destroyed", true));
     world.app.close().await;
 }
 
@@ -173,6 +196,72 @@ async fn what_was_sealed_ends_when_it_is_asked_for() {
     world.app.close().await;
 }
 
+impl World {
+    /// Notes the end of a period of nothing, as the job does each day.
+    async fn note_end(&self, customer: &Customer) {
+        let platform = self.app.job(veritwin_access::jobs::RETENTION);
+        let tx = self.app.0.store.begin_platform(&platform).await.expect("records");
+        let noted = self.app.note_period_end(tx, customer.tenant(), (&[], platform.at)).await;
+        noted.expect("noted").commit().await.expect("written");
+    }
+
+    async fn acts(&self, customer: &Customer) -> Vec<StoredDestruction> {
+        let tx = self.app.0.store.read(&customer.context).await.expect("records");
+        tx.destructions().await.expect("read")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_each_day_fills_neither_journal_nor_records() {
+    let world = World::new().await;
+    world.archive().await;
+    let customer = world.customer("Daily").await;
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    let id = world.record(&customer, 1, true).await;
+    world.until("its leaf", async || world.place(&customer, id).await).await;
+    world.note_end(&customer).await;
+    let mut stored = world.acts(&customer).await.remove(0);
+    while stored.state != DestructionState::Done {
+        let moved = world.app.step(customer.tenant(), &stored).await.expect("a step");
+        stored = moved.expect("nothing is waited for");
+    }
+    let lines = world.app.0.destructions.shreds.entries(Some(customer.tenant()));
+    assert!(lines.expect("lines").is_empty());
+    let context = customer.somebody(Role::Owner);
+    let text = world.app.destruction_certificate(&context, stored.id).await.expect("signed");
+    assert!(crate::check_certificate(text.as_bytes(), None).is_ok(), "{text}");
+
+    // Of those of before, what nobody asked for goes after 400 days.
+    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
+    let tx = world.app.0.store.begin(&context).await.expect("records");
+    let mut expected = BTreeSet::from([stored.id]);
+    for (days, is_period, stays) in [(401, true, false), (399, true, true), (401, false, true)] {
+        let scope = StoredScope::Ledger { before: 0 };
+        let mut body = fresh(&context, (scope, false), "before");
+        body.is_period = is_period;
+        let old = StoredDestruction {
+            id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
+            state: DestructionState::Done,
+            body: body.to_store().expect("a body"),
+            version: 1,
+            requested_at: context.at.saturating_sub(days * DAY),
+        };
+        tx.destruction_create(&old).await.expect("made");
+        if stays {
+            expected.insert(old.id);
+        }
+    }
+    tx.commit().await.expect("written");
+    world.clock.advance(Duration::from_secs(1));
+    world.note_end(&customer).await;
+    let acts = world.acts(&customer).await;
+    expected.insert(acts[0].id);
+    assert_eq!(acts.iter().map(|one| one.id).collect::<BTreeSet<_>>(), expected);
+    assert_eq!(acts.len(), 4, "{acts:?}");
+    world.app.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_is_found_by_device_key_and_time() {
     let world = World::new().await;
@@ -192,5 +281,29 @@ async fn a_reading_is_found_by_device_key_and_time() {
     let other = Timestamp::from_micros(at.as_micros() - 60_000_000);
     let nowhere = world.app.find_sealed_reading(&context, &series, other).await;
     assert!(matches!(nowhere, Err(crate::Error::NotFound(_))), "{nowhere:?}");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_was_changed_shows_no_other_record() {
+    let world = World::new().await;
+    world.archive().await;
+    let customer = world.customer("Index").await;
+    let one = world.record(&customer, 1, true).await;
+    let other = world.record(&customer, 2, true).await;
+    world.app.start_sealing_records();
+    world.app.start_ledger();
+    world.until("a leaf", async || world.place(&customer, one).await).await;
+    let second = world.until("a leaf", async || world.place(&customer, other).await).await;
+    let context = customer.somebody(Role::Owner);
+    for sequence in [second.1, second.1 + 1000] {
+        let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+        let batch = BatchId::from_bytes([7; 16]);
+        tx.ledger_items_taken((&[one], sequence), batch, None).await.expect("changed");
+        tx.commit().await.expect("written");
+        let view = world.app.find_sealed_record(&context, one).await.expect("found");
+        assert_eq!((view.state, view.proof.is_none()), ("misplaced", true), "{sequence}");
+    }
+    world.proven(&customer, other).await;
     world.app.close().await;
 }

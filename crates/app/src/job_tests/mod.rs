@@ -13,6 +13,7 @@ mod histories;
 mod inventory;
 mod ledger;
 mod ledger_items;
+mod ledger_mail;
 mod mailbox;
 mod retained;
 mod routes;

@@ -4,14 +4,15 @@
 
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
-use veritwin_domain::LedgerItemId;
+use veritwin_domain::{LedgerItemId, Timestamp};
 use veritwin_ledger::LogSummary;
-use veritwin_metastore::LedgerItem;
+use veritwin_metastore::{LedgerItem, LedgerKind};
 use veritwin_verify::TILE_WIDTH;
 
 use super::{
     Act, App, BatchBuilder, BatchLimits, Error, Leaf, LedgerJob, RecordBytes, Result, TenantId,
 };
+use crate::maintenance::RECORDS_KEPT;
 use crate::provision::is_nobodys;
 
 /// Tenants looked at in one go.
@@ -50,6 +51,17 @@ fn item_bytes(item: &LedgerItem) -> Result<Vec<u8>> {
     serde_json::to_vec(&sealed).map_err(|error| Error::Internal(error.to_string()))
 }
 
+/// Of who is not subscribed salt and records of acts stay here as long as the records of these acts
+/// do, those of all else as long as their leaf: they are sealed apart, the oldest and its like
+/// first. Answers when those that are left end.
+fn of_one_time(items: &mut Vec<LedgerItem>) -> Option<Timestamp> {
+    let is_act = |item: &LedgerItem| matches!(item.kind, LedgerKind::Activity | LedgerKind::Key);
+    let are_acts = items.first().is_some_and(is_act);
+    items.retain(|item| is_act(item) == are_acts);
+    let newest = items.iter().map(|item| item.created_at).max().filter(|_| are_acts);
+    newest.map(|newest| newest.saturating_add(RECORDS_KEPT))
+}
+
 impl LedgerJob {
     /// Seals what waits of some tenants; the others have their turn next time.
     pub(super) async fn seal_items(&mut self) -> Result<()> {
@@ -84,11 +96,13 @@ impl LedgerJob {
         }
         let context = self.app.job_in(jobs::LEDGER, tenant);
         let tx = self.app.0.store.read(&context).await?;
-        let items = tx.ledger_items_waiting(ITEMS_AT_ONCE).await?;
+        let mut items = tx.ledger_items_waiting(ITEMS_AT_ONCE).await?;
         drop(tx);
         if items.is_empty() {
             return Ok(());
         }
+        let is_subscribed = self.lanes.tenants.get(&tenant).is_some_and(|log| log.subscribed);
+        let ends_at = if is_subscribed { None } else { of_one_time(&mut items) };
         if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
             self.seal(tenant, Act::Batch).await?;
         }
@@ -107,7 +121,6 @@ impl LedgerJob {
                 .map_err(|error| Error::Internal(format!("ledger record: {error}")))?;
             ids.push(item.id);
         }
-        let is_subscribed = log.subscribed;
         let (sealed, kept) = log
             .with_signer(&self.app, tenant, |previous, sealed_at, signer| {
                 if is_subscribed {
@@ -115,12 +128,13 @@ impl LedgerJob {
                     return sealed.map(|sealed| (sealed, None));
                 }
                 let sealed = builder.seal_digest(previous, sealed_at, signer);
-                sealed.map(|(sealed, opened)| (sealed, Some(opened.to_plaintext())))
+                sealed.map(|(sealed, kept)| (sealed, Some(kept)))
             })?
             .map_err(|error| Error::Internal(format!("ledger records: {error}")))?;
         let (batch, reached) = (sealed.leaf.batch, log.reached);
         let tx = self.app.0.store.begin(&context).await?;
-        tx.ledger_items_taken((&ids, first), batch, kept.as_deref()).await?;
+        let kept = kept.as_deref().map(|kept| (kept, ends_at));
+        tx.ledger_items_taken((&ids, first), batch, kept).await?;
         tx.commit().await?;
         let index = self.append(tenant, sealed, reached).await?;
         let tx = self.app.0.store.begin(&context).await?;
@@ -167,10 +181,34 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::Timestamp;
-    use veritwin_metastore::LedgerKind;
-
     use super::*;
+
+    #[test]
+    fn acts_are_sealed_apart_from_what_stays_longer() {
+        let item = |number: u8, kind| LedgerItem {
+            id: LedgerItemId::from_bytes([number; 16]),
+            kind,
+            about: None,
+            body: Vec::new(),
+            created_at: Timestamp::from_micros(i64::from(number)),
+        };
+        let all = [
+            item(1, LedgerKind::Activity),
+            item(2, LedgerKind::Consent),
+            item(3, LedgerKind::Key),
+            item(4, LedgerKind::Mail),
+        ];
+        let ids = |items: &[LedgerItem]| -> Vec<u8> {
+            items.iter().map(|item| item.id.as_bytes()[0]).collect()
+        };
+        let mut acts = all.to_vec();
+        let end = Timestamp::from_micros(3).saturating_add(RECORDS_KEPT);
+        assert_eq!(of_one_time(&mut acts), Some(end));
+        assert_eq!(ids(&acts), [1, 3]);
+        let mut others = all[1..].to_vec();
+        assert_eq!(of_one_time(&mut others), None);
+        assert_eq!(ids(&others), [2, 4]);
+    }
 
     #[test]
     fn a_damaged_record_is_sealed_as_one() {

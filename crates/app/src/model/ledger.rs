@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{BatchId, CredentialId, DeviceId, Key, LedgerItemId, Timestamp};
+use veritwin_domain::{BatchId, CaseId, CredentialId, DeviceId, Key, LedgerItemId, Timestamp};
 use veritwin_verify::RecordProof;
 
 use super::{HeldView, LatestView};
@@ -168,8 +168,9 @@ pub struct LedgerPlaceView {
     pub id: Option<LedgerItemId>,
     /// What it is about.
     pub about: Option<LedgerItemId>,
-    /// `waiting`, `sealed`, `destroyed` (its leaf is proven, what it says is gone) or `ended` (its
-    /// leaf went with the end of the audit period).
+    /// `waiting`, `sealed`, `destroyed` (its leaf is proven, what it says is gone), `ended` (its
+    /// leaf went with the end of the audit period) or `misplaced` (the leaf that the index names
+    /// does not hold it: the index was changed).
     pub state: &'static str,
     /// When it was written down.
     pub recorded_at: Timestamp,
@@ -181,6 +182,21 @@ pub struct LedgerPlaceView {
     pub proof: Option<RecordProof>,
     /// Of an activity record: whether it still is what was sealed.
     pub unchanged: Option<bool>,
+    /// The erasure that changed it, where one did.
+    pub erased: Option<ErasedView>,
+}
+
+/// The erasure of a person after which a record is what it is now.
+#[derive(Debug, Clone)]
+pub struct ErasedView {
+    /// The request that was carried out.
+    pub case: CaseId,
+    /// The sealed record of the change.
+    pub record: LedgerItemId,
+    /// The entry that holds it.
+    pub entry: Option<u64>,
+    /// SHA-256 of the erasure's certificate, once there is one.
+    pub certificate: Option<String>,
 }
 
 /// What is searched for in what is sealed.

@@ -115,8 +115,9 @@ pub struct MailingView {
     pub tree_size: Option<u64>,
     /// When the next is due.
     pub next_at: Option<Timestamp>,
-    /// Why the last one was not written: `no_recipient`, `no_server`, `no_archive`
-    /// or `not_extended`: the log contradicts an earlier mail.
+    /// Why the last one was not written: `no_recipient`, `no_server`, `no_archive`,
+    /// `no_flow` (the register of flows lets it go to nobody) or `not_extended` (the log
+    /// contradicts an earlier mail).
     pub waits: Option<&'static str>,
     /// When it was made.
     pub created_at: Timestamp,

@@ -75,9 +75,9 @@ pub use imports::{
     ImportView,
 };
 pub use ledger::{
-    EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery, LedgerEntryView,
-    LedgerPlaceView, LedgerProofView, LedgerView, PapersCredential, PapersView, SealedReading,
-    StampView, WitnessSeen, WitnessView,
+    ErasedView, EvidenceBundle, EvidenceHit, EvidenceInput, EvidencePage, EvidenceQuery,
+    LedgerEntryView, LedgerPlaceView, LedgerProofView, LedgerView, PapersCredential, PapersView,
+    SealedReading, StampView, WitnessSeen, WitnessView,
 };
 pub use mails::{MailKeyView, MailingEvery, MailingInput, MailingTo, MailingView, SentMailView};
 pub use networks::{NetworksInput, NetworksView};

@@ -1,6 +1,6 @@
 //! P27: the archive takes no call that alters or deletes, and does not go back; what is changed
-//! beneath it is found by whoever holds an earlier checkpoint; where it shares host and user with
-//! the platform, the Ledger page says so.
+//! beneath it is found by whoever holds an earlier checkpoint, no log contradicts a witness; where
+//! it shares host and user with the platform, the Ledger page says so.
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 27;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Largest resource of a log, with room.
 const RESOURCE_BYTES_MAX: u64 = 32 << 20;
 
@@ -62,12 +62,14 @@ impl App {
             return Ok(ProbeAnswer::CouldNotRun(reason.to_owned()));
         };
         let (shared, shown) = found.is_shared;
+        let contradicted = self.0.publisher.contradicted_logs();
         let facts = vec![
             ("leaves verified".to_owned(), found.leaves.to_string()),
             ("calls that altered something".to_owned(), found.altered.len().to_string()),
             ("an earlier leaf was taken again".to_owned(), found.went_back.to_string()),
             ("the log against earlier checkpoints".to_owned(), found.log.as_str().to_owned()),
             ("the same with a byte changed".to_owned(), found.changed.as_str().to_owned()),
+            ("ledgers that contradict a witness".to_owned(), contradicted.to_string()),
             ("shares host and user with the platform".to_owned(), shared.to_string()),
             ("that is shown".to_owned(), shown.to_string()),
         ];
@@ -84,6 +86,10 @@ impl App {
             failed("The log does not extend its earlier checkpoints.", "checkpoint")
         } else if found.changed == ExitClass::Verified {
             failed("A byte that was changed beneath the archive is not found.", "tile/entries")
+        } else if contradicted > 0 {
+            let summary = "A ledger of this installation contradicts what was published of it, or \
+                           what a witness has seen.";
+            failed(summary, "published")
         } else if shared != shown {
             failed("The Ledger page says wrongly whether the archive runs apart.", "shared_host")
         } else {

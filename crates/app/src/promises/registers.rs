@@ -235,6 +235,9 @@ impl App {
     /// The first way by which something may leave that should not, or may not that should.
     async fn try_flows(&self, context: &OpContext) -> Result<Option<FlowWay>> {
         let to = |way: FlowWay| if way == FlowWay::Routing { "nobody.invalid" } else { ABROAD };
+        if self.check_flow_by_mail(PROBE_CUSTOMER, "somebody@elsewhere.invalid").is_ok() {
+            return Ok(Some(FlowWay::Routing));
+        }
         for way in FlowWay::ALL {
             if self.check_flow(PROBE_CUSTOMER, way, to(way)).is_ok() {
                 return Ok(Some(way));

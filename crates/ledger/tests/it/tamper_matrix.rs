@@ -13,7 +13,7 @@ use veritwin_verify::{Digest, FindingKind, Leaf};
 
 use crate::fixture::{Submitter, copy_directory};
 use crate::tamper::{Exported, edit_bundle, exported, flip, rebuild_tiles, verify};
-use crate::tamper_others::{Driven, OTHERS, Other, REFUSED, copied, kind_name};
+use crate::tamper_others::{Driven, OTHERS, Other, REFUSED, UNMET, copied, kind_name};
 
 const ENTRIES: &str = "tile/entries/000";
 const LAST_ENTRIES: &str = "tile/entries/001.p/47";
@@ -60,7 +60,7 @@ const FOREIGN: &str = "of another log";
 const BEYOND: &str = "beside the log";
 
 /// Changes of the files of one export, which is verified with the key that was given.
-const ROWS: [Row; 39] = [
+const ROWS: [Row; 40] = [
     row(FLIPPED, "a bit of an entry", |_, at| flip(at, ENTRIES, 400), (Hash, ENTRIES)).of_leaf(1),
     row(FLIPPED, "a bit of an entry's length", |_, at| flip(at, ENTRIES, 0), (Malformed, ENTRIES)),
     row(FLIPPED, "a bit of a hash tile", |_, at| flip(at, HASHES, 544), (Hash, HASHES)).of_leaf(17),
@@ -86,6 +86,7 @@ const ROWS: [Row; 39] = [
     row(FLIPPED, "a bit of the key beside it", |_, at| flip(at, VKEY, 3), (Malformed, VKEY)),
     row(FLIPPED, "a published checkpoint's signature", flip_published, (Signature, PUBLISHED)),
     row(FLIPPED, "its time stamp", stamped, (Signature, PUBLISHED)),
+    row(FLIPPED, "its proof in the log of logs", rolled, (Signature, PUBLISHED)),
     row(FLIPPED, "an entry, hash tiles made to fit", forged, (Root, CHECKPOINT)),
     row(
         FLIPPED,
@@ -127,7 +128,7 @@ const ROWS: [Row; 39] = [
     row(BEYOND, "a tile that the tree does not reach", beyond, (Extra, "tile/entries/002")),
     row(BEYOND, "a forged tile of another width", narrower, (Extra, "tile/0/001.p/9")),
     row(BEYOND, "a published checkpoint that is not listed", beside, (Extra, PUBLISHED)),
-    row(BEYOND, "a payload that no leaf names", strange, (Extra, "payload")),
+    row(BEYOND, "a payload that no leaf names", strange, (Extra, "payload/")),
 ];
 
 fn payload(log: &Exported) -> String {
@@ -254,7 +255,7 @@ fn narrower(log: &Exported, at: &Path) {
 }
 
 fn strange(_: &Exported, at: &Path) {
-    fs::write(at.join("payload").join("0".repeat(64)), b"strange").unwrap();
+    fs::write(at.join("payload").join("1".repeat(64)), b"strange").unwrap();
 }
 
 /// Puts the earlier checkpoint beside the log, as one that was published; the answer is its file.
@@ -282,6 +283,11 @@ fn stamped(log: &Exported, at: &Path) {
     fs::write(file.with_extension("tsr"), b"no time stamp").unwrap();
 }
 
+fn rolled(log: &Exported, at: &Path) {
+    let file = publish(log, at);
+    fs::write(file.with_extension("roll"), b"{}").unwrap();
+}
+
 fn unlisted(log: &Exported, at: &Path) {
     publish(log, at);
     fs::write(at.join(PUBLISHED_LIST), "many\n").unwrap();
@@ -299,8 +305,10 @@ fn beside(log: &Exported, at: &Path) {
 const INTRODUCTION: &str = "# Tamper matrix
 
 What `veritwin ledger verify`, `consistency` and `proof --check` find: a test makes each of these \
-changes and compares, most of them to a log of 303 leaves. Kind and file are those of a finding; further \
-findings may stand beside it.
+changes and compares, most of them to a log of 303 leaves. Kind and file are those of a finding; \
+further findings may stand beside it. The platform's lookup index is no part of a log: whoever \
+asks one that was changed is told that the record does not lie there (`misplaced`). Mails \
+(`receipts`) and bundles of evidence have tests of their own.
 
 | what is changed | change | found as | named | exit |
 |---|---|---|---|---|
@@ -318,7 +326,10 @@ fn printed() -> String {
     }
     for Other { group, change, found, exit, file, .. } in &OTHERS {
         let named = file.map_or_else(|| "the proof".to_owned(), |file| format!("`{file}`"));
-        let found = if *found == REFUSED { REFUSED.to_owned() } else { format!("`{found}`") };
+        let found = match *found {
+            REFUSED | UNMET => (*found).to_owned(),
+            kind => format!("`{kind}`"),
+        };
         let _ = writeln!(out, "| {group} | {change} | {found} | {named} | {exit} |");
     }
     out

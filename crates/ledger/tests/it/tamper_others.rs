@@ -1,13 +1,15 @@
-//! The tamper matrix, its second half: what only an earlier checkpoint tells, logs that are ended in
-//! part or have whole tiles of roots, and proofs of one entry.
+//! The tamper matrix, its second half: what only an earlier checkpoint tells, logs that are ended
+//! in part or have whole tiles of roots, and proofs of one entry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use veritwin_keys::SigningKey;
 use veritwin_ledger::{Act, ArchiveLimits, ShredReason, export, measure, seal_statement};
 use veritwin_verify::FindingKind::{Fork, Hash, Missing, Rewind, Root};
 use veritwin_verify::{
-    DirectorySource, FindingKind, KnownCheckpoint, Report, TlogProof, VerifyOptions, proof,
+    DirectorySource, FindingKind, KeyAlgorithm, KnownCheckpoint, Policy, Report, TlogProof,
+    VerifierKey, VerifyOptions, proof,
 };
 
 use crate::fixture::{Submitter, World, copy_directory};
@@ -34,12 +36,14 @@ const KNOWN: &str = "with an earlier checkpoint";
 const ENDED: &str = "of a log whose prefix was ended";
 const LARGE: &str = "of a log of 65,792 leaves";
 const PROOF: &str = "a proof of one entry";
+const WITNESSED: &str = "with a witness policy";
 pub(crate) const REFUSED: &str = "refused";
+pub(crate) const UNMET: &str = "unmet";
 const BEHIND: &str = "tile/entries/002.p/192";
 const FULL_ROOTS: &str = "tile/1/000";
 const ROOTS_ABOVE: &str = "tile/2/000.p/1";
 
-pub(crate) const OTHERS: [Other; 11] = [
+pub(crate) const OTHERS: [Other; 12] = [
     other_row((KNOWN, "a rewind"), ("rewind", 10, CHECKPOINT), |driven| {
         let at = driven.log.world.path("rewound");
         copy_directory(&driven.log.at, &at);
@@ -50,6 +54,7 @@ pub(crate) const OTHERS: [Other; 11] = [
     other_row((KNOWN, "a fork"), ("fork", 10, CHECKPOINT), |driven| {
         found(&verify(&driven.honest, &known(driven, driven.fork.clone())), Fork, CHECKPOINT)
     }),
+    other_row((WITNESSED, "a bit of a cosignature"), (UNMET, 12, CHECKPOINT), unwitnessed),
     other_row((ENDED, "a bundle behind it"), ("missing", 11, BEHIND), |driven| {
         let at = driven.ended_with(|at| fs::remove_file(at.join(BEHIND)).unwrap());
         found(&verify(&at, &driven.ended_options), Missing, BEHIND)
@@ -174,6 +179,34 @@ fn large(driven: &Driven, name: &'static str) -> Found {
     let report = verify(&driven.large, &driven.large_options);
     flip(&driven.large, name, 3);
     found(&report, Hash, name)
+}
+
+/// A cosignature that was altered counts for nobody.
+fn unwitnessed(driven: &Driven) -> Found {
+    const AT: u64 = 1_772_352_000;
+    let witness = SigningKey::generate(driven.log.world.rng.as_ref());
+    let kind = KeyAlgorithm::CosignatureV1;
+    let key = VerifierKey::new("witness.example", kind, witness.public_bytes()).unwrap();
+    let note = fs::read_to_string(driven.log.at.join(CHECKPOINT)).unwrap();
+    let text = &note[..note.find("\n\n").unwrap() + 1];
+    let mut cosignature = AT.to_be_bytes().to_vec();
+    let signed = witness.sign(format!("cosignature/v1\ntime {AT}\n{text}").as_bytes());
+    cosignature.extend_from_slice(&signed);
+    let policy = format!("log {}\nwitness w {key}\nquorum w\n", driven.log.vkey);
+    let policy = Some(Policy::parse(&policy).unwrap());
+    let options = VerifyOptions { policy, ..driven.log.options() };
+    let with = |cosignature: &[u8]| {
+        let line = key.signature_line(cosignature);
+        let at = copied(&driven.log, &driven.log.at, |at| {
+            fs::write(at.join(CHECKPOINT), format!("{note}{line}")).unwrap();
+        });
+        verify(&at, &options)
+    };
+    assert_eq!(with(&cosignature).exit.code(), 0, "as it was cosigned");
+    cosignature[20] ^= 1;
+    let report = with(&cosignature);
+    assert!(report.witnesses.as_ref().is_some_and(|state| !state.met), "{report}");
+    (UNMET.to_owned(), report.exit.code())
 }
 
 fn known(driven: &Driven, note: Vec<u8>) -> VerifyOptions {

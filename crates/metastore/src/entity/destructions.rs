@@ -6,7 +6,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{DestructionId, TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::one_of;
+use crate::query::{above, below, one_of};
 use crate::seal::{Cell, Owner};
 use crate::tx::Vault;
 use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
@@ -115,7 +115,27 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
     }
 
-    /// Removes a destruction with its certificate; for checks in a tenant of nobody.
+    /// Destructions that are over and were asked for between two moments, oldest first, a bounded
+    /// number.
+    #[boxed]
+    pub async fn destructions_over(
+        &self,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Result<Vec<StoredDestruction>> {
+        let select = self
+            .select(TABLE)
+            .filter(one_of("state", [DestructionState::Done]))
+            .filter(above("requested_at", from))
+            .filter(below("requested_at", to))
+            .ascending("requested_at")
+            .ascending("id")
+            .limit(OPEN_AT_ONCE);
+        let vault = self.core.vault(Owner::Platform);
+        self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
+    }
+
+    /// Removes a destruction with its certificate: of an ended period once its time is over, and of
+    /// checks in a tenant of nobody.
     #[boxed]
     pub async fn destruction_delete(&self, id: DestructionId) -> Result<()> {
         self.delete_id(TABLE, id).await

@@ -2,12 +2,15 @@
 //! transaction of what it tells of, so that a crash loses none; before a batch is sent its records
 //! carry the batch's id, so that a crash doubles none. Nothing in them is about a person.
 
+use std::collections::BTreeSet;
+
 use async_recursion::async_recursion as boxed;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use veritwin_domain::{BatchId, LedgerItemId, TenantId, Timestamp};
 
+use super::holds::HoldScope;
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::{Insert, above, below, is_null, is_set, one_of};
+use crate::query::{Insert, above, at_most, below, is_null, is_set, one_of};
 use crate::seal::{Cell, Owner};
 use crate::tx::Core;
 use crate::{Error, PlatformTx, Result, TenantTx};
@@ -154,13 +157,14 @@ impl TenantTx {
     }
 
     /// Notes the batch that is about to take records, which are numbered from `first` on in the
-    /// order given. `kept`: salt and records, where the archive gets their root alone.
+    /// order given. `kept`: salt and records, where the archive gets their root alone, and until
+    /// when they stay, if not as long as the leaf.
     #[boxed]
     pub async fn ledger_items_taken(
         &self,
         (items, first): (&[LedgerItemId], u64),
         batch: BatchId,
-        kept: Option<&[u8]>,
+        kept: Option<(&[u8], Option<Timestamp>)>,
     ) -> Result<()> {
         for (id, sequence) in items.iter().zip(first..) {
             let update = self
@@ -170,14 +174,15 @@ impl TenantTx {
                 .eq("id", *id);
             self.core.update(update).await?;
         }
-        let Some(kept) = kept else { return Ok(()) };
+        let Some((kept, ends_at)) = kept else { return Ok(()) };
         let row = key(self.tenant, batch.as_bytes());
         let cell = Cell { table: KEPT, column: "body", row: &row };
         let insert = self
             .insert(KEPT)
             .set("batch_id", *batch.as_bytes())
             .set("body", self.vault().seal(cell, kept)?)
-            .set("sealed_at", self.core.at);
+            .set("sealed_at", self.core.at)
+            .set("ends_at", ends_at);
         self.core.insert(insert).await.map(drop)
     }
 
@@ -325,6 +330,22 @@ impl TenantTx {
 }
 
 impl PlatformTx {
+    /// Forgets salt and records that stay here whose time is over, of all tenants but those with a
+    /// hold. Their leaves are proven as before.
+    #[boxed]
+    pub async fn ledger_kept_purge(
+        &self,
+        now: Timestamp,
+        holds: &[(TenantId, HoldScope)],
+    ) -> Result<u64> {
+        let held: BTreeSet<TenantId> = holds.iter().map(|(tenant, _)| *tenant).collect();
+        let mut delete = self.delete(KEPT).filter(at_most("ends_at", now));
+        if !held.is_empty() {
+            delete = delete.filter(one_of("tenant_id", held).not());
+        }
+        self.core.delete(delete).await
+    }
+
     /// Writes a record of a tenant that is sealed soon.
     #[boxed]
     pub async fn ledger_item_add(&self, tenant: TenantId, item: &LedgerItem) -> Result<()> {

@@ -1,12 +1,16 @@
 //! What is kept of mail that was sent: a record whose digest is sealed as a record of the ledger
 //! with the same id. What the record says is the caller's to write.
 
+use std::collections::BTreeMap;
+
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::ExprTrait as _;
 use veritwin_domain::{LedgerItemId, SentMailId, TenantId, Timestamp};
 
+use super::holds::HoldScope;
 use super::ledger_items::{self, LedgerItem, LedgerKind};
 use crate::bind::{Row, opaque_debug};
-use crate::query::{at_most, below};
+use crate::query::{above, at_most, below, equals, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
@@ -86,9 +90,35 @@ impl PlatformTx {
         ledger_items::add(&self.core, tenant, &item).await
     }
 
-    /// Forgets what was sent up to `before`; what is sealed of it stays.
+    /// Forgets what was sent up to `before`, but what was sent in the period of one of the holds;
+    /// what is sealed of it stays.
     #[boxed]
-    pub async fn sent_mails_purge(&self, before: Timestamp) -> Result<u64> {
-        self.core.delete(self.delete(TABLE).filter(at_most("sent_at", before))).await
+    pub async fn sent_mails_purge(
+        &self,
+        before: Timestamp,
+        holds: &[(TenantId, HoldScope)],
+    ) -> Result<u64> {
+        let mut held: BTreeMap<TenantId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
+        for (tenant, hold) in holds {
+            // As of readings: a hold without a beginning and an end is over records of acts.
+            if let (Some(from), Some(to)) = (hold.from, hold.to) {
+                held.entry(*tenant).or_default().push((from, to));
+            }
+        }
+        let old = || self.delete(TABLE).filter(at_most("sent_at", before));
+        let plain = match held.is_empty() {
+            true => old(),
+            false => old().filter(one_of("tenant_id", held.keys().copied()).not()),
+        };
+        let mut deleted = self.core.delete(plain).await?;
+        for (tenant, periods) in held {
+            let of_tenant = old().filter(equals("tenant_id", tenant));
+            let rest = periods.into_iter().fold(of_tenant, |all, (from, to)| {
+                let first = Timestamp::from_micros(from.as_micros().saturating_sub(1));
+                all.filter(above("sent_at", first).and(below("sent_at", to)).not())
+            });
+            deleted += self.core.delete(rest).await?;
+        }
+        Ok(deleted)
     }
 }

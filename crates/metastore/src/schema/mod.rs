@@ -39,6 +39,7 @@ mod v46;
 mod v47;
 mod v48;
 mod v49;
+mod v50;
 mod v6;
 mod v7;
 mod v9;
@@ -248,6 +249,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 47, tables: v47::TABLES, added: &[] },
     Migration { version: 48, tables: v48::TABLES, added: &[] },
     Migration { version: 49, tables: &[], added: v49::ADDED },
+    Migration { version: 50, tables: &[], added: v50::ADDED },
 ];
 
 /// Steps stand in the order of their versions: the last is the newest, and a table's columns have

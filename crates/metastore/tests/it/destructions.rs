@@ -1,6 +1,6 @@
 //! Destructions: each its tenant's own, changed by one at a time, found while they are open.
 
-use veritwin_domain::DestructionId;
+use veritwin_domain::{DestructionId, Timestamp};
 use veritwin_metastore::{DestructionState, Error, StoredDestruction};
 
 use crate::world::{START, everywhere};
@@ -43,6 +43,15 @@ async fn destructions_are_their_tenants_own_and_open_until_they_are_done() {
         assert_eq!(found, [StoredDestruction { version: 2, ..done }]);
         let open = world.platform().await.destructions_open(None).await.expect("read");
         assert!(open.is_empty());
+        let us = |by: i64| Timestamp::from_micros(START.as_micros() + by);
+        let tx = world.read().await;
+        assert_eq!(tx.destructions_over((us(-1), us(1))).await.expect("read").len(), 1);
+        assert!(tx.destructions_over((us(-1), us(0))).await.expect("read").is_empty());
+        assert!(tx.destructions_over((us(0), us(1))).await.expect("read").is_empty());
+        drop(tx);
+        let tx = world.begin_in(world.other).await;
+        assert!(tx.destructions_over((us(-1), us(1))).await.expect("read").is_empty());
+        drop(tx);
         let tx = world.begin().await;
         tx.destruction_delete(one.id).await.expect("deleted");
         tx.commit().await.expect("commit");

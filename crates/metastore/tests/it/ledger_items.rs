@@ -2,9 +2,9 @@
 //! alone, gone with it.
 
 use veritwin_domain::{BatchId, LedgerItemId, Timestamp};
-use veritwin_metastore::{LedgerItem, LedgerKind};
+use veritwin_metastore::{HoldScope, LedgerItem, LedgerKind};
 
-use crate::world::{START, everywhere};
+use crate::world::{START, everywhere, later};
 
 fn item(number: u8) -> LedgerItem {
     LedgerItem {
@@ -28,7 +28,9 @@ async fn records_are_taken_sealed_or_lost_with_their_batch() {
         let ids: Vec<_> = (1..4).map(|number| item(number).id).collect();
         let tx = world.begin().await;
         assert_eq!(tx.ledger_items_waiting(10).await.expect("read"), [item(1), item(2), item(3)]);
-        tx.ledger_items_taken((&ids[..2], 5), sent, Some(b"salt")).await.expect("taken");
+        tx.ledger_items_taken((&ids[..2], 5), sent, Some((&b"salt"[..], None)))
+            .await
+            .expect("taken");
         tx.ledger_items_taken((&ids[2..], 9), lost, None).await.expect("taken");
         assert!(tx.ledger_items_waiting(10).await.expect("read").is_empty());
         let mut open = tx.ledger_batches_open().await.expect("read");
@@ -72,6 +74,38 @@ async fn records_are_taken_sealed_or_lost_with_their_batch() {
         tx.commit().await.expect("commit");
         let waiting = world.platform().await.ledger_items_tenants(None, 9).await.expect("read");
         assert!(waiting.is_empty(), "gone with the tenant");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_kept_of_acts_ends_at_its_time_unless_there_is_a_hold() {
+    everywhere(async |world| {
+        let (acts, others) = (BatchId::from_bytes([3; 16]), BatchId::from_bytes([4; 16]));
+        let ids = [item(1).id, item(2).id];
+        let tx = world.begin().await;
+        for number in 1..3 {
+            tx.ledger_item_add(&item(number)).await.expect("added");
+        }
+        let until = Some((&b"salt"[..], Some(later(90))));
+        tx.ledger_items_taken((&ids[..1], 1), acts, until).await.expect("taken");
+        let whole = Some((&b"salt"[..], None));
+        tx.ledger_items_taken((&ids[1..], 2), others, whole).await.expect("taken");
+        tx.commit().await.expect("commit");
+        let tx = world.platform().await;
+        assert_eq!(tx.ledger_kept_purge(later(89), &[]).await.expect("too early"), 0);
+        let hold = [(world.tenant, HoldScope::default())];
+        assert_eq!(tx.ledger_kept_purge(later(90), &hold).await.expect("held"), 0);
+        let beside = [(world.other, HoldScope::default())];
+        assert_eq!(tx.ledger_kept_purge(later(90), &beside).await.expect("ended"), 1);
+        tx.commit().await.expect("commit");
+        let tx = world.begin().await;
+        assert_eq!(tx.ledger_kept(acts).await.expect("read"), None);
+        assert!(tx.ledger_kept(others).await.expect("read").is_some());
+        tx.ledger_batch_sealed(acts, 1).await.expect("sealed");
+        tx.ledger_batch_sealed(others, 2).await.expect("sealed");
+        tx.ledger_places_end(3).await.expect("ended");
+        tx.commit().await.expect("commit");
     })
     .await;
 }

@@ -2,7 +2,7 @@
 //! gone with them.
 
 use veritwin_domain::{BatchId, MailingId, SentMailId};
-use veritwin_metastore::{LedgerKind, LedgerMailing, Page, SentMail};
+use veritwin_metastore::{HoldScope, LedgerKind, LedgerMailing, Page, SentMail};
 
 use crate::world::{START, everywhere, later};
 
@@ -101,7 +101,14 @@ async fn sent_mail_waits_for_the_ledger_with_its_record_and_is_purged_by_age() {
         drop(other);
 
         let tx = world.platform().await;
-        assert_eq!(tx.sent_mails_purge(later(1)).await.expect("purged"), 1);
+        let hold = |tenant, from, to| {
+            let scope = HoldScope { from: Some(from), to: Some(to), ..HoldScope::default() };
+            [(tenant, scope)]
+        };
+        let kept = hold(world.tenant, later(1), later(2));
+        assert_eq!(tx.sent_mails_purge(later(1), &kept).await.expect("held"), 0);
+        let beside = hold(world.other, later(0), later(9));
+        assert_eq!(tx.sent_mails_purge(later(1), &beside).await.expect("purged"), 1);
         tx.commit().await.expect("commit");
         let tx = world.read().await;
         let leaves = tx.ledger_leaves(&asked).await.expect("read");

@@ -104,6 +104,7 @@ impl World {
             names: vec!["127.0.0.1".to_owned()],
             name: "witness.example/w1".to_owned(),
             logs: vec![self.log.vkey()],
+            logs_file: None,
             clock: Arc::new(ManualClock::new(now)),
             rng: Arc::new(SeededRng::new(1)),
         }

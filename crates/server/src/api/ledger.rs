@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use veritwin_app::model::{LedgerEntryView, LedgerPlaceView, LedgerView, PapersView, SeriesId};
+use veritwin_app::model::{
+    ErasedView, LedgerEntryView, LedgerPlaceView, LedgerView, PapersView, SeriesId,
+};
 use veritwin_verify::RecordProof;
 
 use super::auth::Caller;
@@ -397,8 +399,9 @@ struct PlaceBody {
     /// The record's id; null of readings.
     record_id: Option<String>,
     about_id: Option<String>,
-    /// `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
-    /// `ended` (the leaf went with the end of the audit period).
+    /// `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone), `ended`
+    /// (the leaf went with the end of the audit period) or `misplaced` (the leaf that the index
+    /// names does not hold it).
     state: &'static str,
     recorded_at: String,
     /// The record's number in the log.
@@ -406,8 +409,36 @@ struct PlaceBody {
     entry: Option<EntryBody>,
     /// The record with its proof under the leaf's records root.
     record: Option<PapersRecord>,
-    /// Of an activity record: whether it still is what was sealed.
+    /// Of an activity record: whether it still is what was sealed. Null also while a change by an
+    /// erasure waits for its leaf.
     unchanged: Option<bool>,
+    /// The erasure of a person that changed it; null where none did, also of a record that somebody
+    /// else changed.
+    erased: Option<ErasedBody>,
+}
+
+/// The erasure after which a record is what it is now, as the ledger has it.
+#[derive(Serialize, ToSchema)]
+struct ErasedBody {
+    /// The data subject's request that was carried out.
+    request_id: String,
+    /// The sealed record of the change, with the digest that the record has since.
+    record_id: String,
+    /// The entry that holds it.
+    entry: Option<u64>,
+    /// SHA-256 of the erasure's certificate, once there is one and while the request is kept.
+    certificate_sha256: Option<String>,
+}
+
+impl From<ErasedView> for ErasedBody {
+    fn from(view: ErasedView) -> Self {
+        Self {
+            request_id: view.case.to_string(),
+            record_id: view.record.to_string(),
+            entry: view.entry,
+            certificate_sha256: view.certificate,
+        }
+    }
 }
 
 impl From<LedgerPlaceView> for PlaceBody {
@@ -422,6 +453,7 @@ impl From<LedgerPlaceView> for PlaceBody {
             entry: view.entry.map(EntryBody::from),
             record: view.proof.map(PapersRecord::from),
             unchanged: view.unchanged,
+            erased: view.erased.map(ErasedBody::from),
         }
     }
 }

@@ -55,8 +55,9 @@ struct MailingBody {
     /// Entries under the last checkpoint that was mailed.
     tree_size: Option<u64>,
     next_at: Option<String>,
-    /// Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`
-    /// or `not_extended`: the log contradicts an earlier mail.
+    /// Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`,
+    /// `no_flow` (the register of flows lets it go to nobody) or `not_extended` (the log
+    /// contradicts an earlier mail).
     waits: Option<&'static str>,
     created_at: String,
 }

@@ -2,6 +2,7 @@
 //! account, no server and no decryption key; it says what it proved and what it could not.
 
 mod bundle;
+mod counters;
 mod place;
 mod proofs;
 mod receipts;
@@ -82,6 +83,10 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         place: JsonPlace,
     },
+    /// Prints the keys of the logs, one a line, the platform's own first: the file of logs that a
+    /// witness reads.
+    #[command(after_help = "Example: veritwin ledger keys > logs.txt")]
+    Keys(JsonPlace),
     /// Verifies a log: every tile, leaf and payload. Exit: 0 verified, 10 tampered, 11 missing,
     /// 12 a required witness policy is unmet, 13 a checkpoint given as --known lies in a part that
     /// was pruned and could not be compared.
@@ -112,11 +117,20 @@ pub(crate) enum LedgerCommand {
         new: Option<PathBuf>,
     },
     /// Lists record sequences that are missing between entries, and which batches of
-    /// store-and-forward edges were given up, never submitted or stated twice.
-    #[command(after_help = "Example: veritwin ledger gaps ./export")]
+    /// store-and-forward edges were given up, never submitted or stated twice. With --counter, of
+    /// bundles of evidence: which numbers of a counter that devices send no record holds.
+    #[command(after_help = "Examples:\n  veritwin ledger gaps ./export\n  \
+                            veritwin ledger gaps ./bundles --counter n --vkey KEY")]
     Gaps {
         #[command(flatten)]
         place: LogPlace,
+        /// The key under which devices send a number that goes up by one with each message. The
+        /// place is a bundle of evidence then (.zip, or unpacked), or a folder of them.
+        #[arg(long, value_name = "KEY")]
+        counter: Option<String>,
+        /// Of bundles: the log's key as you were given it (NAME+HEX+BASE64).
+        #[arg(long, value_name = "KEY", value_parser = parse_vkey, requires = "counter")]
+        vkey: Option<VerifierKey>,
         /// Prints JSON.
         #[arg(long)]
         json: bool,
@@ -146,11 +160,15 @@ fn bad(detail: String) -> anyhow::Error {
 pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
     match command {
         LedgerCommand::Export { out, tenant, place } => export(&out, tenant, &place),
+        LedgerCommand::Keys(place) => keys(&place),
         LedgerCommand::Verify(arguments) => verify(&arguments, false),
         LedgerCommand::Audit(arguments) => verify(&arguments, true),
         LedgerCommand::Proof(arguments) => proofs::run(&arguments),
         LedgerCommand::Consistency { log, old, new } => extends(&log, &old, new.as_deref()),
-        LedgerCommand::Gaps { place, json } => list_gaps(&place, json),
+        LedgerCommand::Gaps { place, counter: Some(key), vkey, json } => {
+            counters::list(Path::new(&place.log), (&key, vkey.as_ref()), json)
+        }
+        LedgerCommand::Gaps { place, json, .. } => list_gaps(&place, json),
         LedgerCommand::Receipts(arguments) => receipts::run(&arguments),
     }
 }
@@ -174,6 +192,20 @@ fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
 fn read_text(path: &Path, bytes_max: u64) -> anyhow::Result<String> {
     String::from_utf8(read(path, bytes_max)?)
         .map_err(|_| bad(format!("{} is not text", path.display())))
+}
+
+fn keys(place: &JsonPlace) -> anyhow::Result<ExitCode> {
+    let facts = block_on(dispatch::ask(&place.place, Request::new("ledger_keys", json!({}))))?;
+    if place.json {
+        print_json(&facts)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let items = facts["items"].as_array().into_iter().flatten();
+    let lines: Vec<&str> = items.filter_map(|item| item["vkey"].as_str()).collect();
+    if !lines.is_empty() {
+        print(&lines.join("\n"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn export(out: &Path, tenant: Option<TenantId>, place: &JsonPlace) -> anyhow::Result<ExitCode> {

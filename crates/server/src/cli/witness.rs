@@ -55,7 +55,8 @@ struct WitnessFile {
     listen: String,
     names: Vec<String>,
     name: String,
-    logs: Vec<String>,
+    logs: Option<Vec<String>>,
+    logs_file: Option<PathBuf>,
 }
 
 fn listen() -> String {
@@ -78,13 +79,17 @@ fn parse(text: &str) -> anyhow::Result<WitnessConfig> {
         let parsed = text.trim().parse::<VerifierKey>();
         parsed.map_err(|error| bad(format!("logs: {text}: {error}")))
     };
+    if file.logs.is_none() && file.logs_file.is_none() {
+        return Err(bad("logs or logs_file: name the logs that are witnessed"));
+    }
     Ok(WitnessConfig {
         directory: file.directory,
         root_key: file.root_key,
         listen: file.listen.parse().map_err(|_| bad("listen must be ADDRESS:PORT"))?,
         names: file.names,
         name: file.name,
-        logs: file.logs.iter().map(key).collect::<anyhow::Result<_>>()?,
+        logs: file.logs.iter().flatten().map(key).collect::<anyhow::Result<_>>()?,
+        logs_file: file.logs_file,
         clock: Arc::new(SystemClock::new()),
         rng: Arc::new(veritwin_app::system_rng()),
     })
@@ -123,7 +128,7 @@ fn serve(place: &WitnessPlace, log_json: bool) -> anyhow::Result<()> {
 
 fn logs(place: &WitnessPlace) -> anyhow::Result<()> {
     let config = read(&place.config)?;
-    let seen = witnessed_logs(&config.directory, &config.logs)?;
+    let seen = witnessed_logs(&config.directory, &config.all_logs()?)?;
     if place.json {
         let rows = seen.iter().map(|log| {
             json!({
@@ -159,6 +164,11 @@ mod tests {
     fn a_short_file_is_enough_and_what_cannot_be_meant_is_refused() {
         let config = parse(&file("", "")).expect("read");
         assert_eq!((config.listen.port(), config.logs.len()), (8446, 0));
+        let from_file = file("logs_file = \"/etc/logs.txt\"", "").replace("logs = []\n", "");
+        let config = parse(&from_file).expect("read");
+        assert_eq!(config.logs_file, Some(PathBuf::from("/etc/logs.txt")));
+        let neither = parse(&file("", "").replace("logs = []\n", "")).expect_err("no logs");
+        assert!(neither.to_string().contains("logs or logs_file"), "{neither:#}");
         let check = |more: &str, logs: &str, part: &str| {
             let error = format!("{:#}", parse(&file(more, logs)).expect_err(part));
             assert!(error.contains(part), "{error}");

@@ -204,10 +204,49 @@ fn a_bundle_of_evidence_verifies_without_the_platform_and_names_a_changed_byte()
         assert_eq!(code, TAMPERED, "{name}: {text}");
     }
 
+    a_counter_shows_what_was_never_sent(&platform, &tenant, &vkey);
+
     // An auditor sees it without the right to watch; a viewer does not.
     let ask = |role: &str| {
         let (_, cookie) = tenant.member(role, role);
         tenant.http().get(&query).header("cookie", &cookie).send().status
     };
     assert_eq!((ask("auditor"), ask("viewer")), (200, 403));
+}
+
+/// A device numbers its messages; the third never arrives.
+fn a_counter_shows_what_was_never_sent(platform: &Platform, tenant: &Tenant, vkey: &str) {
+    let device = tenant.device("counted");
+    for number in [1, 2, 4] {
+        tenant.send(&device, &json!({"n": number})).expect(200);
+    }
+    let query = format!("/v1/ledger/evidence?device_id={}&key=n", device.id);
+    wait_for("three sealed records", || {
+        let found = tenant.get(&query).expect(200);
+        (found["items"].as_array().unwrap().len() == 3).then_some(())
+    });
+    let answer = tenant.post("/v1/ledger/evidence", &json!({"device_id": device.id, "key": "n"}));
+    let folder = platform.scratch("bundles");
+    fs::create_dir_all(&folder).unwrap();
+    // One record may be in several bundles.
+    for name in ["one.zip", "two.zip"] {
+        fs::write(folder.join(name), &answer.body).unwrap();
+    }
+    let place = folder.to_str().unwrap();
+    let gaps = |counter: &str| {
+        let words = ["ledger", "gaps", place, "--counter", counter, "--vkey", vkey, "--json"];
+        platform.cli(&words)
+    };
+    let found = gaps("n");
+    assert_eq!(found.code, MISSING, "{found:?}");
+    let counted = serde_json::from_str::<Value>(&found.stdout).unwrap();
+    let expected = json!({
+        "device": device.id, "first": 1, "last": 4, "numbers": 3, "repeated": 0,
+        "missing": [[3, 3]], "others": 0, "truncated": false,
+    });
+    assert_eq!(
+        (&counted["key"], &counted["devices"]),
+        (&json!("authenticated"), &json!([expected]))
+    );
+    assert_eq!(gaps("none").code, 2, "no record holds it");
 }

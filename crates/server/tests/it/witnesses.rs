@@ -105,6 +105,8 @@ fn a_witness_cosigns_what_grows_and_whoever_verifies_sees_it() {
     assert_eq!(ledger["witness"]["witnessed_size"], 0, "{ledger}");
     let vkey = ledger["vkey"].as_str().unwrap().to_owned();
 
+    let keys = platform.cli(&["ledger", "keys"]).done();
+    assert!(keys.lines().any(|line| line == vkey), "{keys}");
     witness.start(&[&vkey]);
     let ledger = wait_for("a cosignature", || {
         let ledger = tenant.get("/v1/ledger").expect(200);

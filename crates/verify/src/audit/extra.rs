@@ -4,12 +4,19 @@
 
 use super::head::Head;
 use super::{BUNDLE_BYTES_MAX, read_tile};
+use crate::payloads::{HashSums, payload_name};
 use crate::published::{PUBLISHED_INDEX, published_checkpoint, published_roll, published_stamp};
 use crate::report::{ExitClass, Finding, FindingKind, Report};
-use crate::{Source, TILE_BYTES_MAX, TileKind, TilePath, decode_bundle};
+use crate::{Digest, Source, TILE_BYTES_MAX, TileKind, TilePath, decode_bundle};
 
 /// Looks through a log that can be listed, once everything that belongs to it was read.
-pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, report: &mut Report) {
+/// `named`: the payloads of leaves, where they were read.
+pub(super) fn check(
+    source: &dyn Source,
+    head: &Head,
+    named: Option<HashSums>,
+    report: &mut Report,
+) {
     let size = head.checkpoint.size;
     let mut litter = 0u64;
     let tiles = source.list("tile", &mut |name| {
@@ -42,31 +49,46 @@ pub(super) fn check(source: &dyn Source, head: &Head, reads_payloads: bool, repo
         let note = format!("{litter} files that systems leave in folders are no part of the log");
         report.notes.push(note);
     }
+    if let Some(named) = named {
+        check_payloads(source, named, report);
+    }
+}
+
+fn check_payloads(source: &dyn Source, named: HashSums, report: &mut Report) {
     // Whose payloads are damaged or missing cannot be told from strange ones by their number.
-    if !reads_payloads || report.exit != ExitClass::Verified {
+    if report.exit != ExitClass::Verified {
         return;
     }
-    let mut payloads = 0;
-    let mut strange = None;
+    let (mut payloads, mut sums, mut strange) = (0u64, named, None);
     let listed = source.list("payload", &mut |name| {
         if is_litter(name) {
             return;
         }
         payloads += 1;
-        if name.strip_prefix("payload/").is_none_or(|hash| hash.parse::<crate::Digest>().is_err()) {
-            strange.get_or_insert_with(|| name.to_owned());
+        match name.strip_prefix("payload/").map(str::parse::<Digest>) {
+            Some(Ok(hash)) => sums.add(&hash),
+            _ => {
+                strange.get_or_insert_with(|| name.to_owned());
+            }
         }
     });
-    match listed {
-        Ok(_) if payloads > report.counts.payloads => {
-            let name = strange.unwrap_or_else(|| "payload".to_owned());
-            let finding = Finding::new(FindingKind::Extra, name, "files that no leaf names: files");
-            report.add(finding.values(report.counts.payloads, payloads));
-        }
-        Ok(_) => {}
-        Err(error) => {
-            report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
-        }
+    if let Err(error) = listed {
+        report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
+        return;
+    }
+    let read = report.counts.payloads;
+    let Some(more) = payloads.checked_sub(read).filter(|more| *more > 0) else { return };
+    let is_there = |name: &String| source.open(name).is_ok_and(|file| file.is_some());
+    let alone = sums.left().map(|hash| payload_name(&hash)).filter(is_there);
+    let mut found = 0;
+    for name in strange.into_iter().chain(alone) {
+        found += 1;
+        report.add(Finding::new(FindingKind::Extra, name, "no leaf names it"));
+    }
+    if found < more {
+        let finding =
+            Finding::new(FindingKind::Extra, "payload", "files that no leaf names: files");
+        report.add(finding.values(read, payloads));
     }
 }
 

@@ -69,7 +69,7 @@ impl App {
                 Some(user) => erased(u64::from(self.erase_member(context, user).await?)),
                 None => erased(0),
             },
-            Eraser::Records => self.erase_records(context, whom).await?,
+            Eraser::Records => self.erase_records(context, (id, whom)).await?,
             Eraser::Mails => erased(self.erase_mails(context, whom).await?),
             Eraser::Messages => erased(self.erase_messages(context, whom).await?),
             Eraser::Requests => erased(self.erase_requests(context, (id, whom)).await?),
@@ -137,7 +137,7 @@ impl App {
     }
 
     /// Records stay, without what tells of the person, but those that a hold keeps.
-    async fn erase_records(&self, context: &OpContext, whom: &Whom) -> Result<Met> {
+    async fn erase_records(&self, context: &OpContext, (id, whom): (CaseId, &Whom)) -> Result<Met> {
         self.flush_activity().await;
         let marker = self.marker(context.tenant)?;
         let holds = self.own_holds(context).await?;
@@ -157,7 +157,7 @@ impl App {
                 }
             }
             drop(tx);
-            done += self.write_scrubbed(context, &changed).await?;
+            done += self.write_scrubbed(context, (id, &changed)).await?;
             match listed.next {
                 Some(next) => page = Page { after: Some(next), ..Page::first(AT_ONCE) },
                 None => break,
@@ -166,13 +166,19 @@ impl App {
         Ok(vec![("erased".to_owned(), done), ("kept".to_owned(), kept)])
     }
 
-    async fn write_scrubbed(&self, context: &OpContext, records: &[Activity]) -> Result<u64> {
+    /// What the records are from here on is sealed as well: the ledger has their digests of before.
+    async fn write_scrubbed(
+        &self,
+        context: &OpContext,
+        (id, records): (CaseId, &[Activity]),
+    ) -> Result<u64> {
         if records.is_empty() {
             return Ok(0);
         }
         let tx = self.0.store.begin(context).await?;
         for record in records {
             tx.activity_scrub(record).await?;
+            self.seal_erased(&tx, context, (id, record)).await?;
         }
         tx.commit().await?;
         Ok(u64::try_from(records.len()).unwrap_or(u64::MAX))

@@ -19,7 +19,8 @@ pub(super) fn is_bundle(path: &Path) -> bool {
     path.is_file() || path.join(EVIDENCE_FILE).is_file()
 }
 
-fn files(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+/// The files of a bundle by name.
+pub(super) fn files(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let shown = path.display();
     if path.is_file() {
         let zip = read(path, ZIP_BYTES_MAX)?;
