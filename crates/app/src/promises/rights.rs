@@ -30,6 +30,8 @@ use crate::subject::{Subject, check_copy, readings_of, unzipped};
 use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
+/// With the records of mails that were sent.
+const ACCESS_VERSION: u32 = 2;
 /// What every device of these checks is called.
 const NAME: &str = "rights probe";
 /// The mail of a check is removed long before it could leave.
@@ -45,7 +47,12 @@ pub(super) type Found = std::result::Result<Vec<(String, String)>, (String, Stri
 
 pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 3] {
     [
-        InApp::shared(app, 40, VERSION, |app: App| async move { app.check_access_right().await }),
+        InApp::shared(
+            app,
+            40,
+            ACCESS_VERSION,
+            |app: App| async move { app.check_access_right().await },
+        ),
         InApp::shared(app, 41, VERSION, |app: App| async move { app.check_rectified().await }),
         InApp::shared(app, 44, VERSION, |app: App| async move { app.check_portable().await }),
     ]
@@ -206,6 +213,9 @@ impl App {
         })
         .await?;
         tx.commit().await?;
+        for (id, ..) in self.mails_to(&job, &canary.email).await? {
+            self.note_sent_of_check(&job, (id, &canary.email)).await?;
+        }
         self.agree(&canary.context, SMS_PURPOSE, PHONE).await?;
         let asked = asks("rectification", &canary.word, None);
         let id = self.create_own_case(&canary.context, &asked).await?;
@@ -226,6 +236,8 @@ impl App {
         drop(tx);
         let mails = self.mails_to(&job, &canary.email).await?;
         let messages = self.messages_from(&job, &canary.email).await?;
+        let ids: Vec<_> = mails.iter().map(|(id, ..)| *id).collect();
+        self.forget_sent(&job, &ids).await?;
         let tx = self.0.store.begin(&job).await?;
         for id in cases {
             tx.limit_delete(id).await?;
@@ -302,6 +314,7 @@ impl App {
             let holds = match store {
                 "consents" => text.contains(PHONE),
                 "declarations" => text.contains(&one.email),
+                "mails" => text.contains(&one.word) && text.contains("sent_mails"),
                 _ => text.contains(&one.word),
             };
             if !holds {
