@@ -45,6 +45,7 @@ mod subscribers;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod told;
 mod walked;
 mod workspace;
 mod zones;
@@ -134,6 +135,7 @@ struct Board {
     schedule: Schedule,
     found: BTreeMap<PromiseId, Found>,
     running: BTreeSet<PromiseId>,
+    told: told::Told,
     unsealed: BTreeMap<EvidenceId, Unsealed>,
 }
 

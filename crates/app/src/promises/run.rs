@@ -210,6 +210,7 @@ impl App {
         metrics::counter!("veritwin_promise_checks_total", "outcome" => outcome).increment(1);
         if evidence.outcome().kind() == OutcomeKind::Failed {
             tracing::warn!(promise = %id, found = evidence.outcome().summary(), "promise broken");
+            self.tell_of_break(id, &evidence).await;
         }
         self.keep(evidence).await;
     }

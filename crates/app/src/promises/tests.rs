@@ -96,7 +96,8 @@ async fn what_older_checks_found_is_shown_to_nobody() {
         place: "log of somebody, leaf 7".to_owned(),
     };
     for (version, expect) in [(1, "not_evidenced"), (2, "failing")] {
-        let adapted = probe::Adapted { promise, probe: Arc::new(Answers(failed.clone(), version)) };
+        let probe = Arc::new(Answers(failed.clone(), version));
+        let adapted = probe::Adapted { promise, probe, walked: None };
         let context = app.job(veritwin_access::jobs::PROMISES);
         let id = EvidenceId::generate(context.at, app.rng());
         let evidence = veritwin_governance::run(&adapted, id, app.clock()).await;
@@ -115,6 +116,33 @@ async fn what_older_checks_found_is_shown_to_nobody() {
         let view = app.0.promises.view(promise, app.clock().now());
         assert_eq!((view.state, view.facts.is_empty()), (expect, version == 1), "{view:?}");
     }
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_is_told_when_a_promise_breaks() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    let promise = PromiseId::new(32).expect("a promise");
+    let failed = ProbeAnswer::Failed {
+        summary: "Broken.".to_owned(),
+        facts: Vec::new(),
+        place: "users".to_owned(),
+    };
+    let told = async || {
+        let context = app.job_in(veritwin_access::jobs::SECURITY, PLATFORM_TENANT);
+        let tx = app.0.store.read(&context).await.expect("records");
+        tx.security_alerts(&Page::whole()).await.expect("alerts").items
+    };
+    let answers = [(passed(), 0), (failed.clone(), 1), (failed.clone(), 1), (passed(), 1)];
+    for (answer, expect) in answers.into_iter().chain([(failed, 1)]) {
+        app.register_probe(Arc::new(Answers(answer, 1))).expect("a promise's probe");
+        app.run_check(promise, run::Why::Asked).await;
+        assert_eq!(told().await.len(), expect);
+    }
+    let alert = told().await.remove(0);
+    assert_eq!((alert.kind.as_str(), alert.severity.as_str()), ("promise_broken", "high"));
+    assert!(String::from_utf8_lossy(&alert.body).contains("P32"));
     app.close().await;
 }
 

@@ -146,6 +146,7 @@ pub(super) fn finding() -> Object {
         "certificates_ending",
         "storage_damaged",
         "quota_near",
+        "promise_broken",
         "other",
     ])
 }
