@@ -11,6 +11,7 @@ use veritwin_metastore::{GovernanceKind, MailRank, Member, NewMail, TenantTx, ev
 
 use crate::alert_mail::waiting_max;
 use crate::job_board::JobWatch;
+use crate::languages::{Worded, language_of_user, worded_for};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::{Places, Sender};
 use crate::mail_kinds::MessageKind;
@@ -172,14 +173,14 @@ impl App {
         Ok(members)
     }
 
-    /// Queues a mail to people of a tenant, once per event, and says how many they are. It is
-    /// sealed under the platform's key and speaks in the tenant's name, as what reaches people
+    /// Queues a mail to people of a tenant, each in their language as far as it is there, once per
+    /// event, and says how many they are. It is sealed under the platform's key and speaks in the tenant's name, as what reaches people
     /// whose key is away.
     pub(super) async fn tell_tenant(
         &self,
         (tenant, told): (TenantId, Told),
         kind: MessageKind,
-        (subject, text): (&str, &str),
+        mails: &[Worded],
         event: &str,
     ) -> Result<usize> {
         let tx = self.0.store.read(&self.job_in(jobs::GOVERNANCE, tenant)).await?;
@@ -193,6 +194,8 @@ impl App {
         for some in members.chunks(QUEUED_AT_ONCE) {
             let tx = self.0.store.begin_platform(&self.job(jobs::GOVERNANCE)).await?;
             for member in some {
+                let language = language_of_user(&tx, member.user.id).await?;
+                let (subject, text) = worded_for(mails, language);
                 let key = mail_key(event, &member.user.email);
                 let mail = MailPayload {
                     to: member.user.email.clone(),

@@ -16,6 +16,7 @@ mod policies;
 mod risks;
 mod shipped;
 mod tasks;
+mod transfer_words;
 
 use std::collections::HashMap;
 use std::time::Duration;
