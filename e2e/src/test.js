@@ -18,6 +18,7 @@ import { privacySteps } from './walk/privacy.js'
 import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
+import { rightSteps } from './walk/rights.js'
 import { supportSteps } from './walk/support.js'
 import { viewerSteps } from './walk/viewer.js'
 
@@ -36,6 +37,7 @@ const WALK = [
   accountSteps,
   consentSteps,
   privacySteps,
+  rightSteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,
