@@ -118,6 +118,8 @@ pub struct Limits {
     pub operators_part: Option<String>,
     /// What the operator has to bring before there is any evidence at all.
     pub needs_operator_evidence: Option<String>,
+    /// What this version of the product lacks, without which there is nothing to check.
+    pub absent: Option<String>,
 }
 
 /// One promise.

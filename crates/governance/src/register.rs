@@ -105,6 +105,7 @@ struct PromiseWire {
     limits: Option<String>,
     operators_part: Option<String>,
     needs_operator_evidence: Option<String>,
+    absent: Option<String>,
 }
 
 fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
@@ -160,6 +161,7 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
                 "needs_operator_evidence",
                 wire.needs_operator_evidence,
             )?,
+            absent: optional("absent", wire.absent)?,
         },
     })
 }

@@ -20,8 +20,10 @@ use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Certificate;
+/// The standard of modules that keys are in.
+const MODULES: &str = "fips_140";
 const STANDARDS: [&str; 6] =
-    ["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2", "fips_140", "other"];
+    ["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2", MODULES, "other"];
 /// What the published policy says the operator is certified to.
 pub(crate) const OWN_STANDARDS: [&str; 4] = ["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2"];
 /// An end is told of this long before it.
@@ -41,14 +43,25 @@ pub(crate) async fn own_standards(
 ) -> Result<Vec<&'static str>> {
     let register: Vec<Certificate> = things(tx, KIND, None).await?;
     let counts = |one: &Certificate| {
-        app.is_own(tx.tenant_id(), &one.content)
-            && one.content.valid_from.is_none_or(|from| from <= now)
-            && one.content.expires_at.is_some_and(|end| end > now)
+        app.is_own(tx.tenant_id(), &one.content) && counts_at(&one.content, now)
     };
     let has = |standard: &&str| {
         register.iter().any(|one| one.content.standard == **standard && counts(one))
     };
     Ok(OWN_STANDARDS.into_iter().filter(has).collect())
+}
+
+/// Whether a certificate counts at a moment.
+fn counts_at(content: &CertificateContent, now: Timestamp) -> bool {
+    content.valid_from.is_none_or(|from| from <= now)
+        && content.expires_at.is_some_and(|end| end > now)
+}
+
+/// How many certificates of key modules, whoever holds them, count in a register at a moment.
+pub(crate) async fn module_certificates(tx: &TenantTx, now: Timestamp) -> Result<usize> {
+    let register: Vec<Certificate> = things(tx, KIND, None).await?;
+    let of_modules = register.iter().filter(|one| one.content.standard == MODULES);
+    Ok(of_modules.filter(|one| counts_at(&one.content, now)).count())
 }
 
 /// When something has to be told of a certificate next.
@@ -217,6 +230,19 @@ mod tests {
         assert_eq!(due(&content, day(0)), Some(day(40)));
         assert_eq!(due(&content, day(40)), Some(day(100)));
         assert_eq!(due(&content, day(100)), None);
+    }
+
+    #[test]
+    fn a_certificate_counts_from_its_beginning_to_its_end() {
+        let day = |day: i64| Timestamp::from_micros(day * veritwin_domain::DAY_MICROS);
+        let content = CertificateContent {
+            valid_from: Some(day(10)),
+            expires_at: Some(day(20)),
+            ..CertificateContent::default()
+        };
+        let counted = [9, 10, 19, 20].map(|at| counts_at(&content, day(at)));
+        assert_eq!(counted, [false, true, true, false]);
+        assert!(!counts_at(&CertificateContent::default(), day(1)), "one without an end");
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::model::{GovernanceChangeView, Governed};
 use crate::{App, Error, Result};
 
 pub(crate) use breaches::ALARM_HOURS;
-pub(crate) use certificates::{OWN_STANDARDS, own_standards};
+pub(crate) use certificates::{OWN_STANDARDS, module_certificates, own_standards};
 pub use controls::StatementLine;
 pub(crate) use due::Told;
 pub(crate) use notices::is_on_its_way;

@@ -28,6 +28,7 @@ mod partners;
 mod passwords;
 mod policies;
 mod probe;
+mod purged;
 mod refused;
 mod regions;
 mod registers;

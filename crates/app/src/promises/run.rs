@@ -75,6 +75,7 @@ impl App {
             super::partners::probe(self),
             super::retention::probe(self),
             super::destruction::probe(self),
+            super::purged::probe(self),
             super::ledger_end::probe(self),
             super::neutral_archive::probe(self),
             super::regions::probe(self),

@@ -21,6 +21,7 @@ fn the_shipped_register_is_whole() {
     assert_eq!(ids(&|p| p.limits.polarity == Polarity::Negative), ["P02", "P18", "P42"]);
     assert_eq!(ids(&|p| p.limits.operators_part.is_some()), ["P22", "P32", "P33"]);
     assert_eq!(ids(&|p| p.limits.needs_operator_evidence.is_some()), ["P25", "P36", "P39"]);
+    assert_eq!(ids(&|p| p.limits.absent.is_some()), ["P28"]);
     assert_eq!(register.get(id("P31")).owner, OwnerRole::SecurityOfficer);
 }
 
