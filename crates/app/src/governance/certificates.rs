@@ -35,20 +35,36 @@ struct Facts {}
 
 type Certificate = Thing<CertificateContent, Facts>;
 
+/// What a register says of the standards that its organisation itself is to be certified to.
+pub(crate) struct OwnStandards {
+    /// Those to which it is.
+    pub(crate) counted: Vec<&'static str>,
+    /// Those to which it was, or will be.
+    pub(crate) ended: Vec<&'static str>,
+}
+
 /// The standards that the organisation of a register is certified to itself at a moment.
 pub(crate) async fn own_standards(
     app: &App,
     tx: &TenantTx,
     now: Timestamp,
-) -> Result<Vec<&'static str>> {
+) -> Result<OwnStandards> {
     let register: Vec<Certificate> = things(tx, KIND, None).await?;
-    let counts = |one: &Certificate| {
-        app.is_own(tx.tenant_id(), &one.content) && counts_at(&one.content, now)
-    };
-    let has = |standard: &&str| {
-        register.iter().any(|one| one.content.standard == **standard && counts(one))
-    };
-    Ok(OWN_STANDARDS.into_iter().filter(has).collect())
+    let own: Vec<&CertificateContent> = register
+        .iter()
+        .map(|one| &one.content)
+        .filter(|content| app.is_own(tx.tenant_id(), content))
+        .collect();
+    let (mut counted, mut ended) = (Vec::new(), Vec::new());
+    for standard in OWN_STANDARDS {
+        let mut of_it = own.iter().filter(|content| content.standard == standard).peekable();
+        if of_it.peek().is_none() {
+            continue;
+        }
+        let counts = of_it.any(|content| counts_at(content, now));
+        if counts { counted.push(standard) } else { ended.push(standard) }
+    }
+    Ok(OwnStandards { counted, ended })
 }
 
 /// Whether a certificate counts at a moment.
