@@ -242,6 +242,9 @@ impl PromiseBoard {
             next_check_at,
             reason: reason(promise, &state),
             owner: promise.owner.as_str().to_owned(),
+            scope: promise.scope.as_str(),
+            interval: promise.interval,
+            timeout: promise.timeout,
         }
     }
 

@@ -201,7 +201,8 @@ impl App {
         let Some(probe) = promises.probe(id) else { return };
         let run_id = EvidenceId::generate(started, self.rng());
         let walked = self.journey_for(id).await;
-        let adapted = Adapted { promise: id, probe, walked };
+        let timeout = promises.register.get(id).timeout;
+        let adapted = Adapted { promise: id, probe, timeout, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
         // What is found while the listeners and stores go away says nothing of the promise.
         if self.0.stop.is_cancelled() {

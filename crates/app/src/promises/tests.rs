@@ -13,6 +13,8 @@ use super::*;
 use crate::model::AlertQuery;
 use crate::provision::PLATFORM_TENANT;
 
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 struct Answers(ProbeAnswer, u32);
 
 #[async_trait]
@@ -36,7 +38,7 @@ async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &Ma
     clock.advance(Duration::from_secs(1));
     let probe = Arc::new(Answers(answer, version));
     let promise = PromiseId::new(32).expect("a promise");
-    let adapted = probe::Adapted { promise, probe, walked: None };
+    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, walked: None };
     let id = EvidenceId::from_bytes([1; 16]);
     let evidence = veritwin_governance::run(&adapted, id, clock).await;
     board.board.lock().took(Run { evidence, ledger_index: None });
@@ -97,7 +99,7 @@ async fn what_older_checks_found_is_shown_to_nobody() {
     };
     for (version, expect) in [(1, "not_evidenced"), (2, "failing")] {
         let probe = Arc::new(Answers(failed.clone(), version));
-        let adapted = probe::Adapted { promise, probe, walked: None };
+        let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, walked: None };
         let context = app.job(veritwin_access::jobs::PROMISES);
         let id = EvidenceId::generate(context.at, app.rng());
         let evidence = veritwin_governance::run(&adapted, id, app.clock()).await;

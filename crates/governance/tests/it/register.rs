@@ -51,6 +51,9 @@ fn mistakes_are_named() {
         "owner should be one of data_protection_officer",
     );
     check("interval_hours = 24", "interval_hours = 0", "interval_hours should be 1 to 744");
+    check("scope = \"nobody\"", "scope = \"all\"", "scope should be one of nobody, platform");
+    let late = "interval_hours = 24\ntimeout_seconds = 601";
+    check("interval_hours = 24", late, "timeout_seconds should be 1 to 600");
     check("kind = \"negative\"\nlimits", "kind = \"no\"\nlimits", "kind should be positive or");
     check("feature = \"Every operation", "colour = \"x\"\nfeature = \"Every", "unknown field");
     check(

@@ -223,6 +223,10 @@ pub(super) fn geometry() -> Object {
     one_of(&["none", "glb"])
 }
 
+pub(super) fn check_scope() -> Object {
+    one_of(&["nobody", "platform", "everybody"])
+}
+
 pub(super) fn promise_state() -> Object {
     one_of(&["proven", "failing", "stale", "not_evidenced", "not_applicable"])
 }
