@@ -217,7 +217,23 @@ impl App {
         self.keep(evidence).await;
     }
 
+    /// Whether a check could not run, as the one before it could not, for the same reason.
+    fn is_repeated(&self, evidence: &Evidence) -> bool {
+        let board = self.0.promises.board.lock();
+        let latest = board.found.get(&evidence.promise()).and_then(|found| found.latest.as_ref());
+        evidence.outcome().kind() == OutcomeKind::CouldNotRun
+            && latest.is_some_and(|run| {
+                run.evidence.outcome() == evidence.outcome()
+                    && run.evidence.probe_version() == evidence.probe_version()
+            })
+    }
+
     async fn keep(&self, evidence: Evidence) {
+        // What waits for somebody is tried every few minutes: the first try is stored and sealed.
+        if self.is_repeated(&evidence) {
+            self.0.promises.board.lock().took(Run { evidence, ledger_index: None });
+            return;
+        }
         let id = evidence.id();
         let bytes = evidence.canonical_bytes();
         let unsealed = Unsealed {
@@ -339,5 +355,31 @@ where
             Some(inner) => (self.check)(App(inner)).await.into(),
             None => super::ProbeAnswer::CouldNotRun("the platform is stopping".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promises::ProbeAnswer;
+    use crate::promises::tests::{Answers, platform};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_could_not_run_for_the_same_reason_is_stored_once() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        let promise = PromiseId::new(32).expect("a promise");
+        let stored = async || {
+            let tx = app.0.store.read_platform(&app.job(jobs::PROMISES)).await.expect("records");
+            tx.evidence("P32", &Page::first(100)).await.expect("evidence").items.len()
+        };
+        let tries = [("away", 1), ("away", 1), ("full", 2), ("away", 3), ("away", 3)];
+        for (why, expect) in tries {
+            let answer = ProbeAnswer::CouldNotRun(why.to_owned());
+            app.register_probe(Arc::new(Answers(answer, 1))).expect("a promise's probe");
+            app.run_check(promise, Why::Asked).await;
+            assert_eq!(stored().await, expect, "{why}");
+        }
+        app.close().await;
     }
 }

@@ -15,7 +15,8 @@ use crate::provision::PLATFORM_TENANT;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-struct Answers(ProbeAnswer, u32);
+/// Promise P32, whose check has this answer, in this version.
+pub(crate) struct Answers(pub(crate) ProbeAnswer, pub(crate) u32);
 
 #[async_trait]
 impl PlatformProbe for Answers {
