@@ -20,6 +20,7 @@ const PAGES = {
   '/governance?tab=controls': 'Governance',
   '/breaches': 'Breaches',
   '/registers': 'Registers',
+  '/policy': 'Privacy policy',
   '/promises': 'Promises',
   '/what-ends-when': 'What ends when',
 }
@@ -171,6 +172,18 @@ function languageSteps({ visitor }) {
   const speak = (locale) =>
     page.evaluate((locale) => localStorage.setItem('veritwin.locale', locale), locale)
   return [
+    {
+      name: 'a sentence of the policy leads to its promise and its evidence',
+      run: async () => {
+        await visitor.open('/policy')
+        const kept = page.getByRole('link', { name: 'P22', exact: true }).first()
+        await kept.waitFor()
+        await visitor.look('policy, sentence by sentence')
+        await kept.click()
+        await page.waitForURL(/\/promises\?.*select=P22/)
+        await page.getByText('How it is kept').waitFor()
+      },
+    },
     {
       name: 'privacy and governance in every language, page by page',
       run: async () => {
