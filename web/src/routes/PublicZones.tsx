@@ -16,9 +16,11 @@ import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layo
 import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
+import { OptIns } from './OptIns'
 
 export function PublicZonesPage() {
   const query = useQuery(publicZonesQuery)
+  const may = useAllowed()
   const [making, setMaking] = useState(false)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['public-zones'] })
   return (
@@ -45,6 +47,7 @@ export function PublicZonesPage() {
         </Empty>
       )}
       {query.data?.items.map((zone) => <Zone key={zone.id} zone={zone} refresh={refresh} />)}
+      {may('collection.write') && <OptIns />}
       <Modal opened={making} onClose={() => setMaking(false)} title={i18n.t('New zone')}>
         <ZoneForm
           onDone={() => {
