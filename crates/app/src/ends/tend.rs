@@ -323,6 +323,7 @@ impl App {
             tree.brands.remove(&tenant);
             tree.domains.remove(&tenant);
         }
+        self.0.zones.forget(tenant);
         self.access_changed(tenant);
         self.0.logins.forget_all();
         Ok(())
