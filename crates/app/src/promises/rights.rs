@@ -18,6 +18,7 @@ use veritwin_metastore::{
 };
 use veritwin_telemetry::{Point, TimeRange};
 
+use super::canary::canary as random_word;
 use super::consents::PHONE;
 use super::run::InApp;
 use super::sign_up::{Guest, answer, fact};
@@ -120,12 +121,7 @@ impl App {
     async fn fill_canary(&self, guest: &Guest) -> Result<Canary> {
         let job = self.job_in(jobs::PROMISES, PROBE_TENANT);
         let user = guest.signed_in.session.user.id;
-        let mut random = [0u8; 12];
-        self.rng().fill(&mut random);
-        // Letters alone: digits might by chance be a number that must not be kept.
-        let halves = random.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let word: String =
-            "canary".chars().chain(halves.map(|half| char::from(b'a' + half))).collect();
+        let word = random_word(self.rng());
         let email = guest.email.expose().clone();
         let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
         let account = tx.user(user).await?;
