@@ -10,6 +10,7 @@ use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{GovernanceId, OpContext, TenantId, Timestamp};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
+use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, Thing, brief, digest, resource, text, thing, things, word,
 };
@@ -215,7 +216,7 @@ impl App {
         tx: &TenantTx,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         let mut certificate: Certificate = thing(tx, KIND, id).await?;
         let before = certificate.value();
         let is_over = certificate.content.expires_at.is_some_and(|end| end <= context.at);
@@ -226,11 +227,7 @@ impl App {
         let word = if is_over { "expired" } else { "ends_soon" };
         let done = (Action::GovernanceWrite, word);
         self.put_changed(tx, context, done, (before, &mut certificate)).await?;
-        Ok(Some(if is_over {
-            "A certificate has expired".to_owned()
-        } else {
-            "A certificate ends within 60 days".to_owned()
-        }))
+        Ok(Some(if is_over { Due::CertificateExpired } else { Due::CertificateEnds }))
     }
 }
 

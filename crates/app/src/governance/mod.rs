@@ -7,6 +7,7 @@ mod breaches;
 mod certificates;
 mod controls;
 mod due;
+mod due_words;
 mod evidence;
 mod notices;
 mod onboarding;
