@@ -215,7 +215,7 @@ function ZoneForm(props: { onDone: () => void }) {
       ) : (
         <TagsInput
           label={i18n.t('States that are counted')}
-          description={i18n.t('Any other word counts as none of them.')}
+          description={i18n.t('Of each device the last of these words in a window counts.')}
           value={words}
           onChange={setWords}
         />
