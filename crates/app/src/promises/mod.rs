@@ -167,6 +167,8 @@ pub(crate) struct PromiseBoard {
     /// One check of a promise at a time.
     turns: Vec<tokio::sync::Mutex<()>>,
     slots: Semaphore,
+    /// Checks that come round again run one after the other, behind whatever else there is to do.
+    routine: Semaphore,
     asked: Arc<Semaphore>,
     /// The probes' tenant is made once, whichever check is first.
     tenant_turn: tokio::sync::Mutex<()>,
@@ -190,6 +192,7 @@ impl PromiseBoard {
             board: Mutex::default(),
             turns,
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
+            routine: Semaphore::new(1),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
             tenant_turn: tokio::sync::Mutex::default(),
             journey: journey::Journey::default(),

@@ -185,10 +185,18 @@ impl App {
         }
     }
 
+    /// Whether something is known of a promise: its check only comes round again.
+    fn has_concluded(&self, id: PromiseId) -> bool {
+        let board = self.0.promises.board.lock();
+        board.found.get(&id).is_some_and(|found| found.conclusive.is_some())
+    }
+
     /// Runs one check and keeps what it found. At most one check of a promise and a bounded number
-    /// of checks run at once.
+    /// of checks run at once; those that come round again, one after the other.
     pub(super) async fn run_check(&self, id: PromiseId, why: Why) {
         let promises = &self.0.promises;
+        let is_routine = why == Why::Due && self.has_concluded(id);
+        let _routine = if is_routine { promises.routine.acquire().await.ok() } else { None };
         let Some(turn) = promises.turns.get(usize::from(id.number() - 1)) else { return };
         let _turn = turn.lock().await;
         let Ok(_slot) = promises.slots.acquire().await else { return };
@@ -360,9 +368,62 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
-    use crate::promises::ProbeAnswer;
     use crate::promises::tests::{Answers, platform};
+    use crate::promises::{PlatformProbe, ProbeAnswer};
+
+    /// Counts how many of its kind run at once.
+    struct Busy {
+        number: u8,
+        running: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    #[async_trait::async_trait]
+    impl PlatformProbe for Busy {
+        fn promise(&self) -> u8 {
+            self.number
+        }
+        fn version(&self) -> u32 {
+            1
+        }
+        async fn check(&self) -> ProbeAnswer {
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            self.running.fetch_sub(1, Ordering::SeqCst);
+            ProbeAnswer::Passed { summary: "Held.".to_owned(), facts: Vec::new() }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn checks_that_come_round_again_run_one_after_the_other() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        let (running, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let numbers = [31, 32, 33];
+        for number in numbers {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            app.register_probe(Arc::new(Busy { number, running, most })).expect("a probe");
+        }
+        let ids = numbers.map(|number| PromiseId::new(number).expect("a promise"));
+        for id in ids {
+            app.run_check(id, Why::Due).await;
+            assert!(app.has_concluded(id));
+        }
+        most.store(0, Ordering::SeqCst);
+        for id in ids {
+            assert!(app.0.promises.board.lock().schedule.ask(id));
+        }
+        let [one, two, three] = ids.map(|id| app.run_check(id, Why::Due));
+        tokio::join!(one, two, three);
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+        app.close().await;
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_could_not_run_for_the_same_reason_is_stored_once() {
