@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 
 import { Visitor } from '../browser.js'
+import { confirmTyped } from './inventory.js'
 import { ask } from './joining.js'
 import { settled } from './person.js'
 
@@ -13,6 +14,7 @@ const SUBJECT = 'subject@demo.example'
 const APPROVER = 'approver@demo.example'
 const WORDS = 'My name is spelt with two n.'
 const POLICY = 'Keys of the building'
+const GUEST = 'Guest of the lobby'
 /** Pages and what each is called in English. */
 const PAGES = {
   '/governance': 'Governance',
@@ -20,6 +22,7 @@ const PAGES = {
   '/governance?tab=controls': 'Governance',
   '/breaches': 'Breaches',
   '/registers': 'Registers',
+  '/public-zones': 'Public zones',
   '/policy': 'Privacy policy',
   '/promises': 'Promises',
   '/what-ends-when': 'What ends when',
@@ -28,7 +31,12 @@ const LOCALES = ['zh-Hant', 'ja', 'ko']
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function rightSteps(stage) {
-  return [...ownSteps(stage), ...policySteps(stage), ...languageSteps(stage)]
+  return [
+    ...ownSteps(stage),
+    ...optInSteps(stage),
+    ...policySteps(stage),
+    ...languageSteps(stage),
+  ]
 }
 
 /** Somebody new in the organisation, signed in. */
@@ -102,6 +110,32 @@ function ownSteps(stage) {
         } finally {
           await person.context.close()
         }
+      },
+    },
+  ]
+}
+
+function optInSteps({ visitor }) {
+  const { page } = visitor
+  return [
+    {
+      name: 'details that somebody gave by consent are entered, and taken back',
+      run: async () => {
+        await visitor.open('/public-zones')
+        await page.getByRole('button', { name: 'Enter what somebody gave' }).click()
+        const form = page.getByRole('dialog', { name: 'Enter what somebody gave' })
+        await form.getByLabel('Name').fill(GUEST)
+        await form.getByLabel(/^The words that were agreed to/).fill('You may know my name.')
+        await form.getByLabel(/^The person agreed/).check()
+        await visitor.look('details by consent')
+        await form.getByRole('button', { name: 'Save' }).click()
+        await form.waitFor({ state: 'detached' })
+        const row = page.getByRole('listitem').filter({ hasText: GUEST })
+        const identity = (await row.locator('.num').innerText()).trim()
+        assert.match(identity, /^[0-9a-f]{8}$/)
+        await row.getByRole('button', { name: 'Take back' }).click()
+        await confirmTyped(page, 'Take the consent back', identity, 'Take back')
+        await row.waitFor({ state: 'detached' })
       },
     },
   ]
