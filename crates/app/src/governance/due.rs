@@ -164,8 +164,8 @@ impl App {
     }
 
     /// Queues a mail to people of a tenant, each in their language as far as it is there, once per
-    /// event, and says how many they are. It is sealed under the platform's key and speaks in the tenant's name, as what reaches people
-    /// whose key is away.
+    /// event, and says how many they are. It is sealed under the platform's key and speaks in the
+    /// tenant's name, as what reaches people whose key is away.
     pub(super) async fn tell_tenant(
         &self,
         (tenant, told): (TenantId, Told),
