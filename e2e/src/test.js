@@ -36,6 +36,7 @@ import { profileSteps } from './walk/profiles.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
 import { registerSteps } from './walk/registers.js'
+import { rightSteps } from './walk/rights.js'
 import { routingSteps } from './walk/routing.js'
 import { supportSteps } from './walk/support.js'
 import { viewerSteps } from './walk/viewer.js'
@@ -75,6 +76,7 @@ const WALK = [
   packageSteps,
   destroyedSteps,
   outsideSteps,
+  rightSteps,
   providerSteps,
   welcomeSteps,
   joiningSteps,

@@ -38,7 +38,7 @@ pub(crate) fn build_needs() -> Vec<Need> {
 pub(crate) const FUZZ: [Need; 2] = [need("cc", "gcc"), need("c++", "g++")];
 
 /// To test against real parts.
-pub(crate) const TEST: [Need; 15] = [
+pub(crate) const TEST: [Need; 16] = [
     need("/usr/bin/chromium", "chromium"),
     need("certutil", "libnss3-tools"),
     need("/usr/lib/postgresql/15/bin/postgres", "postgresql"),
@@ -46,6 +46,7 @@ pub(crate) const TEST: [Need; 15] = [
     need("mosquitto", "mosquitto"),
     need("mosquitto_sub", "mosquitto-clients"),
     need("dovecot", "dovecot-imapd"),
+    need("aiosmtpd", "python3-aiosmtpd"),
     need("openssl", "openssl"),
     need("pebble", "pebble"),
     need("softhsm2-util", "softhsm2"),

@@ -62,11 +62,13 @@ pub enum Finding {
     StorageDamaged,
     /// A tenant has used most of what its plan gives it.
     QuotaNear,
+    /// A check found that a promise of the published policy is not kept.
+    PromiseBroken,
 }
 
 impl Finding {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CredentialStuffing,
         Self::ImpossibleTravel,
         Self::NewDevice,
@@ -77,6 +79,7 @@ impl Finding {
         Self::CertificatesEnding,
         Self::StorageDamaged,
         Self::QuotaNear,
+        Self::PromiseBroken,
     ];
 
     /// The name used in records and the API.
@@ -92,6 +95,7 @@ impl Finding {
             Self::CertificatesEnding => "certificates_ending",
             Self::StorageDamaged => "storage_damaged",
             Self::QuotaNear => "quota_near",
+            Self::PromiseBroken => "promise_broken",
         }
     }
 
@@ -99,9 +103,11 @@ impl Finding {
     pub const fn severity(self) -> &'static str {
         match self {
             Self::CredentialStuffing | Self::ImpossibleTravel | Self::StorageDamaged => "critical",
-            Self::BulkExport | Self::RefusedKeys | Self::CertificatesEnding | Self::QuotaNear => {
-                "high"
-            }
+            Self::BulkExport
+            | Self::RefusedKeys
+            | Self::CertificatesEnding
+            | Self::QuotaNear
+            | Self::PromiseBroken => "high",
             Self::DeniedSpike => "medium",
             Self::NewDevice | Self::OddHours => "low",
         }

@@ -3,7 +3,7 @@
 
 use veritwin_domain::{Timestamp, UserId};
 use veritwin_governance::Language;
-use veritwin_metastore::{TenantTx, UserLanguage};
+use veritwin_metastore::{PlatformTx, TenantTx, UserLanguage};
 
 use crate::Result;
 use crate::error::found;
@@ -32,6 +32,22 @@ pub(crate) async fn language_of(tx: &TenantTx, user: Option<UserId>) -> Result<L
     let Some(user) = user else { return Ok(Language::English) };
     let chosen = found(tx.member_language(user).await)?.flatten();
     Ok(chosen.map_or(Language::English, read_language))
+}
+
+/// The language that somebody chose, whatever they belong to, or English.
+pub(crate) async fn language_of_user(tx: &PlatformTx, user: UserId) -> Result<Language> {
+    let chosen = found(tx.user_language(user).await)?.flatten();
+    Ok(chosen.map_or(Language::English, read_language))
+}
+
+/// A subject and a text in a language.
+pub(crate) type Worded = (Language, String, String);
+
+/// The subject and the text for whoever reads a language; the first where there is none in it.
+pub(crate) fn worded_for(all: &[Worded], language: Language) -> (&str, &str) {
+    let own = all.iter().find(|(known, ..)| *known == language);
+    let said = own.or_else(|| all.first());
+    said.map_or(("", ""), |(_, subject, text)| (subject.as_str(), text.as_str()))
 }
 
 /// A moment for people, in their language.
@@ -97,6 +113,15 @@ mod tests {
         assert_eq!(moment_in(Language::English, at), "6 December 2026, 01:44 UTC");
         assert_eq!(moment_in(Language::Japanese, at), "2026年12月6日 01:44 UTC");
         assert_eq!(moment_in(Language::Korean, at), "2026년 12월 6일 01:44 UTC");
+    }
+
+    #[test]
+    fn who_reads_another_language_gets_the_first() {
+        let said = |language, text: &str| (language, "subject".to_owned(), text.to_owned());
+        let all = [said(Language::English, "yes"), said(Language::Japanese, "はい")];
+        assert_eq!(worded_for(&all, Language::Japanese), ("subject", "はい"));
+        assert_eq!(worded_for(&all, Language::Korean), ("subject", "yes"));
+        assert_eq!(worded_for(&[], Language::English), ("", ""));
     }
 
     #[test]

@@ -115,6 +115,7 @@ const fn title(kind: Finding) -> &'static str {
         Finding::CertificatesEnding => "Certificates of devices end soon",
         Finding::StorageDamaged => "Stored data does not read back",
         Finding::QuotaNear => "Most of what the plan gives is used",
+        Finding::PromiseBroken => "A promise of the published policy is not kept",
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{LedgerItemId, OpContext, SentMailId, TenantId, Timestamp};
 use veritwin_metastore::{OutboxEntry, OutboxId, Page as StorePage, SentMail};
@@ -21,6 +22,8 @@ use crate::{App, Error, Result};
 
 /// Records that are read at once.
 const AT_ONCE: u32 = 500;
+/// Records that are removed at once.
+const FORGOTTEN_AT_ONCE: usize = 500;
 
 /// The record. Its JSON, with its fields in this order, is what the digest is of;
 /// `docs/reference/ledger.md` describes it for auditors.
@@ -128,41 +131,90 @@ impl App {
 }
 
 impl App {
-    /// Forgets the records of mails that are about to be removed. What the ledger sealed of them
-    /// tells nothing without.
-    pub(crate) async fn forget_sent(&self, context: &OpContext, mails: &[OutboxId]) -> Result<()> {
+    /// The records of some mails of a tenant.
+    async fn sent_records(&self, context: &OpContext, mails: &[OutboxId]) -> Result<Vec<SentMail>> {
         if mails.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let ids: HashSet<String> = mails.iter().map(|mail| hex::encode(mail.0)).collect();
-        let is_one = |mail: &&SentMail| {
+        let is_one = |mail: &SentMail| {
             let record = serde_json::from_slice::<SentRecord>(&mail.body);
             record.is_ok_and(|record| ids.contains(&record.message_id))
         };
-        let mut page = StorePage::first(AT_ONCE);
+        let (mut found, mut page) = (Vec::new(), StorePage::first(AT_ONCE));
         loop {
             let listed = self.0.store.read(context).await?.sent_mails(&page).await?;
-            let theirs = listed.items.iter().filter(is_one).map(|mail| mail.id);
-            let theirs: Vec<SentMailId> = theirs.collect();
-            if !theirs.is_empty() {
-                let tx = self.0.store.begin(context).await?;
-                for id in theirs {
-                    tx.sent_mail_remove(id).await?;
-                }
-                tx.commit().await?;
-            }
+            found.extend(listed.items.into_iter().filter(|mail| is_one(mail)));
             match listed.next {
                 Some(next) => page = StorePage { after: Some(next), ..StorePage::first(AT_ONCE) },
-                None => return Ok(()),
+                None => return Ok(found),
             }
         }
+    }
+
+    /// The records of some mails of a tenant, as a copy for their person shows them: each as it
+    /// is, for its digest to be looked for in the ledger.
+    pub(crate) async fn sent_of(
+        &self,
+        context: &OpContext,
+        mails: &[OutboxId],
+    ) -> Result<Vec<Value>> {
+        let shown = |mail: SentMail| {
+            json!({
+                "table": "sent_mails",
+                "at": mail.sent_at.to_string(),
+                "record": String::from_utf8_lossy(&mail.body),
+            })
+        };
+        Ok(self.sent_records(context, mails).await?.into_iter().map(shown).collect())
+    }
+
+    /// Forgets the records of mails that are about to be removed. What the ledger sealed of them
+    /// tells nothing without.
+    pub(crate) async fn forget_sent(&self, context: &OpContext, mails: &[OutboxId]) -> Result<()> {
+        for some in self.sent_records(context, mails).await?.chunks(FORGOTTEN_AT_ONCE) {
+            let tx = self.0.store.begin(context).await?;
+            for mail in some {
+                tx.sent_mail_remove(mail.id).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the record of a check's mail, which no server took.
+    pub(crate) async fn note_sent_of_check(
+        &self,
+        context: &OpContext,
+        (mail, to): (OutboxId, &str),
+    ) -> Result<()> {
+        let record = SentRecord {
+            v: 1,
+            kind: "mail".to_owned(),
+            sent_at_us: context.at.as_micros(),
+            message_id: hex::encode(mail.0),
+            about: "other".to_owned(),
+            to: masked(to),
+            sha256: String::new(),
+            bytes: 0,
+            code: String::new(),
+            reply: String::new(),
+            dkim: Vec::new(),
+            salt: String::new(),
+        };
+        let body = serde_json::to_vec(&record).map_err(|e| Error::Internal(e.to_string()))?;
+        let id = SentMailId::generate(context.at, self.rng());
+        let mail = SentMail { id, sent_at: context.at, body };
+        let tx = self.0.store.begin_platform(&self.above(context)).await?;
+        tx.sent_mail_add(context.tenant, &mail, sealed(&mail)).await?;
+        Ok(tx.commit().await?)
     }
 }
 
 /// What the ledger seals of a mail: the digest of its record.
 pub(crate) fn sealed(mail: &SentMail) -> Vec<u8> {
     let digest = hex::encode(veritwin_keys::sha256(&mail.body));
-    serde_json::json!({"sha256": digest}).to_string().into_bytes()
+    json!({"sha256": digest}).to_string().into_bytes()
 }
 
 /// A server's words with an address masked, however the server writes it.

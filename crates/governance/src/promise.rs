@@ -98,6 +98,38 @@ impl FromStr for OwnerRole {
     }
 }
 
+/// What a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CheckScope {
+    /// What it makes itself, in organisations of nobody.
+    Nobody,
+    /// The platform: its listeners, pages, registers and keys.
+    Platform,
+    /// Also what is kept of every organisation: it counts and compares, and shows nothing of it.
+    Everybody,
+}
+
+impl CheckScope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::Nobody, Self::Platform, Self::Everybody];
+
+    /// The name used in the register and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Platform => "platform",
+            Self::Everybody => "everybody",
+        }
+    }
+}
+
+impl FromStr for CheckScope {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(())
+    }
+}
+
 /// Whether a check can show a promise, or only fail to find a breach of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Polarity {
@@ -118,6 +150,8 @@ pub struct Limits {
     pub operators_part: Option<String>,
     /// What the operator has to bring before there is any evidence at all.
     pub needs_operator_evidence: Option<String>,
+    /// What this version of the product lacks, without which there is nothing to check.
+    pub absent: Option<String>,
 }
 
 /// One promise.
@@ -135,8 +169,12 @@ pub struct Promise {
     pub check: String,
     /// Who has to act when it fails.
     pub owner: OwnerRole,
+    /// What a check looks at.
+    pub scope: CheckScope,
     /// How often it is checked.
     pub interval: Duration,
+    /// A check that takes longer could not run.
+    pub timeout: Duration,
     /// What a check cannot show.
     pub limits: Limits,
 }

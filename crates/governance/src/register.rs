@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::promise::{Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId};
+use crate::promise::{CheckScope, Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId};
 
 /// The register that is part of the product.
 const BUILT_IN: &str = include_str!("../promises.toml");
@@ -13,6 +13,10 @@ const BUILT_IN: &str = include_str!("../promises.toml");
 const FIELD_CHARS_MAX: usize = 600;
 /// Most hours between two checks.
 const INTERVAL_HOURS_MAX: u64 = 31 * 24;
+/// How long a check may take where its row says nothing.
+const TIMEOUT_SECONDS: u64 = 180;
+/// The longest that a check may take.
+const TIMEOUT_SECONDS_MAX: u64 = 600;
 
 /// Why a register is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,12 +103,15 @@ struct PromiseWire {
     source: String,
     feature: String,
     check: String,
+    scope: String,
     owner: String,
     interval_hours: u64,
+    timeout_seconds: Option<u64>,
     kind: Option<String>,
     limits: Option<String>,
     operators_part: Option<String>,
     needs_operator_evidence: Option<String>,
+    absent: Option<String>,
 }
 
 fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
@@ -132,6 +139,15 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
         let known = OwnerRole::ALL.map(OwnerRole::as_str).join(", ");
         refuse("owner", format!("should be one of {known}"))
     })?;
+    let scope = wire.scope.parse().map_err(|()| {
+        let known = CheckScope::ALL.map(CheckScope::as_str).join(", ");
+        refuse("scope", format!("should be one of {known}"))
+    })?;
+    let timeout = wire.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
+    if !(1..=TIMEOUT_SECONDS_MAX).contains(&timeout) {
+        let problem = format!("should be 1 to {TIMEOUT_SECONDS_MAX}");
+        return Err(refuse("timeout_seconds", problem));
+    }
     if !(1..=INTERVAL_HOURS_MAX).contains(&wire.interval_hours) {
         let problem = format!("should be 1 to {INTERVAL_HOURS_MAX}");
         return Err(refuse("interval_hours", problem));
@@ -151,6 +167,8 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
         feature: sentence("feature", wire.feature)?,
         check: sentence("check", wire.check)?,
         owner,
+        scope,
+        timeout: Duration::from_secs(timeout),
         interval: Duration::from_secs(wire.interval_hours * 3600),
         limits: Limits {
             polarity,
@@ -160,6 +178,7 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
                 "needs_operator_evidence",
                 wire.needs_operator_evidence,
             )?,
+            absent: optional("absent", wire.absent)?,
         },
     })
 }

@@ -124,10 +124,12 @@ impl State {
     }
 
     fn not_evidenced(promise: &Promise, stumbled: Option<&str>) -> Self {
-        let reason = match (stumbled, &promise.limits.needs_operator_evidence) {
-            (Some(reason), _) => format!("the check could not run: {reason}"),
-            (None, Some(needed)) => format!("the operator has to bring evidence: {needed}"),
-            (None, None) => "no check of this version has come to a conclusion".to_owned(),
+        let limits = &promise.limits;
+        let reason = match (stumbled, &limits.needs_operator_evidence, &limits.absent) {
+            (Some(reason), ..) => format!("the check could not run: {reason}"),
+            (None, Some(needed), _) => format!("the operator has to bring evidence: {needed}"),
+            (None, None, Some(absent)) => format!("there is nothing to check: {absent}"),
+            (None, None, None) => "no check of this version has come to a conclusion".to_owned(),
         };
         Self { kind: StateKind::NotEvidenced, reason }
     }

@@ -386,6 +386,11 @@ export const ownRequestsQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/requests/own')),
 })
 
+export const optInsQuery = queryOptions({
+  queryKey: ['opt-ins'],
+  queryFn: () => body(client.GET('/v1/opt-ins')),
+})
+
 export const publicZonesQuery = queryOptions({
   queryKey: ['public-zones'],
   queryFn: () => body(client.GET('/v1/collection-zones')),

@@ -62,6 +62,7 @@ export type DevicePatch = Schemas['UpdateBody']
 export type EdgeKey = Answer<Schemas['EdgeKeyBody']>
 export type Element = Omit<Answer<Schemas['ElementBody']>, 'position'> & { position: Point3 | null }
 export type Explanation = Answer<Schemas['ExplanationBody']>
+export type OptIn = Answer<Schemas['OptInBody']>
 export type PublicZone = Answer<Schemas['ZoneBody']>
 export type RegisterEntry = Answer<Schemas['RegisterEntryBody']>
 export type SubjectRequest = Answer<Schemas['SubjectRequestBody']>

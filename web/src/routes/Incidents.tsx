@@ -48,6 +48,8 @@ export function findingLabel(kind: Incident['kind']): string {
       return i18n.t('Stored data does not read back')
     case 'quota_near':
       return i18n.t('Most of what the plan gives is used')
+    case 'promise_broken':
+      return i18n.t('A promise of the published policy is not kept')
     case 'other':
       return i18n.t('Opened by hand')
   }
@@ -77,6 +79,10 @@ function advice(kind: Incident['kind']): string | null {
       )
     case 'quota_near':
       return i18n.t('Look at Usage. Ask for another plan, or keep less, before the plan is used up.')
+    case 'promise_broken':
+      return i18n.t(
+        'Look at Promises what the check found and where. Mend it, then run the check again there.',
+      )
     case 'refused_keys':
       return i18n.t('Often a program with an expired key. If not, block the address.')
     case 'other':

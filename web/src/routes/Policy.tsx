@@ -5,10 +5,30 @@ import { Link } from '@tanstack/react-router'
 
 import { legalQuery } from '../api/privacyQueries'
 import { promisesQuery } from '../api/queries'
+import type { PromiseRow } from '../api/types'
 import { Failure, Loading, Page } from '../ui/layout'
 import { PromiseMark } from '../ui/marks'
 import { Age } from '../ui/time'
 import { Words } from './Legal'
+
+/** How a promise stands now; its page has the evidence. */
+function Kept({ promise }: { promise: PromiseRow }) {
+  const leaf = promise.evidence?.ledger_index
+  return (
+    <span>
+      <Link
+        to="/promises"
+        search={{ select: promise.id }}
+        title={promise.reason ?? promise.evidence?.summary ?? promise.text}
+      >
+        {promise.id}
+      </Link>{' '}
+      <PromiseMark state={promise.state} />{' '}
+      {promise.checked_at && <Age at={promise.checked_at} />}
+      {leaf != null && <span className="dim"> {i18n.t('Entry {index}', { index: leaf })}</span>}
+    </span>
+  )
+}
 
 export function PolicyPage() {
   const text = useQuery(legalQuery('privacy', i18n.locale))
@@ -47,13 +67,7 @@ export function PolicyPage() {
                   <span>
                     {sentence.promises.map((id) => {
                       const promise = states.get(id)
-                      if (!promise) return null
-                      return (
-                        <span key={id} title={promise.reason ?? promise.evidence?.summary ?? id}>
-                          {id} <PromiseMark state={promise.state} />{' '}
-                          {promise.checked_at && <Age at={promise.checked_at} />}
-                        </span>
-                      )
+                      return promise && <Kept key={id} promise={promise} />
                     })}
                   </span>
                 </li>

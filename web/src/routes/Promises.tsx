@@ -31,6 +31,17 @@ function ownerLabel(owner: string): string {
   return labels[owner] ?? humanised(owner)
 }
 
+function scopeLabel(scope: PromiseRow['scope']): string {
+  switch (scope) {
+    case 'nobody':
+      return i18n.t('What it makes itself, in organisations of nobody')
+    case 'platform':
+      return i18n.t('The platform')
+    case 'everybody':
+      return i18n.t('The platform and what it keeps of everybody; it counts, and shows nothing')
+  }
+}
+
 export function PromisesPage() {
   const query = useQuery(promisesQuery)
   const { filter } = useAppSearch()
@@ -172,6 +183,14 @@ function Explanation({ row }: { row: PromiseRow }) {
           [i18n.t('How it is kept'), inEnglish(row.feature)],
           [i18n.t('Source'), inEnglish(row.source)],
           [i18n.t('Who must act'), ownerLabel(row.owner)],
+          [i18n.t('What the check looks at'), scopeLabel(row.scope)],
+          [
+            i18n.t('How often, and how long it may take'),
+            i18n.t('every {hours} h, {minutes} min', {
+              hours: Math.round(row.interval_seconds / 3600),
+              minutes: Math.ceil(row.timeout_seconds / 60),
+            }),
+          ],
           [i18n.t('Last check'), <Instant key="l" at={row.checked_at} />],
           [i18n.t('Next check'), <Instant key="n" at={row.next_check_at} age={false} />],
           ...(row.evidence?.ledger_index != null

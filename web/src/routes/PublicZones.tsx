@@ -1,7 +1,7 @@
 // Public zones: what they let out, what of the budget is spent, what is missing, and what is signed
 // about how they are set. Values of a single source are nowhere.
 import { i18n } from '@lingui/core'
-import { Button, MultiSelect, NumberInput, Select, TextInput } from '@mantine/core'
+import { Button, MultiSelect, NumberInput, Select, TagsInput, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
@@ -16,9 +16,11 @@ import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layo
 import { Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
+import { OptIns } from './OptIns'
 
 export function PublicZonesPage() {
   const query = useQuery(publicZonesQuery)
+  const may = useAllowed()
   const [making, setMaking] = useState(false)
   const refresh = () => queryClient.invalidateQueries({ queryKey: ['public-zones'] })
   return (
@@ -45,6 +47,7 @@ export function PublicZonesPage() {
         </Empty>
       )}
       {query.data?.items.map((zone) => <Zone key={zone.id} zone={zone} refresh={refresh} />)}
+      {may('collection.write') && <OptIns />}
       <Modal opened={making} onClose={() => setMaking(false)} title={i18n.t('New zone')}>
         <ZoneForm
           onDone={() => {
@@ -127,6 +130,8 @@ function ZoneForm(props: { onDone: () => void }) {
   const [minutes, setMinutes] = useState(60)
   const [budget, setBudget] = useState(2400)
   const [key, setKey] = useState('')
+  const [kind, setKind] = useState('amount')
+  const [words, setWords] = useState<string[]>([])
   const [step, setStep] = useState(1)
   const [most, setMost] = useState(100)
   const [output, setOutput] = useState<string | null>(null)
@@ -136,7 +141,11 @@ function ZoneForm(props: { onDone: () => void }) {
   const ofSources = useDeviceOptions(sources)
   const number = (set: (value: number) => void) => (value: string | number) => set(Number(value))
   const submit = async () => {
-    const measure = { key, epsilon_milli: 100, kind: 'amount', step, steps_max: most, words: [] }
+    const cost = { key, epsilon_milli: 100, kind }
+    const measure =
+      kind === 'amount'
+        ? { ...cost, step, steps_max: most, words: [] }
+        : { ...cost, step: null, steps_max: null, words }
     await body(
       client.POST('/v1/collection-zones', {
         body: {
@@ -155,7 +164,9 @@ function ZoneForm(props: { onDone: () => void }) {
     <SubmitForm
       action={i18n.t('Set up')}
       submit={submit}
-      incomplete={name === '' || key === '' || output === null}
+      incomplete={
+        name === '' || key === '' || output === null || (kind === 'status' && words.length === 0)
+      }
     >
       <TextInput
         label={i18n.t('Name')}
@@ -176,18 +187,39 @@ function ZoneForm(props: { onDone: () => void }) {
         value={budget}
         onChange={number(setBudget)}
       />
+      <Select
+        label={i18n.t('What is let out')}
+        allowDeselect={false}
+        value={kind}
+        onChange={(value) => setKind(value ?? kind)}
+        data={[
+          { value: 'amount', label: i18n.t('The sum of an amount') },
+          { value: 'status', label: i18n.t('How many devices are in each state') },
+        ]}
+      />
       <TextInput
-        label={i18n.t('Key that is added up')}
+        label={kind === 'amount' ? i18n.t('Key that is added up') : i18n.t('Key of the state')}
         value={key}
         onChange={(event) => setKey(event.currentTarget.value)}
       />
-      <NumberInput label={i18n.t('Step')} min={0} value={step} onChange={number(setStep)} />
-      <NumberInput
-        label={i18n.t('Most steps of a device in a window')}
-        min={1}
-        value={most}
-        onChange={number(setMost)}
-      />
+      {kind === 'amount' ? (
+        <>
+          <NumberInput label={i18n.t('Step')} min={0} value={step} onChange={number(setStep)} />
+          <NumberInput
+            label={i18n.t('Most steps of a device in a window')}
+            min={1}
+            value={most}
+            onChange={number(setMost)}
+          />
+        </>
+      ) : (
+        <TagsInput
+          label={i18n.t('States that are counted')}
+          description={i18n.t('Of each device the last of these words in a window counts.')}
+          value={words}
+          onChange={setWords}
+        />
+      )}
       <Select
         label={i18n.t('Device that the numbers are readings of')}
         data={ofOutput.options}

@@ -13,6 +13,7 @@ pub(crate) mod intake;
 mod letter_words;
 pub(crate) mod letters;
 mod mailbox;
+mod officer_words;
 mod own;
 mod stay_words;
 mod tend;

@@ -4,17 +4,18 @@
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{CaseId, OpContext, Role, TenantId};
-use veritwin_metastore::{CaseSource, MailRank, NewMail, TenantTx, every_row};
+use veritwin_metastore::{CaseSource, MailRank, Member, NewMail, TenantTx, every_row};
 
 use super::body::Case;
 use super::clock::Alarm;
+use super::officer_words::News;
 use super::resource;
 use crate::alert_mail::waiting_max;
 use crate::change::Change;
+use crate::languages::{Worded, language_of, worded_for};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::provision::is_nobodys;
-use crate::wording::moment;
 use crate::{App, Error, Result};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -87,21 +88,11 @@ impl App {
         }
         self.save_case(&tx, &mut case, context.at).await?;
         for alarm in told {
-            let subject = match alarm {
-                Alarm::NotVerified => "A data subject has not shown who they are",
-                _ if alarm.is_breach() => "A deadline of a data subject's request was missed",
-                _ => "A deadline of a data subject's request is near",
-            };
-            let text = format!(
-                "The request {id} was received on {} and has to be answered by {}. Sign in and \
-                 open Requests.\n",
-                moment(case.row.received_at),
-                moment(case.answer_by(context.at)),
-            );
+            let mails = News::of(alarm).mails(&case, context.at);
             // An alarm of a deadline that has moved is another one.
             let by = case.row.answer_by.as_micros();
             let event = format!("case {id} {} {by}", alarm.as_str());
-            self.mail_officers(&tx, MailRank::Account, (subject, &text), &event).await?;
+            self.mail_officers(&tx, MailRank::Account, &mails, &event).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -113,19 +104,14 @@ impl App {
         context: &OpContext,
         case: &Case,
     ) -> Result<()> {
-        let text = format!(
-            "A data subject's request was received. It has to be answered by {}. Sign in and open \
-             Requests.\n",
-            moment(case.answer_by(context.at)),
-        );
         // Of what anybody can send, one mail an hour.
         let event = match case.row.source {
             CaseSource::Form => format!("cases by form {}", context.at.as_micros() / HOUR_MICROS),
             CaseSource::Mail => format!("cases by mail {}", context.at.as_micros() / HOUR_MICROS),
             _ => format!("case {} received", case.row.id),
         };
-        let said = ("A data subject's request was received", text.as_str());
-        self.mail_officers(tx, MailRank::Notice, said, &event).await
+        let mails = News::Received.mails(case, context.at);
+        self.mail_officers(tx, MailRank::Notice, &mails, &event).await
     }
 
     /// Queues a mail to the privacy officers of a tenant, or to who answers for one without any;
@@ -134,7 +120,7 @@ impl App {
         &self,
         tx: &TenantTx,
         rank: MailRank,
-        (subject, text): (&str, &str),
+        mails: &[Worded],
         event: &str,
     ) -> Result<()> {
         if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
@@ -145,18 +131,19 @@ impl App {
             return Ok(());
         }
         let members = every_row(|page| async move { tx.members(&page).await }).await?;
-        let with = |roles: &[Role]| -> Vec<String> {
-            let holds =
-                members.iter().filter(|one| one.roles.iter().any(|role| roles.contains(role)));
-            holds.map(|one| one.user.email.clone()).collect()
+        let with = |roles: &[Role]| -> Vec<&Member> {
+            let holds = |one: &&Member| one.roles.iter().any(|role| roles.contains(role));
+            members.iter().filter(holds).collect()
         };
         let officers = with(&[Role::PrivacyOfficer]);
         let to =
             if officers.is_empty() { with(&[Role::Owner, Role::Administrator]) } else { officers };
-        for email in to {
-            let key = mail_key(event, &email);
+        for member in to {
+            let language = language_of(tx, Some(member.user.id)).await?;
+            let (subject, text) = worded_for(mails, language);
+            let key = mail_key(event, &member.user.email);
             let mail = MailPayload {
-                to: email,
+                to: member.user.email.clone(),
                 subject: subject.to_owned(),
                 text: text.to_owned(),
                 ..MailPayload::of(MessageKind::RightsCase)

@@ -3,6 +3,7 @@
 //! and everything be taken away; what happens by itself is in `tend`.
 
 mod tend;
+mod words;
 
 use std::time::Duration;
 
@@ -11,20 +12,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{DestructionId, OpContext, Role, TenantId, Timestamp, UserId};
+use veritwin_governance::Language;
 use veritwin_metastore::{
     Line, MailRank, Member, NewMail, StoredTenantEnd, TenantEndState, TenantTx, every_row,
 };
 
+use self::words::News;
 use crate::change::Change;
 use crate::governance::Told;
-use crate::holds::{person, words};
+use crate::holds::person;
+use crate::languages::{Worded, language_of, worded_for};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
 use crate::model::TenantEndView;
 use crate::provision::is_own;
 use crate::records::names;
 use crate::two_people::{BY_WHOEVER_ANSWERS, check_two_keepers, of_member};
-use crate::wording::moment;
 use crate::{App, Error, Result};
 
 /// What nobody agreed to for so long is asked for no more.
@@ -124,11 +127,16 @@ pub(crate) fn check_agreeing(asked: &Line, agrees: &Line, now: Timestamp) -> Res
     check_two_keepers((asked, agrees), now, BY_WHOEVER_ANSWERS)
 }
 
-/// What is said to everybody.
+/// What is said to everybody, to each in their language.
 struct Said {
-    subject: &'static str,
-    text: String,
+    mails: Vec<Worded>,
     event: String,
+}
+
+impl Said {
+    fn of(news: News<'_>, event: String) -> Self {
+        Self { mails: words::mails(news), event }
+    }
 }
 
 impl App {
@@ -151,7 +159,7 @@ impl App {
     pub async fn ask_tenant_end(&self, context: &OpContext, reason: &str) -> Result<TenantEndView> {
         let resource = self.authorize_all(context, Action::TenantDelete, Kind::Tenant)?;
         let user = person(context)?;
-        let reason = words("reason", reason, REASON_CHARS_MAX)?;
+        let reason = crate::holds::words("reason", reason, REASON_CHARS_MAX)?;
         self.check_can_end(context.tenant)?;
         let tx = self.0.store.read(context).await?;
         let is_sole = !others_answer(&tx, user).await?;
@@ -221,12 +229,8 @@ impl App {
             return Err(Error::Conflict(detail.to_owned()));
         }
         tx.tenant_end_delete().await?;
-        let said = Said {
-            subject: "Your organisation goes on",
-            text: "The end of your organisation was taken back. Nothing was destroyed.\n"
-                .to_owned(),
-            event: format!("tenant end {} taken back", stored.asked_at.as_micros()),
-        };
+        let event = format!("tenant end {} taken back", stored.asked_at.as_micros());
+        let said = Said::of(News::TakenBack, event);
         self.tell_members(&tx, &said).await?;
         let change = Change::from(json!({"state": stored.state.as_str()}));
         self.record_change(&tx, context, Action::TenantDelete, &resource, change).await?;
@@ -258,7 +262,8 @@ impl App {
     /// Queues a mail to everybody in the tenant, once per event.
     async fn tell_members(&self, tx: &TenantTx, said: &Said) -> Result<()> {
         for member in self.who_is_told(tx, Told::Everybody).await? {
-            let (key, body) = letter(Some(tx.tenant_id()), &member, said)?;
+            let language = language_of(tx, Some(member.user.id)).await?;
+            let (key, body) = letter(Some(tx.tenant_id()), (&member, language), said)?;
             tx.outbox_add(NewMail::new(MailRank::Notice, &key, &body)).await?;
         }
         Ok(())
@@ -266,11 +271,16 @@ impl App {
 }
 
 /// A mail to a member, in whose brand it speaks, with what tells it from others.
-fn letter(voice: Option<TenantId>, member: &Member, said: &Said) -> Result<(String, Vec<u8>)> {
+fn letter(
+    voice: Option<TenantId>,
+    (member, language): (&Member, Language),
+    said: &Said,
+) -> Result<(String, Vec<u8>)> {
+    let (subject, text) = worded_for(&said.mails, language);
     let mail = MailPayload {
         to: member.user.email.clone(),
-        subject: said.subject.to_owned(),
-        text: said.text.clone(),
+        subject: subject.to_owned(),
+        text: text.to_owned(),
         voice,
         ..MailPayload::of(MessageKind::Service)
     };
@@ -300,52 +310,21 @@ fn decided(stored: &StoredTenantEnd, body: &EndBody) -> Result<StoredTenantEnd> 
 }
 
 fn asked_words(is_sole: bool, due_at: Timestamp, now: Timestamp) -> Said {
-    let next = if is_sole {
-        format!(
-            "There is nobody else who could agree, so it is decided by itself on {}, unless it is \
-             taken back before.",
-            moment(due_at)
-        )
-    } else {
-        format!(
-            "Another owner or administrator has to agree by {}; otherwise nothing happens.",
-            moment(due_at)
-        )
-    };
-    Said {
-        subject: "Somebody asked for the end of your organisation",
-        text: format!(
-            "An owner or administrator asked for the end of your organisation. {next} After that \
-             decision everything is still there for 30 days, can be exported, and the end can be \
-             taken back. Then everything is destroyed.\n"
-        ),
-        event: format!("tenant end {} asked", now.as_micros()),
-    }
+    Said::of(News::Asked { is_sole, due_at }, format!("tenant end {} asked", now.as_micros()))
 }
 
 fn decided_words(body: &EndBody) -> Said {
-    Said {
-        subject: "Your organisation ends",
-        text: format!(
-            "The end of your organisation is decided. Until {} everything is still there: export \
-             what you need. An owner or administrator can take the end back until then. After \
-             that everything is destroyed and cannot be brought back.\n",
-            moment(body.ends())
-        ),
-        event: format!("tenant end {} decided", body.decided_at.unwrap_or_default()),
-    }
+    Said::of(
+        News::Decided { ends_at: body.ends() },
+        format!("tenant end {} decided", body.decided_at.unwrap_or_default()),
+    )
 }
 
 fn reminder_words(body: &EndBody, name: &str) -> Said {
-    Said {
-        subject: "Your organisation ends soon",
-        text: format!(
-            "Everything of your organisation is destroyed on {}. Export what you need before. An \
-             owner or administrator can still take the end back.\n",
-            moment(body.ends())
-        ),
-        event: format!("tenant end {} {name}", body.decided_at.unwrap_or_default()),
-    }
+    Said::of(
+        News::Soon { ends_at: body.ends() },
+        format!("tenant end {} {name}", body.decided_at.unwrap_or_default()),
+    )
 }
 
 /// An end as people see it.

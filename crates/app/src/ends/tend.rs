@@ -13,9 +13,11 @@ use veritwin_metastore::{
     TenantEndState, TenantState, every_row, tenant_tables,
 };
 
+use super::words::News;
 use super::{EndBody, Said, answers, decided, decided_words, letter, reminder_words};
 use crate::change::Change;
 use crate::destructions::Body;
+use crate::languages::language_of_user;
 use crate::provision::is_nobodys;
 use crate::{App, Error, Result};
 
@@ -99,13 +101,8 @@ impl App {
             "decided"
         } else {
             tx.tenant_end_delete().await?;
-            let said = Said {
-                subject: "Your organisation goes on",
-                text: "Nobody agreed to the end of your organisation in time. Nothing happens.\n"
-                    .to_owned(),
-                event: format!("tenant end {} lapsed", stored.asked_at.as_micros()),
-            };
-            self.tell_members(&tx, &said).await?;
+            let event = format!("tenant end {} lapsed", stored.asked_at.as_micros());
+            self.tell_members(&tx, &Said::of(News::Lapsed, event)).await?;
             "lapsed"
         };
         let change = Change::from_to(json!({"state": "asked"}), json!({"state": outcome}));
@@ -326,6 +323,7 @@ impl App {
             tree.brands.remove(&tenant);
             tree.domains.remove(&tenant);
         }
+        self.0.zones.forget(tenant);
         self.access_changed(tenant);
         self.0.logins.forget_all();
         Ok(())
@@ -343,7 +341,8 @@ impl App {
         }
         let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
         for member in members.iter().filter(|member| answers(member)) {
-            let (key, body) = letter(None, member, said)?;
+            let language = language_of_user(&tx, member.user.id).await?;
+            let (key, body) = letter(None, (member, language), said)?;
             let mail = NewMail::new(MailRank::Account, &key, &body);
             tx.outbox_add(mail, Some(tenant)).await?;
         }
@@ -352,19 +351,7 @@ impl App {
 }
 
 fn over_words(body: &Body, id: &str) -> Said {
-    let sealed = match (&body.certificate, body.ledger_index) {
-        (Some(certificate), Some(index)) => format!(
-            "The certificate has the SHA-256 {} and is entry {index} of the platform's ledger. ",
-            hex::encode(certificate.digest())
-        ),
-        _ => String::new(),
-    };
-    Said {
-        subject: "Your organisation has ended",
-        text: format!(
-            "Everything of your organisation was destroyed, with its keys. {sealed}Its number is \
-             {id}: whoever runs the platform hands it out.\n"
-        ),
-        event: format!("tenant end {id} over"),
-    }
+    let digest = body.certificate.as_ref().map(|one| hex::encode(one.digest()));
+    let certificate = digest.as_deref().zip(body.ledger_index);
+    Said::of(News::Over { number: id, certificate }, format!("tenant end {id} over"))
 }

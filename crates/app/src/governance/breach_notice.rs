@@ -7,6 +7,7 @@ use async_recursion::async_recursion as boxed;
 use serde_json::Value;
 use veritwin_access::Action;
 use veritwin_domain::{GovernanceId, OpContext, TenantId, Timestamp};
+use veritwin_governance::Language;
 use veritwin_keys::sha256;
 use veritwin_metastore::{MailRank, NewMail, TenantTx};
 use veritwin_outbound::mail::is_address;
@@ -155,11 +156,12 @@ impl App {
         }
         drop(tx);
         if !prepared.breach.content.is_drill {
+            let (subject, said) = (prepared.subject.clone(), prepared.said.clone());
+            let mails = [(Language::English, subject, said)];
             for tenant in &input.tenants {
-                let mail = (prepared.subject.as_str(), prepared.said.as_str());
                 let event = prepared.event.as_str();
                 let whom = (*tenant, Told::Answering);
-                if self.tell_tenant(whom, MessageKind::Breach, mail, event).await? == 0 {
+                if self.tell_tenant(whom, MessageKind::Breach, &mails, event).await? == 0 {
                     let detail = "one of them has nobody who can be told: nothing was noted";
                     return Err(Error::invalid_at("tenants", detail));
                 }

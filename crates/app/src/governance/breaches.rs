@@ -11,6 +11,7 @@ use veritwin_domain::{GovernanceId, IncidentId, OpContext, Timestamp};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 use veritwin_outbound::mail::is_address;
 
+use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_version, text, thing,
     things, word,
@@ -285,7 +286,7 @@ impl App {
         tx: &TenantTx,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         let mut breach: Breach = thing(tx, KIND, id).await?;
         let before = breach.value();
         let Some(aware_at) = breach.content.aware_at else { return Ok(None) };
@@ -301,10 +302,7 @@ impl App {
         let done = (Action::IncidentUpdate, "alarm");
         self.put_changed(tx, context, done, (before, &mut breach)).await?;
         let told = newest.filter(|_| !breach.content.is_drill);
-        Ok(told.map(|hours| match hours {
-            72 => "Breach: the 72 hours are over, and nobody was told".to_owned(),
-            hours => format!("Breach: {hours} of 72 hours are over, and nobody was told"),
-        }))
+        Ok(told.map(Due::Breach))
     }
 }
 

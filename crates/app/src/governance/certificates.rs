@@ -10,6 +10,7 @@ use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{GovernanceId, OpContext, TenantId, Timestamp};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
+use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, Thing, brief, digest, resource, text, thing, things, word,
 };
@@ -20,8 +21,10 @@ use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Certificate;
+/// The standard of modules that keys are in.
+const MODULES: &str = "fips_140";
 const STANDARDS: [&str; 6] =
-    ["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2", "fips_140", "other"];
+    ["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2", MODULES, "other"];
 /// What the published policy says the operator is certified to.
 pub(crate) const OWN_STANDARDS: [&str; 4] = ["iso_27001", "iso_27017", "iso_27018", "soc_2_type_2"];
 /// An end is told of this long before it.
@@ -33,22 +36,49 @@ struct Facts {}
 
 type Certificate = Thing<CertificateContent, Facts>;
 
+/// What a register says of the standards that its organisation itself is to be certified to.
+pub(crate) struct OwnStandards {
+    /// Those to which it is.
+    pub(crate) counted: Vec<&'static str>,
+    /// Those to which it was, or will be.
+    pub(crate) ended: Vec<&'static str>,
+}
+
 /// The standards that the organisation of a register is certified to itself at a moment.
 pub(crate) async fn own_standards(
     app: &App,
     tx: &TenantTx,
     now: Timestamp,
-) -> Result<Vec<&'static str>> {
+) -> Result<OwnStandards> {
     let register: Vec<Certificate> = things(tx, KIND, None).await?;
-    let counts = |one: &Certificate| {
-        app.is_own(tx.tenant_id(), &one.content)
-            && one.content.valid_from.is_none_or(|from| from <= now)
-            && one.content.expires_at.is_some_and(|end| end > now)
-    };
-    let has = |standard: &&str| {
-        register.iter().any(|one| one.content.standard == **standard && counts(one))
-    };
-    Ok(OWN_STANDARDS.into_iter().filter(has).collect())
+    let own: Vec<&CertificateContent> = register
+        .iter()
+        .map(|one| &one.content)
+        .filter(|content| app.is_own(tx.tenant_id(), content))
+        .collect();
+    let (mut counted, mut ended) = (Vec::new(), Vec::new());
+    for standard in OWN_STANDARDS {
+        let mut of_it = own.iter().filter(|content| content.standard == standard).peekable();
+        if of_it.peek().is_none() {
+            continue;
+        }
+        let counts = of_it.any(|content| counts_at(content, now));
+        if counts { counted.push(standard) } else { ended.push(standard) }
+    }
+    Ok(OwnStandards { counted, ended })
+}
+
+/// Whether a certificate counts at a moment.
+fn counts_at(content: &CertificateContent, now: Timestamp) -> bool {
+    content.valid_from.is_none_or(|from| from <= now)
+        && content.expires_at.is_some_and(|end| end > now)
+}
+
+/// How many certificates of key modules, whoever holds them, count in a register at a moment.
+pub(crate) async fn module_certificates(tx: &TenantTx, now: Timestamp) -> Result<usize> {
+    let register: Vec<Certificate> = things(tx, KIND, None).await?;
+    let of_modules = register.iter().filter(|one| one.content.standard == MODULES);
+    Ok(of_modules.filter(|one| counts_at(&one.content, now)).count())
 }
 
 /// When something has to be told of a certificate next.
@@ -186,7 +216,7 @@ impl App {
         tx: &TenantTx,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         let mut certificate: Certificate = thing(tx, KIND, id).await?;
         let before = certificate.value();
         let is_over = certificate.content.expires_at.is_some_and(|end| end <= context.at);
@@ -197,11 +227,7 @@ impl App {
         let word = if is_over { "expired" } else { "ends_soon" };
         let done = (Action::GovernanceWrite, word);
         self.put_changed(tx, context, done, (before, &mut certificate)).await?;
-        Ok(Some(if is_over {
-            "A certificate has expired".to_owned()
-        } else {
-            "A certificate ends within 60 days".to_owned()
-        }))
+        Ok(Some(if is_over { Due::CertificateExpired } else { Due::CertificateEnds }))
     }
 }
 
@@ -217,6 +243,19 @@ mod tests {
         assert_eq!(due(&content, day(0)), Some(day(40)));
         assert_eq!(due(&content, day(40)), Some(day(100)));
         assert_eq!(due(&content, day(100)), None);
+    }
+
+    #[test]
+    fn a_certificate_counts_from_its_beginning_to_its_end() {
+        let day = |day: i64| Timestamp::from_micros(day * veritwin_domain::DAY_MICROS);
+        let content = CertificateContent {
+            valid_from: Some(day(10)),
+            expires_at: Some(day(20)),
+            ..CertificateContent::default()
+        };
+        let counted = [9, 10, 19, 20].map(|at| counts_at(&content, day(at)));
+        assert_eq!(counted, [false, true, true, false]);
+        assert!(!counts_at(&CertificateContent::default(), day(1)), "one without an end");
     }
 
     #[test]

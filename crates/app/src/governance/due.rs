@@ -9,8 +9,10 @@ use veritwin_access::jobs;
 use veritwin_domain::{GovernanceId, OpContext, Role, TenantId};
 use veritwin_metastore::{GovernanceKind, MailRank, Member, NewMail, TenantTx, every_row};
 
+use super::due_words::Due;
 use crate::alert_mail::waiting_max;
 use crate::job_board::JobWatch;
+use crate::languages::{Worded, language_of, language_of_user, worded_for};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::{Places, Sender};
 use crate::mail_kinds::MessageKind;
@@ -28,9 +30,6 @@ const ANSWERING: [Role; 4] =
     [Role::Owner, Role::Administrator, Role::PrivacyOfficer, Role::SecurityLead];
 /// Mails that are queued in one transaction.
 const QUEUED_AT_ONCE: usize = 200;
-const TEXT: &str = "Sign in and open Governance to see what it is and what to do.";
-const BREACH_TEXT: &str = "Sign in and open Breaches: what is known, what is still missing, and \
-                           the time that is left stand there.";
 
 /// Who of an organisation is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +102,8 @@ impl App {
         if tx.governance_any(id).await?.due_at.is_none_or(|at| at > context.at) {
             return Ok(());
         }
-        let said = self.comes_due(&tx, &context, known.kind, id).await?;
-        if let Some(said) = said {
-            self.queue_due(&tx, known.kind, said.as_str(), &event(id, known.version)).await?;
+        if let Some(due) = self.comes_due(&tx, &context, known.kind, id).await? {
+            self.queue_due(&tx, due, &event(id, known.version)).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -113,24 +111,17 @@ impl App {
     /// Queues a mail to those who answer for a tenant, in the transaction of what it tells of.
     /// Where as many mails wait as may, what stands in the workspace has to do; an alarm of a
     /// breach is queued even then.
-    pub(super) async fn queue_due(
-        &self,
-        tx: &TenantTx,
-        kind: GovernanceKind,
-        said: &str,
-        event: &str,
-    ) -> Result<()> {
-        let (kind, text) = match kind {
-            GovernanceKind::Breach => (MessageKind::Breach, BREACH_TEXT),
-            _ => (MessageKind::Policy, TEXT),
-        };
+    pub(super) async fn queue_due(&self, tx: &TenantTx, due: Due, event: &str) -> Result<()> {
+        let kind = if due.is_breach() { MessageKind::Breach } else { MessageKind::Policy };
         let is_full = tx.outbox_waiting().await? >= waiting_max(MailRank::Account);
-        if is_full && kind != MessageKind::Breach {
+        if is_full && !due.is_breach() {
             tracing::warn!(tenant = %tx.tenant_id(), "too many mails wait to tell of what is due");
             return Ok(());
         }
         for member in self.who_is_told(tx, Told::Answering).await? {
-            queue(tx, &member, kind, (said, text), event).await?;
+            let language = language_of(tx, Some(member.user.id)).await?;
+            let (subject, text) = due.mail(language);
+            queue(tx, &member, kind, (&subject, text), event).await?;
         }
         Ok(())
     }
@@ -141,7 +132,7 @@ impl App {
         context: &OpContext,
         kind: GovernanceKind,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         match kind {
             GovernanceKind::Policy => self.policy_is_due(tx, context, id).await,
             GovernanceKind::Risk => self.risk_is_due(tx, context, id).await,
@@ -172,14 +163,14 @@ impl App {
         Ok(members)
     }
 
-    /// Queues a mail to people of a tenant, once per event, and says how many they are. It is
-    /// sealed under the platform's key and speaks in the tenant's name, as what reaches people
-    /// whose key is away.
+    /// Queues a mail to people of a tenant, each in their language as far as it is there, once per
+    /// event, and says how many they are. It is sealed under the platform's key and speaks in the
+    /// tenant's name, as what reaches people whose key is away.
     pub(super) async fn tell_tenant(
         &self,
         (tenant, told): (TenantId, Told),
         kind: MessageKind,
-        (subject, text): (&str, &str),
+        mails: &[Worded],
         event: &str,
     ) -> Result<usize> {
         let tx = self.0.store.read(&self.job_in(jobs::GOVERNANCE, tenant)).await?;
@@ -193,6 +184,8 @@ impl App {
         for some in members.chunks(QUEUED_AT_ONCE) {
             let tx = self.0.store.begin_platform(&self.job(jobs::GOVERNANCE)).await?;
             for member in some {
+                let language = language_of_user(&tx, member.user.id).await?;
+                let (subject, text) = worded_for(mails, language);
                 let key = mail_key(event, &member.user.email);
                 let mail = MailPayload {
                     to: member.user.email.clone(),

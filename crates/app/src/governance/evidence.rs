@@ -15,6 +15,7 @@ use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::controls::Control;
 use super::due::event;
+use super::due_words::Due;
 use super::shipped::promises_of;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_controls, digest, text, thing,
@@ -274,7 +275,7 @@ impl App {
             .await?;
         if counts && is_over {
             let event = event(id, known.row.version);
-            self.queue_due(&tx, KIND, "A piece of evidence has expired", &event).await?;
+            self.queue_due(&tx, Due::EvidenceExpired, &event).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -7,6 +7,7 @@ mod breaches;
 mod certificates;
 mod controls;
 mod due;
+mod due_words;
 mod evidence;
 mod notices;
 mod onboarding;
@@ -16,6 +17,7 @@ mod policies;
 mod risks;
 mod shipped;
 mod tasks;
+mod transfer_words;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,7 +38,7 @@ use crate::model::{GovernanceChangeView, Governed};
 use crate::{App, Error, Result};
 
 pub(crate) use breaches::ALARM_HOURS;
-pub(crate) use certificates::{OWN_STANDARDS, own_standards};
+pub(crate) use certificates::{OWN_STANDARDS, module_certificates, own_standards};
 pub use controls::StatementLine;
 pub(crate) use due::Told;
 pub(crate) use notices::is_on_its_way;

@@ -5,15 +5,17 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{GovernanceId, OpContext, TenantId, Timestamp};
+use veritwin_governance::Language;
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::due::Told;
+use super::transfer_words::Transfer;
 use super::{NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, thing, things};
 use crate::holds::words;
+use crate::languages::{Worded, worded_for};
 use crate::mail_kinds::MessageKind;
 use crate::model::{Governed, NoticeContent, NoticeFacts};
 use crate::provision::is_nobodys;
-use crate::registers::TRANSFER_NOTICE_DAYS;
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Notice;
@@ -33,6 +35,8 @@ struct Facts {
     told: u64,
     /// The newest that was told, in the order of ids.
     told_until: Option<TenantId>,
+    /// Of a transfer of the business: what is mailed to each in their language.
+    transfer: Option<Transfer>,
 }
 
 type Notice = Thing<NoticeContent, Facts>;
@@ -44,6 +48,17 @@ fn message_kind(kind: &str) -> Result<MessageKind> {
         "release" => Ok(MessageKind::Release),
         "service" | TRANSFER => Ok(MessageKind::Service),
         _ => Err(Error::invalid_at("kind", "must be one of onboarding, release, service")),
+    }
+}
+
+/// What a notice is as a mail: what people wrote stands as they wrote it.
+fn mails_of(notice: &Notice) -> Vec<Worded> {
+    match &notice.facts.transfer {
+        Some(transfer) => transfer.mails(),
+        None => {
+            let NoticeContent { title, text, .. } = &notice.content;
+            vec![(Language::English, title.clone(), text.clone())]
+        }
     }
 }
 
@@ -129,19 +144,21 @@ impl App {
         if is_nobodys(context.tenant) {
             return Ok(None);
         }
-        let acquirer: String = acquirer.chars().take(NAMED_CHARS_MAX).collect();
+        let transfer = Transfer {
+            acquirer: acquirer.chars().take(NAMED_CHARS_MAX).collect(),
+            effective_at: effective_at.to_owned(),
+            text: text.to_owned(),
+        };
+        let mails = transfer.mails();
+        let (title, text) = worded_for(&mails, Language::English);
         let content = NoticeContent {
             kind: TRANSFER.to_owned(),
-            title: format!("Transfer of the business to {acquirer}"),
-            text: format!(
-                "{text}\n\nIt takes effect on {effective_at}, and not before this notice has \
-                 been out for {TRANSFER_NOTICE_DAYS} days. What you agreed to and what you can ask \
-                 for stay as they are until then."
-            ),
+            title: title.to_owned(),
+            text: text.to_owned(),
             from: Timestamp::parse_rfc3339(effective_at).ok(),
             until: None,
         };
-        let facts = Facts::default();
+        let facts = Facts { transfer: Some(transfer), ..Facts::default() };
         let mut notice = Notice::new(self, context, KIND, (content, facts), "published");
         notice.row.due_at = Some(context.at);
         self.put_new(tx, context, Action::NoticeWrite, &notice).await?;
@@ -163,10 +180,10 @@ impl App {
         let event = format!("notice {id}");
         let is_transfer = notice.content.kind == TRANSFER;
         let told_whom = if is_transfer { Told::Everybody } else { Told::Answering };
+        let mails = mails_of(&notice);
         let mut told = 0u64;
         for tenant in next.iter().take(TOLD_AT_ONCE) {
-            let mail = (notice.content.title.as_str(), notice.content.text.as_str());
-            match self.tell_tenant((*tenant, told_whom), kind, mail, &event).await {
+            match self.tell_tenant((*tenant, told_whom), kind, &mails, &event).await {
                 Ok(0) => {}
                 Ok(_) => told += 1,
                 // Whose key is away reads it later; the others are told now.

@@ -12,6 +12,7 @@ use veritwin_domain::{GovernanceId, LimitExceeded, OpContext, Timestamp, UserId}
 use veritwin_keys::sha256;
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
+use super::due_words::Due;
 use super::{
     LINKS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_controls,
     check_version, name_of, resource, text, thing, things, writer,
@@ -244,13 +245,13 @@ impl App {
         tx: &TenantTx,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         let mut policy: Policy = thing(tx, KIND, id).await?;
         policy.row.due_at = None;
         let before = policy.value();
         let done = (Action::GovernanceWrite, "review_due");
         self.put_changed(tx, context, done, (before, &mut policy)).await?;
-        Ok(Some("A policy has to be looked at again".to_owned()))
+        Ok(Some(Due::PolicyReview))
     }
 }
 

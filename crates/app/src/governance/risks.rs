@@ -10,6 +10,7 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{GovernanceId, OpContext, Timestamp, UserId};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
+use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_controls, check_version,
     earliest, name_of, resource, text, thing, things, word, writer,
@@ -220,7 +221,7 @@ impl App {
         tx: &TenantTx,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         let mut risk: Risk = thing(tx, KIND, id).await?;
         let before = risk.value();
         let has_ended = risk.facts.accepted_until.is_some_and(|until| until <= context.at);
@@ -235,11 +236,7 @@ impl App {
         let later = risk.content.review_at.filter(|at| *at > context.at);
         risk.row.due_at = earliest([risk.facts.accepted_until, later]);
         self.put_changed(tx, context, (Action::GovernanceWrite, word), (before, &mut risk)).await?;
-        Ok(Some(if has_ended {
-            "The acceptance of a risk has ended".to_owned()
-        } else {
-            "A risk has to be looked at again".to_owned()
-        }))
+        Ok(Some(if has_ended { Due::AcceptanceEnded } else { Due::RiskReview }))
     }
 }
 

@@ -6,6 +6,7 @@ use veritwin_access::{Action, Kind};
 use veritwin_domain::{GovernanceId, OpContext};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 
+use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_version, resource, text, thing,
     things,
@@ -120,12 +121,12 @@ impl App {
         tx: &TenantTx,
         context: &OpContext,
         id: GovernanceId,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Due>> {
         let mut task: Task = thing(tx, KIND, id).await?;
         let before = task.value();
         task.row.due_at = None;
         self.put_changed(tx, context, (Action::GovernanceWrite, "late"), (before, &mut task))
             .await?;
-        Ok(Some("A task is late".to_owned()))
+        Ok(Some(Due::TaskLate))
     }
 }

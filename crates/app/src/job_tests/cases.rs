@@ -113,6 +113,36 @@ async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_31_january_is_answered_by_the_last_of_february() {
+    let world = World::new().await;
+    let customer = world.customer("february").await;
+    // The world begins on the 15th.
+    world.clock.advance(DAY * 16);
+    let input = DeskCaseInput {
+        language: None,
+        kind: "access".to_owned(),
+        user: None,
+        email: Some(Secret::new("eve@site.example".to_owned())),
+        person: None,
+        text: Secret::new("everything".to_owned()),
+        purpose: None,
+        received_at: None,
+    };
+    let desk = officer(&world, &customer);
+    assert_eq!(desk.at.date(), (2027, 1, 31));
+    let id = world.app.create_case_at_desk(&desk, &input).await.expect("a case");
+    let how = "document".to_owned();
+    let known = step(&world, &customer, id, CaseStep::Verify { how }).await;
+    // 30 days would be the 2nd of March.
+    assert_eq!(known.answer_by.since(desk.at), DAY * 28);
+    assert_eq!(known.answer_by.date(), (2027, 2, 28));
+    step(&world, &customer, id, CaseStep::Acknowledge).await;
+    assert_eq!(alarm_on(&world, &customer, id, 27).await.as_deref(), Some("answer_tomorrow"));
+    assert_eq!(alarm_on(&world, &customer, id, 28).await.as_deref(), Some("answer_missed"));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn letters_are_in_the_language_of_their_person() {
     let world = World::new().await;
     let customer = world.customer("letters").await;

@@ -376,6 +376,9 @@ async fn whoever_is_known_elsewhere_too_keeps_their_account_there() {
         fill(&world, customer, ADA).await;
         sent(&world, customer).await;
     }
+    // A copy holds the record of the mail, as its digest is sealed.
+    let copy = found(&world, &here, (ada, ADA)).await;
+    assert!(copy.contains("sent_mails") && copy.contains("message_id"), "{copy}");
     let of_ada = acting(&world, &here, (ada, Role::Viewer));
     let id = world.app.create_own_case(&of_ada, &asks("erasure")).await.expect("a request");
     world.app.fulfil_case(&officer(&world, &here), id).await.expect("begun");

@@ -263,6 +263,50 @@ async fn the_end_of_each_day_fills_neither_journal_nor_records() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_the_archive_holds_up_is_overdue_after_30_days() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let served = world.archive_until(stop.clone()).await;
+    let customer = world.customer("Waits").await;
+    world.app.start_ledger();
+    super::ledger::seal(&world, &customer, 1).await;
+    stop.cancel();
+    served.await.expect("closed");
+    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
+    let scope = StoredScope::Ledger { before: context.at.as_micros() };
+    let asked = StoredDestruction {
+        id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
+        state: DestructionState::Asked,
+        body: fresh(&context, (scope, false), "asked for").to_store().expect("a body"),
+        version: 1,
+        requested_at: context.at,
+    };
+    let tx = world.app.0.store.begin(&context).await.expect("records");
+    tx.destruction_create(&asked).await.expect("made");
+    tx.commit().await.expect("written");
+    // The keys go at once; what has to be stated in the log waits.
+    let mut known = asked;
+    while let Some(next) = world.app.step(customer.tenant(), &known).await.expect("a step") {
+        known = next;
+    }
+    assert_ne!(known.state, DestructionState::Done);
+    let overdue = async || {
+        let now = world.app.clock().now();
+        world.app.overdue_ledger_ends(now).await.expect("counted")
+    };
+    world.clock.advance((30 * DAY).saturating_sub(world.app.clock().now().since(context.at)));
+    assert_eq!(overdue().await, 0, "on day 30");
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(overdue().await, 1, "after it");
+    world.archive().await;
+    while world.destruction(&customer, known.id).await.state != DestructionState::Done {
+        world.step_of(&customer, known.id).await;
+    }
+    assert_eq!(overdue().await, 0);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_is_found_by_device_key_and_time() {
     let world = World::new().await;
     world.archive().await;

@@ -1,5 +1,7 @@
 //! Promises and keys.
 
+use std::time::Duration;
+
 use veritwin_domain::{TenantId, Timestamp};
 
 /// A promise with its live state.
@@ -29,6 +31,12 @@ pub struct PromiseView {
     pub reason: Option<String>,
     /// Who must act when it is red.
     pub owner: String,
+    /// What a check looks at: `nobody`, `platform` or `everybody`.
+    pub scope: &'static str,
+    /// How often it is checked.
+    pub interval: Duration,
+    /// A check that takes longer could not run.
+    pub timeout: Duration,
 }
 
 /// What one key protects.

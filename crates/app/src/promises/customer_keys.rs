@@ -5,18 +5,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use veritwin_access::jobs;
 use veritwin_domain::{OpContext, Role, TenantId};
 use veritwin_keys::{KeyLevel, NewAbove, SecretKey};
 
 use super::fixture::NAME;
 use super::run::InApp;
 use super::{PROBE_KEYS, PlatformProbe, ProbeAnswer};
+use crate::governance::module_certificates;
 use crate::model::{AlertQuery, DeviceFilter, LatestFilter, PageRequest};
+use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const HELD_PROMISE: u8 = 24;
 const MODULE_PROMISE: u8 = 25;
 const VERSION: u32 = 1;
+/// With a look into the register of certificates.
+const MODULE_VERSION: u32 = 2;
+/// The kind of a root key that is in no module.
+const IN_A_FILE: &str = "platform_file";
 /// What the key is wrapped for while the check holds it.
 const LABEL: &str = "promise check of held keys";
 /// Longer than the check takes.
@@ -27,7 +34,9 @@ pub(super) fn held_probe(app: &App) -> Arc<dyn PlatformProbe> {
 }
 
 pub(super) fn module_probe(app: &App) -> Arc<dyn PlatformProbe> {
-    InApp::shared(app, MODULE_PROMISE, VERSION, |app: App| async move { app.check_key_module() })
+    InApp::shared(app, MODULE_PROMISE, MODULE_VERSION, |app: App| async move {
+        app.check_key_module().await
+    })
 }
 
 /// The ways to read, by name, with what each answered.
@@ -124,17 +133,59 @@ impl App {
         Ok(())
     }
 
-    fn check_key_module(&self) -> Result<ProbeAnswer> {
+    async fn check_key_module(&self) -> Result<ProbeAnswer> {
         let root = self.0.keys.status(None)?.root;
         let held = self.0.keys.held_tenants().len();
-        Ok(ProbeAnswer::CouldNotRun(format!(
-            "the root key is of the kind {}, and no certificate of a module is on file for it; \
-             {held} customers hold their keys elsewhere",
-            root.kind
-        )))
+        let operator = self.job_in(jobs::PROMISES, PLATFORM_TENANT);
+        let tx = self.0.store.read(&operator).await?;
+        let certificates = module_certificates(&tx, operator.at).await?;
+        drop(tx);
+        Ok(match missing_of(root.kind, certificates) {
+            None => ProbeAnswer::Passed {
+                summary: "The root key is in a module, and a certificate of one is on file."
+                    .to_owned(),
+                facts: vec![
+                    ("kind of the root key".to_owned(), root.kind.to_owned()),
+                    ("certificates of modules that count".to_owned(), certificates.to_string()),
+                    ("customers who hold their keys elsewhere".to_owned(), held.to_string()),
+                ],
+            },
+            Some(missing) => ProbeAnswer::CouldNotRun(format!(
+                "{missing}; {held} customers hold their keys elsewhere"
+            )),
+        })
+    }
+}
+
+/// What is missing for a root key in a module that is certified.
+fn missing_of(kind: &str, certificates: usize) -> Option<String> {
+    let is_in_module = kind != IN_A_FILE;
+    let of_key = format!("the root key is of the kind {kind}, which is no module");
+    let of_paper = "the operator's register holds no certificate to FIPS 140 that counts today";
+    match (is_in_module, certificates > 0) {
+        (true, true) => None,
+        (true, false) => Some(of_paper.to_owned()),
+        (false, true) => Some(of_key),
+        (false, false) => Some(format!("{of_key}, and {of_paper}")),
     }
 }
 
 fn count(answers: &Answers) -> usize {
     answers.iter().filter(|(_, answer)| answer.is_ok()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certified_module_takes_the_module_and_the_certificate() {
+        assert_eq!(missing_of("pkcs11", 1), None);
+        let missing = |kind: &str, certificates| missing_of(kind, certificates).unwrap_or_default();
+        assert!(missing("pkcs11", 0).contains("FIPS 140"));
+        let of_file = missing(IN_A_FILE, 1);
+        assert!(of_file.contains("platform_file") && !of_file.contains("FIPS"), "{of_file}");
+        let both = missing(IN_A_FILE, 0);
+        assert!(both.contains("platform_file") && both.contains("FIPS 140"), "{both}");
+    }
 }

@@ -126,7 +126,7 @@ impl App {
         Ok(Found { written, left, keys: ids.len(), live, certificate, overdue })
     }
 
-    async fn write_readings(&self, context: &OpContext, device: DeviceId) -> Result<()> {
+    pub(super) async fn write_readings(&self, context: &OpContext, device: DeviceId) -> Result<()> {
         let key = Key::new("check").map_err(|error| Error::Internal(error.to_string()))?;
         let reading = |back: i64| Reading {
             key: key.clone(),

@@ -24,7 +24,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// The check of P36.
 pub(super) fn certificates_probe(app: &App) -> Arc<dyn PlatformProbe> {
-    InApp::shared(app, 36, VERSION, |app: App| async move { app.check_register().await })
+    InApp::shared(app, 36, 2, |app: App| async move { app.check_register().await })
 }
 
 /// The check of P59.
@@ -63,7 +63,8 @@ impl App {
         let facts = vec![
             fact("a supplier's certificate taken as own", was_taken),
             fact("a supplier's certificate shown as own", shown_as_own),
-            fact("own certificates that count", own.len()),
+            fact("own certificates that count", own.counted.len()),
+            fact("own certificates that do not any more", own.ended.len()),
         ];
         if was_taken || shown_as_own {
             return Ok(ProbeAnswer::Failed {
@@ -72,8 +73,15 @@ impl App {
                 place: "GET /v1/certificate-register".to_owned(),
             });
         }
-        let missing: Vec<&str> =
-            OWN_STANDARDS.into_iter().filter(|standard| !own.contains(standard)).collect();
+        if !own.ended.is_empty() {
+            return Ok(ProbeAnswer::Failed {
+                summary: "A certificate that the policy speaks of does not count today.".to_owned(),
+                facts,
+                place: format!("GET /v1/certificate-register, {}", own.ended.join(", ")),
+            });
+        }
+        let mut missing = OWN_STANDARDS.to_vec();
+        missing.retain(|standard| !own.counted.contains(standard));
         if missing.is_empty() {
             let summary = "The operator's certificates are on file and count today.".to_owned();
             return Ok(ProbeAnswer::Passed { summary, facts });
@@ -237,5 +245,60 @@ impl App {
         Ok(records.iter().any(|record| {
             is_ours(NAME, &record.before) && is_ours("probe, changed", &record.after)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::Timestamp;
+
+    use super::*;
+    use crate::model::PromiseView;
+    use crate::promises::tests::platform;
+
+    async fn check(app: &App) -> PromiseView {
+        let context = app.local_operator();
+        app.check_promise_for_local(&context, "P36").await.expect("a check")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn certificates_count_while_they_last() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        app.start_promises();
+        assert_eq!(check(&app).await.state, "not_evidenced");
+        let identity =
+            app.open_probe_identity(PLATFORM_TENANT, "certificates", Role::Administrator);
+        let identity = identity.await.expect("an administrator");
+        let holder = app.0.tree.read().get(PLATFORM_TENANT).map(|tenant| tenant.name.clone());
+        let now = app.clock().now();
+        let day = Duration::from_secs(86_400);
+        let enter = async |standard: &str, expires_at: Timestamp| {
+            let content = CertificateContent {
+                standard: standard.to_owned(),
+                holder: holder.clone().expect("a name"),
+                relation: "own".to_owned(),
+                scope: "everything".to_owned(),
+                issuer: "A body".to_owned(),
+                sha256: "0".repeat(64),
+                expires_at: Some(expires_at),
+                ..CertificateContent::default()
+            };
+            app.enter_certificate(&identity.context, content).await.expect("entered");
+        };
+        for standard in ["iso_27017", "iso_27018", "soc_2_type_2"] {
+            enter(standard, now.saturating_add(day)).await;
+        }
+        let lacks = check(&app).await;
+        assert_eq!(lacks.state, "not_evidenced", "{lacks:?}");
+        assert!(lacks.reason.is_some_and(|text| text.ends_with("for iso_27001")));
+        enter("iso_27001", now.saturating_sub(day)).await;
+        let ended = check(&app).await;
+        assert_eq!(ended.state, "failing", "{ended:?}");
+        enter("iso_27001", now.saturating_add(day)).await;
+        let proven = check(&app).await;
+        assert_eq!(proven.state, "proven", "{proven:?}");
+        app.close_probe_identity(&identity).await.expect("closed");
+        app.close().await;
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use super::PROBE_TENANT;
 use super::canary::canary;
 use super::consents::PHONE;
 use super::fixture::ProbeIdentity;
-use super::probe::{CHECK_TIMEOUT, ProbeAnswer};
+use super::probe::ProbeAnswer;
 use super::walked::{LEADING, Step, Walked, WalkedStep};
 use crate::consent_record::check_consent;
 use crate::consents::FieldUse;
@@ -29,6 +30,8 @@ use crate::sms::SMS_PURPOSE;
 use crate::subject::check_copy;
 use crate::{App, Error, Result, Submission};
 
+/// A journey that takes longer was not walked.
+const WALK_TIMEOUT: Duration = Duration::from_secs(180);
 /// What its devices are called first.
 const NAME: &str = "journey probe";
 /// The series that it is measured by.
@@ -83,7 +86,7 @@ impl App {
                 return last;
             }
         }
-        match tokio::time::timeout(CHECK_TIMEOUT, self.walk_anew()).await {
+        match tokio::time::timeout(WALK_TIMEOUT, self.walk_anew()).await {
             Ok(Ok(walked)) => Some(walked),
             // Until it can be walked, it counts as it was.
             Ok(Err(error)) => {

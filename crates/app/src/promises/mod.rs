@@ -28,6 +28,7 @@ mod partners;
 mod passwords;
 mod policies;
 mod probe;
+mod purged;
 mod refused;
 mod regions;
 mod registers;
@@ -45,6 +46,7 @@ mod subscribers;
 #[cfg(test)]
 pub(crate) mod tests;
 mod things;
+mod told;
 mod walked;
 mod workspace;
 mod zones;
@@ -134,6 +136,7 @@ struct Board {
     schedule: Schedule,
     found: BTreeMap<PromiseId, Found>,
     running: BTreeSet<PromiseId>,
+    told: told::Told,
     unsealed: BTreeMap<EvidenceId, Unsealed>,
 }
 
@@ -164,6 +167,8 @@ pub(crate) struct PromiseBoard {
     /// One check of a promise at a time.
     turns: Vec<tokio::sync::Mutex<()>>,
     slots: Semaphore,
+    /// Checks that come round again run one after the other, behind whatever else there is to do.
+    routine: Semaphore,
     asked: Arc<Semaphore>,
     /// The probes' tenant is made once, whichever check is first.
     tenant_turn: tokio::sync::Mutex<()>,
@@ -187,6 +192,7 @@ impl PromiseBoard {
             board: Mutex::default(),
             turns,
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
+            routine: Semaphore::new(1),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
             tenant_turn: tokio::sync::Mutex::default(),
             journey: journey::Journey::default(),
@@ -239,6 +245,9 @@ impl PromiseBoard {
             next_check_at,
             reason: reason(promise, &state),
             owner: promise.owner.as_str().to_owned(),
+            scope: promise.scope.as_str(),
+            interval: promise.interval,
+            timeout: promise.timeout,
         }
     }
 

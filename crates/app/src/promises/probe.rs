@@ -10,9 +10,6 @@ use veritwin_governance::{CheckOutcome, Facts, Probe, ProbeFuture, PromiseId};
 use super::walked::Walked;
 use crate::{Error, Result};
 
-/// A check that takes longer could not run.
-pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
-
 /// Checks one promise against the running platform.
 #[async_trait]
 pub trait PlatformProbe: Send + Sync {
@@ -124,6 +121,8 @@ impl From<ProbeAnswer> for CheckOutcome {
 pub(super) struct Adapted {
     pub(super) promise: PromiseId,
     pub(super) probe: Arc<dyn PlatformProbe>,
+    /// A check that takes longer could not run.
+    pub(super) timeout: Duration,
     /// The daily journey, where it touches the promise.
     pub(super) walked: Option<Arc<Walked>>,
 }
@@ -140,9 +139,10 @@ impl Probe for Adapted {
     fn check(&self) -> ProbeFuture<'_> {
         let probe = Arc::clone(&self.probe);
         let (number, walked) = (self.promise.number(), self.walked.clone());
+        let timeout = self.timeout;
         Box::pin(async move {
             let task = tokio::spawn(async move { probe.check().await });
-            match tokio::time::timeout(CHECK_TIMEOUT, task).await {
+            match tokio::time::timeout(timeout, task).await {
                 Ok(Ok(answer)) => match walked {
                     Some(walked) => walked.beside(number, answer).into(),
                     None => answer.into(),
@@ -151,7 +151,7 @@ impl Probe for Adapted {
                     CheckOutcome::CouldNotRun { reason: "the check stopped in the middle".into() }
                 }
                 Err(_) => {
-                    let reason = format!("no answer within {} s", CHECK_TIMEOUT.as_secs());
+                    let reason = format!("no answer within {} s", timeout.as_secs());
                     CheckOutcome::CouldNotRun { reason }
                 }
             }
@@ -184,7 +184,8 @@ mod tests {
     #[tokio::test]
     async fn a_probe_that_breaks_proves_nothing() {
         let promise = PromiseId::new(32).expect("a promise");
-        let adapted = Adapted { promise, probe: Arc::new(Panics), walked: None };
+        let timeout = Duration::from_secs(60);
+        let adapted = Adapted { promise, probe: Arc::new(Panics), timeout, walked: None };
         let outcome = adapted.check().await;
         assert_eq!(outcome.summary(), "the check stopped in the middle");
         assert!(matches!(outcome, CheckOutcome::CouldNotRun { .. }));

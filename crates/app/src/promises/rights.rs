@@ -10,26 +10,29 @@ use serde_json::{Value as Json, json};
 use veritwin_access::jobs;
 use veritwin_domain::{
     CaseId, CredentialId, Declaration, DeviceBatch, DeviceId, Key, MessageId, OpContext, Quality,
-    Reading, Role, Secret, Timestamp, UserId, Value,
+    Reading, Role, Secret, TicketId, Timestamp, UserId, Value,
 };
 use veritwin_log::Entry;
 use veritwin_metastore::{
-    ContactMessage, DeviceFilter, MailRank, NewMail, Page, StreamStatements, User,
+    ContactMessage, DeviceFilter, MailRank, NewMail, Page, StreamStatements, SupportTicket, User,
 };
 use veritwin_telemetry::{Point, TimeRange};
 
+use super::canary::canary as random_word;
 use super::consents::PHONE;
 use super::run::InApp;
 use super::sign_up::{Guest, answer, fact};
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::mail::MailPayload;
 use crate::mail_kinds::MessageKind;
-use crate::model::{DeviceInput, OwnCaseInput};
+use crate::model::{DeviceInput, OptInDetails, OptInInput, OwnCaseInput};
 use crate::sms::SMS_PURPOSE;
 use crate::subject::{Subject, check_copy, readings_of, unzipped};
 use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
+/// With tickets, details by consent and the records of mails that were sent.
+const ACCESS_VERSION: u32 = 2;
 /// What every device of these checks is called.
 const NAME: &str = "rights probe";
 /// The mail of a check is removed long before it could leave.
@@ -37,15 +40,20 @@ const MAIL_WAITS: Duration = Duration::from_secs(86_400);
 /// Most readings of a check that are read.
 const READINGS_MAX: usize = 1_000;
 /// Stores in which the person's own word or address stands.
-const WITH_WORDS: [&str; 6] =
-    ["account", "mails", "messages", "requests", "consents", "declarations"];
+const WITH_WORDS: [&str; 8] =
+    ["account", "acts", "mails", "messages", "requests", "consents", "registers", "declarations"];
 
 /// What was seen, or what is wrong and where.
 pub(super) type Found = std::result::Result<Vec<(String, String)>, (String, String)>;
 
 pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 3] {
     [
-        InApp::shared(app, 40, VERSION, |app: App| async move { app.check_access_right().await }),
+        InApp::shared(
+            app,
+            40,
+            ACCESS_VERSION,
+            |app: App| async move { app.check_access_right().await },
+        ),
         InApp::shared(app, 41, VERSION, |app: App| async move { app.check_rectified().await }),
         InApp::shared(app, 44, VERSION, |app: App| async move { app.check_portable().await }),
     ]
@@ -113,9 +121,7 @@ impl App {
     async fn fill_canary(&self, guest: &Guest) -> Result<Canary> {
         let job = self.job_in(jobs::PROMISES, PROBE_TENANT);
         let user = guest.signed_in.session.user.id;
-        let mut random = [0u8; 12];
-        self.rng().fill(&mut random);
-        let word = format!("canary{}", hex::encode(random));
+        let word = random_word(self.rng());
         let email = guest.email.expose().clone();
         let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
         let account = tx.user(user).await?;
@@ -206,10 +212,36 @@ impl App {
         })
         .await?;
         tx.commit().await?;
+        for (id, ..) in self.mails_to(&job, &canary.email).await? {
+            self.note_sent_of_check(&job, (id, &canary.email)).await?;
+        }
+        self.write_canary_acts(&job, canary).await?;
         self.agree(&canary.context, SMS_PURPOSE, PHONE).await?;
         let asked = asks("rectification", &canary.word, None);
         let id = self.create_own_case(&canary.context, &asked).await?;
         self.withdraw_own_case(&canary.context, id).await
+    }
+
+    /// A ticket, and details that were given with the address.
+    async fn write_canary_acts(&self, job: &OpContext, canary: &Canary) -> Result<()> {
+        let tx = self.0.store.begin(job).await?;
+        tx.ticket_create(&SupportTicket {
+            id: TicketId::generate(job.at, self.rng()),
+            subject: NAME.to_owned(),
+            text: canary.word.clone(),
+            opened_by: canary.user,
+            opened_at: job.at,
+            closed_at: None,
+        })
+        .await?;
+        tx.commit().await?;
+        let details = OptInDetails {
+            name: Some(canary.word.clone()),
+            email: Some(canary.email.clone()),
+            ..OptInDetails::default()
+        };
+        let input = OptInInput { consent: true, text: NAME.to_owned(), details };
+        self.keep_opt_in(job, input).await.map(drop)
     }
 
     /// Takes everything of a check away again.
@@ -226,6 +258,11 @@ impl App {
         drop(tx);
         let mails = self.mails_to(&job, &canary.email).await?;
         let messages = self.messages_from(&job, &canary.email).await?;
+        let ids: Vec<_> = mails.iter().map(|(id, ..)| *id).collect();
+        self.forget_sent(&job, &ids).await?;
+        for given in self.opt_ins_of(&job, &canary.email).await? {
+            self.drop_opt_in(&job, given.id).await?;
+        }
         let tx = self.0.store.begin(&job).await?;
         for id in cases {
             tx.limit_delete(id).await?;
@@ -236,6 +273,11 @@ impl App {
         }
         for (id, ..) in messages {
             crate::error::found(tx.contact_delete(id).await)?;
+        }
+        for ticket in tx.tickets().await? {
+            if ticket.opened_by == canary.user {
+                tx.ticket_delete(ticket.id).await?;
+            }
         }
         tx.commit().await?;
         self.limits_changed(PROBE_TENANT);
@@ -302,6 +344,7 @@ impl App {
             let holds = match store {
                 "consents" => text.contains(PHONE),
                 "declarations" => text.contains(&one.email),
+                "mails" => text.contains(&one.word) && text.contains("sent_mails"),
                 _ => text.contains(&one.word),
             };
             if !holds {

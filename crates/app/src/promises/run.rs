@@ -105,6 +105,7 @@ impl App {
             super::partners::probe(self),
             super::retention::probe(self),
             super::destruction::probe(self),
+            super::purged::probe(self),
             super::ledger_end::probe(self),
             super::neutral_archive::probe(self),
             super::regions::probe(self),
@@ -200,10 +201,18 @@ impl App {
         }
     }
 
+    /// Whether something is known of a promise: its check only comes round again.
+    fn has_concluded(&self, id: PromiseId) -> bool {
+        let board = self.0.promises.board.lock();
+        board.found.get(&id).is_some_and(|found| found.conclusive.is_some())
+    }
+
     /// Runs one check and keeps what it found. At most one check of a promise and a bounded number
-    /// of checks run at once.
+    /// of checks run at once; those that come round again, one after the other.
     pub(super) async fn run_check(&self, id: PromiseId, why: Why) {
         let promises = &self.0.promises;
+        let is_routine = why == Why::Due && self.has_concluded(id);
+        let _routine = if is_routine { promises.routine.acquire().await.ok() } else { None };
         let Some(turn) = promises.turns.get(usize::from(id.number() - 1)) else { return };
         let _turn = turn.lock().await;
         let Ok(_slot) = promises.slots.acquire().await else { return };
@@ -216,7 +225,8 @@ impl App {
         let Some(probe) = promises.probe(id) else { return };
         let run_id = EvidenceId::generate(started, self.rng());
         let walked = self.journey_for(id).await;
-        let adapted = Adapted { promise: id, probe, walked };
+        let timeout = promises.register.get(id).timeout;
+        let adapted = Adapted { promise: id, probe, timeout, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
         // What is found while the listeners and stores go away says nothing of the promise.
         if self.0.stop.is_cancelled() {
@@ -226,11 +236,28 @@ impl App {
         metrics::counter!("veritwin_promise_checks_total", "outcome" => outcome).increment(1);
         if evidence.outcome().kind() == OutcomeKind::Failed {
             tracing::warn!(promise = %id, found = evidence.outcome().summary(), "promise broken");
+            self.tell_of_break(id, &evidence).await;
         }
         self.keep(evidence).await;
     }
 
+    /// Whether a check could not run, as the one before it could not, for the same reason.
+    fn is_repeated(&self, evidence: &Evidence) -> bool {
+        let board = self.0.promises.board.lock();
+        let latest = board.found.get(&evidence.promise()).and_then(|found| found.latest.as_ref());
+        evidence.outcome().kind() == OutcomeKind::CouldNotRun
+            && latest.is_some_and(|run| {
+                run.evidence.outcome() == evidence.outcome()
+                    && run.evidence.probe_version() == evidence.probe_version()
+            })
+    }
+
     async fn keep(&self, evidence: Evidence) {
+        // What waits for somebody is tried every few minutes: the first try is stored and sealed.
+        if self.is_repeated(&evidence) {
+            self.0.promises.board.lock().took(Run { evidence, ledger_index: None });
+            return;
+        }
         let id = evidence.id();
         let bytes = evidence.canonical_bytes();
         let unsealed = Unsealed {
@@ -352,5 +379,84 @@ where
             Some(inner) => (self.check)(App(inner)).await.into(),
             None => super::ProbeAnswer::CouldNotRun("the platform is stopping".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::promises::tests::{Answers, platform};
+    use crate::promises::{PlatformProbe, ProbeAnswer};
+
+    /// Counts how many of its kind run at once.
+    struct Busy {
+        number: u8,
+        running: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    #[async_trait::async_trait]
+    impl PlatformProbe for Busy {
+        fn promise(&self) -> u8 {
+            self.number
+        }
+        fn version(&self) -> u32 {
+            1
+        }
+        async fn check(&self) -> ProbeAnswer {
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            self.running.fetch_sub(1, Ordering::SeqCst);
+            ProbeAnswer::Passed { summary: "Held.".to_owned(), facts: Vec::new() }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn checks_that_come_round_again_run_one_after_the_other() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        let (running, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let numbers = [31, 32, 33];
+        for number in numbers {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            app.register_probe(Arc::new(Busy { number, running, most })).expect("a probe");
+        }
+        let ids = numbers.map(|number| PromiseId::new(number).expect("a promise"));
+        for id in ids {
+            app.run_check(id, Why::Due).await;
+            assert!(app.has_concluded(id));
+        }
+        most.store(0, Ordering::SeqCst);
+        for id in ids {
+            assert!(app.0.promises.board.lock().schedule.ask(id));
+        }
+        let [one, two, three] = ids.map(|id| app.run_check(id, Why::Due));
+        tokio::join!(one, two, three);
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+        app.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_could_not_run_for_the_same_reason_is_stored_once() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        let promise = PromiseId::new(32).expect("a promise");
+        let stored = async || {
+            let tx = app.0.store.read_platform(&app.job(jobs::PROMISES)).await.expect("records");
+            tx.evidence("P32", &Page::first(100)).await.expect("evidence").items.len()
+        };
+        let tries = [("away", 1), ("away", 1), ("full", 2), ("away", 3), ("away", 3)];
+        for (why, expect) in tries {
+            let answer = ProbeAnswer::CouldNotRun(why.to_owned());
+            app.register_probe(Arc::new(Answers(answer, 1))).expect("a promise's probe");
+            app.run_check(promise, Why::Asked).await;
+            assert_eq!(stored().await, expect, "{why}");
+        }
+        app.close().await;
     }
 }

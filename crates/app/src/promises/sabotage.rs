@@ -62,9 +62,14 @@ impl PromiseBoard {
         self.sabotage.is_on(24)
     }
 
-    /// P30: the platform forgets to ask about one action.
+    /// P29 and P30: the platform forgets to ask about one action.
     pub(crate) fn forgets_rights(&self, action: veritwin_access::Action) -> bool {
-        self.sabotage.is_on(30) && action == veritwin_access::Action::KeyRead
+        use veritwin_access::Action;
+        match action {
+            Action::DestructionCreate => self.sabotage.is_on(29),
+            Action::KeyRead => self.sabotage.is_on(30),
+            _ => false,
+        }
     }
 
     /// P26: a payload that is not the one its leaf names.

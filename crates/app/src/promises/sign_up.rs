@@ -71,9 +71,8 @@ impl App {
     }
 
     fn random_text(&self) -> String {
-        let mut random = [0u8; 16];
-        self.rng().fill(&mut random);
-        hex::encode(random)
+        // Digits might by chance be a number that must not be kept.
+        super::canary::canary(self.rng())
     }
 
     /// Signs up with a fresh invitation, giving only what has to be given.

@@ -11,7 +11,10 @@ use super::*;
 use crate::model::AlertQuery;
 use crate::provision::PLATFORM_TENANT;
 
-struct Answers(ProbeAnswer, u32);
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Promise P32, whose check has this answer, in this version.
+pub(crate) struct Answers(pub(crate) ProbeAnswer, pub(crate) u32);
 
 #[async_trait]
 impl PlatformProbe for Answers {
@@ -34,7 +37,7 @@ async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &Ma
     clock.advance(Duration::from_secs(1));
     let probe = Arc::new(Answers(answer, version));
     let promise = PromiseId::new(32).expect("a promise");
-    let adapted = probe::Adapted { promise, probe, walked: None };
+    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, walked: None };
     let id = EvidenceId::from_bytes([1; 16]);
     let evidence = veritwin_governance::run(&adapted, id, clock).await;
     board.board.lock().took(Run { evidence, ledger_index: None });
@@ -86,8 +89,12 @@ async fn a_changed_probe_is_due_at_once() {
 /// A run of a check as an older or newer platform stored it, at a later moment than those before.
 async fn stored(app: &App, promise: u8, version: u32, answer: ProbeAnswer) {
     let promise = PromiseId::new(promise).expect("a promise");
-    let adapted =
-        probe::Adapted { promise, probe: Arc::new(Answers(answer, version)), walked: None };
+    let adapted = probe::Adapted {
+        promise,
+        probe: Arc::new(Answers(answer, version)),
+        timeout: TIMEOUT,
+        walked: None,
+    };
     let context = app.job(veritwin_access::jobs::PROMISES);
     let id = EvidenceId::generate(context.at, app.rng());
     let evidence = veritwin_governance::run(&adapted, id, app.clock()).await;
@@ -173,6 +180,33 @@ async fn nothing_older_than_what_is_hidden_is_told_as_the_newest() {
     assert_eq!((view.state, view.summary.as_ref()), ("not_evidenced", None), "{view:?}");
     stored(&app, 9, 2, passed()).await;
     assert_eq!(loaded(&app, 9).await.state, "proven");
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_is_told_when_a_promise_breaks() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let app = platform(root.path()).await;
+    let promise = PromiseId::new(32).expect("a promise");
+    let failed = ProbeAnswer::Failed {
+        summary: "Broken.".to_owned(),
+        facts: Vec::new(),
+        place: "users".to_owned(),
+    };
+    let told = async || {
+        let context = app.job_in(veritwin_access::jobs::SECURITY, PLATFORM_TENANT);
+        let tx = app.0.store.read(&context).await.expect("records");
+        tx.security_alerts(&Page::whole()).await.expect("alerts").items
+    };
+    let answers = [(passed(), 0), (failed.clone(), 1), (failed.clone(), 1), (passed(), 1)];
+    for (answer, expect) in answers.into_iter().chain([(failed, 1)]) {
+        app.register_probe(Arc::new(Answers(answer, 1))).expect("a promise's probe");
+        app.run_check(promise, run::Why::Asked).await;
+        assert_eq!(told().await.len(), expect);
+    }
+    let alert = told().await.remove(0);
+    assert_eq!((alert.kind.as_str(), alert.severity.as_str()), ("promise_broken", "high"));
+    assert!(String::from_utf8_lossy(&alert.body).contains("P32"));
     app.close().await;
 }
 

@@ -11,7 +11,7 @@ use veritwin_domain::{
 };
 use veritwin_governance::OptionalField;
 use veritwin_metastore::{
-    ActivityFilter, OutboxId, PersonRow, RegisterKind, Shown, StoredCase, User, every_row,
+    ActivityFilter, PersonRow, RegisterKind, Shown, StoredCase, User, every_row,
 };
 use veritwin_telemetry::{Point, TimeRange};
 
@@ -19,7 +19,6 @@ use super::bundle::BUNDLE_BYTES_MAX;
 use super::{Assembler, STORES, Subject, SubjectStore};
 use crate::activity::{Details, Envelope};
 use crate::cases::body::Case;
-use crate::mail::MailPayload;
 use crate::model::StreamSubject;
 use crate::registers::Fields;
 use crate::rights::bounded;
@@ -30,10 +29,6 @@ use crate::{App, Error, Result};
 
 /// Most rows of one table that one copy holds.
 const ROWS_MAX: u64 = 100_000;
-/// Mails that are looked through at a time.
-const MAILS_AT_ONCE: u64 = 1_000;
-/// Most mails to one person that one copy holds.
-const MAILS_MAX: usize = 100_000;
 /// Most readings of one person that one copy holds.
 const READINGS_MAX: usize = 1_000_000;
 
@@ -209,42 +204,6 @@ impl App {
             }))
         };
         records.into_iter().map(shown).collect()
-    }
-
-    /// The mails of a tenant to an address, with their ids.
-    pub(crate) async fn mails_to(
-        &self,
-        context: &OpContext,
-        email: &str,
-    ) -> Result<Vec<(OutboxId, Timestamp, MailPayload)>> {
-        let tx = self.0.store.read(context).await?;
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let page = tx.outbox_written(after, MAILS_AT_ONCE).await?;
-            let Some((last, ..)) = page.last() else { return Ok(found) };
-            after = Some(*last);
-            for (id, at, payload) in page {
-                let Ok(mail) = serde_json::from_slice::<MailPayload>(&payload) else { continue };
-                if mail.to.trim().eq_ignore_ascii_case(email.trim()) {
-                    found.push((id, at, mail));
-                }
-            }
-            bounded("subject_mails_max", MAILS_MAX, found.len())?;
-        }
-    }
-
-    async fn assemble_mails(&self, context: &OpContext, subject: &Subject) -> Result<Vec<Value>> {
-        let Some(email) = &subject.email else { return Ok(Vec::new()) };
-        #[cfg(feature = "test-controls")]
-        if self.0.promises.is_sabotaged(40) {
-            return Ok(Vec::new());
-        }
-        let mails = self.mails_to(context, email).await?;
-        let shown = |(_, at, mail): (OutboxId, Timestamp, MailPayload)| {
-            // Links and codes stand in its text.
-            json!({"at": at.to_string(), "to": mail.to, "subject": mail.subject})
-        };
-        Ok(mails.into_iter().map(shown).collect())
     }
 
     async fn assemble_messages(

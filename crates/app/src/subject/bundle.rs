@@ -103,7 +103,7 @@ fn schema() -> Value {
                     "sign_in": store("sessions and what one signs in with, without secrets"),
                     "records": store("what was done with the account, and from where"),
                     "acts": store("alerts acknowledged, holds, notes and tickets written"),
-                    "mails": store("mails to the address of the last 90 days"),
+                    "mails": store("mails to the address of the last 90 days, and records of their sending"),
                     "messages": store("messages from the address"),
                     "requests": store("requests like this one, and what came of them"),
                     "consents": store("what was agreed to and taken back, optional fields, notices"),

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod bundle;
+mod mails;
 mod read_back;
 #[cfg(test)]
 mod tests;

@@ -123,6 +123,13 @@ impl ZoneBoard {
         self.count.store(of.len(), Ordering::Release);
     }
 
+    /// Takes every zone of an organisation out, which is not served any more.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        let mut of = self.of.write();
+        of.retain(|(owner, _), _| *owner != tenant);
+        self.count.store(of.len(), Ordering::Release);
+    }
+
     /// The zone that a device is a source of.
     pub(crate) fn of(&self, tenant: TenantId, device: DeviceId) -> Option<Arc<Zone>> {
         if self.count.load(Ordering::Acquire) == 0 {

@@ -21,6 +21,7 @@ fn the_shipped_register_is_whole() {
     assert_eq!(ids(&|p| p.limits.polarity == Polarity::Negative), ["P02", "P18", "P42"]);
     assert_eq!(ids(&|p| p.limits.operators_part.is_some()), ["P22", "P32", "P33"]);
     assert_eq!(ids(&|p| p.limits.needs_operator_evidence.is_some()), ["P25", "P36", "P39"]);
+    assert_eq!(ids(&|p| p.limits.absent.is_some()), ["P28"]);
     assert_eq!(register.get(id("P31")).owner, OwnerRole::SecurityOfficer);
 }
 
@@ -50,6 +51,9 @@ fn mistakes_are_named() {
         "owner should be one of data_protection_officer",
     );
     check("interval_hours = 24", "interval_hours = 0", "interval_hours should be 1 to 744");
+    check("scope = \"nobody\"", "scope = \"all\"", "scope should be one of nobody, platform");
+    let late = "interval_hours = 24\ntimeout_seconds = 601";
+    check("interval_hours = 24", late, "timeout_seconds should be 1 to 600");
     check("kind = \"negative\"\nlimits", "kind = \"no\"\nlimits", "kind should be positive or");
     check("feature = \"Every operation", "colour = \"x\"\nfeature = \"Every", "unknown field");
     check(

@@ -37,6 +37,19 @@ fn one_run_and_its_age() {
 }
 
 #[test]
+fn what_is_missing_is_said() {
+    let register = Register::built_in().unwrap();
+    let check = |promise: &str, reason: &str| {
+        let state = State::derive(register.get(id(promise)), History::default(), at(0));
+        assert_eq!(state.kind(), StateKind::NotEvidenced, "{promise}");
+        assert!(state.reason().starts_with(reason), "{promise}: {}", state.reason());
+    };
+    check("P23", "no check has run yet");
+    check("P25", "the operator has to bring evidence: The validation certificate");
+    check("P28", "there is nothing to check: This version has no licences");
+}
+
+#[test]
 fn a_stumble_leaves_the_last_conclusion_until_it_is_stale() {
     let good = evidence("P23", passed(), 0);
     let stumble = evidence("P23", could_not_run(), 60);

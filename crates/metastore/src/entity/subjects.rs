@@ -195,7 +195,7 @@ impl PlatformTx {
         &self,
         after: Option<OutboxId>,
         rows: u64,
-    ) -> Result<Vec<(OutboxId, Vec<u8>)>> {
+    ) -> Result<Vec<(OutboxId, Timestamp, Vec<u8>)>> {
         let select = self.select(OUTBOX).filter(is_null("tenant_id")).ascending("id").limit(rows);
         let select = match after {
             Some(OutboxId(id)) => select.filter(above("id", id)),
@@ -205,7 +205,7 @@ impl PlatformTx {
         let rows = self.core.all(select).await?;
         let load = |row: &Row| {
             let id: [u8; 16] = row.get("id")?;
-            Ok((OutboxId(id), vault.open(row, "payload", &id)?))
+            Ok((OutboxId(id), row.get("created_at")?, vault.open(row, "payload", &id)?))
         };
         rows.iter().map(load).collect()
     }

@@ -191,7 +191,7 @@ async fn what_tells_of_somebody_goes_out_of_ones_own_rows_alone() {
         drop(tx);
         let tx = world.platform().await;
         let own = tx.outbox_written(None, 10).await.expect("read");
-        assert!(own.iter().all(|(id, _)| id != mail), "it is no mail of the platform's");
+        assert!(own.iter().all(|(id, ..)| id != mail), "it is no mail of the platform's");
         drop(tx);
 
         let tx = world.begin().await;

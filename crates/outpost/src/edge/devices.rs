@@ -149,6 +149,17 @@ pub(super) fn add(
     clock: &dyn Clock,
     rng: &dyn Rng,
 ) -> Result<Secret<String>, EdgeError> {
+    put(directory, (name, None), clock, rng)
+}
+
+/// Writes a device down that comes in, or one that never does: in one step, whenever this ends.
+fn put(
+    directory: &Path,
+    (name, removed_at): (&str, Option<Timestamp>),
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) -> Result<Secret<String>, EdgeError> {
+    let removed_at_us = removed_at.map(Timestamp::as_micros);
     let refuse = |detail: String| Err(EdgeError::Configuration(detail));
     // As the platform has it: what it would refuse by its name is not taken here first.
     if name.is_empty() || name.len() > NAME_BYTES_MAX || find_unseen(name).is_some() {
@@ -173,7 +184,7 @@ pub(super) fn add(
     match devices.iter_mut().find(|one| one.name == name) {
         Some(known) => {
             known.token_sha256 = token_sha256;
-            known.removed_at_us = None;
+            known.removed_at_us = removed_at_us;
         }
         None if count >= EDGE_DEVICES_MAX => {
             return refuse(format!("an edge has at most {EDGE_DEVICES_MAX} devices"));
@@ -183,7 +194,7 @@ pub(super) fn add(
             name: name.to_owned(),
             token_sha256,
             added_at_us: clock.now().as_micros(),
-            removed_at_us: None,
+            removed_at_us,
         }),
     }
     place::write_json(&path, &devices)?;
@@ -208,9 +219,8 @@ pub(super) fn of_zone(
         }
         None => {}
     }
-    // Its token is told nobody, and counts no more at once.
-    let _token = add(directory, name, clock, rng)?;
-    remove(directory, name, clock.now())?;
+    // Its token is told nobody, and never counts.
+    let _token = put(directory, (name, Some(clock.now())), clock, rng)?;
     let made = find()?.map(|one| one.id);
     made.ok_or_else(|| EdgeError::Damaged("the zone's device was not kept".to_owned()))
 }
@@ -257,6 +267,13 @@ mod tests {
         let known = list(place.path()).expect("read");
         assert!(known.iter().all(|one| later.is_let_in(one.id, one.credential())));
         assert_eq!(list(place.path()).expect("read").len(), 1, "the same device");
+        let zone = of_zone(place.path(), "hall", &clock, &SystemRng).expect("a zone's device");
+        let again = of_zone(place.path(), "hall", &clock, &SystemRng).expect("the same");
+        assert_eq!(zone, again);
+        let known = list(place.path()).expect("read");
+        let hall = known.iter().find(|one| one.id == zone).expect("kept");
+        assert!(hall.removed_at_us.is_some() && !later.is_let_in(hall.id, hall.credential()));
+        assert!(of_zone(place.path(), "pump", &clock, &SystemRng).is_err(), "it comes in");
         for bad in ["", " ", "pump ", "Pump", "a\nb", "a\u{200b}b", &"n".repeat(257)] {
             assert!(add(place.path(), bad, &clock, &SystemRng).is_err(), "{bad:?}");
         }

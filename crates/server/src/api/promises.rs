@@ -44,6 +44,14 @@ struct PromiseBody {
     reason: Option<String>,
     /// Who must act when it is red.
     owner: String,
+    /// What a check looks at: what it makes itself in organisations of nobody, the platform, or
+    /// also what is kept of everybody.
+    #[schema(schema_with = words::check_scope)]
+    scope: &'static str,
+    /// How often it is checked.
+    interval_seconds: u64,
+    /// A check that takes longer could not run.
+    timeout_seconds: u64,
 }
 
 impl From<PromiseView> for PromiseBody {
@@ -60,6 +68,9 @@ impl From<PromiseView> for PromiseBody {
             next_check_at: view.next_check_at.map(body::time),
             reason: view.reason,
             owner: view.owner,
+            scope: view.scope,
+            interval_seconds: view.interval.as_secs(),
+            timeout_seconds: view.timeout.as_secs(),
         }
     }
 }

@@ -146,6 +146,7 @@ pub(super) fn finding() -> Object {
         "certificates_ending",
         "storage_damaged",
         "quota_near",
+        "promise_broken",
         "other",
     ])
 }
@@ -220,6 +221,10 @@ pub(super) fn grant_state() -> Object {
 
 pub(super) fn geometry() -> Object {
     one_of(&["none", "glb"])
+}
+
+pub(super) fn check_scope() -> Object {
+    one_of(&["nobody", "platform", "everybody"])
 }
 
 pub(super) fn promise_state() -> Object {

@@ -272,6 +272,9 @@ fn published(item: &Value) -> Value {
     })
 }
 
+/// What the platform says of a promise whose first check is still to come.
+const NOT_CHECKED_YET: &str = "no check has run yet";
+
 fn show_promises(items: &[Value], now: Option<Timestamp>) -> String {
     let mut rows = vec![["id", "state", "checked", "promise"].map(str::to_owned).to_vec()];
     let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
@@ -286,10 +289,11 @@ fn show_promises(items: &[Value], now: Option<Timestamp>) -> String {
             .map_or_else(|| "-".to_owned(), |(at, now)| format!("{} ago", show_age(now.since(at))));
         let (id, promise) = (text(item, "id"), text(item, "text"));
         rows.push(vec![id.to_owned(), state.replace('_', " "), checked, promise.to_owned()]);
-        if matches!(state, "failing" | "stale") {
-            let found = item["evidence"]["summary"].as_str();
-            let cause = item["reason"].as_str().or(found).unwrap_or("no reason was recorded");
-            let _ = write!(causes, "\n{id} is {state}: {cause}");
+        let found = item["evidence"]["summary"].as_str();
+        let cause = item["reason"].as_str().or(found).unwrap_or("no reason was recorded");
+        // Of a platform that was started just now nothing more can be said.
+        if state != "proven" && cause != NOT_CHECKED_YET {
+            let _ = write!(causes, "\n{id} is {}: {cause}", state.replace('_', " "));
         }
     }
     let counted: Vec<String> = counts
@@ -381,13 +385,20 @@ mod tests {
         let items = [
             json!({"id": "P22", "state": "proven", "text": "TLS only", "evidence": {"summary": "s"},
                 "checked_at": "2026-01-01T00:00:00Z", "reason": null}),
+            json!({"id": "P28", "state": "not_evidenced", "text": "A licence", "evidence": null,
+                "checked_at": null, "reason": "there is nothing to check"}),
+            json!({"id": "P29", "state": "not_evidenced", "text": "Purged", "evidence": null,
+                "checked_at": null, "reason": NOT_CHECKED_YET}),
             json!({"id": "P23", "state": "failing", "text": "Sealed", "evidence": null,
                 "checked_at": null, "reason": "a canary was found"}),
         ];
         let now = Timestamp::parse_rfc3339("2026-01-01T00:01:00Z").ok();
         let shown = show_promises(&items, now);
         assert!(shown.contains("1m00s ago"), "{shown}");
-        assert!(shown.ends_with("P23 is failing: a canary was found"), "{shown}");
+        let causes = "\nP28 is not evidenced: there is nothing to check\n\
+                      P23 is failing: a canary was found";
+        assert!(shown.ends_with(causes), "{shown}");
+        assert!(!shown.contains("P29 is"), "{shown}");
         let published = published(&items[0]);
         let mut keys: Vec<&String> = published.as_object().expect("object").keys().collect();
         keys.sort();

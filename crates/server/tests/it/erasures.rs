@@ -13,6 +13,8 @@ use crate::tenant::{Device, Tenant};
 
 const T0: i64 = 1_740_787_200_000;
 const PERSON: &str = "Ada of the erasure";
+const NUMBER: &str = "+447700900123";
+const WORD: &str = "a word that nobody else writes";
 
 fn say(tenant: &Tenant, path: &str, body: &Value) -> Answer {
     tenant.person("POST", path).json(body).send()
@@ -37,6 +39,30 @@ fn is_listed(tenant: &Tenant, user: &str) -> bool {
     people["items"].as_array().unwrap().iter().any(|one| one["id"] == *user)
 }
 
+/// Somebody agrees to text messages to a number, and writes a word of their own.
+fn leave_words(tenant: &Tenant, cookie: &str, (number, word): (&str, &str)) {
+    let send = |path: &str, body: &Value| {
+        tenant.http().post(path).header("cookie", cookie).json(body).send()
+    };
+    let consent = json!({"purpose": "sms_alerts", "version": 1, "value": number});
+    let given = send("/v1/account/consents", &consent);
+    assert!(given.status < 300, "{}", given.text());
+    let asked = json!({"kind": "rectification", "text": word});
+    let made = id(&send("/v1/requests/own", &asked).expect(201));
+    let path = format!("/v1/requests/own/{made}");
+    tenant.http().request("DELETE", &path).header("cookie", cookie).send().expect(204);
+}
+
+/// A copy of what is kept of somebody, as an officer takes it; the request is answered.
+fn copy_of(tenant: &Tenant, asked: &Value) -> String {
+    let path = known_request(tenant, asked);
+    let copy = say(tenant, &format!("{path}/copy"), &json!({}));
+    assert_eq!(copy.status, 200, "{}", copy.text());
+    let answer = json!({"step": "answer", "text": "Here it is."});
+    say(tenant, &format!("{path}/steps"), &answer).expect(200);
+    String::from_utf8_lossy(&copy.body).into_owned()
+}
+
 /// A request at the desk of which it is known who asks; its path.
 fn known_request(tenant: &Tenant, asked: &Value) -> String {
     let path = format!("/v1/requests/{}", id(&say(tenant, "/v1/requests", asked).expect(201)));
@@ -49,13 +75,21 @@ fn known_request(tenant: &Tenant, asked: &Value) -> String {
 fn whoever_was_erased_is_gone_also_from_a_backup_of_before() {
     let mut platform = Platform::serve();
     let tenant = platform.tenant();
-    let (user, _) = tenant.member("leaver", "viewer");
+    let (user, cookie) = tenant.member("leaver", "viewer");
+    let (_, other) = tenant.member("stayer", "viewer");
+    leave_words(&tenant, &cookie, (NUMBER, WORD));
+    leave_words(&tenant, &other, ("+447700900199", "somebody else's word"));
     let band = tenant.device("band");
     for ms in [T0, T0 + 1000] {
         tenant.send(&band, &json!({"ts": ms, "values": {"t": 36.6}})).expect(200);
     }
     wear(&tenant, &band, PERSON);
     assert_eq!(count(&tenant, &band), 2);
+    let copy = copy_of(&tenant, &json!({"kind": "access", "user_id": user, "person": PERSON}));
+    for theirs in [WORD, "leaver-", PERSON, "36.6", "sms_alerts"] {
+        assert!(copy.contains(theirs), "a copy lacks {theirs}");
+    }
+    assert!(!copy.contains("stayer-") && !copy.contains("somebody else's word"));
     let (out, keyring) = back_up(&platform);
 
     let asked = json!({"kind": "erasure", "user_id": user, "person": PERSON});
@@ -92,6 +126,12 @@ fn whoever_was_erased_is_gone_also_from_a_backup_of_before() {
     let again = back.person("GET", &path).send().expect(200);
     assert_eq!(again["request"]["state"], "answered", "{again}");
     assert_eq!(back.person("GET", &format!("{path}/certificate")).send().status, 200);
+    // Whoever asks with the same name and address finds what they ask now, and nothing of before.
+    let address = format!("leaver-{}@tenant.example", &tenant.id[24..]);
+    let copy = copy_of(&back, &json!({"kind": "access", "email": address, "person": PERSON}));
+    for gone in [WORD, NUMBER, "36.6", "sms_alerts"] {
+        assert!(!copy.contains(gone), "a restored backup has {gone}");
+    }
 }
 
 #[test]

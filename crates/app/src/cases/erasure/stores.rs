@@ -237,14 +237,14 @@ impl App {
             let tx = self.0.store.read_platform(&above).await?;
             let page = tx.outbox_written(after, u64::from(AT_ONCE)).await?;
             drop(tx);
-            let Some((last, _)) = page.last() else { return Ok(count) };
+            let Some((last, ..)) = page.last() else { return Ok(count) };
             after = Some(*last);
             let index = self.0.store.read(context).await?;
-            let theirs = page.iter().filter(|(_, payload)| {
+            let theirs = page.iter().filter(|(_, _, payload)| {
                 let mail = serde_json::from_slice::<MailPayload>(payload);
                 mail.is_ok_and(|mail| whom.is_address(&index, &mail.to))
             });
-            let theirs: Vec<OutboxId> = theirs.map(|(id, _)| *id).collect();
+            let theirs: Vec<OutboxId> = theirs.map(|(id, ..)| *id).collect();
             drop(index);
             if theirs.is_empty() {
                 continue;
