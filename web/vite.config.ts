@@ -20,5 +20,6 @@ export default defineConfig({
       output: { entryFileNames: 'assets/import-worker-[hash].js' },
     },
   },
-  test: { environment: 'node', include: ['src/**/*.test.ts'] },
+  // On a busy machine the hashing of a whole tree takes seconds.
+  test: { environment: 'node', include: ['src/**/*.test.ts'], testTimeout: 30_000 },
 })
