@@ -269,7 +269,7 @@ async fn an_end_that_the_archive_holds_up_is_overdue_after_30_days() {
     let served = world.archive_until(stop.clone()).await;
     let customer = world.customer("Waits").await;
     world.app.start_ledger();
-    super::ledger::seal(&world, &customer, 1).await;
+    ledger::seal(&world, &customer, 1).await;
     stop.cancel();
     served.await.expect("closed");
     let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
