@@ -206,7 +206,7 @@ fn unwitnessed(driven: &Driven) -> Found {
     cosignature[20] ^= 1;
     let report = with(&cosignature);
     assert!(report.witnesses.as_ref().is_some_and(|state| !state.met), "{report}");
-    (UNMET.to_owned(), report.exit.code())
+    (UNMET.to_owned(), report.exit.code().into())
 }
 
 fn known(driven: &Driven, note: Vec<u8>) -> VerifyOptions {
@@ -219,7 +219,7 @@ fn found(report: &Report, kind: FindingKind, file: &str) -> Found {
     let is_named =
         report.findings.iter().any(|found| found.kind == kind && found.file.starts_with(file));
     assert!(is_named, "{report}");
-    (kind_name(kind), report.exit.code())
+    (kind_name(kind), report.exit.code().into())
 }
 
 pub(crate) fn kind_name(kind: FindingKind) -> String {

@@ -91,10 +91,10 @@ async fn sent_mail_waits_for_the_ledger_with_its_record_and_is_purged_by_age() {
         assert_eq!(leaves, [(first.sealed_id(), 7)]);
         assert!(tx.ledger_leaves(&[]).await.expect("read").is_empty());
         let listed = tx.sent_mails(&Page { limit: 1, after: None }).await.expect("read");
-        assert_eq!(listed.items, [second.clone()]);
+        assert_eq!(listed.items, std::slice::from_ref(&second));
         let page = Page { limit: 5, after: listed.next };
         let listed = tx.sent_mails(&page).await.expect("read");
-        assert_eq!(listed.items, [first.clone()]);
+        assert_eq!(listed.items, std::slice::from_ref(&first));
         drop(tx);
         let other = world.begin_in(world.other).await;
         assert!(other.ledger_leaves(&asked).await.expect("read").is_empty(), "nobody else's");

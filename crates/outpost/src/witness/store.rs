@@ -299,9 +299,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("logs.txt");
         let (one, other) = (log("log.example/a").0, log("log.example/b").0);
-        std::fs::write(&file, format!("# ours\n{one}\n\nlog {other}\n")).unwrap();
+        fs::write(&file, format!("# ours\n{one}\n\nlog {other}\n")).unwrap();
         assert_eq!(read_keys(&file).unwrap(), [one, other]);
-        std::fs::write(&file, "# ours\nno key\n").unwrap();
+        fs::write(&file, "# ours\nno key\n").unwrap();
         let problem = read_keys(&file).unwrap_err().to_string();
         assert!(problem.contains("line 2"), "{problem}");
         assert!(read_keys(&folder.path().join("none")).is_err());
