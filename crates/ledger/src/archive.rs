@@ -19,7 +19,7 @@ use crate::journal;
 use crate::objects::{Objects, log_scope};
 use crate::replay::journal_paths;
 use crate::sink::Sink;
-use crate::state::LogState;
+use crate::state::{Entry, LogState};
 use crate::{Bucket, Disk, LedgerError, SystemDisk};
 
 /// Bounds of an archive.
@@ -439,7 +439,8 @@ fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
         }
     };
     let Append { log, expected_size, cursor, entry, .. } = append;
-    Ok(Ready { log, expected_size, cursor, leaf, entry, payload })
+    let entry = Entry::new(&leaf, entry, cursor);
+    Ok(Ready { log, expected_size, leaf, entry, payload })
 }
 
 fn check_origin(create: &CreateLog) -> Result<(), LedgerError> {

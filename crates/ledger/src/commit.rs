@@ -1,20 +1,20 @@
 //! The one writer: takes appends of all logs from a bounded queue, checks them against the state,
 //! writes one journal frame for the group, syncs once, and only then shows and acknowledges them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use veritwin_domain::LogId;
-use veritwin_verify::{Act, Leaf};
+use veritwin_domain::{BatchId, LogId};
+use veritwin_verify::{Act, Digest, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
 use crate::prune::{Pruned, check_period};
 use crate::sink::Sink;
-use crate::state::{Head, LogState};
+use crate::state::{Entry, Head, LogState};
 use crate::{LedgerError, objects};
 
 /// A leaf whose form and signature were checked and whose payload was written.
@@ -22,9 +22,8 @@ use crate::{LedgerError, objects};
 pub(crate) struct Ready {
     pub(crate) log: LogId,
     pub(crate) expected_size: u64,
-    pub(crate) cursor: u64,
     pub(crate) leaf: Leaf,
-    pub(crate) entry: Vec<u8>,
+    pub(crate) entry: Entry,
     pub(crate) payload: Option<PathBuf>,
 }
 
@@ -51,16 +50,40 @@ pub(crate) struct Committer {
 /// One group on its way.
 #[derive(Default)]
 struct Group {
-    items: Vec<Item>,
+    /// What changes, as the journal takes it.
+    frame: Vec<u8>,
     payloads: Vec<PathBuf>,
-    heads: HashMap<LogId, Head>,
-    appends: Vec<(Ready, u64, Reply<Appended>)>,
+    logs: HashMap<LogId, Staged>,
+    /// Log, index, whom to tell once the group is durable.
+    appends: Vec<(LogId, u64, Reply<Appended>)>,
     creates: Vec<(LogState, Reply<()>)>,
     pruned: Vec<(Pruned, Reply<()>)>,
-    /// Resent batches: log, index, whom to tell once the group is durable.
+    /// Resent batches, told in the same way.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
-    batches: HashMap<(LogId, veritwin_domain::BatchId), (veritwin_verify::Digest, u64)>,
     bytes: usize,
+}
+
+/// A log that a group speaks of.
+struct Staged {
+    log: Arc<Mutex<LogState>>,
+    /// Where the log stands behind the group.
+    head: Head,
+    /// Its new leaves.
+    entries: Vec<Entry>,
+    /// Their batches: leaf hash and index.
+    batches: HashMap<BatchId, (Digest, u64)>,
+    /// The checkpoint over all of them.
+    checkpoint: String,
+}
+
+impl Staged {
+    fn new(log: Arc<Mutex<LogState>>) -> Self {
+        let (head, checkpoint) = {
+            let log = log.lock();
+            (log.head.clone(), log.checkpoint.clone())
+        };
+        Self { log, head, entries: Vec::new(), batches: HashMap::new(), checkpoint }
+    }
 }
 
 impl Committer {
@@ -104,20 +127,14 @@ impl Committer {
     fn stage(&self, request: Request, group: &mut Group) {
         match request {
             Request::Append(ready, reply) => {
-                let refused = match self.stage_append(&ready, group) {
-                    Ok(Staged::New(index)) => {
-                        group.appends.push((*ready, index, reply));
-                        return;
+                let log = ready.log;
+                match self.stage_append(*ready, group) {
+                    Ok(Place::New(index)) => group.appends.push((log, index, reply)),
+                    Ok(Place::Repeat(index)) => group.repeats.push((log, index, reply)),
+                    Err(refused) => {
+                        let _ = reply.send(Err(refused));
                     }
-                    Ok(Staged::Repeat(index)) => {
-                        // Its payload may have been written anew just now.
-                        group.payloads.extend(ready.payload);
-                        group.repeats.push((ready.log, index, reply));
-                        return;
-                    }
-                    Err(error) => error,
-                };
-                let _ = reply.send(Err(refused));
+                }
             }
             Request::Create(log, reply) => {
                 let known = self.shared.logs.read().contains_key(&log.id)
@@ -128,53 +145,54 @@ impl Committer {
                     return;
                 }
                 // A new log's snapshot is its creation and its first checkpoint.
-                group
-                    .items
-                    .extend(log.snapshot().filter(|item| !matches!(item, Item::Base { .. })));
+                for item in log.snapshot().filter(|item| !matches!(item, Item::Base { .. })) {
+                    item.write(&mut group.frame);
+                }
                 group.creates.push((*log, reply));
             }
             Request::Pruned(pruned, reply) => {
                 let Pruned { log, to, bytes } = pruned;
-                group.items.push(Item::Pruned { log, minimum_index: to, pruned: to });
-                group.items.push(Item::Freed { log, bytes });
+                Item::Pruned { log, minimum_index: to, pruned: to }.write(&mut group.frame);
+                Item::Freed { log, bytes }.write(&mut group.frame);
                 group.pruned.push((pruned, reply));
             }
             Request::Stop(_) => {}
         }
     }
 
-    fn stage_append(&self, ready: &Ready, group: &mut Group) -> Result<Staged, LedgerError> {
+    fn stage_append(&self, ready: Ready, group: &mut Group) -> Result<Place, LedgerError> {
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped(reason.clone()));
         }
-        let log = self.shared.log(ready.log)?;
-        let batch = ready.leaf.batch;
-        let recent = group.batches.get(&(ready.log, batch)).copied();
-        let recent = recent.or_else(|| log.lock().recent(batch));
-        if let Some((hash, index)) = recent {
-            return if hash == veritwin_verify::leaf_hash(&ready.entry) {
-                Ok(Staged::Repeat(index))
-            } else {
-                Err(log.lock().head.conflict("the batch id is taken by another leaf"))
-            };
+        let Ready { log: id, expected_size, leaf, entry, payload } = ready;
+        let staged = match group.logs.entry(id) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(new) => new.insert(Staged::new(self.shared.log(id)?)),
+        };
+        let hash = entry.reference.hash;
+        let known = staged.batches.get(&leaf.batch).copied();
+        let known = known.or_else(|| staged.log.lock().recent(leaf.batch));
+        if let Some((known, index)) = known {
+            if known != hash {
+                let problem = "the batch id is taken by another leaf";
+                return Err(staged.log.lock().head.conflict(problem));
+            }
+            // Its payload may have been written anew just now.
+            group.payloads.extend(payload);
+            return Ok(Place::Repeat(index));
         }
-        let head = group.heads.entry(ready.log).or_insert_with(|| log.lock().head.clone());
-        head.check_next(&ready.leaf, ready.expected_size)?;
-        if let Act::Retention { minimum_index, .. } = ready.leaf.act {
-            check_period(&self.shared, ready.log, (&*head, minimum_index))?;
+        staged.head.check_next(&leaf, expected_size)?;
+        if let Act::Retention { minimum_index, .. } = leaf.act {
+            check_period(&self.shared, id, (&staged.head, minimum_index))?;
         }
-        let index = head.size();
-        let hash = head.push(ready.leaf.clone(), ready.entry.clone(), ready.cursor);
-        group.batches.insert((ready.log, batch), (hash, index));
-        group.bytes += ready.entry.len();
-        group.payloads.extend(ready.payload.clone());
-        group.items.push(Item::Leaf {
-            log: ready.log,
-            index,
-            cursor: ready.cursor,
-            entry: ready.entry.clone(),
-        });
-        Ok(Staged::New(index))
+        let index = staged.head.size();
+        staged.head.push(&entry);
+        staged.batches.insert(leaf.batch, (hash, index));
+        group.bytes += entry.bytes.len();
+        group.payloads.extend(payload);
+        Item::write_leaf(id, (index, entry.cursor), &entry.bytes, &mut group.frame);
+        staged.entries.push(entry);
+        Ok(Place::New(index))
     }
 
     fn commit(&mut self, mut group: Group) {
@@ -211,47 +229,40 @@ impl Committer {
             return Err(LedgerError::Stopped(reason.clone()));
         }
         self.shared.objects.sync_payloads(&group.payloads)?;
-        if group.items.is_empty() {
+        if group.frame.is_empty() {
             return Ok(());
         }
-        let mut notes = HashMap::with_capacity(group.heads.len());
-        for (id, head) in &group.heads {
-            let log = self.shared.log(*id)?;
-            let log = log.lock();
-            // A head without new leaves was only looked at by a refused append.
-            if head.size() > log.head.size() {
-                let note = log.sign(head);
-                let (log, size) = (*id, head.size());
-                group.items.push(Item::Checkpoint { log, size, note: note.clone() });
-                notes.insert(*id, (note, Vec::new()));
+        for (id, staged) in &mut group.logs {
+            // A log without new leaves was only looked at, by a repeat or a refused append.
+            if staged.entries.is_empty() {
+                continue;
             }
+            let (size, note) = (staged.head.size(), staged.log.lock().sign(&staged.head));
+            staged.checkpoint.clone_from(&note);
+            Item::Checkpoint { log: *id, size, note }.write(&mut group.frame);
         }
-        let mut frame = Vec::with_capacity(group.bytes + 1024);
-        group.items.iter().for_each(|item| item.write(&mut frame));
-        self.journal.write(&self.shared, &frame)?;
-        for (ready, _, _) in &mut group.appends {
-            if let Some((_, leaves)) = notes.get_mut(&ready.log) {
-                leaves.push((std::mem::take(&mut ready.entry), ready.cursor));
+        self.journal.write(&self.shared, &group.frame)?;
+        for staged in group.logs.values_mut() {
+            if staged.entries.is_empty() {
+                continue;
             }
-        }
-        for (id, (note, leaves)) in notes {
             // Under one lock, so that nobody sees leaves without their checkpoint.
-            let log = self.shared.log(id)?;
-            let mut log = log.lock();
-            for (entry, cursor) in leaves {
-                log.apply(entry, cursor, &self.shared.objects)?;
+            let mut log = staged.log.lock();
+            for entry in staged.entries.drain(..) {
+                log.apply(entry, &self.shared.objects)?;
             }
-            log.checkpoint = note;
+            log.checkpoint.clone_from(&staged.checkpoint);
         }
         Ok(())
     }
 
     fn acknowledge(&mut self, group: Group) {
-        for (log, reply) in group.creates {
+        let Group { logs, appends, creates, pruned, repeats, .. } = group;
+        for (log, reply) in creates {
             self.shared.logs.write().insert(log.id, Arc::new(Mutex::new(log)));
             let _ = reply.send(Ok(()));
         }
-        for (Pruned { log, to, bytes }, reply) in group.pruned {
+        for (Pruned { log, to, bytes }, reply) in pruned {
             let noted = self.shared.log(log).map(|log| {
                 let mut log = log.lock();
                 log.prune_to(to, to);
@@ -260,15 +271,14 @@ impl Committer {
             let _ = reply.send(noted);
         }
         let answer = |log: LogId, index, duplicate| {
-            let log = self.shared.log(log)?;
-            let log = log.lock();
-            let (size, checkpoint) = (log.head.size(), log.checkpoint.clone());
+            let staged = logs.get(&log).ok_or(LedgerError::UnknownLog(log))?;
+            let (size, checkpoint) = (staged.head.size(), staged.checkpoint.clone());
             Ok(Appended { index, size, checkpoint, duplicate })
         };
-        for (ready, index, reply) in group.appends {
-            let _ = reply.send(answer(ready.log, index, false));
+        for (log, index, reply) in appends {
+            let _ = reply.send(answer(log, index, false));
         }
-        for (log, index, reply) in group.repeats {
+        for (log, index, reply) in repeats {
             let _ = reply.send(answer(log, index, true));
         }
         // Never sooner than the snapshot's own length, so that rewriting it stays a small share.
@@ -289,7 +299,8 @@ impl Committer {
     }
 }
 
-enum Staged {
+/// The index of a leaf.
+enum Place {
     New(u64),
     Repeat(u64),
 }

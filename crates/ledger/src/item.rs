@@ -67,11 +67,7 @@ impl Item {
                 writer.fixed(submitter);
             }
             Self::Leaf { log, index, cursor, entry } => {
-                writer.u8(3);
-                writer.fixed(log.as_bytes());
-                writer.u64(*index);
-                writer.u64(*cursor);
-                writer.bytes(entry);
+                leaf(&mut writer, *log, (*index, *cursor), entry);
             }
             Self::Checkpoint { log, size, note } => {
                 writer.u8(4);
@@ -100,6 +96,16 @@ impl Item {
                 writer.u64(*logs);
             }
         }
+    }
+
+    /// Writes a [`Self::Leaf`] from where its bytes lie.
+    pub(crate) fn write_leaf(
+        log: LogId,
+        (index, cursor): (u64, u64),
+        entry: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        leaf(&mut Writer(out), log, (index, cursor), entry);
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -152,6 +158,14 @@ impl Item {
         }
         Some(items)
     }
+}
+
+fn leaf(writer: &mut Writer<'_>, log: LogId, (index, cursor): (u64, u64), entry: &[u8]) {
+    writer.u8(3);
+    writer.fixed(log.as_bytes());
+    writer.u64(index);
+    writer.u64(cursor);
+    writer.bytes(entry);
 }
 
 fn hashes(writer: &mut Writer<'_>, hashes: &[Digest]) {

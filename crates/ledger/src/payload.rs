@@ -4,7 +4,7 @@
 use veritwin_domain::{FileId, Rng, TenantId, Timestamp};
 use veritwin_keys::{Aad, DataClass, Dek, DekId, FileHeader, FileKey};
 use veritwin_verify::{
-    Digest, Leaf, RecordProof, TileHashes, TileKind, TilePath, inclusion_path, record_hash,
+    Digest, Leaf, RecordProof, TileHashes, TileKind, TilePath, inclusion_path, record_hashes,
     record_salt, records_root, root_of, sha256,
 };
 
@@ -124,12 +124,6 @@ fn decode(plain: &[u8]) -> Option<OpenedPayload> {
     Some(OpenedPayload::new(salt, first_sequence, records))
 }
 
-/// The salted hashes of a batch's records.
-fn hash_records(salt: &[u8; 32], first: u64, records: &[Vec<u8>]) -> Vec<Digest> {
-    let numbered = (first..).zip(records);
-    numbered.map(|(n, record)| record_hash(&record_salt(salt, n), n, record)).collect()
-}
-
 impl OpenedPayload {
     /// Salt and records.
     pub(crate) fn to_plaintext(&self) -> Vec<u8> {
@@ -137,7 +131,7 @@ impl OpenedPayload {
     }
 
     pub(crate) fn new(salt: [u8; 32], first_sequence: u64, records: Vec<Vec<u8>>) -> Self {
-        let hashes = hash_records(&salt, first_sequence, &records);
+        let hashes = record_hashes(&salt, first_sequence, &records);
         Self { salt, first_sequence, records, hashes }
     }
 

@@ -16,7 +16,7 @@ use crate::commit::key_aad;
 use crate::item::Item;
 use crate::journal;
 use crate::prune::bundle;
-use crate::state::LogState;
+use crate::state::{Entry, LogState};
 
 /// Journal files by number, ascending.
 pub(crate) fn journal_paths(directory: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
@@ -141,7 +141,7 @@ fn replay_item(
             if index != state.head.size() {
                 return Err(LedgerError::invalid("a leaf is out of order"));
             }
-            state.apply(entry, cursor, &shared.objects)?;
+            state.apply(Entry::decode(entry, cursor)?, &shared.objects)?;
         }
         Item::Checkpoint { log, size, note } => {
             let state = logs.get_mut(&log).ok_or_else(unknown)?;

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use veritwin_domain::{BatchId, LogId};
+use bytes::Bytes;
+use veritwin_domain::{BatchId, LogId, Timestamp};
 use veritwin_keys::SigningKey;
 use veritwin_verify::{
     Act, Checkpoint, Digest, Frontier, KeyAlgorithm, Leaf, LeafReference, TileKind, TilePath,
@@ -21,20 +22,52 @@ const LEVELS: usize = 8;
 /// Batches of a log whose resending is recognised.
 pub(crate) const RECENT_BATCHES_MAX: usize = 256;
 
-/// The last leaf of a log.
+/// What is kept of a leaf: it is decoded and hashed once, when it comes in, and its bytes are
+/// shared from then on.
 #[derive(Debug, Clone)]
-pub(crate) struct Last {
-    pub(crate) leaf: Leaf,
-    pub(crate) entry: Vec<u8>,
-    pub(crate) reference: LeafReference,
+pub(crate) struct Entry {
+    /// The leaf, encoded.
+    pub(crate) bytes: Bytes,
     pub(crate) cursor: u64,
+    pub(crate) reference: LeafReference,
+    sealed_at: Timestamp,
+    /// The submitter key in force behind it, where it names another.
+    next_submitter: Option<[u8; 32]>,
+    /// Leaves below are ended by it, where it is a retention statement.
+    minimum_index: Option<u64>,
+    /// What it and its payload take.
+    stored_bytes: u64,
+}
+
+impl Entry {
+    /// Of a leaf and the bytes that it was decoded from.
+    pub(crate) fn new(leaf: &Leaf, bytes: Vec<u8>, cursor: u64) -> Self {
+        let (batch, last_sequence) = (leaf.batch, leaf.last_sequence());
+        let reference = LeafReference { batch, hash: leaf_hash(&bytes), last_sequence };
+        let (next_submitter, minimum_index) = match leaf.act {
+            Act::SubmitterKey { next } => (Some(next), None),
+            Act::Retention { minimum_index, .. } => (None, Some(minimum_index)),
+            Act::Batch | Act::Evidence | Act::Reseal { .. } | Act::Shred { .. } | Act::Edge(_) => {
+                (None, None)
+            }
+        };
+        let stored_bytes = bytes_of(leaf, &bytes);
+        let (bytes, sealed_at) = (Bytes::from(bytes), leaf.sealed_at);
+        Self { bytes, cursor, reference, sealed_at, next_submitter, minimum_index, stored_bytes }
+    }
+
+    /// Of a leaf that was stored.
+    pub(crate) fn decode(bytes: Vec<u8>, cursor: u64) -> Result<Self, LedgerError> {
+        let leaf = Leaf::decode(&bytes).map_err(LedgerError::invalid)?;
+        Ok(Self::new(&leaf, bytes, cursor))
+    }
 }
 
 /// A log that was appended to in memory only, while its group is being written.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) frontier: Frontier,
-    pub(crate) last: Option<Last>,
+    pub(crate) last: Option<Entry>,
     pub(crate) submitter: [u8; 32],
 }
 
@@ -77,7 +110,7 @@ impl Head {
             let reason = format!("first sequence {} does not follow", leaf.first_sequence);
             return Err(self.conflict(&reason));
         }
-        if self.last.as_ref().is_some_and(|last| leaf.sealed_at < last.leaf.sealed_at) {
+        if self.last.as_ref().is_some_and(|last| leaf.sealed_at < last.sealed_at) {
             return Err(LedgerError::invalid("the leaf was sealed earlier than the one before it"));
         }
         let reaches = match leaf.act {
@@ -93,16 +126,12 @@ impl Head {
     }
 
     /// Appends a leaf.
-    pub(crate) fn push(&mut self, leaf: Leaf, entry: Vec<u8>, cursor: u64) -> Digest {
-        let hash = leaf_hash(&entry);
-        self.frontier.push(hash);
-        if let Act::SubmitterKey { next } = leaf.act {
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        self.frontier.push(entry.reference.hash);
+        if let Some(next) = entry.next_submitter {
             self.submitter = next;
         }
-        let last_sequence = leaf.last_sequence();
-        let reference = LeafReference { batch: leaf.batch, hash, last_sequence };
-        self.last = Some(Last { leaf, entry, reference, cursor });
-        hash
+        self.last = Some(entry.clone());
     }
 }
 
@@ -121,7 +150,7 @@ pub(crate) struct LogState {
     /// Hashes of the partial tile of each level.
     levels: Vec<Vec<Digest>>,
     /// Leaves of the partial bundle, with their cursors.
-    entries: Vec<(Vec<u8>, u64)>,
+    entries: Vec<(Bytes, u64)>,
     pub(crate) checkpoint: String,
     recent: VecDeque<(BatchId, Digest, u64)>,
     /// Leaves below are ended by a retention statement.
@@ -192,26 +221,20 @@ impl LogState {
     }
 
     /// Takes a durable leaf; completed tiles become objects.
-    pub(crate) fn apply(
-        &mut self,
-        entry: Vec<u8>,
-        cursor: u64,
-        objects: &Objects,
-    ) -> Result<(), LedgerError> {
-        let leaf = Leaf::decode(&entry).map_err(LedgerError::invalid)?;
-        let batch = leaf.batch;
-        self.stored_bytes = self.stored_bytes.saturating_add(bytes_of(&leaf, &entry));
-        if let Act::Retention { minimum_index, .. } = leaf.act {
+    pub(crate) fn apply(&mut self, entry: Entry, objects: &Objects) -> Result<(), LedgerError> {
+        self.stored_bytes = self.stored_bytes.saturating_add(entry.stored_bytes);
+        if let Some(minimum_index) = entry.minimum_index {
             self.prune_to(minimum_index, 0);
         }
         let index = self.head.size();
-        let hash = self.head.push(leaf, entry.clone(), cursor);
+        self.head.push(&entry);
+        let Entry { bytes, cursor, reference, .. } = entry;
         if self.recent.len() == RECENT_BATCHES_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back((batch, hash, index));
-        self.entries.push((entry, cursor));
-        self.levels[0].push(hash);
+        self.recent.push_back((reference.batch, reference.hash, index));
+        self.entries.push((bytes, cursor));
+        self.levels[0].push(reference.hash);
         if self.levels[0].len() == 256 {
             self.complete_tiles(index, objects)?;
         }
@@ -219,7 +242,7 @@ impl LogState {
     }
 
     fn complete_tiles(&mut self, last_index: u64, objects: &Objects) -> Result<(), LedgerError> {
-        let bundle: Vec<&[u8]> = self.entries.iter().map(|(entry, _)| entry.as_slice()).collect();
+        let bundle: Vec<&[u8]> = self.entries.iter().map(|(entry, _)| entry.as_ref()).collect();
         let bundle = encode_bundle(&bundle).map_err(LedgerError::invalid)?;
         let tile = TilePath { kind: TileKind::Entries, index: last_index / 256, width: 256 };
         objects.write_tile(self.id, tile, &bundle)?;
@@ -249,7 +272,7 @@ impl LogState {
             submitter: self.first_submitter,
             key: self.sealed_key.clone(),
         };
-        let last = self.base.last.as_ref().map(|last| (last.entry.clone(), last.cursor));
+        let last = self.base.last.as_ref().map(|last| (last.bytes.to_vec(), last.cursor));
         let base = Item::Base {
             log: self.id,
             size: self.base.size(),
@@ -268,7 +291,7 @@ impl LogState {
             log: self.id,
             index,
             cursor: *cursor,
-            entry: entry.clone(),
+            entry: entry.to_vec(),
         });
         let (minimum_index, pruned) = (self.minimum_index, self.pruned);
         let ended = Item::Pruned { log: self.id, minimum_index, pruned };
@@ -293,10 +316,10 @@ impl LogState {
         let last = match last {
             None => None,
             Some((entry, cursor)) => {
-                let leaf = Leaf::decode(&entry).ok()?;
-                let reference = leaf.reference();
-                self.recent.push_back((leaf.batch, reference.hash, size.checked_sub(1)?));
-                Some(Last { leaf, entry, reference, cursor })
+                let entry = Entry::decode(entry, cursor).ok()?;
+                let LeafReference { batch, hash, .. } = entry.reference;
+                self.recent.push_back((batch, hash, size.checked_sub(1)?));
+                Some(entry)
             }
         };
         let frontier = Frontier::from_peaks(size, peaks)?;
@@ -346,8 +369,8 @@ impl LogState {
         let width = usize::from(tile.width);
         match tile.kind {
             TileKind::Entries => {
-                let entries: Vec<_> =
-                    self.entries[..width].iter().map(|(entry, _)| entry.as_slice()).collect();
+                let entries: Vec<&[u8]> =
+                    self.entries[..width].iter().map(|(entry, _)| entry.as_ref()).collect();
                 encode_bundle(&entries).ok().map(Ok)
             }
             TileKind::Hashes(level) => {
@@ -367,7 +390,7 @@ impl LogState {
             size: self.head.size(),
             root: self.head.frontier.root(),
             checkpoint: self.checkpoint.clone(),
-            last_entry: last.map(|last| last.entry.clone()),
+            last_entry: last.map(|last| last.bytes.to_vec()),
             cursor: last.map_or(0, |last| last.cursor),
             submitter: self.head.submitter,
             minimum_index: self.minimum_index,

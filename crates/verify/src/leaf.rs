@@ -273,6 +273,29 @@ impl Leaf {
 
     /// Reads a leaf and checks that its fields agree with each other; not the signature.
     pub fn decode(bytes: &[u8]) -> Result<Self, LeafError> {
+        let mut leaf = Self {
+            act: Act::Batch,
+            batch: BatchId::from_bytes([0; 16]),
+            previous_batch: BatchId::from_bytes([0; 16]),
+            previous_hash: Digest::ZERO,
+            first_sequence: 0,
+            count: 0,
+            events_from: Timestamp::EPOCH,
+            events_to: Timestamp::EPOCH,
+            sealed_at: Timestamp::EPOCH,
+            payload: Digest::ZERO,
+            payload_bytes: 0,
+            records_root: Digest::ZERO,
+            submitter: [0; KEY_LEN],
+            signature: [0; SIGNATURE_LEN],
+        };
+        leaf.read(bytes)?;
+        Ok(leaf)
+    }
+
+    /// Decodes into the place of another leaf, of which nothing stays: for many in a row. After an
+    /// error what is there means nothing.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), LeafError> {
         let found = bytes.len();
         if let Some(version) = bytes.first()
             && *version != LEAF_VERSION
@@ -285,41 +308,27 @@ impl Leaf {
         }
         let mut fields = Fields(&bytes[1..]);
         let kind = fields.take::<1>()[0];
-        let batch = BatchId::from_bytes(fields.take());
-        let previous_batch = BatchId::from_bytes(fields.take());
-        let previous_hash = Digest::from_bytes(fields.take());
-        let first_sequence = u64::from_be_bytes(fields.take());
-        let count = u32::from_be_bytes(fields.take());
-        let mut time = || Timestamp::from_micros(i64::from_be_bytes(fields.take()));
-        let (events_from, events_to, sealed_at) = (time(), time(), time());
-        let payload = Digest::from_bytes(fields.take());
-        let payload_bytes = u64::from_be_bytes(fields.take());
-        let records_root = Digest::from_bytes(fields.take());
+        self.batch = BatchId::from_bytes(fields.take());
+        self.previous_batch = BatchId::from_bytes(fields.take());
+        self.previous_hash = Digest::from_bytes(fields.take());
+        self.first_sequence = u64::from_be_bytes(fields.take());
+        self.count = u32::from_be_bytes(fields.take());
+        for time in [&mut self.events_from, &mut self.events_to, &mut self.sealed_at] {
+            *time = Timestamp::from_micros(i64::from_be_bytes(fields.take()));
+        }
+        self.payload = Digest::from_bytes(fields.take());
+        self.payload_bytes = u64::from_be_bytes(fields.take());
+        self.records_root = Digest::from_bytes(fields.take());
         let act_len = usize::from(u16::from_be_bytes(fields.take()));
         if found != least + act_len {
             return Err(LeafError::Length { expected: least + act_len, found });
         }
         let (act_bytes, rest) = fields.0.split_at(act_len);
-        let act = decode_act(kind, act_bytes)?;
+        self.act = decode_act(kind, act_bytes)?;
         let mut rest = Fields(rest);
-        let leaf = Self {
-            act,
-            batch,
-            previous_batch,
-            previous_hash,
-            first_sequence,
-            count,
-            events_from,
-            events_to,
-            sealed_at,
-            payload,
-            payload_bytes,
-            records_root,
-            submitter: rest.take(),
-            signature: rest.take(),
-        };
-        leaf.check()?;
-        Ok(leaf)
+        self.submitter = rest.take();
+        self.signature = rest.take();
+        self.check()
     }
 
     fn check(&self) -> Result<(), LeafError> {

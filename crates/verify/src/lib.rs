@@ -73,7 +73,7 @@ pub use published::{
     published_stamp,
 };
 pub use records::{
-    RECORD_PROOF_BYTES_MAX, RecordProof, RecordProofError, record_hash, record_salt, records_root,
+    RECORD_PROOF_BYTES_MAX, RecordProof, RecordProofError, record_hashes, record_salt, records_root,
 };
 pub use report::{
     ChainCounts, ExitClass, Finding, FindingKind, KeyTrust, Progress, Report, StampSeen,

@@ -14,20 +14,38 @@ pub const RECORD_PROOF_BYTES_MAX: usize = 4 << 20;
 
 /// The salt of one record. `sequence` enters as eight big-endian bytes.
 pub fn record_salt(batch_salt: &[u8; 32], sequence: u64) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, batch_salt);
-    let tag = hmac::sign(&key, &sequence.to_be_bytes());
+    salt_of(&salt_key(batch_salt), sequence)
+}
+
+fn salt_key(batch_salt: &[u8; 32]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, batch_salt)
+}
+
+fn salt_of(key: &hmac::Key, sequence: u64) -> [u8; 32] {
+    let tag = hmac::sign(key, &sequence.to_be_bytes());
     let mut salt = [0; 32];
     salt.copy_from_slice(tag.as_ref());
     salt
 }
 
-/// The salted hash of one record.
-pub fn record_hash(salt: &[u8; 32], sequence: u64, record: &[u8]) -> Digest {
-    let mut message = Vec::with_capacity(40 + record.len());
+/// The salted hashes of a batch's records, numbered from `first`.
+pub fn record_hashes(batch_salt: &[u8; 32], first: u64, records: &[Vec<u8>]) -> Vec<Digest> {
+    let key = salt_key(batch_salt);
+    let mut message = Vec::new();
+    let numbered = (first..).zip(records);
+    let hash = |(sequence, record): (u64, &Vec<u8>)| {
+        record_hash(&salt_of(&key, sequence), sequence, record, &mut message)
+    };
+    numbered.map(hash).collect()
+}
+
+/// The salted hash of one record, by way of `message`.
+fn record_hash(salt: &[u8; 32], sequence: u64, record: &[u8], message: &mut Vec<u8>) -> Digest {
+    message.clear();
     message.extend_from_slice(salt);
     message.extend_from_slice(&sequence.to_be_bytes());
     message.extend_from_slice(record);
-    leaf_hash(&message)
+    leaf_hash(message)
 }
 
 /// The root over all record hashes of a batch.
@@ -97,7 +115,7 @@ impl RecordProof {
                 last: leaf.last_sequence(),
             },
         )?;
-        let hash = record_hash(&self.salt, self.sequence, &self.record);
+        let hash = record_hash(&self.salt, self.sequence, &self.record, &mut Vec::new());
         verify_inclusion(index, hash, &self.path, u64::from(leaf.count), leaf.records_root)
             .map_err(|source| RecordProofError::Path { sequence: self.sequence, source })
     }
@@ -135,5 +153,23 @@ impl RecordProof {
             record,
             path: path.map_err(|_| bad("a hash of the path is not 32 bytes of base64"))?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_a_batch_are_hashed_as_each_alone() {
+        let salt = [7; 32];
+        let records = [vec![1; 3], Vec::new(), vec![2; 2000], vec![3; 40]];
+        let together = record_hashes(&salt, 12, &records);
+        for ((sequence, record), hash) in (12..).zip(&records).zip(&together) {
+            let salt = record_salt(&salt, sequence);
+            let message = [&salt[..], &sequence.to_be_bytes()[..], record.as_slice()].concat();
+            assert_eq!(*hash, leaf_hash(&message), "record {sequence}");
+        }
+        assert_eq!(together.len(), records.len());
     }
 }

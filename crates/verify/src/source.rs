@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Most threads that read one log.
 const THREADS_MAX: usize = 16;
+/// Room that is made at once for what is read: a full bundle of leaves without statements.
+const ROOM_BYTES: usize = 80 << 10;
 
 /// A resource exists but could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,8 @@ pub trait Source: Sync {
         let error =
             |problem: String| SourceError { name: name.to_owned(), problem, is_damaged: false };
         let Some(reader) = self.open(name)? else { return Ok(None) };
-        let mut bytes = Vec::new();
+        let room = usize::try_from(bytes_max).map_or(ROOM_BYTES, |most| most.min(ROOM_BYTES));
+        let mut bytes = Vec::with_capacity(room + 1);
         let taken = reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
         taken.map_err(|source| error(source.to_string()))?;
         if bytes.len() as u64 > bytes_max {

@@ -158,6 +158,76 @@ async fn leaves_on_their_way_together_are_each_verified() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_leaves_on_their_way_together_none_is_taken_behind_a_forged_one() {
+    let world = World::new(5);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        let batch = one.digest(2);
+        before.push(archive.submit(one.request(&batch)).await.unwrap());
+        one.advance(&batch);
+    }
+    let (previous, size) = (one.previous, one.size);
+    let right = one.digest(2);
+    let mut forged = right.clone();
+    forged.leaf.signature[63] ^= 1;
+    forged.entry = forged.leaf.encode();
+    let error = archive.submit(one.request(&forged)).await.unwrap_err().to_string();
+    assert!(error.contains("signature does not verify"), "{error}");
+    // The submitter goes on from it, and signs what follows.
+    one.advance(&forged);
+    for _ in 0..20 {
+        let batch = one.digest(2);
+        behind.push(archive.submit(one.request(&batch)).await.unwrap());
+        one.advance(&batch);
+    }
+    for pending in before {
+        archive.answer(pending).await.unwrap();
+    }
+    for pending in behind {
+        let refused = archive.answer(pending).await;
+        assert!(matches!(refused, Err(LedgerError::Conflict { .. })), "{refused:?}");
+    }
+    assert_eq!(archive.summary(one.log).unwrap().size, 300);
+    (one.previous, one.size) = (previous, size);
+    one.append(&archive, &right).await;
+    let signatures = SignatureCheck::Every;
+    let options = VerifyOptions { signatures, ..VerifyOptions::default() };
+    let report = verify_log(&archive.source(one.log), &options, &mut |_| {});
+    assert_eq!((report.exit, report.size), (ExitClass::Verified, 301), "{report}");
+    assert_eq!(report.counts.signatures, 301, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_sent_twice_at_once_is_one_leaf_and_its_id_is_taken() {
+    let world = World::new(6);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    for index in 0..50 {
+        let batch = one.digest(2);
+        let once = archive.submit(one.request(&batch)).await.unwrap();
+        let twice = archive.submit(one.request(&batch)).await.unwrap();
+        one.advance(&batch);
+        let mut other = one.digest(2);
+        other.leaf.batch = batch.leaf.batch;
+        other.leaf.signature = one.key.sign(&other.leaf.signed_message(&one.origin));
+        other.entry = other.leaf.encode();
+        let taken = archive.submit(one.request(&other)).await.unwrap();
+        let once = archive.answer(once).await.unwrap();
+        assert_eq!((once.index, once.duplicate), (index, false));
+        let twice = archive.answer(twice).await.unwrap();
+        assert_eq!((twice.index, twice.duplicate), (index, true));
+        for appended in [once, twice] {
+            let signed = SignedCheckpoint::parse(appended.checkpoint.as_bytes()).unwrap();
+            assert_eq!((signed.checkpoint.size, appended.size), (index + 1, index + 1));
+        }
+        let error = archive.answer(taken).await.unwrap_err().to_string();
+        assert!(error.contains("taken by another leaf"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn the_directory_shows_nothing() {
     let world = World::new(3);

@@ -2,6 +2,7 @@
 //! the walk, which takes them in order: memory does not grow with the log. A bundle in which
 //! nothing is wrong is handed on as what the walk needs of it; any other one as its bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,9 +13,7 @@ use crate::bundle::{bundle_hashes, entry_ranges};
 use crate::chain::Followed;
 use crate::payloads::Job;
 use crate::report::{Finding, FindingKind, Report};
-use crate::{
-    Act, Digest, Leaf, Source, TILE_BYTES_MAX, TileKind, TilePath, decode_bundle, root_of,
-};
+use crate::{Act, Digest, Leaf, Source, TILE_BYTES_MAX, TileKind, TilePath, root_of};
 
 /// Bundles that one thread is ahead of the walk.
 const AHEAD_MAX: usize = 2;
@@ -161,7 +160,10 @@ impl Plan<'_> {
         let Some((name, mut bytes)) = read else { return Content::Absent(report.findings) };
         let width = usize::from(path.width);
         let ranges = match entry_ranges(&bytes) {
-            Ok(ranges) if length_fits(&name, path, ranges.len()) => ranges,
+            Ok(mut ranges) if length_fits(&name, path, ranges.len()) => {
+                ranges.truncate(width);
+                ranges
+            }
             Ok(ranges) => {
                 let few = ranges.len() < width;
                 let problem = if few { "entries are missing" } else { "too many entries" };
@@ -172,11 +174,13 @@ impl Plan<'_> {
                 return Content::Refused(Finding::new(FindingKind::Malformed, &name, error));
             }
         };
-        let hashes = bundle_hashes(&mut bytes, &ranges[..width]);
+        let hashes = bundle_hashes(&mut bytes, &ranges);
         let tile = stored(self.source, path, &hashes, &mut report);
         let run = match tile {
             Stored::Other(..) => None,
-            Stored::Same | Stored::Absent { .. } => self.run(&bytes, &hashes, path, &name),
+            Stored::Same | Stored::Absent { .. } => {
+                self.run((&bytes[..], &ranges[..]), &hashes, path, &name)
+            }
         };
         let leaves = match run {
             Some(run) => Leaves::Run(Box::new(run)),
@@ -189,32 +193,43 @@ impl Plan<'_> {
     }
 
     /// The leaves of a bundle, if they follow each other.
-    fn run(&self, bytes: &[u8], hashes: &[Digest], path: TilePath, name: &str) -> Option<Run> {
-        let entries = decode_bundle(bytes).ok()?;
+    fn run(
+        &self,
+        (bytes, ranges): (&[u8], &[Range<usize>]),
+        hashes: &[Digest],
+        path: TilePath,
+        name: &str,
+    ) -> Option<Run> {
         let mut index = path.index * 256;
         let mut jobs = Vec::new();
-        let (first, behind) = entries.get(..hashes.len())?.split_first()?;
-        let mut last = Leaf::decode(first).ok().filter(says_nothing_of_others)?;
-        jobs.extend(Job::of(index, &last));
+        let (first, behind) = ranges.split_first()?;
+        let first = bytes.get(first.clone())?;
+        // Each leaf is read into the place of the one before it, of which so much is still needed.
+        let mut leaf = Leaf::decode(first).ok().filter(says_nothing_of_others)?;
+        let mut last = (leaf.batch, leaf.last_sequence(), leaf.sealed_at);
+        let submitter = leaf.submitter;
+        jobs.extend(Job::of(index, &leaf));
         let mut records = 0;
         for (entry, before) in behind.iter().zip(hashes) {
-            let leaf = Leaf::decode(entry).ok().filter(says_nothing_of_others)?;
-            let is_next = leaf.previous_hash == *before
-                && leaf.previous_batch == last.batch
-                && leaf.batch != last.batch
-                && leaf.first_sequence == last.last_sequence().saturating_add(1)
-                && leaf.sealed_at >= last.sealed_at
-                && leaf.submitter == last.submitter;
+            leaf.read(bytes.get(entry.clone())?).ok()?;
+            let (batch, last_sequence, sealed_at) = last;
+            let is_next = says_nothing_of_others(&leaf)
+                && leaf.previous_hash == *before
+                && leaf.previous_batch == batch
+                && leaf.batch != batch
+                && leaf.first_sequence == last_sequence.saturating_add(1)
+                && leaf.sealed_at >= sealed_at
+                && leaf.submitter == submitter;
             if !is_next || (self.every_signature && leaf.verify_signature(self.origin).is_err()) {
                 return None;
             }
             index += 1;
             records += u64::from(leaf.count);
             jobs.extend(Job::of(index, &leaf));
-            last = leaf;
+            last = (leaf.batch, leaf.last_sequence(), leaf.sealed_at);
         }
         let (leaves, file) = (behind.len() as u64, name.to_owned());
-        let followed = (leaves > 0).then_some(Followed { last, leaves, records, file });
+        let followed = (leaves > 0).then_some(Followed { last: leaf, leaves, records, file });
         Some(Run { first: first.to_vec(), behind: followed, jobs })
     }
 }
@@ -248,4 +263,61 @@ pub(super) fn hash_tile(
         return None;
     }
     Some((name, hashes[..width].iter().map(|hash| Digest::from_bytes(*hash)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::{BatchId, Timestamp};
+
+    use super::*;
+    use crate::{SIGNATURE_LEN, ShredReason};
+
+    fn leaf(act: Act, fill: u8) -> Leaf {
+        let has_records = matches!(act, Act::Batch | Act::Evidence);
+        let has_payload = matches!(act, Act::Batch | Act::Reseal { .. });
+        let at = Timestamp::from_micros(i64::from(fill));
+        let digest = Digest::from_bytes([fill; 32]);
+        Leaf {
+            act,
+            batch: BatchId::from_bytes([fill; 16]),
+            previous_batch: BatchId::from_bytes([fill; 16]),
+            previous_hash: digest,
+            first_sequence: u64::from(fill),
+            count: if has_records { 3 } else { 0 },
+            events_from: at,
+            events_to: at,
+            sealed_at: at,
+            payload: if has_payload { digest } else { Digest::ZERO },
+            payload_bytes: if has_payload { 9 } else { 0 },
+            records_root: digest,
+            submitter: [fill; 32],
+            signature: [fill; SIGNATURE_LEN],
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_leaf_stays_where_another_is_read() {
+        let reason = ShredReason::Requested;
+        let old_payload = Digest::from_bytes([8; 32]);
+        let acts = [
+            Act::Batch,
+            Act::Evidence,
+            Act::Reseal { index: 1, old_payload, reason },
+            Act::Shred { from: 1, to: 2, reason },
+            Act::Retention { minimum_index: 256, reason },
+            Act::SubmitterKey { next: [4; 32] },
+        ];
+        let leaves: Vec<Leaf> = (1..).zip(acts).map(|(fill, act)| leaf(act, fill)).collect();
+        for before in &leaves {
+            for wanted in &leaves {
+                let mut place = before.clone();
+                place.read(&wanted.encode()).unwrap();
+                assert_eq!(&place, wanted);
+                let cut = wanted.encode().len() - 1;
+                assert!(place.read(&wanted.encode()[..cut]).is_err());
+                place.read(&wanted.encode()).unwrap();
+                assert_eq!(&place, wanted, "after an error");
+            }
+        }
+    }
 }
