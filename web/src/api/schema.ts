@@ -3506,7 +3506,6 @@ export interface components {
         };
         /** @description The archive that holds the log. */
         ArchiveBody: {
-            address: string;
             connected: boolean;
             /** @description It runs on this host under this user: a limit to its neutrality. */
             shared_host: boolean;
