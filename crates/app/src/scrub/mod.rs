@@ -25,6 +25,8 @@ use crate::{App, Error, Result};
 /// Where it is noted how far it is and what was found.
 pub(crate) const FILE: &str = "scrub.json";
 const FORM: u32 = 1;
+/// The records as a finding names them.
+const RECORDS: &str = "records.db";
 /// How often it is looked whether one is due.
 const LOOK: Duration = Duration::from_secs(60);
 /// A platform that was never read is read so long after its start.
@@ -332,7 +334,14 @@ impl Walk<'_> {
 
     async fn go(&mut self) -> Result<()> {
         loop {
-            self.stage().await?;
+            if let Err(error) = self.stage().await {
+                let is_lost = |found: &ScrubFinding| found.is_loss && found.file == RECORDS;
+                if self.app.0.stop.is_cancelled() || !self.run.findings.iter().any(is_lost) {
+                    return Err(error);
+                }
+                // Damaged records may not say what has to be there; that they are is told.
+                self.run.skipped.push(format!("{}: {}", self.stage.as_str(), error.told()));
+            }
             // At once: what comes later may take days, or wait for another.
             let findings = self.run.findings.get(self.told..).unwrap_or_default();
             self.app.tell_damage(findings).await;

@@ -13,7 +13,7 @@ use veritwin_log::{FileLog, LogError, PartPlace};
 use veritwin_metastore::every_row;
 use veritwin_verify::{Act, Leaf};
 
-use super::{ScrubFinding, Walk};
+use super::{RECORDS, ScrubFinding, Walk};
 use crate::backup::blocking;
 use crate::backup::files::plain_files;
 use crate::store_check::describe;
@@ -127,7 +127,7 @@ impl Walk<'_> {
             Err(error) => vec![describe(&error)],
         };
         for problem in problems {
-            self.found(lost("records.db", problem, RESTORE));
+            self.found(lost(RECORDS, problem, RESTORE));
         }
         self.read("", 0).await
     }
