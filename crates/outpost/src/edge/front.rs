@@ -12,7 +12,7 @@ use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, Tena
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
     DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin, PeerInfo, Refusal, RpcReply,
-    RpcRequest, Sink, SinkEntry, SubmitError, Writer, WriterSession,
+    RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
 };
 use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record};
 
@@ -183,6 +183,15 @@ impl Front {
         }
     }
 
+    /// Ends the waits of devices that ask over HTTP: the edge stops.
+    pub(super) fn close_polls(&self) {
+        for (.., link) in self.attached.lock().iter() {
+            if link.transport() == Transport::Http {
+                link.close(CloseReason::ShuttingDown);
+            }
+        }
+    }
+
     /// How many devices are connected.
     pub(super) fn connected(&self) -> usize {
         self.attached.lock().len()
@@ -254,12 +263,13 @@ impl Login for Front {
         Ok(Arc::new(session))
     }
 
+    /// A device of its own readings only: no program has a key here.
     async fn authenticate_writer(
         &self,
-        _token: Secret<String>,
-        _peer: &PeerInfo,
+        token: Secret<String>,
+        peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
-        Err(LoginError::Denied("an edge takes no bulk writes".to_owned()))
+        self.authenticate(Credential::Token(token), peer).await.map(Writer::Device)
     }
 
     async fn devices_by_name(
@@ -267,7 +277,7 @@ impl Login for Front {
         _writer: &WriterSession,
         _names: &[String],
     ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
-        Err(LoginError::Denied("an edge takes no bulk writes".to_owned()))
+        Err(LoginError::Denied("an edge takes no bulk writes for others".to_owned()))
     }
 }
 
