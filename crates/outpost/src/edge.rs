@@ -9,7 +9,9 @@ mod down_client;
 mod front;
 mod http;
 mod journal;
+mod line;
 mod listening;
+mod packages;
 mod place;
 mod public;
 mod reading;
@@ -47,7 +49,9 @@ use down::Down;
 use front::Front;
 use http::{HttpDoor, accept_http};
 use journal::Journal;
+use line::Line;
 use listening::{Room, accept_all};
+use packages::Packages;
 use place::Place;
 use public::Public;
 use stating::Stating;
@@ -207,10 +211,16 @@ impl Edge {
         config.check()?;
         let place = Place::open(&config, &clock, &rng)?;
         let acceptor = place.acceptor()?;
-        let ca = config.platform_ca.as_deref();
+        let (platform, ca) = (config.platform.as_str(), config.platform_ca.as_deref());
         let (way, down) = down::ways(&config, &token)?;
         let public = Public::open(&config, &place, clock.as_ref(), rng.as_ref())?;
-        let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
+        let line = Line::new((platform, ca), token.clone())?;
+        let uploader = Uploader::new(line, Arc::clone(&clock));
+        // Nothing is asked of the platform on behalf of a public zone's devices.
+        let packages = match &public {
+            Some(_) => None,
+            None => Some(Packages::new(Line::new((platform, ca), token)?)),
+        };
         let devices = Arc::new(Devices::open(&place.directory)?);
         place::use_reserve(&place.directory);
         let log = open_log(&config, &place, &clock, &rng).await?;
@@ -221,7 +231,7 @@ impl Edge {
             (Arc::clone(&devices), log.clone()),
             Arc::clone(&clock),
             config.disk_bytes_max,
-            (way, public),
+            (way, public, packages),
         ));
         let limits =
             IngestLimits { connections_max: EDGE_CONNECTIONS_MAX, ..IngestLimits::default() };

@@ -10,14 +10,16 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, TenantId, Value};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
-    DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin, PeerInfo, Refusal, RpcReply,
-    RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer, WriterSession,
+    Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, CloseReason,
+    Credential, DeviceLink, DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin,
+    PeerInfo, Refusal, RpcReply, RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer,
+    WriterSession,
 };
 use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record};
 
 use super::devices::Devices;
 use super::down::{Up, Way};
+use super::packages::Packages;
 use super::public::Public;
 
 /// Calls that are remembered until they are answered; of more the oldest are forgotten.
@@ -46,6 +48,8 @@ pub(super) struct Front {
     way: Option<Way>,
     /// The public zone that this is the gateway of: nothing that a device says is kept then.
     pub(super) public: Option<Public>,
+    /// To the platform's packages; none at the gateway of a public zone.
+    packages: Option<Packages>,
     /// Calls that devices have and have not answered, the oldest first.
     calls: Mutex<VecDeque<(DeviceId, u32)>>,
 }
@@ -56,7 +60,7 @@ impl Front {
         (devices, log): (Arc<Devices>, FileLog),
         clock: Arc<dyn Clock>,
         disk_bytes_max: u64,
-        (way, public): (Option<Way>, Option<Public>),
+        (way, public, packages): (Option<Way>, Option<Public>, Option<Packages>),
     ) -> Self {
         let (arrivals, attached, refused, calls) = Default::default();
         Self {
@@ -70,6 +74,7 @@ impl Front {
             refused,
             way,
             public,
+            packages,
             calls,
         }
     }
@@ -322,6 +327,17 @@ impl Sink for Front {
     ) -> Result<Attributes, SubmitError> {
         let none = "this edge does not ask the platform for attributes";
         self.ask(session, none, |name, done| Up::Ask { name, request, done }).await
+    }
+
+    async fn chunk(
+        &self,
+        session: &DeviceSession,
+        request: ChunkRequest,
+    ) -> Result<Chunk, SubmitError> {
+        match (&self.packages, self.devices.name(session.device)) {
+            (Some(packages), Some(name)) => packages.piece(&name, &request).await,
+            _ => Err(SubmitError::NotFound("no package is for this device here".to_owned())),
+        }
     }
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {

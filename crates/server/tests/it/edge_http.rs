@@ -1,7 +1,7 @@
 //! An edge's door for devices that speak HTTP: what is answered with 2xx is on its disk and comes to
 //! the platform once, and a call of the platform gets to who waits for one.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::edge::{Edge, child, gateway, register};
 use crate::harness::{Platform, wait_for};
@@ -92,4 +92,67 @@ fn a_call_reaches_who_waits_for_one_over_http() {
         calling.join().unwrap()
     });
     assert_eq!(answered["result"], json!({"done": true}));
+}
+
+#[test]
+fn packages_come_through_an_edge_in_pieces() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let site = gateway(&tenant, "site-packages");
+    let mqtts = platform.ports().mqtts;
+    let (_, port) = mqtts.rsplit_once(':').unwrap();
+    let more = format!("platform_mqtt = \"localhost:{port}\"\nlisten_http = \"127.0.0.1:0\"\n");
+    let mut edge = Edge::new(platform, &site, &more);
+    register(&tenant, &site, &edge.key);
+    let token = edge.device(platform, "pump-packages");
+    edge.start(platform);
+    wait_for("the way down", || (edge.status(platform)["hears_platform"] == true).then_some(()));
+    let mut client = edge.mqtt(&token);
+    client.subscribe("v1/devices/me/attributes");
+    client.subscribe("v2/sw/response/+/chunk/+");
+    let id = wait_for("the device at the platform", || {
+        let found = tenant.get("/v1/devices?search=pump-packages").expect(200)["items"][0].clone();
+        (found["online"] == true).then(|| found["id"].as_str().unwrap().to_owned())
+    });
+    let bytes: Vec<u8> = (0..700_000u32).map(|number| (number % 251) as u8).collect();
+    let kept = tenant.request("POST", "/v1/packages?kind=software&title=App&version=1%202");
+    let kept = kept.body("application/octet-stream", &bytes).send().expect(201);
+    let path = format!("/v1/packages/{}/devices", kept["id"].as_str().unwrap());
+    assert_eq!(tenant.post(&path, &json!({"device_ids": [id]})).expect(200)["changed"], 1);
+    // It is told of it, and fetches it from the edge.
+    let (_, told) = client.message();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!((&told["sw_title"], &told["sw_version"]), (&json!("App"), &json!("1 2")));
+    let mut fetched = Vec::new();
+    for chunk in 0..2 {
+        let asked = client.publish(&format!("v2/sw/request/7/chunk/{chunk}"), b"400000");
+        assert_eq!(asked.0, 0, "{}", asked.1);
+        let (topic, piece) = client.message();
+        assert_eq!(topic, format!("v2/sw/response/7/chunk/{chunk}"));
+        fetched.extend(piece);
+    }
+    assert!(fetched == bytes, "{} bytes", fetched.len());
+    let at = |query: &str| {
+        let path = format!("/api/v1/software?{query}");
+        edge.http().get(&path).bearer(&token).send()
+    };
+    let whole = at("title=App&version=1%202");
+    assert!(whole.status == 200 && whole.body == bytes, "{} bytes", whole.body.len());
+    assert_eq!(at("title=App&version=3").status, 404);
+    // At the platform it is had by the gateway that the device is behind, and by no other.
+    let ask = |token: &str, query: &str| {
+        platform.http().get(&format!("/v1/edge/packages?{query}")).bearer(token).send()
+    };
+    let query = "device=pump-packages&kind=software&size=100&chunk=2";
+    let piece = ask(&site.token, query);
+    assert_eq!((piece.status, piece.body.as_slice()), (200, &bytes[200..300]));
+    assert_eq!(piece.header("veritwin-package"), kept["id"].as_str());
+    let other = gateway(&tenant, "site-other");
+    assert_eq!(ask(&other.token, query).status, 404);
+    let stranger = platform.tenant();
+    assert_eq!(ask(&gateway(&stranger, "site-packages").token, query).status, 404);
+    let plain = tenant.device("no-gateway");
+    assert!(matches!(ask(&plain.token, query).status, 403 | 404));
+    ask(&site.token, "device=pump-packages").expect(400);
+    ask(&site.token, "device=pump-packages&kind=software&size=600000").expect(413);
 }
