@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, TenantId, Value};
+use veritwin_domain::{
+    Clock, CredentialId, DeviceId, IngestLimits, LimitExceeded, Secret, TenantId, Value,
+};
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, CloseReason,
     Credential, DeviceLink, DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin,
@@ -361,7 +363,19 @@ impl Sink for Front {
     ) -> Result<String, SubmitError> {
         match call.method.as_str() {
             "getCurrentTime" => Ok(self.clock.now().as_millis().to_string()),
-            _ => Err(SubmitError::NotFound("an edge answers getCurrentTime only".to_owned())),
+            // ThingsBoard's own client libraries ask this when they connect.
+            "getSessionLimits" => {
+                let limits = IngestLimits::default();
+                Ok(serde_json::json!({
+                    "maxPayloadSize": limits.packet_bytes_max,
+                    "maxInflightMessages": limits.receive_maximum,
+                    "rateLimits": {},
+                })
+                .to_string())
+            }
+            _ => Err(SubmitError::NotFound(
+                "an edge answers getCurrentTime and getSessionLimits".to_owned(),
+            )),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -20,6 +21,11 @@ use super::EDGE_CONNECTIONS_MAX;
 /// Most connections from one address.
 const ADDRESS_CONNECTIONS_MAX: usize = EDGE_CONNECTIONS_MAX / 2;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so much time without a byte the other end is asked whether it is there, and again after
+/// each interval; one that never answers is gone.
+const QUIET_TIME: Duration = Duration::from_secs(300);
+const ASK_INTERVAL: Duration = Duration::from_secs(60);
+const ASKS_MAX: u32 = 5;
 /// Wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -106,6 +112,16 @@ impl Room {
     }
 }
 
+/// Lets the system ask whether the other end is still there: a device may be silent for as long as
+/// it likes, and its place would never be free again.
+fn ask_the_quiet(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET_TIME)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, ASKS_MAX)?;
+    Ok(())
+}
+
 /// A connection with TLS; none when that did not come about in time.
 pub(super) async fn secured(
     acceptor: TlsAcceptor,
@@ -113,6 +129,9 @@ pub(super) async fn secured(
 ) -> Option<TlsStream<TcpStream>> {
     // A connection that cannot be set up so is slower, no more.
     let _set = stream.set_nodelay(true);
+    if let Err(error) = ask_the_quiet(&stream) {
+        tracing::debug!(%error, "a device that is gone without a word is not noticed");
+    }
     tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await.ok()?.ok()
 }
 
