@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use veritwin_domain::{
-    Clock, CredentialId, DeviceId, IngestLimits, LimitExceeded, Secret, TenantId, Value,
+    Clock, CredentialId, DeviceBatch, DeviceId, IngestLimits, LimitExceeded, Reading, Secret,
+    TenantId, Value,
 };
 use veritwin_ingest::{
     Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, CloseReason,
@@ -32,6 +33,11 @@ const FULL_AGAIN: Duration = Duration::from_secs(30);
 const ENTRY_BYTES: u64 = 128;
 /// About what a reading takes at most beside its value, in bytes.
 const READING_BYTES: u64 = 32;
+/// About how much of a message becomes one line of a batch, in bytes: written out, texts may take
+/// six times as much, and one request has to hold the line.
+const LINE_BYTES_MAX: usize = 512 * 1024;
+/// About what a reading takes in a line beside its key and text, in bytes.
+const LINE_READING_BYTES: usize = 64;
 /// Longest reason of a refusal that is shown, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
@@ -220,7 +226,46 @@ impl Front {
 }
 
 fn log_error(error: &LogError) -> SubmitError {
-    SubmitError::Unavailable(error.to_string())
+    match error {
+        // It would be again.
+        LogError::TooLarge { actual_bytes, max_bytes } => SubmitError::Limit(LimitExceeded {
+            name: "append_bytes_max",
+            max: *max_bytes,
+            actual: *actual_bytes,
+        }),
+        other => SubmitError::Unavailable(other.to_string()),
+    }
+}
+
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::Text(text) | Value::Json(text) => text.len(),
+        _ => 0,
+    }
+}
+
+/// The readings of a message in pieces that each fit into a line: a bulk write may name a long key
+/// once for many readings, and a line names it with each.
+fn in_lines(batch: DeviceBatch) -> Vec<DeviceBatch> {
+    let in_line = |one: &Reading| one.key.len() + text_bytes(&one.value) + LINE_READING_BYTES;
+    if batch.readings.iter().map(in_line).sum::<usize>() <= LINE_BYTES_MAX {
+        return vec![batch];
+    }
+    let DeviceBatch { tenant, device, credential, received_at, readings } = batch;
+    let (mut pieces, mut bytes): (Vec<DeviceBatch>, usize) = (Vec::new(), 0);
+    for reading in readings {
+        let more = in_line(&reading);
+        bytes += more;
+        match pieces.last_mut() {
+            Some(DeviceBatch { readings, .. }) if bytes <= LINE_BYTES_MAX => readings.push(reading),
+            _ => {
+                bytes = more;
+                let readings = vec![reading];
+                pieces.push(DeviceBatch { tenant, device, credential, received_at, readings });
+            }
+        }
+    }
+    pieces
 }
 
 /// About what an entry takes in the log, in bytes.
@@ -232,27 +277,27 @@ fn bytes_of(entry: &Entry) -> u64 {
         }
         _ => Vec::new(),
     };
-    let texts = values.iter().map(|value| match value {
-        Value::Text(text) | Value::Json(text) => text.len() as u64,
-        _ => 0,
-    });
+    let texts = values.iter().map(|value| text_bytes(value) as u64);
     ENTRY_BYTES + values.len() as u64 * READING_BYTES + texts.sum::<u64>()
 }
 
-/// What goes into the log; none for what an edge does not keep.
-fn entry_of(tenant: TenantId, entry: SinkEntry) -> Option<Entry> {
+/// What goes into the log; nothing of what an edge does not keep.
+fn entries_of(tenant: TenantId, entry: SinkEntry) -> Vec<Entry> {
     let record = match entry {
-        SinkEntry::Readings(batch) if batch.readings.is_empty() => return None,
-        SinkEntry::Readings(batch) => Record::Readings(batch),
+        SinkEntry::Readings(batch) if batch.readings.is_empty() => return Vec::new(),
+        SinkEntry::Readings(batch) => {
+            let records = in_lines(batch).into_iter().map(Record::Readings);
+            return records.map(|record| Entry { tenant, record }).collect();
+        }
         SinkEntry::Attributes(update) => Record::Attributes(veritwin_log::Attributes {
             device: update.device,
             scope: AttributeScope::Client,
             received_at: update.received_at,
             entries: update.entries.into_iter().map(|(key, value)| (key, Some(value))).collect(),
         }),
-        SinkEntry::Refusal(_) | SinkEntry::Relay { .. } | SinkEntry::Note(_) => return None,
+        SinkEntry::Refusal(_) | SinkEntry::Relay { .. } | SinkEntry::Note(_) => return Vec::new(),
     };
-    Some(Entry { tenant, record })
+    vec![Entry { tenant, record }]
 }
 
 #[async_trait]
@@ -313,7 +358,7 @@ impl Sink for Front {
                 public.take(&entry, self.clock.now());
                 continue;
             }
-            kept.extend(entry_of(self.tenant, entry));
+            kept.extend(entries_of(self.tenant, entry));
         }
         if !kept.is_empty() {
             self.room_for(kept.iter().map(bytes_of).sum())?;
@@ -395,7 +440,7 @@ impl Sink for Front {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::{DeviceBatch, Key, Quality, Reading, Timestamp};
+    use veritwin_domain::{Key, Quality, Timestamp};
     use veritwin_ingest::RefusalReason;
 
     use super::*;
@@ -425,8 +470,24 @@ mod tests {
         let of = |readings: Vec<Reading>| {
             SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings })
         };
-        assert!(entry_of(tenant, SinkEntry::Refusal(refusal)).is_none());
-        assert!(entry_of(tenant, of(Vec::new())).is_none());
-        assert!(entry_of(tenant, of(vec![reading])).is_some());
+        assert!(entries_of(tenant, SinkEntry::Refusal(refusal)).is_empty());
+        assert!(entries_of(tenant, of(Vec::new())).is_empty());
+        assert_eq!(entries_of(tenant, of(vec![reading.clone()])).len(), 1);
+        // A long key that was named once is in every line, and so there are several.
+        let key = Key::new(&"k".repeat(250)).expect("a key");
+        let many = (0..10_000).map(|number| Reading {
+            key: key.clone(),
+            value: Value::Integer(number),
+            ..reading.clone()
+        });
+        let entries = entries_of(tenant, of(many.collect()));
+        let kept = entries.iter().map(|entry| match &entry.record {
+            Record::Readings(batch) => &batch.readings,
+            other => panic!("{other:?}"),
+        });
+        let kept: Vec<_> = kept.collect();
+        assert!(kept.len() > 1 && kept.iter().all(|one| one.len() * 314 <= LINE_BYTES_MAX));
+        let values = kept.into_iter().flatten().map(|one| one.value.clone());
+        assert!(values.eq((0..10_000).map(Value::Integer)), "each once and in order");
     }
 }
