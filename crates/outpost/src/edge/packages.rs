@@ -1,5 +1,5 @@
-//! Packages for devices of the site: a piece is asked of the platform when a device asks for it, one
-//! at a time on a connection of their own. Nothing of them is kept at the site.
+//! Packages for devices of the site: a piece is asked of the platform when a device asks for it,
+//! one at a time on a connection of their own. Nothing of them is kept at the site.
 
 use std::fmt::Write as _;
 use std::time::Duration;

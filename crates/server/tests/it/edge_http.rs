@@ -1,5 +1,5 @@
-//! An edge's door for devices that speak HTTP: what is answered with 2xx is on its disk and comes to
-//! the platform once, and a call of the platform gets to who waits for one.
+//! An edge's door for devices that speak HTTP: what is answered with 2xx is on its disk and comes
+//! to the platform once, and a call of the platform gets to who waits for one.
 
 use serde_json::{Value, json};
 
