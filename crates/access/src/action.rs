@@ -220,7 +220,7 @@ define_actions! {
     DeviceProvision = "device.provision" on Platform;
     /// Read one device.
     DeviceRead = "device.read" on Device;
-    /// Give a device that was claimed back to whoever prepared it.
+    /// Give a device that was claimed back to whoever prepared it, or take it back from there.
     DeviceReturn = "device.return" on Device;
     /// Call the platform's side, or answer its call, as the device.
     DeviceRpc = "device.rpc" on Device;

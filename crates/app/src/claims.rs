@@ -9,9 +9,7 @@ use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use serde_json::json;
 use veritwin_access::{Action, Attempt, Kind, Rate, RateLimiter, Resource, Throttle, jobs};
-use veritwin_domain::{
-    AuthorityId, ClaimRequest, CredentialId, DeviceId, OpContext, Secret, TenantId,
-};
+use veritwin_domain::{ClaimRequest, CredentialId, DeviceId, OpContext, Secret, TenantId};
 use veritwin_keys::{constant_time_eq, hmac_sha256};
 use veritwin_metastore::{
     ClaimWindow, Credential, CredentialFacts, Device, DeviceMove, MoveState, TakenCredential,
@@ -40,6 +38,8 @@ const CLAIM_DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEVICE_OFFERS: Rate = Rate::new(1, 10);
 /// How often it is asked with one credential: a gateway's is that of all devices behind it.
 const GATEWAY_OFFERS: Rate = Rate::new(10, 256);
+/// How often a move is tried again that gave way to another writer of the same rows.
+pub(crate) const COLLISIONS_MAX: usize = 3;
 /// Under which key secrets are compared: the same after a restart.
 const SECRET_KEY: &str = "device claims v1";
 /// Whether a device may be claimed by its name alone.
@@ -48,14 +48,9 @@ pub(crate) const SETTING: &str = "claiming";
 const UNKNOWN: Error = Error::NotFound("device that waits to be claimed by this name and secret");
 const NEEDS_SECRET: &str = "secretKey: needs 8 characters or more, or the organisation allows \
                             its devices to be claimed by their names alone";
-const HOST_THERE: &str = "whoever prepared this device has made it a Sparkplug host: they have to \
-                          take that from it first";
 const NAME_TAKEN: &str = "a device of this name is there already: rename that one first";
-const NOT_CLAIMED: &str = "this device was not claimed: there is nobody to give it back to";
 const NO_ROOM: &str = "the device that this was here before has no place for its credentials: \
                        revoke some first";
-const NO_PLACE: &str = "whoever prepared this device keeps it no longer, or has no place for its \
-                        credentials: it cannot be given back";
 
 /// Who claims is slowed down when guessing, and so is a device that asks too often.
 pub(crate) struct Claims {
@@ -75,7 +70,7 @@ impl Default for Claims {
 }
 
 /// Whether a device has a place for so many credentials more.
-async fn has_place(tx: &TenantTx, device: DeviceId, more: usize) -> Result<bool> {
+pub(crate) async fn has_place(tx: &TenantTx, device: DeviceId, more: usize) -> Result<bool> {
     let credentials = tx.credentials(device).await?;
     let in_force = credentials.iter().filter(|one| one.revoked_at.is_none()).count();
     Ok(in_force + more <= CREDENTIALS_PER_DEVICE_MAX)
@@ -211,7 +206,13 @@ impl App {
             return Err(UNKNOWN);
         };
         self.withdraw_claim(&attempts);
-        self.move_claimed(context, (name, input), former).await
+        for _ in 0..COLLISIONS_MAX {
+            match self.move_claimed(context, (&name, &input), former).await {
+                Err(error) if error.is_collision() => {}
+                done => return done,
+            }
+        }
+        self.move_claimed(context, (&name, &input), former).await
     }
 
     /// The device of a tenant above that has this name, waits to be claimed and told this secret;
@@ -271,32 +272,32 @@ impl App {
     async fn move_claimed(
         &self,
         context: &OpContext,
-        (name, input): (String, ClaimInput),
+        (name, input): (&str, &ClaimInput),
         (partner, id): (TenantId, DeviceId),
     ) -> Result<MovedDevice> {
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
         let tx = tx.inside(partner);
-        // Somebody else may have been first.
+        // In the order in which everybody takes them: the device, its credentials, its window. Of
+        // several who are here at once one finds it, and somebody else may have been first.
+        let former = found(tx.device_held(id).await)?.ok_or(UNKNOWN)?;
         let digest = self.claim_digest((partner, id), &input.secret)?;
         let is_open = |window: &ClaimWindow| {
             context.at < window.expires_at && constant_time_eq(&digest, &window.secret_digest)
         };
         tx.claim_window(id).await?.filter(is_open).ok_or(UNKNOWN)?;
-        // Of several who are here at once one finds it.
-        if !tx.claim_window_close(id).await? {
-            return Err(UNKNOWN);
-        }
-        let former = found(tx.device_held(id).await)?.ok_or(UNKNOWN)?;
         check_moves(&tx, &former, former.gateway).await?;
         // A source of a public zone stays one: nobody takes it elsewhere.
         if self.is_in_zone(partner, id) {
             return Err(UNKNOWN);
         }
+        let taken = tx.credentials_take(id, context.at).await?;
+        if !tx.claim_window_close(id).await? {
+            return Err(UNKNOWN);
+        }
         let tx = tx.above()?.inside(context.tenant);
-        let asked = (name, input.kind);
+        let asked = (name.to_owned(), input.kind.clone());
         let (mut device, is_new) = self.claimed_row(&tx, context, asked, (partner, id)).await?;
         let tx = tx.above()?.inside(partner);
-        let taken = tx.credentials_take(id, context.at).await?;
         if former.gateway.is_some() {
             // It speaks for it no longer.
             tx.device_put_behind(id, None).await?;
@@ -326,63 +327,7 @@ impl App {
         Ok(MovedDevice { device: device.id, left: (partner, id) })
     }
 
-    /// Gives a device that was claimed back to whoever prepared it; what it was here stays. Live
-    /// connections that it has are for the caller to end.
-    #[boxed]
-    pub async fn return_device(&self, context: &OpContext, id: DeviceId) -> Result<MovedDevice> {
-        let resource = self.authorize_device(context, Action::DeviceReturn, id).await?;
-        let gone = self.refuse_claimed(context, id).await?;
-        let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
-        let tx = tx.inside(context.tenant);
-        let device = tx.device_held(id).await?;
-        let moves = tx.device_moves(id).await?;
-        let moved = moves.into_iter().find(|moved| moved.state == MoveState::Here);
-        let moved = moved.ok_or_else(|| Error::Conflict(NOT_CLAIMED.to_owned()))?;
-        refuse_moved(&tx, id, gone).await?;
-        let (partner, former) = (moved.other_tenant, moved.other_device);
-        check_moves(&tx, &device, None).await?;
-        let taken = tx.credentials_take(id, context.at).await?;
-        let mut given = Vec::with_capacity(taken.len());
-        for one in &taken {
-            // What an authority of one's own vouches for lets nobody in elsewhere.
-            let authority = one.credential.facts.authority.as_deref();
-            let authority = authority.and_then(|id| id.parse::<AuthorityId>().ok());
-            let is_own = match authority {
-                Some(authority) => found(tx.device_authority(authority).await)?.is_some(),
-                None => false,
-            };
-            if !is_own {
-                given.push(one);
-            }
-        }
-        tx.claim_window_close(id).await?;
-        self.keep_move(&tx, context, (id, MoveState::GivenBack), (partner, former)).await?;
-        let change = Change::from(recorded(&device));
-        self.record_change(&tx, context, Action::DeviceReturn, &resource, change).await?;
-        let tx = tx.above()?.inside(partner);
-        let no_place = || Error::Conflict(NO_PLACE.to_owned());
-        let kept = found(tx.device_held(former).await)?.ok_or_else(no_place)?;
-        // With what it comes back with, a stranger would command.
-        if kept.is_sparkplug_host {
-            return Err(Error::Conflict(HOST_THERE.to_owned()));
-        }
-        if !has_place(&tx, former, given.len()).await? {
-            return Err(no_place());
-        }
-        self.give_credentials(&tx, context, former, &given).await?;
-        self.keep_move(&tx, context, (former, MoveState::Back), (context.tenant, id)).await?;
-        let organisation = self.branch_name(partner, context.tenant);
-        let change = Change::from_to(
-            json!({"name": kept.name, "organisation": organisation}),
-            json!({"name": kept.name, "organisation": null}),
-        );
-        self.record_elsewhere(&tx, Action::DeviceReturn, former, change).await?;
-        tx.commit().await?;
-        self.moved(&taken, (context.tenant, id), (partner, former));
-        Ok(MovedDevice { device: former, left: (context.tenant, id) })
-    }
-
-    async fn keep_move(
+    pub(crate) async fn keep_move(
         &self,
         tx: &TenantTx,
         context: &OpContext,
@@ -395,7 +340,7 @@ impl App {
     }
 
     /// Records a move where the actor is nobody: the tenant learns of it, and not of them.
-    async fn record_elsewhere(
+    pub(crate) async fn record_elsewhere(
         &self,
         tx: &TenantTx,
         action: Action,
@@ -409,7 +354,7 @@ impl App {
 
     /// Gives a device what it came in with elsewhere, as credentials of its own. What people there
     /// called them stays there.
-    async fn give_credentials(
+    pub(crate) async fn give_credentials(
         &self,
         tx: &TenantTx,
         context: &OpContext,
@@ -434,7 +379,7 @@ impl App {
 
     /// A move is durable: what knew the device where it was forgets it, and log-ins that were under
     /// way end.
-    fn moved(
+    pub(crate) fn moved(
         &self,
         taken: &[TakenCredential],
         left: (TenantId, DeviceId),

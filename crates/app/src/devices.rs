@@ -327,7 +327,8 @@ impl App {
         tx.device_update(&device, expected).await?;
         if device.gateway != stood.gateway {
             tx.device_put_behind(id, device.gateway).await?;
-            // One that was opened until now: nobody else opens one before this is over.
+            // Who asked that it may be claimed, itself or its gateway, has no say in it any more.
+            // Nobody else opens a window before this is over.
             tx.claim_window_close(id).await?;
         }
         if device.is_sparkplug_host != stood.is_sparkplug_host {

@@ -9,6 +9,9 @@ use veritwin_domain::LimitExceeded;
 /// What is said of something inside that broke.
 const BROKE: &str = "a stored record is damaged, or a part inside broke";
 
+/// What is said when another writer of the same records was in the way.
+const COLLIDED: &str = "somebody else was writing the same records; try again in a moment";
+
 /// What is wrong with one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowError {
@@ -110,6 +113,11 @@ impl Error {
         )
     }
 
+    /// True when it gave way to another writer of the same records: all of it again helps.
+    pub(crate) fn is_collision(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text == COLLIDED)
+    }
+
     /// Its text for somebody outside: a person, a device, whoever asks. What broke inside may name
     /// files, keys, addresses and other tenants: it goes to the log, and a fixed sentence stands
     /// for it.
@@ -192,6 +200,10 @@ impl From<veritwin_metastore::Error> for Error {
             Store::Unavailable(source) => {
                 tracing::error!(error = %source, "records database");
                 Self::Unavailable("the records database does not answer".to_owned())
+            }
+            Store::Collided { .. } => {
+                tracing::warn!(%error, "records database");
+                Self::Unavailable(COLLIDED.to_owned())
             }
             Store::Crowded(limit) => Self::Crowded(limit),
             Store::Late { .. } => {
@@ -283,6 +295,9 @@ mod tests {
         let check = |error: Error, expect: &str| {
             assert_eq!((error.told(), error.told_again()), (expect.to_owned(), expect.to_owned()));
         };
+        let collided = Error::from(veritwin_metastore::Error::Collided { what: "devices" });
+        assert!(collided.is_collision() && !Error::KeyRevoked.is_collision());
+        check(collided, &format!("not available now: {COLLIDED}"));
         check(Error::KeyRevoked, "the key of this data is revoked");
         check(Error::invalid_at("name", "expected a name"), "expected a name");
         check(Error::Forbidden("device.write".to_owned()), "not allowed: device.write");

@@ -255,7 +255,6 @@ impl App {
         device: &mut Device,
         change: Option<GatewayChange>,
     ) -> Result<()> {
-        let stood = device.gateway;
         match change {
             None => return Ok(()),
             Some(GatewayChange::Speaks(is_gateway)) => {
@@ -298,10 +297,6 @@ impl App {
                 device.gateway = Some(gateway);
             }
             Some(GatewayChange::Alone) => device.gateway = None,
-        }
-        if device.gateway != stood {
-            // Who asked that it may be claimed, itself or its gateway, has no say in it any more.
-            tx.claim_window_close(device.id).await?;
         }
         if device.is_gateway && device.gateway.is_some() {
             let detail = "a gateway is not behind another one";

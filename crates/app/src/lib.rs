@@ -27,6 +27,7 @@ mod certificate_ends;
 mod change;
 mod claim_lists;
 mod claim_moves;
+mod claim_returns;
 mod claims;
 mod config_parts;
 mod connections;

@@ -33,6 +33,13 @@ pub enum Error {
     /// The database cannot be reached or is busy; trying again may help.
     #[error("records database is unavailable")]
     Unavailable(#[source] DbErr),
+    /// Two writers waited for each other's rows, and the database let this one give way; all of it
+    /// again helps.
+    #[error("{what}: another writer was in the way")]
+    Collided {
+        /// The kind of row.
+        what: &'static str,
+    },
     /// So many writers wait for their turn already; trying again in a moment helps.
     #[error(transparent)]
     Crowded(LimitExceeded),
@@ -73,6 +80,9 @@ impl Error {
             }
             // The row that this one would belong to is not there, or belongs to another tenant.
             Some(SqlErr::ForeignKeyConstraintViolation(_)) => Self::NotFound { what },
+            _ if code(&error).is_some_and(|code| PG_COLLIDED.contains(&code.as_str())) => {
+                Self::Collided { what }
+            }
             _ if sqlite_code(&error) == Some(SQLITE_NOTADB) => Self::Refused(
                 "records database does not open: the key is not the one it was made with, or the \
                  file is not a database"
@@ -98,13 +108,22 @@ impl Error {
 /// `SQLITE_NOTADB`, <https://sqlite.org/rescode.html#notadb>.
 const SQLITE_NOTADB: i64 = 26;
 
+/// `serialization_failure` and `deadlock_detected`,
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+const PG_COLLIDED: [&str; 2] = ["40001", "40P01"];
+
 fn sqlite_code(error: &DbErr) -> Option<i64> {
+    code(error)?.parse().ok()
+}
+
+/// The database's own code.
+fn code(error: &DbErr) -> Option<String> {
     let (DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = error else {
         return None;
     };
     let RuntimeErr::SqlxError(source) = runtime else { return None };
     let sqlx::Error::Database(source) = source.as_ref() else { return None };
-    source.code()?.parse().ok()
+    source.code().map(std::borrow::Cow::into_owned)
 }
 
 fn is_decode(error: &DbErr) -> bool {

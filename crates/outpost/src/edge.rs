@@ -7,8 +7,11 @@ mod devices;
 mod down;
 mod down_client;
 mod front;
+mod http;
 mod journal;
+mod line;
 mod listening;
+mod packages;
 mod place;
 mod public;
 mod reading;
@@ -24,7 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use veritwin_domain::{Clock, IngestLimits, Rng, Secret};
@@ -36,6 +39,7 @@ use veritwin_verify::EdgeStatement;
 
 pub use config::{EdgeConfig, WhenFull};
 pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
+pub use http::EDGE_BODY_BYTES_MAX;
 pub use public::Attestation;
 pub use status::EdgeStatus;
 pub use veritwin_collection::{Measure, MeasureKind, ZoneConfig};
@@ -43,15 +47,18 @@ pub use veritwin_collection::{Measure, MeasureKind, ZoneConfig};
 use devices::Devices;
 use down::Down;
 use front::Front;
+use http::{HttpDoor, accept_http};
 use journal::Journal;
-use listening::accept_all;
+use line::Line;
+use listening::{Room, accept_all};
+use packages::Packages;
 use place::Place;
 use public::Public;
 use stating::Stating;
 use status::Condition;
 use upload::{Sent, Uploader, back_off};
 
-/// Most local connections at once.
+/// Most local connections at once, whatever they speak.
 pub const EDGE_CONNECTIONS_MAX: usize = 1_000;
 /// The least that an edge may keep on its disk, in bytes.
 pub const EDGE_DISK_BYTES_MIN: u64 = 16 * 1024 * 1024;
@@ -176,6 +183,7 @@ pub struct Edge {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     address: SocketAddr,
+    http: Option<HttpDoor>,
     broker: Arc<Broker>,
     front: Arc<Front>,
     stating: Arc<Stating>,
@@ -203,10 +211,16 @@ impl Edge {
         config.check()?;
         let place = Place::open(&config, &clock, &rng)?;
         let acceptor = place.acceptor()?;
-        let ca = config.platform_ca.as_deref();
+        let (platform, ca) = (config.platform.as_str(), config.platform_ca.as_deref());
         let (way, down) = down::ways(&config, &token)?;
         let public = Public::open(&config, &place, clock.as_ref(), rng.as_ref())?;
-        let uploader = Uploader::new((config.platform.as_str(), ca), token, Arc::clone(&clock))?;
+        let line = Line::new((platform, ca), token.clone())?;
+        let uploader = Uploader::new(line, Arc::clone(&clock));
+        // Nothing is asked of the platform on behalf of a public zone's devices.
+        let packages = match &public {
+            Some(_) => None,
+            None => Some(Packages::new(Line::new((platform, ca), token)?)),
+        };
         let devices = Arc::new(Devices::open(&place.directory)?);
         place::use_reserve(&place.directory);
         let log = open_log(&config, &place, &clock, &rng).await?;
@@ -217,7 +231,7 @@ impl Edge {
             (Arc::clone(&devices), log.clone()),
             Arc::clone(&clock),
             config.disk_bytes_max,
-            (way, public),
+            (way, public, packages),
         ));
         let limits =
             IngestLimits { connections_max: EDGE_CONNECTIONS_MAX, ..IngestLimits::default() };
@@ -248,12 +262,14 @@ impl Edge {
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(EdgeError::io(config.listen))?;
         let address = listener.local_addr().map_err(EdgeError::io(config.listen))?;
+        let http = HttpDoor::bind(config.listen_http, &front, &clock).await?;
         let condition = Arc::new(Condition::default());
         Ok(Self {
             directory,
             listener,
             acceptor,
             address,
+            http,
             broker,
             front,
             stating,
@@ -270,6 +286,11 @@ impl Edge {
         self.address
     }
 
+    /// Where those come in that speak HTTP, if they do.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|http| http.address)
+    }
+
     /// Serves until `shutdown` is done or something fails that only a start can mend; then what
     /// was read is made durable.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EdgeError> {
@@ -278,7 +299,9 @@ impl Edge {
             self;
         let (condition, clock, rng) = (self.condition, self.clock, self.rng);
         let given = (&*clock, &*rng);
-        let mut connections = JoinSet::new();
+        let (room, (stop, stopped)) = (Room::new(), watch::channel(false));
+        let (mut connections, mut requests) = (JoinSet::new(), JoinSet::new());
+        let http = accept_http(self.http, acceptor.clone(), &room, &stopped, &mut requests);
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             ended = stating.run() => ended,
@@ -286,14 +309,19 @@ impl Edge {
             ended = upload_all(&stating, uploader, &condition, rng.as_ref()) => ended,
             () = down::hear(down, &front, rng.as_ref()) => Ok(()),
             ended = keep_house(&directory, (&*front, &*stating), &condition, given) => ended,
-            () = accept_all(listener, acceptor, &broker, &mut connections) => Ok(()),
+            () = accept_all(listener, acceptor, &room, &broker, &mut connections) => Ok(()),
+            () = http => Ok(()),
         };
         broker.close_all(CloseReason::ShuttingDown);
+        front.close_polls();
+        stop.send_replace(true);
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
             while connections.join_next().await.is_some() {}
+            while requests.join_next().await.is_some() {}
         });
         if drained.await.is_err() {
             connections.shutdown().await;
+            requests.shutdown().await;
         }
         let log = stating.log.clone();
         if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
@@ -316,6 +344,7 @@ impl Edge {
             &self.directory.join(RUN_FILE),
             &serde_json::json!({
                 "mqtts": self.address.to_string(),
+                "https": self.http_address().map(|address| address.to_string()),
                 "ca": self.directory.join(place::CERTIFICATE_FILE),
                 "pid": std::process::id(),
             }),

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +34,11 @@ use crate::web;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A listed balancer says where its client is within this time.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so much time without a byte the other end is asked whether it is there, and again after
+/// each interval; one that never answers is gone.
+const QUIET_TIME: Duration = Duration::from_secs(300);
+const ASK_INTERVAL: Duration = Duration::from_secs(60);
+const ASKS_MAX: u32 = 5;
 const HTTP2_STREAMS_MAX: u32 = 128;
 const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 /// The same for HTTP/1.1, where the request line and the separators count as well.
@@ -66,6 +72,16 @@ pub(crate) struct Listener {
     /// Listed balancers begin with the PROXY protocol.
     pub(crate) proxy_protocol: bool,
     pub(crate) guard: Arc<Guard>,
+}
+
+/// Lets the system ask whether the other end is still there: a client may be silent for as long as
+/// it likes, and its place would never be free again.
+fn ask_the_quiet(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET_TIME)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, ASKS_MAX)?;
+    Ok(())
 }
 
 /// What every connection of a listener needs before it is handed on.
@@ -107,6 +123,9 @@ impl Gate {
     ) -> Option<(TlsStream<TcpStream>, SocketAddr, ConnectionSlot)> {
         let name = self.name;
         let _ = stream.set_nodelay(true);
+        if let Err(error) = ask_the_quiet(&stream) {
+            tracing::debug!(listener = name, %error, "who is gone without a word is not noticed");
+        }
         let client = match self.client(&mut stream, peer).await {
             Ok(client) => client,
             Err(error) => {
@@ -309,5 +328,22 @@ pub(crate) async fn serve_http(
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(Duration::from_secs(5), connection).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_quiet_is_asked() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("its address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), socket.accept());
+        let (stream, _) = accepted.expect("a connection");
+        ask_the_quiet(&stream).expect("set");
+        assert!(sockopt::socket_keepalive(&stream).expect("read"));
+        assert_eq!(sockopt::tcp_keepidle(&stream).expect("read"), QUIET_TIME);
+        drop(client);
     }
 }

@@ -68,7 +68,10 @@ impl Engine {
             self.flush_one(&mut commits, &frozen, percent).await?;
         }
         let frozen = self.freeze().await?;
-        self.flush_one(&mut commits, &frozen, percent).await
+        let outcome = self.flush_one(&mut commits, &frozen, percent).await;
+        // Giving back that much memory takes a while, in which no acknowledgement has to wait.
+        drop(tokio::task::spawn_blocking(move || drop(frozen)));
+        outcome
     }
 
     async fn flush_one(

@@ -64,7 +64,7 @@ function aboutThings(): Record<string, string> {
     'device.read': i18n.t('Read a device'),
     'device.create': i18n.t('Add devices'),
     'device.claim': i18n.t('Claim devices'),
-    'device.return': i18n.t('Give claimed devices back'),
+    'device.return': i18n.t('Give claimed devices back, or take them back'),
     'device.import': i18n.t('Import devices from a file'),
     'decoder.read': i18n.t('See device profiles and their decoders'),
     'decoder.write': i18n.t('Write device profiles and their decoders'),

@@ -35,6 +35,11 @@ export function DeviceClaimPart({ device }: { device: Device }) {
           <GiveBack device={device} />
         </Allowed>
       )}
+      {claim.state === 'away' && (
+        <Allowed to="device.return" on={{ device_id: device.id }}>
+          <TakeBack device={device} />
+        </Allowed>
+      )}
     </section>
   )
 }
@@ -50,9 +55,9 @@ function Said({ claim }: { claim: DeviceClaim }) {
     case 'here':
       return i18n.t('Your organisation claimed it from the partner that prepared it.')
     case 'given_back':
-      return i18n.t('It was given back to the partner that prepared it.')
+      return i18n.t('It went back to the partner that prepared it.')
     case 'back':
-      return i18n.t('It was claimed and given back.')
+      return i18n.t('It was claimed and came back.')
     default:
       return null
   }
@@ -80,6 +85,37 @@ function GiveBack({ device }: { device: Device }) {
         <p>
           {i18n.t(
             'It reports to the partner that prepared it from then on, and no longer to you. What it sent here stays yours.',
+          )}
+        </p>
+      </ConfirmTyped>
+    </>
+  )
+}
+
+function TakeBack({ device }: { device: Device }) {
+  const [taking, setTaking] = useState(false)
+  return (
+    <>
+      <Button size="xs" variant="default" onClick={() => setTaking(true)}>
+        {i18n.t('Take it back')}
+      </Button>
+      <ConfirmTyped
+        opened={taking}
+        onClose={() => setTaking(false)}
+        title={i18n.t('Take the device back')}
+        name={device.name}
+        action={i18n.t('Take back')}
+        onConfirm={async () => {
+          await client.POST('/v1/devices/{id}/claim/take-back', {
+            params: { path: { id: device.id } },
+          })
+          await queryClient.invalidateQueries({ queryKey: ['devices'] })
+          toast(i18n.t('It is yours again. Give it a credential to let it in.'))
+        }}
+      >
+        <p>
+          {i18n.t(
+            'It stops reporting to the organisation that claimed it, which sees that you took it. What it sent there stays there. It comes in here when you give it a new credential.',
           )}
         </p>
       </ConfirmTyped>

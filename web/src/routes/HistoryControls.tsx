@@ -79,7 +79,7 @@ export function HistoryControls() {
         size="xs"
         w={200}
         allowDeselect={false}
-        aria-label={i18n.t('Stretches of time')}
+        label={i18n.t('Stretches of time')}
         value={choice.bucket ?? AUTOMATIC}
         onChange={(value) =>
           patch({ bucket: value === AUTOMATIC ? undefined : (value as HistoryBucket) })
@@ -95,7 +95,7 @@ export function HistoryControls() {
             size="xs"
             w={200}
             allowDeselect={false}
-            aria-label={i18n.t('What of each stretch')}
+            label={i18n.t('What of each stretch')}
             value={choice.show}
             onChange={(value) =>
               patch({ show: value === 'mean' ? undefined : (value as HistoryShow) })
@@ -108,7 +108,7 @@ export function HistoryControls() {
             searchable
             allowDeselect={false}
             limit={200}
-            aria-label={i18n.t('Time zone')}
+            label={i18n.t('Time zone')}
             nothingFoundMessage={i18n.t('No such time zone')}
             value={choice.timeZone}
             onChange={(value) => patch({ zone: value ?? undefined })}

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod connection;
+mod edge;
 mod json;
 
 use veritwin_domain::{Reading, Screening, Value};
@@ -14,6 +15,7 @@ pub(crate) use connection::Door;
 
 pub use bulk::{arrow, line_protocol, ndjson, parquet, senml};
 pub use connection::mqtt_connection;
+pub use edge::edge_content;
 pub use json::{device_json, ws_command};
 
 /// Whatever was let in passes the whole screening when it is asked once more.
@@ -60,5 +62,6 @@ mod tests {
         check("parquet", super::parquet);
         check("ws_command", super::ws_command);
         check("sparkplug", super::sparkplug);
+        check("edge_content", super::edge_content);
     }
 }

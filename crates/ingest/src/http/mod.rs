@@ -28,6 +28,9 @@ pub const LONG_POLLS_MAX: usize = 1024;
 /// Most long polls of one tenant at once.
 pub const TENANT_LONG_POLLS_MAX: usize = 512;
 
+/// Says which package a piece is of that an edge has asked for.
+pub const PACKAGE_HEADER: &str = "veritwin-package";
+
 /// What the device API is made of.
 #[derive(Clone)]
 pub struct HttpParts {
@@ -49,8 +52,8 @@ struct Api {
     downloads: package::Downloads,
 }
 
-/// The routes `/api/v1/...`, `/v1/telemetry/write` and `/v1/edge/batches`. The server may put a
-/// [`PeerInfo`] into the request's extensions; without it the peer has no address.
+/// The routes `/api/v1/...`, `/v1/telemetry/write`, `/v1/edge/batches` and `/v1/edge/packages`. The
+/// server may put a [`PeerInfo`] into the request's extensions; without it the peer has no address.
 pub fn router(parts: HttpParts) -> Router {
     let body_bytes_max = parts.limits.body_bytes_max;
     let polls = Arc::new(Semaphore::new(LONG_POLLS_MAX));
@@ -75,6 +78,7 @@ pub fn router(parts: HttpParts) -> Router {
         .route("/api/v1/provision", post(device::provision))
         .route("/v1/telemetry/write", post(write::write))
         .route("/v1/edge/batches", post(edge::batch))
+        .route("/v1/edge/packages", get(package::of_edge))
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .with_state(api)
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use veritwin_domain::{DeviceId, LimitExceeded, Shared, TenantId};
+use veritwin_domain::{DeviceId, LimitExceeded, PackageId, Shared, TenantId};
 
 use super::device::parameter;
 use super::problem::Problem;
-use super::{Api, Authenticated};
+use super::{Api, Authenticated, PACKAGE_HEADER};
 use crate::CHUNK_BYTES_MAX;
 use crate::attached::Attached;
 use crate::link::{DeviceLink, LinkEnd};
@@ -114,6 +114,53 @@ fn number(query: Option<&str>, name: &str) -> Result<u32, Problem> {
     })
 }
 
+fn check_size(bytes: u32) -> Result<(), Problem> {
+    if bytes <= CHUNK_BYTES_MAX {
+        return Ok(());
+    }
+    let (max, actual) = (size(CHUNK_BYTES_MAX), size(bytes));
+    Err(LimitExceeded { name: "chunk_bytes_max", max, actual }.into())
+}
+
+/// `?device=&kind=&size=&chunk=&title=&version=&begun=`: a piece for a device of another site, of
+/// the edge that it is behind. A header says which package it is of.
+pub(super) async fn of_edge(
+    State(api): State<Arc<Api>>,
+    Authenticated(gateway): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let query = query.as_deref();
+    let bad = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let kind = match parameter(query, "kind").as_deref() {
+        Some("firmware") => PackageKind::Firmware,
+        Some("software") => PackageKind::Software,
+        _ => return Err(bad("kind: expected firmware or software")),
+    };
+    let name = parameter(query, "device");
+    let name = name.ok_or_else(|| bad("device: expected the name of one behind this gateway"))?;
+    let begun = parameter(query, "begun").map(|id| id.parse::<PackageId>()).transpose();
+    let begun = begun.map_err(|_| bad("begun: expected the id of a package"))?;
+    let (bytes, chunk) = (number(query, "size")?, number(query, "chunk")?);
+    check_size(bytes)?;
+    let there = api.parts.login.children_there(&gateway, &[name]).await?;
+    let Some(device) = there.into_iter().next().flatten() else {
+        let detail = "no device of this name is behind this gateway";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    };
+    let session = DeviceSession::new(gateway.tenant, device, gateway.credential);
+    let places = api.downloads.places(&session)?;
+    api.parts.sink.admit_readings(Origin::Device(&session), 0)?;
+    let expected = parameter(query, "title").zip(parameter(query, "version"));
+    let chunk_bytes = (bytes > 0).then_some(bytes);
+    let request = ChunkRequest { kind, expected, chunk_bytes, chunk, begun };
+    let (Chunk { package, bytes }, _) = fetch(&api, &session, request).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (HeaderName::from_static(PACKAGE_HEADER), package.to_string()),
+    ];
+    Ok((headers, Body::from(placed(bytes, &places))).into_response())
+}
+
 async fn package(
     api: Arc<Api>,
     session: Arc<DeviceSession>,
@@ -122,10 +169,7 @@ async fn package(
 ) -> Result<Response, Problem> {
     let (title, version) = (parameter(query, "title"), parameter(query, "version"));
     let (bytes, chunk) = (number(query, "size")?, number(query, "chunk")?);
-    if bytes > CHUNK_BYTES_MAX {
-        let (max, actual) = (size(CHUNK_BYTES_MAX), size(bytes));
-        return Err(LimitExceeded { name: "chunk_bytes_max", max, actual }.into());
-    }
+    check_size(bytes)?;
     let places = api.downloads.places(&session)?;
     // In debt of readings nothing is read.
     api.parts.sink.admit_readings(Origin::Device(&session), 0)?;

@@ -15,6 +15,7 @@ const CONNACK: u8 = 0x20;
 
 const SESSION_EXPIRY: u8 = 0x11;
 const ASSIGNED_CLIENT_ID: u8 = 0x12;
+const SERVER_KEEP_ALIVE: u8 = 0x13;
 const RECEIVE_MAXIMUM: u8 = 0x21;
 const TOPIC_ALIAS_MAXIMUM_PROPERTY: u8 = 0x22;
 const RETAIN_AVAILABLE: u8 = 0x25;
@@ -102,6 +103,10 @@ pub(crate) fn accepted(
         if hello.session_seconds != hello.session_seconds_asked {
             properties.put_u8(SESSION_EXPIRY);
             properties.put_u32(hello.session_seconds);
+        }
+        if hello.keep_alive_seconds != hello.keep_alive_seconds_asked {
+            properties.put_u8(SERVER_KEEP_ALIVE);
+            properties.put_u16(hello.keep_alive_seconds);
         }
         properties.put_u8(RECEIVE_MAXIMUM);
         properties.put_u16(limits.receive_maximum.max(1));

@@ -15,6 +15,10 @@ use crate::model::{Credential, PeerInfo};
 /// Longest client id, in bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
 
+/// Longest time of silence that a client of version 5 may ask for; who asks for more, or for no
+/// bound, is told this one.
+const KEEP_ALIVE_SECONDS_MAX: u16 = 3_600;
+
 const CONNECT: u8 = 0x10;
 
 /// What a client asks for.
@@ -24,7 +28,10 @@ pub(crate) struct Hello {
     /// Empty when the server has to choose.
     pub(crate) client_id: String,
     pub(crate) clean_start: bool,
+    /// Within which time it sends something; 0 is never.
     pub(crate) keep_alive_seconds: u16,
+    /// What was asked for, before the bound.
+    pub(crate) keep_alive_seconds_asked: u16,
     /// How long the session outlives the connection.
     pub(crate) session_seconds: u32,
     /// What was asked for, before the bound.
@@ -59,6 +66,7 @@ impl Hello {
             client_id: String::new(),
             clean_start: false,
             keep_alive_seconds: 0,
+            keep_alive_seconds_asked: 0,
             session_seconds: 0,
             session_seconds_asked: 0,
             receive_maximum: u16::MAX,
@@ -130,6 +138,16 @@ pub(crate) fn read(
     Ok(hello)
 }
 
+/// The keep-alive that counts. Version 5 can be told of another one, and so no connection of it is
+/// silent for ever.
+fn keep_alive(version: Version, asked: u16) -> u16 {
+    match version {
+        Version::V5 if asked == 0 => KEEP_ALIVE_SECONDS_MAX,
+        Version::V5 => asked.min(KEEP_ALIVE_SECONDS_MAX),
+        Version::V3 => asked,
+    }
+}
+
 /// The packet, in place.
 #[derive(Debug)]
 struct Connect<'a> {
@@ -188,7 +206,8 @@ impl<'a> Connect<'a> {
             version,
             client_id: self.client_id.to_owned(),
             clean_start: self.clean_start,
-            keep_alive_seconds: self.keep_alive_seconds,
+            keep_alive_seconds: keep_alive(version, self.keep_alive_seconds),
+            keep_alive_seconds_asked: self.keep_alive_seconds,
             session_seconds: asked.min(SESSION_SECONDS_MAX),
             session_seconds_asked: asked,
             receive_maximum: properties.receive_maximum.unwrap_or(u16::MAX),

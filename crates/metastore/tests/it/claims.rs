@@ -2,10 +2,12 @@
 
 use veritwin_domain::{CredentialId, DeviceId, Secret};
 use veritwin_metastore::{
-    ClaimWindow, Credential, CredentialKind, Device, DeviceMove, Error, MoveState, TenantTx,
+    ClaimWindow, Credential, CredentialKind, Database, Device, DeviceMove, Error, MoveState,
+    TenantTx,
 };
 
 use crate::devices::credential;
+use crate::postgres;
 use crate::world::{START, World, device, everywhere, later};
 
 fn window(device: DeviceId) -> ClaimWindow {
@@ -170,4 +172,27 @@ async fn with_a_gateway_goes_what_it_asked_for_those_behind_it() {
         tx.commit().await.expect("commit");
     })
     .await;
+}
+
+#[tokio::test]
+async fn of_two_writers_in_each_others_way_one_is_told_to_come_again() {
+    // SQLite has one writer at a time.
+    let Some(server) = postgres::server() else { return };
+    let (_, config) = server.config();
+    let world = &World::on(Database::Postgres(config), "postgres").await;
+    let (pump, fan) = (device(world, "Pump"), device(world, "Fan"));
+    let tx = world.begin().await;
+    tx.device_create(&pump).await.expect("a device");
+    tx.device_create(&fan).await.expect("a device");
+    tx.commit().await.expect("commit");
+    let (first, second) = (world.begin().await, world.begin().await);
+    first.device_held(pump.id).await.expect("held");
+    second.device_held(fan.id).await.expect("held");
+    let both = tokio::join!(first.device_held(fan.id), second.device_held(pump.id));
+    match both {
+        (Ok(_), Err(Error::Collided { what })) | (Err(Error::Collided { what }), Ok(_)) => {
+            assert_eq!(what, "devices");
+        }
+        other => panic!("one of both gives way: {other:?}"),
+    }
 }

@@ -28,6 +28,8 @@ pub struct EdgeConfig {
     pub root_key: PathBuf,
     /// Where local devices come in.
     pub listen: SocketAddr,
+    /// Where those come in that speak HTTP; none: they do not.
+    pub listen_http: Option<SocketAddr>,
     /// Names and addresses for its certificate.
     pub names: Vec<String>,
     /// The platform, `https://HOST[:PORT]`.

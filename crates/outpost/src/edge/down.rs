@@ -18,7 +18,8 @@ use veritwin_ingest::{Attributes, AttributesRequest, Downlink, RpcReply, RpcRequ
 
 use super::down_client::{ANSWER_WITHIN, Client, Event, Target};
 use super::front::Front;
-use super::upload::{back_off, server, tls};
+use super::line::{server, tls};
+use super::upload::back_off;
 use super::{EdgeConfig, EdgeError};
 
 const RPC: &str = "v1/gateway/rpc";

@@ -8,16 +8,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use veritwin_domain::{Clock, CredentialId, DeviceId, LimitExceeded, Secret, TenantId, Value};
+use veritwin_domain::{
+    Clock, CredentialId, DeviceBatch, DeviceId, IngestLimits, LimitExceeded, Reading, Secret,
+    TenantId, Value,
+};
 use veritwin_ingest::{
-    Arrivals, Attributes, AttributesRequest, ClientRpc, CloseReason, Credential, DeviceLink,
-    DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin, PeerInfo, Refusal, RpcReply,
-    RpcRequest, Sink, SinkEntry, SubmitError, Writer, WriterSession,
+    Arrivals, Attributes, AttributesRequest, Chunk, ChunkRequest, ClientRpc, CloseReason,
+    Credential, DeviceLink, DeviceSession, Downlink, EntryRefused, Login, LoginError, Origin,
+    PeerInfo, Refusal, RpcReply, RpcRequest, Sink, SinkEntry, SubmitError, Transport, Writer,
+    WriterSession,
 };
 use veritwin_log::{AttributeScope, Entry, FileLog, LogError, Record};
 
 use super::devices::Devices;
 use super::down::{Up, Way};
+use super::packages::Packages;
 use super::public::Public;
 
 /// Calls that are remembered until they are answered; of more the oldest are forgotten.
@@ -28,6 +33,11 @@ const FULL_AGAIN: Duration = Duration::from_secs(30);
 const ENTRY_BYTES: u64 = 128;
 /// About what a reading takes at most beside its value, in bytes.
 const READING_BYTES: u64 = 32;
+/// About how much of a message becomes one line of a batch, in bytes: written out, texts may take
+/// six times as much, and one request has to hold the line.
+const LINE_BYTES_MAX: usize = 512 * 1024;
+/// About what a reading takes in a line beside its key and text, in bytes.
+const LINE_READING_BYTES: usize = 64;
 /// Longest reason of a refusal that is shown, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
@@ -46,6 +56,8 @@ pub(super) struct Front {
     way: Option<Way>,
     /// The public zone that this is the gateway of: nothing that a device says is kept then.
     pub(super) public: Option<Public>,
+    /// To the platform's packages; none at the gateway of a public zone.
+    packages: Option<Packages>,
     /// Calls that devices have and have not answered, the oldest first.
     calls: Mutex<VecDeque<(DeviceId, u32)>>,
 }
@@ -56,7 +68,7 @@ impl Front {
         (devices, log): (Arc<Devices>, FileLog),
         clock: Arc<dyn Clock>,
         disk_bytes_max: u64,
-        (way, public): (Option<Way>, Option<Public>),
+        (way, public, packages): (Option<Way>, Option<Public>, Option<Packages>),
     ) -> Self {
         let (arrivals, attached, refused, calls) = Default::default();
         Self {
@@ -70,6 +82,7 @@ impl Front {
             refused,
             way,
             public,
+            packages,
             calls,
         }
     }
@@ -183,6 +196,15 @@ impl Front {
         }
     }
 
+    /// Ends the waits of devices that ask over HTTP: the edge stops.
+    pub(super) fn close_polls(&self) {
+        for (.., link) in self.attached.lock().iter() {
+            if link.transport() == Transport::Http {
+                link.close(CloseReason::ShuttingDown);
+            }
+        }
+    }
+
     /// How many devices are connected.
     pub(super) fn connected(&self) -> usize {
         self.attached.lock().len()
@@ -204,7 +226,46 @@ impl Front {
 }
 
 fn log_error(error: &LogError) -> SubmitError {
-    SubmitError::Unavailable(error.to_string())
+    match error {
+        // It would be again.
+        LogError::TooLarge { actual_bytes, max_bytes } => SubmitError::Limit(LimitExceeded {
+            name: "append_bytes_max",
+            max: *max_bytes,
+            actual: *actual_bytes,
+        }),
+        other => SubmitError::Unavailable(other.to_string()),
+    }
+}
+
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::Text(text) | Value::Json(text) => text.len(),
+        _ => 0,
+    }
+}
+
+/// The readings of a message in pieces that each fit into a line: a bulk write may name a long key
+/// once for many readings, and a line names it with each.
+fn in_lines(batch: DeviceBatch) -> Vec<DeviceBatch> {
+    let in_line = |one: &Reading| one.key.len() + text_bytes(&one.value) + LINE_READING_BYTES;
+    if batch.readings.iter().map(in_line).sum::<usize>() <= LINE_BYTES_MAX {
+        return vec![batch];
+    }
+    let DeviceBatch { tenant, device, credential, received_at, readings } = batch;
+    let (mut pieces, mut bytes): (Vec<DeviceBatch>, usize) = (Vec::new(), 0);
+    for reading in readings {
+        let more = in_line(&reading);
+        bytes += more;
+        match pieces.last_mut() {
+            Some(DeviceBatch { readings, .. }) if bytes <= LINE_BYTES_MAX => readings.push(reading),
+            _ => {
+                bytes = more;
+                let readings = vec![reading];
+                pieces.push(DeviceBatch { tenant, device, credential, received_at, readings });
+            }
+        }
+    }
+    pieces
 }
 
 /// About what an entry takes in the log, in bytes.
@@ -216,27 +277,27 @@ fn bytes_of(entry: &Entry) -> u64 {
         }
         _ => Vec::new(),
     };
-    let texts = values.iter().map(|value| match value {
-        Value::Text(text) | Value::Json(text) => text.len() as u64,
-        _ => 0,
-    });
+    let texts = values.iter().map(|value| text_bytes(value) as u64);
     ENTRY_BYTES + values.len() as u64 * READING_BYTES + texts.sum::<u64>()
 }
 
-/// What goes into the log; none for what an edge does not keep.
-fn entry_of(tenant: TenantId, entry: SinkEntry) -> Option<Entry> {
+/// What goes into the log; nothing of what an edge does not keep.
+fn entries_of(tenant: TenantId, entry: SinkEntry) -> Vec<Entry> {
     let record = match entry {
-        SinkEntry::Readings(batch) if batch.readings.is_empty() => return None,
-        SinkEntry::Readings(batch) => Record::Readings(batch),
+        SinkEntry::Readings(batch) if batch.readings.is_empty() => return Vec::new(),
+        SinkEntry::Readings(batch) => {
+            let records = in_lines(batch).into_iter().map(Record::Readings);
+            return records.map(|record| Entry { tenant, record }).collect();
+        }
         SinkEntry::Attributes(update) => Record::Attributes(veritwin_log::Attributes {
             device: update.device,
             scope: AttributeScope::Client,
             received_at: update.received_at,
             entries: update.entries.into_iter().map(|(key, value)| (key, Some(value))).collect(),
         }),
-        SinkEntry::Refusal(_) | SinkEntry::Relay { .. } | SinkEntry::Note(_) => return None,
+        SinkEntry::Refusal(_) | SinkEntry::Relay { .. } | SinkEntry::Note(_) => return Vec::new(),
     };
-    Some(Entry { tenant, record })
+    vec![Entry { tenant, record }]
 }
 
 #[async_trait]
@@ -254,12 +315,13 @@ impl Login for Front {
         Ok(Arc::new(session))
     }
 
+    /// A device of its own readings only: no program has a key here.
     async fn authenticate_writer(
         &self,
-        _token: Secret<String>,
-        _peer: &PeerInfo,
+        token: Secret<String>,
+        peer: &PeerInfo,
     ) -> Result<Writer, LoginError> {
-        Err(LoginError::Denied("an edge takes no bulk writes".to_owned()))
+        self.authenticate(Credential::Token(token), peer).await.map(Writer::Device)
     }
 
     async fn devices_by_name(
@@ -267,7 +329,7 @@ impl Login for Front {
         _writer: &WriterSession,
         _names: &[String],
     ) -> Result<Vec<Option<Arc<DeviceSession>>>, LoginError> {
-        Err(LoginError::Denied("an edge takes no bulk writes".to_owned()))
+        Err(LoginError::Denied("an edge takes no bulk writes for others".to_owned()))
     }
 }
 
@@ -296,7 +358,7 @@ impl Sink for Front {
                 public.take(&entry, self.clock.now());
                 continue;
             }
-            kept.extend(entry_of(self.tenant, entry));
+            kept.extend(entries_of(self.tenant, entry));
         }
         if !kept.is_empty() {
             self.room_for(kept.iter().map(bytes_of).sum())?;
@@ -312,6 +374,17 @@ impl Sink for Front {
     ) -> Result<Attributes, SubmitError> {
         let none = "this edge does not ask the platform for attributes";
         self.ask(session, none, |name, done| Up::Ask { name, request, done }).await
+    }
+
+    async fn chunk(
+        &self,
+        session: &DeviceSession,
+        request: ChunkRequest,
+    ) -> Result<Chunk, SubmitError> {
+        match (&self.packages, self.devices.name(session.device)) {
+            (Some(packages), Some(name)) => packages.piece(&name, &request).await,
+            _ => Err(SubmitError::NotFound("no package is for this device here".to_owned())),
+        }
     }
 
     async fn rpc_reply(&self, session: &DeviceSession, reply: RpcReply) -> Result<(), SubmitError> {
@@ -335,7 +408,19 @@ impl Sink for Front {
     ) -> Result<String, SubmitError> {
         match call.method.as_str() {
             "getCurrentTime" => Ok(self.clock.now().as_millis().to_string()),
-            _ => Err(SubmitError::NotFound("an edge answers getCurrentTime only".to_owned())),
+            // ThingsBoard's own client libraries ask this when they connect.
+            "getSessionLimits" => {
+                let limits = IngestLimits::default();
+                Ok(serde_json::json!({
+                    "maxPayloadSize": limits.packet_bytes_max,
+                    "maxInflightMessages": limits.receive_maximum,
+                    "rateLimits": {},
+                })
+                .to_string())
+            }
+            _ => Err(SubmitError::NotFound(
+                "an edge answers getCurrentTime and getSessionLimits".to_owned(),
+            )),
         }
     }
 
@@ -355,7 +440,7 @@ impl Sink for Front {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::{DeviceBatch, Key, Quality, Reading, Timestamp};
+    use veritwin_domain::{Key, Quality, Timestamp};
     use veritwin_ingest::RefusalReason;
 
     use super::*;
@@ -385,8 +470,24 @@ mod tests {
         let of = |readings: Vec<Reading>| {
             SinkEntry::Readings(DeviceBatch { tenant, device, credential, received_at, readings })
         };
-        assert!(entry_of(tenant, SinkEntry::Refusal(refusal)).is_none());
-        assert!(entry_of(tenant, of(Vec::new())).is_none());
-        assert!(entry_of(tenant, of(vec![reading])).is_some());
+        assert!(entries_of(tenant, SinkEntry::Refusal(refusal)).is_empty());
+        assert!(entries_of(tenant, of(Vec::new())).is_empty());
+        assert_eq!(entries_of(tenant, of(vec![reading.clone()])).len(), 1);
+        // A long key that was named once is in every line, and so there are several.
+        let key = Key::new(&"k".repeat(250)).expect("a key");
+        let many = (0..10_000).map(|number| Reading {
+            key: key.clone(),
+            value: Value::Integer(number),
+            ..reading.clone()
+        });
+        let entries = entries_of(tenant, of(many.collect()));
+        let kept = entries.iter().map(|entry| match &entry.record {
+            Record::Readings(batch) => &batch.readings,
+            other => panic!("{other:?}"),
+        });
+        let kept: Vec<_> = kept.collect();
+        assert!(kept.len() > 1 && kept.iter().all(|one| one.len() * 314 <= LINE_BYTES_MAX));
+        let values = kept.into_iter().flatten().map(|one| one.value.clone());
+        assert!(values.eq((0..10_000).map(Value::Integer)), "each once and in order");
     }
 }

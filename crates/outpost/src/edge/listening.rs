@@ -2,15 +2,17 @@
 //! opens connections and says nothing does not keep all others out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use veritwin_ingest::mqtt::Broker;
 use veritwin_ingest::{PeerInfo, Transport};
 
@@ -19,6 +21,11 @@ use super::EDGE_CONNECTIONS_MAX;
 /// Most connections from one address.
 const ADDRESS_CONNECTIONS_MAX: usize = EDGE_CONNECTIONS_MAX / 2;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so much time without a byte the other end is asked whether it is there, and again after
+/// each interval; one that never answers is gone.
+const QUIET_TIME: Duration = Duration::from_secs(300);
+const ASK_INTERVAL: Duration = Duration::from_secs(60);
+const ASKS_MAX: u32 = 5;
 /// Wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -58,40 +65,93 @@ impl Drop for Counted {
     }
 }
 
-/// Accepts connections of local devices, for ever.
+/// Room for local connections, whatever they speak. Clones are the same room.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    all: Arc<Semaphore>,
+    addresses: Addresses,
+}
+
+/// The place of one connection; it is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(EDGE_CONNECTIONS_MAX)),
+            addresses: Addresses::default(),
+        }
+    }
+
+    /// The next connection that there is a place for.
+    pub(super) async fn next(
+        &self,
+        listener: &TcpListener,
+    ) -> Option<(TcpStream, SocketAddr, Taken)> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "the edge cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(counted) = self.addresses.count(peer.ip().to_canonical()) else {
+                tracing::debug!("an address has as many connections as it may");
+                continue;
+            };
+            return Some((stream, peer, Taken { _permit: permit, _counted: counted }));
+        }
+    }
+}
+
+/// Lets the system ask whether the other end is still there: a device may be silent for as long as
+/// it likes, and its place would never be free again.
+fn ask_the_quiet(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET_TIME)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, ASKS_MAX)?;
+    Ok(())
+}
+
+/// A connection with TLS; none when that did not come about in time.
+pub(super) async fn secured(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+) -> Option<TlsStream<TcpStream>> {
+    // A connection that cannot be set up so is slower, no more.
+    let _set = stream.set_nodelay(true);
+    if let Err(error) = ask_the_quiet(&stream) {
+        tracing::debug!(%error, "a device that is gone without a word is not noticed");
+    }
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await.ok()?.ok()
+}
+
+/// Accepts connections of local devices that speak MQTT, for ever.
 pub(super) async fn accept_all(
     listener: TcpListener,
     acceptor: TlsAcceptor,
+    room: &Room,
     broker: &Arc<Broker>,
     connections: &mut JoinSet<()>,
 ) {
-    let room = Arc::new(Semaphore::new(EDGE_CONNECTIONS_MAX));
-    let addresses = Addresses::default();
     loop {
         while connections.try_join_next().is_some() {}
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "the edge cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Some(counted) = addresses.count(peer.ip().to_canonical()) else {
-            tracing::debug!("an address has as many connections as it may");
-            continue;
-        };
+        let Some((stream, peer, taken)) = room.next(&listener).await else { return };
         let (acceptor, broker) = (acceptor.clone(), Arc::clone(broker));
         connections.spawn(async move {
-            // A connection that cannot be set up so is slower, no more.
-            let _set = stream.set_nodelay(true);
-            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-            if let Ok(Ok(stream)) = handshake.await {
+            if let Some(stream) = secured(acceptor, stream).await {
                 broker.serve(stream, PeerInfo::new(Some(peer), Transport::Mqtt5)).await;
             }
-            drop((permit, counted));
+            drop(taken);
         });
     }
 }

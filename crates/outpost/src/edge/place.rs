@@ -281,6 +281,7 @@ mod tests {
             directory: place.join("edge"),
             root_key: place.join("root.key"),
             listen: "127.0.0.1:0".parse().expect("an address"),
+            listen_http: None,
             names: vec![name.to_owned()],
             platform: "https://twin.example".to_owned(),
             platform_ca: None,

@@ -103,6 +103,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("PATCH", "/v1/devices/{id}/attributes", &["attribute.write"]),
     ("GET", "/v1/devices/{id}/claim", &["device.read"]),
     ("DELETE", "/v1/devices/{id}/claim", &["device.return"]),
+    ("POST", "/v1/devices/{id}/claim/take-back", &["device.return"]),
     ("GET", "/v1/devices/{id}/connections", &["device.read"]),
     ("GET", "/v1/devices/{id}/credentials", &["credential.list"]),
     ("POST", "/v1/devices/{id}/credentials", &["credential.create"]),

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(claims, claim))
         .routes(routes!(settings))
         .routes(routes!(device_claim, give_back))
+        .routes(routes!(take_back))
 }
 
 /// A device that waits to be claimed.
@@ -213,6 +214,21 @@ async fn give_back(
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     let MovedDevice { left, .. } = api.app.return_device(&context, body::id(&id)?).await?;
+    api.live.disconnect(left.0, left.1, None);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes a device back that an organisation below claimed. What it sent there stays there, and it
+/// comes in nowhere until it is given credentials here. Both organisations' records say so.
+#[utoipa::path(post, path = "/v1/devices/{id}/claim/take-back", tag = "provisioning",
+    params(("id" = String, Path)),
+    responses((status = 204), (status = 403), (status = 404), (status = 409)))]
+async fn take_back(
+    State(api): State<Api>,
+    Caller(context): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    let MovedDevice { left, .. } = api.app.take_back_device(&context, body::id(&id)?).await?;
     api.live.disconnect(left.0, left.1, None);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -131,6 +131,7 @@ struct EdgeFile {
     root_key: PathBuf,
     #[serde(default = "listen")]
     listen: String,
+    listen_http: Option<String>,
     #[serde(default = "names")]
     names: Vec<String>,
     platform: String,
@@ -199,12 +200,15 @@ impl EdgeFile {
             _ => return Err(bad("when_full must be refuse or drop_oldest").into()),
         };
         let listen = self.listen.parse().map_err(|_| bad("listen must be ADDRESS:PORT"))?;
+        let listen_http = self.listen_http.as_deref().map(str::parse).transpose();
+        let listen_http = listen_http.map_err(|_| bad("listen_http must be ADDRESS:PORT"))?;
         let gateway = self.gateway.parse();
         let gateway = gateway.map_err(|_| bad("gateway must be the id of the gateway device"))?;
         Ok(EdgeConfig {
             directory: self.directory.clone(),
             root_key: self.root_key.clone(),
             listen,
+            listen_http,
             names: self.names.clone(),
             platform: self.platform.clone(),
             platform_ca: self.platform_ca.clone(),
@@ -310,7 +314,9 @@ fn serve(
     runtime()?.block_on(async move {
         let mut signals = Signals::listen()?;
         let edge = Edge::bind(config, token, clock, rng).await?;
-        print(&format!("The edge listens at mqtts://{} for {platform}", edge.address()));
+        let https = edge.http_address().map(|at| format!(" and https://{at}"));
+        let (mqtts, https) = (edge.address(), https.unwrap_or_default());
+        print(&format!("The edge listens at mqtts://{mqtts}{https} for {platform}"));
         edge.run(async move { signals.come().await }).await?;
         Ok(())
     })
@@ -412,6 +418,9 @@ mod tests {
         assert_eq!((config.listen.port(), config.when_full), (8883, WhenFull::Refuse));
         let config = read("when_full = \"drop_oldest\"").expect("read");
         assert_eq!(config.when_full, WhenFull::DropOldest);
+        assert!(config.listen_http.is_none(), "HTTP is asked for");
+        let config = read("listen_http = \"0.0.0.0:8443\"").expect("read");
+        assert_eq!(config.listen_http.map(|at| at.port()), Some(8443));
     }
 
     #[test]
@@ -456,5 +465,6 @@ mod tests {
         for bad in ["when_full = \"x\"", "batch_seconds = 0", "listen = \"x\"", "colour = 1"] {
             assert!(read(bad).is_err(), "{bad}");
         }
+        assert!(read("listen_http = \"8443\"").is_err());
     }
 }

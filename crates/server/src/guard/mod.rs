@@ -140,7 +140,8 @@ impl Guard {
 }
 
 fn is_of_devices(path: &str) -> bool {
-    path.starts_with("/api/v1/") || matches!(path, "/v1/telemetry/write" | "/v1/edge/batches")
+    path.starts_with("/api/v1/")
+        || matches!(path, "/v1/telemetry/write" | "/v1/edge/batches" | "/v1/edge/packages")
 }
 
 /// The rates that hold for whoever is known, as configured.

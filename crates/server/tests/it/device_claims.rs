@@ -323,6 +323,69 @@ fn a_device_goes_from_hand_to_hand_and_all_the_way_back() {
 }
 
 #[test]
+fn who_prepared_a_device_takes_it_back_and_lets_it_in_anew() {
+    let platform = &Platform::serve();
+    let world = World::new(platform);
+    let take = |who: &Person, device: &str| {
+        let path = format!("/v1/devices/{device}/claim/take-back");
+        who.ask(platform, "POST", &path).send()
+    };
+    // What nobody claimed is not taken back, and what is another's is not known.
+    take(&world.partner, &world.device).problem(409);
+    take(&world.stranger, &world.device).problem(404);
+    world.offer(&json!({"secretKey": SECRET})).expect(200);
+    let claimed = world.claim(&world.customer, "pump-8", SECRET).expect(201);
+    let own = claimed["device_id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/devices/{own}");
+    let mut client = platform.mqtt(Version::V5, &world.token);
+    assert_eq!(client.publish(TELEMETRY, br#"{"theirs":2}"#).0, 0);
+    // Whoever has it has nothing to take, and the partner does not know it by that id.
+    take(&world.customer, &own).problem(409);
+    take(&world.partner, &own).problem(404);
+    // What depends on it there keeps it there; what that is, is not said.
+    let send =
+        |method: &str, path: &str, body: &Value| world.customer.send(platform, method, path, body);
+    send("PATCH", &path, &json!({"is_gateway": true})).expect(200);
+    let child = send("POST", "/v1/devices", &json!({"name": "meter"})).expect(201);
+    let behind = format!("/v1/devices/{}", child["device"]["id"].as_str().unwrap());
+    send("PATCH", &behind, &json!({"gateway_id": own})).expect(200);
+    let refused = take(&world.partner, &world.device).problem(409);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("depends on it") && !detail.contains("gateway"), "{refused}");
+    send("PATCH", &behind, &json!({"gateway_id": ""})).expect(200);
+
+    take(&world.partner, &world.device).expect(204);
+    while client.read_raw().is_ok() {}
+    take(&world.partner, &world.device).problem(409);
+    assert_eq!(state(platform, &world.partner, &world.device), "back");
+    assert_eq!(state(platform, &world.customer, &own), "given_back");
+    assert_eq!(world.list()["claimed"], json!([]));
+    assert_eq!(world.latest(&world.customer, &own, "theirs"), 2, "what it was stays");
+    // Nothing that it came in with lets it in, at neither.
+    world.offer(&json!({"secretKey": SECRET})).expect(401);
+    for who in [&world.partner, &world.customer] {
+        let records = who.get(platform, "/v1/activity").expect(200).to_string();
+        assert!(records.contains("device.return"), "{records}");
+    }
+    let made = format!("/v1/devices/{}/credentials", world.device);
+    let made = world.partner.send(platform, "POST", &made, &json!({})).expect(201);
+    let token = made["token"].as_str().unwrap().to_owned();
+    let world = World { token, ..world };
+    world.send("ours");
+    wait_for("the partner's reading", || {
+        (world.latest(&world.partner, &world.device, "ours") == 1).then_some(())
+    });
+    assert_eq!(world.latest(&world.customer, &own, "ours"), Value::Null);
+    world.offer(&json!({"secretKey": SECRET})).expect(200);
+    let again = world.claim(&world.customer, "pump-8", SECRET).expect(201);
+    assert_eq!(again["device_id"], own.as_str());
+    // What the customer deleted is taken back as well.
+    world.customer.ask(platform, "DELETE", &path).send().expect(204);
+    take(&world.partner, &world.device).expect(204);
+    assert_eq!(state(platform, &world.partner, &world.device), "back");
+}
+
+#[test]
 fn what_its_customer_deleted_may_come_in_again_and_what_is_shut_out_waits_no_longer() {
     let platform = &Platform::serve();
     let world = World::new(platform);

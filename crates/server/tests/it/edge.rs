@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,8 +13,8 @@ use veritwin_domain::{DeviceId, Timestamp};
 use veritwin_keys::{SecretKey, SigningKey};
 use veritwin_verify::{Digest, EDGE_STATEMENT_BYTES, EdgeFields, EdgeKind, EdgeStatement, sha256};
 
-use crate::harness::{Platform, wait_for};
-use crate::http::{Answer, client_tls, connect};
+use crate::harness::{Platform, Ports, wait_for};
+use crate::http::{Answer, Http, client_tls, connect};
 use crate::mqtt::{Mqtt, Packet, Version};
 use crate::tenant::{Device, Tenant};
 
@@ -109,7 +110,7 @@ impl Edge {
         serde_json::from_slice(&fs::read(self.path("edge/run.json")).ok()?).ok()
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -120,7 +121,12 @@ impl Edge {
     }
 
     /// Waits until the platform has everything that was acknowledged.
-    fn drained(&self, platform: &Platform, entries: u64, (tenant, of): (&Tenant, &Device)) {
+    pub(crate) fn drained(
+        &self,
+        platform: &Platform,
+        entries: u64,
+        (tenant, of): (&Tenant, &Device),
+    ) {
         wait_for("everything to be handed over", || {
             let taken = keys(tenant, of)[0]["entries"].as_u64()?;
             (taken == entries && self.status(platform)["waiting_batches"] == 0).then_some(())
@@ -133,6 +139,15 @@ impl Edge {
         let tls = client_tls(&fs::read(self.path("edge/certificate.pem")).unwrap());
         let stream = connect(&format!("localhost:{port}"), &tls).unwrap();
         Mqtt::connect_on(stream, Version::V5, token).expect("the device may connect")
+    }
+
+    /// The edge's own HTTP side.
+    pub(crate) fn http(&self) -> Http {
+        let run = self.run().unwrap();
+        let port = run["https"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        let ports = Ports { https: format!("localhost:{port}"), ..Ports::default() };
+        let tls = client_tls(&fs::read(self.path("edge/certificate.pem")).unwrap());
+        Http::new(Arc::new(Mutex::new(ports)), tls)
     }
 }
 
@@ -152,7 +167,7 @@ fn publish(client: &mut Mqtt, range: std::ops::Range<i64>) {
     }
 }
 
-fn child(tenant: &Tenant, name: &str) -> Device {
+pub(crate) fn child(tenant: &Tenant, name: &str) -> Device {
     let found = tenant.get(&format!("/v1/devices?search={name}")).expect(200);
     let id = found["items"][0]["id"].as_str().expect("it is there").to_owned();
     Device { id, name: name.to_owned(), token: String::new() }

@@ -47,6 +47,13 @@ fn calls_and_attributes_come_down_through_an_edge() {
     let answer =
         ("v1/devices/me/attributes/response/7".to_owned(), json!({"shared": {"limit": 3}}));
     assert_eq!(next(&mut client), answer);
+    // What ThingsBoard's clients ask when they connect the edge answers itself.
+    client.subscribe("v1/devices/me/rpc/response/+");
+    let ask = br#"{"method":"getSessionLimits","params":{}}"#;
+    assert_eq!(client.publish("v1/devices/me/rpc/request/9", ask).0, 0);
+    let (topic, limits) = next(&mut client);
+    assert_eq!(topic, "v1/devices/me/rpc/response/9");
+    assert_eq!(limits["maxPayloadSize"], 1_048_576);
     shared(Value::Null);
     assert_eq!(next(&mut client).1, json!({"deleted": ["limit"]}));
 

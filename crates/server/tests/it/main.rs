@@ -34,6 +34,7 @@ mod device_profiles;
 mod device_provisioning;
 mod edge;
 mod edge_down;
+mod edge_http;
 mod ends;
 mod erasures;
 mod faults;

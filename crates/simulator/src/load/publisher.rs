@@ -139,13 +139,21 @@ impl Publisher {
         let pace = self.options.messages_per_s_max;
         let pace = pace.map(|rate| rate / self.options.connections as f64);
         let pause = pace.map_or(PACE, pause);
-        let mut sent_total = 0u64;
+        let (mut sent_total, mut looks_at) = (0u64, Duration::ZERO);
         while self.phase.load(Ordering::Acquire) != STOPPING {
             let mut room = self.room();
+            let mut wait = pause;
             if let Some(rate) = pace {
-                let elapsed = (self.options.clock.monotonic() - started).as_secs_f64();
-                let due = (rate * elapsed) as u64;
-                room = room.min(usize::try_from(due.saturating_sub(sent_total)).unwrap_or(0));
+                // An answer in between is no reason to send: what is due goes out together.
+                let now = self.options.clock.monotonic().saturating_sub(started);
+                if now >= looks_at {
+                    looks_at = now + pause;
+                    let due = (rate * now.as_secs_f64()) as u64;
+                    room = room.min(usize::try_from(due.saturating_sub(sent_total)).unwrap_or(0));
+                } else {
+                    room = 0;
+                }
+                wait = looks_at.saturating_sub(now);
             }
             if room > 0 {
                 self.send(room).await?;
@@ -153,12 +161,12 @@ impl Publisher {
             }
             let writes_on = self.options.qos == Qos::AtMostOnce && self.room() > 0;
             match (self.in_flight.messages == 0, pace) {
-                (true, _) => sleep(pause).await,
+                (true, _) => sleep(wait).await,
                 (false, None) if writes_on => {}
                 (false, None) => self.receive().await?,
                 (false, Some(_)) => {
                     // Nothing in time means: look at the pace again.
-                    if let Ok(result) = timeout(pause, self.receive()).await {
+                    if let Ok(result) = timeout(wait, self.receive()).await {
                         result?;
                     }
                 }

@@ -135,6 +135,18 @@ fn flags() -> Vec<Case> {
             steps.push(RefusedAfter(15, 0x8d));
             steps
         }),
+        [
+            case(5, &["3.1.2-22"], "a server keep-alive for who asks for none", {
+                let mut steps = opened(connect(5).keep_alive(0));
+                steps.extend([Holds(vec![0x13, 0x0e, 0x10]), RefusedAfter(5_400, 0x8d)]);
+                steps
+            }),
+            case(5, &["3.1.2-22"], "a server keep-alive for who asks for more", {
+                let mut steps = opened(connect(5).keep_alive(u16::MAX));
+                steps.extend([Holds(vec![0x13, 0x0e, 0x10]), RefusedAfter(5_400, 0x8d)]);
+                steps
+            }),
+        ],
     ]
     .into_iter()
     .flatten()
