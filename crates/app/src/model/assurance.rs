@@ -37,6 +37,12 @@ pub struct PromiseView {
     pub interval: Duration,
     /// A check that takes longer could not run.
     pub timeout: Duration,
+    /// A check that takes more processor time could not run.
+    pub cpu_max: Duration,
+    /// A check that reads and writes more could not run.
+    pub io_bytes_max: u64,
+    /// What the newest run spent of both, since the start.
+    pub spent: Option<(Duration, u64)>,
 }
 
 /// What one key protects.

@@ -38,8 +38,10 @@ mod rights;
 mod run;
 #[cfg(feature = "test-controls")]
 mod sabotage;
+mod sealing;
 mod search;
 mod sign_up;
+mod spent;
 mod stated;
 mod streams;
 mod subscribers;
@@ -74,6 +76,7 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
+pub(crate) use sealing::is_listed;
 pub(crate) use stated::StatedPromise;
 pub use streams::StreamFixture;
 pub(crate) use workspace::CheckedEvidence;
@@ -122,14 +125,6 @@ impl Found {
     }
 }
 
-/// Evidence whose digest is not in the ledger yet.
-#[derive(Debug, Clone, Copy)]
-struct Unsealed {
-    promise: PromiseId,
-    digest: [u8; 32],
-    at: Timestamp,
-}
-
 #[derive(Default)]
 struct Board {
     probes: BTreeMap<PromiseId, Arc<dyn PlatformProbe>>,
@@ -137,7 +132,9 @@ struct Board {
     found: BTreeMap<PromiseId, Found>,
     running: BTreeSet<PromiseId>,
     told: told::Told,
-    unsealed: BTreeMap<EvidenceId, Unsealed>,
+    /// What the newest run of each check spent.
+    spent: BTreeMap<PromiseId, spent::Spent>,
+    unsealed: BTreeMap<EvidenceId, sealing::Unsealed>,
 }
 
 impl Board {
@@ -178,6 +175,8 @@ pub(crate) struct PromiseBoard {
     changed: Notify,
     /// There is evidence to seal.
     to_seal: Notify,
+    /// One leaf of evidence at a time.
+    sealing: tokio::sync::Mutex<()>,
     #[cfg(feature = "test-controls")]
     sabotage: sabotage::Sabotage,
 }
@@ -198,6 +197,7 @@ impl PromiseBoard {
             journey: journey::Journey::default(),
             changed: Notify::new(),
             to_seal: Notify::new(),
+            sealing: tokio::sync::Mutex::default(),
             #[cfg(feature = "test-controls")]
             sabotage: sabotage::Sabotage::default(),
         })
@@ -223,6 +223,7 @@ impl PromiseBoard {
         let promise = self.register.get(id);
         let board = self.board.lock();
         let found = board.found.get(&id).cloned().unwrap_or_default();
+        let spent = board.spent.get(&id).copied();
         let next_check_at = board.schedule.next_check_at(&self.register, id, now);
         drop(board);
         let history = History {
@@ -248,6 +249,9 @@ impl PromiseBoard {
             scope: promise.scope.as_str(),
             interval: promise.interval,
             timeout: promise.timeout,
+            cpu_max: promise.budget.cpu,
+            io_bytes_max: promise.budget.io_bytes,
+            spent: spent.map(|spent| (spent.cpu, spent.io_bytes)),
         }
     }
 

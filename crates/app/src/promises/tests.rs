@@ -37,7 +37,8 @@ async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &Ma
     clock.advance(Duration::from_secs(1));
     let probe = Arc::new(Answers(answer, version));
     let promise = PromiseId::new(32).expect("a promise");
-    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, walked: None };
+    let meter = spent::Meter::new(board.register.get(promise).budget);
+    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, meter, walked: None };
     let id = EvidenceId::from_bytes([1; 16]);
     let evidence = veritwin_governance::run(&adapted, id, clock).await;
     board.board.lock().took(Run { evidence, ledger_index: None });
@@ -93,6 +94,7 @@ async fn stored(app: &App, promise: u8, version: u32, answer: ProbeAnswer) {
         promise,
         probe: Arc::new(Answers(answer, version)),
         timeout: TIMEOUT,
+        meter: spent::Meter::new(app.0.promises.register.get(promise).budget),
         walked: None,
     };
     let context = app.job(veritwin_access::jobs::PROMISES);
