@@ -203,7 +203,8 @@ impl App {
     }
 
     /// The context behind a support session's token. Asked on every request: a grant that was
-    /// taken back, or a staff member who left, ends it at once.
+    /// taken back, a staff member who left, or a way to their country that is not in the register of
+    /// flows any more, ends it at once.
     pub(crate) async fn authenticate_support(
         &self,
         token: &Secret<String>,
@@ -213,7 +214,13 @@ impl App {
         let platform = self.anonymous(arrival);
         let (session, grant) = self.support_session(&platform, digest.0).await?;
         let actor = support_actor(session.user, session.id, grant.id, grant.areas);
-        Ok(platform.in_tenant(session.tenant, actor))
+        let inside = platform.in_tenant(session.tenant, actor);
+        // The gate may have closed since, or they went on to another country.
+        if self.check_flow_to(&inside, FlowWay::Support).is_err() {
+            self.note(&inside, Action::SupportServe, &desk(&inside), "denied");
+            return Err(ENDED);
+        }
+        Ok(inside)
     }
 
     async fn support_session(
