@@ -1,11 +1,14 @@
-// What somebody gave by consent, the way from a sentence of the policy to what shows it, and the
+// A public zone that is set anew, what somebody gave by consent, the way from a sentence of the policy to what shows it, and the
 // pages of privacy and governance in every language.
 import assert from 'node:assert/strict'
 
 import { confirmTyped } from './inventory.js'
+import { ask } from './joining.js'
+import { part, status } from './people.js'
 import { settled } from './person.js'
 
 const GUEST = 'Guest of the lobby'
+const ZONE = 'Forecourt'
 /** Pages and what each is called in English. */
 const PAGES = {
   '/governance': 'Governance',
@@ -22,7 +25,44 @@ const LOCALES = ['zh-Hant', 'ja', 'ko']
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function rightSteps(stage) {
-  return [...optInSteps(stage), ...languageSteps(stage)]
+  return [...zoneSteps(stage), ...optInSteps(stage), ...languageSteps(stage)]
+}
+
+function zoneSteps({ visitor }) {
+  const { page } = visitor
+  return [
+    {
+      name: 'a public zone is set anew on its page, and ended',
+      run: async () => {
+        const { device } = await ask(page, 'POST', '/v1/devices', { name: `${ZONE} counter` })
+        const amount = { key: 'used', epsilon_milli: 100, kind: 'amount', step: 1, steps_max: 10 }
+        await ask(page, 'POST', '/v1/collection-zones', {
+          name: ZONE,
+          window_minutes: 60,
+          budget_milli_per_day: 2400,
+          measures: [amount],
+          output_device_id: device.id,
+          device_ids: [],
+        })
+        await visitor.open('/public-zones')
+        const zone = part(page, ZONE)
+        await zone.getByRole('button', { name: 'Change', exact: true }).click()
+        const form = page.getByRole('dialog', { name: 'Change this zone' })
+        await form.getByLabel('Window in minutes').fill('120')
+        await visitor.look('a zone that is set anew')
+        await form.getByRole('button', { name: 'Save' }).click()
+        await form.waitFor({ state: 'detached' })
+        await zone.getByText('120 minutes').waitFor()
+        const { items } = await ask(page, 'GET', '/v1/collection-zones')
+        const made = items.find((one) => one.name === ZONE)
+        assert.deepEqual([made.window_minutes, made.measures[0].steps_max], [120, 10])
+        await zone.getByRole('button', { name: 'End', exact: true }).click()
+        await confirmTyped(page, 'End this zone', ZONE, 'End')
+        await zone.getByText('ended', { exact: true }).waitFor()
+        assert.equal(await status(page, 'DELETE', `/v1/devices/${device.id}`), 204)
+      },
+    },
+  ]
 }
 
 function optInSteps({ visitor }) {
