@@ -1,5 +1,5 @@
-// A public zone that is set anew, what somebody gave by consent, the way from a sentence of the policy to what shows it, and the
-// pages of privacy and governance in every language.
+// A public zone that is set anew, what somebody gave by consent, the way from a sentence of the
+// policy to what shows it, and the pages of privacy and governance in every language.
 import assert from 'node:assert/strict'
 
 import { confirmTyped } from './inventory.js'
