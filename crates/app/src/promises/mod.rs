@@ -33,6 +33,7 @@ mod refused;
 mod regions;
 mod registers;
 mod requests;
+mod restored;
 mod retention;
 mod rights;
 mod run;
@@ -173,6 +174,8 @@ pub(crate) struct PromiseBoard {
     journey: journey::Journey,
     /// A probe was added, or a check ended.
     changed: Notify,
+    /// A platform of nobody beside this one, one at a time.
+    scratch: tokio::sync::Mutex<()>,
     /// There is evidence to seal.
     to_seal: Notify,
     /// One leaf of evidence at a time.
@@ -196,6 +199,7 @@ impl PromiseBoard {
             tenant_turn: tokio::sync::Mutex::default(),
             journey: journey::Journey::default(),
             changed: Notify::new(),
+            scratch: tokio::sync::Mutex::default(),
             to_seal: Notify::new(),
             sealing: tokio::sync::Mutex::default(),
             #[cfg(feature = "test-controls")]
