@@ -268,7 +268,7 @@ async fn page_of<C: Part, F: Part, V>(
     view: impl Fn(Thing<C, F>) -> Option<V>,
 ) -> Result<Page<V>> {
     let listed = tx.governance_page(kind, &store_page(page)?).await?;
-    let read = listed.items.into_iter().map(Thing::read).collect::<Result<Vec<_>>>()?;
+    let read = listed.items.into_iter().map(Thing::<C, F>::read).collect::<Result<Vec<_>>>()?;
     let items = read.into_iter().filter_map(view).collect();
     Ok(Page { items, next_cursor: listed.next.map(|next| next.to_string()) })
 }

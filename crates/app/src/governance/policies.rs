@@ -76,7 +76,8 @@ fn step(state: &str, step: &str) -> Result<(&'static str, &'static str)> {
 }
 
 impl App {
-    /// The tenant's policies, newest first, a page at a time. Who may not see the workspace sees what is in force.
+    /// The tenant's policies, newest first, a page at a time. Who may not see the workspace sees
+    /// what is in force.
     #[boxed]
     pub async fn list_policies(
         &self,

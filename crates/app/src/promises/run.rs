@@ -1,5 +1,5 @@
-//! Running checks: those that are due, those that somebody asked for, and the sealing of what they
-//! found. Nothing here decides a state.
+//! Running checks: those that are due, those that somebody asked for, and keeping what they found.
+//! Nothing here decides a state.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -208,7 +208,7 @@ impl App {
 
     /// Runs one check and keeps what it found. At most one check of a promise and a bounded number
     /// of checks run at once; those that come round again, one after the other, with a rest after
-    /// each that is as long as what it spent.
+    /// each by what it spent.
     pub(super) async fn run_check(&self, id: PromiseId, why: Why) {
         let is_routine = why == Why::Due && self.has_concluded(id);
         if !is_routine {
