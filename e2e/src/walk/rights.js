@@ -106,6 +106,7 @@ function languageSteps({ visitor }) {
         await kept.click()
         await page.waitForURL(/\/promises\?.*select=P22/)
         await page.getByText('How it is kept').waitFor()
+        await page.getByText('What it may spend').waitFor()
       },
     },
     {

@@ -21,7 +21,8 @@ pub struct PromiseView {
     pub summary: Option<String>,
     /// Its facts.
     pub facts: Vec<(String, String)>,
-    /// The leaf of the platform's log that holds the evidence's digest.
+    /// The leaf of the platform's log that holds the evidence's digest; until it has one, the newest
+    /// of a run that found the same.
     pub ledger_index: Option<u64>,
     /// When it was last checked.
     pub checked_at: Option<Timestamp>,

@@ -100,6 +100,8 @@ struct Run {
 struct Found {
     latest: Option<Run>,
     conclusive: Option<Run>,
+    /// The newest leaf of a run that came to the same conclusion.
+    leaf: Option<u64>,
 }
 
 impl Found {
@@ -108,16 +110,31 @@ impl Found {
             let known = known.as_ref().map(|known| known.evidence.finished_at());
             known.is_none_or(|at| at <= run.evidence.finished_at())
         };
-        let concludes = run.evidence.outcome().kind() != OutcomeKind::CouldNotRun;
-        if concludes && is_newer(&self.conclusive) {
+        let kind = run.evidence.outcome().kind();
+        if kind != OutcomeKind::CouldNotRun && is_newer(&self.conclusive) {
+            let is_news = self.concluded() != Some(kind);
+            self.leaf = self.leaf.filter(|_| !is_news);
             self.conclusive = Some(run.clone());
         }
+        self.sealed(kind, run.ledger_index);
         if is_newer(&self.latest) {
             self.latest = Some(run);
         }
     }
 
-    fn ledgered(&mut self, id: EvidenceId, index: u64) {
+    fn concluded(&self) -> Option<OutcomeKind> {
+        self.conclusive.as_ref().map(|run| run.evidence.outcome().kind())
+    }
+
+    /// A run of this kind has a leaf, or none.
+    fn sealed(&mut self, kind: OutcomeKind, leaf: Option<u64>) {
+        if self.concluded() == Some(kind) {
+            self.leaf = self.leaf.max(leaf);
+        }
+    }
+
+    fn ledgered(&mut self, (id, kind): (EvidenceId, OutcomeKind), index: u64) {
+        self.sealed(kind, Some(index));
         for run in [&mut self.latest, &mut self.conclusive].into_iter().flatten() {
             if run.evidence.id() == id {
                 run.ledger_index = Some(index);
@@ -245,7 +262,7 @@ impl PromiseBoard {
             state: state.kind().as_str(),
             summary: shown.map(|run| run.evidence.outcome().summary().to_owned()),
             facts,
-            ledger_index: shown.and_then(|run| run.ledger_index),
+            ledger_index: shown.and_then(|run| run.ledger_index).or(found.leaf),
             checked_at: found.latest.as_ref().map(|run| run.evidence.finished_at()),
             next_check_at,
             reason: reason(promise, &state),

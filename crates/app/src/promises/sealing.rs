@@ -31,6 +31,7 @@ const LIST_HEAD: &str = "veritwin evidence list v1\n";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unsealed {
     promise: PromiseId,
+    kind: OutcomeKind,
     digest: [u8; 32],
     at: Timestamp,
     /// Whether it waits for the day's list.
@@ -39,8 +40,8 @@ pub(super) struct Unsealed {
 
 impl Unsealed {
     pub(super) fn new(evidence: &Evidence, bytes: &[u8], is_quiet: bool) -> Self {
-        let (promise, at) = (evidence.promise(), evidence.finished_at());
-        Self { promise, digest: sha256(bytes), at, is_quiet }
+        let (promise, kind) = (evidence.promise(), evidence.outcome().kind());
+        Self { promise, kind, digest: sha256(bytes), at: evidence.finished_at(), is_quiet }
     }
 }
 
@@ -190,7 +191,7 @@ impl App {
         let mut board = self.0.promises.board.lock();
         for (id, unsealed) in sealed {
             board.unsealed.remove(id);
-            board.found.entry(unsealed.promise).or_default().ledgered(*id, index);
+            board.found.entry(unsealed.promise).or_default().ledgered((*id, unsealed.kind), index);
         }
         Ok(())
     }
@@ -266,8 +267,10 @@ mod tests {
         app.load_evidence().await.expect("evidence");
         assert_eq!((quiet(), app.0.promises.board.lock().unsealed.len()), (3, 6));
         let waiting = app.0.promises.board.lock().quiet();
+        let shown = || app.0.promises.view(id, app.clock().now()).ledger_index;
+        assert_eq!(shown(), None);
         app.note_leaf(&waiting, 41).await.expect("a leaf");
-        assert_eq!(quiet(), 0);
+        assert_eq!((quiet(), shown()), (0, Some(41)), "one that passed as well has a leaf");
         let text = app.evidence_list(41).await.expect("a list");
         assert_eq!(text.lines().count(), 4);
         for (_, one) in waiting {

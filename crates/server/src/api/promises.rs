@@ -22,7 +22,7 @@ struct EvidenceBody {
     /// Facts as name and value.
     details: Vec<(String, String)>,
     /// The leaf of the platform's log that holds the evidence's digest, or that of the day's list
-    /// which names it.
+    /// which names it; until it has one, the newest leaf of a run that found the same.
     ledger_index: Option<u64>,
 }
 
