@@ -472,9 +472,11 @@ fn the_gate_for_flows_is_asked_at_each_request_of_support() {
     let inside =
         Person { platform: &platform, cookie: entered.cookie().unwrap(), password: String::new() };
     inside.get("/v1/devices").expect(200);
+    let mut stream = WebSocket::of_session(platform.http(), &inside.cookie);
     // Nobody entered where the platform stands: from here nothing leaves a place that is pinned.
     let home = json!({"kind": "residency", "fields": {"jurisdiction": "GB"}});
     tenant.post("/v1/register-entries", &home).expect(201);
+    assert_eq!(stream.closed(), (1008, "the session has ended".to_owned()));
     inside.get("/v1/devices").problem(401);
     staff.enter(&tenant.id).problem(403);
     let steps = customer.records(&format!("actor={grant}"));
