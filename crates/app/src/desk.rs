@@ -18,6 +18,7 @@ use crate::holds::{person, words};
 use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportView};
 use crate::people::{tenant_view, user_view};
 use crate::provision::{PLATFORM_TENANT, is_own};
+use crate::security_words::SecurityMail;
 use crate::support::{area_names, check_areas, grant_view, length};
 use crate::transfers::FlowWay;
 use crate::two_people::{BY_OPERATOR, check_two_people, of_member};
@@ -29,11 +30,6 @@ const REASON_CHARS_MAX: usize = 1000;
 const BREAK_GLASS_HOURS: u64 = 4;
 /// A second of the staff has this many hours to approve it.
 const BREAK_GLASS_ASKED_HOURS: u64 = 24;
-
-const MAIL_SUBJECT: &str = "Support entered your organisation without your request";
-const MAIL_TEXT: &str = "Two members of the platform's staff opened read-only access to your \
-    organisation because they judged it urgent. Sign in and open Support: it says who, why, what \
-    they may see and until when, shows every step, and takes the access back at once.";
 
 /// What a support session acts as.
 fn support_actor(
@@ -202,8 +198,9 @@ impl App {
         })
     }
 
-    /// The context behind a support session's token. Asked on every request: a grant that was
-    /// taken back, or a staff member who left, ends it at once.
+    /// The context behind a support session's token. Asked on every request: a grant that was taken
+    /// back, a staff member who left, or a way to their country that is not in the register of flows
+    /// any more, ends it at once.
     pub(crate) async fn authenticate_support(
         &self,
         token: &Secret<String>,
@@ -213,7 +210,13 @@ impl App {
         let platform = self.anonymous(arrival);
         let (session, grant) = self.support_session(&platform, digest.0).await?;
         let actor = support_actor(session.user, session.id, grant.id, grant.areas);
-        Ok(platform.in_tenant(session.tenant, actor))
+        let inside = platform.in_tenant(session.tenant, actor);
+        // The gate may have closed since, or they went on to another country.
+        if self.check_flow_to(&inside, FlowWay::Support).is_err() {
+            self.note(&inside, Action::SupportServe, &desk(&inside), "denied");
+            return Err(ENDED);
+        }
+        Ok(inside)
     }
 
     async fn support_session(
@@ -362,7 +365,7 @@ impl App {
         }));
         let action = Action::SupportBreakGlass;
         self.record_change(&tx, &inside, action, &desk(&inside), change).await?;
-        let mail = (MAIL_SUBJECT, MAIL_TEXT);
+        let mail = SecurityMail::BreakGlass;
         self.mail_administrators(&tx, mail, &format!("break-glass {id}")).await?;
         tx.commit().await?;
         Ok(grant_view(&grant, context.at))

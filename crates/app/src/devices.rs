@@ -295,6 +295,7 @@ impl App {
     ) -> Result<DeviceView> {
         let resource = self.authorize_device(context, Action::DeviceUpdate, id).await?;
         let sight = self.sight(context).await?;
+        let _zones = self.zones_stand(change.gateway.as_ref()).await;
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
         let old_twin = device.twin;

@@ -189,6 +189,7 @@ mod schedule;
 mod screening;
 mod scrub;
 mod security;
+mod security_words;
 mod sent_mails;
 mod session_log;
 mod shipping;

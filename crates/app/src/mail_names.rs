@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::{Error, Result};
 
 /// What is said instead of a name that was stored before the rule.
-const UNNAMED: &str = "an organisation";
+pub(crate) const UNNAMED: &str = "an organisation";
 
 /// Refuses a name that a mail program would show as a link.
 pub(crate) fn refuse_address(field: &str, name: &str) -> Result<()> {

@@ -304,6 +304,8 @@ impl App {
             Err(_) => seen,
         };
         self.0.routes.flows.put(context.tenant, Flows::of(&entries));
+        // Support that is in by a way which is closed now goes at once.
+        self.sessions_ended([context.tenant]);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod now;
 mod shortened;
+mod words;
 
 use std::time::Duration;
 
@@ -17,7 +18,6 @@ use veritwin_telemetry::{Expired, Expiry};
 use crate::change::Change;
 use crate::model::{ExpiringView, PlanLimits, TenantExpiringView};
 use crate::tree::Tree;
-use crate::wording::moment;
 use crate::{App, Error, Result};
 
 /// Most days that a plan may keep something.
@@ -60,45 +60,6 @@ impl Kept {
         match self {
             Self::Readings => "limits.retention_days",
             Self::Ledger => "limits.audit_days",
-        }
-    }
-
-    /// Subject, text and the name of the mail that says it is kept for less time; a
-    /// time has one name. `plan` and `ask`: by which plan, and whom to ask.
-    fn mail(
-        self,
-        (plan, ask): (&str, &str),
-        days: Option<u64>,
-        wait: RetentionWait,
-    ) -> (&'static str, String, String) {
-        let (days, before, until) = (in_days(days), in_days(wait.days), wait.until);
-        let changed = format!(
-            "Your organisation has the plan \"{plan}\", which is new to it or was changed:"
-        );
-        let back = format!(
-            "but not before {}. Until then it can be taken back: ask {ask}. A hold over a period \
-             keeps the",
-            moment(until)
-        );
-        match self {
-            Self::Readings => (
-                "Readings will be kept for less time",
-                format!(
-                    "{changed} readings are kept {days} instead of {before}. Older ones are \
-                     destroyed for good, by whole days, {back} readings of its days.\n"
-                ),
-                format!("retention {days}"),
-            ),
-            Self::Ledger => (
-                "The ledger's records will be kept for less time",
-                format!(
-                    "{changed} the records that the ledger sealed can be opened {days} instead \
-                     of {before}. Older ones are destroyed for good, by whole days, {back} records \
-                     sealed on its days. The entries of the ledger stay and are proven as \
-                     before.\n"
-                ),
-                format!("audit {days}"),
-            ),
         }
     }
 }
@@ -169,14 +130,6 @@ fn waits_after(
     };
     let next = Waits { readings: next(Kept::Readings), ledger: next(Kept::Ledger) };
     Rewait { tenant: tenant.id, before: waits, waits: next }
-}
-
-fn in_days(days: Option<u64>) -> String {
-    match days {
-        Some(1) => "1 day".to_owned(),
-        Some(days) => format!("{days} days"),
-        None => "without an end".to_owned(),
-    }
 }
 
 /// The days that holds of a tenant keep: those of holds over a period. A batch is sealed after its

@@ -15,6 +15,7 @@ use veritwin_domain::{
     AlertId, IncidentId, OpContext, Origin, PlatformContext, Rng, Role, SessionId, TenantId,
     Timestamp, UserId,
 };
+use veritwin_governance::Language;
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
     Activity, ActivityFilter, Incident, MailRank, Member, NewMail, Page, PlatformTx, SecurityAlert,
@@ -22,11 +23,13 @@ use veritwin_metastore::{
 };
 
 use crate::activity::{Envelope, actor_id, actor_text};
+use crate::languages::language_of;
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::Sender;
 use crate::mail_kinds::MessageKind;
 use crate::promises::PROBE_TENANT;
 use crate::provision::{PLATFORM_TENANT, is_nobodys};
+use crate::security_words::{Say, SecurityMail, title};
 use crate::{App, Error, Result};
 
 /// Findings that are written down at once; more wait for nobody and are counted.
@@ -100,23 +103,6 @@ pub(crate) struct Found {
     pub(crate) facts: Vec<(String, String)>,
     /// The session to ask for a proof.
     pub(crate) session: Option<SessionId>,
-}
-
-/// What an alert is called in mail and in the incident's title.
-const fn title(kind: Finding) -> &'static str {
-    match kind {
-        Finding::CredentialStuffing => "Many sign-ins fail from one address",
-        Finding::ImpossibleTravel => "Sign-ins further apart than anybody travels",
-        Finding::NewDevice => "Sign-in with a new device from a new network",
-        Finding::BulkExport => "Very much data taken away",
-        Finding::DeniedSpike => "Many refusals of one actor",
-        Finding::RefusedKeys => "Many refused API keys from one address",
-        Finding::OddHours => "Sign-in at an unusual hour",
-        Finding::CertificatesEnding => "Certificates of devices end soon",
-        Finding::StorageDamaged => "Stored data does not read back",
-        Finding::QuotaNear => "Most of what the plan gives is used",
-        Finding::PromiseBroken => "A promise of the published policy is not kept",
-    }
 }
 
 fn count(found: &Found) {
@@ -326,9 +312,7 @@ impl App {
             found.facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         self.note_incident(&tx, incident, ("alert", None, context.at), seen.join("; ")).await?;
         if matches!(found.kind.severity(), "critical" | "high") {
-            let text = "A security alert was raised and an incident opened. Sign in and open \
-                        Incidents to see what was found and what to do.";
-            let mail = (title(found.kind), text);
+            let mail = SecurityMail::Found(found.kind);
             self.mail_administrators(&tx, mail, &alert.id.to_string()).await?;
         }
         self.record(&tx, &context, Action::IncidentRaise, &resource).await?;
@@ -344,7 +328,7 @@ impl App {
             id: IncidentId::generate(at, self.rng()),
             kind: found.kind.as_str().to_owned(),
             severity: found.kind.severity().to_owned(),
-            title: title(found.kind).to_owned(),
+            title: title(Language::English, found.kind).to_owned(),
             opened_at: at,
             closed_at: None,
             version: 0,
@@ -376,11 +360,11 @@ impl App {
     pub(crate) async fn mail_administrators(
         &self,
         tx: &TenantTx,
-        mail: (&str, &str),
+        mail: SecurityMail,
         event: &str,
     ) -> Result<()> {
         for member in self.who_answer(tx).await? {
-            self.mail_member(tx, &member, mail, event).await?;
+            self.mail_member(tx, &member, &|language| mail.say(language), event).await?;
         }
         Ok(())
     }
@@ -390,19 +374,24 @@ impl App {
     pub(crate) async fn mail_administrators_from_above(
         &self,
         tenant: TenantId,
-        (subject, text): (&str, &str),
+        mail: SecurityMail,
         event: &str,
     ) -> Result<()> {
         let tx = self.0.store.read(&self.job_in(jobs::SECURITY, tenant)).await?;
-        let members = self.who_answer(&tx).await?;
+        let mut members = Vec::new();
+        for member in self.who_answer(&tx).await? {
+            let language = language_of(&tx, Some(member.user.id)).await?;
+            members.push((member, language));
+        }
         drop(tx);
         let tx = self.0.store.begin_platform(&self.job(jobs::SECURITY)).await?;
-        for member in members {
+        for (member, language) in members {
             let key = mail_key(event, &member.user.email);
+            let (subject, text) = mail.say(language);
             let mail = MailPayload {
                 to: member.user.email,
-                subject: subject.to_owned(),
-                text: text.to_owned(),
+                subject,
+                text,
                 voice: Some(tenant),
                 ..MailPayload::of(MessageKind::Security)
             };
@@ -416,17 +405,12 @@ impl App {
     /// The same of what others can bring about as often as they like: whose address nobody has
     /// proven gets no more of it than of other mail that it did not ask for. False if somebody has
     /// to be told another day.
-    pub(crate) async fn mail_few(
-        &self,
-        tx: &TenantTx,
-        mail: (&str, &str),
-        event: &str,
-    ) -> Result<bool> {
+    pub(crate) async fn mail_few(&self, tx: &TenantTx, say: Say<'_>, event: &str) -> Result<bool> {
         let mut all = true;
         let sender = Sender::Tenant(tx.tenant_id());
         for member in self.who_answer(tx).await? {
             if member.user.email_verified_at.is_some() {
-                self.mail_member(tx, &member, mail, event).await?;
+                self.mail_member(tx, &member, say, event).await?;
                 continue;
             }
             let Ok(place) = self.mail_place(sender, &member.user.email, self.clock().now()) else {
@@ -434,7 +418,7 @@ impl App {
                 all = false;
                 continue;
             };
-            if self.mail_member(tx, &member, mail, event).await? {
+            if self.mail_member(tx, &member, say, event).await? {
                 place.keep();
             }
         }
@@ -452,18 +436,19 @@ impl App {
         Ok(members)
     }
 
-    /// Queues a mail to a member; false if it was queued before.
+    /// Queues a mail to a member in their language; false if it was queued before.
     async fn mail_member(
         &self,
         tx: &TenantTx,
         member: &Member,
-        (subject, text): (&str, &str),
+        say: Say<'_>,
         event: &str,
     ) -> Result<bool> {
+        let (subject, text) = say(language_of(tx, Some(member.user.id)).await?);
         let mail = MailPayload {
             to: member.user.email.clone(),
-            subject: subject.to_owned(),
-            text: text.to_owned(),
+            subject,
+            text,
             ..MailPayload::of(MessageKind::Security)
         };
         let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;

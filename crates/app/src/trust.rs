@@ -5,6 +5,7 @@
 mod check;
 mod page;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -17,7 +18,7 @@ use veritwin_governance::OutcomeKind;
 use veritwin_keys::sha256;
 use veritwin_ledger::{LogSummary, open_payload, payload_dek_id};
 use veritwin_metastore::{RegisterEntry, RegisterKind, RegisterState, TenantTx};
-use veritwin_verify::{Digest, Leaf, TlogProof};
+use veritwin_verify::{Digest, Leaf, RecordProof, TlogProof};
 
 use crate::change::Change;
 use crate::holds::person;
@@ -99,6 +100,7 @@ fn whole(file: &[u8]) -> Result<String> {
 struct Proven {
     at: Timestamp,
     promises: Vec<Stated>,
+    lists: BTreeMap<u64, String>,
     origin: String,
     vkey: String,
 }
@@ -330,6 +332,7 @@ impl App {
             log_origin: proven.origin.clone(),
             log_vkey: proven.vkey.clone(),
             promises: proven.promises.clone(),
+            lists: proven.lists.clone(),
             sub_processors: of_platform
                 .chain(own.iter().filter(is_open).filter_map(stated_processor))
                 .collect(),
@@ -347,21 +350,25 @@ impl App {
     async fn proven_promises(&self) -> Result<Proven> {
         let busy = |_| Error::Busy { retry_after: Duration::from_secs(10) };
         let _turn = MAKING.try_acquire().map_err(busy)?;
+        // What was found last is proven as well, and does not wait for the day's list.
+        if let Err(error) = self.seal_list().await {
+            tracing::warn!(%error, "evidence waits for the ledger");
+        }
         let (log, _) = self.log_of(&self.job_in(jobs::PROMISES, PLATFORM_TENANT)).await?;
         let summary = self.summary_of(log).await?;
         let at = self.clock().now();
         let stated = self.0.promises.stated(at);
-        let mut promises = Vec::with_capacity(stated.len());
+        let (mut promises, mut lists) = (Vec::with_capacity(stated.len()), BTreeMap::new());
         for one in stated {
-            promises.push(self.stated(log, &summary, one).await?);
+            promises.push(self.stated((log, &mut lists), &summary, one).await?);
         }
-        Ok(Proven { at, promises, origin: summary.origin, vkey: summary.vkey })
+        Ok(Proven { at, promises, lists, origin: summary.origin, vkey: summary.vkey })
     }
 
     #[boxed]
     async fn stated(
         &self,
-        log: LogId,
+        (log, lists): (LogId, &mut BTreeMap<u64, String>),
         summary: &LogSummary,
         promise: StatedPromise,
     ) -> Result<Stated> {
@@ -376,7 +383,8 @@ impl App {
         let bytes = evidence.canonical_bytes();
         stated.summary = Some(evidence.outcome().summary().to_owned());
         stated.checked_at = Some(evidence.finished_at().to_string());
-        stated.evidence_sha256 = Some(hex::encode(sha256(&bytes)));
+        let digest = sha256(&bytes);
+        stated.evidence_sha256 = Some(hex::encode(digest));
         // Where something is broken is nobody's business outside before it is mended.
         if evidence.outcome().kind() != OutcomeKind::Failed {
             stated.evidence = Some(hex::encode(bytes));
@@ -391,24 +399,37 @@ impl App {
         let Some(record) = self.record_of(log, &leaf, &summary.origin).await? else {
             return Ok(stated);
         };
+        if record.record[..] != digest && !lists.contains_key(&index) {
+            let list = self.evidence_list(index).await?;
+            // Of a list that lost a part to its end nothing can be shown any more.
+            if sha256(list.as_bytes())[..] != record.record[..] {
+                return Ok(stated);
+            }
+            lists.insert(index, list);
+        }
         let path = proof.path.iter().map(|hash| Digest::from_bytes(*hash)).collect();
         let proof =
             TlogProof { entry: Some(proof.leaf), index, path, checkpoint: proof.checkpoint };
         stated.ledger_index = Some(index);
-        stated.record_proof = Some(record);
+        stated.record_proof = Some(record.to_json());
         stated.leaf_proof = Some(proof.to_text());
         Ok(stated)
     }
 
     /// The proof that a leaf of the platform's log holds the digest that it was sealed for.
-    async fn record_of(&self, log: LogId, leaf: &Leaf, origin: &str) -> Result<Option<String>> {
+    async fn record_of(
+        &self,
+        log: LogId,
+        leaf: &Leaf,
+        origin: &str,
+    ) -> Result<Option<RecordProof>> {
         let Some(payload) = self.payload(log, leaf).await? else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
         let id = payload_dek_id(&payload).map_err(|error| damaged(&error))?;
         let Ok(dek) = self.0.keys.dek_by_id(id) else { return Ok(None) };
         let opened = open_payload(&payload, leaf, origin, (PLATFORM_TENANT, &dek))
             .map_err(|error| damaged(&error))?;
-        Ok(opened.prove(leaf.first_sequence).map(|proof| proof.to_json()))
+        Ok(opened.prove(leaf.first_sequence))
     }
 }
 

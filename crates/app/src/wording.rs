@@ -1,9 +1,10 @@
 //! What mails say of moments and of who answers, in words.
 
 use veritwin_domain::{TenantId, Timestamp};
+use veritwin_governance::Language;
 
 use crate::App;
-use crate::mail_names::quoted;
+use crate::mail_names::{UNNAMED, quoted};
 use crate::model::AnsweredBy;
 
 const MONTHS: [&str; 12] = [
@@ -37,9 +38,9 @@ pub(crate) fn moment(at: Timestamp) -> String {
 
 impl App {
     /// Whom people of a tenant ask, with an address where one is given.
-    pub(crate) fn who_answers(&self, tenant: TenantId) -> String {
+    pub(crate) fn who_answers(&self, tenant: TenantId, language: Language) -> String {
         let responsible = self.responsible(tenant);
-        whom(&self.0.tree.read().answering(responsible))
+        whom(&self.0.tree.read().answering(responsible), language)
     }
 
     /// The name of a tenant's plan; empty without one.
@@ -50,11 +51,21 @@ impl App {
 }
 
 /// Its name is its own to choose: it stands in quotes, or is not said.
-fn whom(one: &AnsweredBy) -> String {
+fn whom(one: &AnsweredBy, language: Language) -> String {
+    let (operator, unnamed) = match language {
+        Language::English => ("the operator of this platform", UNNAMED),
+        Language::ChineseTraditional => ("本平台的營運者", "一個組織"),
+        Language::Japanese => ("本プラットフォームの運営者", "ある組織"),
+        Language::Korean => ("이 플랫폼의 운영자", "한 조직"),
+    };
+    let name = match quoted(&one.name) {
+        name if name == UNNAMED => unnamed.to_owned(),
+        name => name,
+    };
     match &one.email {
-        None if one.is_platform => "the operator of this platform".to_owned(),
-        None => quoted(&one.name),
-        Some(email) => format!("{} ({email})", quoted(&one.name)),
+        None if one.is_platform => operator.to_owned(),
+        None => name,
+        Some(email) => format!("{name} ({email})"),
     }
 }
 
@@ -76,7 +87,10 @@ mod tests {
         let check = |name: &str, email: Option<&str>, is_platform: bool, expect: &str| {
             let email = email.map(str::to_owned);
             let one = AnsweredBy { is_platform, name: name.to_owned(), email, address: None };
-            assert_eq!(whom(&one), expect);
+            assert_eq!(whom(&one, Language::English), expect);
+            let translated = whom(&one, Language::Korean);
+            assert_eq!(translated.contains('"'), expect.contains('"'), "{translated}");
+            assert!(!translated.contains("an organisation"), "{translated}");
         };
         check("Nord", None, false, "\"Nord\"");
         check("Pay \"now\" at", Some("a@x.example"), false, "\"Pay 'now' at\" (a@x.example)");

@@ -19,7 +19,7 @@ use veritwin_metastore::{
 };
 
 use crate::change::Change;
-use crate::model::{ZoneInput, ZoneView};
+use crate::model::{GatewayChange, ZoneInput, ZoneView};
 use crate::{App, Error, Result};
 
 pub(crate) use board::{Diverted, Zone, ZoneBoard};
@@ -169,6 +169,18 @@ impl App {
         let entries = entries.register_entries(RegisterKind::Zone).await?;
         self.note(context, Action::CollectionRead, &resource, "done");
         entries.iter().map(view).collect()
+    }
+
+    /// Waits until no zone is being set, where a device becomes a gateway: none becomes a source
+    /// of a zone while this is held, from before the change until it is written.
+    pub(crate) async fn zones_stand(
+        &self,
+        change: Option<&GatewayChange>,
+    ) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match change {
+            Some(GatewayChange::Speaks(true)) => Some(self.0.zones.turn.lock().await),
+            _ => None,
+        }
     }
 
     /// Whether a device is a source of a public zone.

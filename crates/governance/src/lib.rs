@@ -16,7 +16,8 @@ pub mod streams;
 pub use evidence::{EVIDENCE_VERSION, Evidence, EvidenceError};
 pub use probe::{CheckOutcome, Facts, OutcomeKind, Probe, ProbeFuture, run};
 pub use promise::{
-    CheckScope, Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId, PromiseIdError,
+    Budget, CheckScope, Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId,
+    PromiseIdError,
 };
 pub use published::{
     Block, BlockKind, Document, Generated, Language, NOTICE_TIME, PolicyFacts, PublicationRefused,

@@ -130,6 +130,15 @@ impl FromStr for CheckScope {
     }
 }
 
+/// What a check may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Processor time.
+    pub cpu: Duration,
+    /// Bytes of files and records.
+    pub io_bytes: u64,
+}
+
 /// Whether a check can show a promise, or only fail to find a breach of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Polarity {
@@ -175,6 +184,8 @@ pub struct Promise {
     pub interval: Duration,
     /// A check that takes longer could not run.
     pub timeout: Duration,
+    /// A check that spends more could not run.
+    pub budget: Budget,
     /// What a check cannot show.
     pub limits: Limits,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::promise::{CheckScope, Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId};
+use crate::promise::{
+    Budget, CheckScope, Limits, OwnerRole, PROMISE_COUNT, Polarity, Promise, PromiseId,
+};
 
 /// The register that is part of the product.
 const BUILT_IN: &str = include_str!("../promises.toml");
@@ -17,6 +19,14 @@ const INTERVAL_HOURS_MAX: u64 = 31 * 24;
 const TIMEOUT_SECONDS: u64 = 180;
 /// The longest that a check may take.
 const TIMEOUT_SECONDS_MAX: u64 = 600;
+/// What a check may spend of processor time where its row says nothing.
+const CPU_SECONDS: u64 = 60;
+/// The most processor time that a check may spend.
+const CPU_SECONDS_MAX: u64 = 600;
+/// What a check may read and write where its row says nothing.
+const IO_MIB: u64 = 512;
+/// The most that a check may read and write.
+const IO_MIB_MAX: u64 = 4096;
 
 /// Why a register is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +117,8 @@ struct PromiseWire {
     owner: String,
     interval_hours: u64,
     timeout_seconds: Option<u64>,
+    cpu_seconds: Option<u64>,
+    io_mib: Option<u64>,
     kind: Option<String>,
     limits: Option<String>,
     operators_part: Option<String>,
@@ -143,15 +155,14 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
         let known = CheckScope::ALL.map(CheckScope::as_str).join(", ");
         refuse("scope", format!("should be one of {known}"))
     })?;
+    let within = |field: &'static str, value: u64, max: u64| {
+        let problem = || refuse(field, format!("should be 1 to {max}"));
+        (1..=max).contains(&value).then_some(value).ok_or_else(problem)
+    };
     let timeout = wire.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
-    if !(1..=TIMEOUT_SECONDS_MAX).contains(&timeout) {
-        let problem = format!("should be 1 to {TIMEOUT_SECONDS_MAX}");
-        return Err(refuse("timeout_seconds", problem));
-    }
-    if !(1..=INTERVAL_HOURS_MAX).contains(&wire.interval_hours) {
-        let problem = format!("should be 1 to {INTERVAL_HOURS_MAX}");
-        return Err(refuse("interval_hours", problem));
-    }
+    let timeout = within("timeout_seconds", timeout, TIMEOUT_SECONDS_MAX)?;
+    let cpu = within("cpu_seconds", wire.cpu_seconds.unwrap_or(CPU_SECONDS), CPU_SECONDS_MAX)?;
+    let io_mib = within("io_mib", wire.io_mib.unwrap_or(IO_MIB), IO_MIB_MAX)?;
     let polarity = match wire.kind.as_deref() {
         None | Some("positive") => Polarity::Positive,
         Some("negative") => Polarity::Negative,
@@ -160,6 +171,7 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
     if polarity == Polarity::Negative && wire.limits.is_none() {
         return Err(refuse("limits", "should say what a probe of a negative cannot show".into()));
     }
+    let interval_hours = within("interval_hours", wire.interval_hours, INTERVAL_HOURS_MAX)?;
     Ok(Promise {
         id,
         text: sentence("text", wire.text)?,
@@ -169,7 +181,8 @@ fn read(row: usize, wire: PromiseWire) -> Result<Promise, RegisterError> {
         owner,
         scope,
         timeout: Duration::from_secs(timeout),
-        interval: Duration::from_secs(wire.interval_hours * 3600),
+        budget: Budget { cpu: Duration::from_secs(cpu), io_bytes: io_mib * 1024 * 1024 },
+        interval: Duration::from_secs(interval_hours * 3600),
         limits: Limits {
             polarity,
             text: optional("limits", wire.limits)?,

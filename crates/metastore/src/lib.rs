@@ -14,6 +14,7 @@ mod page;
 mod query;
 pub mod schema;
 mod seal;
+mod spent;
 mod store;
 mod tx;
 mod upgrade;
@@ -27,6 +28,7 @@ pub use names::{NAME_INDEX_NAMES_MAX, NAME_INDEX_TENANTS_MAX, NamesTurn};
 pub use open::{Database, PostgresConfig};
 pub use page::{Cursor, Listed, PAGE_ROWS_MAX, Page, WALK_ROWS_MAX, every_row};
 pub use seal::SEALED_BYTES_MAX;
+pub use spent::count_statements;
 pub use store::{CONNECTIONS_DEFAULT, Config, Metastore};
 #[cfg(feature = "test-controls")]
 pub use tx::forget_tenant_filter;

@@ -18,7 +18,7 @@ use crate::names::{NameChange, NameIndexes};
 use crate::query::{Delete, Insert, Select, Update, equals};
 use crate::schema::{self, Rows};
 use crate::seal::{Cell, Owner, Sealer};
-use crate::{CHANGED, Error, Result};
+use crate::{CHANGED, Error, Result, spent};
 
 /// What every transaction shares.
 pub(crate) struct Core {
@@ -39,12 +39,14 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) async fn all(&self, select: Select) -> Result<Vec<Row>> {
         let table = select.table;
+        spent::count();
         let rows = self.note(self.transaction.query_all(&select.statement).await, table)?;
         Ok(rows.into_iter().map(|result| Row { table, result }).collect())
     }
 
     pub(crate) async fn maybe(&self, select: Select) -> Result<Option<Row>> {
         let table = select.table;
+        spent::count();
         let row = self.note(self.transaction.query_one(&select.statement).await, table)?;
         Ok(row.map(|result| Row { table, result }))
     }
@@ -84,6 +86,7 @@ impl Core {
             let reason = "this transaction only reads; begin a writing one";
             return Err(Error::Invalid { what: table, reason });
         }
+        spent::count();
         Ok(self.note(self.transaction.execute(statement).await, table)?.rows_affected())
     }
 

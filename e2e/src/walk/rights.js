@@ -1,20 +1,14 @@
-// Rights that people use themselves: a limit and its end, a correction that an officer answers, and
-// the copy of everything that is kept. Then the life of a policy, which takes two people, and the
-// pages of privacy and governance in every language.
+// A public zone that is set anew, what somebody gave by consent, the way from a sentence of the
+// policy to what shows it, and the pages of privacy and governance in every language.
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 
-import { Visitor } from '../browser.js'
 import { confirmTyped } from './inventory.js'
 import { ask } from './joining.js'
+import { part, status } from './people.js'
 import { settled } from './person.js'
 
-const PASSWORD = 'a sentence is fine'
-const SUBJECT = 'subject@demo.example'
-const APPROVER = 'approver@demo.example'
-const WORDS = 'My name is spelt with two n.'
-const POLICY = 'Keys of the building'
 const GUEST = 'Guest of the lobby'
+const ZONE = 'Forecourt'
 /** Pages and what each is called in English. */
 const PAGES = {
   '/governance': 'Governance',
@@ -31,85 +25,41 @@ const LOCALES = ['zh-Hant', 'ja', 'ko']
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function rightSteps(stage) {
-  return [
-    ...ownSteps(stage),
-    ...optInSteps(stage),
-    ...policySteps(stage),
-    ...languageSteps(stage),
-  ]
+  return [...zoneSteps(stage), ...optInSteps(stage), ...languageSteps(stage)]
 }
 
-/** Somebody new in the organisation, signed in. */
-async function colleague({ browser, demo, visitor }, email, role) {
-  const invited = await ask(visitor.page, 'POST', '/v1/users', { email, role })
-  assert.ok(invited.link, JSON.stringify(invited))
-  const person = await Visitor.arrive(browser, demo.origin)
-  const { page } = person
-  await page.goto(invited.link)
-  await page.getByLabel(/^Password/).fill(PASSWORD)
-  await page.getByLabel('I am 18 or older').check()
-  await page.getByRole('button', { name: 'Continue' }).click()
-  await page.getByRole('button', { name: 'Account', exact: true }).waitFor()
-  return person
-}
-
-/** Asks for a right in one's own settings. */
-async function useRight(page, right, words) {
-  await page.getByRole('button', { name: 'Use a right' }).click()
-  const dialog = page.getByRole('dialog', { name: 'Use a right' })
-  await dialog.getByRole('combobox', { name: 'What should be done' }).click()
-  await page.getByRole('option', { name: right }).click()
-  if (words !== undefined) await dialog.getByLabel(/^In your words/).fill(words)
-  await dialog.getByRole('button', { name: 'Send' }).click()
-  await dialog.waitFor({ state: 'detached' })
-}
-
-/** An officer answers what somebody wrote. */
-async function answered({ visitor }, words, text) {
+function zoneSteps({ visitor }) {
   const { page } = visitor
-  await visitor.open('/activity')
-  const row = page.getByRole('listitem').filter({ hasText: words })
-  await row.getByRole('button', { name: 'Open', exact: true }).click()
-  const sheet = page.getByRole('dialog', { name: 'Request of a data subject' })
-  await sheet.getByRole('button', { name: 'Answer', exact: true }).click()
-  await sheet.getByLabel(/^In your words/).fill(text)
-  await sheet.getByRole('button', { name: 'Send' }).click()
-  await sheet.getByText('answered', { exact: true }).waitFor()
-  await page.keyboard.press('Escape')
-  await sheet.waitFor({ state: 'detached' })
-}
-
-function ownSteps(stage) {
   return [
     {
-      name: 'somebody uses their rights themselves: a limit, a correction, a copy',
+      name: 'a public zone is set anew on its page, and ended',
       run: async () => {
-        const person = await colleague(stage, SUBJECT, 'viewer')
-        const { page } = person
-        try {
-          await person.open('/settings')
-          const limit = 'Keep my data and do nothing else with it'
-          await useRight(page, limit)
-          const row = page.getByRole('listitem').filter({ hasText: limit })
-          await row.getByText('answered', { exact: true }).waitFor()
-          await person.look('own rights')
-          await row.getByRole('button', { name: 'Take back' }).click()
-          await row.getByText('taken back', { exact: true }).waitFor()
-          await useRight(page, 'Correct my data', WORDS)
-          await answered(stage, WORDS, 'It has two n now.')
-          await person.open('/settings')
-          await page.getByText('It has two n now.').waitFor()
-          const fetched = page.waitForEvent('download')
-          await page.getByRole('button', { name: 'Download my data' }).click()
-          const download = await fetched
-          assert.equal(download.suggestedFilename(), 'my-data.zip')
-          const copy = (await readFile(await download.path())).toString('latin1')
-          assert.ok(copy.startsWith('PK') && copy.includes(SUBJECT) && copy.includes(WORDS))
-          assert.ok(!copy.includes(stage.demo.facts.demo.user), 'nobody else is in it')
-          assert.deepEqual([...person.findings], [])
-        } finally {
-          await person.context.close()
-        }
+        const { device } = await ask(page, 'POST', '/v1/devices', { name: `${ZONE} counter` })
+        const amount = { key: 'used', epsilon_milli: 100, kind: 'amount', step: 1, steps_max: 10 }
+        await ask(page, 'POST', '/v1/collection-zones', {
+          name: ZONE,
+          window_minutes: 60,
+          budget_milli_per_day: 2400,
+          measures: [amount],
+          output_device_id: device.id,
+          device_ids: [],
+        })
+        await visitor.open('/public-zones')
+        const zone = part(page, ZONE)
+        await zone.getByRole('button', { name: 'Change', exact: true }).click()
+        const form = page.getByRole('dialog', { name: 'Change this zone' })
+        await form.getByLabel('Window in minutes').fill('120')
+        await visitor.look('a zone that is set anew')
+        await form.getByRole('button', { name: 'Save' }).click()
+        await form.waitFor({ state: 'detached' })
+        await zone.getByText('120 minutes').waitFor()
+        const { items } = await ask(page, 'GET', '/v1/collection-zones')
+        const made = items.find((one) => one.name === ZONE)
+        assert.deepEqual([made.window_minutes, made.measures[0].steps_max], [120, 10])
+        await zone.getByRole('button', { name: 'End', exact: true }).click()
+        await confirmTyped(page, 'End this zone', ZONE, 'End')
+        await zone.getByText('ended', { exact: true }).waitFor()
+        assert.equal(await status(page, 'DELETE', `/v1/devices/${device.id}`), 204)
       },
     },
   ]
@@ -141,66 +91,6 @@ function optInSteps({ visitor }) {
   ]
 }
 
-function policySteps(stage) {
-  const { visitor } = stage
-  const { page } = visitor
-  const drawer = page.getByRole('dialog', { name: 'Policy', exact: true })
-  const press = (name) => drawer.getByRole('button', { name, exact: true }).click()
-  const shows = (state) => drawer.getByText(state, { exact: true }).first().waitFor()
-  const open = async (reader) => {
-    await reader.open('/governance')
-    await reader.page.getByRole('button', { name: POLICY, exact: true }).click()
-  }
-  return [
-    {
-      name: 'a policy is written, approved by somebody else, published, attested, written again',
-      run: async () => {
-        await visitor.open('/governance')
-        await page.getByRole('button', { name: 'Write a policy' }).click()
-        const form = page.getByRole('dialog', { name: 'Write a policy' })
-        await form.getByLabel('Title').fill(POLICY)
-        await form.getByLabel(/^Text/).fill('Nobody lends a key.')
-        await visitor.look('new policy')
-        await form.getByRole('button', { name: 'Save' }).click()
-        await form.waitFor({ state: 'detached' })
-        await page.getByRole('button', { name: POLICY, exact: true }).click()
-        await press('Send to review')
-        await shows('in review')
-        await visitor.look('a policy in review')
-        const approver = await colleague(stage, APPROVER, 'security_lead')
-        try {
-          await open(approver)
-          const theirs = approver.page.getByRole('dialog', { name: 'Policy', exact: true })
-          await theirs.getByRole('button', { name: 'Approve', exact: true }).click()
-          await theirs.getByText('approved', { exact: true }).first().waitFor()
-          await approver.look('a policy that was approved')
-          assert.deepEqual([...approver.findings], [])
-        } finally {
-          await approver.context.close()
-        }
-        await open(visitor)
-        await press('Publish')
-        await shows('published')
-        await press('I have read the edition in force')
-        await shows('read and attested')
-        await press('Write the next edition')
-        await form.getByLabel(/^Text/).fill('Nobody lends a key or a card.')
-        await form.getByRole('button', { name: 'Save' }).click()
-        await form.waitFor({ state: 'detached' })
-        await drawer.getByText('The edition in force').waitFor()
-        await visitor.look('the next edition of a policy')
-        const [made] = (await ask(page, 'GET', '/v1/policies')).items.filter(
-          (one) => one.content.title === POLICY,
-        )
-        assert.deepEqual([made.state, made.facts.edition, made.facts.attested], ['draft', 1, 1])
-        assert.equal(made.facts.in_force.text, 'Nobody lends a key.')
-        await page.keyboard.press('Escape')
-        await drawer.waitFor({ state: 'detached' })
-      },
-    },
-  ]
-}
-
 function languageSteps({ visitor }) {
   const { page } = visitor
   const speak = (locale) =>
@@ -216,6 +106,7 @@ function languageSteps({ visitor }) {
         await kept.click()
         await page.waitForURL(/\/promises\?.*select=P22/)
         await page.getByText('How it is kept').waitFor()
+        await page.getByText('What it may spend').waitFor()
       },
     },
     {

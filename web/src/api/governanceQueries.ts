@@ -2,17 +2,31 @@
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 
 import { body, client } from './client'
-import { nextPage, ROWS } from './paging'
+import { nextPage, PAGE, ROWS } from './paging'
 import { queryClient } from './queries'
 
-export const policiesQuery = queryOptions({
+export const policiesQuery = infiniteQueryOptions({
   queryKey: ['governance', 'policies'],
-  queryFn: () => body(client.GET('/v1/policies')),
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/policies', {
+        params: { query: { limit: ROWS, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: nextPage,
 })
 
-export const risksQuery = queryOptions({
+export const risksQuery = infiniteQueryOptions({
   queryKey: ['governance', 'risks'],
-  queryFn: () => body(client.GET('/v1/risks')),
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/risks', {
+        params: { query: { limit: PAGE, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: nextPage,
 })
 
 export const heatMapQuery = queryOptions({
@@ -20,9 +34,16 @@ export const heatMapQuery = queryOptions({
   queryFn: () => body(client.GET('/v1/risks/heat-map')),
 })
 
-export const tasksQuery = queryOptions({
+export const tasksQuery = infiniteQueryOptions({
   queryKey: ['governance', 'tasks'],
-  queryFn: () => body(client.GET('/v1/tasks')),
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/tasks', {
+        params: { query: { limit: PAGE, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: nextPage,
 })
 
 export const frameworksQuery = queryOptions({
@@ -73,9 +94,16 @@ export function governanceHistoryQuery(id: string) {
   })
 }
 
-export const breachesQuery = queryOptions({
+export const breachesQuery = infiniteQueryOptions({
   queryKey: ['governance', 'breaches'],
-  queryFn: () => body(client.GET('/v1/breaches')),
+  queryFn: ({ pageParam }) =>
+    body(
+      client.GET('/v1/breaches', {
+        params: { query: { limit: ROWS, ...(pageParam !== '' && { cursor: pageParam }) } },
+      }),
+    ),
+  initialPageParam: '',
+  getNextPageParam: nextPage,
 })
 
 /** Reads everything of the workspace anew. */

@@ -9,7 +9,7 @@ import {
   Textarea,
   TextInput,
 } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client, ifUnchanged } from '../api/client'
@@ -20,6 +20,7 @@ import { useAppSearch, usePatchSearch } from '../app/search'
 import { platformNow } from '../lib/now'
 import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
+import { MoreRows, useRows } from '../ui/MoreRows'
 import { Drawer, Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Age, Instant } from '../ui/time'
@@ -101,11 +102,11 @@ function Clock({ breach }: { breach: Breach }) {
 }
 
 export function BreachesPage() {
-  const query = useQuery(breachesQuery)
+  const query = useInfiniteQuery(breachesQuery)
   const search = useAppSearch()
   const patch = usePatchSearch()
   const [opening, setOpening] = useState(false)
-  const items = [...(query.data?.items ?? [])].reverse()
+  const items = useRows(query, search.select)
   const open = items.find((one) => one.id === search.select)
   const actions = (
     <>
@@ -150,6 +151,7 @@ export function BreachesPage() {
           </li>
         ))}
       </ul>
+      <MoreRows query={query} />
       <Drawer
         opened={open !== undefined}
         onClose={() => patch({ select: undefined })}

@@ -17,6 +17,7 @@ import { PromiseMark, promiseStateLabel } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 
 /** What needs somebody comes first, then what holds, then what nobody looks at yet. */
+const MEBIBYTE = 1024 * 1024
 const STATES: PromiseState[] = ['failing', 'stale', 'proven', 'not_evidenced', 'not_applicable']
 
 /** Who answers for a promise, by the register's names. */
@@ -191,6 +192,24 @@ function Explanation({ row }: { row: PromiseRow }) {
               minutes: Math.ceil(row.timeout_seconds / 60),
             }),
           ],
+          [
+            i18n.t('What it may spend'),
+            i18n.t('{seconds} s of processor time, {mebibytes} MiB read and written', {
+              seconds: row.cpu_seconds_max,
+              mebibytes: Math.floor(row.io_bytes_max / MEBIBYTE),
+            }),
+          ],
+          ...(row.last_cpu_ms != null && row.last_io_bytes != null
+            ? [
+                [
+                  i18n.t('What the last check spent'),
+                  i18n.t('{seconds} s of processor time, {mebibytes} MiB read and written', {
+                    seconds: (row.last_cpu_ms / 1000).toFixed(1),
+                    mebibytes: (row.last_io_bytes / MEBIBYTE).toFixed(1),
+                  }),
+                ] as [string, React.ReactNode],
+              ]
+            : []),
           [i18n.t('Last check'), <Instant key="l" at={row.checked_at} />],
           [i18n.t('Next check'), <Instant key="n" at={row.next_check_at} age={false} />],
           ...(row.evidence?.ledger_index != null

@@ -63,6 +63,7 @@ export function PublicZonesPage() {
 function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void> }) {
   const may = useAllowed()
   const [ending, setEnding] = useState(false)
+  const [changing, setChanging] = useState(false)
   const end = async () => {
     await body(client.DELETE('/v1/collection-zones/{id}', { params: { path: { id: zone.id } } }))
     await refresh()
@@ -76,9 +77,14 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
           {zone.is_in_force ? i18n.t('in force') : i18n.t('ended')}
         </Tag>
         {zone.is_in_force && may('collection.write') && (
-          <Button size="compact-xs" variant="default" onClick={() => setEnding(true)}>
-            {i18n.t('End')}
-          </Button>
+          <>
+            <Button size="compact-xs" variant="default" onClick={() => setChanging(true)}>
+              {i18n.t('Change')}
+            </Button>
+            <Button size="compact-xs" variant="default" onClick={() => setEnding(true)}>
+              {i18n.t('End')}
+            </Button>
+          </>
         )}
       </div>
       <Facts
@@ -109,6 +115,19 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
         text={`${zone.statement}${zone.signature}`}
         multiline
       />
+      <Modal
+        opened={changing}
+        onClose={() => setChanging(false)}
+        title={i18n.t('Change this zone')}
+      >
+        <ZoneForm
+          zone={zone}
+          onDone={() => {
+            setChanging(false)
+            void refresh()
+          }}
+        />
+      </Modal>
       <ConfirmTyped
         opened={ending}
         title={i18n.t('End this zone')}
@@ -125,49 +144,67 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
   )
 }
 
-function ZoneForm(props: { onDone: () => void }) {
-  const [name, setName] = useState('')
-  const [minutes, setMinutes] = useState(60)
-  const [budget, setBudget] = useState(2400)
-  const [key, setKey] = useState('')
-  const [kind, setKind] = useState('amount')
-  const [words, setWords] = useState<string[]>([])
-  const [step, setStep] = useState(1)
-  const [most, setMost] = useState(100)
-  const [output, setOutput] = useState<string | null>(null)
-  const [sources, setSources] = useState<string[]>([])
+/** Sets a zone, or one that there is anew; of that the first measure can be changed. */
+function ZoneForm({ zone, onDone }: { zone?: PublicZone; onDone: () => void }) {
+  const [first, ...others] = zone?.measures ?? []
+  const [name, setName] = useState(zone?.name ?? '')
+  const [minutes, setMinutes] = useState(zone?.window_minutes ?? 60)
+  const [budget, setBudget] = useState(zone?.budget_milli_per_day ?? 2400)
+  const [key, setKey] = useState(first?.key ?? '')
+  const [kind, setKind] = useState(first?.kind ?? 'amount')
+  const [words, setWords] = useState<string[]>(first?.words ?? [])
+  const [step, setStep] = useState(first?.step ?? 1)
+  const [most, setMost] = useState(first?.steps_max ?? 100)
+  const [output, setOutput] = useState<string | null>(zone?.output_device_id ?? null)
+  const [sources, setSources] = useState<string[]>(zone?.device_ids ?? [])
   const outputs = useMemo(() => (output === null ? [] : [output]), [output])
   const ofOutput = useDeviceOptions(outputs)
   const ofSources = useDeviceOptions(sources)
   const number = (set: (value: number) => void) => (value: string | number) => set(Number(value))
   const submit = async () => {
-    const cost = { key, epsilon_milli: 100, kind }
+    const cost = { key, epsilon_milli: first?.epsilon_milli ?? 100, kind }
     const measure =
       kind === 'amount'
         ? { ...cost, step, steps_max: most, words: [] }
         : { ...cost, step: null, steps_max: null, words }
-    await body(
-      client.POST('/v1/collection-zones', {
-        body: {
-          name,
-          window_minutes: minutes,
-          budget_milli_per_day: budget,
-          measures: [measure],
-          output_device_id: output ?? '',
-          device_ids: sources,
-        },
-      }),
-    )
-    props.onDone()
+    const input = {
+      name,
+      window_minutes: minutes,
+      budget_milli_per_day: budget,
+      measures: [measure, ...others],
+      output_device_id: output ?? '',
+      device_ids: sources,
+    }
+    if (zone === undefined) {
+      await body(client.POST('/v1/collection-zones', { body: input }))
+    } else {
+      const params = { path: { id: zone.id } }
+      await body(client.PUT('/v1/collection-zones/{id}', { params, body: input }))
+    }
+    onDone()
   }
   return (
     <SubmitForm
-      action={i18n.t('Set up')}
+      action={zone === undefined ? i18n.t('Set up') : i18n.t('Save')}
       submit={submit}
       incomplete={
         name === '' || key === '' || output === null || (kind === 'status' && words.length === 0)
       }
     >
+      {zone !== undefined && (
+        <p className="hint">
+          {i18n.t(
+            'What the open window has gathered is dropped and marked as a gap. What is spent of the budget stays spent.',
+          )}
+        </p>
+      )}
+      {others.length > 0 && (
+        <p className="hint">
+          {i18n.t('Further measures stay as they are: {names}', {
+            names: others.map((one) => one.key).join(', '),
+          })}
+        </p>
+      )}
       <TextInput
         label={i18n.t('Name')}
         value={name}

@@ -40,9 +40,11 @@ pub use status::{BackupMade, BackupStatus};
 const RECORDS: &str = "records.copy";
 /// The folder of the data directory that automatic backups go to; never backed up itself.
 pub(crate) const BACKUPS: &str = "backups";
+/// The folder of the data directory in which a check of the promises restores a platform of nobody.
+pub(crate) const SCRATCH: &str = "scratch";
 /// Entries of a data directory that are not copied as they stand: they are copied in their own
 /// way, excluded on purpose, or mean nothing elsewhere.
-const OWN_WAY: [&str; 17] = [
+const OWN_WAY: [&str; 18] = [
     "archive",
     BACKUPS,
     status::FILE,
@@ -57,6 +59,7 @@ const OWN_WAY: [&str; 17] = [
     "records.db-wal",
     "restoring",
     "run.json",
+    SCRATCH,
     crate::scrub::FILE,
     crate::shipping::COPY,
     crate::shipping::FILE,

@@ -16,6 +16,7 @@ use super::Reason;
 use super::book::KeyBook;
 use crate::change::Change;
 use crate::job_board::{Job, JobWatch};
+use crate::security_words::SecurityMail;
 use crate::{App, Error, LiveEvent, Result};
 
 const TURN: Duration = Duration::from_millis(250);
@@ -67,23 +68,11 @@ pub(super) fn secret(bytes: &Zeroizing<Vec<u8>>) -> std::result::Result<SecretKe
 }
 
 /// What the people who answer for a tenant are told.
-fn told_of(kind: &str) -> Option<(&'static str, &'static str)> {
+fn told_of(kind: &str) -> Option<SecurityMail> {
     match kind {
-        "silent" => Some((
-            "Your key service does not answer",
-            "Nothing of your organisation's data can be read until it answers again. What devices \
-             send is stored sealed meanwhile, up to a bound.",
-        )),
-        "refused" => Some((
-            "Your key service refuses the key",
-            "Nothing of your organisation's data can be read or written. When the key may be used \
-             again, an owner or the security lead says so under Settings, Keys.",
-        )),
-        "destroyed" => Some((
-            "The key of your organisation's data was destroyed",
-            "Your key service says that the key is gone for ever. Nothing that it protected can be \
-             opened any more.",
-        )),
+        "silent" => Some(SecurityMail::KeySilent),
+        "refused" => Some(SecurityMail::KeyRefused),
+        "destroyed" => Some(SecurityMail::KeyDestroyed),
         _ => None,
     }
 }
@@ -342,11 +331,11 @@ impl App {
         if let Err(error) = written.await {
             tracing::warn!(%tenant, %error, kind, "what became of a key was not recorded");
         }
-        if let Some((subject, text)) = told_of(kind) {
+        if let Some(mail) = told_of(kind) {
             // One an hour of each kind: a service that comes and goes is no reason for a hundred.
             let hour = context.at.as_micros().div_euclid(HOUR_MICROS);
             let event = format!("customer_key.{kind}.{tenant}.{hour}");
-            let told = self.mail_administrators_from_above(tenant, (subject, text), &event);
+            let told = self.mail_administrators_from_above(tenant, mail, &event);
             if let Err(error) = told.await {
                 tracing::warn!(%tenant, %error, kind, "nobody was mailed about a key");
             }

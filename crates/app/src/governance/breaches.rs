@@ -13,11 +13,13 @@ use veritwin_outbound::mail::is_address;
 
 use super::due_words::Due;
 use super::{
-    NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_version, text, thing,
-    things, word,
+    NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_version, page_of, text,
+    thing, things, word,
 };
 use crate::holds::words;
-use crate::model::{BreachContent, BreachFacts, BreachNoticeView, BreachPlaces, Governed};
+use crate::model::{
+    BreachContent, BreachFacts, BreachNoticeView, BreachPlaces, Governed, Page, PageRequest,
+};
 use crate::{App, Error, Result};
 
 pub(super) const KIND: GovernanceKind = GovernanceKind::Breach;
@@ -146,9 +148,25 @@ fn view(
 }
 
 impl App {
-    /// The register of breaches, oldest first, drills among them.
+    /// The breaches, newest first, a page at a time, drills among them.
     #[boxed]
     pub async fn list_breaches(
+        &self,
+        context: &OpContext,
+        page: &PageRequest,
+    ) -> Result<Page<Governed<BreachContent, BreachFacts>>> {
+        let all = self.authorize_all(context, Action::IncidentList, Kind::Incident)?;
+        let tx = self.0.store.read(context).await?;
+        let known = self.breach_places(&tx, context).await?;
+        let shown = |breach: Breach| Some(view(breach, known.clone(), context.at));
+        let breaches = page_of(&tx, KIND, page, shown).await?;
+        self.note(context, Action::IncidentList, &all, "done");
+        Ok(breaches)
+    }
+
+    /// All of them, oldest first: the register that an authority asks for.
+    #[boxed]
+    pub async fn breach_register(
         &self,
         context: &OpContext,
     ) -> Result<Vec<Governed<BreachContent, BreachFacts>>> {

@@ -34,7 +34,8 @@ use veritwin_metastore::{GovernanceChange, GovernanceItem, GovernanceKind, Tenan
 
 use crate::change::Change;
 use crate::incidents::people;
-use crate::model::{GovernanceChangeView, Governed};
+use crate::model::{GovernanceChangeView, Governed, Page, PageRequest};
+use crate::records::store_page;
 use crate::{App, Error, Result};
 
 pub(crate) use breaches::ALARM_HOURS;
@@ -257,6 +258,19 @@ pub(crate) async fn things<C: Part, F: Part>(
     parent: Option<GovernanceId>,
 ) -> Result<Vec<Thing<C, F>>> {
     tx.governance_items(kind, parent).await?.into_iter().map(Thing::read).collect()
+}
+
+/// A page of a kind, newest first, each as `view` shows it; what it leaves out is not shown.
+async fn page_of<C: Part, F: Part, V>(
+    tx: &TenantTx,
+    kind: GovernanceKind,
+    page: &PageRequest,
+    view: impl Fn(Thing<C, F>) -> Option<V>,
+) -> Result<Page<V>> {
+    let listed = tx.governance_page(kind, &store_page(page)?).await?;
+    let read = listed.items.into_iter().map(Thing::<C, F>::read).collect::<Result<Vec<_>>>()?;
+    let items = read.into_iter().filter_map(view).collect();
+    Ok(Page { items, next_cursor: listed.next.map(|next| next.to_string()) })
 }
 
 /// One thing.

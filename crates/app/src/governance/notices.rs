@@ -10,11 +10,11 @@ use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::due::Told;
 use super::transfer_words::Transfer;
-use super::{NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, thing, things};
+use super::{NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, page_of, thing};
 use crate::holds::words;
 use crate::languages::{Worded, worded_for};
 use crate::mail_kinds::MessageKind;
-use crate::model::{Governed, NoticeContent, NoticeFacts};
+use crate::model::{Governed, NoticeContent, NoticeFacts, PageRequest};
 use crate::provision::is_nobodys;
 use crate::{App, Error, Result};
 
@@ -83,14 +83,14 @@ impl App {
             let job = self.job_in(jobs::GOVERNANCE, tenant);
             let tx = self.0.store.read(&job).await?;
             let name = self.0.tree.read().answering(tenant).name;
+            let newest = PageRequest { cursor: None, limit: Some(SHOWN_MAX) };
             // An organisation whose key is away has nothing to say meanwhile.
-            let found = match things::<NoticeContent, Facts>(&tx, KIND, None).await {
-                Ok(found) => found,
+            let found = match page_of(&tx, KIND, &newest, Some::<Notice>).await {
+                Ok(found) => found.items,
                 Err(error) if error.is_withheld() && tenant != context.tenant => continue,
                 Err(error) => return Err(error),
             };
-            let newest = found.into_iter().rev().take(SHOWN_MAX);
-            views.extend(newest.map(|notice: Notice| {
+            views.extend(found.into_iter().map(|notice: Notice| {
                 // How many organisations somebody above has is not for those below.
                 let told = if tenant == context.tenant { notice.facts.told } else { 0 };
                 notice.view(NoticeFacts { from_whom: name.clone(), told })

@@ -15,11 +15,11 @@ use veritwin_metastore::{GovernanceKind, TenantTx};
 use super::due_words::Due;
 use super::{
     LINKS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_controls,
-    check_version, name_of, resource, text, thing, things, writer,
+    check_version, name_of, page_of, resource, text, thing, writer,
 };
 use crate::holds::{person, words};
 use crate::incidents::people;
-use crate::model::{Governed, PolicyContent, PolicyFacts, stored_time};
+use crate::model::{Governed, Page, PageRequest, PolicyContent, PolicyFacts, stored_time};
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Policy;
@@ -76,23 +76,25 @@ fn step(state: &str, step: &str) -> Result<(&'static str, &'static str)> {
 }
 
 impl App {
-    /// The tenant's policies. Who may not see the workspace sees what is in force.
+    /// The tenant's policies, newest first, a page at a time. Who may not see the workspace sees
+    /// what is in force.
     #[boxed]
     pub async fn list_policies(
         &self,
         context: &OpContext,
-    ) -> Result<Vec<Governed<PolicyContent, PolicyFacts>>> {
+        page: &PageRequest,
+    ) -> Result<Page<Governed<PolicyContent, PolicyFacts>>> {
         let all = self.authorize_all(context, Action::GovernanceSee, Kind::Governance)?;
         let tx = self.0.store.read(context).await?;
         let people = people(&tx).await?;
         let sees_all = self.sees_workspace(context);
-        let policies: Vec<Policy> = things(&tx, KIND, None).await?;
-        self.note(context, Action::GovernanceSee, &all, "done");
-        let views = policies.into_iter().filter_map(|policy| {
+        let shown = |policy: Policy| {
             let policy = if sees_all { Some(policy) } else { in_force(policy) };
             policy.map(|policy| view(context, policy, &people))
-        });
-        Ok(views.collect())
+        };
+        let policies = page_of(&tx, KIND, page, shown).await?;
+        self.note(context, Action::GovernanceSee, &all, "done");
+        Ok(policies)
     }
 
     /// One policy.

@@ -13,11 +13,11 @@ use veritwin_metastore::{GovernanceKind, TenantTx};
 use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_controls, check_version,
-    earliest, name_of, resource, text, thing, things, word, writer,
+    earliest, name_of, page_of, resource, text, thing, things, word, writer,
 };
 use crate::holds::{person, words};
 use crate::incidents::people;
-use crate::model::{Governed, HeatSquare, RiskContent, RiskFacts, stored_time};
+use crate::model::{Governed, HeatSquare, Page, PageRequest, RiskContent, RiskFacts, stored_time};
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Risk;
@@ -91,18 +91,19 @@ fn squares(risks: &[(GovernanceId, RiskContent)]) -> Vec<HeatSquare> {
 }
 
 impl App {
-    /// The tenant's risks, oldest first.
+    /// The tenant's risks, newest first, a page at a time.
     #[boxed]
     pub async fn list_risks(
         &self,
         context: &OpContext,
-    ) -> Result<Vec<Governed<RiskContent, RiskFacts>>> {
+        page: &PageRequest,
+    ) -> Result<Page<Governed<RiskContent, RiskFacts>>> {
         let all = self.authorize_all(context, Action::GovernanceRead, Kind::Governance)?;
         let tx = self.0.store.read(context).await?;
         let people = people(&tx).await?;
-        let risks: Vec<Risk> = things(&tx, KIND, None).await?;
+        let risks = page_of(&tx, KIND, page, |risk: Risk| Some(view(risk, &people))).await?;
         self.note(context, Action::GovernanceRead, &all, "done");
-        Ok(risks.into_iter().map(|risk| view(risk, &people)).collect())
+        Ok(risks)
     }
 
     /// Where the risks that are not closed stand on the field.

@@ -8,11 +8,11 @@ use veritwin_metastore::{GovernanceKind, TenantTx};
 
 use super::due_words::Due;
 use super::{
-    NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_version, resource, text, thing,
-    things,
+    NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, check_version, page_of, resource, text,
+    thing,
 };
 use crate::holds::words;
-use crate::model::{Governed, TaskContent};
+use crate::model::{Governed, Page, PageRequest, TaskContent};
 use crate::{App, Error, Result};
 
 const KIND: GovernanceKind = GovernanceKind::Task;
@@ -41,14 +41,18 @@ async fn check_about(tx: &TenantTx, content: &TaskContent) -> Result<()> {
 }
 
 impl App {
-    /// The tenant's tasks, oldest first.
+    /// The tenant's tasks, newest first, a page at a time.
     #[boxed]
-    pub async fn list_tasks(&self, context: &OpContext) -> Result<Vec<Governed<TaskContent, ()>>> {
+    pub async fn list_tasks(
+        &self,
+        context: &OpContext,
+        page: &PageRequest,
+    ) -> Result<Page<Governed<TaskContent, ()>>> {
         let all = self.authorize_all(context, Action::GovernanceRead, Kind::Governance)?;
         let tx = self.0.store.read(context).await?;
-        let tasks: Vec<Task> = things(&tx, KIND, None).await?;
+        let tasks = page_of(&tx, KIND, page, |task: Task| Some(task.view(()))).await?;
         self.note(context, Action::GovernanceRead, &all, "done");
-        Ok(tasks.into_iter().map(|task| task.view(())).collect())
+        Ok(tasks)
     }
 
     /// Writes a new task.

@@ -20,6 +20,7 @@ mod routes;
 mod rule_sight;
 mod shipping;
 mod streams;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -21,7 +21,8 @@ pub struct PromiseView {
     pub summary: Option<String>,
     /// Its facts.
     pub facts: Vec<(String, String)>,
-    /// The leaf of the platform's log that holds the evidence's digest.
+    /// The leaf of the platform's log that holds the evidence's digest; until it has one, the newest
+    /// of a run that found the same.
     pub ledger_index: Option<u64>,
     /// When it was last checked.
     pub checked_at: Option<Timestamp>,
@@ -37,6 +38,12 @@ pub struct PromiseView {
     pub interval: Duration,
     /// A check that takes longer could not run.
     pub timeout: Duration,
+    /// A check that takes more processor time could not run.
+    pub cpu_max: Duration,
+    /// A check that reads and writes more could not run.
+    pub io_bytes_max: u64,
+    /// What the newest run spent of both, since the start.
+    pub spent: Option<(Duration, u64)>,
 }
 
 /// What one key protects.

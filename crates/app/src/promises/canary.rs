@@ -12,6 +12,7 @@ use veritwin_metastore::Page;
 
 use super::run::InApp;
 use super::search::{Needles, SEARCH_BYTES_MAX, Searched, search};
+use super::spent::{blocking, read_files};
 use super::things::ifc;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::model::{AttributesChange, DeviceInput};
@@ -117,10 +118,13 @@ impl App {
 
     pub(super) async fn search_data(&self, needles: Needles) -> Result<Searched> {
         let root = self.0.config.data.clone();
-        let task = tokio::task::spawn_blocking(move || search(&root, &needles, SEARCH_BYTES_MAX));
-        task.await
+        let task = blocking(move || search(&root, &needles, SEARCH_BYTES_MAX));
+        let searched = task
+            .await
             .map_err(|_| Error::Internal("the search stopped".to_owned()))?
-            .map_err(|error| Error::Internal(format!("data directory: {error}")))
+            .map_err(|error| Error::Internal(format!("data directory: {error}")))?;
+        read_files(searched.bytes);
+        Ok(searched)
     }
 
     async fn remove_canary(&self, context: &OpContext, made: &Made) -> Result<()> {

@@ -1,6 +1,6 @@
 //! P42: a person of nobody's tenant with something in every store asks for erasure. It is carried
 //! out as anybody's would be; then nothing of them is found, the certificate is right, and it is
-//! written where no backup reaches, so that whatever is restored is erased again.
+//! written where no backup reaches. A backup of before is restored beside it, and erased again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,12 @@ use super::sign_up::{answer, fact};
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::cases::body::Case;
 use crate::destruction_certificate::check_certificate;
+use crate::subject::Subject;
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 42;
-const VERSION: u32 = 1;
+/// With a backup that is restored.
+const VERSION: u32 = 2;
 /// Between looks at how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// So often it is looked at, two minutes in all.
@@ -42,13 +44,25 @@ impl App {
         // What says that it was erased stays, or it would be erased again at each start.
         self.close_canary(&canary, asked.as_ref().ok().copied()).await?;
         asked?;
+        let mut walked = walked?;
+        if let Ok(facts) = &mut walked {
+            match self.check_restored().await? {
+                Ok(more) => facts.extend(more),
+                Err(wrong) => walked = Err(wrong),
+            }
+        }
         Ok(answer(
-            walked?,
-            "Of a person who was erased nothing is found, and a certificate says so.",
+            walked,
+            "Of a person who was erased nothing is found, also after a restore of a backup of \
+             before, and a certificate says so.",
         ))
     }
 
-    async fn ask_for_erasure(&self, canary: &Canary, with_readings: bool) -> Result<CaseId> {
+    pub(super) async fn ask_for_erasure(
+        &self,
+        canary: &Canary,
+        with_readings: bool,
+    ) -> Result<CaseId> {
         let id = self.create_own_case(&canary.context, &asks("erasure", "", None)).await?;
         let job = self.job_in(jobs::RETENTION, PROBE_TENANT);
         let tx = self.0.store.begin(&job).await?;
@@ -79,6 +93,34 @@ impl App {
         Err(Error::Unavailable("the erasure did not come to its end in two minutes".to_owned()))
     }
 
+    /// What is found of somebody who was erased, and where.
+    #[boxed]
+    pub(super) async fn traces_of(
+        &self,
+        canary: &Canary,
+        subject: &Subject,
+    ) -> Result<Option<(&'static str, &'static str)>> {
+        let context = self.job_in(jobs::RETENTION, PROBE_TENANT);
+        let bundle = self.subject_bundle(&context, subject).await?;
+        for (name, bytes) in crate::subject::unzipped(&bundle.bytes) {
+            let text = String::from_utf8_lossy(&bytes);
+            if text.contains(&canary.word) || text.contains(&canary.email) {
+                tracing::warn!(file = name, "a copy tells of somebody who was erased");
+                let summary = "Something of a person is found who was erased.";
+                return Ok(Some((summary, "a copy of what is kept of them")));
+            }
+        }
+        let tx = self.0.store.read_platform(&self.job(jobs::PROMISES)).await?;
+        let is_there = crate::error::found(tx.user(canary.user).await)?.is_some();
+        drop(tx);
+        let unit = ShredUnit::Subject(*canary.user.as_bytes());
+        if is_there || self.0.keys.list(None).iter().any(|key| key.scope.unit == unit) {
+            let summary = "The account or the key of a person is there who was erased.";
+            return Ok(Some((summary, "table users and keyring")));
+        }
+        Ok(None)
+    }
+
     #[boxed]
     async fn walk_erasure(
         &self,
@@ -90,22 +132,8 @@ impl App {
         if !with_readings {
             subject.person = None;
         }
-        let context = self.job_in(jobs::RETENTION, PROBE_TENANT);
-        let bundle = self.subject_bundle(&context, &subject).await?;
-        for (name, bytes) in crate::subject::unzipped(&bundle.bytes) {
-            let text = String::from_utf8_lossy(&bytes);
-            if text.contains(&canary.word) || text.contains(&canary.email) {
-                let summary = "Something of a person is found who was erased.";
-                return Ok(wrong(summary, &format!("{name} of a copy")));
-            }
-        }
-        let tx = self.0.store.read_platform(&self.job(jobs::PROMISES)).await?;
-        let is_there = crate::error::found(tx.user(canary.user).await)?.is_some();
-        drop(tx);
-        let unit = ShredUnit::Subject(*canary.user.as_bytes());
-        if is_there || self.0.keys.list(None).iter().any(|key| key.scope.unit == unit) {
-            let summary = "The account or the key of a person is there who was erased.";
-            return Ok(wrong(summary, "table users and keyring"));
+        if let Some((summary, place)) = self.traces_of(canary, &subject).await? {
+            return Ok(wrong(summary, place));
         }
         let row = String::from_utf8_lossy(&case.row.body).into_owned();
         if row.contains(&canary.email) || row.contains(&canary.word) {

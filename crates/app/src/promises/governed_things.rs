@@ -6,12 +6,18 @@ use veritwin_domain::{GovernanceId, OpContext};
 
 use super::fixture::NAME;
 use crate::model::{
-    BreachContent, CertificateContent, Governed, PolicyContent, RiskContent, TaskContent,
+    BreachContent, CertificateContent, Governed, PageRequest, PolicyContent, RiskContent,
+    TaskContent,
 };
 use crate::{App, Error, Result};
 
 /// A certificate that ends when nobody looks at it any more.
 const CERTIFICATE_LIFETIME: std::time::Duration = std::time::Duration::from_secs(3650 * 86_400);
+
+/// Of a list the newest.
+fn newest() -> PageRequest {
+    PageRequest { cursor: None, limit: Some(1) }
+}
 
 fn known<C, V>(all: &[Governed<C, V>]) -> Option<GovernanceId> {
     all.first().map(|one| one.id)
@@ -25,7 +31,7 @@ impl App {
         things: &mut BTreeMap<&'static str, String>,
     ) -> Result<()> {
         let name = || NAME.to_owned();
-        let policy = match known(&self.list_policies(context).await?) {
+        let policy = match known(&self.list_policies(context, &newest()).await?.items) {
             Some(known) => known,
             None => {
                 let text =
@@ -33,7 +39,7 @@ impl App {
                 self.create_policy(context, text).await?
             }
         };
-        let risk = match known(&self.list_risks(context).await?) {
+        let risk = match known(&self.list_risks(context, &newest()).await?.items) {
             Some(known) => known,
             None => {
                 let risk = RiskContent {
@@ -48,7 +54,7 @@ impl App {
                 self.create_risk(context, risk).await?
             }
         };
-        let task = match known(&self.list_tasks(context).await?) {
+        let task = match known(&self.list_tasks(context, &newest()).await?.items) {
             Some(known) => known,
             None => {
                 let task = TaskContent { title: name(), ..TaskContent::default() };
@@ -95,7 +101,7 @@ impl App {
 
     /// A drill, of which nothing leaves.
     async fn probe_breach(&self, context: &OpContext) -> Result<GovernanceId> {
-        if let Some(known) = known(&self.list_breaches(context).await?) {
+        if let Some(known) = known(&self.list_breaches(context, &newest()).await?.items) {
             return Ok(known);
         }
         let breach = BreachContent {

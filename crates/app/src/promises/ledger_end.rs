@@ -94,7 +94,7 @@ impl App {
         let is_leaf_proven = self.prove(log, index).await.is_ok();
         let source = self.archive()?.source(log);
         let vkey = self.summary_of(log).await?.vkey.parse().ok();
-        let report = tokio::task::spawn_blocking(move || {
+        let report = super::spent::blocking(move || {
             let options = VerifyOptions { vkey, ..VerifyOptions::default() };
             verify_log(&source, &options, &mut |_| {})
         });

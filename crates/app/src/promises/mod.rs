@@ -33,13 +33,16 @@ mod refused;
 mod regions;
 mod registers;
 mod requests;
+mod restored;
 mod retention;
 mod rights;
 mod run;
 #[cfg(feature = "test-controls")]
 mod sabotage;
+mod sealing;
 mod search;
 mod sign_up;
+mod spent;
 mod stated;
 mod streams;
 mod subscribers;
@@ -74,6 +77,7 @@ pub use probe::{PlatformProbe, ProbeAnswer};
 pub use fixture::{IsolationFixture, RoleFixture};
 pub(crate) use nobody::{PROBE_CUSTOMER, PROBE_KEYS, PROBE_PARTNER, PROBE_TENANT};
 pub use refused::{RefusedFixture, SearchedFiles};
+pub(crate) use sealing::is_listed;
 pub(crate) use stated::StatedPromise;
 pub use streams::StreamFixture;
 pub(crate) use workspace::CheckedEvidence;
@@ -96,6 +100,8 @@ struct Run {
 struct Found {
     latest: Option<Run>,
     conclusive: Option<Run>,
+    /// The newest leaf of a run that came to the same conclusion.
+    leaf: Option<u64>,
 }
 
 impl Found {
@@ -104,30 +110,37 @@ impl Found {
             let known = known.as_ref().map(|known| known.evidence.finished_at());
             known.is_none_or(|at| at <= run.evidence.finished_at())
         };
-        let concludes = run.evidence.outcome().kind() != OutcomeKind::CouldNotRun;
-        if concludes && is_newer(&self.conclusive) {
+        let kind = run.evidence.outcome().kind();
+        if kind != OutcomeKind::CouldNotRun && is_newer(&self.conclusive) {
+            let is_news = self.concluded() != Some(kind);
+            self.leaf = self.leaf.filter(|_| !is_news);
             self.conclusive = Some(run.clone());
         }
+        self.sealed(kind, run.ledger_index);
         if is_newer(&self.latest) {
             self.latest = Some(run);
         }
     }
 
-    fn ledgered(&mut self, id: EvidenceId, index: u64) {
+    fn concluded(&self) -> Option<OutcomeKind> {
+        self.conclusive.as_ref().map(|run| run.evidence.outcome().kind())
+    }
+
+    /// A run of this kind has a leaf, or none.
+    fn sealed(&mut self, kind: OutcomeKind, leaf: Option<u64>) {
+        if self.concluded() == Some(kind) {
+            self.leaf = self.leaf.max(leaf);
+        }
+    }
+
+    fn ledgered(&mut self, (id, kind): (EvidenceId, OutcomeKind), index: u64) {
+        self.sealed(kind, Some(index));
         for run in [&mut self.latest, &mut self.conclusive].into_iter().flatten() {
             if run.evidence.id() == id {
                 run.ledger_index = Some(index);
             }
         }
     }
-}
-
-/// Evidence whose digest is not in the ledger yet.
-#[derive(Debug, Clone, Copy)]
-struct Unsealed {
-    promise: PromiseId,
-    digest: [u8; 32],
-    at: Timestamp,
 }
 
 #[derive(Default)]
@@ -137,7 +150,9 @@ struct Board {
     found: BTreeMap<PromiseId, Found>,
     running: BTreeSet<PromiseId>,
     told: told::Told,
-    unsealed: BTreeMap<EvidenceId, Unsealed>,
+    /// What the newest run of each check spent.
+    spent: BTreeMap<PromiseId, spent::Spent>,
+    unsealed: BTreeMap<EvidenceId, sealing::Unsealed>,
 }
 
 impl Board {
@@ -176,8 +191,12 @@ pub(crate) struct PromiseBoard {
     journey: journey::Journey,
     /// A probe was added, or a check ended.
     changed: Notify,
+    /// A platform of nobody beside this one, one at a time.
+    scratch: tokio::sync::Mutex<()>,
     /// There is evidence to seal.
     to_seal: Notify,
+    /// One leaf of evidence at a time.
+    sealing: tokio::sync::Mutex<()>,
     #[cfg(feature = "test-controls")]
     sabotage: sabotage::Sabotage,
 }
@@ -197,7 +216,9 @@ impl PromiseBoard {
             tenant_turn: tokio::sync::Mutex::default(),
             journey: journey::Journey::default(),
             changed: Notify::new(),
+            scratch: tokio::sync::Mutex::default(),
             to_seal: Notify::new(),
+            sealing: tokio::sync::Mutex::default(),
             #[cfg(feature = "test-controls")]
             sabotage: sabotage::Sabotage::default(),
         })
@@ -223,6 +244,7 @@ impl PromiseBoard {
         let promise = self.register.get(id);
         let board = self.board.lock();
         let found = board.found.get(&id).cloned().unwrap_or_default();
+        let spent = board.spent.get(&id).copied();
         let next_check_at = board.schedule.next_check_at(&self.register, id, now);
         drop(board);
         let history = History {
@@ -240,7 +262,7 @@ impl PromiseBoard {
             state: state.kind().as_str(),
             summary: shown.map(|run| run.evidence.outcome().summary().to_owned()),
             facts,
-            ledger_index: shown.and_then(|run| run.ledger_index),
+            ledger_index: shown.and_then(|run| run.ledger_index).or(found.leaf),
             checked_at: found.latest.as_ref().map(|run| run.evidence.finished_at()),
             next_check_at,
             reason: reason(promise, &state),
@@ -248,6 +270,9 @@ impl PromiseBoard {
             scope: promise.scope.as_str(),
             interval: promise.interval,
             timeout: promise.timeout,
+            cpu_max: promise.budget.cpu,
+            io_bytes_max: promise.budget.io_bytes,
+            spent: spent.map(|spent| (spent.cpu, spent.io_bytes)),
         }
     }
 

@@ -116,7 +116,7 @@ impl App {
         });
         let (vkey, source) = (before.vkey.parse().ok(), client.source(log));
         let options = VerifyOptions { vkey, known: known.into(), ..VerifyOptions::default() };
-        let verified = tokio::task::spawn_blocking(move || {
+        let verified = super::spent::blocking(move || {
             let as_it_is = verify_log(&source, &options, &mut |_| {});
             let changed = verify_log(&Altered(source), &options, &mut |_| {});
             (as_it_is, changed.exit)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use veritwin_governance::{CheckOutcome, Facts, Probe, ProbeFuture, PromiseId};
 
+use super::spent::{Meter, metered};
 use super::walked::Walked;
 use crate::{Error, Result};
 
@@ -123,6 +124,8 @@ pub(super) struct Adapted {
     pub(super) probe: Arc<dyn PlatformProbe>,
     /// A check that takes longer could not run.
     pub(super) timeout: Duration,
+    /// One that spends more could not run either.
+    pub(super) meter: Arc<Meter>,
     /// The daily journey, where it touches the promise.
     pub(super) walked: Option<Arc<Walked>>,
 }
@@ -139,10 +142,19 @@ impl Probe for Adapted {
     fn check(&self) -> ProbeFuture<'_> {
         let probe = Arc::clone(&self.probe);
         let (number, walked) = (self.promise.number(), self.walked.clone());
-        let timeout = self.timeout;
+        let (timeout, meter) = (self.timeout, Arc::clone(&self.meter));
         Box::pin(async move {
-            let task = tokio::spawn(async move { probe.check().await });
-            match tokio::time::timeout(timeout, task).await {
+            let counted = Arc::clone(&meter);
+            let task = tokio::spawn(metered(counted, async move { probe.check().await }));
+            let answer = tokio::select! {
+                biased;
+                answer = tokio::time::timeout(timeout, task) => answer,
+                // It goes on and tidies up, as one that takes too long.
+                part = meter.overspent() => {
+                    return CheckOutcome::CouldNotRun { reason: part.to_owned() };
+                }
+            };
+            match answer {
                 Ok(Ok(answer)) => match walked {
                     Some(walked) => walked.beside(number, answer).into(),
                     None => answer.into(),
@@ -162,11 +174,44 @@ impl Probe for Adapted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use veritwin_governance::Budget;
     use veritwin_keys::KeyError;
     use veritwin_outbound::archive::ArchiveError;
     use veritwin_telemetry::TelemetryError;
 
     struct Panics;
+
+    /// Does not come to an end, and keeps a processor busy.
+    struct Spins;
+
+    #[async_trait]
+    impl PlatformProbe for Spins {
+        fn promise(&self) -> u8 {
+            32
+        }
+        fn version(&self) -> u32 {
+            1
+        }
+        async fn check(&self) -> ProbeAnswer {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn meter(cpu: Duration) -> Arc<Meter> {
+        Meter::new(Budget { cpu, io_bytes: 1 << 20 })
+    }
+
+    #[tokio::test]
+    async fn a_check_over_its_budget_could_not_run() {
+        let promise = PromiseId::new(32).expect("a promise");
+        let (timeout, meter) = (Duration::from_secs(60), meter(Duration::from_millis(5)));
+        let adapted = Adapted { promise, probe: Arc::new(Spins), timeout, meter, walked: None };
+        let outcome = adapted.check().await;
+        assert!(matches!(outcome, CheckOutcome::CouldNotRun { reason }
+            if reason == "the check took more processor time than it may"));
+    }
 
     #[async_trait]
     impl PlatformProbe for Panics {
@@ -185,7 +230,8 @@ mod tests {
     async fn a_probe_that_breaks_proves_nothing() {
         let promise = PromiseId::new(32).expect("a promise");
         let timeout = Duration::from_secs(60);
-        let adapted = Adapted { promise, probe: Arc::new(Panics), timeout, walked: None };
+        let meter = meter(timeout);
+        let adapted = Adapted { promise, probe: Arc::new(Panics), timeout, meter, walked: None };
         let outcome = adapted.check().await;
         assert_eq!(outcome.summary(), "the check stopped in the middle");
         assert!(matches!(outcome, CheckOutcome::CouldNotRun { .. }));

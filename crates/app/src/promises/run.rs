@@ -1,27 +1,26 @@
-//! Running checks: those that are due, those that somebody asked for, and the sealing of what they
-//! found. Nothing here decides a state.
+//! Running checks: those that are due, those that somebody asked for, and keeping what they found.
+//! Nothing here decides a state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::jobs;
 use veritwin_domain::EvidenceId;
 use veritwin_governance::{Evidence, OutcomeKind, PromiseId};
-use veritwin_keys::sha256;
 use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
 use super::probe::Adapted;
-use super::{Board, Run, UNSEALED_MAX, Unsealed};
-use crate::error::found;
+use super::sealing::{Unsealed, changes, has_room};
+use super::spent::{Meter, metered};
+use super::{Board, Run, UNSEALED_MAX};
 use crate::job_board::{Job, JobWatch};
 use crate::{App, Result};
 
 /// Longest wait before the schedule is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How long evidence waits for an archive that is away.
-const SEAL_AGAIN: Duration = Duration::from_secs(15);
 /// Newest runs of a promise that are read back at start.
-const LOADED_MAX: u32 = 16;
+pub(super) const LOADED_MAX: u32 = 16;
 /// Promises whose checks named people, logs, files or errors before this version of them, or told
 /// of others: what those runs found stays stored and sealed, and is shown to nobody.
 const SHOWN_SINCE: [(u8, u32); 6] = [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (26, 3)];
@@ -42,14 +41,6 @@ impl Board {
                 tracing::warn!(evidence = %stored.id, "an evidence record is damaged");
                 continue;
             };
-            if stored.ledger_index.is_none() && self.unsealed.len() < UNSEALED_MAX {
-                let unsealed = Unsealed {
-                    promise: evidence.promise(),
-                    digest: sha256(&stored.summary),
-                    at: evidence.finished_at(),
-                };
-                self.unsealed.insert(stored.id, unsealed);
-            }
             if evidence.outcome().kind() == OutcomeKind::CouldNotRun {
                 continue;
             }
@@ -163,8 +154,16 @@ impl App {
             let stored = tx.evidence(&id.to_string(), &Page::first(LOADED_MAX)).await?;
             runs.push(stored.items);
         }
+        let unsealed = tx.evidence_unsealed(UNSEALED_MAX as u64).await?;
         drop(tx);
+        let mut changed = BTreeSet::new();
+        for of_promise in &runs {
+            let read = |run: &PromiseEvidence| Evidence::from_canonical_bytes(&run.summary).ok();
+            let read: Vec<Evidence> = of_promise.iter().filter_map(read).collect();
+            changed.extend(changes(&read));
+        }
         let mut board = self.0.promises.board.lock();
+        board.load_unsealed(unsealed, &changed);
         for of_promise in runs {
             board.load(of_promise);
         }
@@ -208,29 +207,43 @@ impl App {
     }
 
     /// Runs one check and keeps what it found. At most one check of a promise and a bounded number
-    /// of checks run at once; those that come round again, one after the other.
+    /// of checks run at once; those that come round again, one after the other, with a rest after
+    /// each by what it spent.
     pub(super) async fn run_check(&self, id: PromiseId, why: Why) {
-        let promises = &self.0.promises;
         let is_routine = why == Why::Due && self.has_concluded(id);
-        let _routine = if is_routine { promises.routine.acquire().await.ok() } else { None };
-        let Some(turn) = promises.turns.get(usize::from(id.number() - 1)) else { return };
-        let _turn = turn.lock().await;
-        let Ok(_slot) = promises.slots.acquire().await else { return };
+        if !is_routine {
+            self.run_in_turn(id, why).await;
+            return;
+        }
+        let Ok(_routine) = self.0.promises.routine.acquire().await else { return };
+        if let Some(meter) = self.run_in_turn(id, why).await {
+            self.rest_after(meter.spent()).await;
+        }
+    }
+
+    /// Runs one check when it is its turn, unless another run came first; answers what it spent.
+    async fn run_in_turn(&self, id: PromiseId, why: Why) -> Option<Arc<Meter>> {
+        let promises = &self.0.promises;
+        let _turn = promises.turns.get(usize::from(id.number() - 1))?.lock().await;
+        let _slot = promises.slots.acquire().await.ok()?;
         let started = self.clock().now();
         let is_due =
             || promises.board.lock().schedule.due(&promises.register, started).contains(&id);
         if why == Why::Due && !is_due() {
-            return;
+            return None;
         }
-        let Some(probe) = promises.probe(id) else { return };
+        let probe = promises.probe(id)?;
         let run_id = EvidenceId::generate(started, self.rng());
-        let walked = self.journey_for(id).await;
-        let timeout = promises.register.get(id).timeout;
-        let adapted = Adapted { promise: id, probe, timeout, walked };
+        let promise = promises.register.get(id);
+        let meter = Meter::new(promise.budget);
+        let walked = metered(Arc::clone(&meter), self.journey_for(id)).await;
+        let (timeout, counted) = (promise.timeout, Arc::clone(&meter));
+        let adapted = Adapted { promise: id, probe, timeout, meter: counted, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
+        promises.board.lock().spent.insert(id, meter.spent());
         // What is found while the listeners and stores go away says nothing of the promise.
         if self.0.stop.is_cancelled() {
-            return;
+            return None;
         }
         let outcome = evidence.outcome().kind().as_str();
         metrics::counter!("veritwin_promise_checks_total", "outcome" => outcome).increment(1);
@@ -238,7 +251,8 @@ impl App {
             tracing::warn!(promise = %id, found = evidence.outcome().summary(), "promise broken");
             self.tell_of_break(id, &evidence).await;
         }
-        self.keep(evidence).await;
+        self.keep(evidence, why).await;
+        Some(meter)
     }
 
     /// Whether a check could not run, as the one before it could not, for the same reason.
@@ -252,7 +266,7 @@ impl App {
             })
     }
 
-    async fn keep(&self, evidence: Evidence) {
+    async fn keep(&self, evidence: Evidence, why: Why) {
         // What waits for somebody is tried every few minutes: the first try is stored and sealed.
         if self.is_repeated(&evidence) {
             self.0.promises.board.lock().took(Run { evidence, ledger_index: None });
@@ -260,11 +274,6 @@ impl App {
         }
         let id = evidence.id();
         let bytes = evidence.canonical_bytes();
-        let unsealed = Unsealed {
-            promise: evidence.promise(),
-            digest: sha256(&bytes),
-            at: evidence.finished_at(),
-        };
         let stored = PromiseEvidence {
             id,
             promise: evidence.promise().to_string(),
@@ -273,6 +282,8 @@ impl App {
             summary: bytes,
             ledger_index: None,
         };
+        let has_leaf = why == Why::Asked || self.0.promises.board.lock().changes_state(&evidence);
+        let unsealed = Unsealed::new(&evidence, &stored.summary, !has_leaf);
         let is_stored = match self.store_evidence(&stored).await {
             Ok(()) => true,
             Err(error) => {
@@ -282,7 +293,7 @@ impl App {
         };
         let mut board = self.0.promises.board.lock();
         board.took(Run { evidence, ledger_index: None });
-        if is_stored && board.unsealed.len() < UNSEALED_MAX {
+        if is_stored && has_room(&board) {
             board.unsealed.insert(id, unsealed);
         }
         drop(board);
@@ -293,47 +304,6 @@ impl App {
         let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
         tx.evidence_add(evidence).await?;
         Ok(tx.commit().await?)
-    }
-
-    async fn seal_as_it_comes(&self, watch: &JobWatch) {
-        loop {
-            tokio::select! {
-                () = self.0.stop.cancelled() => return,
-                () = self.0.promises.to_seal.notified() => {}
-                () = tokio::time::sleep(SEAL_AGAIN) => {}
-            }
-            match self.seal_waiting().await {
-                Ok(()) => watch.turned(),
-                Err(error) => tracing::warn!(%error, "evidence waits for the ledger"),
-            }
-        }
-    }
-
-    /// Appends the digests of what waits, oldest first. A crash between leaf and note makes a
-    /// second leaf of the same digest, which harms nothing.
-    async fn seal_waiting(&self) -> Result<()> {
-        loop {
-            let next = self
-                .0
-                .promises
-                .board
-                .lock()
-                .unsealed
-                .first_key_value()
-                .map(|(id, unsealed)| (*id, *unsealed));
-            let Some((id, unsealed)) = next else { return Ok(()) };
-            let Some(index) = self.seal_evidence(unsealed.digest, unsealed.at).await? else {
-                return Ok(());
-            };
-            let tx = self.0.store.begin_platform(&self.job(jobs::PROMISES)).await?;
-            // It may have been deleted in the meantime.
-            if found(tx.evidence_ledgered(id, index).await)?.is_some() {
-                tx.commit().await?;
-            }
-            let mut board = self.0.promises.board.lock();
-            board.unsealed.remove(&id);
-            board.found.entry(unsealed.promise).or_default().ledgered(id, index);
-        }
     }
 }
 

@@ -111,7 +111,7 @@ impl App {
             self.submit(PROBE_TENANT, vec![Submission::Readings(batch)]).await?;
         }
         let (log, devices) = (self.0.log.clone(), devices.clone());
-        let looking = tokio::task::spawn_blocking(move || {
+        let looking = super::spent::blocking(move || {
             let from = from.max(log.first_position()).min(log.tail_position());
             for batch in log.read_from(from)? {
                 for (_, entry) in batch?.iter() {
@@ -161,7 +161,7 @@ impl App {
         let is_bare = self.0.promises.is_sabotaged(PUBLIC);
         #[cfg(not(feature = "test-controls"))]
         let is_bare = false;
-        let playing = tokio::task::spawn_blocking(move || {
+        let playing = super::spent::blocking(move || {
             let mechanism = |steps: &[u64]| {
                 if is_bare {
                     return i64::try_from(capped_sum(steps, ATTACK_STEPS_MAX)).unwrap_or(i64::MAX);

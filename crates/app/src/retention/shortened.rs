@@ -6,6 +6,7 @@ use veritwin_access::jobs;
 use veritwin_domain::TenantId;
 use veritwin_metastore::Waits;
 
+use super::words::Shortened;
 use super::{Kept, Rewait, in_force};
 use crate::model::PlanLimits;
 use crate::{App, Result};
@@ -61,13 +62,16 @@ impl App {
         let context = self.job_in(jobs::RETENTION, tenant);
         for kept in Kept::ALL {
             let Some(wait) = rewait.news(kept) else { continue };
-            let (plan, ask) = (self.plan_name(tenant), self.who_answers(tenant));
-            let (subject, text, name) =
-                kept.mail((plan.as_str(), ask.as_str()), kept.days(limits), wait);
-            let event = format!("{name} {}", wait.until.day());
+            let (plan, days) = (self.plan_name(tenant), kept.days(limits));
+            let say = |language| {
+                let ask = self.who_answers(tenant, language);
+                let (plan, ask, days) = (plan.as_str(), ask.as_str(), (days, wait.days));
+                kept.mail(language, &Shortened { plan, ask, days, until: wait.until })
+            };
+            let event = format!("{} {}", kept.mail_name(days), wait.until.day());
             let told = async {
                 let tx = self.0.store.begin(&context).await?;
-                let all = self.mail_few(&tx, (subject, text.as_str()), &event).await?;
+                let all = self.mail_few(&tx, &say, &event).await?;
                 tx.commit().await?;
                 Result::Ok(all)
             };

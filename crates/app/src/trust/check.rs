@@ -8,7 +8,10 @@ use veritwin_governance::{Evidence, OutcomeKind, PromiseId};
 use veritwin_keys::{sha256, verify_signature};
 use veritwin_verify::{LeafKind, RecordProof, TlogProof, VerifierKey};
 
-use super::page::{SIGNED, STATEMENT, STATEMENT_VERSION, Stated, Statement, parts};
+use super::page::{
+    SIGNED, STATEMENT, STATEMENT_VERSION, STATEMENT_VERSION_MIN, Stated, Statement, parts,
+};
+use crate::promises::is_listed;
 use crate::{Error, Result};
 
 /// Largest page that is checked, in bytes.
@@ -54,7 +57,8 @@ pub fn check_trust_page(page: &[u8], key: Option<&VerifierKey>) -> Result<Checke
     let page = std::str::from_utf8(page).map_err(|_| Error::invalid("not a trust page"))?;
     let parts = parts(page)?;
     let statement = &parts.statement;
-    if statement.kind != STATEMENT || statement.version != STATEMENT_VERSION {
+    let versions = STATEMENT_VERSION_MIN..=STATEMENT_VERSION;
+    if statement.kind != STATEMENT || !versions.contains(&statement.version) {
         return Err(Error::invalid("not a trust page of a form that is known here"));
     }
     let public = hex_bytes("public_key", &parts.signature.public_key)?;
@@ -106,7 +110,7 @@ fn check_statement(
             checked.not_shown.push(one.id.clone());
         }
         if one.ledger_index.is_some() {
-            is_signer_known |= check_leaf(one, (statement.log_origin.as_str(), key), public)?;
+            is_signer_known |= check_leaf(one, (statement, key), public)?;
             checked.in_log += 1;
         } else if one.state == "proven" {
             checked.not_in_log.push(one.id.clone());
@@ -161,11 +165,12 @@ fn check_evidence(one: &Stated, made_at: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// The digest has to stand in the leaf, and the leaf in the log; answers whether the leaf is signed
+/// The digest has to stand in the leaf, or in the list whose digest does, and the leaf in the log;
+/// answers whether the leaf is signed
 /// by the key that signed the page.
 fn check_leaf(
     one: &Stated,
-    (origin, key): (&str, &VerifierKey),
+    (statement, key): (&Statement, &VerifierKey),
     public: &[u8; 32],
 ) -> Result<bool> {
     let wrong = |what: &str| changed(format!("{}: {what}", one.id));
@@ -179,13 +184,17 @@ fn check_leaf(
         .map_err(|error| wrong(&error.to_string()))?;
     if Some(proven.index) != one.ledger_index
         || proven.leaf.kind() != LeafKind::Evidence
-        || proven.checkpoint.origin != origin
+        || proven.checkpoint.origin != statement.log_origin
     {
         return Err(wrong("the proof is of another leaf"));
     }
     let record = RecordProof::from_json(record_proof).map_err(|error| wrong(&error.to_string()))?;
     record.verify(&proven.leaf).map_err(|error| wrong(&error.to_string()))?;
-    if hex::encode(&record.record) != *digest {
+    let list = statement.lists.get(&proven.index);
+    let names = |list: &&String| {
+        sha256(list.as_bytes())[..] == record.record[..] && is_listed(list, &one.id, digest)
+    };
+    if hex::encode(&record.record) != *digest && list.filter(names).is_none() {
         return Err(wrong("the leaf holds another digest"));
     }
     Ok(proven.leaf.submitter == *public)

@@ -1,6 +1,8 @@
 //! A trust page as a file: what it states as JSON, the same in words for people, and a signature
 //! over all of it. Nothing in front of the signature can be changed without showing.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -9,8 +11,10 @@ use crate::{Error, Result};
 pub(super) const SIGNED: &[u8] = b"veritwin trust page v1\n";
 /// What a statement says of itself.
 pub(super) const STATEMENT: &str = "veritwin trust page";
-/// The form that is written, and the only one read.
-pub(super) const STATEMENT_VERSION: u32 = 1;
+/// The form that is written.
+pub(super) const STATEMENT_VERSION: u32 = 2;
+/// The oldest form that is read: it has no lists of evidence.
+pub(super) const STATEMENT_VERSION_MIN: u32 = 1;
 /// Between the page and its signature. The page itself holds no such text: what people wrote is
 /// escaped in it.
 const MARK: &str = "<!--veritwin-trust-page-signature-v1\n";
@@ -37,6 +41,9 @@ pub(super) struct Statement {
     pub(super) log_origin: String,
     pub(super) log_vkey: String,
     pub(super) promises: Vec<Stated>,
+    /// The lists of evidence whose digests are leaves, by leaf.
+    #[serde(default)]
+    pub(super) lists: BTreeMap<u64, String>,
     pub(super) sub_processors: Vec<StatedProcessor>,
     pub(super) regions: Regions,
     pub(super) proves: String,
@@ -63,9 +70,9 @@ pub(super) struct Stated {
     pub(super) evidence_sha256: Option<String>,
     /// The evidence itself, in hexadecimal; of a broken promise it is shown inside only.
     pub(super) evidence: Option<String>,
-    /// The leaf that holds the digest.
+    /// The leaf that holds the digest, or that of a list which names it.
     pub(super) ledger_index: Option<u64>,
-    /// That the digest is in that leaf, and the leaf in the log.
+    /// That this is in that leaf, and the leaf in the log.
     pub(super) record_proof: Option<String>,
     pub(super) leaf_proof: Option<String>,
 }
@@ -304,6 +311,7 @@ pub(super) mod tests {
             log_origin: "example/ledger/1".to_owned(),
             log_vkey: String::new(),
             promises: Vec::new(),
+            lists: BTreeMap::new(),
             sub_processors: Vec::new(),
             regions: Regions::default(),
             proves: PROVES.to_owned(),

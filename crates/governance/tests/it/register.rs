@@ -54,6 +54,10 @@ fn mistakes_are_named() {
     check("scope = \"nobody\"", "scope = \"all\"", "scope should be one of nobody, platform");
     let late = "interval_hours = 24\ntimeout_seconds = 601";
     check("interval_hours = 24", late, "timeout_seconds should be 1 to 600");
+    let dear = "interval_hours = 24\ncpu_seconds = 0";
+    check("interval_hours = 24", dear, "cpu_seconds should be 1 to 600");
+    let greedy = "interval_hours = 24\nio_mib = 4097";
+    check("interval_hours = 24", greedy, "io_mib should be 1 to 4096");
     check("kind = \"negative\"\nlimits", "kind = \"no\"\nlimits", "kind should be positive or");
     check("feature = \"Every operation", "colour = \"x\"\nfeature = \"Every", "unknown field");
     check(

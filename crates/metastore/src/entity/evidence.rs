@@ -5,12 +5,14 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{EvidenceId, Timestamp};
 
 use crate::bind::{Row, code, opaque_debug, stored_enum};
-use crate::query::at_most;
+use crate::query::{Select, at_most, is_null};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Error, Listed, Page, PlatformTx, Result};
 
 const TABLE: &str = "promise_evidence";
+/// Most results that one leaf holds.
+const LEAF_ROWS_MAX: u64 = 4096;
 
 stored_enum! {
     /// What a check found.
@@ -110,6 +112,26 @@ impl PlatformTx {
         let rows = self.core.all(select).await?;
         let items = rows.iter().map(|row| load(row, &vault)).collect::<Result<Vec<_>>>()?;
         Ok(Listed::cut(items, page, |found| Cursor::by_time(found.at, found.id.as_bytes())))
+    }
+
+    /// Results that no leaf is noted of, oldest first.
+    #[boxed]
+    pub async fn evidence_unsealed(&self, rows_max: u64) -> Result<Vec<PromiseEvidence>> {
+        let select = self.select(TABLE).filter(is_null("ledger_index"));
+        self.evidence_rows(select.ascending("at").ascending("id").limit(rows_max)).await
+    }
+
+    /// Results whose digests one leaf holds, in the order of their ids.
+    #[boxed]
+    pub async fn evidence_of_leaf(&self, ledger_index: u64) -> Result<Vec<PromiseEvidence>> {
+        let select = self.select(TABLE).eq("ledger_index", ledger_index).ascending("id");
+        self.evidence_rows(select.limit(LEAF_ROWS_MAX)).await
+    }
+
+    async fn evidence_rows(&self, select: Select) -> Result<Vec<PromiseEvidence>> {
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| load(row, &vault)).collect()
     }
 
     /// Deletes results up to `before`.

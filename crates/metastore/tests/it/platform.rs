@@ -170,7 +170,13 @@ async fn evidence_is_kept_per_promise() {
         assert_eq!(tx.evidence_latest("P22").await.expect("newest"), Some(newer.clone()));
         assert_eq!(tx.evidence_latest("P01").await.expect("none"), None);
         let all = tx.evidence("P22", &Page::whole()).await.expect("all").items;
-        assert_eq!(all, [newer, older]);
+        assert_eq!(all, [newer.clone(), older.clone()]);
+        let ids = |rows: Vec<PromiseEvidence>| rows.iter().map(|row| row.id).collect::<Vec<_>>();
+        let waiting = ids(tx.evidence_unsealed(10).await.expect("unsealed"));
+        assert_eq!((waiting.len(), waiting[0]), (2, older.id));
+        assert_eq!(tx.evidence_unsealed(1).await.expect("unsealed").len(), 1);
+        assert_eq!(tx.evidence_of_leaf(41).await.expect("of a leaf"), [newer]);
+        assert!(tx.evidence_of_leaf(42).await.expect("of no leaf").is_empty());
         assert_eq!(tx.evidence_purge(later(1)).await.expect("purged"), 1);
         assert!(tx.evidence_add(&evidence("P 22", 1, EvidenceState::Stale)).await.is_err());
     })

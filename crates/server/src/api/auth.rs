@@ -34,6 +34,7 @@ fn purpose(path: &str) -> Purpose {
         }
         "ledger" => Purpose::LedgerArchive,
         "requests" => Purpose::LegalDuty,
+        "usage" => Purpose::AccountBilling,
         "devices" | "device-profiles" | "imports" | "packages" | "telemetry" | "ws"
         | "route-counts" | "route-destinations" | "route-messages" | "route-rules" => {
             Purpose::IngestRouting
@@ -41,6 +42,7 @@ fn purpose(path: &str) -> Purpose {
         "activity"
         | "keys"
         | "legal"
+        | "operations"
         | "system"
         | "promises"
         | "holds"
@@ -270,6 +272,15 @@ mod tests {
             assert_eq!(purpose(path), Purpose::LedgerArchive, "{path}");
         }
         assert_eq!(purpose("/v1/devices/ID"), Purpose::IngestRouting);
+    }
+
+    #[test]
+    fn how_a_platform_runs_and_is_used_is_no_twin() {
+        assert_eq!(purpose("/v1/operations"), Purpose::SecuritySupport);
+        for path in ["/v1/usage", "/v1/usage/below"] {
+            assert_eq!(purpose(path), Purpose::AccountBilling, "{path}");
+        }
+        assert_eq!(purpose("/v1/twins"), Purpose::TwinBuilding);
     }
 
     #[test]

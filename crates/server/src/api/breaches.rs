@@ -15,7 +15,7 @@ use veritwin_app::model::{
 
 use super::activity::csv_field;
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
 use super::governed::{WhyBody, fields, governed};
 use super::holds::MadeBody;
 use super::{Answer, Api, words};
@@ -129,15 +129,16 @@ governed! {
     BreachBody of BreachContent as BreachFields with BreachFacts as BreachFactsBody
 }
 
-/// Lists the breaches, oldest first, drills among them.
-#[utoipa::path(get, path = "/v1/breaches", tag = "incidents",
-    responses((status = 200, body = ListBody<BreachBody>), (status = 403)))]
+/// Lists the breaches, newest first, drills among them.
+#[utoipa::path(get, path = "/v1/breaches", tag = "incidents", params(PageQuery),
+    responses((status = 200, body = ListBody<BreachBody>), (status = 400), (status = 403)))]
 async fn list_breaches(
     State(api): State<Api>,
     Caller(context): Caller,
+    Query(page): Query<PageQuery>,
 ) -> Answer<axum::Json<ListBody<BreachBody>>> {
-    let all = api.app.list_breaches(&context).await?;
-    Ok(axum::Json(ListBody::whole(all.into_iter().map(BreachBody::from).collect())))
+    let listed = api.app.list_breaches(&context, &page.into()).await?;
+    Ok(axum::Json(ListBody::of(listed, BreachBody::from)))
 }
 
 /// Opens a breach, by hand or out of an incident: its clock of 72 hours runs.
@@ -232,7 +233,7 @@ async fn close_breach(
 #[utoipa::path(get, path = "/v1/breach-register", tag = "incidents",
     responses((status = 200, content_type = "text/csv", body = String), (status = 403)))]
 async fn register(State(api): State<Api>, Caller(context): Caller) -> Answer<Response> {
-    let table = csv(&api.app.list_breaches(&context).await?);
+    let table = csv(&api.app.breach_register(&context).await?);
     let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], table).into_response();
     let name = HeaderValue::from_static("attachment; filename=\"breaches.csv\"");
     response.headers_mut().insert(header::CONTENT_DISPOSITION, name);

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use veritwin_app::model::{PolicyContent, PolicyFacts};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
 use super::governed::{fields, governed};
 use super::holds::MadeBody;
 use super::{Answer, Api, words};
@@ -75,15 +75,16 @@ governed! {
     PolicyBody of PolicyContent as PolicyFields with PolicyFacts as PolicyFactsBody
 }
 
-/// Lists the policies. Who may not read the workspace sees those in force.
-#[utoipa::path(get, path = "/v1/policies", tag = "governance",
-    responses((status = 200, body = ListBody<PolicyBody>), (status = 403)))]
+/// Lists the policies, newest first. Who may not read the workspace sees those in force.
+#[utoipa::path(get, path = "/v1/policies", tag = "governance", params(PageQuery),
+    responses((status = 200, body = ListBody<PolicyBody>), (status = 400), (status = 403)))]
 async fn list_policies(
     State(api): State<Api>,
     Caller(context): Caller,
+    Query(page): Query<PageQuery>,
 ) -> Answer<axum::Json<ListBody<PolicyBody>>> {
-    let all = api.app.list_policies(&context).await?;
-    Ok(axum::Json(ListBody::whole(all.into_iter().map(PolicyBody::from).collect())))
+    let listed = api.app.list_policies(&context, &page.into()).await?;
+    Ok(axum::Json(ListBody::of(listed, PolicyBody::from)))
 }
 
 /// Writes a new policy, as a draft.

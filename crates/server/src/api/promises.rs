@@ -21,7 +21,8 @@ struct EvidenceBody {
     summary: String,
     /// Facts as name and value.
     details: Vec<(String, String)>,
-    /// The leaf of the platform's log that holds the evidence's digest.
+    /// The leaf of the platform's log that holds the evidence's digest, or that of the day's list
+    /// which names it; until it has one, the newest leaf of a run that found the same.
     ledger_index: Option<u64>,
 }
 
@@ -52,6 +53,14 @@ struct PromiseBody {
     interval_seconds: u64,
     /// A check that takes longer could not run.
     timeout_seconds: u64,
+    /// A check that takes more processor time could not run.
+    cpu_seconds_max: u64,
+    /// A check that reads and writes more bytes could not run; a statement counts as 4 KiB.
+    io_bytes_max: u64,
+    /// Processor time of the newest run, in milliseconds, since the platform started.
+    last_cpu_ms: Option<u64>,
+    /// Bytes that it read and wrote.
+    last_io_bytes: Option<u64>,
 }
 
 impl From<PromiseView> for PromiseBody {
@@ -71,6 +80,10 @@ impl From<PromiseView> for PromiseBody {
             scope: view.scope,
             interval_seconds: view.interval.as_secs(),
             timeout_seconds: view.timeout.as_secs(),
+            cpu_seconds_max: view.cpu_max.as_secs(),
+            io_bytes_max: view.io_bytes_max,
+            last_cpu_ms: view.spent.and_then(|(cpu, _)| u64::try_from(cpu.as_millis()).ok()),
+            last_io_bytes: view.spent.map(|(_, bytes)| bytes),
         }
     }
 }

@@ -91,7 +91,8 @@ async fn list(
 /// has approved them.
 #[utoipa::path(post, path = "/v1/register-entries", tag = "registers",
     request_body = RegisterInputBody,
-    responses((status = 201, body = RegisterEntryBody), (status = 400), (status = 403)))]
+    responses((status = 201, body = RegisterEntryBody), (status = 400), (status = 403),
+        (status = 409)))]
 async fn enter(
     State(api): State<Api>,
     Caller(context): Caller,

@@ -152,7 +152,8 @@ async fn list_own(
 /// Exercises a right over one's own data. A restriction or an objection counts at once; of the rest
 /// an officer is told, and the clock runs.
 #[utoipa::path(post, path = "/v1/requests/own", tag = "requests", request_body = OwnRequestBody,
-    responses((status = 201, body = MadeBody), (status = 400), (status = 403)))]
+    responses((status = 201, body = MadeBody), (status = 400), (status = 403),
+        (status = 409)))]
 async fn create_own(
     State(api): State<Api>,
     Caller(context): Caller,

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use veritwin_app::model::{HeatSquare, RiskContent, RiskFacts, TaskContent};
 
 use super::auth::Caller;
-use super::body::{self, Json, ListBody, Path};
+use super::body::{self, Json, ListBody, PageQuery, Path, Query};
 use super::governed::{NoFactsBody, fields, governed};
 use super::holds::MadeBody;
 use super::{Answer, Api, words};
@@ -113,15 +113,16 @@ impl From<HeatSquare> for HeatSquareBody {
     }
 }
 
-/// Lists the risks, oldest first.
-#[utoipa::path(get, path = "/v1/risks", tag = "governance",
-    responses((status = 200, body = ListBody<RiskBody>), (status = 403)))]
+/// Lists the risks, newest first.
+#[utoipa::path(get, path = "/v1/risks", tag = "governance", params(PageQuery),
+    responses((status = 200, body = ListBody<RiskBody>), (status = 400), (status = 403)))]
 async fn list_risks(
     State(api): State<Api>,
     Caller(context): Caller,
+    Query(page): Query<PageQuery>,
 ) -> Answer<axum::Json<ListBody<RiskBody>>> {
-    let all = api.app.list_risks(&context).await?;
-    Ok(axum::Json(ListBody::whole(all.into_iter().map(RiskBody::from).collect())))
+    let listed = api.app.list_risks(&context, &page.into()).await?;
+    Ok(axum::Json(ListBody::of(listed, RiskBody::from)))
 }
 
 /// Writes a new risk.
@@ -201,15 +202,16 @@ async fn close_risk(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lists the tasks, oldest first.
-#[utoipa::path(get, path = "/v1/tasks", tag = "governance",
-    responses((status = 200, body = ListBody<TaskBody>), (status = 403)))]
+/// Lists the tasks, newest first.
+#[utoipa::path(get, path = "/v1/tasks", tag = "governance", params(PageQuery),
+    responses((status = 200, body = ListBody<TaskBody>), (status = 400), (status = 403)))]
 async fn list_tasks(
     State(api): State<Api>,
     Caller(context): Caller,
+    Query(page): Query<PageQuery>,
 ) -> Answer<axum::Json<ListBody<TaskBody>>> {
-    let all = api.app.list_tasks(&context).await?;
-    Ok(axum::Json(ListBody::whole(all.into_iter().map(TaskBody::from).collect())))
+    let listed = api.app.list_tasks(&context, &page.into()).await?;
+    Ok(axum::Json(ListBody::of(listed, TaskBody::from)))
 }
 
 /// Writes a new task.

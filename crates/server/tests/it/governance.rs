@@ -149,6 +149,30 @@ fn the_clock_of_a_breach_runs_for_72_hours() {
 }
 
 #[test]
+fn the_lists_of_the_workspace_are_read_a_page_at_a_time() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let title = |number: usize| json!({"title": format!("Task {number}")});
+    let ids: Vec<String> = (0..5).map(|one| made(&tenant, "/v1/tasks", &title(one))).collect();
+    let mut found = Vec::new();
+    let mut path = "/v1/tasks?limit=2".to_owned();
+    loop {
+        let page = tenant.get(&path).expect(200);
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2, "{page}");
+        found.extend(items.iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/v1/tasks?limit=2&cursor={cursor}");
+    }
+    found.reverse();
+    assert_eq!(found, ids, "newest first, each once");
+    for list in ["/v1/tasks", "/v1/risks", "/v1/policies", "/v1/breaches"] {
+        tenant.get(&format!("{list}?cursor=none")).problem(400);
+        assert!(tenant.get(&format!("{list}?limit=1")).expect(200)["items"].is_array());
+    }
+}
+
+#[test]
 fn an_acceptance_ends_by_itself() {
     let platform = platform();
     let tenant = platform.tenant();

@@ -461,6 +461,30 @@ fn support_sees_what_was_granted_while_it_was_granted() {
 }
 
 #[test]
+fn the_gate_for_flows_is_asked_at_each_request_of_support() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+    let staff = Person::staff(&platform);
+    let grant = customer.grant(&customer.ticket(), &["devices"]);
+    let entered = staff.enter(&tenant.id);
+    entered.expect(201);
+    let inside =
+        Person { platform: &platform, cookie: entered.cookie().unwrap(), password: String::new() };
+    inside.get("/v1/devices").expect(200);
+    let mut stream = WebSocket::of_session(platform.http(), &inside.cookie);
+    // Nobody entered where the platform stands: from here nothing leaves a place that is pinned.
+    let home = json!({"kind": "residency", "fields": {"jurisdiction": "GB"}});
+    tenant.post("/v1/register-entries", &home).expect(201);
+    assert_eq!(stream.closed(), (1008, "the session has ended".to_owned()));
+    inside.get("/v1/devices").problem(401);
+    staff.enter(&tenant.id).problem(403);
+    let steps = customer.records(&format!("actor={grant}"));
+    let is_refused = |row: &Value| row["action"] == "support.serve" && row["outcome"] == "denied";
+    assert!(steps.iter().any(is_refused), "{steps:?}");
+}
+
+#[test]
 fn break_glass_takes_two_and_is_told() {
     let platform = Platform::serve();
     let tenant = platform.tenant();

@@ -11,6 +11,7 @@ import { Allowed } from '../../app/Allowed'
 import { platformNow } from '../../lib/now'
 import { Icon } from '../../ui/icons'
 import { Failure, Loading, Tag } from '../../ui/layout'
+import { MoreRows, useRows } from '../../ui/MoreRows'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Age } from '../../ui/time'
@@ -40,7 +41,7 @@ function stateLabel(state: string): string {
 export function EvidenceList() {
   const query = useInfiniteQuery(evidenceQuery)
   const [adding, setAdding] = useState(false)
-  const items = query.data?.pages.flatMap((page) => page.items) ?? []
+  const items = useRows(query)
   return (
     <section className="block">
       <div className="block-head">
@@ -66,16 +67,7 @@ export function EvidenceList() {
           <OneEvidence key={one.id} evidence={one} />
         ))}
       </ul>
-      {query.hasNextPage && (
-        <Button
-          size="xs"
-          variant="default"
-          loading={query.isFetchingNextPage}
-          onClick={() => void query.fetchNextPage()}
-        >
-          {i18n.t('Older entries')}
-        </Button>
-      )}
+      <MoreRows query={query} />
       <Modal opened={adding} onClose={() => setAdding(false)} title={i18n.t('Bring evidence')}>
         <EvidenceForm
           known={items.filter((one) => one.facts.promise === null && one.state !== 'superseded')}

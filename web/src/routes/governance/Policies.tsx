@@ -1,7 +1,7 @@
 // Policies: written, reviewed, approved by somebody else, published, read and attested.
 import { i18n } from '@lingui/core'
 import { Button, Group, Textarea, TextInput } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client, ifUnchanged } from '../../api/client'
@@ -12,6 +12,7 @@ import { Allowed, useAllowed } from '../../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../../app/search'
 import { Icon } from '../../ui/icons'
 import { Empty, Facts, Failure, Loading, Tag } from '../../ui/layout'
+import { MoreRows, useRows } from '../../ui/MoreRows'
 import { Drawer, Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Instant } from '../../ui/time'
@@ -30,11 +31,11 @@ function stateLabel(state: string): string {
 }
 
 export function Policies() {
-  const query = useQuery(policiesQuery)
+  const query = useInfiniteQuery(policiesQuery)
   const search = useAppSearch()
   const patch = usePatchSearch()
   const [writing, setWriting] = useState<Policy | 'new' | null>(null)
-  const items = query.data?.items ?? []
+  const items = useRows(query, search.select)
   const open = items.find((one) => one.id === search.select)
   return (
     <section className="block">
@@ -80,6 +81,7 @@ export function Policies() {
           </li>
         ))}
       </ul>
+      <MoreRows query={query} />
       <Drawer
         opened={open !== undefined}
         onClose={() => patch({ select: undefined })}

@@ -1,7 +1,7 @@
 // Risks on a field of five by five, without and with what is done about them.
 import { i18n } from '@lingui/core'
 import { Button, Group, NumberInput, SegmentedControl, Select, Textarea, TextInput } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client, ifUnchanged } from '../../api/client'
@@ -13,6 +13,7 @@ import { useAppSearch, usePatchSearch } from '../../app/search'
 import { platformNow } from '../../lib/now'
 import { Icon } from '../../ui/icons'
 import { Empty, Facts, Failure, Loading, Tag } from '../../ui/layout'
+import { MoreRows, useRows } from '../../ui/MoreRows'
 import { Drawer, Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Instant } from '../../ui/time'
@@ -44,11 +45,11 @@ function stateLabel(state: string): string {
 }
 
 export function Risks() {
-  const query = useQuery(risksQuery)
+  const query = useInfiniteQuery(risksQuery)
   const search = useAppSearch()
   const patch = usePatchSearch()
   const [writing, setWriting] = useState<Risk | 'new' | null>(null)
-  const items = query.data?.items ?? []
+  const items = useRows(query, search.select)
   const open = items.find((one) => one.id === search.select)
   const score = (risk: Risk) => risk.content.residual_likelihood * risk.content.residual_impact
   const sorted = [...items].sort((one, other) => score(other) - score(one))
@@ -97,6 +98,7 @@ export function Risks() {
           </li>
         ))}
       </ul>
+      <MoreRows query={query} />
       <Drawer
         opened={open !== undefined}
         onClose={() => patch({ select: undefined })}

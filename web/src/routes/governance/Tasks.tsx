@@ -1,7 +1,7 @@
 // Tasks: what somebody has to do until when.
 import { i18n } from '@lingui/core'
 import { Button, Checkbox, TextInput } from '@mantine/core'
-import { useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
 import { body, client } from '../../api/client'
@@ -12,6 +12,7 @@ import { Allowed, useAllowed } from '../../app/Allowed'
 import { platformNow } from '../../lib/now'
 import { Icon } from '../../ui/icons'
 import { Empty, Failure, Loading, Tag } from '../../ui/layout'
+import { MoreRows, useRows } from '../../ui/MoreRows'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Instant } from '../../ui/time'
@@ -19,9 +20,9 @@ import { toast } from '../../ui/toasts'
 
 export function Tasks() {
   const may = useAllowed()
-  const query = useQuery(tasksQuery)
+  const query = useInfiniteQuery(tasksQuery)
   const [adding, setAdding] = useState(false)
-  const items = query.data?.items ?? []
+  const items = useRows(query)
   const sorted = [...items].sort((one, other) =>
     one.state === other.state ? 0 : one.state === 'open' ? -1 : 1,
   )
@@ -77,6 +78,7 @@ export function Tasks() {
           </li>
         ))}
       </ul>
+      <MoreRows query={query} />
       <Modal opened={adding} onClose={() => setAdding(false)} title={i18n.t('Add a task')}>
         <TaskForm
           onDone={() => {
