@@ -12,6 +12,7 @@ mod alerts_now;
 mod archive_remote;
 mod attacks;
 mod attacks_http2;
+mod attacks_stuffing;
 mod attributes;
 mod audit_period;
 mod auditors;
