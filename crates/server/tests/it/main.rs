@@ -48,6 +48,7 @@ mod http;
 mod http2;
 mod identity;
 mod ingest;
+mod inside;
 mod invitations;
 mod isolation;
 mod keyproxy;
