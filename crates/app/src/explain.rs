@@ -155,6 +155,7 @@ impl App {
                     proved_at: context.at,
                     lacks_second_factor: false,
                     by_provider: false,
+                    is_doubted: false,
                 };
                 let kind = ActorKind::User { user, session, sign_in };
                 let facets = book.facets_of_member(user, &member.roles, context.at);

@@ -92,6 +92,7 @@ impl App {
                     proved_at: platform.at,
                     lacks_second_factor: false,
                     by_provider: false,
+                    is_doubted: false,
                 };
                 let session = SessionId::from_bytes([0; 16]);
                 let kind = ActorKind::User { user, session, sign_in };

@@ -130,6 +130,7 @@ impl App {
                             proved_at: platform.at,
                             lacks_second_factor: false,
                             by_provider: false,
+                            is_doubted: false,
                         },
                     };
                     let roles = vec![Role::ALL[turn % Role::ALL.len()]];

@@ -354,22 +354,13 @@ impl App {
         Ok(incident.id)
     }
 
-    /// Asks a session to prove itself again before its next act that needs it.
-    pub(crate) async fn ask_step_up(&self, session: SessionId) -> Result<()> {
+    /// Asks a session to prove itself again before its next act that needs a fresh proof or takes
+    /// much away.
+    async fn ask_step_up(&self, session: SessionId) -> Result<()> {
         let context = self.job(jobs::SECURITY);
         let tx = self.0.store.begin_platform(&context).await?;
         tx.session_ask_step_up(session, context.at).await?;
         Ok(tx.commit().await?)
-    }
-
-    /// Since when the session of the context is asked to prove itself again.
-    #[boxed]
-    pub async fn step_up_asked(&self, context: &OpContext) -> Result<Option<Timestamp>> {
-        let veritwin_domain::ActorKind::User { session, .. } = context.actor.kind else {
-            return Ok(None);
-        };
-        let tx = self.0.store.read_platform(&self.above(context)).await?;
-        Ok(tx.session_step_up_asked(session).await?)
     }
 
     /// Queues a mail to everybody who answers for the tenant; once per event.

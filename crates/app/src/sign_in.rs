@@ -280,6 +280,7 @@ impl App {
             expires_at: context.at.saturating_add(SESSION_ABSOLUTE_MAX),
             last_seen_at: context.at,
             proved_at: how.proved_at(context.at),
+            doubted_at: None,
             second_factor,
             method: how.method(),
             browser: context.origin.browser.map(str::to_owned),
@@ -343,6 +344,7 @@ impl App {
             proved_at: session.proved_at,
             lacks_second_factor,
             by_provider: session.method == SessionMethod::Provider,
+            is_doubted: session.is_doubted(),
         };
         let kind = ActorKind::User { user: session.user, session: session.id, sign_in };
         let rights = Rights { facets: grants, bounds: Vec::new() };
@@ -434,13 +436,14 @@ pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
     if sign_in.lacks_second_factor && !action.is_open_without_second_factor() {
         return Err(Error::SecondFactorMissing);
     }
-    if action.needs_recent_proof() { check_recent_proof(context) } else { Ok(()) }
+    let is_held = sign_in.is_doubted && action.takes_away();
+    if is_held || action.needs_recent_proof() { check_recent_proof(context) } else { Ok(()) }
 }
 
 /// Whether a person proved who they are a short while ago.
 pub(crate) fn check_recent_proof(context: &OpContext) -> Result<()> {
     let ActorKind::User { sign_in, .. } = context.actor.kind else { return Ok(()) };
-    if context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
+    if sign_in.is_doubted || context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
         return Err(Error::NotProven("prove again who you are, then repeat this"));
     }
     Ok(())

@@ -91,6 +91,8 @@ pub struct SignIn {
     /// The tenant's own provider vouched for the person: good for this tenant, and not for the
     /// account itself.
     pub by_provider: bool,
+    /// Something looked unlike the person since they last proved who they are.
+    pub is_doubted: bool,
 }
 
 /// What kind of party acts.

@@ -57,6 +57,7 @@ impl World {
             proved_at: Timestamp::from_micros(0),
             lacks_second_factor: false,
             by_provider: false,
+            is_doubted: false,
         };
         Actor::with_roles(ActorKind::User { user, session, sign_in }, roles.to_vec())
     }

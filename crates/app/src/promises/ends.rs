@@ -116,6 +116,7 @@ impl App {
                 proved_at: platform.at,
                 lacks_second_factor: false,
                 by_provider: false,
+                is_doubted: false,
             },
         };
         let actor = Actor::with_roles(kind, vec![role]);
