@@ -95,6 +95,13 @@ pub struct SignIn {
     pub is_doubted: bool,
 }
 
+impl SignIn {
+    /// One with the account's own proof at this time, and with nothing against it.
+    pub const fn proved(at: Timestamp) -> Self {
+        Self { proved_at: at, lacks_second_factor: false, by_provider: false, is_doubted: false }
+    }
+}
+
 /// What kind of party acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActorKind {
