@@ -9,6 +9,7 @@ mod alert_mail;
 mod alert_places;
 mod alerts;
 mod alerts_now;
+mod anomalies;
 mod archive_remote;
 mod attacks;
 mod attacks_http2;

@@ -336,7 +336,7 @@ fn on_day_91_only_what_is_held_is_left() {
 }
 
 /// The kinds of the security alerts, each with an open incident of its own kind.
-fn found(person: &Person<'_>, kind: &str) -> Option<Value> {
+pub(crate) fn found(person: &Person<'_>, kind: &str) -> Option<Value> {
     let alerts = person.get("/v1/security-alerts").expect(200);
     let alert = alerts["items"].as_array()?.iter().find(|alert| alert["kind"] == kind)?.clone();
     let path = format!("/v1/incidents/{}", alert["incident_id"].as_str()?);
