@@ -24,7 +24,7 @@ const NO_TENANT_ID: [(&str, &str); 21] = [
     ("POST /v1/requests/form/copy id", "the same"),
     ("POST /v1/support-desk/break-glass tenant_id", "asked by the platform's own staff alone"),
     ("POST /v1/support-desk/session tenant_id", "the same"),
-    ("POST /v1/breaches/{id}/notices tenant_ids", "of customers below: others are left out"),
+    ("POST /v1/breaches/{id}/notices tenant_ids", "of customers below: the tree says who they are"),
     ("POST /v1/device-authorities group_id", "settings as those of a change, behind a proof"),
     ("POST /v1/devices/import ?twin_id", "asked with the ids in queries"),
     ("GET /v1/ledger/lookup ?device_id", "asked with the ledger"),
