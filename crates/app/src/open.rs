@@ -30,6 +30,7 @@ use crate::customer_keys::{KeyBoard, open_key_services};
 use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
 use crate::geo::Geo;
+use crate::hashing::Hashing;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
 use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
