@@ -155,7 +155,8 @@ fn until(platform: &Platform, person: &Person, state: &str) -> Value {
     let found = patiently(|| {
         let before = std::mem::replace(&mut last, listed(platform, person));
         let now = &last["acme"]["state"];
-        // Seen twice: an order may end between the look at its row and the look at who is on the way.
+        // Seen twice: an order may end between the look at its row and the look at who is on
+        // the way.
         let is_refused = now == "refused" && before == last;
         (now == state || is_refused).then(|| last.clone())
     });

@@ -1,5 +1,5 @@
-//! Access that looks unlike its owner, beside what [`crate::records`] shows: refusals of one person,
-//! keys that are none, and hours of the day. Each raises an alert and opens an incident.
+//! Access that looks unlike its owner, beside what [`crate::records`] shows: refusals of one
+//! person, keys that are none, and hours of the day. Each raises an alert and opens an incident.
 
 use std::net::Ipv4Addr;
 

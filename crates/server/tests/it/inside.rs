@@ -1,5 +1,5 @@
-//! Every address that a tenant names and the platform calls: none leads inside. A field of a request
-//! that sounds like an address and is in neither list fails, so that none is forgotten.
+//! Every address that a tenant names and the platform calls: none leads inside. A field of a
+//! request that sounds like an address and is in neither list fails, so that none is forgotten.
 
 use std::collections::BTreeSet;
 

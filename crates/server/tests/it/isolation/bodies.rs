@@ -1,6 +1,6 @@
-//! Ids in bodies and queries: every field of the interface that sounds like an id is asked about with
-//! another tenant's and with one that never was, and nobody can tell the answers apart. A new field
-//! without a case fails.
+//! Ids in bodies and queries: every field of the interface that sounds like an id is asked about
+//! with another tenant's and with one that never was, and nobody can tell the answers apart. A new
+//! field without a case fails.
 
 use std::collections::BTreeSet;
 
