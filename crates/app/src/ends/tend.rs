@@ -18,7 +18,7 @@ use super::{EndBody, Said, answers, decided, decided_words, letter, reminder_wor
 use crate::change::Change;
 use crate::destructions::Body;
 use crate::languages::language_of_user;
-use crate::provision::{PLATFORM_TENANT, is_nobodys};
+use crate::provision::is_nobodys;
 use crate::{App, Error, Result};
 
 /// When something is looked at again that failed.
@@ -296,7 +296,7 @@ impl App {
         drop(tx);
         // Their records are the platform's own, and name the address in part. What the ledger
         // sealed of them stays; cut short, they are found again by the mails.
-        self.forget_sent(&self.job_in(jobs::RETENTION, PLATFORM_TENANT), &mails).await?;
+        self.forget_last_sent(&mails, now).await?;
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.outbox_forget(context.tenant).await?;
         // Nothing can be sealed for a tenant whose keys are gone.
