@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use veritwin_access::{Action, Finding, Kind, SignIn, Watch, jobs, judge_sign_in, network_of};
@@ -303,6 +302,10 @@ impl App {
     async fn raise_found(&self, found: &Found) -> Result<IncidentId> {
         let context = self.job_in(jobs::SECURITY, found.tenant);
         let resource = self.authorize_all(&context, Action::IncidentRaise, Kind::Incident)?;
+        // First: whoever takes much away is held up, whatever becomes of the alert.
+        if let Some(session) = found.session.filter(|_| found.kind.asks_step_up()) {
+            self.ask_step_up(session).await?;
+        }
         let tx = self.0.store.begin(&context).await?;
         let kind = found.kind.as_str();
         let since = context.at.saturating_sub(INCIDENT_TAKES_UP);
@@ -333,9 +336,6 @@ impl App {
         }
         self.record(&tx, &context, Action::IncidentRaise, &resource).await?;
         tx.commit().await?;
-        if let Some(session) = found.session.filter(|_| found.kind.asks_step_up()) {
-            self.ask_step_up(session).await?;
-        }
         Ok(incident)
     }
 
