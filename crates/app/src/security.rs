@@ -260,6 +260,10 @@ impl App {
             network: origin.address.map(network_of),
         };
         for kind in judge_sign_in(&now, &earlier) {
+            if kind.asks_step_up() && !self.is_watch_broken() {
+                // With the session, which nobody else sees before.
+                tx.session_ask_step_up(session, context.at).await?;
+            }
             let mut facts = vec![fact("account", user), address_fact(origin)];
             facts.extend(now.country.as_ref().map(|country| fact("country", country)));
             let before = earlier.iter().find_map(|one| one.country.as_ref());
