@@ -1,7 +1,8 @@
 //! P20: a sign-in from a known address leaves city and country, and no coordinate. P34: credential
 //! stuffing, impossible travel and a bulk export each raise an alert and an incident, and who
-//! travelled is held up. P35: support sees nothing before and after a grant, and every step stands in the customer's records. All of
-//! it happens in a tenant of nobody, from addresses that only documents use.
+//! travelled is held up. P35: support sees nothing before and after a grant, and every step stands
+//! in the customer's records. All of it happens in a tenant of nobody, from addresses that only
+//! documents use.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
