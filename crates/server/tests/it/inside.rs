@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::harness::Platform;
+use crate::openapi::body_fields;
 use crate::rights::id;
 use crate::tenant::Tenant;
 
@@ -54,34 +55,13 @@ const IPV6: [&str; 6] = [
     "[fc00::1]",
 ];
 
-/// Collects the names of the fields of a schema, those of what it holds too.
-fn fields(document: &Value, schema: &Value, seen: &mut BTreeSet<String>, out: &mut Vec<String>) {
-    match schema {
-        Value::Object(object) => {
-            if let Some(name) = object.get("$ref").and_then(Value::as_str)
-                && seen.insert(name.to_owned())
-            {
-                let pointer = name.trim_start_matches('#');
-                fields(document, document.pointer(pointer).unwrap(), seen, out);
-            }
-            if let Some(Value::Object(properties)) = object.get("properties") {
-                out.extend(properties.keys().cloned());
-            }
-            object.values().for_each(|inner| fields(document, inner, seen, out));
-        }
-        Value::Array(all) => all.iter().for_each(|inner| fields(document, inner, seen, out)),
-        _ => {}
-    }
-}
-
 #[test]
 fn every_field_that_sounds_like_an_address_is_known() {
     let document = Platform::shared().http().get("/v1/openapi.json").send().expect(200);
     let mut met = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let (mut seen, mut names) = (BTreeSet::new(), Vec::new());
-            fields(&document, &operation["requestBody"], &mut seen, &mut names);
+            let names = body_fields(&document, operation);
             for name in names.iter().filter(|name| SOUNDS.iter().any(|part| name.contains(part))) {
                 let method = method.to_ascii_uppercase();
                 let whole = format!("{method} {path} {name}");

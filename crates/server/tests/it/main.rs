@@ -64,6 +64,7 @@ mod moments;
 mod mqtt;
 mod mqtt_websocket;
 mod offline;
+mod openapi;
 mod partners;
 mod people;
 #[path = "../../../metastore/tests/it/postgres_server.rs"]

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::openapi::body_fields;
 
 /// Fields with an id that is none of another tenant's, with why. A field without a path is so
 /// wherever it stands; one of a query begins with `?`.
@@ -36,34 +37,13 @@ fn is_id(name: &str) -> bool {
     name == "id" || name == "ids" || name.ends_with("_id") || name.ends_with("_ids")
 }
 
-/// Collects the names of the fields of a schema, those of what it holds too.
-fn fields(document: &Value, schema: &Value, seen: &mut BTreeSet<String>, out: &mut Vec<String>) {
-    match schema {
-        Value::Object(object) => {
-            if let Some(name) = object.get("$ref").and_then(Value::as_str)
-                && seen.insert(name.to_owned())
-            {
-                let pointer = name.trim_start_matches('#');
-                fields(document, document.pointer(pointer).unwrap(), seen, out);
-            }
-            if let Some(Value::Object(properties)) = object.get("properties") {
-                out.extend(properties.keys().cloned());
-            }
-            object.values().for_each(|inner| fields(document, inner, seen, out));
-        }
-        Value::Array(all) => all.iter().for_each(|inner| fields(document, inner, seen, out)),
-        _ => {}
-    }
-}
-
 /// Every operation with such a field: method, path, field.
 fn asked_with_ids(platform: &Platform) -> BTreeSet<(String, String, String)> {
     let document = platform.http().get("/v1/openapi.json").send().expect(200);
     let mut found = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let (mut seen, mut names) = (BTreeSet::new(), Vec::new());
-            fields(&document, &operation["requestBody"], &mut seen, &mut names);
+            let mut names = body_fields(&document, operation);
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 if parameter["in"] == "query" {
                     names.push(format!("?{}", parameter["name"].as_str().unwrap()));
