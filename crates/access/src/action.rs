@@ -31,6 +31,12 @@ macro_rules! define_actions {
 }
 
 impl Action {
+    /// Whether it takes many records or readings away at once: refused of a session that is asked
+    /// to prove itself again.
+    pub const fn takes_away(self) -> bool {
+        matches!(self, Self::ActivityExport | Self::TelemetryExport)
+    }
+
     /// Whether a person has to have proved who they are a short while ago: acts that destroy, give
     /// rights, let somebody in or shut somebody out, and every act that takes two people. Letting
     /// support in asks for it too, in its use case: taking it back is the same action and does

@@ -161,10 +161,15 @@ impl Throttle {
         Self { subjects, known, subjects_max: subjects_max.max(1) }
     }
 
+    /// Whether the account has signed in from this address before.
+    pub fn is_known(&self, attempt: &Attempt) -> bool {
+        self.known.all.contains_key(&attempt.pair())
+    }
+
     /// Whether an attempt may be made at `now` (monotonic). It counts as failed at once, so that
     /// many at the same time do not slip through. Ask before checking the secret.
     pub fn attempt(&mut self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
-        let is_known = self.known.all.contains_key(&attempt.pair());
+        let is_known = self.is_known(attempt);
         let blocked_until = attempt
             .subjects()
             .filter(|subject| !(is_known && matches!(subject, ThrottleSubject::Account(_))))
@@ -297,6 +302,8 @@ mod tests {
         assert!(guesses.count() <= THROTTLE_ACCOUNT_FREE_FAILURES as usize);
         assert!(wait(&mut throttle, attempt(1, 5000), now) > 0, "a stranger waits");
         assert_eq!(wait(&mut throttle, owner, now), 0, "the owner does not");
+        assert!(throttle.is_known(&owner) && !throttle.is_known(&attempt(1, 9)));
+        assert!(!throttle.is_known(&attempt(2, 1)), "nor is another account from there");
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub const ORDERS_PER_DAY_MAX: u64 = 5;
 const DAY: Duration = Duration::from_secs(86_400);
 /// The wait after the first refusal; four times as long after each further one, up to a day.
 const WAIT_FIRST: Duration = Duration::from_secs(300);
+/// The wait after the first refusal where nobody refused anything: the network or the authority
+/// stumbled, and there is nothing that a person would have to put right first.
+const WAIT_STUMBLED: Duration = Duration::from_secs(60);
 
 /// The authority and what is under way there.
 pub(crate) struct Acme {
@@ -156,8 +159,11 @@ fn counted(mut order: HostOrder, now: Timestamp) -> (HostOrder, bool) {
 
 fn refused(mut order: HostOrder, refusal: &Refusal, now: Timestamp) -> HostOrder {
     order.refusals = order.refusals.saturating_add(1);
-    let is_limited = refusal.kind == RefusalKind::RateLimited;
-    let wait = if is_limited { DAY } else { wait_after(order.refusals) };
+    let wait = match refusal.kind {
+        RefusalKind::RateLimited => DAY,
+        RefusalKind::Unreachable | RefusalKind::TooSlow if order.refusals == 1 => WAIT_STUMBLED,
+        _ => wait_after(order.refusals),
+    };
     order.next_at = within_bound(&order, now.saturating_add(wait));
     let text = json!({"kind": refusal.kind.as_str(), "detail": refusal.detail});
     order.refusal = serde_json::to_vec(&text).ok();

@@ -250,8 +250,7 @@ impl App {
         tenant: TenantId,
         ((user, session), how): ((UserId, SessionId), &str),
     ) -> Result<()> {
-        let sign_in =
-            SignIn { proved_at: context.at, lacks_second_factor: false, by_provider: false };
+        let sign_in = SignIn::proved(context.at);
         let actor = ActorKind::User { user, session, sign_in };
         let change = Change::to(serde_json::json!({"method": how}));
         let done = (&actor, Action::SessionCreate);

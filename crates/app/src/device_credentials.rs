@@ -7,7 +7,7 @@ use veritwin_access::x509::CertificateFault;
 use veritwin_access::{Action, Kind, Resource, TokenKind, x509};
 use veritwin_domain::{CredentialId, DeviceId, LimitExceeded, OpContext, Secret, Timestamp};
 use veritwin_keys::token;
-use veritwin_metastore::{Credential, CredentialFacts, CredentialKind, TenantTx};
+use veritwin_metastore::{Credential, CredentialFacts, CredentialKind, Device, TenantTx};
 
 use crate::authorities::invalid_certificate;
 use crate::change::Change;
@@ -255,6 +255,17 @@ impl App {
         created.await.map_err(taken)
     }
 
+    /// Whether somebody may give out a credential of a device, which may be worth more than the
+    /// part of the tenant that it stands in.
+    pub(crate) fn check_gives_credential(
+        &self,
+        context: &OpContext,
+        device: &Device,
+    ) -> Result<()> {
+        self.check_gives_host(context, device)?;
+        self.check_gives_gateway(context, device)
+    }
+
     pub(crate) async fn new_token(
         &self,
         tx: &TenantTx,
@@ -299,7 +310,7 @@ impl App {
             self.authorize_device(context, Action::CredentialUpdate, id).await?;
         }
         let tx = self.0.store.read(context).await?;
-        self.check_gives_host(context, &tx.device(id).await?)?;
+        self.check_gives_credential(context, &tx.device(id).await?)?;
         // No hash is made for what has no place.
         check_credential_place(&tx, id).await?;
         // A password is hashed in a turn that is waited for: nothing of the records is held then.
@@ -322,8 +333,8 @@ impl App {
             revoked_at: None,
         };
         let tx = self.0.store.begin(context).await?;
-        // Held: nobody claims it or makes it a host meanwhile.
-        self.check_gives_host(context, &tx.device_held(id).await?)?;
+        // Held: nobody claims it or makes it a host or a gateway meanwhile.
+        self.check_gives_credential(context, &tx.device_held(id).await?)?;
         check_credential_place(&tx, id).await?;
         refuse_moved(&tx, id, gone).await?;
         self.keep_credential(&tx, &credential, &prepared).await?;
@@ -405,7 +416,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let known = tx.device_held(device).await?;
         if change.disabled == Some(false) || change.valid_until.is_some() {
-            self.check_gives_host(context, &known)?;
+            self.check_gives_credential(context, &known)?;
         }
         let credential = self.change_credential(&tx, context, (device, id), change).await?;
         if disables {

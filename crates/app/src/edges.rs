@@ -381,9 +381,12 @@ impl App {
             Error::invalid_at("public_key", "needs 64 hexadecimal digits, as the edge prints them")
         })?;
         let tx = self.0.store.begin(context).await?;
-        if !tx.device(id).await?.is_gateway {
+        let gateway = tx.device_held(id).await?;
+        if !gateway.is_gateway {
             return Err(Error::Conflict(NO_GATEWAY.to_owned()));
         }
+        // What it signs is taken of every device behind the gateway.
+        self.check_gives_gateway(context, &gateway)?;
         let (max, actual) = (EDGE_KEYS_PER_DEVICE_MAX, tx.edge_keys(id).await?.len() + 1);
         if actual > max {
             return Err(LimitExceeded { name: "edge_keys_per_device_max", max, actual }.into());

@@ -151,11 +151,7 @@ impl App {
                 let tx = self.0.store.read(context).await?;
                 let member = tx.member(user).await?;
                 let session = SessionId::from_bytes([0; 16]);
-                let sign_in = SignIn {
-                    proved_at: context.at,
-                    lacks_second_factor: false,
-                    by_provider: false,
-                };
+                let sign_in = SignIn::proved(context.at);
                 let kind = ActorKind::User { user, session, sign_in };
                 let facets = book.facets_of_member(user, &member.roles, context.at);
                 let rights = Rights { facets, bounds: Vec::new() };

@@ -246,6 +246,21 @@ impl App {
         Ok(Device { gateway: Some(gateway.device), ..device })
     }
 
+    /// Whoever has a credential of a gateway makes devices as it does, and speaks for all that are
+    /// behind it, in whatever part of the tenant they stand: giving one out, or having one count
+    /// again, takes as much as making the gateway.
+    pub(crate) fn check_gives_gateway(&self, context: &OpContext, device: &Device) -> Result<()> {
+        if device.is_gateway { self.check_makes_all(context) } else { Ok(()) }
+    }
+
+    fn check_makes_all(&self, context: &OpContext) -> Result<()> {
+        if self.reach(context, Action::DeviceCreate, Kind::Device)?.is_whole() {
+            return Ok(());
+        }
+        let detail = "a gateway makes devices: that takes the right in the whole tenant";
+        Err(Error::Forbidden(detail.to_owned()))
+    }
+
     /// Makes a device a gateway, or puts it behind one. What a gateway may do, its maker has to be
     /// able to: make devices anywhere in the tenant.
     pub(crate) async fn bind_gateway(
@@ -258,12 +273,8 @@ impl App {
         match change {
             None => return Ok(()),
             Some(GatewayChange::Speaks(is_gateway)) => {
-                if is_gateway
-                    && !self.reach(context, Action::DeviceCreate, Kind::Device)?.is_whole()
-                {
-                    let detail =
-                        "a gateway makes devices: that takes the right in the whole tenant";
-                    return Err(Error::Forbidden(detail.to_owned()));
+                if is_gateway {
+                    self.check_makes_all(context)?;
                 }
                 if is_gateway && self.is_in_zone(context.tenant, device.id) {
                     let detail = "the device is a source of a public zone: it speaks for itself";

@@ -229,7 +229,7 @@ impl App {
             return Ok(None);
         };
         if let Some(since) = made_since.filter(|since| known.created_at >= *since) {
-            self.check_gives_host(context, &known)?;
+            self.check_gives_credential(context, &known)?;
             // The token that was made with it never reached anybody.
             for unknown in tx.credentials(known.id).await? {
                 if unknown.created_at >= since && unknown.revoked_at.is_none() {

@@ -88,11 +88,7 @@ impl App {
                 };
                 let Person { roles, grants } = person;
                 // They had proved who they are when they made it.
-                let sign_in = SignIn {
-                    proved_at: platform.at,
-                    lacks_second_factor: false,
-                    by_provider: false,
-                };
+                let sign_in = SignIn::proved(platform.at);
                 let session = SessionId::from_bytes([0; 16]);
                 let kind = ActorKind::User { user, session, sign_in };
                 Actor { kind, roles, rights: Rights { facets: grants, bounds: Vec::new() } }

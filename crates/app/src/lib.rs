@@ -73,6 +73,7 @@ mod gateways;
 mod geo;
 mod governance;
 mod grants;
+mod hashing;
 mod held;
 mod history;
 mod history_read;

@@ -10,7 +10,6 @@ use async_recursion::async_recursion as boxed;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use veritwin_access::{Authorizer, Throttle};
@@ -31,6 +30,7 @@ use crate::customer_keys::{KeyBoard, open_key_services};
 use crate::destruction_job::{DestructionBoard, PersonalStreams};
 use crate::directory::Directory;
 use crate::geo::Geo;
+use crate::hashing::Hashing;
 use crate::ingest::{LoginCache, Presence, PresenceObserver};
 use crate::job_board::JobBoard;
 use crate::ledger::LedgerState;
@@ -42,9 +42,6 @@ use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
 use crate::security::Security;
 use crate::{Error, Result};
-
-/// Passwords that are hashed at once.
-const HASHES_AT_ONCE: usize = 4;
 
 /// How to open the platform.
 #[derive(Debug, Clone)]
@@ -136,7 +133,7 @@ pub(crate) struct Inner {
     pub(crate) gate: crate::rates::Gate,
     pub(crate) networks: crate::tenant_networks::KnownNetworks,
     /// How many passwords are hashed at once.
-    pub(crate) hashing: Semaphore,
+    pub(crate) hashing: Hashing,
     pub(crate) device_passwords: crate::device_passwords::DevicePasswords,
     pub(crate) claims: crate::claims::Claims,
     pub(crate) activity: ActivityWriter,
@@ -360,7 +357,7 @@ impl App {
             challenges: crate::factors::Challenges::new(rng.as_ref()),
             gate: crate::rates::Gate::new(config.rates),
             networks: crate::tenant_networks::KnownNetworks::default(),
-            hashing: Semaphore::new(HASHES_AT_ONCE),
+            hashing: Hashing::default(),
             device_passwords: crate::device_passwords::DevicePasswords::new(rng.as_ref()),
             claims: crate::claims::Claims::default(),
             activity: ActivityWriter::default(),

@@ -126,11 +126,7 @@ impl App {
                     let kind = ActorKind::User {
                         user: UserId::generate(platform.at, self.rng()),
                         session: SessionId::generate(platform.at, self.rng()),
-                        sign_in: SignIn {
-                            proved_at: platform.at,
-                            lacks_second_factor: false,
-                            by_provider: false,
-                        },
+                        sign_in: SignIn::proved(platform.at),
                     };
                     let roles = vec![Role::ALL[turn % Role::ALL.len()]];
                     let (action, kind_of_thing) = actions[turn % actions.len()];

@@ -269,7 +269,8 @@ impl App {
             SessionTimes { created_at: session.created_at, last_seen_at: session.last_seen_at };
         let is_live = matches!(times.state(context.at), SessionState::Live { .. });
         let is_own = session.user == known.id && session.tenant == tenant;
-        let is_recent = context.at.since(session.proved_at) <= PROOF_RECENT_MAX;
+        let is_recent =
+            !session.is_doubted() && context.at.since(session.proved_at) <= PROOF_RECENT_MAX;
         Ok(is_live && is_own && is_recent && session.method == SessionMethod::Account)
     }
 

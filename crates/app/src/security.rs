@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use veritwin_access::{Action, Finding, Kind, SignIn, Watch, jobs, judge_sign_in, network_of};
@@ -247,6 +246,10 @@ impl App {
             network: origin.address.map(network_of),
         };
         for kind in judge_sign_in(&now, &earlier) {
+            if kind.asks_step_up() && !self.is_watch_broken() {
+                // With the session, which nobody else sees before.
+                tx.session_ask_step_up(session, context.at).await?;
+            }
             let mut facts = vec![fact("account", user), address_fact(origin)];
             facts.extend(now.country.as_ref().map(|country| fact("country", country)));
             let before = earlier.iter().find_map(|one| one.country.as_ref());
@@ -289,6 +292,10 @@ impl App {
     async fn raise_found(&self, found: &Found) -> Result<IncidentId> {
         let context = self.job_in(jobs::SECURITY, found.tenant);
         let resource = self.authorize_all(&context, Action::IncidentRaise, Kind::Incident)?;
+        // First: whoever takes much away is held up, whatever becomes of the alert.
+        if let Some(session) = found.session.filter(|_| found.kind.asks_step_up()) {
+            self.ask_step_up(session).await?;
+        }
         let tx = self.0.store.begin(&context).await?;
         let kind = found.kind.as_str();
         let since = context.at.saturating_sub(INCIDENT_TAKES_UP);
@@ -317,9 +324,6 @@ impl App {
         }
         self.record(&tx, &context, Action::IncidentRaise, &resource).await?;
         tx.commit().await?;
-        if let Some(session) = found.session.filter(|_| found.kind.asks_step_up()) {
-            self.ask_step_up(session).await?;
-        }
         Ok(incident)
     }
 
@@ -338,22 +342,13 @@ impl App {
         Ok(incident.id)
     }
 
-    /// Asks a session to prove itself again before its next act that needs it.
-    pub(crate) async fn ask_step_up(&self, session: SessionId) -> Result<()> {
+    /// Asks a session to prove itself again before its next act that needs a fresh proof or takes
+    /// much away.
+    async fn ask_step_up(&self, session: SessionId) -> Result<()> {
         let context = self.job(jobs::SECURITY);
         let tx = self.0.store.begin_platform(&context).await?;
         tx.session_ask_step_up(session, context.at).await?;
         Ok(tx.commit().await?)
-    }
-
-    /// Since when the session of the context is asked to prove itself again.
-    #[boxed]
-    pub async fn step_up_asked(&self, context: &OpContext) -> Result<Option<Timestamp>> {
-        let veritwin_domain::ActorKind::User { session, .. } = context.actor.kind else {
-            return Ok(None);
-        };
-        let tx = self.0.store.read_platform(&self.above(context)).await?;
-        Ok(tx.session_step_up_asked(session).await?)
     }
 
     /// Queues a mail to everybody who answers for the tenant; once per event.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use veritwin_access::{Action, Kind};
+use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{LedgerItemId, OpContext, SentMailId, TenantId, Timestamp};
 use veritwin_metastore::{OutboxEntry, OutboxId, Page as StorePage, SentMail};
 use veritwin_outbound::mail::{ComposedMail, MailReceipt};
@@ -172,7 +172,30 @@ impl App {
     /// Forgets the records of mails that are about to be removed. What the ledger sealed of them
     /// tells nothing without.
     pub(crate) async fn forget_sent(&self, context: &OpContext, mails: &[OutboxId]) -> Result<()> {
-        for some in self.sent_records(context, mails).await?.chunks(FORGOTTEN_AT_ONCE) {
+        let records = self.sent_records(context, mails).await?;
+        self.forget_records(context, &records).await
+    }
+
+    /// The same of mails that the platform wrote for an organisation that is gone. What a hold of
+    /// the platform's own over its time keeps goes later, as any other record.
+    pub(crate) async fn forget_last_sent(&self, mails: &[OutboxId], now: Timestamp) -> Result<()> {
+        let context = self.job_in(jobs::RETENTION, PLATFORM_TENANT);
+        let tx = self.0.store.read_platform(&self.above(&context)).await?;
+        let holds = tx.holds_in_force(now).await?;
+        drop(tx);
+        let is_held = |mail: &SentMail| {
+            holds.iter().any(|(tenant, hold)| {
+                let period = hold.from.zip(hold.to).filter(|_| *tenant == PLATFORM_TENANT);
+                period.is_some_and(|(from, to)| from <= mail.sent_at && mail.sent_at < to)
+            })
+        };
+        let mut records = self.sent_records(&context, mails).await?;
+        records.retain(|mail| !is_held(mail));
+        self.forget_records(&context, &records).await
+    }
+
+    async fn forget_records(&self, context: &OpContext, records: &[SentMail]) -> Result<()> {
+        for some in records.chunks(FORGOTTEN_AT_ONCE) {
             let tx = self.0.store.begin(context).await?;
             for mail in some {
                 tx.sent_mail_remove(mail.id).await?;

@@ -2,10 +2,8 @@
 //! wrong passwords and wrong codes take the same time and get the same answer.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use tokio::sync::SemaphorePermit;
 use veritwin_access::passkey::{Assertion, RelyingParty};
 use veritwin_access::{
     Action, Attempt, Kind, PROOF_RECENT_MAX, SESSION_ABSOLUTE_MAX, SessionState, SessionTimes,
@@ -28,8 +26,6 @@ use crate::{App, Arrival, Error, Result};
 
 pub(crate) const WRONG: Error = Error::Unauthenticated("this sign-in is wrong");
 pub(crate) const ENDED: Error = Error::Unauthenticated("the session has ended: sign in again");
-/// How long a sign-in waits for its turn to be checked.
-const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The setting under which a tenant asks for a second factor.
 pub(crate) const SIGN_IN_SETTING: &str = "sign_in";
 
@@ -64,50 +60,6 @@ pub(crate) struct Proven {
 }
 
 impl App {
-    /// Hashes a password away from the threads that serve connections.
-    pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
-        let _turn = self.hashing_turn().await?;
-        let app = self.clone();
-        tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
-            .await
-            .map_err(|_| Error::Internal("password hashing stopped".to_owned()))?
-    }
-
-    /// Each hash takes 19 MiB and a core: only a few run at once, the others wait or come back.
-    async fn hashing_turn(&self) -> Result<SemaphorePermit<'_>> {
-        let turn = tokio::time::timeout(HASHING_TIMEOUT, self.0.hashing.acquire()).await;
-        match turn {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
-        }
-    }
-
-    fn hash_password_blocking(&self, text: &Secret<String>) -> Result<Secret<String>> {
-        #[cfg(feature = "test-controls")]
-        if let Some(weak) = self.0.promises.weak_password_hash(text) {
-            return Ok(Secret::new(weak));
-        }
-        Ok(Secret::new(password::hash(self.0.rng.as_ref(), text.expose())?))
-    }
-
-    /// Verifies against the stored hash, or against one of nobody's, so that both take as long.
-    pub(crate) async fn verify_password(
-        &self,
-        secret: Secret<String>,
-        hash: Option<Secret<String>>,
-    ) -> Result<bool> {
-        let _turn = self.hashing_turn().await?;
-        let app = self.clone();
-        tokio::task::spawn_blocking(move || match hash {
-            Some(hash) => Ok(password::verify(secret.expose(), hash.expose())),
-            None => {
-                password::hash(app.0.rng.as_ref(), secret.expose()).map(|_| false).or(Ok(false))
-            }
-        })
-        .await
-        .map_err(|_| Error::Internal("password check stopped".to_owned()))?
-    }
-
     /// A network address as a throttle knows it. Those of IPv6 count by their network of 64
     /// bits: that is what one subscriber has.
     pub(crate) fn address_digest(&self, context: &PlatformContext) -> Option<[u8; 32]> {
@@ -154,13 +106,14 @@ impl App {
         };
         let digest = tx.email_digest(Realm::PLATFORM, email).map_err(|_| WRONG)?;
         let attempt = self.throttled(context, digest)?;
-        let user = match whom {
-            Whom::At(email, door) => account_at(&tx, email, door).await?,
-            Whom::Known(user) => Some(user.clone()),
+        let (user, has_session) = match whom {
+            Whom::At(email, door) => (account_at(&tx, email, door).await?, false),
+            Whom::Known(user) => (Some(user.clone()), true),
         };
         drop(tx);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let matches = self.verify_password(secret.clone(), hash).await?;
+        let is_known = has_session || self.0.throttle.lock().is_known(&attempt);
+        let matches = self.verify_password(secret.clone(), hash, is_known).await?;
         let user = user.filter(|user| matches && !user.disabled).ok_or(WRONG)?;
         let is_outdated = |hash: &Secret<String>| password::needs_rehash(hash.expose());
         let fresh = match &user.password_hash {
@@ -277,14 +230,16 @@ impl App {
         if !is_throttled && !matches!(error, Error::Unauthenticated(_)) {
             return Ok(());
         }
-        let tx = self.0.store.begin_platform(context).await?;
-        let account = tx.email_digest(Realm::PLATFORM, email.expose()).ok();
         if is_throttled {
-            if let Some(account) = account {
+            // Nothing is written: a flood of these waits for no turn to write.
+            let tx = self.0.store.read_platform(context).await?;
+            if let Ok(account) = tx.email_digest(Realm::PLATFORM, email.expose()) {
                 self.watch_failed_sign_in(context, account, &[]);
             }
             return Ok(());
         }
+        let tx = self.0.store.begin_platform(context).await?;
+        let account = tx.email_digest(Realm::PLATFORM, email.expose()).ok();
         let known = match account {
             Some(_) => account_at(&tx, email, door).await?,
             None => None,
@@ -325,6 +280,7 @@ impl App {
             expires_at: context.at.saturating_add(SESSION_ABSOLUTE_MAX),
             last_seen_at: context.at,
             proved_at: how.proved_at(context.at),
+            doubted_at: None,
             second_factor,
             method: how.method(),
             browser: context.origin.browser.map(str::to_owned),
@@ -388,6 +344,7 @@ impl App {
             proved_at: session.proved_at,
             lacks_second_factor,
             by_provider: session.method == SessionMethod::Provider,
+            is_doubted: session.is_doubted(),
         };
         let kind = ActorKind::User { user: session.user, session: session.id, sign_in };
         let rights = Rights { facets: grants, bounds: Vec::new() };
@@ -479,13 +436,14 @@ pub(crate) fn check_proof(context: &OpContext, action: Action) -> Result<()> {
     if sign_in.lacks_second_factor && !action.is_open_without_second_factor() {
         return Err(Error::SecondFactorMissing);
     }
-    if action.needs_recent_proof() { check_recent_proof(context) } else { Ok(()) }
+    let is_held = sign_in.is_doubted && action.takes_away();
+    if is_held || action.needs_recent_proof() { check_recent_proof(context) } else { Ok(()) }
 }
 
 /// Whether a person proved who they are a short while ago.
 pub(crate) fn check_recent_proof(context: &OpContext) -> Result<()> {
     let ActorKind::User { sign_in, .. } = context.actor.kind else { return Ok(()) };
-    if context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
+    if sign_in.is_doubted || context.at.since(sign_in.proved_at) > PROOF_RECENT_MAX {
         return Err(Error::NotProven("prove again who you are, then repeat this"));
     }
     Ok(())

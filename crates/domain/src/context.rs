@@ -91,6 +91,15 @@ pub struct SignIn {
     /// The tenant's own provider vouched for the person: good for this tenant, and not for the
     /// account itself.
     pub by_provider: bool,
+    /// Something looked unlike the person since they last proved who they are.
+    pub is_doubted: bool,
+}
+
+impl SignIn {
+    /// One with the account's own proof at this time, and with nothing against it.
+    pub const fn proved(at: Timestamp) -> Self {
+        Self { proved_at: at, lacks_second_factor: false, by_provider: false, is_doubted: false }
+    }
 }
 
 /// What kind of party acts.

@@ -28,6 +28,11 @@ const DETAIL_CHARS_MAX: usize = 400;
 /// Longest wait for an authority to judge a challenge, and for it to issue.
 const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_FIRST: Duration = Duration::from_millis(500);
+/// Each wait for an answer is so much longer than the one before: by the end they are ten seconds.
+const POLL_GROWTH: f32 = 1.2;
+/// Waits before a call is made again that did not get through: a stumble of the network is no
+/// refusal. A call that did arrive is not carried out twice, because its nonce is used up.
+const STUMBLE_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(3)];
 const PURPOSE: &str = "certificates of host names (ACME)";
 
 /// Which authority, and as whom.
@@ -178,6 +183,12 @@ impl From<instant_acme::Error> for Refusal {
 struct Http {
     client: Arc<GuardedClient>,
     directory: Target,
+    pauses: [Duration; 2],
+}
+
+/// Whether the other side may not have heard of it at all.
+const fn is_stumble(error: &GuardError) -> bool {
+    matches!(error, GuardError::Unreachable { .. } | GuardError::Resolve { .. })
 }
 
 impl HttpClient for Http {
@@ -186,6 +197,7 @@ impl HttpClient for Http {
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
         let (client, directory) = (Arc::clone(&self.client), self.directory.clone());
+        let mut pauses = self.pauses.into_iter();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let other = |error: GuardError| instant_acme::Error::Other(Box::new(error));
@@ -199,13 +211,24 @@ impl HttpClient for Http {
             let Ok(body) = body.collect().await;
             let own = |name: &hyper::header::HeaderName| *name == USER_AGENT || *name == HOST;
             let headers = parts.headers.iter().filter(|(name, _)| !own(name));
-            let call = Call {
-                method: parts.method,
-                headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
-                body: body.to_bytes(),
-                ..Call::get(&target)
+            let headers: Vec<_> =
+                headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let body = body.to_bytes();
+            let reply = loop {
+                let call = Call {
+                    method: parts.method.clone(),
+                    headers: headers.clone(),
+                    body: body.clone(),
+                    ..Call::get(&target)
+                };
+                match client.call(None, call).await {
+                    Ok(reply) => break reply,
+                    Err(error) => match pauses.next().filter(|_| is_stumble(&error)) {
+                        Some(pause) => tokio::time::sleep(pause).await,
+                        None => return Err(other(error)),
+                    },
+                }
             };
-            let reply = client.call(None, call).await.map_err(other)?;
             let mut response = Response::builder().status(reply.status);
             if let Some(headers) = response.headers_mut() {
                 *headers = reply.headers;
@@ -240,6 +263,7 @@ pub struct AcmeClient {
     config: AcmeConfig,
     client: Arc<GuardedClient>,
     directory: Target,
+    pauses: [Duration; 2],
 }
 
 impl AcmeClient {
@@ -253,7 +277,7 @@ impl AcmeClient {
         register.register(destination, DestinationKind::SubProcessor, PURPOSE);
         let authorities = config.authorities_pem.as_deref();
         let client = Arc::new(GuardedClient::new(guard, register, authorities)?);
-        Ok(Self { config, client, directory })
+        Ok(Self { config, client, directory, pauses: STUMBLE_PAUSES })
     }
 
     /// The address of the directory.
@@ -262,7 +286,11 @@ impl AcmeClient {
     }
 
     fn http(&self) -> Box<dyn HttpClient> {
-        Box::new(Http { client: Arc::clone(&self.client), directory: self.directory.clone() })
+        Box::new(Http {
+            client: Arc::clone(&self.client),
+            directory: self.directory.clone(),
+            pauses: self.pauses,
+        })
     }
 
     /// Opens an account that was made before.
@@ -308,7 +336,8 @@ impl AcmeClient {
             order => order?,
         };
         let answers = answer_challenges(&mut order, answer).await?;
-        let patience = RetryPolicy::new().initial_delay(POLL_FIRST).timeout(JUDGEMENT_TIMEOUT);
+        let patience = RetryPolicy::new().initial_delay(POLL_FIRST).backoff(POLL_GROWTH);
+        let patience = patience.timeout(JUDGEMENT_TIMEOUT);
         let judged = order.poll_ready(&patience).await;
         drop(answers);
         match judged {
@@ -368,6 +397,8 @@ async fn reason(order: &mut Order, said: Option<Refusal>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn config(directory: &str) -> AcmeConfig {
@@ -401,6 +432,7 @@ mod tests {
         // A closed port of this machine: allowed, and nobody there.
         let directory = "https://127.0.0.1:1/directory";
         let client = AcmeClient::new(config(directory), Arc::clone(&register)).expect("a client");
+        let client = AcmeClient { pauses: [Duration::ZERO; 2], ..client };
         assert_eq!(register.rows().len(), 1);
         let refusal = client.create().await.map(|_| ()).expect_err("nobody there");
         assert_eq!(refusal.kind, RefusalKind::Unreachable, "{refusal}");
@@ -408,5 +440,24 @@ mod tests {
         let elsewhere = elsewhere.body(BodyWrapper::default()).expect("a request");
         let refused = client.http().request(elsewhere).await.map(|_| ()).expect_err("elsewhere");
         assert!(Refusal::from(refused).detail.contains("another host"));
+    }
+    #[tokio::test]
+    async fn a_call_that_does_not_get_through_is_made_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let knocked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&knocked);
+        tokio::spawn(async move {
+            // Each connection ends before it said anything.
+            while listener.accept().await.is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let directory = format!("https://127.0.0.1:{port}/directory");
+        let client = AcmeClient::new(config(&directory), Arc::default()).expect("a client");
+        let client = AcmeClient { pauses: [Duration::ZERO; 2], ..client };
+        let refusal = client.create().await.map(|_| ()).expect_err("nobody answers");
+        assert_eq!(refusal.kind, RefusalKind::Unreachable, "{refusal}");
+        assert_eq!(knocked.load(Ordering::SeqCst), 3, "once, and again after each pause");
     }
 }

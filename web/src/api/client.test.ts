@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
 
-import { identity, type Upload, upload } from './client'
+import { download, identity, type Upload, upload } from './client'
 
 const UNPROVEN = JSON.stringify({ title: 'Confirm', type: '/problems/confirm-identity' })
 
@@ -53,4 +53,24 @@ test('without a proof, or for another reason, it is refused as it was', async ()
   identity.confirm = () => Promise.resolve(true)
   await expect(upload(file)).rejects.toMatchObject({ status: 400 })
   expect(seen.count).toBe(1)
+})
+
+test('an export is fetched once more after the person proved who they are', async () => {
+  const answers = [new Response(UNPROVEN, { status: 403 }), new Response('a,b')]
+  const fetched = vi.fn(() => Promise.resolve(answers.shift()))
+  vi.stubGlobal('fetch', fetched)
+  const kept: Blob[] = []
+  vi.stubGlobal('document', { createElement: () => ({ click: () => {} }) })
+  vi.stubGlobal('URL', {
+    createObjectURL: (content: Blob) => `blob:${kept.push(content)}`,
+    revokeObjectURL: () => {},
+  })
+  identity.confirm = () => Promise.resolve(true)
+  await download('/v1/activity/export?format=csv', 'activity.csv')
+  expect(fetched).toHaveBeenCalledTimes(2)
+  await expect(kept[0]?.text()).resolves.toBe('a,b')
+  identity.confirm = () => Promise.resolve(false)
+  answers.push(new Response(UNPROVEN, { status: 403 }))
+  await expect(download('/v1/a', 'a')).rejects.toMatchObject({ status: 403 })
+  expect(kept).toHaveLength(1)
 })

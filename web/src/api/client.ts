@@ -2,6 +2,7 @@
 import createClient, { type Middleware } from 'openapi-fetch'
 
 import { hearTime } from '../lib/now'
+import { save } from '../lib/save'
 import { ProblemError } from './problem'
 import type { paths } from './schema'
 import type { Answer } from './types'
@@ -54,6 +55,18 @@ export async function body<T>(
 /** Changes a thing only if nobody else has since it was read. */
 export function ifUnchanged(read: { version: number } | null) {
   return read === null ? {} : { headers: { 'if-match': `"${read.version}"` } }
+}
+
+/** Fetches a file; once more after the person proved who they are, where that is asked for. */
+export async function download(path: string, name: string): Promise<void> {
+  let answer = await fetch(path)
+  if (!answer.ok) {
+    const error = await ProblemError.fromResponse(answer)
+    if (error.problem.type !== UNPROVEN || !(await identity.confirm())) throw error
+    answer = await fetch(path)
+    if (!answer.ok) throw await ProblemError.fromResponse(answer)
+  }
+  save(name, await answer.blob())
 }
 
 export type Upload = {

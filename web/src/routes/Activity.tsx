@@ -5,6 +5,8 @@ import { useDebouncedCallback } from '@mantine/hooks'
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 
+import { download } from '../api/client'
+import { ProblemError } from '../api/problem'
 import { activityQuery, type ActivityFilter } from '../api/queries'
 import type { Activity, Value } from '../api/types'
 import { useMay } from '../app/places'
@@ -16,6 +18,7 @@ import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Drawer } from '../ui/overlays'
 import { Age, Instant } from '../ui/time'
+import { toast } from '../ui/toasts'
 import { Cases } from './Cases'
 import { Holds } from './Holds'
 import { MailboxBlock } from './Mailbox'
@@ -228,15 +231,30 @@ function HoldsForWhoMay() {
 }
 
 function Exports(props: { filter: ActivityFilter }) {
-  const link = (format: string) =>
-    `/v1/activity/export?${new URLSearchParams({ format, ...props.filter })}`
+  const [fetching, setFetching] = useState('')
+  const take = async (format: string) => {
+    setFetching(format)
+    try {
+      const path = `/v1/activity/export?${new URLSearchParams({ format, ...props.filter })}`
+      await download(path, `activity.${format}`)
+    } catch (error) {
+      toast(ProblemError.of(error).message)
+    }
+    setFetching('')
+  }
   return (
     <>
       {['csv', 'json'].map((format) => (
-        <a key={format} className="button" href={link(format)} download={`activity.${format}`}>
-          <Icon name="download" size={16} />{' '}
+        <Button
+          key={format}
+          size="xs"
+          variant="default"
+          leftSection={<Icon name="download" size={16} />}
+          loading={fetching === format}
+          onClick={() => void take(format)}
+        >
           {i18n.t('Export {format}', { format: format.toUpperCase() })}
-        </a>
+        </Button>
       ))}
     </>
   )

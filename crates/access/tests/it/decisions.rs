@@ -53,11 +53,7 @@ impl World {
     fn user(&self, roles: &[Role]) -> Actor {
         let user = UserId::generate(AT, &self.rng);
         let session = SessionId::generate(AT, &self.rng);
-        let sign_in = SignIn {
-            proved_at: Timestamp::from_micros(0),
-            lacks_second_factor: false,
-            by_provider: false,
-        };
+        let sign_in = SignIn::proved(Timestamp::from_micros(0));
         Actor::with_roles(ActorKind::User { user, session, sign_in }, roles.to_vec())
     }
 }

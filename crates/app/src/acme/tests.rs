@@ -61,3 +61,17 @@ fn an_authority_that_had_enough_is_left_alone_for_a_day() {
     assert_eq!(order(Some(limited.clone()), at(1)).next_at, at(24), "nor by a wish");
     assert_eq!(order(Some(limited), at(30)).next_at, at(30));
 }
+
+#[test]
+fn a_first_stumble_is_tried_again_soon() {
+    let check = |kind: RefusalKind, refusals: u64, expect: Duration| {
+        let known = HostOrder { refusals, ..counted(order(None, at(0)), at(0)).0 };
+        let after = refused(known, &Refusal::new(kind, "no answer in time"), at(0));
+        assert_eq!(after.next_at, at(0).saturating_add(expect), "{kind:?} {refusals}");
+    };
+    check(RefusalKind::Unreachable, 0, WAIT_STUMBLED);
+    check(RefusalKind::TooSlow, 0, WAIT_STUMBLED);
+    check(RefusalKind::WrongAnswer, 0, WAIT_FIRST);
+    // Whoever stays away is not knocked at more often than one who refuses.
+    check(RefusalKind::Unreachable, 1, WAIT_FIRST * 4);
+}

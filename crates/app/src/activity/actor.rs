@@ -84,8 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_written_of_an_actor_is_read_as_the_same_one() {
-        let sign_in =
-            SignIn { proved_at: Timestamp::EPOCH, lacks_second_factor: false, by_provider: false };
+        let sign_in = SignIn::proved(Timestamp::EPOCH);
         let (user, session) = (UserId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
         let grant = SupportGrantId::from_bytes([3; 16]);
         let device = DeviceId::from_bytes([5; 16]);

@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn officer(world: &World, customer: &Customer) -> OpContext {
     let at = world.app.clock().now();
-    let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
+    let sign_in = SignIn::proved(at);
     let session = SessionId::from_bytes([5; 16]);
     let kind = ActorKind::User { user: UserId::from_bytes([6; 16]), session, sign_in };
     let actor = Actor::with_roles(kind, vec![Role::PrivacyOfficer]);

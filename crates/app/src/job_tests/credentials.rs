@@ -25,7 +25,7 @@ fn basic(password: Option<&str>) -> NewCredential {
 /// Somebody who administers the tenant, signed in just now.
 pub(super) fn administrator(world: &World, customer: &Customer) -> OpContext {
     let at = world.app.clock().now();
-    let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
+    let sign_in = SignIn::proved(at);
     let (user, session) = (UserId::from_bytes([8; 16]), SessionId::from_bytes([9; 16]));
     let actor = ActorKind::User { user, session, sign_in };
     let actor = Actor::with_roles(actor, vec![Role::Administrator]);

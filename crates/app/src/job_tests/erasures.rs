@@ -30,7 +30,7 @@ const ADDRESS: &str = "192.0.2.77";
 
 fn acting(world: &World, customer: &Customer, (user, role): (UserId, Role)) -> OpContext {
     let at = world.app.clock().now();
-    let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
+    let sign_in = SignIn::proved(at);
     let session = SessionId::from_bytes([5; 16]);
     let kind = ActorKind::User { user, session, sign_in };
     let actor = Actor::with_roles(kind, vec![role]);

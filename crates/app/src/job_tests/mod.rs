@@ -15,6 +15,7 @@ mod ledger;
 mod ledger_items;
 mod ledger_mail;
 mod mailbox;
+mod passwords;
 mod retained;
 mod routes;
 mod rule_sight;

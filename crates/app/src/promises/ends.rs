@@ -112,11 +112,7 @@ impl App {
         let kind = ActorKind::User {
             user: UserId::from_bytes([1; 16]),
             session: SessionId::from_bytes([1; 16]),
-            sign_in: SignIn {
-                proved_at: platform.at,
-                lacks_second_factor: false,
-                by_provider: false,
-            },
+            sign_in: SignIn::proved(platform.at),
         };
         let actor = Actor::with_roles(kind, vec![role]);
         let context = platform.in_tenant(PROBE_TENANT, actor);

@@ -36,6 +36,8 @@ pub struct Session {
     pub last_seen_at: Timestamp,
     /// When the person last proved who they are.
     pub proved_at: Timestamp,
+    /// Since when it is asked to prove itself again, if it is.
+    pub doubted_at: Option<Timestamp>,
     /// Whether a second factor was shown.
     pub second_factor: bool,
     /// How the person proved it.
@@ -44,6 +46,13 @@ pub struct Session {
     pub browser: Option<String>,
     /// The system, out of a closed list, with its major version.
     pub system: Option<String>,
+}
+
+impl Session {
+    /// Whether something looked unlike the person since they last proved who they are.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted_at.is_some_and(|at| at >= self.proved_at)
+    }
 }
 
 fn load(row: &Row) -> Result<Session> {
@@ -56,6 +65,7 @@ fn load(row: &Row) -> Result<Session> {
         last_seen_at: row.get("last_seen_at")?,
         // Sessions of before have none: they prove themselves anew when it matters.
         proved_at: row.maybe("proved_at")?.unwrap_or(row.get("created_at")?),
+        doubted_at: row.maybe("step_up_asked_at")?,
         second_factor: row.maybe("second_factor")?.unwrap_or(false),
         method: row.maybe("method")?.unwrap_or(SessionMethod::Account),
         browser: row.maybe("browser")?,
@@ -77,6 +87,7 @@ impl PlatformTx {
             .set("expires_at", session.expires_at)
             .set("last_seen_at", session.last_seen_at)
             .set("proved_at", session.proved_at)
+            .set("step_up_asked_at", session.doubted_at)
             .set("second_factor", session.second_factor)
             .set("method", session.method)
             .set("browser", session.browser.clone())
@@ -115,13 +126,6 @@ impl PlatformTx {
         self.core.update(update).await.map(|_| ())
     }
 
-    /// Since when a session is asked to prove itself again.
-    #[boxed]
-    pub async fn session_step_up_asked(&self, id: SessionId) -> Result<Option<Timestamp>> {
-        let row = self.core.maybe(self.select(TABLE).eq("id", id)).await?;
-        row.map_or(Ok(None), |row| row.maybe("step_up_asked_at"))
-    }
-
     /// The session, if it has not ended.
     #[boxed]
     pub async fn session(&self, id: SessionId) -> Result<Option<Session>> {
@@ -145,6 +149,7 @@ impl PlatformTx {
             .update(TABLE)
             .set("token_digest", token_digest)
             .set("proved_at", session.proved_at)
+            .set("step_up_asked_at", Option::<Timestamp>::None)
             .set("second_factor", session.second_factor)
             .set("method", session.method)
             .eq("id", session.id);

@@ -2,8 +2,10 @@
 //! each, under the platform's key, since it outlives the tenant's.
 
 use async_recursion::async_recursion as boxed;
+use sea_orm::sea_query::Expr;
 use veritwin_domain::{TenantId, Timestamp};
 
+use super::outbox::OutboxId;
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{at_most, is_null, is_set};
 use crate::schema::{self, Category, Rows};
@@ -145,6 +147,14 @@ impl PlatformTx {
         let select = self.select(OUTBOX).eq("turn_id", tenant).filter(is_null("tenant_id"));
         let waits = select.filter(is_null("done_at")).limit(1);
         Ok(self.core.maybe(waits).await?.is_some())
+    }
+
+    /// The mails that the platform has written in a tenant's name.
+    #[boxed]
+    pub async fn outbox_written_for(&self, tenant: TenantId) -> Result<Vec<OutboxId>> {
+        let select = self.select(OUTBOX).eq("turn_id", tenant).filter(is_null("tenant_id"));
+        let rows = self.core.all(select.only(Expr::col("id"), "id")).await?;
+        rows.iter().map(|row| Ok(OutboxId(row.get("id")?))).collect()
     }
 
     /// Deletes the mails that the platform has written in a tenant's name.

@@ -187,6 +187,7 @@ pub(crate) fn session(world: &World, user: UserId) -> Session {
         expires_at: later(12 * 3600),
         last_seen_at: START,
         proved_at: START,
+        doubted_at: None,
         second_factor: true,
         method: SessionMethod::Provider,
         browser: Some("Firefox".to_owned()),
@@ -210,6 +211,14 @@ async fn sessions_live_and_end() {
         assert_eq!(tx.sessions_purge(later(200), later(50)).await.expect("purged"), 1);
         let left = tx.session_by_digest([1; 32]).await.expect("found").expect("still there");
         assert_eq!(left.last_seen_at, later(100));
+        // Doubted until its person proves themselves again, also at the very same moment.
+        assert!(!left.is_doubted());
+        tx.session_ask_step_up(one.id, left.proved_at).await.expect("asked");
+        let doubted = tx.session_by_digest([1; 32]).await.expect("found").expect("still there");
+        assert!(doubted.is_doubted());
+        tx.session_prove(&doubted, [4; 32]).await.expect("proven");
+        let proven = tx.session_by_digest([4; 32]).await.expect("found").expect("still there");
+        assert!(!proven.is_doubted() && proven.proved_at == left.proved_at);
         tx.session_delete(one.id).await.expect("ended");
         tx.session_delete(one.id).await.expect("again");
         assert!(tx.session_touch(one.id, later(1)).await.is_err());

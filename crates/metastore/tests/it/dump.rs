@@ -32,6 +32,7 @@ fn session(world: &World, user: &User) -> Session {
         expires_at: later(60),
         last_seen_at: START,
         proved_at: later(3),
+        doubted_at: Some(later(4)),
         second_factor: true,
         method: SessionMethod::Provider,
         browser: Some("firefox".to_owned()),

@@ -105,6 +105,8 @@ async fn what_a_tenant_had_goes_and_what_tells_of_its_end_stays() {
         assert!(tx.outbox_add(mail, Some(world.tenant)).await.expect("queued"));
         assert!(tx.outbox_waits_for(world.tenant).await.expect("read"));
         assert!(!tx.outbox_waits_for(world.other).await.expect("read"));
+        assert!(tx.outbox_written_for(world.other).await.expect("none").is_empty());
+        assert_eq!(tx.outbox_written_for(world.tenant).await.expect("read").len(), 1);
         assert_eq!(tx.outbox_forget(world.other).await.expect("none"), 0);
         assert_eq!(tx.outbox_forget(world.tenant).await.expect("deleted"), 1);
         tx.commit().await.expect("commit");

@@ -1,7 +1,8 @@
 //! P20: a sign-in from a known address leaves city and country, and no coordinate. P34: credential
-//! stuffing, impossible travel and a bulk export each raise an alert and an incident. P35: support
-//! sees nothing before and after a grant, and every step stands in the customer's records. All of
-//! it happens in a tenant of nobody, from addresses that only documents use.
+//! stuffing, impossible travel and a bulk export each raise an alert and an incident, and who
+//! travelled is held up. P35: support sees nothing before and after a grant, and every step stands
+//! in the customer's records. All of it happens in a tenant of nobody, from addresses that only
+//! documents use.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use veritwin_simulator::geo::{self, Location};
 use super::Wiring;
 use super::walk::{Answered, Ask, ask};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Coordinates of the made-up location file: found anywhere, they were read from it.
 const LATITUDE: f64 = 12.3456;
 const LONGITUDE: f64 = 65.4321;
@@ -28,6 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const GUESSED: usize = 11;
 /// One more export than an hour allows.
 const EXPORTS: usize = 21;
+const EXPORT: &str = "/v1/activity/export?action=device.&format=json";
 
 /// What a probe asks with.
 #[derive(Clone)]
@@ -195,7 +197,8 @@ async fn check_anomalies(out: &Outside, fixture: &AccessFixture) -> Result<Probe
     out.locate()?;
     // Travel: the same person here and, a moment later, half a world away.
     out.session(&fixture.customer, out.address(1)).await?;
-    out.session(&fixture.customer, out.address(2)).await?;
+    let far = out.session(&fixture.customer, out.address(2)).await?;
+    let held = out.as_session(&far, Method::GET, EXPORT, None).await?.status;
     // Stuffing: many accounts from one address, one of them real.
     let attacker = out.address(1);
     let wrong = Secret::new("not the password of anybody".to_owned());
@@ -206,9 +209,8 @@ async fn check_anomalies(out: &Outside, fixture: &AccessFixture) -> Result<Probe
         out.sign_in(&guess, &wrong, attacker).await?;
     }
     for _ in 0..EXPORTS {
-        let uri = "/v1/activity/export?action=device.&format=json";
         let token = Some(fixture.api_key().expose().as_str());
-        let answer = out.ask(Ask { token, ..Ask::get(uri) }).await?;
+        let answer = out.ask(Ask { token, ..Ask::get(EXPORT) }).await?;
         if answer.status != StatusCode::OK {
             return Err(format!("an export of the check: {}", answer.status.as_u16()));
         }
@@ -223,11 +225,17 @@ async fn check_anomalies(out: &Outside, fixture: &AccessFixture) -> Result<Probe
         })
         .collect();
     facts.push(fact("incidents open", open));
+    facts.push(fact("an export by the session that travelled", held.as_u16()));
     let missing = wanted.iter().find(|kind| !kinds.iter().any(|found| found == *kind));
     Ok(match missing {
+        None if open >= wanted.len() && held != StatusCode::FORBIDDEN => ProbeAnswer::Failed {
+            summary: "A session that travelled impossibly was not held up.".to_owned(),
+            facts,
+            place: "table sessions".to_owned(),
+        },
         None if open >= wanted.len() => ProbeAnswer::Passed {
             summary: "Stuffing, impossible travel and a bulk export each raised an alert and an \
-                      incident."
+                      incident, and the session that travelled is held up."
                 .to_owned(),
             facts,
         },

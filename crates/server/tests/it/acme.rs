@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::certificates::{Person, administration, answers, ask, partner};
-use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::harness::{Mode, Options, Platform, patiently, wait_for};
 use crate::http::client_tls;
 
 const PEBBLE: &str = "/usr/bin/pebble";
@@ -148,12 +148,22 @@ fn listed(platform: &Platform, person: &Person) -> Value {
     ask(platform, person, "GET", "/v1/certificates", &json!({})).expect(200)["items"][0].clone()
 }
 
-/// Waits until it stands like this with the host name.
+/// Waits until it stands like this with the host name. A refusal that is not waited for ends the
+/// wait: the next try is later than anybody here is patient.
 fn until(platform: &Platform, person: &Person, state: &str) -> Value {
-    wait_for(state, || {
-        let item = listed(platform, person);
-        (item["acme"]["state"] == state).then_some(item)
-    })
+    let mut last = Value::Null;
+    let found = patiently(|| {
+        let before = std::mem::replace(&mut last, listed(platform, person));
+        let now = &last["acme"]["state"];
+        // Seen twice: an order may end between the look at its row and the look at who is on
+        // the way.
+        let is_refused = now == "refused" && before == last;
+        (now == state || is_refused).then(|| last.clone())
+    });
+    let told = platform.stderr();
+    let found = found.unwrap_or_else(|| panic!("no {state} in time, but {last}\n{told}"));
+    assert_eq!(found["acme"]["state"], state, "{found}\n{told}");
+    found
 }
 
 /// Whether a handshake succeeds that wants to see the answer to a challenge.

@@ -2,7 +2,7 @@
 //! of it, stands in docs/reference/attacks.md; a test compares its rows with the tests here.
 
 use std::io::{Error, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
@@ -11,15 +11,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, Platform, now_ms, pause, wait_for};
-use crate::http::{Answer, Tls, connect};
+use crate::http::{Tls, connect};
 use crate::mqtt::{Mqtt, Version, connect_packet};
 use crate::rights::{Person, id};
 use crate::skipped::skipped;
 
 /// The table of the attacks, as the documents show it.
 const TABLE: &str = include_str!("../../../../docs/reference/attacks.md");
-const SOURCES: [(&str, &str); 2] =
-    [("attacks", include_str!("attacks.rs")), ("attacks_http2", include_str!("attacks_http2.rs"))];
+const SOURCES: [(&str, &str); 3] = [
+    ("attacks", include_str!("attacks.rs")),
+    ("attacks_http2", include_str!("attacks_http2.rs")),
+    ("attacks_stuffing", include_str!("attacks_stuffing.rs")),
+];
 
 /// By when a connection is closed whose headers do not come: [`impatient`] waits 1 s, the rest is
 /// for a busy machine. Were the setting ignored, it would be the default of 15 s, or hyper's 30 s.
@@ -40,11 +43,6 @@ fn impatient() -> &'static Platform {
     })
 }
 
-fn sign_in_from(platform: &Platform, source: Ipv4Addr, email: &str, password: &str) -> Answer {
-    let body = json!({"email": email, "password": password});
-    platform.http().post("/v1/session").json(&body).from(source).send()
-}
-
 #[test]
 fn every_attack_stands_in_the_documents() {
     let mut count = 0;
@@ -59,43 +57,6 @@ fn every_attack_stands_in_the_documents() {
         }
     }
     assert!(count >= 15, "{count}");
-}
-
-#[test]
-fn credential_stuffing() {
-    let platform = Platform::serve();
-    let tenant = platform.tenant();
-    let (attacker, owner) = (Ipv4Addr::new(127, 9, 0, 1), Ipv4Addr::new(127, 9, 0, 2));
-    let mut refused = None;
-    for number in 0..140 {
-        // Every tenth guess is at an account that exists; the answers do not tell which.
-        let email = match number % 10 {
-            0 => tenant.email.clone(),
-            _ => format!("nobody-{number}@stuffing.example"),
-        };
-        let answer = sign_in_from(&platform, attacker, &email, "Summer2025!Summer");
-        match answer.status {
-            401 => assert_eq!(answer.problem(401)["detail"], "this sign-in is wrong"),
-            _ => refused = Some(answer).filter(|_| number % 10 != 0).or(refused),
-        }
-    }
-    let refused = refused.expect("the address is slowed down as a whole");
-    refused.problem(429);
-    assert!(refused.header("retry-after").is_some());
-    // The right password does not help the attacker's address now, and the owner does not wait.
-    assert_eq!(sign_in_from(&platform, attacker, &tenant.email, &tenant.password).status, 429);
-    sign_in_from(&platform, owner, &tenant.email, &tenant.password).expect(200);
-    // Guessing at tokens of devices ends, too, before each of them costs a look-up.
-    let mut connection = platform.http().connect_from(attacker).unwrap();
-    let guess = |number: u32| {
-        let token = format!("vtd_{number:032}");
-        platform.http().post("/api/v1/telemetry").bearer(&token).json(&json!({"t": 1}))
-    };
-    let refused = (0..400)
-        .map(|number| connection.send(guess(number)).unwrap())
-        .find(|answer| answer.status == 429)
-        .expect("guesses end");
-    assert_eq!(refused.problem(429)["limit"], "failed_device_logins_per_second");
 }
 
 #[test]

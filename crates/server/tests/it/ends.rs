@@ -4,9 +4,11 @@
 use serde_json::{Value, json};
 use veritwin_domain::Timestamp;
 
-use crate::harness::{Mode, Options, Platform, wait_for};
+use crate::certificates::{self, administration};
+use crate::harness::{Mode, Options, PATIENCE, Platform, wait_for};
 use crate::http::Answer;
 use crate::records::{FIREFOX, Person};
+use crate::smtp::smtp_server;
 
 const END: &str = "/v1/tenant-end";
 /// Where the clock of these tests begins.
@@ -14,12 +16,15 @@ const START: &str = "2027-01-10T08:00:00Z";
 const HOUR_MICROS: u64 = 3_600 * 1_000_000;
 const DAY_MICROS: u64 = 24 * HOUR_MICROS;
 
-fn platform() -> Platform {
-    let options = Options {
+fn options() -> Options {
+    Options {
         arguments: vec!["--simulated-clock".to_owned(), START.to_owned()],
         ..Options::default()
-    };
-    Platform::start(Mode::Serve, options)
+    }
+}
+
+fn platform() -> Platform {
+    Platform::start(Mode::Serve, options())
 }
 
 fn advance(platform: &Platform, micros: u64) {
@@ -127,6 +132,45 @@ fn after_its_time_nothing_is_left_but_the_certificate() {
         assert_eq!(checked["state"], "proven", "{checked}");
     }
     assert_eq!(listed()["items"].as_array().unwrap().len(), 1, "destroyed once");
+}
+
+#[test]
+fn the_platform_keeps_no_record_of_the_last_mails() {
+    let (port, mails) = smtp_server();
+    let options = options()
+        .environment("VERITWIN__SMTP__URL", &format!("smtp://127.0.0.1:{port}"))
+        .environment("VERITWIN__SMTP__FROM", "platform@veritwin.example");
+    let platform = &Platform::start(Mode::Serve, options);
+    let (tenant, stays) = (platform.tenant(), platform.tenant());
+    let (one, other) =
+        (Person::by_operator(platform, &tenant.id), Person::by_operator(platform, &tenant.id));
+    ask(&one).expect(201);
+    approve(&other).expect(200);
+    advance(platform, 30 * DAY_MICROS + HOUR_MICROS);
+    let mut over = 0;
+    while over < 3 {
+        // Their owner and the two administrators.
+        let mail = mails.recv_timeout(PATIENCE).expect("a mail");
+        over += usize::from(mail.subject().contains("has ended"));
+    }
+    let forgotten = json!({"email": stays.email});
+    platform.http().post("/v1/password-reset").json(&forgotten).send().expect(202);
+    while !mails.recv_timeout(PATIENCE).expect("a mail").to.contains(&stays.email) {}
+    let root = administration(platform);
+    let items = |path: &str| {
+        let found = certificates::ask(platform, &root, "GET", path, &json!({})).expect(200);
+        found["items"].as_array().unwrap().clone()
+    };
+    wait_for("the end", || {
+        let is_it = |row: &Value| row["action"] == "tenant.delete" && row["outcome"] == "done";
+        items("/v1/activity").iter().any(is_it).then_some(())
+    });
+    let to_people = |mail: &Value| mail["to"].as_str().unwrap().ends_with("@people.example");
+    let kept = wait_for("the record of the other mail", || {
+        let kept = items("/v1/ledger/mails");
+        kept.iter().any(|mail| !to_people(mail)).then_some(kept)
+    });
+    assert!(!kept.iter().any(to_people), "{kept:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Platform, wait_for};
 use crate::mqtt::{Mqtt, Version};
+use crate::rights::Person;
 use crate::tenant::{Device, Tenant};
 
 const TELEMETRY: &str = "v1/gateway/telemetry";
@@ -77,6 +78,49 @@ fn a_gateway_speaks_for_its_own_devices_and_for_no_other() {
     assert_eq!(plain.publish(TELEMETRY, br#"{"x":{"t":1}}"#).0, 0x87);
     let path = format!("/v1/devices/{}", other.id);
     tenant.patch(&path, &json!({"is_gateway": false})).problem(409);
+}
+
+#[test]
+fn who_holds_a_part_comes_by_no_credential_of_a_gateway() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let mine = tenant.device("gateway in the north");
+    // Behind it stands a device of another part, which is not theirs to see.
+    let south = tenant.device("south");
+    let group = json!({"name": "north", "device_ids": [mine.id]});
+    let group = id_of(&tenant.post("/v1/groups", &group).expect(201));
+    let person = Person::new(platform, &tenant, "north", "support");
+    let grant = json!({
+        "user_id": person.id, "role": "administrator", "scope": {"group_id": group},
+    });
+    tenant.post("/v1/grants", &grant).expect(201);
+    let path = format!("/v1/devices/{}", mine.id);
+    let credentials = format!("{path}/credentials");
+    let more = || person.request("POST", &credentials).json(&json!({})).send();
+    let old = more().expect(201)["credential"]["id"].as_str().unwrap().to_owned();
+    let change =
+        |body: Value| person.request("PATCH", &format!("{credentials}/{old}")).json(&body).send();
+    change(json!({"disabled": true})).expect(200);
+    person.request("PATCH", &path).json(&json!({"is_gateway": true})).send().problem(403);
+
+    tenant.patch(&path, &json!({"is_gateway": true})).expect(200);
+    let behind = format!("/v1/devices/{}", south.id);
+    tenant.patch(&behind, &json!({"gateway_id": mine.id})).expect(200);
+    person.request("GET", &behind).send().problem(404);
+    let key = json!({"public_key": "ab".repeat(32)});
+    let key = person.request("POST", &format!("{path}/edge-keys")).json(&key).send();
+    let longer = json!({"valid_until": "2100-01-01T00:00:00Z"});
+    for refused in [more(), change(json!({"disabled": false})), change(longer), key] {
+        let refused = refused.problem(403);
+        assert!(refused["detail"].as_str().unwrap().contains("whole tenant"), "{refused}");
+    }
+    // To shut it out is theirs still, and whose right it is gives one.
+    change(json!({"name": "old", "disabled": true})).expect(200);
+    tenant.post(&credentials, &json!({})).expect(201);
+    tenant.patch(&behind, &json!({"gateway_id": ""})).expect(200);
+    tenant.patch(&path, &json!({"is_gateway": false})).expect(200);
+    change(json!({"disabled": false})).expect(200);
+    more().expect(201);
 }
 
 #[test]

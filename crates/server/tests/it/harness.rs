@@ -25,13 +25,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` gives a value.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    patiently(condition).unwrap_or_else(|| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// The same; none where patience ends, so that the caller can say how it stood.
+pub(crate) fn patiently<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
-        if let Some(value) = condition() {
+        let value = condition();
+        if value.is_some() || started.elapsed() >= PATIENCE {
             return value;
         }
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         pause(POLL);
     }
 }

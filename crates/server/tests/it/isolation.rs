@@ -2,6 +2,8 @@
 //! takes an id with another tenant's. What belongs to others answers exactly as what never was.
 //! tidy: long file because every kind of id has its case in one place.
 
+mod bodies;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

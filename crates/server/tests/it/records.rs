@@ -336,13 +336,36 @@ fn on_day_91_only_what_is_held_is_left() {
 }
 
 /// The kinds of the security alerts, each with an open incident of its own kind.
-fn found(person: &Person<'_>, kind: &str) -> Option<Value> {
+pub(crate) fn found(person: &Person<'_>, kind: &str) -> Option<Value> {
     let alerts = person.get("/v1/security-alerts").expect(200);
     let alert = alerts["items"].as_array()?.iter().find(|alert| alert["kind"] == kind)?.clone();
     let path = format!("/v1/incidents/{}", alert["incident_id"].as_str()?);
     let incident = person.get(&path).expect(200);
     assert_eq!(incident["kind"], kind);
     Some(json!({"alert": alert, "incident": incident}))
+}
+
+/// A session that something was found about takes nothing away and does nothing that needs a proof,
+/// however fresh its own is, until its person proves themselves again; others of theirs go on.
+fn doubted(platform: &Platform, mut person: Person<'_>, tenant: &Tenant) {
+    const EXPORT: &str = "/v1/activity/export?action=rule.";
+    const UNPROVEN: &str = "/problems/confirm-identity";
+    let refused = wait_for("the session to be doubted", || {
+        let answer = person.get(EXPORT);
+        (answer.status == 403).then_some(answer)
+    });
+    assert_eq!(refused.problem(403)["type"], UNPROVEN);
+    let key = json!({"name": "mine", "role": "viewer"});
+    assert_eq!(person.post("/v1/api-keys", &key).problem(403)["type"], UNPROVEN);
+    person.get("/v1/activity").expect(200);
+    let other = Person::sign_in(tenant, platform, [127, 0, 0, 1], FIREFOX);
+    other.get(EXPORT).expect(200);
+    let proof = json!({"password": tenant.password});
+    let proven = person.post("/v1/session/confirm", &proof);
+    assert_eq!(proven.status, 204, "{}", proven.text());
+    person.cookie = proven.cookie().unwrap();
+    person.get(EXPORT).expect(200);
+    person.post("/v1/api-keys", &key).expect(201);
 }
 
 #[test]
@@ -377,6 +400,8 @@ fn stuffing_a_new_device_and_a_bulk_export_raise_alert_and_incident() {
         assert_eq!(person.get("/v1/activity/export?action=rule.").status, 200);
     }
     let export = wait_for("a bulk export", || found(&person, "bulk_export"));
+    doubted(&platform, person, &tenant);
+    let person = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
     let incident = export["incident"]["id"].as_str().unwrap();
     let noted = json!({"text": "It was the yearly audit."});
     person.post(&format!("/v1/incidents/{incident}/notes"), &noted).expect(201);

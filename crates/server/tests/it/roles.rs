@@ -267,12 +267,24 @@ fn package(request: impl Fn(&str, &str) -> Request, method: &str, filled: &str) 
     request(method, &path).body("application/octet-stream", b"nothing")
 }
 
+const UNPROVEN: &str = "/problems/confirm-identity";
+
+/// Whoever is refused so often is asked who they are before what needs a fresh proof: what is asked
+/// here is what their role may.
+fn prove_again(platform: &Platform, cookie: &mut String) {
+    let proof = json!({"password": "a password of a colleague"});
+    let request = platform.http().post("/v1/session/confirm").header("cookie", cookie.as_str());
+    let proven = request.json(&proof).send();
+    assert_eq!(proven.status, 204, "{}", proven.text());
+    *cookie = proven.cookie().expect("a session cookie");
+}
+
 #[test]
 fn every_endpoint_answers_every_role_as_the_matrix_says() {
     let platform = Platform::shared();
     let tenant = platform.tenant();
     let matrix = printed();
-    let people: Vec<String> = ROLES
+    let mut people: Vec<String> = ROLES
         .iter()
         .map(|role| match *role {
             // An owner is made of a member, by an owner.
@@ -317,14 +329,21 @@ fn every_endpoint_answers_every_role_as_the_matrix_says() {
                 let as_person =
                     needed.iter().all(|one| matches!(cell(one), "yes" | "people")) && !is_of_others;
                 let as_key = needed.iter().all(|one| cell(one) == "yes") && !is_of_others;
-                let person = |method: &str, path: &str| {
-                    platform.http().request(method, path).header("cookie", &people[index])
+                let with = |cookie: String| {
+                    move |method: &str, path: &str| {
+                        platform.http().request(method, path).header("cookie", &cookie)
+                    }
                 };
+                let mut of_person = fill(with(people[index].clone()), &method, path).send();
+                if of_person.status == 403 && of_person.text().contains(UNPROVEN) {
+                    prove_again(platform, &mut people[index]);
+                    of_person = fill(with(people[index].clone()), &method, path).send();
+                }
                 let program = |method: &str, path: &str| {
                     platform.http().request(method, path).bearer(&keys[index])
                 };
                 let answers = [
-                    ("a person", as_person, fill(person, &method, path).send()),
+                    ("a person", as_person, of_person),
                     ("a key", as_key, fill(program, &method, path).send()),
                 ];
                 for (who, is_permitted, answer) in answers {

@@ -2,10 +2,10 @@
 //! own client where it is installed.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -24,14 +24,25 @@ fn listeners(platform: &Platform) -> [(&'static str, String); 3] {
     [("https", ports.https), ("mqtts", ports.mqtts), ("archive", ports.archive)]
 }
 
+/// By when bytes are refused that are no TLS handshake. Were they taken and waited upon, it would
+/// be the 10 s after which whoever says nothing is closed, or never.
+const REFUSED_WITHIN: Duration = Duration::from_secs(9);
+
 /// What comes back for bytes that are no TLS handshake, up to the end of the connection.
+#[track_caller]
 fn answer_to(address: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(REFUSED_WITHIN)).unwrap();
+    let began = Instant::now();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
-    // A reset is a refusal like any other.
-    let _ = stream.read_to_end(&mut answer);
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        // A reset is a refusal like any other; to be kept waiting is none.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{address}: {error}"),
+    }
+    let took = began.elapsed();
+    assert!(took < REFUSED_WITHIN, "{address}: open for {took:?}");
     answer
 }
 

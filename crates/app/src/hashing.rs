@@ -1,0 +1,109 @@
+//! Passwords of people are hashed and verified away from the threads that serve connections, a few
+//! at once: each takes 19 MiB and a core. Whoever was here before has a turn of their own, so that
+//! a flood of guesses from ever new addresses keeps nobody out.
+
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use veritwin_domain::Secret;
+use veritwin_keys::password;
+
+use crate::{App, Error, Result};
+
+/// How long a password waits for its turn.
+const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Passwords that are hashed at once, whosesoever they are.
+const HASHES_AT_ONCE: usize = 3;
+/// Passwords that are hashed beside those, of accounts from addresses that they have signed in
+/// from, and of whoever is signed in.
+const HASHES_OF_KNOWN: usize = 1;
+
+/// The turns of those who wait.
+#[derive(Debug)]
+pub(crate) struct Hashing {
+    anybody: Semaphore,
+    known: Semaphore,
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        let (anybody, known) = (Semaphore::new(HASHES_AT_ONCE), Semaphore::new(HASHES_OF_KNOWN));
+        Self { anybody, known }
+    }
+}
+
+impl Hashing {
+    async fn turn(&self, is_known: bool) -> Result<SemaphorePermit<'_>> {
+        let turn = async {
+            tokio::select! {
+                biased;
+                turn = self.known.acquire(), if is_known => turn,
+                turn = self.anybody.acquire() => turn,
+            }
+        };
+        match tokio::time::timeout(HASHING_TIMEOUT, turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
+        }
+    }
+}
+
+impl App {
+    /// Hashes a password in its turn.
+    pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
+        let _turn = self.0.hashing.turn(false).await?;
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
+            .await
+            .map_err(|_| Error::Internal("password hashing stopped".to_owned()))?
+    }
+
+    fn hash_password_blocking(&self, text: &Secret<String>) -> Result<Secret<String>> {
+        #[cfg(feature = "test-controls")]
+        if let Some(weak) = self.0.promises.weak_password_hash(text) {
+            return Ok(Secret::new(weak));
+        }
+        Ok(Secret::new(password::hash(self.0.rng.as_ref(), text.expose())?))
+    }
+
+    /// Verifies against the stored hash, or against one of nobody's, so that both take as long.
+    pub(crate) async fn verify_password(
+        &self,
+        secret: Secret<String>,
+        hash: Option<Secret<String>>,
+        is_known: bool,
+    ) -> Result<bool> {
+        let _turn = self.0.hashing.turn(is_known).await?;
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || match hash {
+            Some(hash) => Ok(password::verify(secret.expose(), hash.expose())),
+            None => {
+                password::hash(app.0.rng.as_ref(), secret.expose()).map(|_| false).or(Ok(false))
+            }
+        })
+        .await
+        .map_err(|_| Error::Internal("password check stopped".to_owned()))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_here_before_does_not_wait_behind_strangers() {
+        let hashing = Hashing::default();
+        let mut held = Vec::new();
+        for _ in 0..HASHES_AT_ONCE {
+            held.push(hashing.turn(false).await.expect("a turn"));
+        }
+        assert!(matches!(hashing.turn(false).await, Err(Error::Busy { .. })), "a stranger waits");
+        let known = hashing.turn(true).await.expect("a turn of their own");
+        assert!(hashing.turn(true).await.is_err(), "one at once");
+        // What is free is anybody's.
+        held.pop();
+        let other = hashing.turn(true).await.expect("a turn");
+        drop((known, other, held));
+        assert!(hashing.turn(false).await.is_ok());
+    }
+}
