@@ -61,7 +61,7 @@ pub use memory::Latest;
 pub use pin::Pinned;
 pub use quantiles::PERCENTILE_EXACT_MAX;
 pub use query::{Order, Page, Point, QualityFilter, RangeQuery, Series, TimeRange};
-pub use query_downsample::{AGGREGATES_MAX, Downsample};
+pub use query_downsample::{AGGREGATES_MAX, BucketPage, Downsample};
 pub use query_lttb::TRIANGLES_EXACT_MAX;
 pub use query_many::{Answer, Answers, Question};
 pub use room::Room;

@@ -160,6 +160,39 @@ fn points_come_as_a_table_too_and_go_on_where_it_was_cut() {
 }
 
 #[test]
+fn buckets_go_on_where_they_were_cut() {
+    let tenant = Platform::shared().tenant();
+    let device = meter(&tenant, "pages");
+    let asked = |more: Value| {
+        let mut whole = json!({
+            "bucket": "day", "time_zone": "Europe/Berlin", "shape": "columns",
+            "aggregates": ["count", "delta", "last"],
+        });
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body(&[&device], "energy", whole)
+    };
+    let whole = ask(&tenant, &asked(json!({}))).expect(200);
+    assert_eq!(whole["next_cursor"], Value::Null, "{whole}");
+    for fill in ["none", "null"] {
+        let first = ask(&tenant, &asked(json!({"limit": 2, "fill": fill}))).expect(200);
+        assert_eq!(first["series"][0]["count"], json!([23, 23]), "{first}");
+        let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
+        let rest = json!({"limit": 2, "fill": fill, "cursor": cursor});
+        let second = ask(&tenant, &asked(rest)).expect(200);
+        assert_eq!(second["next_cursor"], Value::Null, "{second}");
+        for column in ["at_ms", "to_ms", "count", "delta", "last"] {
+            let of = |answer: &Value| answer["series"][0][column].as_array().unwrap().clone();
+            assert_eq!([of(&first), of(&second)].concat(), of(&whole), "{column}");
+        }
+    }
+    let csv = table(&tenant, &asked(json!({"limit": 1})), "text/csv");
+    assert!(csv.header("veritwin-next-cursor").is_some());
+    assert_eq!(csv.text().lines().count(), 2, "a head and a bucket");
+    let hanging = asked(json!({"limit": 2, "fill": "previous"}));
+    assert_eq!(ask(&tenant, &hanging).problem(400)["position"], "fill");
+}
+
+#[test]
 fn a_line_has_as_many_points_as_asked_and_a_time_has_its_values() {
     let tenant = Platform::shared().tenant();
     let device = meter(&tenant, "line");
