@@ -1,7 +1,7 @@
 //! History asked in detail: days as they are in Berlin, aggregates, tables, lines, values as of a
 //! time; each question refused by the name of what is wrong with it.
 
-use arrow_array::types::{Float64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
 use arrow_ipc::reader::StreamReader;
 use serde_json::{Value, json};
@@ -129,6 +129,29 @@ fn a_table_says_what_json_says() {
     let sums = batches[5].column_by_name("sum").unwrap().as_any();
     let sums = sums.downcast_ref::<PrimitiveArray<Float64Type>>().unwrap();
     assert!((sums.value(0) - 2415.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_ends_of_a_bucket_keep_their_type_in_arrow() {
+    let tenant = Platform::shared().tenant();
+    let device = tenant.device("exact");
+    // No double is this number.
+    let large = (1_i64 << 53) + 1;
+    let rows = json!([
+        {"ts": T0, "values": {"count": large}}, {"ts": T0 + HOUR, "values": {"count": "reset"}},
+    ]);
+    tenant.send(&device, &rows).expect(200);
+    let asked = json!({"bucket": "range", "aggregates": ["first", "last", "count"]});
+    let asked = body(&[&device], "count", asked);
+    let batches = read(&table(&tenant, &asked, "application/vnd.apache.arrow.stream"));
+    let column = |name: &str| batches[0].column_by_name(name).unwrap().as_any();
+    let integer = |name| column(name).downcast_ref::<PrimitiveArray<Int64Type>>().unwrap();
+    let text = |name| column(name).downcast_ref::<StringArray>().unwrap();
+    assert_eq!(integer("first_integer").value(0), large);
+    assert!(integer("last_integer").is_null(0) && text("first_text").is_null(0));
+    let types = [text("first_type").value(0), text("last_type").value(0)];
+    assert_eq!((types, text("last_text").value(0)), (["integer", "text"], "reset"));
+    assert_eq!(integer("count").value(0), 2);
 }
 
 fn read(answer: &Answer) -> Vec<RecordBatch> {
