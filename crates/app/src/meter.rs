@@ -211,15 +211,19 @@ impl App {
         refuse_over(POINTS_PER_DAY, max, today + more as u64)
     }
 
-    /// Refuses readings that would begin more series than a plan gives.
+    /// Refuses readings that would begin more series than a plan gives, or than the platform has
+    /// room for.
     pub(crate) fn check_series<'r>(
         &self,
         tenant: TenantId,
         limits: &PlanLimits,
-        batches: impl IntoIterator<Item = (DeviceId, &'r [Reading])>,
+        batches: impl IntoIterator<Item = (DeviceId, &'r [Reading])> + Clone,
     ) -> std::result::Result<(), LimitExceeded> {
-        let Some(max) = limits.series else { return Ok(()) };
         let engine = &self.0.engine;
+        let readings: usize = batches.clone().into_iter().map(|(_, readings)| readings.len()).sum();
+        if limits.series.is_none() && engine.has_spare_series(readings) {
+            return Ok(());
+        }
         let new_in = |(device, readings): (DeviceId, &'r [Reading])| {
             engine.new_series(tenant, device, readings.iter().map(|reading| &reading.key))
         };
@@ -227,6 +231,8 @@ impl App {
         if new == 0 {
             return Ok(());
         }
+        engine.series_room(tenant, usize::try_from(new).unwrap_or(usize::MAX))?;
+        let Some(max) = limits.series else { return Ok(()) };
         let count = engine.series_count(tenant) + new;
         if count <= max {
             return Ok(());

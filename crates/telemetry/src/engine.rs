@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -35,6 +36,9 @@ pub struct EngineLimits {
     /// Bytes of readings in memory above which [`Engine::room`] holds back new ones; a
     /// tenant has a part of them.
     pub memory_bytes_max: usize,
+    /// Series of all tenants above which [`Engine::series_room`] refuses new ones: each has its
+    /// latest value in memory. A tenant has a part of them.
+    pub series_max: usize,
     /// Bytes of readings in memory from which [`Engine::maintain`] flushes.
     pub flush_bytes_min: usize,
     /// Age of the oldest reading in memory from which [`Engine::maintain`] flushes.
@@ -70,6 +74,7 @@ impl Default for EngineLimits {
     fn default() -> Self {
         Self {
             memory_bytes_max: 256 * 1024 * 1024,
+            series_max: 2_000_000,
             flush_bytes_min: 96 * 1024 * 1024,
             flush_age: Duration::from_secs(3600),
             flush_windows_max: 64,
@@ -136,6 +141,8 @@ pub(crate) struct Inner {
     pub(crate) limits: EngineLimits,
     pub(crate) reader: Reader,
     pub(crate) memory: RwLock<Memory>,
+    /// Series of all tenants in it.
+    pub(crate) series: Arc<AtomicUsize>,
     /// Taken to change the manifest; one flush or compaction commits at a time.
     pub(crate) commits: tokio::sync::Mutex<Commits>,
     /// Taken to compact; flushes go on meanwhile.
@@ -228,12 +235,14 @@ impl Engine {
             conflict: None,
             unsure: Vec::new(),
         };
+        let memory = Memory::new(Arc::new(catalog));
         let inner = Inner {
             clock,
             rng,
             limits,
             reader,
-            memory: RwLock::new(Memory::new(Arc::new(catalog))),
+            series: Arc::clone(&memory.series),
+            memory: RwLock::new(memory),
             commits: tokio::sync::Mutex::new(commits),
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
@@ -405,9 +414,7 @@ impl Engine {
 
     /// How many series the tenant's devices have.
     pub fn series_count(&self, tenant: TenantId) -> u64 {
-        let memory = self.inner.memory.read();
-        let devices = memory.tenants.get(&tenant).into_iter().flat_map(|table| &table.devices);
-        devices.map(|(_, device)| device.series_count()).sum()
+        self.inner.memory.read().series_of(tenant) as u64
     }
 
     /// How many of these keys are of no series of the device yet, each once.

@@ -6,6 +6,7 @@ mod meant;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, TenantId, Timestamp, Value};
@@ -64,11 +65,6 @@ impl DeviceTable {
         self.slots.len() - 1
     }
 
-    /// How many series it has.
-    pub(crate) fn series_count(&self) -> u64 {
-        self.slots.len() as u64
-    }
-
     pub(crate) fn latest(&self) -> impl Iterator<Item = &Latest> {
         self.slots.iter().map(|slot| &slot.latest)
     }
@@ -103,6 +99,8 @@ pub(crate) struct TenantTable {
     is_aside: bool,
     /// The stored latest values could not be read: a flush must not replace them unseen.
     latest_unread: bool,
+    /// Series of all devices.
+    series: usize,
     bytes: usize,
     /// Of them, those that the last flush left here because the keys are withdrawn.
     held_bytes: usize,
@@ -133,6 +131,8 @@ pub(crate) struct Memory {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) next_position: u64,
     pub(crate) bytes: usize,
+    /// Series of all tenants; looked at without the lock, too.
+    pub(crate) series: Arc<AtomicUsize>,
     pub(crate) oldest_applied: Option<Duration>,
     /// Bytes of tenants whose keys are withdrawn: they wait for their keys, nobody waits for them.
     held_bytes: usize,
@@ -148,6 +148,7 @@ impl Memory {
             next_position: catalog.persisted_position,
             catalog,
             bytes: 0,
+            series: Arc::default(),
             oldest_applied: None,
             held_bytes: 0,
             gap_position: None,
@@ -183,7 +184,13 @@ impl Memory {
         let tenant = self.tenants.entry(batch.tenant).or_default();
         tenant.first_position.get_or_insert(position);
         let device = tenant.devices.entry(batch.device).or_default();
+        let before = device.slots.len();
         let bytes: usize = batch.readings.iter().map(|reading| device.push(reading)).sum();
+        let begun = device.slots.len() - before;
+        if begun > 0 {
+            tenant.series += begun;
+            self.series.fetch_add(begun, Ordering::Relaxed);
+        }
         tenant.bytes += bytes;
         self.bytes += bytes;
         self.oldest_applied.get_or_insert(now);
@@ -232,7 +239,11 @@ impl Memory {
         for (device, latest) in latest.into_iter().flatten() {
             let device = table.devices.entry(device).or_default();
             match device.by_key.get(&latest.key) {
-                None => drop(device.add(latest)),
+                None => {
+                    device.add(latest);
+                    table.series += 1;
+                    self.series.fetch_add(1, Ordering::Relaxed);
+                }
                 Some(place) => {
                     let slot = &mut device.slots[*place];
                     if slot.latest.at < latest.at {
@@ -303,7 +314,13 @@ impl Memory {
     pub(crate) fn forget(&mut self, tenant: TenantId) {
         if let Some(table) = self.tenants.remove(&tenant) {
             self.bytes -= table.bytes;
+            self.series.fetch_sub(table.series, Ordering::Relaxed);
         }
+    }
+
+    /// How many series a tenant's devices have.
+    pub(crate) fn series_of(&self, tenant: TenantId) -> usize {
+        self.tenants.get(&tenant).map_or(0, |table| table.series)
     }
 
     /// Bytes of readings that the next flush can write.

@@ -1,8 +1,9 @@
-//! Room in the memory table, taken before the log takes readings. A tenant may have so many times
-//! what is free: alone it has most of the table, beside others less, and what is left over is
-//! there for whoever has little in it.
+//! Room in the memory table, for readings and for new series, asked for before the log takes
+//! readings. A tenant may have so many times what is free: alone it has most of the table, beside
+//! others less, and what is left over is there for whoever has little in it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_recursion::async_recursion as boxed;
 use tokio::sync::Mutex as Queue;
@@ -10,7 +11,8 @@ use veritwin_domain::{IdMap, LimitExceeded, Reading, Shared, TenantId};
 
 use crate::engine::{Engine, Inner};
 
-/// A tenant has at most so many times the free room: alone three quarters of the table.
+/// A tenant has at most so many times the free room: alone three quarters of the table, or of the
+/// series.
 const TIMES_FREE_MAX: usize = 3;
 /// Time and value of a reading, without a text's own bytes.
 const READING_BYTES: usize = 16;
@@ -138,5 +140,32 @@ impl Engine {
         drop(taken);
         drop(memory);
         Ok(Room { inner: Arc::clone(&self.inner), tenant, bytes })
+    }
+
+    /// Whether nobody is near a bound of series, so that readings need not be looked at: they begin
+    /// no more than so many.
+    pub fn has_spare_series(&self, more: usize) -> bool {
+        // Whoever has them: of the other half three times as much may be one tenant's.
+        self.inner.series.load(Ordering::Relaxed).saturating_add(more)
+            <= self.inner.limits.series_max / 2
+    }
+
+    /// Whether a tenant may begin so many series, or the bound that is in the way. What the log has
+    /// is taken all the same. A tenant without any gets some as long as there are any.
+    pub fn series_room(&self, tenant: TenantId, more: usize) -> Result<(), LimitExceeded> {
+        let max = self.inner.limits.series_max;
+        let memory = self.inner.memory.read();
+        let (used, own) = (memory.series.load(Ordering::Relaxed), memory.series_of(tenant));
+        drop(memory);
+        let actual = used.saturating_add(more);
+        if actual > max {
+            return Err(LimitExceeded { name: "series_max", max, actual });
+        }
+        let own_max = (max - actual).saturating_mul(TIMES_FREE_MAX);
+        let actual = own.saturating_add(more);
+        if own > 0 && actual > own_max {
+            return Err(LimitExceeded { name: "tenant_series_max", max: own_max, actual });
+        }
+        Ok(())
     }
 }

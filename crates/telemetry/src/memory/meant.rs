@@ -2,6 +2,7 @@
 //! latest values.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use veritwin_domain::{DeviceId, Key, Quality, TenantId, Timestamp, Value};
 
@@ -95,7 +96,9 @@ impl Memory {
         let frozen = self.frozen.clone();
         let frozen = frozen.as_ref().and_then(|all| all.tenants.get(&selection.tenant));
         let Some(table) = self.tenants.get_mut(&selection.tenant) else { return };
+        let mut gone = 0;
         for (id, device) in &mut table.devices {
+            let before = device.slots.len();
             let goes = |latest: &Latest| {
                 is_meant(selection, *id, latest) && series.contains(&(*id, latest.key.clone()))
             };
@@ -104,7 +107,10 @@ impl Memory {
                 rows.find(|(name, _)| name == key)?.1.newest()
             };
             device.forget_latest(goes, under_way);
+            gone += before - device.slots.len();
         }
+        table.series -= gone;
+        self.series.fetch_sub(gone, Ordering::Relaxed);
         let is_unread = table.latest_unread;
         self.restore_latest(selection.tenant, Some(before));
         if let Some(table) = self.tenants.get_mut(&selection.tenant) {

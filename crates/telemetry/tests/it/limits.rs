@@ -204,6 +204,52 @@ fn what_came_later_does_not_pass_what_waits_for_room() {
 }
 
 #[test]
+fn series_have_a_bound_and_whoever_begins_many_leaves_some_for_others() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.series_max = 16;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let some = |from: i64, count: i64| -> Vec<_> {
+            let one = |i: i64| reading(&format!("k{}", from + i), TODAY + i, Value::Integer(i));
+            (0..count).map(one).collect()
+        };
+        assert!(engine.has_spare_series(8) && !engine.has_spare_series(9));
+        let refused = |number: u8, more: usize| {
+            let limit = engine.series_room(tenant(number), more).err()?;
+            Some((limit.name, limit.max, limit.actual))
+        };
+        assert_eq!(refused(0, 12), None);
+        assert_eq!(refused(0, 17), Some(("series_max", 16, 17)));
+        history.commit(&engine, batch(0, 0, some(0, 6)));
+        history.commit(&engine, batch(0, 1, some(0, 6)));
+        history.commit(&engine, batch(0, 1, some(2, 4)));
+        assert_eq!((engine.series_count(tenant(0)), engine.has_spare_series(0)), (12, false));
+        assert_eq!(refused(0, 0), None, "what is there goes on");
+        assert_eq!(refused(0, 1), Some(("tenant_series_max", 9, 13)));
+        assert_eq!(refused(1, 4), None, "there are some for others");
+        assert_eq!(refused(1, 5), Some(("series_max", 16, 17)));
+        history.commit(&engine, batch(1, 0, some(0, 2)));
+        assert_eq!(refused(1, 1), None);
+        assert_eq!(refused(1, 2), Some(("tenant_series_max", 0, 4)));
+
+        // Kept over a restart, out of segments and the log, and free again when a tenant is gone.
+        engine.flush().await.expect("flushes");
+        history.commit(&engine, batch(1, 1, some(0, 1)));
+        drop(engine);
+        let engine = setup.open().await;
+        history.replay(&engine);
+        assert_eq!([0, 1].map(|number| engine.series_count(tenant(number))), [12, 3]);
+        assert!(engine.series_room(tenant(2), 2).is_err());
+        setup.keys.destroy_tenant(tenant(0)).expect("destroys");
+        history.commit(&engine, batch(0, 0, some(0, 1)));
+        engine.flush().await.expect("flushes");
+        assert_eq!(engine.series_count(tenant(0)), 0);
+        assert!(engine.series_room(tenant(2), 13).is_ok());
+    });
+}
+
+#[test]
 fn a_quiet_engine_flushes_by_age_and_writes_nothing_without_need() {
     runtime().block_on(async {
         let setup = Setup::new();
