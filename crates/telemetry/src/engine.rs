@@ -13,12 +13,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
+use veritwin_domain::{Clock, DeviceId, Key, Rng, TenantId};
 use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
 use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
+use crate::commit::{delete_orphans, manifest_numbers};
 use crate::memory::{Latest, Memory};
 use crate::pace::Hurry;
 use crate::reader::Reader;
@@ -228,7 +229,7 @@ impl Engine {
             }
         };
         let packs = catalog.packs();
-        delete_orphans(&reader.store, &packs.keys().copied().collect()).await;
+        delete_orphans(&reader.store, &packs.keys().copied().collect(), newest).await?;
         let commits = Commits {
             number_next: newest.map_or(1, |number| number + 1),
             superseded: numbers,
@@ -449,44 +450,10 @@ impl CommitObserver for Observer {
     }
 }
 
-async fn manifest_numbers(store: &Arc<dyn ObjectStore>) -> Result<Vec<u64>, TelemetryError> {
-    let prefix = Path::from(manifest::PREFIX);
-    store
-        .list(Some(&prefix))
-        .try_filter_map(|meta| async move { Ok(manifest::number_of(&meta.location)) })
-        .try_collect()
-        .await
-        .map_err(|source| TelemetryError::store("list", &prefix, source))
-}
-
 pub(crate) async fn read_object(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
 ) -> Result<bytes::Bytes, TelemetryError> {
     let read = async { store.get(path).await?.bytes().await };
     read.await.map_err(|source| TelemetryError::store("read", path, source))
-}
-
-/// Deletes packs of flushes and compactions that were cut off before their manifest. What cannot
-/// be deleted now is tried again at the next opening.
-async fn delete_orphans(store: &Arc<dyn ObjectStore>, named: &HashSet<FileId>) {
-    let prefix = Path::from(Pack::PREFIX);
-    let mut objects = store.list(Some(&prefix));
-    loop {
-        match objects.next().await {
-            None => return,
-            Some(Ok(meta)) => {
-                let file = meta.location.filename().and_then(|name| name.parse::<FileId>().ok());
-                if file.is_some_and(|file| !named.contains(&file))
-                    && let Err(error) = store.delete(&meta.location).await
-                {
-                    tracing::warn!(object = %meta.location, %error, "cannot delete an orphan");
-                }
-            }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "cannot list segments to find orphans");
-                return;
-            }
-        }
-    }
 }
