@@ -27,6 +27,7 @@ mod latest;
 mod manifest;
 pub mod measure;
 mod memory;
+mod merge_plan;
 mod merged;
 mod pace;
 mod pin;
