@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -20,7 +19,7 @@ use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::commit::{delete_orphans, manifest_numbers};
-use crate::memory::{Latest, Memory};
+use crate::memory::{Latest, LatestOfAll, Memory};
 use crate::pace::Hurry;
 use crate::reader::Reader;
 use crate::room::{RoomQueues, Taken, bytes_of};
@@ -37,9 +36,12 @@ pub struct EngineLimits {
     /// Bytes of readings in memory above which [`Engine::room`] holds back new ones; a
     /// tenant has a part of them.
     pub memory_bytes_max: usize,
-    /// Series of all tenants above which [`Engine::series_room`] refuses new ones: each has its
+    /// Series of all tenants above which [`Engine::latest_room`] refuses new ones: each has its
     /// latest value in memory. A tenant has a part of them.
     pub series_max: usize,
+    /// Bytes of all series' keys and of the texts that they said last, above which
+    /// [`Engine::latest_room`] refuses more. A tenant has a part of them.
+    pub latest_bytes_max: usize,
     /// Bytes of readings in memory from which [`Engine::maintain`] flushes.
     pub flush_bytes_min: usize,
     /// Age of the oldest reading in memory from which [`Engine::maintain`] flushes.
@@ -76,6 +78,7 @@ impl Default for EngineLimits {
         Self {
             memory_bytes_max: 256 * 1024 * 1024,
             series_max: 2_000_000,
+            latest_bytes_max: 256 * 1024 * 1024,
             flush_bytes_min: 96 * 1024 * 1024,
             flush_age: Duration::from_secs(3600),
             flush_windows_max: 64,
@@ -142,8 +145,8 @@ pub(crate) struct Inner {
     pub(crate) limits: EngineLimits,
     pub(crate) reader: Reader,
     pub(crate) memory: RwLock<Memory>,
-    /// Series of all tenants in it.
-    pub(crate) series: Arc<AtomicUsize>,
+    /// What latest values of all tenants take of it.
+    pub(crate) latest: Arc<LatestOfAll>,
     /// Taken to change the manifest; one flush or compaction commits at a time.
     pub(crate) commits: tokio::sync::Mutex<Commits>,
     /// Taken to compact; flushes go on meanwhile.
@@ -242,7 +245,7 @@ impl Engine {
             rng,
             limits,
             reader,
-            series: Arc::clone(&memory.series),
+            latest: Arc::clone(&memory.latest),
             memory: RwLock::new(memory),
             commits: tokio::sync::Mutex::new(commits),
             compaction: tokio::sync::Mutex::new(()),
@@ -415,20 +418,7 @@ impl Engine {
 
     /// How many series the tenant's devices have.
     pub fn series_count(&self, tenant: TenantId) -> u64 {
-        self.inner.memory.read().series_of(tenant) as u64
-    }
-
-    /// How many of these keys are of no series of the device yet, each once.
-    pub fn new_series<'k>(
-        &self,
-        tenant: TenantId,
-        device: DeviceId,
-        keys: impl Iterator<Item = &'k Key>,
-    ) -> u64 {
-        let memory = self.inner.memory.read();
-        let table = memory.device(tenant, device);
-        let is_new = |key: &&Key| table.is_none_or(|table| table.latest_of(key).is_none());
-        keys.filter(is_new).collect::<HashSet<_>>().len() as u64
+        self.inner.memory.read().latest_size(tenant).series as u64
     }
 
     /// Tenants with anything stored or in memory.

@@ -58,7 +58,7 @@ pub use error::TelemetryError;
 pub use expire::{Expired, Expiry};
 pub use figures::FIGURES_MICROS;
 pub use latest::LATEST_AHEAD_MAX;
-pub use memory::Latest;
+pub use memory::{Latest, LatestSize};
 pub use pin::Pinned;
 pub use quantiles::PERCENTILE_EXACT_MAX;
 pub use query::{Order, Page, Point, QualityFilter, RangeQuery, Series, TimeRange};

@@ -91,6 +91,13 @@ async fn new_series_are_refused_by_name_and_known_ones_go_on() {
     let one = batch_of(&world, &customer, 8_000..8_001).readings;
     let refused = world.app.check_storage(tenant, device, &one).expect_err("a device's, too");
     assert!(matches!(&refused, Error::StorageFull(limit) if limit.name == "tenant_series_max"));
+    let mut long = batch_of(&world, &other, 0..65);
+    for reading in &mut long.readings {
+        reading.value = Value::Text("x".repeat(64 * 1024).into());
+    }
+    let refused = world.app.submit(other.tenant(), vec![Submission::Readings(long)]).await;
+    let refused = refused.expect_err("texts stay in memory as long as they are the latest");
+    assert!(matches!(&refused, Error::Limit(limit) if limit.name == "latest_bytes_max"));
     submit(&other, 0..100).await.expect("there are some for others");
     let refused = submit(&other, 100..2_100).await.expect_err("all of them");
     assert!(matches!(&refused, Error::Limit(limit) if limit.name == "series_max"));
