@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
+use tokio::sync::Semaphore;
 use veritwin_domain::{DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{Aad, DataClass, DekId, FileHeader, FileKey, KeyService};
 
@@ -22,12 +23,22 @@ use crate::section::{DIRECTORY_BYTES_MAX, NO_DEVICE, Role, frame_context, read_l
 use crate::values::Column;
 use crate::wire::Cursor;
 
-/// A section whose directory is in memory.
+/// Bytes of a directory, uncompressed, above which a question about one device takes no more of it
+/// than what it says of that: in memory it is many times as large.
+const WHOLE_DIRECTORY_BYTES_MAX: usize = 1024 * 1024;
+/// Sealed bytes from which a directory counts as a large one, and how many of those are opened at
+/// once.
+const LARGE_DIRECTORY_BYTES_MIN: u32 = 256 * 1024;
+const LARGE_DIRECTORIES_AT_ONCE: usize = 2;
+
+/// A section whose directory is in memory: all of it, or what it says of one device.
 #[derive(Debug)]
 pub(crate) struct OpenSection {
     pub(crate) tenant: TenantId,
     pub(crate) file: FileId,
     pub(crate) directory: Directory,
+    /// None when all of the directory is there.
+    only: Option<DeviceId>,
     dek: DekId,
     key: FileKey,
 }
@@ -35,11 +46,16 @@ pub(crate) struct OpenSection {
 /// Sealed bytes by pack and offset, fetched for one query.
 pub(crate) type Fetched = HashMap<(FileId, u64), Bytes>;
 
+/// Pack, offset, and the device if only its part is there.
+type OpenId = ((FileId, u64), Option<DeviceId>);
+
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) keys: KeyService,
-    sections: ByteCache<(FileId, u64), Arc<OpenSection>>,
+    sections: ByteCache<OpenId, Arc<OpenSection>>,
+    /// Taken to open a large directory.
+    large: Semaphore,
     frames: ByteCache<(FileId, u64), Bytes>,
 }
 
@@ -54,33 +70,41 @@ impl Reader {
             store,
             keys,
             sections: ByteCache::new(directory_cache_bytes_max),
+            large: Semaphore::new(LARGE_DIRECTORIES_AT_ONCE),
             frames: ByteCache::new(frame_cache_bytes_max),
         }
     }
 
-    /// Opens a section's directory, or finds it in the cache.
+    /// Opens a section's directory, or finds it in the cache. Of a large one no more is there than
+    /// what it says of `device`, if one is asked about.
     pub(crate) async fn section(
         &self,
         tenant: TenantId,
         section: &Section,
+        device: Option<DeviceId>,
     ) -> Result<Arc<OpenSection>, TelemetryError> {
-        if let Some(open) = self.sections.get(&section.id()) {
+        let known = self.sections.get(&(section.id(), None));
+        let known = known.or_else(|| self.sections.get(&(section.id(), Some(device?))));
+        if let Some(open) = known {
             if let Err(source) = self.keys.dek_by_id(open.dek) {
-                self.sections.retain(|id, _| *id != section.id());
+                self.sections.retain(|(id, _), _| *id != section.id());
                 return Err(TelemetryError::Keys { action: "read a segment", source });
             }
             return Ok(open);
         }
+        let is_large = section.directory_bytes >= LARGE_DIRECTORY_BYTES_MIN;
+        let _turn = if is_large { self.large.acquire().await.ok() } else { None };
         let header = section.offset..section.offset + FileHeader::BYTES as u64;
         let end = section.directory_offset + u64::from(section.directory_bytes);
         let ranges = [header, section.directory_offset..end];
         let parts = self.ranges(section.pack.file, &ranges).await?;
-        let open = Arc::new(self.open_section(tenant, section, &parts[0], &parts[1])?);
+        let sealed = (&parts[0][..], &parts[1][..]);
+        let open = Arc::new(self.open_section(tenant, section, sealed, device)?);
         let bytes = open.directory.memory_bytes;
-        self.sections.insert(section.id(), Arc::clone(&open), bytes);
+        self.sections.insert((section.id(), open.only), Arc::clone(&open), bytes);
         if self.keys.dek_by_id(open.dek).is_err() {
             // The key went away while it was opened: what was wiped stays so.
-            self.sections.retain(|id, _| *id != section.id());
+            self.sections.retain(|(id, _), _| *id != section.id());
         }
         Ok(open)
     }
@@ -96,15 +120,15 @@ impl Reader {
             .ok()
             .filter(|split| *split <= whole.len())
             .ok_or_else(|| damaged(section.pack.file, "shorter than its manifest entry"))?;
-        self.open_section(tenant, section, &whole[..split], &whole[split..])
+        self.open_section(tenant, section, (&whole[..split], &whole[split..]), None)
     }
 
     fn open_section(
         &self,
         tenant: TenantId,
         section: &Section,
-        header: &[u8],
-        sealed: &[u8],
+        (header, sealed): (&[u8], &[u8]),
+        device: Option<DeviceId>,
     ) -> Result<OpenSection, TelemetryError> {
         let keys_error = |source| TelemetryError::Keys { action: "open a segment", source };
         let header = FileHeader::read(header).map_err(keys_error)?;
@@ -114,10 +138,11 @@ impl Reader {
         frame_context(&mut context, Role::Directory, NO_DEVICE, 0, "");
         let aad = Aad::new(tenant, DataClass::Segment, &context);
         key.open(u64::from(section.frames), aad, sealed, &mut body).map_err(keys_error)?;
-        let directory = decompress(&mut Cursor::new(&body), DIRECTORY_BYTES_MAX)
-            .and_then(|plain| Directory::decode(&plain, section.offset))
-            .map_err(TelemetryError::wire(Pack::path_of(section.pack.file)))?;
-        Ok(OpenSection { tenant, file: section.pack.file, directory, dek: header.dek, key })
+        let wire = |error| TelemetryError::wire(Pack::path_of(section.pack.file))(error);
+        let plain = decompress(&mut Cursor::new(&body), DIRECTORY_BYTES_MAX).map_err(wire)?;
+        let only = device.filter(|_| plain.len() > WHOLE_DIRECTORY_BYTES_MAX);
+        let directory = Directory::decode(&plain, section.offset, only).map_err(wire)?;
+        Ok(OpenSection { tenant, file: section.pack.file, directory, only, dek: header.dek, key })
     }
 
     /// Reads a tenant's latest values as they were at the last flush.
@@ -205,7 +230,7 @@ impl Reader {
         if files.is_empty() {
             return;
         }
-        self.sections.retain(|(file, _), _| !files.contains(file));
+        self.sections.retain(|((file, _), _), _| !files.contains(file));
         self.frames.retain(|(file, _), _| !files.contains(file));
     }
 

@@ -254,6 +254,33 @@ fn series_have_a_bound_and_whoever_begins_many_leaves_some_for_others() {
 }
 
 #[test]
+fn of_a_large_directory_one_device_is_read() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let mut history = History::default();
+        // Names of seven bytes: more than a megabyte of directory.
+        for (number, front) in [(0, "a"), (1, "b")] {
+            let one = |i: i64| reading(&format!("{front}{i:06}"), TODAY, Value::Integer(i));
+            history.commit(&engine, batch(0, number, (0..60_000).map(one).collect()));
+        }
+        engine.flush().await.expect("flushes");
+        drop(engine);
+        let engine = setup.open().await;
+        for _ in 0..2 {
+            for (number, name, expect) in [(0, "a", 1), (1, "b", 1), (0, "b", 0), (1, "a", 0)] {
+                let asked = series(0, number, &format!("{name}000077"));
+                let stats = engine.stats(&asked, TimeRange::ALL).await.expect("answers");
+                assert_eq!(stats.count, expect, "{name} of {number}");
+            }
+        }
+        let last = series(0, 1, "b059999");
+        let page = engine.range(&last, WHOLE).await.expect("answers");
+        assert_eq!(page.points[0].value, Value::Integer(59_999));
+    });
+}
+
+#[test]
 fn texts_that_were_said_last_have_a_bound_too() {
     runtime().block_on(async {
         let mut setup = Setup::new();
