@@ -1,11 +1,14 @@
 //! A section's directory: which chunks hold which series, and their summaries. It is sealed like
 //! the chunks, since names of devices and keys are customer content.
 
+mod packed;
+
 use std::collections::HashMap;
 
 use veritwin_domain::{DeviceId, Key};
 use veritwin_keys::FileHeader;
 
+pub(crate) use self::packed::Packed;
 use crate::aggregate::Summary;
 use crate::values::Kind;
 use crate::wire::{Cursor, WireError, put_bytes, put_varint};
@@ -56,67 +59,56 @@ impl Directory {
         series.into_iter().find(|entry| entry.key == *key).map_or(&[], |entry| &entry.chunks)
     }
 
-    /// Reads a directory, or what it says of one device alone; frames lie one after the other behind
-    /// the header at `section_offset`.
-    pub(crate) fn decode(
-        plain: &[u8],
-        section_offset: u64,
-        only: Option<DeviceId>,
-    ) -> Result<Self, WireError> {
+    /// Reads a directory; frames lie one after the other behind the header at `section_offset`.
+    pub(crate) fn decode(plain: &[u8], section_offset: u64) -> Result<Self, WireError> {
         let mut cursor = Cursor::new(plain);
-        if cursor.u8()? != VERSION {
-            return Err(WireError::Field("directory version"));
-        }
-        let key_count = cursor.length(plain.len())?;
-        let names =
-            (0..key_count).map(|_| cursor.text()).collect::<Result<Vec<&str>, WireError>>()?;
-        let mut keys = Keys { made: vec![None; names.len()], names };
-        let mut frames =
-            FrameWalk { counter: 0, offset: section_offset + FileHeader::BYTES as u64 };
+        let key_count = decode_head(&mut cursor)?;
+        let keys = (0..key_count)
+            .map(|_| Key::new(cursor.text()?).map_err(|_| WireError::Field("key")))
+            .collect::<Result<Vec<Key>, WireError>>()?;
+        let mut key_of = |place: usize| keys.get(place).cloned().ok_or(WireError::Field("key"));
+        let mut frames = FrameWalk::of(section_offset);
         let mut directory = Self::default();
         while !cursor.is_empty() {
             let device = DeviceId::from_bytes(cursor.array()?);
-            let is_wanted = only.is_none_or(|only| only == device);
-            let series = decode_device(&mut cursor, (&mut keys, is_wanted), &mut frames)?;
-            if !is_wanted {
-                continue;
-            }
-            let chunk_count: usize = series.iter().map(|entry| entry.chunks.len()).sum();
-            directory.memory_bytes += 96 + series.len() * 64 + chunk_count * size_of::<Chunk>();
-            directory.devices.insert(device, series);
+            let key_of: KeyOf<'_> = &mut key_of;
+            let series = decode_device(&mut cursor, &mut frames, key_count, Some(key_of))?;
+            directory.add(device, series);
         }
         Ok(directory)
     }
-}
 
-/// The keys of a section. Devices share them, and of one device only a few of them may be asked
-/// for.
-struct Keys<'p> {
-    names: Vec<&'p str>,
-    made: Vec<Option<Key>>,
-}
-
-impl Keys<'_> {
-    fn get(&mut self, place: usize) -> Result<Key, WireError> {
-        let wrong = || WireError::Field("key");
-        let (name, made) = self.names.get(place).zip(self.made.get_mut(place)).ok_or_else(wrong)?;
-        match made {
-            Some(key) => Ok(key.clone()),
-            None => {
-                let key = Key::new(name).map_err(|_| wrong())?;
-                *made = Some(key.clone());
-                Ok(key)
-            }
-        }
+    fn add(&mut self, device: DeviceId, series: Vec<SeriesEntry>) {
+        let chunk_count: usize = series.iter().map(|entry| entry.chunks.len()).sum();
+        self.memory_bytes += 96 + series.len() * 64 + chunk_count * size_of::<Chunk>();
+        self.devices.insert(device, series);
     }
 }
 
+/// Reads up to the keys' names; answers how many there are.
+fn decode_head(cursor: &mut Cursor<'_>) -> Result<usize, WireError> {
+    if cursor.u8()? != VERSION {
+        return Err(WireError::Field("directory version"));
+    }
+    cursor.length(cursor.rest().len())
+}
+
+/// Finds the key of a place.
+type KeyOf<'k> = &'k mut dyn FnMut(usize) -> Result<Key, WireError>;
+
+/// Where the next frame is.
+#[derive(Debug, Clone, Copy)]
 struct FrameWalk {
     counter: u32,
     offset: u64,
 }
 
 impl FrameWalk {
+    /// The first frame of a section.
+    const fn of(section_offset: u64) -> Self {
+        Self { counter: 0, offset: section_offset + FileHeader::BYTES as u64 }
+    }
+
     fn next(&mut self, bytes: u64) -> Result<Frame, WireError> {
         let bytes = u32::try_from(bytes).map_err(|_| WireError::Field("frame length"))?;
         let frame = Frame { counter: self.counter, bytes, offset: self.offset };
@@ -126,11 +118,12 @@ impl FrameWalk {
     }
 }
 
-/// The series of a device; none where it is not wanted and only passed over.
+/// The series of a device; none where nobody asks for keys and it is only passed over.
 fn decode_device(
     cursor: &mut Cursor<'_>,
-    (keys, is_wanted): (&mut Keys<'_>, bool),
     frames: &mut FrameWalk,
+    key_count: usize,
+    mut keys: Option<KeyOf<'_>>,
 ) -> Result<Vec<SeriesEntry>, WireError> {
     let mut series: Vec<SeriesEntry> = Vec::new();
     let mut by_key: HashMap<usize, usize> = HashMap::new();
@@ -142,19 +135,17 @@ fn decode_device(
         let times = frames.next(cursor.varint()?)?;
         let column_count = cursor.length(cursor.rest().len())?;
         for _ in 0..column_count {
-            let key_place = cursor.length(keys.names.len().saturating_sub(1))?;
+            let key_place = cursor.length(key_count.saturating_sub(1))?;
             let tag = cursor.u8()?;
             let kind = Kind::from_u8(tag & !SUMMARY_FLAG).ok_or(WireError::Field("kind"))?;
             let values = frames.next(cursor.varint()?)?;
             let summary =
                 if tag & SUMMARY_FLAG == 0 { None } else { Some(Summary::decode(cursor)?) };
-            if !is_wanted {
-                continue;
-            }
+            let Some(key_of) = keys.as_deref_mut() else { continue };
             let place = match by_key.get(&key_place) {
                 Some(place) => *place,
                 None => {
-                    let key = keys.get(key_place)?;
+                    let key = key_of(key_place)?;
                     // Most series have one chunk in a section, and there are many series.
                     series.push(SeriesEntry { key, chunks: Vec::with_capacity(1) });
                     by_key.insert(key_place, series.len() - 1);
@@ -221,45 +212,5 @@ impl DirectoryWriter {
         out.extend_from_slice(&self.names);
         out.extend_from_slice(&self.body);
         out
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_device_is_read_as_it_is_among_all() {
-        let mut writer = DirectoryWriter::default();
-        let key = |name: &str| Key::new(name).expect("a key");
-        let device = |number: u8| DeviceId::from_bytes([number; 16]);
-        for number in 1..=3 {
-            writer.device(device(number), 2);
-            for (first, bytes) in [(10, 7), (50, 9)] {
-                writer.group(&[first, first + 5], bytes, 2);
-                writer.column(&key("shared"), Kind::Integer, 11, None);
-                writer.column(&key(&format!("own{number}")), Kind::Double, 13, None);
-            }
-        }
-        let plain = writer.finish();
-        let all = Directory::decode(&plain, 100, None).expect("decodes");
-        assert_eq!(all.devices.len(), 3);
-        for number in 1..=3 {
-            let one = Directory::decode(&plain, 100, Some(device(number))).expect("decodes");
-            assert_eq!(one.devices.len(), 1);
-            for name in ["shared", &format!("own{number}")] {
-                let chunks = one.chunks(device(number), &key(name));
-                assert_eq!(chunks.len(), 2, "{name}");
-                assert_eq!(chunks, all.chunks(device(number), &key(name)));
-            }
-            assert!(one.memory_bytes < all.memory_bytes);
-        }
-        let none = Directory::decode(&plain, 100, Some(device(9))).expect("decodes");
-        assert!(none.devices.is_empty());
-        for cut in 1..plain.len() {
-            let cut_off = Directory::decode(&plain[..cut], 100, Some(device(9)));
-            let whole = Directory::decode(&plain[..cut], 100, None);
-            assert_eq!(cut_off.is_err(), whole.is_err(), "cut at {cut}");
-        }
     }
 }

@@ -48,7 +48,7 @@ pub struct EngineLimits {
     pub flush_age: Duration,
     /// A flush of one tenant that touches more UTC days writes one overlay instead.
     pub flush_windows_max: usize,
-    /// Bytes of decoded directories kept.
+    /// Bytes of directories kept.
     pub directory_cache_bytes_max: usize,
     /// Bytes of sealed chunks kept.
     pub frame_cache_bytes_max: usize,

@@ -254,7 +254,7 @@ fn series_have_a_bound_and_whoever_begins_many_leaves_some_for_others() {
 }
 
 #[test]
-fn of_a_large_directory_one_device_is_read() {
+fn a_large_directory_is_read_device_by_device() {
     runtime().block_on(async {
         let setup = Setup::new();
         let engine = setup.open().await;
