@@ -19,7 +19,7 @@ use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
 use crate::commit::{delete_orphans, manifest_numbers};
-use crate::memory::{Latest, LatestOfAll, Memory};
+use crate::memory::{Latest, LatestOfAll, LatestSize, Memory};
 use crate::pace::Hurry;
 use crate::reader::Reader;
 use crate::room::{RoomQueues, Taken, bytes_of};
@@ -27,6 +27,10 @@ use crate::{TelemetryError, manifest};
 
 /// Tenants whose latest values are read at once when the engine opens.
 const TENANTS_AT_ONCE: usize = 16;
+/// Most that the bounds of latest values may be: those of a tenant are one sealed value, which is
+/// read at the start, and one longer than a gigabyte would not be.
+const SERIES_MOST: usize = 8_000_000;
+const LATEST_BYTES_MOST: usize = 512 * 1024 * 1024;
 /// Entries applied during a replay before other tasks have their turn.
 const REPLAY_BYTES_MIN: usize = 1024 * 1024;
 
@@ -193,6 +197,8 @@ pub struct EngineStatus {
     pub next_position: u64,
     /// Bytes of readings that are not in segments yet.
     pub memory_bytes: usize,
+    /// What latest values take.
+    pub latest: LatestSize,
     /// Number of the current manifest.
     pub manifest: u64,
     /// Sealed sections of all tenants.
@@ -214,7 +220,9 @@ impl Engine {
     /// and deletes objects that no manifest names.
     #[boxed]
     pub async fn open(config: EngineConfig) -> Result<Self, TelemetryError> {
-        let EngineConfig { store, keys, clock, rng, limits } = config;
+        let EngineConfig { store, keys, clock, rng, mut limits } = config;
+        limits.series_max = limits.series_max.min(SERIES_MOST);
+        limits.latest_bytes_max = limits.latest_bytes_max.min(LATEST_BYTES_MOST);
         let reader = Reader::new(
             store,
             keys,
@@ -403,6 +411,7 @@ impl Engine {
             persisted_position: memory.catalog.persisted_position,
             next_position: memory.next_position,
             memory_bytes: memory.bytes_total(),
+            latest: memory.latest.size(),
             manifest: memory.catalog.number,
             sections: sections().count(),
             section_points: sections().map(|section| section.points).sum(),
