@@ -23,8 +23,8 @@ use crate::section::{DIRECTORY_BYTES_MAX, NO_DEVICE, Role, frame_context, read_l
 use crate::values::Column;
 use crate::wire::Cursor;
 
-/// Bytes of a directory, uncompressed, above which it is kept as it is stored: decoded it takes many
-/// times as much.
+/// Bytes of a directory, uncompressed, above which it is kept as it is stored: decoded it takes
+/// many times as much.
 const DECODED_DIRECTORY_BYTES_MAX: usize = 1024 * 1024;
 /// Sealed bytes from which a directory counts as a large one, and how many of those are opened at
 /// once.
@@ -120,8 +120,8 @@ impl Reader {
         }
     }
 
-    /// Opens a section's directory, or finds it in the cache. Of a large one no more is decoded than
-    /// what it says of `device`, if one is asked about.
+    /// Opens a section's directory, or finds it in the cache. Of a large one no more is decoded
+    /// than what it says of `device`, if one is asked about.
     pub(crate) async fn section(
         &self,
         tenant: TenantId,
