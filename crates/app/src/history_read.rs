@@ -138,14 +138,18 @@ fn question(query: &HistoryQuery) -> Option<Question> {
     let range = TimeRange { from: query.from, to: query.to };
     let quality = query.quality;
     if let Some(down) = &query.down {
-        return Some(Question::Downsample(Downsample {
+        let whole = Downsample {
             range,
             buckets: down.buckets.clone(),
             aggregates: down.aggregates.clone(),
             is_counter: down.is_counter,
             fill: down.fill,
             quality,
-        }));
+        };
+        return Some(match down.rows_max {
+            Some(rows_max) => Question::BucketPage(whole, rows_max),
+            None => Question::Downsample(whole),
+        });
     }
     if let Some(points_max) = query.line_points_max {
         return Some(Question::Triangles { range, points_max, quality });
@@ -179,11 +183,11 @@ fn answered(
             }
             (HistoryData::Points(points), page.next)
         }
-        Answer::Rows(mut rows) => {
+        Answer::Buckets(mut page) => {
             if descending {
-                rows.reverse();
+                page.rows.reverse();
             }
-            (HistoryData::Rows(rows), None)
+            (HistoryData::Rows(page.rows), page.next)
         }
     };
     HistorySeries { series: series.clone(), unit, data, next }

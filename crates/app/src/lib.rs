@@ -307,7 +307,7 @@ pub use veritwin_metastore::{PendingStep, RouteLane, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_outbound::sms::{SmsConfig, SmsForm};
-pub use veritwin_telemetry::LATEST_AHEAD_MAX;
+pub use veritwin_telemetry::{LATEST_AHEAD_MAX, LatestSize};
 pub use zones::{ZONE_DEVICES_MAX, ZONES_MAX};
 
 /// The operating system's randomness.

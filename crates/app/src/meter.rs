@@ -11,6 +11,7 @@ use veritwin_access::jobs;
 use veritwin_domain::{DeviceId, LimitExceeded, Reading, TenantId, Timestamp};
 use veritwin_log::{CommitObserver, Committed, Entry, Record};
 use veritwin_metastore::{UsageCounts, UsageLevels, usage_day};
+use veritwin_telemetry::LatestSize;
 
 use crate::model::PlanLimits;
 use crate::storage::refuse_over;
@@ -124,6 +125,16 @@ fn counts_of(entry: &Entry) -> Option<(i64, UsageCounts)> {
     Some((day, counts))
 }
 
+/// What readings add to what latest values take if each begins a series.
+fn most_of<'r>(batches: impl IntoIterator<Item = (DeviceId, &'r [Reading])>) -> LatestSize {
+    let mut most = LatestSize::default();
+    for reading in batches.into_iter().flat_map(|(_, readings)| readings) {
+        most.series += 1;
+        most.bytes += reading.key.len() + reading.value.text_bytes();
+    }
+    most
+}
+
 impl Meter {
     /// Up to where what the log holds is written down.
     pub(crate) fn saved_position(&self) -> u64 {
@@ -211,23 +222,27 @@ impl App {
         refuse_over(POINTS_PER_DAY, max, today + more as u64)
     }
 
-    /// Refuses readings that would begin more series than a plan gives.
+    /// Refuses readings that would begin more series than a plan gives, or for whose series, or
+    /// the texts that they say last, there is no room.
     pub(crate) fn check_series<'r>(
         &self,
         tenant: TenantId,
         limits: &PlanLimits,
-        batches: impl IntoIterator<Item = (DeviceId, &'r [Reading])>,
+        batches: impl IntoIterator<Item = (DeviceId, &'r [Reading])> + Clone,
     ) -> std::result::Result<(), LimitExceeded> {
-        let Some(max) = limits.series else { return Ok(()) };
         let engine = &self.0.engine;
-        let new_in = |(device, readings): (DeviceId, &'r [Reading])| {
-            engine.new_series(tenant, device, readings.iter().map(|reading| &reading.key))
-        };
-        let new: u64 = batches.into_iter().map(new_in).sum();
-        if new == 0 {
+        if limits.series.is_none() && engine.has_spare_latest(most_of(batches.clone())) {
             return Ok(());
         }
-        let count = engine.series_count(tenant) + new;
+        let mut growth = LatestSize::default();
+        for (device, readings) in batches {
+            let more = engine.latest_growth(tenant, device, readings);
+            growth.series += more.series;
+            growth.bytes += more.bytes;
+        }
+        engine.latest_room(tenant, growth)?;
+        let Some(max) = limits.series.filter(|_| growth.series > 0) else { return Ok(()) };
+        let count = engine.series_count(tenant) + growth.series as u64;
         if count <= max {
             return Ok(());
         }

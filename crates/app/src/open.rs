@@ -62,6 +62,8 @@ pub struct Config {
     pub log_file_bytes_max: u64,
     /// Size of the memory table at which it is written out, in bytes.
     pub memory_bytes_max: usize,
+    /// What latest values of all tenants may take.
+    pub latest_max: veritwin_telemetry::LatestSize,
     /// Outgoing mail.
     pub mail: Option<MailConfig>,
     /// Who runs this installation, as the published texts say it.
@@ -277,6 +279,8 @@ fn engine_config(
     let mut engine = EngineConfig::new(Arc::new(segments), keys.clone(), clock, rng);
     let bytes_max = config.memory_bytes_max;
     engine.limits.memory_bytes_max = bytes_max;
+    engine.limits.series_max = config.latest_max.series;
+    engine.limits.latest_bytes_max = config.latest_max.bytes;
     engine.limits.flush_bytes_min = engine.limits.flush_bytes_min.min(bytes_max / 2);
     if config.simulated {
         // Such a clock does not say how long work took.

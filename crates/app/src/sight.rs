@@ -304,7 +304,7 @@ mod tests {
     /// (what they raise is concealed), and tests.
     const WITHOUT_READER: [&str; 3] = ["sight.rs", "alert_present.rs", "job_tests/audit.rs"];
     /// Methods of the engine that give out readings or names of streams.
-    const READS: [&str; 16] = [
+    const READS: [&str; 17] = [
         "latest",
         "latest_within",
         "range",
@@ -315,6 +315,7 @@ mod tests {
         "buckets_with_figures",
         "figures",
         "downsample",
+        "downsample_page",
         "triangles",
         "as_of",
         "ask",

@@ -13,6 +13,7 @@ use veritwin_domain::{
     DAY_MICROS, DeviceId, LimitExceeded, Reading, TenantId, Timestamp, stored_bytes,
 };
 use veritwin_metastore::{Twin, Usage, every_row};
+use veritwin_telemetry::LatestSize;
 
 use crate::model::UsageView;
 use crate::{App, Error, Result};
@@ -20,6 +21,9 @@ use crate::{App, Error, Result};
 /// The limits' names.
 const STORAGE_BYTES_MAX: &str = "plan_storage_bytes_max";
 const LEDGER_BYTES_PER_DAY: &str = "ledger_bytes_per_day";
+/// As many readings and bytes as a message of a device has at most: so much it may add to what
+/// latest values take.
+const MESSAGE_MOST: LatestSize = LatestSize { series: 100_000, bytes: 8 * 1024 * 1024 };
 
 /// Bytes of tenants' twins. A tenant is in here once somebody has asked; a change of its twins
 /// counts them again.
@@ -124,10 +128,12 @@ impl App {
 
     /// Readings of one message that take no more bytes than this are not refused by
     /// [`Self::check_storage`] now; of all of them it has to be asked where this is none, as where
-    /// a plan bounds readings in a day or series.
+    /// a plan bounds readings in a day or series, or latest values take much.
     pub fn spare_storage(&self, tenant: TenantId) -> Option<u64> {
         let limits = self.plan_limits(tenant);
-        let is_counted = limits.points_per_day.is_some() || limits.series.is_some();
+        let is_counted = limits.points_per_day.is_some()
+            || limits.series.is_some()
+            || !self.0.engine.has_spare_latest(MESSAGE_MOST);
         if is_counted || self.sealed_bytes(tenant) > self.ledger_bytes_per_day() {
             return None;
         }

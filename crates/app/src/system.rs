@@ -91,6 +91,8 @@ impl App {
     pub fn record_gauges(&self) {
         let engine = self.0.engine.status();
         metrics::gauge!("veritwin_telemetry_memory_bytes").set(engine.memory_bytes as f64);
+        metrics::gauge!("veritwin_telemetry_series").set(engine.latest.series as f64);
+        metrics::gauge!("veritwin_telemetry_latest_bytes").set(engine.latest.bytes as f64);
         metrics::gauge!("veritwin_telemetry_points").set(engine.section_points as f64);
         metrics::gauge!("veritwin_telemetry_bytes").set(engine.section_bytes as f64);
         self.record_log_gauges();

@@ -63,6 +63,10 @@ pub(crate) fn app_config_at(
         group_commit_delay: Duration::from_micros(config.log.group_commit_delay_micros),
         log_file_bytes_max: config.log.file_bytes_max,
         memory_bytes_max: config.telemetry.memory_bytes_max,
+        latest_max: veritwin_app::LatestSize {
+            series: config.telemetry.series_max,
+            bytes: config.telemetry.latest_bytes_max,
+        },
         mail,
         operator: operator(config)?,
         sms: sms(config)?,

@@ -1,11 +1,14 @@
 //! Writing packs, and the manifest that puts them in force. What a manifest that failed may name is
-//! kept until one above it is there.
+//! kept until one above it is there. Whoever finds one above its own stops: it was overtaken.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use veritwin_domain::FileId;
 
 use crate::catalog::{Catalog, Pack};
 use crate::engine::{Commits, Inner};
@@ -69,7 +72,9 @@ async fn create(inner: &Inner, path: &Path, bytes: Bytes) -> Result<(), object_s
 }
 
 /// Makes `next` the manifest in force. After a failure it is unknown whether the manifest exists;
-/// its number is not used again, and whichever is the highest describes a correct state.
+/// its number is not used again, and whichever is the highest describes a correct state. Another
+/// engine may have passed this one and deleted the manifests between: then the number was free, and
+/// what was written under it is in force nowhere.
 pub(crate) async fn commit(
     inner: &Inner,
     commits: &mut Commits,
@@ -85,17 +90,22 @@ pub(crate) async fn commit(
     let sealed =
         manifest::seal(&next, &inner.reader.keys, inner.clock.as_ref(), inner.rng.as_ref())?;
     let path = manifest::path_of(next.number);
-    match create(inner, &path, Bytes::from(sealed)).await {
-        Ok(()) => {}
-        Err(object_store::Error::AlreadyExists { .. }) => {
-            commits.conflict = Some(next.number);
-            return Err(TelemetryError::Conflict(next.number));
+    let passed = match create(inner, &path, Bytes::from(sealed)).await {
+        Ok(()) => passed_by(inner, next.number).await,
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(Some(next.number)),
+        Err(source) => Err(TelemetryError::store("write", &path, source)),
+    };
+    match passed {
+        Ok(None) => {}
+        Ok(Some(number)) => {
+            commits.conflict = Some(number);
+            return Err(TelemetryError::Conflict(number));
         }
-        Err(source) => {
+        Err(error) => {
             commits.superseded.push(next.number);
             commits.unsure.extend(new_packs.into_iter().map(|pack| (next.number, pack)));
             discard_oldest_unsure(inner, commits).await;
-            return Err(TelemetryError::store("write", &path, source));
+            return Err(error);
         }
     }
     if superseded > 0 {
@@ -105,6 +115,12 @@ pub(crate) async fn commit(
     let unsure = std::mem::take(&mut commits.unsure).into_iter().map(|(_, pack)| pack);
     inner.packs.lock().extend(new_packs.into_iter().chain(unsure));
     Ok(Arc::new(next))
+}
+
+/// The manifest above this engine's own, if somebody else has written one.
+async fn passed_by(inner: &Inner, own: u64) -> Result<Option<u64>, TelemetryError> {
+    let numbers = manifest_numbers(&inner.reader.store).await?;
+    Ok(numbers.into_iter().max().filter(|newest| *newest > own))
 }
 
 /// A store that refuses one manifest after the other, done or not, must not fill up with their
@@ -119,4 +135,53 @@ async fn discard_oldest_unsure(inner: &Inner, commits: &mut Commits) {
             Err(_) => commits.unsure.push((number, pack)),
         }
     }
+}
+
+/// The numbers of all manifests.
+pub(crate) async fn manifest_numbers(
+    store: &Arc<dyn ObjectStore>,
+) -> Result<Vec<u64>, TelemetryError> {
+    let prefix = Path::from(manifest::PREFIX);
+    store
+        .list(Some(&prefix))
+        .try_filter_map(|meta| async move { Ok(manifest::number_of(&meta.location)) })
+        .try_collect()
+        .await
+        .map_err(|source| TelemetryError::store("list", &prefix, source))
+}
+
+/// Deletes packs of flushes and compactions that were cut off before their manifest. What cannot
+/// be deleted now is tried again at the next opening. Whoever writes at the same time may be about
+/// to name them: a manifest that came meanwhile is noticed first.
+pub(crate) async fn delete_orphans(
+    store: &Arc<dyn ObjectStore>,
+    named: &HashSet<FileId>,
+    newest: Option<u64>,
+) -> Result<(), TelemetryError> {
+    let is_orphan = |path: &Path| {
+        let file = path.filename().and_then(|name| name.parse::<FileId>().ok());
+        file.is_some_and(|file| !named.contains(&file))
+    };
+    let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(Pack::PREFIX))).try_collect().await;
+    let orphans: Vec<Path> = match listed {
+        Ok(all) => all.into_iter().map(|meta| meta.location).filter(is_orphan).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot list segments to find orphans");
+            return Ok(());
+        }
+    };
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    if let Some(number) = manifest_numbers(store).await?.into_iter().max()
+        && Some(number) > newest
+    {
+        return Err(TelemetryError::Conflict(number));
+    }
+    for object in orphans {
+        if let Err(error) = store.delete(&object).await {
+            tracing::warn!(%object, %error, "cannot delete an orphan");
+        }
+    }
+    Ok(())
 }

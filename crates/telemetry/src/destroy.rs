@@ -240,7 +240,7 @@ impl Engine {
         tenant: TenantId,
         section: &Section,
     ) -> Result<Option<Arc<OpenSection>>, TelemetryError> {
-        match self.inner.reader.section(tenant, section).await {
+        match self.inner.reader.section(tenant, section, None).await {
             Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => Ok(None),
             other => other.map(Some),
         }

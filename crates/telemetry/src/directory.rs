@@ -1,11 +1,14 @@
 //! A section's directory: which chunks hold which series, and their summaries. It is sealed like
 //! the chunks, since names of devices and keys are customer content.
 
+mod packed;
+
 use std::collections::HashMap;
 
 use veritwin_domain::{DeviceId, Key};
 use veritwin_keys::FileHeader;
 
+pub(crate) use self::packed::Packed;
 use crate::aggregate::Summary;
 use crate::values::Kind;
 use crate::wire::{Cursor, WireError, put_bytes, put_varint};
@@ -59,33 +62,53 @@ impl Directory {
     /// Reads a directory; frames lie one after the other behind the header at `section_offset`.
     pub(crate) fn decode(plain: &[u8], section_offset: u64) -> Result<Self, WireError> {
         let mut cursor = Cursor::new(plain);
-        if cursor.u8()? != VERSION {
-            return Err(WireError::Field("directory version"));
-        }
-        let key_count = cursor.length(plain.len())?;
+        let key_count = decode_head(&mut cursor)?;
         let keys = (0..key_count)
             .map(|_| Key::new(cursor.text()?).map_err(|_| WireError::Field("key")))
             .collect::<Result<Vec<Key>, WireError>>()?;
-        let mut frames =
-            FrameWalk { counter: 0, offset: section_offset + FileHeader::BYTES as u64 };
+        let mut key_of = |place: usize| keys.get(place).cloned().ok_or(WireError::Field("key"));
+        let mut frames = FrameWalk::of(section_offset);
         let mut directory = Self::default();
         while !cursor.is_empty() {
             let device = DeviceId::from_bytes(cursor.array()?);
-            let series = decode_device(&mut cursor, &keys, &mut frames)?;
-            let chunk_count: usize = series.iter().map(|entry| entry.chunks.len()).sum();
-            directory.memory_bytes += 96 + series.len() * 64 + chunk_count * size_of::<Chunk>();
-            directory.devices.insert(device, series);
+            let key_of: KeyOf<'_> = &mut key_of;
+            let series = decode_device(&mut cursor, &mut frames, key_count, Some(key_of))?;
+            directory.add(device, series);
         }
         Ok(directory)
     }
+
+    fn add(&mut self, device: DeviceId, series: Vec<SeriesEntry>) {
+        let chunk_count: usize = series.iter().map(|entry| entry.chunks.len()).sum();
+        self.memory_bytes += 96 + series.len() * 64 + chunk_count * size_of::<Chunk>();
+        self.devices.insert(device, series);
+    }
 }
 
+/// Reads up to the keys' names; answers how many there are.
+fn decode_head(cursor: &mut Cursor<'_>) -> Result<usize, WireError> {
+    if cursor.u8()? != VERSION {
+        return Err(WireError::Field("directory version"));
+    }
+    cursor.length(cursor.rest().len())
+}
+
+/// Finds the key of a place.
+type KeyOf<'k> = &'k mut dyn FnMut(usize) -> Result<Key, WireError>;
+
+/// Where the next frame is.
+#[derive(Debug, Clone, Copy)]
 struct FrameWalk {
     counter: u32,
     offset: u64,
 }
 
 impl FrameWalk {
+    /// The first frame of a section.
+    const fn of(section_offset: u64) -> Self {
+        Self { counter: 0, offset: section_offset + FileHeader::BYTES as u64 }
+    }
+
     fn next(&mut self, bytes: u64) -> Result<Frame, WireError> {
         let bytes = u32::try_from(bytes).map_err(|_| WireError::Field("frame length"))?;
         let frame = Frame { counter: self.counter, bytes, offset: self.offset };
@@ -95,10 +118,12 @@ impl FrameWalk {
     }
 }
 
+/// The series of a device; none where nobody asks for keys and it is only passed over.
 fn decode_device(
     cursor: &mut Cursor<'_>,
-    keys: &[Key],
     frames: &mut FrameWalk,
+    key_count: usize,
+    mut keys: Option<KeyOf<'_>>,
 ) -> Result<Vec<SeriesEntry>, WireError> {
     let mut series: Vec<SeriesEntry> = Vec::new();
     let mut by_key: HashMap<usize, usize> = HashMap::new();
@@ -110,18 +135,23 @@ fn decode_device(
         let times = frames.next(cursor.varint()?)?;
         let column_count = cursor.length(cursor.rest().len())?;
         for _ in 0..column_count {
-            let key_place = cursor.length(keys.len().saturating_sub(1))?;
-            let key = keys.get(key_place).ok_or(WireError::Field("key"))?;
+            let key_place = cursor.length(key_count.saturating_sub(1))?;
             let tag = cursor.u8()?;
             let kind = Kind::from_u8(tag & !SUMMARY_FLAG).ok_or(WireError::Field("kind"))?;
             let values = frames.next(cursor.varint()?)?;
             let summary =
                 if tag & SUMMARY_FLAG == 0 { None } else { Some(Summary::decode(cursor)?) };
-            let place = *by_key.entry(key_place).or_insert_with(|| {
-                // Most series have one chunk in a section, and there are many series.
-                series.push(SeriesEntry { key: key.clone(), chunks: Vec::with_capacity(1) });
-                series.len() - 1
-            });
+            let Some(key_of) = keys.as_deref_mut() else { continue };
+            let place = match by_key.get(&key_place) {
+                Some(place) => *place,
+                None => {
+                    let key = key_of(key_place)?;
+                    // Most series have one chunk in a section, and there are many series.
+                    series.push(SeriesEntry { key, chunks: Vec::with_capacity(1) });
+                    by_key.insert(key_place, series.len() - 1);
+                    series.len() - 1
+                }
+            };
             let chunk = Chunk { kind, count, t_min, t_max, times, values, summary };
             series[place].chunks.push(chunk);
         }

@@ -12,13 +12,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
+use veritwin_domain::{Clock, DeviceId, Key, Rng, TenantId};
 use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
 use crate::budget::Pool;
 use crate::catalog::{Catalog, LatestPlace, Pack};
-use crate::memory::{Latest, Memory};
+use crate::commit::{delete_orphans, manifest_numbers};
+use crate::memory::{Latest, LatestOfAll, LatestSize, Memory};
 use crate::pace::Hurry;
 use crate::reader::Reader;
 use crate::room::{RoomQueues, Taken, bytes_of};
@@ -26,6 +27,10 @@ use crate::{TelemetryError, manifest};
 
 /// Tenants whose latest values are read at once when the engine opens.
 const TENANTS_AT_ONCE: usize = 16;
+/// Most that the bounds of latest values may be: those of a tenant are one sealed value, which is
+/// read at the start, and one longer than a gigabyte would not be.
+const SERIES_MOST: usize = 8_000_000;
+const LATEST_BYTES_MOST: usize = 512 * 1024 * 1024;
 /// Entries applied during a replay before other tasks have their turn.
 const REPLAY_BYTES_MIN: usize = 1024 * 1024;
 
@@ -35,13 +40,19 @@ pub struct EngineLimits {
     /// Bytes of readings in memory above which [`Engine::room`] holds back new ones; a
     /// tenant has a part of them.
     pub memory_bytes_max: usize,
+    /// Series of all tenants above which [`Engine::latest_room`] refuses new ones: each has its
+    /// latest value in memory. A tenant has a part of them.
+    pub series_max: usize,
+    /// Bytes of all series' keys and of the texts that they said last, above which
+    /// [`Engine::latest_room`] refuses more. A tenant has a part of them.
+    pub latest_bytes_max: usize,
     /// Bytes of readings in memory from which [`Engine::maintain`] flushes.
     pub flush_bytes_min: usize,
     /// Age of the oldest reading in memory from which [`Engine::maintain`] flushes.
     pub flush_age: Duration,
     /// A flush of one tenant that touches more UTC days writes one overlay instead.
     pub flush_windows_max: usize,
-    /// Bytes of decoded directories kept.
+    /// Bytes of directories kept.
     pub directory_cache_bytes_max: usize,
     /// Bytes of sealed chunks kept.
     pub frame_cache_bytes_max: usize,
@@ -70,6 +81,8 @@ impl Default for EngineLimits {
     fn default() -> Self {
         Self {
             memory_bytes_max: 256 * 1024 * 1024,
+            series_max: 2_000_000,
+            latest_bytes_max: 256 * 1024 * 1024,
             flush_bytes_min: 96 * 1024 * 1024,
             flush_age: Duration::from_secs(3600),
             flush_windows_max: 64,
@@ -136,6 +149,8 @@ pub(crate) struct Inner {
     pub(crate) limits: EngineLimits,
     pub(crate) reader: Reader,
     pub(crate) memory: RwLock<Memory>,
+    /// What latest values of all tenants take of it.
+    pub(crate) latest: Arc<LatestOfAll>,
     /// Taken to change the manifest; one flush or compaction commits at a time.
     pub(crate) commits: tokio::sync::Mutex<Commits>,
     /// Taken to compact; flushes go on meanwhile.
@@ -182,6 +197,8 @@ pub struct EngineStatus {
     pub next_position: u64,
     /// Bytes of readings that are not in segments yet.
     pub memory_bytes: usize,
+    /// What latest values take.
+    pub latest: LatestSize,
     /// Number of the current manifest.
     pub manifest: u64,
     /// Sealed sections of all tenants.
@@ -203,7 +220,9 @@ impl Engine {
     /// and deletes objects that no manifest names.
     #[boxed]
     pub async fn open(config: EngineConfig) -> Result<Self, TelemetryError> {
-        let EngineConfig { store, keys, clock, rng, limits } = config;
+        let EngineConfig { store, keys, clock, rng, mut limits } = config;
+        limits.series_max = limits.series_max.min(SERIES_MOST);
+        limits.latest_bytes_max = limits.latest_bytes_max.min(LATEST_BYTES_MOST);
         let reader = Reader::new(
             store,
             keys,
@@ -221,19 +240,21 @@ impl Engine {
             }
         };
         let packs = catalog.packs();
-        delete_orphans(&reader.store, &packs.keys().copied().collect()).await;
+        delete_orphans(&reader.store, &packs.keys().copied().collect(), newest).await?;
         let commits = Commits {
             number_next: newest.map_or(1, |number| number + 1),
             superseded: numbers,
             conflict: None,
             unsure: Vec::new(),
         };
+        let memory = Memory::new(Arc::new(catalog));
         let inner = Inner {
             clock,
             rng,
             limits,
             reader,
-            memory: RwLock::new(Memory::new(Arc::new(catalog))),
+            latest: Arc::clone(&memory.latest),
+            memory: RwLock::new(memory),
             commits: tokio::sync::Mutex::new(commits),
             compaction: tokio::sync::Mutex::new(()),
             packs: Mutex::new(packs.into_values().collect()),
@@ -390,6 +411,7 @@ impl Engine {
             persisted_position: memory.catalog.persisted_position,
             next_position: memory.next_position,
             memory_bytes: memory.bytes_total(),
+            latest: memory.latest.size(),
             manifest: memory.catalog.number,
             sections: sections().count(),
             section_points: sections().map(|section| section.points).sum(),
@@ -405,22 +427,7 @@ impl Engine {
 
     /// How many series the tenant's devices have.
     pub fn series_count(&self, tenant: TenantId) -> u64 {
-        let memory = self.inner.memory.read();
-        let devices = memory.tenants.get(&tenant).into_iter().flat_map(|table| &table.devices);
-        devices.map(|(_, device)| device.series_count()).sum()
-    }
-
-    /// How many of these keys are of no series of the device yet, each once.
-    pub fn new_series<'k>(
-        &self,
-        tenant: TenantId,
-        device: DeviceId,
-        keys: impl Iterator<Item = &'k Key>,
-    ) -> u64 {
-        let memory = self.inner.memory.read();
-        let table = memory.device(tenant, device);
-        let is_new = |key: &&Key| table.is_none_or(|table| table.latest_of(key).is_none());
-        keys.filter(is_new).collect::<HashSet<_>>().len() as u64
+        self.inner.memory.read().latest_size(tenant).series as u64
     }
 
     /// Tenants with anything stored or in memory.
@@ -442,44 +449,10 @@ impl CommitObserver for Observer {
     }
 }
 
-async fn manifest_numbers(store: &Arc<dyn ObjectStore>) -> Result<Vec<u64>, TelemetryError> {
-    let prefix = Path::from(manifest::PREFIX);
-    store
-        .list(Some(&prefix))
-        .try_filter_map(|meta| async move { Ok(manifest::number_of(&meta.location)) })
-        .try_collect()
-        .await
-        .map_err(|source| TelemetryError::store("list", &prefix, source))
-}
-
 pub(crate) async fn read_object(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
 ) -> Result<bytes::Bytes, TelemetryError> {
     let read = async { store.get(path).await?.bytes().await };
     read.await.map_err(|source| TelemetryError::store("read", path, source))
-}
-
-/// Deletes packs of flushes and compactions that were cut off before their manifest. What cannot
-/// be deleted now is tried again at the next opening.
-async fn delete_orphans(store: &Arc<dyn ObjectStore>, named: &HashSet<FileId>) {
-    let prefix = Path::from(Pack::PREFIX);
-    let mut objects = store.list(Some(&prefix));
-    loop {
-        match objects.next().await {
-            None => return,
-            Some(Ok(meta)) => {
-                let file = meta.location.filename().and_then(|name| name.parse::<FileId>().ok());
-                if file.is_some_and(|file| !named.contains(&file))
-                    && let Err(error) = store.delete(&meta.location).await
-                {
-                    tracing::warn!(object = %meta.location, %error, "cannot delete an orphan");
-                }
-            }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "cannot list segments to find orphans");
-                return;
-            }
-        }
-    }
 }

@@ -14,7 +14,7 @@ use crate::catalog::{LatestPlace, Pack, Section, Window};
 use crate::codec::Encoder;
 use crate::commit::{commit, put_packs};
 use crate::engine::{Commits, Engine, Inner};
-use crate::memory::{Frozen, FrozenTenant, Latest, Memory};
+use crate::memory::{Frozen, FrozenTenant, Latest, Memory, TenantTable};
 use crate::pace::{CORE_PERCENT_MAX, Pace};
 use crate::section::{SectionWriter, write_latest};
 use crate::series::{Resolved, SeriesRows};
@@ -24,6 +24,9 @@ use crate::{TelemetryError, manifest};
 /// Most devices of a tenant whose series get sections of their own in one flush; those of more
 /// stand in the tenant's, from which they are destroyed by rewriting.
 const OWN_PARTS_MAX: usize = 512;
+
+/// Devices whose latest values are copied under one lock.
+const DEVICES_AT_ONCE: usize = 256;
 
 /// Two packs that no manifest names yet. Latest values have one of their own: those of a tenant
 /// that falls silent stay for ever and must not keep the sections around them alive.
@@ -146,7 +149,7 @@ impl Engine {
         let built = if frozen.tenants.is_empty() {
             None
         } else {
-            let latest = self.latest_of(frozen)?;
+            let latest = self.latest_of(frozen).await?;
             let (engine, frozen) = (Arc::clone(inner), Arc::clone(frozen));
             let build = move || build(&engine, &frozen, &latest, generation, percent);
             let task = tokio::task::spawn_blocking(build);
@@ -178,17 +181,32 @@ impl Engine {
     }
 
     /// Latest values of every tenant that is flushed. They may be ahead of the frozen table; what
-    /// they are ahead by is in the log and will be applied again.
-    fn latest_of(&self, frozen: &Frozen) -> Result<LatestOfTenant, TelemetryError> {
-        let memory = self.inner.memory.read();
+    /// they are ahead by is in the log and will be applied again. Some devices at a time, so that
+    /// what is committed meanwhile does not wait for a million series.
+    async fn latest_of(&self, frozen: &Frozen) -> Result<LatestOfTenant, TelemetryError> {
+        let memory = &self.inner.memory;
         let mut latest = LatestOfTenant::new();
         for tenant in frozen.tenants.keys() {
-            if memory.lacks_latest(*tenant) {
-                return Err(out_of_reach(*tenant));
+            let Some(devices) = memory.read().tenants.get(tenant).map(devices_of) else { continue };
+            let mut values = Vec::new();
+            // Also of a tenant without devices it is asked whether it lacks something.
+            let mut rest = devices.as_slice();
+            loop {
+                let (some, others) = rest.split_at(rest.len().min(DEVICES_AT_ONCE));
+                {
+                    let memory = memory.read();
+                    if memory.lacks_latest(*tenant) {
+                        return Err(out_of_reach(*tenant));
+                    }
+                    values.extend(latest_of_devices(&memory, *tenant, some));
+                }
+                if others.is_empty() {
+                    break;
+                }
+                rest = others;
+                tokio::task::consume_budget().await;
             }
-            if memory.tenants.contains_key(tenant) {
-                latest.insert(*tenant, latest_values(&memory, *tenant));
-            }
+            latest.insert(*tenant, values);
         }
         Ok(latest)
     }
@@ -233,12 +251,26 @@ impl Engine {
 
 /// A tenant's latest values, by device.
 pub(crate) fn latest_values(memory: &Memory, tenant: TenantId) -> Vec<(DeviceId, Latest)> {
-    let table = memory.tenants.get(&tenant).into_iter();
-    let mut devices: Vec<_> = table.flat_map(|table| &table.devices).collect();
-    devices.sort_unstable_by_key(|(device, _)| **device);
-    let each = devices.into_iter();
-    each.flat_map(|(device, table)| table.latest().map(|latest| (*device, latest.clone())))
-        .collect()
+    let devices = memory.tenants.get(&tenant).map(devices_of).unwrap_or_default();
+    latest_of_devices(memory, tenant, &devices).collect()
+}
+
+/// The devices of a tenant, in their order.
+fn devices_of(table: &TenantTable) -> Vec<DeviceId> {
+    let mut devices: Vec<DeviceId> = table.devices.keys().copied().collect();
+    devices.sort_unstable();
+    devices
+}
+
+fn latest_of_devices<'m>(
+    memory: &'m Memory,
+    tenant: TenantId,
+    devices: &'m [DeviceId],
+) -> impl Iterator<Item = (DeviceId, Latest)> + 'm {
+    devices.iter().flat_map(move |device| {
+        let (device, table) = (*device, memory.device(tenant, *device).into_iter());
+        table.flat_map(move |table| table.latest().map(move |latest| (device, latest.clone())))
+    })
 }
 
 /// A tenant was set aside a moment ago, and its latest values with it.

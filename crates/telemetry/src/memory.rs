@@ -2,6 +2,7 @@
 //! series. Entries are taken in log order, each once; nothing here waits or does input or output.
 
 mod aside;
+mod held;
 mod meant;
 
 use std::collections::HashMap;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use veritwin_domain::{DeviceBatch, DeviceId, Key, Quality, Reading, TenantId, Timestamp, Value};
 
+pub(crate) use self::held::LatestOfAll;
+pub use self::held::LatestSize;
 use crate::catalog::{Catalog, LatestPlace};
 use crate::series::SeriesRows;
 
@@ -26,6 +29,12 @@ pub struct Latest {
     pub quality: Quality,
 }
 
+impl Latest {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.text_bytes()
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     latest: Latest,
@@ -40,6 +49,8 @@ pub(crate) struct DeviceTable {
     /// Where the next reading's series probably is: devices repeat their keys in one order.
     guess: usize,
     dirty: bool,
+    /// Bytes of the keys and of the texts among the latest values.
+    latest_bytes: usize,
 }
 
 impl DeviceTable {
@@ -51,6 +62,8 @@ impl DeviceTable {
         self.dirty = true;
         let slot = &mut self.slots[place];
         if reading.at >= slot.latest.at {
+            let (more, less) = (reading.value.text_bytes(), slot.latest.value.text_bytes());
+            self.latest_bytes = self.latest_bytes + more - less;
             slot.latest.at = reading.at;
             slot.latest.value = reading.value.clone();
             slot.latest.quality = reading.quality;
@@ -59,14 +72,14 @@ impl DeviceTable {
     }
 
     fn add(&mut self, latest: Latest) -> usize {
+        self.latest_bytes += latest.bytes();
         self.by_key.insert(latest.key.clone(), self.slots.len());
         self.slots.push(Slot { latest, rows: SeriesRows::default() });
         self.slots.len() - 1
     }
 
-    /// How many series it has.
-    pub(crate) fn series_count(&self) -> u64 {
-        self.slots.len() as u64
+    fn size(&self) -> LatestSize {
+        LatestSize { series: self.slots.len(), bytes: self.latest_bytes }
     }
 
     pub(crate) fn latest(&self) -> impl Iterator<Item = &Latest> {
@@ -103,6 +116,8 @@ pub(crate) struct TenantTable {
     is_aside: bool,
     /// The stored latest values could not be read: a flush must not replace them unseen.
     latest_unread: bool,
+    /// What the latest values of all devices take.
+    latest: LatestSize,
     bytes: usize,
     /// Of them, those that the last flush left here because the keys are withdrawn.
     held_bytes: usize,
@@ -133,6 +148,8 @@ pub(crate) struct Memory {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) next_position: u64,
     pub(crate) bytes: usize,
+    /// What latest values of all tenants take.
+    pub(crate) latest: Arc<LatestOfAll>,
     pub(crate) oldest_applied: Option<Duration>,
     /// Bytes of tenants whose keys are withdrawn: they wait for their keys, nobody waits for them.
     held_bytes: usize,
@@ -148,6 +165,7 @@ impl Memory {
             next_position: catalog.persisted_position,
             catalog,
             bytes: 0,
+            latest: Arc::default(),
             oldest_applied: None,
             held_bytes: 0,
             gap_position: None,
@@ -183,7 +201,13 @@ impl Memory {
         let tenant = self.tenants.entry(batch.tenant).or_default();
         tenant.first_position.get_or_insert(position);
         let device = tenant.devices.entry(batch.device).or_default();
+        let before = device.size();
         let bytes: usize = batch.readings.iter().map(|reading| device.push(reading)).sum();
+        let after = device.size();
+        if after != before {
+            tenant.latest.change(before, after);
+            self.latest.change(before, after);
+        }
         tenant.bytes += bytes;
         self.bytes += bytes;
         self.oldest_applied.get_or_insert(now);
@@ -231,15 +255,21 @@ impl Memory {
         table.latest_unread = latest.is_none();
         for (device, latest) in latest.into_iter().flatten() {
             let device = table.devices.entry(device).or_default();
+            let before = device.size();
             match device.by_key.get(&latest.key) {
                 None => drop(device.add(latest)),
                 Some(place) => {
                     let slot = &mut device.slots[*place];
                     if slot.latest.at < latest.at {
+                        let (more, less) = (latest.bytes(), slot.latest.bytes());
+                        device.latest_bytes = device.latest_bytes + more - less;
                         slot.latest = latest;
                     }
                 }
             }
+            let after = device.size();
+            table.latest.change(before, after);
+            self.latest.change(before, after);
         }
     }
 
@@ -303,7 +333,13 @@ impl Memory {
     pub(crate) fn forget(&mut self, tenant: TenantId) {
         if let Some(table) = self.tenants.remove(&tenant) {
             self.bytes -= table.bytes;
+            self.latest.change(table.latest, LatestSize::default());
         }
+    }
+
+    /// What the latest values of a tenant's devices take.
+    pub(crate) fn latest_size(&self, tenant: TenantId) -> LatestSize {
+        self.tenants.get(&tenant).map_or_else(LatestSize::default, |table| table.latest)
     }
 
     /// Bytes of readings that the next flush can write.

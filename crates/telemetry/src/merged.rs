@@ -1,5 +1,5 @@
-//! What several sections hold, series by series, each as columns with strictly rising times; a
-//! section made of several.
+//! What several sections hold, series by series, each as columns with strictly rising times;
+//! sections made of several, and the pack that they are in.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use veritwin_domain::{DeviceId, Key, TenantId};
-use veritwin_keys::FileKey;
+use veritwin_keys::{Dek, DekScope, FileKey};
 
 use crate::TelemetryError;
 use crate::catalog::{Pack, Section, Window};
@@ -25,42 +25,71 @@ pub(crate) type Whole = (Arc<Section>, Bytes);
 /// A pack with one section, and the pack's bytes.
 pub(crate) type Written = (Arc<Pack>, Section, Vec<u8>);
 
-/// Merges sections that were read as a whole. Work for a blocking thread.
-pub(crate) fn merge_sections(
-    inner: &Inner,
-    tenant: TenantId,
-    place: (Window, Option<DeviceId>),
-    inputs: &[Whole],
-) -> Result<Written, TelemetryError> {
+/// Sections of a tenant that were read as a whole and become one.
+pub(crate) struct Group {
+    pub(crate) tenant: TenantId,
+    pub(crate) place: (Window, Option<DeviceId>),
+    pub(crate) inputs: Vec<Whole>,
+}
+
+/// A pack with the merged sections.
+pub(crate) struct Merged {
+    pub(crate) pack: Arc<Pack>,
+    pub(crate) bytes: Vec<u8>,
+    /// What each group became, in their order.
+    pub(crate) sections: Vec<Result<Section, TelemetryError>>,
+}
+
+/// Merges each group; one that cannot be merged leaves nothing in the pack. All new keys become
+/// durable in one write of the keyring. Work for a blocking thread.
+pub(crate) fn merge_groups(inner: &Inner, groups: &[Group]) -> Merged {
     let mut pace = Pace::new(inner, inner.limits.compaction_core_percent);
+    let scopes: Vec<DekScope> =
+        groups.iter().map(|group| section_scope(group.tenant, group.place)).collect();
+    let deks = inner.reader.keys.deks(&scopes);
+    let pack = Arc::new(Pack { file: new_file(inner) });
+    let (mut bytes, mut encoder) = (Vec::new(), Encoder::new());
+    let mut sections = Vec::with_capacity(groups.len());
+    for (group, dek) in groups.iter().zip(deks) {
+        let start = bytes.len();
+        let dek = dek.map_err(TelemetryError::keys("seal a merged segment"));
+        let section = dek.and_then(|dek| {
+            merge_sections((inner, &mut pace), group, &dek, (&pack, &mut bytes, &mut encoder))
+        });
+        if section.is_err() {
+            bytes.truncate(start);
+        }
+        sections.push(section);
+    }
+    Merged { pack, bytes, sections }
+}
+
+fn merge_sections(
+    (inner, pace): (&Inner, &mut Pace<'_>),
+    Group { tenant, place, inputs }: &Group,
+    dek: &Dek,
+    (pack, bytes, encoder): (&Arc<Pack>, &mut Vec<u8>, &mut Encoder),
+) -> Result<Section, TelemetryError> {
     let opened = inputs
         .iter()
         .map(|(section, whole)| {
             pace.step();
-            inner.reader.open_whole(tenant, section, whole)
+            inner.reader.open_whole(*tenant, section, whole)
         })
         .collect::<Result<Vec<OpenSection>, TelemetryError>>()?;
-    let dek = inner
-        .reader
-        .keys
-        .dek(&section_scope(tenant, place))
-        .map_err(TelemetryError::keys("seal a merged segment"))?;
-    let key = FileKey::derive(&dek, new_file(inner));
-    let pack = Arc::new(Pack { file: new_file(inner) });
-    let (mut bytes, mut encoder) = (Vec::new(), Encoder::new());
-    let mut writer = SectionWriter::begin(&mut bytes, &mut encoder, tenant, key);
+    let key = FileKey::derive(dek, new_file(inner));
+    let mut writer = SectionWriter::begin(bytes, encoder, *tenant, key);
     let devices: BTreeSet<DeviceId> =
         opened.iter().flat_map(|open| open.directory.devices.keys().copied()).collect();
     for device in devices {
-        let merged = merge_device(device, inputs, &opened, &mut pace)?;
+        let merged = merge_device(device, inputs, &opened, pace)?;
         let columns = merged
             .iter()
             .flat_map(|(key, columns)| columns.iter().map(move |column| (key, column.as_ref())));
-        writer.device(device, columns, &mut pace)?;
+        writer.device(device, columns, pace)?;
     }
     let generation = inputs.iter().map(|(section, _)| section.generation).max().unwrap_or(0);
-    let section = writer.finish(&pack, generation, place)?;
-    Ok((pack, section, bytes))
+    writer.finish(pack, generation, *place)
 }
 
 /// One device's series of sections, each merged into a column for each kind of value.

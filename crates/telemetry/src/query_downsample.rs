@@ -39,6 +39,16 @@ pub struct Downsample {
     pub quality: QualityFilter,
 }
 
+/// Some buckets of a series, and where to go on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BucketPage {
+    /// The buckets, earliest first.
+    pub rows: Vec<BucketRow>,
+    /// Where the bucket after them begins; none when they are the last ones. The same question from
+    /// there on goes on as if it had never been cut.
+    pub next: Option<Timestamp>,
+}
+
 impl Downsample {
     fn check(&self) -> Result<(), TelemetryError> {
         let refuse = |name, expected: String, actual: String| {
@@ -78,25 +88,77 @@ impl Engine {
     ) -> Result<Vec<BucketRow>, TelemetryError> {
         query.check()?;
         let Some(range) = query.range.bounds() else { return Ok(Vec::new()) };
+        Ok(self.buckets_in(series, query, (range, None), budget).await?.rows)
+    }
+
+    /// The same, at most so many of them, and where the next one begins. What stands in a bucket
+    /// without readings must not depend on those before or behind it.
+    #[boxed]
+    pub async fn downsample_page(
+        &self,
+        series: &Series,
+        query: &Downsample,
+        rows_max: usize,
+        budget: &Budget,
+    ) -> Result<BucketPage, TelemetryError> {
+        query.check()?;
+        if matches!(query.fill, Fill::Previous | Fill::Linear) {
+            return Err(TelemetryError::Argument {
+                name: "fill",
+                expected: "nothing or a number where buckets come in pages".to_owned(),
+                actual: "what stands in other buckets".to_owned(),
+            });
+        }
+        let Some(range) = query.range.bounds() else { return Ok(BucketPage::default()) };
+        let rows_max = rows_max.min(self.inner.limits.query_points_max).max(1);
+        if query.fill == Fill::None {
+            return self.buckets_in(series, query, (range, Some(rows_max)), budget).await;
+        }
+        // Every bucket has a row: the page ends with the last one that has room.
+        let mut end = query.buckets.bounds(range.0, range).1;
+        for _ in 1..rows_max {
+            let Some(next) = end.checked_add(1).filter(|next| *next <= range.1) else { break };
+            end = query.buckets.bounds(next, range).1;
+            tokio::task::consume_budget().await;
+        }
+        let next = end.checked_add(1).filter(|next| *next <= range.1);
+        let part = (range.0, end.min(range.1));
+        let page = self.buckets_in(series, query, (part, None), budget).await?;
+        Ok(BucketPage { next: next.map(Timestamp::from_micros), ..page })
+    }
+
+    /// The buckets of a stretch of time; of a page, which has a bound, the first ones.
+    async fn buckets_in(
+        &self,
+        series: &Series,
+        query: &Downsample,
+        (range, page): ((i64, i64), Option<usize>),
+        budget: &Budget,
+    ) -> Result<BucketPage, TelemetryError> {
         let needs = Needs::of(&query.aggregates, query.is_counter);
         let carried = if needs.carries() {
             self.number_before(series, range.0, query.quality).await?
         } else {
             None
         };
+        let rows_max = self.inner.limits.query_points_max;
         let mut sink = DownsampleSink {
             query,
             range,
             needs,
             now: self.inner.clock.now().as_micros(),
             budget,
-            rows_max: self.inner.limits.query_points_max,
+            rows_max: page.unwrap_or(rows_max),
+            is_page: page.is_some(),
+            next: None,
             rows: Vec::new(),
             current: None,
             carried,
             failed: None,
         };
-        self.walk(series, Span::whole(range), &mut sink).await?;
+        let span = Span { is_partial: page.is_some(), ..Span::whole(range) };
+        self.walk(series, span, &mut sink).await?;
+        let next = sink.next.map(Timestamp::from_micros);
         let rows = sink.finish()?;
         let opening = match (query.fill, range.0.checked_sub(1)) {
             (Fill::Previous, Some(before)) => {
@@ -104,9 +166,9 @@ impl Engine {
             }
             _ => None,
         };
-        let rows_max = self.inner.limits.query_points_max;
         let opening = opening.map(|point| point.value);
-        Grid { query, range, rows_max, budget }.fill(rows, opening.as_ref()).await
+        let rows = Grid { query, range, rows_max, budget }.fill(rows, opening.as_ref()).await?;
+        Ok(BucketPage { rows, next })
     }
 
     /// The last number of a series before a moment.
@@ -186,6 +248,10 @@ struct DownsampleSink<'q> {
     now: i64,
     budget: &'q Budget,
     rows_max: usize,
+    /// More rows than those are for another page, and no mistake.
+    is_page: bool,
+    /// Where the first bucket of the next page begins, once it was met.
+    next: Option<i64>,
     rows: Vec<BucketRow>,
     current: Option<Current>,
     carried: Option<Sample>,
@@ -201,13 +267,21 @@ impl DownsampleSink<'_> {
         Ok(self.rows)
     }
 
-    /// Makes the bucket around `at` the one under way; it never lies before the last one.
+    /// Makes the bucket around `at` the one under way; it never lies before the last one. There is
+    /// none under way once the page is full.
     fn open(&mut self, at: i64) -> Result<(), TelemetryError> {
+        if self.next.is_some() {
+            return Ok(());
+        }
         if self.current.as_ref().is_some_and(|current| at <= current.bounds.1) {
             return Ok(());
         }
         self.close()?;
         let bounds = self.query.buckets.bounds(at, self.range);
+        if self.is_page && self.rows.len() == self.rows_max {
+            self.next = Some(bounds.0);
+            return Ok(());
+        }
         let window = (bounds.0.max(self.range.0), bounds.1.min(self.range.1));
         let state = BucketState::new(self.needs, window, self.carried);
         self.current = Some(Current { bounds, state });
@@ -264,6 +338,8 @@ impl Sink for DownsampleSink<'_> {
         for stretch in passing(self.query.quality, run) {
             if let Err(error) = self.take(stretch) {
                 self.failed = Some(error);
+            }
+            if self.wanted() == 0 {
                 return ControlFlow::Break(());
             }
         }
@@ -285,7 +361,7 @@ impl Sink for DownsampleSink<'_> {
     }
 
     fn wanted(&self) -> usize {
-        if self.failed.is_some() { 0 } else { usize::MAX }
+        if self.failed.is_some() || self.next.is_some() { 0 } else { usize::MAX }
     }
 }
 

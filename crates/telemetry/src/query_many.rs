@@ -8,11 +8,10 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::Timestamp;
 
 use crate::TelemetryError;
-use crate::aggregate_state::BucketRow;
 use crate::budget::Budget;
 use crate::engine::Engine;
 use crate::query::{Page, Point, PointSink, QualityFilter, RangeQuery, Series, TimeRange};
-use crate::query_downsample::Downsample;
+use crate::query_downsample::{BucketPage, Downsample};
 use crate::query_walk::Span;
 
 /// What is asked of a series.
@@ -31,6 +30,8 @@ pub enum Question {
     },
     /// Its buckets.
     Downsample(Downsample),
+    /// So many of its buckets at most, and where to go on.
+    BucketPage(Downsample, usize),
     /// What it said at a time.
     AsOf(Timestamp, QualityFilter),
 }
@@ -49,8 +50,8 @@ pub struct Answers {
 pub enum Answer {
     /// Points; of [`Question::AsOf`] one or none.
     Points(Page),
-    /// Buckets, earliest first.
-    Rows(Vec<BucketRow>),
+    /// Buckets; where to go on only of [`Question::BucketPage`].
+    Buckets(BucketPage),
 }
 
 impl Engine {
@@ -89,7 +90,12 @@ impl Engine {
                 points.await.map(page)
             }
             Question::Downsample(query) => {
-                self.downsample(series, query, budget).await.map(Answer::Rows)
+                let rows = self.downsample(series, query, budget).await?;
+                Ok(Answer::Buckets(BucketPage { rows, next: None }))
+            }
+            Question::BucketPage(query, rows_max) => {
+                let page = self.downsample_page(series, query, *rows_max, budget);
+                page.await.map(Answer::Buckets)
             }
             Question::AsOf(at, quality) => {
                 let found = self.as_of(series, *at, *quality, budget).await?;

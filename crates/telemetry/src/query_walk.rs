@@ -81,7 +81,7 @@ impl Engine {
             let more = &sections[taken..(taken + at_once).min(sections.len())];
             taken += more.len();
             at_once = (at_once * 2).min(DIRECTORIES_AT_ONCE);
-            self.open_sections(series.tenant, more, &mut opened).await?;
+            self.open_sections(series, more, &mut opened).await?;
             // Before the nearest section that is still closed nothing can be missing.
             let closed = sections.get(taken);
             let part = match closed {
@@ -146,13 +146,13 @@ impl Engine {
 
     async fn open_sections(
         &self,
-        tenant: TenantId,
+        series: &Series,
         sections: &[Arc<Section>],
         opened: &mut Vec<(Arc<Section>, Arc<OpenSection>)>,
     ) -> Result<(), TelemetryError> {
         // Futures first, then the stream: a closure inside it would tie this to one lifetime.
         let opening: Vec<_> =
-            sections.iter().map(|section| self.open_unless_destroyed(tenant, section)).collect();
+            sections.iter().map(|section| self.open_unless_destroyed(series, section)).collect();
         let found: Vec<Option<Arc<OpenSection>>> =
             stream::iter(opening).buffered(DIRECTORIES_AT_ONCE).try_collect().await?;
         for (section, open) in sections.iter().zip(found) {
@@ -164,10 +164,10 @@ impl Engine {
     /// A section whose own key was destroyed has expired: it is as if it were not there.
     async fn open_unless_destroyed(
         &self,
-        tenant: TenantId,
+        series: &Series,
         section: &Section,
     ) -> Result<Option<Arc<OpenSection>>, TelemetryError> {
-        match self.inner.reader.section(tenant, section).await {
+        match self.inner.reader.section(series.tenant, section, Some(series.device)).await {
             Err(TelemetryError::Keys { source: KeyError::Destroyed { .. }, .. }) => Ok(None),
             Err(error) => Err(error),
             Ok(open) => Ok(Some(open)),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
+use tokio::sync::Semaphore;
 use veritwin_domain::{DeviceId, FileId, Key, TenantId};
 use veritwin_keys::{Aad, DataClass, DekId, FileHeader, FileKey, KeyService};
 
@@ -15,21 +16,79 @@ use crate::TelemetryError;
 use crate::cache::ByteCache;
 use crate::catalog::{LatestPlace, Pack, Section};
 use crate::codec::{decode_times, decode_values};
-use crate::directory::{Chunk, Directory, Frame};
+use crate::directory::{Chunk, Directory, Frame, Packed};
 use crate::manifest::decompress;
 use crate::memory::Latest;
 use crate::section::{DIRECTORY_BYTES_MAX, NO_DEVICE, Role, frame_context, read_latest};
 use crate::values::Column;
 use crate::wire::Cursor;
 
-/// A section whose directory is in memory.
+/// Bytes of a directory, uncompressed, above which it is kept as it is stored: decoded it takes
+/// many times as much.
+const DECODED_DIRECTORY_BYTES_MAX: usize = 1024 * 1024;
+/// Sealed bytes from which a directory counts as a large one, and how many of those are opened at
+/// once.
+const LARGE_DIRECTORY_BYTES_MIN: u32 = 256 * 1024;
+const LARGE_DIRECTORIES_AT_ONCE: usize = 2;
+
+/// A section whose directory is in memory, or one device's part of it.
 #[derive(Debug)]
 pub(crate) struct OpenSection {
     pub(crate) tenant: TenantId,
     pub(crate) file: FileId,
     pub(crate) directory: Directory,
     dek: DekId,
-    key: FileKey,
+    key: Arc<FileKey>,
+}
+
+/// A section whose large directory is in memory as it is stored.
+#[derive(Debug)]
+struct PackedSection {
+    tenant: TenantId,
+    file: FileId,
+    directory: Packed,
+    dek: DekId,
+    key: Arc<FileKey>,
+}
+
+/// What is kept of a section.
+#[derive(Debug, Clone)]
+enum Kept {
+    Open(Arc<OpenSection>),
+    Packed(Arc<PackedSection>),
+}
+
+impl Kept {
+    fn dek(&self) -> DekId {
+        match self {
+            Self::Open(open) => open.dek,
+            Self::Packed(packed) => packed.dek,
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Open(open) => open.directory.memory_bytes,
+            Self::Packed(packed) => packed.directory.memory_bytes(),
+        }
+    }
+
+    /// The section, with what its directory says of a device at least; with all of it if none is
+    /// asked about.
+    fn open(self, device: Option<DeviceId>) -> Result<Arc<OpenSection>, TelemetryError> {
+        let packed = match self {
+            Self::Open(open) => return Ok(open),
+            Self::Packed(packed) => packed,
+        };
+        let directory = match device {
+            Some(device) => packed.directory.device(device),
+            None => packed.directory.whole(),
+        };
+        let directory = directory.map_err(TelemetryError::wire(Pack::path_of(packed.file)))?;
+        let PackedSection { tenant, file, dek, .. } = *packed;
+        let key = Arc::clone(&packed.key);
+        Ok(Arc::new(OpenSection { tenant, file, directory, dek, key }))
+    }
 }
 
 /// Sealed bytes by pack and offset, fetched for one query.
@@ -39,7 +98,9 @@ pub(crate) type Fetched = HashMap<(FileId, u64), Bytes>;
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) keys: KeyService,
-    sections: ByteCache<(FileId, u64), Arc<OpenSection>>,
+    sections: ByteCache<(FileId, u64), Kept>,
+    /// Taken to open a large directory.
+    large: Semaphore,
     frames: ByteCache<(FileId, u64), Bytes>,
 }
 
@@ -54,35 +115,64 @@ impl Reader {
             store,
             keys,
             sections: ByteCache::new(directory_cache_bytes_max),
+            large: Semaphore::new(LARGE_DIRECTORIES_AT_ONCE),
             frames: ByteCache::new(frame_cache_bytes_max),
         }
     }
 
-    /// Opens a section's directory, or finds it in the cache.
+    /// Opens a section's directory, or finds it in the cache. Of a large one no more is decoded
+    /// than what it says of `device`, if one is asked about.
     pub(crate) async fn section(
         &self,
         tenant: TenantId,
         section: &Section,
+        device: Option<DeviceId>,
     ) -> Result<Arc<OpenSection>, TelemetryError> {
-        if let Some(open) = self.sections.get(&section.id()) {
-            if let Err(source) = self.keys.dek_by_id(open.dek) {
+        if let Some(kept) = self.sections.get(&section.id()) {
+            if let Err(source) = self.keys.dek_by_id(kept.dek()) {
                 self.sections.retain(|id, _| *id != section.id());
                 return Err(TelemetryError::Keys { action: "read a segment", source });
             }
-            return Ok(open);
+            return kept.open(device);
         }
+        let is_large = section.directory_bytes >= LARGE_DIRECTORY_BYTES_MIN;
+        let _turn = if is_large { self.large.acquire().await.ok() } else { None };
         let header = section.offset..section.offset + FileHeader::BYTES as u64;
         let end = section.directory_offset + u64::from(section.directory_bytes);
         let ranges = [header, section.directory_offset..end];
         let parts = self.ranges(section.pack.file, &ranges).await?;
-        let open = Arc::new(self.open_section(tenant, section, &parts[0], &parts[1])?);
-        let bytes = open.directory.memory_bytes;
-        self.sections.insert(section.id(), Arc::clone(&open), bytes);
-        if self.keys.dek_by_id(open.dek).is_err() {
+        let sealed = (&parts[0][..], &parts[1][..]);
+        let kept = self.keep(tenant, section, sealed)?;
+        self.sections.insert(section.id(), kept.clone(), kept.memory_bytes());
+        if self.keys.dek_by_id(kept.dek()).is_err() {
             // The key went away while it was opened: what was wiped stays so.
             self.sections.retain(|id, _| *id != section.id());
         }
-        Ok(open)
+        kept.open(device)
+    }
+
+    fn keep(
+        &self,
+        tenant: TenantId,
+        section: &Section,
+        sealed: (&[u8], &[u8]),
+    ) -> Result<Kept, TelemetryError> {
+        let (plain, dek, key) = self.unseal(tenant, section, sealed)?;
+        let file = section.pack.file;
+        let wire = |error| TelemetryError::wire(Pack::path_of(file))(error);
+        let plain = if plain.len() > DECODED_DIRECTORY_BYTES_MAX {
+            match Packed::new(plain, section.offset).map_err(wire)? {
+                Ok(directory) => {
+                    let packed = PackedSection { tenant, file, directory, dek, key };
+                    return Ok(Kept::Packed(Arc::new(packed)));
+                }
+                Err(plain) => plain,
+            }
+        } else {
+            plain
+        };
+        let directory = Directory::decode(&plain, section.offset).map_err(wire)?;
+        Ok(Kept::Open(Arc::new(OpenSection { tenant, file, directory, dek, key })))
     }
 
     /// Opens a section that was read as a whole.
@@ -96,16 +186,21 @@ impl Reader {
             .ok()
             .filter(|split| *split <= whole.len())
             .ok_or_else(|| damaged(section.pack.file, "shorter than its manifest entry"))?;
-        self.open_section(tenant, section, &whole[..split], &whole[split..])
+        let sealed = (&whole[..split], &whole[split..]);
+        let (plain, dek, key) = self.unseal(tenant, section, sealed)?;
+        let file = section.pack.file;
+        let directory = Directory::decode(&plain, section.offset)
+            .map_err(TelemetryError::wire(Pack::path_of(file)))?;
+        Ok(OpenSection { tenant, file, directory, dek, key })
     }
 
-    fn open_section(
+    /// The bytes of a section's directory, and the keys above and of its file.
+    fn unseal(
         &self,
         tenant: TenantId,
         section: &Section,
-        header: &[u8],
-        sealed: &[u8],
-    ) -> Result<OpenSection, TelemetryError> {
+        (header, sealed): (&[u8], &[u8]),
+    ) -> Result<(Vec<u8>, DekId, Arc<FileKey>), TelemetryError> {
         let keys_error = |source| TelemetryError::Keys { action: "open a segment", source };
         let header = FileHeader::read(header).map_err(keys_error)?;
         let dek = self.keys.dek_by_id(header.dek).map_err(keys_error)?;
@@ -114,10 +209,9 @@ impl Reader {
         frame_context(&mut context, Role::Directory, NO_DEVICE, 0, "");
         let aad = Aad::new(tenant, DataClass::Segment, &context);
         key.open(u64::from(section.frames), aad, sealed, &mut body).map_err(keys_error)?;
-        let directory = decompress(&mut Cursor::new(&body), DIRECTORY_BYTES_MAX)
-            .and_then(|plain| Directory::decode(&plain, section.offset))
+        let plain = decompress(&mut Cursor::new(&body), DIRECTORY_BYTES_MAX)
             .map_err(TelemetryError::wire(Pack::path_of(section.pack.file)))?;
-        Ok(OpenSection { tenant, file: section.pack.file, directory, dek: header.dek, key })
+        Ok((plain, header.dek, Arc::new(key)))
     }
 
     /// Reads a tenant's latest values as they were at the last flush.
@@ -211,7 +305,7 @@ impl Reader {
 
     /// Forgets directories and file keys whose data key cannot be had any more.
     pub(crate) fn forget_denied(&self) {
-        self.sections.retain(|_, open| self.keys.dek_by_id(open.dek).is_ok());
+        self.sections.retain(|_, kept| self.keys.dek_by_id(kept.dek()).is_ok());
     }
 }
 

@@ -1,16 +1,19 @@
-//! Room in the memory table, taken before the log takes readings. A tenant may have so many times
-//! what is free: alone it has most of the table, beside others less, and what is left over is
-//! there for whoever has little in it.
+//! Room in the memory table, for readings and for latest values, asked for before the log takes
+//! readings. A tenant may have so many times what is free: alone it has most of the table, beside
+//! others less, and what is left over is there for whoever has little in it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use tokio::sync::Mutex as Queue;
-use veritwin_domain::{IdMap, LimitExceeded, Reading, Shared, TenantId};
+use veritwin_domain::{DeviceId, IdMap, Key, LimitExceeded, Reading, Shared, TenantId};
 
 use crate::engine::{Engine, Inner};
+use crate::memory::LatestSize;
 
-/// A tenant has at most so many times the free room: alone three quarters of the table.
+/// A tenant has at most so many times the free room: alone three quarters of the table, or of
+/// what latest values may take.
 const TIMES_FREE_MAX: usize = 3;
 /// Time and value of a reading, without a text's own bytes.
 const READING_BYTES: usize = 16;
@@ -138,5 +141,89 @@ impl Engine {
         drop(taken);
         drop(memory);
         Ok(Room { inner: Arc::clone(&self.inner), tenant, bytes })
+    }
+
+    /// Whether nobody is near a bound of latest values, so that readings that add no more than this
+    /// need not be looked at.
+    pub fn has_spare_latest(&self, more: LatestSize) -> bool {
+        let (used, limits) = (self.inner.latest.size(), &self.inner.limits);
+        // Whoever has them: of the other half three times as much may be one tenant's.
+        used.series.saturating_add(more.series) <= limits.series_max / 2
+            && used.bytes.saturating_add(more.bytes) <= limits.latest_bytes_max / 2
+    }
+
+    /// What readings of a device would add to what latest values take, at most.
+    pub fn latest_growth(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        readings: &[Reading],
+    ) -> LatestSize {
+        let memory = self.inner.memory.read();
+        let table = memory.device(tenant, device);
+        let mut growth: HashMap<&Key, LatestSize> = HashMap::new();
+        for Reading { key, value, .. } in readings {
+            let more = match table.and_then(|table| table.latest_of(key)) {
+                None => LatestSize { series: 1, bytes: key.len() + value.text_bytes() },
+                Some(known) => LatestSize {
+                    series: 0,
+                    bytes: value.text_bytes().saturating_sub(known.value.text_bytes()),
+                },
+            };
+            if more != LatestSize::default() {
+                let most = growth.entry(key).or_default();
+                *most = LatestSize { bytes: more.bytes.max(most.bytes), ..more };
+            }
+        }
+        growth.into_values().fold(LatestSize::default(), |sum, one| LatestSize {
+            series: sum.series + one.series,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
+
+    /// Whether what latest values of a tenant take may grow by so much, or the bound that is in the
+    /// way. What the log has is taken all the same. A tenant without any gets some as long as
+    /// there is room.
+    pub fn latest_room(&self, tenant: TenantId, more: LatestSize) -> Result<(), LimitExceeded> {
+        let limits = &self.inner.limits;
+        let (used, own) = {
+            let memory = self.inner.memory.read();
+            (memory.latest.size(), memory.latest_size(tenant))
+        };
+        let series = Share { used: used.series, own: own.series, more: more.series };
+        series.check(["series_max", "tenant_series_max"], limits.series_max)?;
+        let bytes = Share { used: used.bytes, own: own.bytes, more: more.bytes };
+        bytes.check(["latest_bytes_max", "tenant_latest_bytes_max"], limits.latest_bytes_max)
+    }
+}
+
+/// What all have of something, what a tenant has of it, and what it asks for.
+struct Share {
+    used: usize,
+    own: usize,
+    more: usize,
+}
+
+impl Share {
+    /// Refuses what is over the bound of all, or over the tenant's part of it.
+    fn check(
+        &self,
+        [of_all, of_tenant]: [&'static str; 2],
+        max: usize,
+    ) -> Result<(), LimitExceeded> {
+        let Self { used, own, more } = *self;
+        if more == 0 {
+            return Ok(());
+        }
+        let actual = used.saturating_add(more);
+        if actual > max {
+            return Err(LimitExceeded { name: of_all, max, actual });
+        }
+        let own_max = (max - actual).saturating_mul(TIMES_FREE_MAX);
+        let actual = own.saturating_add(more);
+        if own > 0 && actual > own_max {
+            return Err(LimitExceeded { name: of_tenant, max: own_max, actual });
+        }
+        Ok(())
     }
 }

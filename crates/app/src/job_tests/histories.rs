@@ -56,3 +56,50 @@ async fn who_may_no_more_reads_no_further() {
     }
     world.app.close().await;
 }
+
+/// One message with a reading each of so many series.
+fn batch_of(world: &World, customer: &Customer, series: std::ops::Range<usize>) -> DeviceBatch {
+    let now = world.app.clock().now();
+    let reading = |number: usize| Reading {
+        key: Key::new(&format!("k{number}")).expect("a key"),
+        at: now,
+        value: Value::Double(1.0),
+        quality: Quality::Good,
+    };
+    DeviceBatch {
+        tenant: customer.tenant(),
+        device: customer.device,
+        credential: CredentialId::from_bytes([1; 16]),
+        received_at: now,
+        readings: series.map(reading).collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_series_are_refused_by_name_and_known_ones_go_on() {
+    let world = World::new().await;
+    let (customer, other) = (world.customer("One").await, world.customer("Two").await);
+    let submit = async |customer: &Customer, series| {
+        let batch = batch_of(&world, customer, series);
+        world.app.submit(customer.tenant(), vec![Submission::Readings(batch)]).await
+    };
+    submit(&customer, 0..8_000).await.expect("there are 10,000");
+    submit(&customer, 0..8_000).await.expect("known ones");
+    let refused = submit(&customer, 8_000..8_001).await.expect_err("three times what is free");
+    assert!(matches!(&refused, Error::Limit(limit) if limit.name == "tenant_series_max"));
+    let (tenant, device) = (customer.tenant(), Some(customer.device));
+    let one = batch_of(&world, &customer, 8_000..8_001).readings;
+    let refused = world.app.check_storage(tenant, device, &one).expect_err("a device's, too");
+    assert!(matches!(&refused, Error::StorageFull(limit) if limit.name == "tenant_series_max"));
+    let mut long = batch_of(&world, &other, 0..65);
+    for reading in &mut long.readings {
+        reading.value = Value::Text("x".repeat(64 * 1024).into());
+    }
+    let refused = world.app.submit(other.tenant(), vec![Submission::Readings(long)]).await;
+    let refused = refused.expect_err("texts stay in memory as long as they are the latest");
+    assert!(matches!(&refused, Error::Limit(limit) if limit.name == "latest_bytes_max"));
+    submit(&other, 0..100).await.expect("there are some for others");
+    let refused = submit(&other, 100..2_100).await.expect_err("all of them");
+    assert!(matches!(&refused, Error::Limit(limit) if limit.name == "series_max"));
+    world.app.close().await;
+}

@@ -271,6 +271,7 @@ async fn open(
         key_modules: Vec::new(),
         spool_bytes_max: 1 << 20,
         memory_bytes_max: 8 << 20,
+        latest_max: veritwin_telemetry::LatestSize { series: 10_000, bytes: 4 << 20 },
         mail: None,
         operator: crate::Operator::default(),
         sms: None,

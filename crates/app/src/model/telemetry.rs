@@ -80,6 +80,8 @@ pub struct BucketQuery {
     pub is_counter: bool,
     /// What stands in buckets without readings.
     pub fill: Fill,
+    /// So many at most, from the earliest on, with where to go on; all of them without it.
+    pub rows_max: Option<usize>,
 }
 
 /// Most series of which one request may ask what they said at a time.

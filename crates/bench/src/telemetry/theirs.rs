@@ -81,9 +81,8 @@ pub(super) async fn influx(
     let rng = SeededRng::new(11);
     let mut times = Vec::with_capacity(DAY_READS);
     for round in 0..2 * DAY_READS {
-        let pick = rng.next_u64();
-        let key = keys[usize::try_from(pick % keys.len() as u64)?];
-        let device = devices[usize::try_from(pick / 16 % devices.len() as u64)?];
+        let (device, key) = picked((devices.len(), keys.len()), rng.next_u64())?;
+        let (device, key) = (devices[device], keys[key]);
         let started = clock.monotonic();
         influx.query(&day_question(key, device, load.from)).await?;
         if round >= DAY_READS {
@@ -123,6 +122,13 @@ pub(super) async fn influx_question(
         times.push(options.clock.monotonic() - started);
     }
     Ok(percentiles(&mut times).0)
+}
+
+/// The device and the key of a read, by their places: those that [`super::ours::Ours::day_read`]
+/// reads.
+fn picked((devices, keys): (usize, usize), pick: u64) -> Result<(usize, usize)> {
+    let place = usize::try_from(pick % (devices * keys) as u64)?;
+    Ok((place / keys, place % keys))
 }
 
 fn day(from: Timestamp) -> (i64, i64) {
@@ -175,9 +181,8 @@ pub(super) async fn duck(directory: &Path, load: &Load) -> Result<Duck> {
     let mut reads = Vec::with_capacity(DAY_READS);
     let (start, end) = day(load.from);
     for _ in 0..2 * DAY_READS {
-        let pick = rng.next_u64();
-        let key = keys[usize::try_from(pick % keys.len() as u64)?];
-        let device = &devices[usize::try_from(pick / 16 % devices.len() as u64)?];
+        let (device, key) = picked((devices.len(), keys.len()), rng.next_u64())?;
+        let (device, key) = (&devices[device], keys[key]);
         reads.push(format!(
             "SELECT at, {key} FROM readings WHERE name = '{device}' AND at >= {start} \
              AND at < {end} ORDER BY at"

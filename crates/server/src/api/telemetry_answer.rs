@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use veritwin_app::HistoryReader;
 use veritwin_app::model::{
-    Aggregate, BucketRow, BucketView, HistoryData, HistorySeries, PointView,
+    Aggregate, BucketRow, BucketView, HistoryData, HistorySeries, PERCENTILE_MAX, PointView,
 };
 
 use super::Api;
@@ -21,6 +21,18 @@ use super::telemetry_table::{Part, Row, Table, TableForm};
 
 /// More rows are written on a thread of their own: they would hold up what else is sent.
 const INLINE_ROWS_MAX: usize = 2_000;
+
+/// What is asked of buckets when nothing is named.
+pub(super) const AGGREGATES: [Aggregate; 8] = [
+    Aggregate::Count,
+    Aggregate::Simulated,
+    Aggregate::Min,
+    Aggregate::Max,
+    Aggregate::Avg,
+    Aggregate::Sum,
+    Aggregate::First,
+    Aggregate::Last,
+];
 
 /// One series of an answer: `points`, or columns.
 #[derive(Serialize, ToSchema)]
@@ -283,6 +295,29 @@ pub(super) fn name_of(aggregate: Aggregate) -> String {
     word.to_owned()
 }
 
+/// The aggregate of a name.
+pub(super) fn aggregate_of(name: &str) -> Option<Aggregate> {
+    AGGREGATES
+        .into_iter()
+        .chain([Aggregate::Delta, Aggregate::Rate, Aggregate::TimeWeighted])
+        .find(|aggregate| name_of(*aggregate) == name)
+        .or_else(|| percentile_of(name))
+}
+
+fn percentile_of(name: &str) -> Option<Aggregate> {
+    let number = name.strip_prefix('p')?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !is_number(whole, 3) || !is_number(part, 3) {
+        return None;
+    }
+    let thousandths =
+        whole.parse::<u32>().ok()? * 1000 + format!("{part:0<3}").parse::<u32>().ok()?;
+    (thousandths <= PERCENTILE_MAX).then_some(Aggregate::Percentile(thousandths))
+}
+
 fn json_of(row: &BucketRow, place: usize) -> serde_json::Value {
     row.values.get(place).and_then(Option::as_ref).map_or(serde_json::Value::Null, body::value)
 }
@@ -352,6 +387,21 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &BucketView) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aggregates_are_read_by_their_names() {
+        let check = |name: &str, expect: Option<Aggregate>| assert_eq!(aggregate_of(name), expect);
+        check("avg", Some(Aggregate::Avg));
+        check("time_weighted_avg", Some(Aggregate::TimeWeighted));
+        check("simulated", Some(Aggregate::Simulated));
+        check("p50", Some(Aggregate::Percentile(50_000)));
+        check("p99.9", Some(Aggregate::Percentile(99_900)));
+        check("p0.005", Some(Aggregate::Percentile(5)));
+        check("p100", Some(Aggregate::Percentile(100_000)));
+        for wrong in ["p100.001", "p", "p.5", "p5.", "p-1", "p1e2", "p99.9999", "mean", "AVG", ""] {
+            check(wrong, None);
+        }
+    }
 
     #[test]
     fn percentiles_are_named_as_they_are_asked() {

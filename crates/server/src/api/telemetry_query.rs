@@ -8,33 +8,23 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    Aggregate, BucketQuery, Buckets, CalendarUnit, Fill, HistoryQuery, PERCENTILE_MAX,
-    POINTS_PER_SERIES_MAX, QualityFilter, Weekday, Zone,
+    Aggregate, BucketQuery, Buckets, CalendarUnit, Fill, HistoryQuery, POINTS_PER_SERIES_MAX,
+    QualityFilter, Weekday, Zone,
 };
 use veritwin_domain::Timestamp;
 
 use super::auth::{Again, Caller};
 use super::body::{self, Json};
 use super::telemetry::{SeriesBody, parse_series};
-use super::telemetry_answer::{Form, QueryAnswer, Sheet, form_of, name_of, stream};
+use super::telemetry_answer::{
+    AGGREGATES, Form, QueryAnswer, Sheet, aggregate_of, form_of, stream,
+};
 use super::{Answer, Api, Problem};
 
 /// Where to go on, for answers that are tables.
 const NEXT_CURSOR: &str = "veritwin-next-cursor";
 /// Fewest points of a line.
 const LINE_POINTS_MIN: usize = 3;
-
-/// What is asked of buckets when nothing is named.
-const AGGREGATES: [Aggregate; 8] = [
-    Aggregate::Count,
-    Aggregate::Simulated,
-    Aggregate::Min,
-    Aggregate::Max,
-    Aggregate::Avg,
-    Aggregate::Sum,
-    Aggregate::First,
-    Aggregate::Last,
-];
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(query))
@@ -156,7 +146,7 @@ struct QueryBody {
     lttb: Option<usize>,
     /// With raw points: more than this many turn into buckets that fit.
     points_max: Option<usize>,
-    /// Raw points of a series in one answer, at most 100,000.
+    /// Raw points of a series in one answer, or buckets of a single series; at most 100,000.
     limit: Option<usize>,
     /// `asc` (the default) or `desc`.
     order: Option<String>,
@@ -170,7 +160,7 @@ impl QueryBody {
     /// Refuses what says nothing in this question: it would be taken for something else.
     fn check(&self, form: Form) -> Result<(), Problem> {
         let calendar = self.bucket.filter(|bucket| *bucket != BucketWord::Range);
-        let has_buckets = self.bucket.is_some() || self.bucket_ms.is_some();
+        let (has_buckets, is_page) = (self.has_buckets(), self.is_page());
         let is_value = self.fill == FillWord::Value;
         let is_any = self.quality == QualityWord::Any;
         let is_json = matches!(form, Form::Json(_));
@@ -214,14 +204,41 @@ impl QueryBody {
                 "points_max",
                 "is for JSON: a table takes bucket_ms, bucket or lttb",
             ),
-            (self.cursor.is_none() || self.bucket.is_none(), "cursor", "is for raw points"),
-            (self.limit.is_none() || self.bucket.is_none(), "limit", "is for raw points"),
+            (
+                self.limit.is_none() || !has_buckets || self.series.len() == 1,
+                "limit",
+                "of buckets needs a single series",
+            ),
+            (
+                !is_page || self.bucket != Some(BucketWord::Range),
+                "bucket",
+                "of the whole range is one: without limit and cursor",
+            ),
+            (
+                !is_page || !matches!(self.fill, FillWord::Previous | FillWord::Linear),
+                "fill",
+                "from other buckets needs the whole range: without limit and cursor",
+            ),
+            (
+                !is_page || self.order.as_deref() != Some("desc"),
+                "order",
+                "of buckets in pages is asc",
+            ),
             (self.points_max.is_none() || self.bucket.is_none(), "points_max", "or bucket"),
         ];
         match fits.into_iter().find(|(fits, ..)| !fits) {
             Some((_, field, why)) => Err(Problem::invalid(format!("{field} {why}")).at(field)),
             None => Ok(()),
         }
+    }
+
+    const fn has_buckets(&self) -> bool {
+        self.bucket.is_some() || self.bucket_ms.is_some()
+    }
+
+    /// Buckets from the earliest on, some at a time.
+    const fn is_page(&self) -> bool {
+        self.has_buckets() && (self.limit.is_some() || self.cursor.is_some())
     }
 
     fn descending(&self) -> Result<bool, Problem> {
@@ -243,7 +260,10 @@ impl QueryBody {
         let micros: i64 = cursor
             .parse()
             .map_err(|_| Problem::invalid("not a cursor of this answer").at("cursor"))?;
-        Ok(if descending {
+        Ok(if self.has_buckets() {
+            // It names the bucket that comes next.
+            (from.max(Timestamp::from_micros(micros)), to)
+        } else if descending {
             (from, to.min(Timestamp::from_micros(micros)))
         } else {
             (from.max(Timestamp::from_micros(micros.saturating_add(1))), to)
@@ -320,6 +340,7 @@ impl QueryBody {
         matches!(form, Form::Json(_))
             && self.bucket.is_none()
             && self.bucket_origin.is_none()
+            && !self.is_page()
             && self.aggregates.is_none()
             && !self.counter
             && self.fill == FillWord::None
@@ -332,12 +353,14 @@ impl QueryBody {
         let (from, to) = self.span(descending)?;
         let width_micros = self.width_micros()?;
         let is_plain = self.is_plain(form);
+        let limit = self.limit.unwrap_or(POINTS_PER_SERIES_MAX).clamp(1, POINTS_PER_SERIES_MAX);
         let down = match self.buckets(width_micros)? {
             Some(buckets) if !is_plain => Some(BucketQuery {
                 buckets,
                 aggregates: self.aggregates()?,
                 is_counter: self.counter,
                 fill: self.fill(),
+                rows_max: self.is_page().then_some(limit),
             }),
             _ => None,
         };
@@ -347,7 +370,7 @@ impl QueryBody {
             to,
             bucket_micros: width_micros.filter(|_| down.is_none()),
             points_max: self.points_max,
-            limit: self.limit.unwrap_or(POINTS_PER_SERIES_MAX).clamp(1, POINTS_PER_SERIES_MAX),
+            limit,
             descending,
             down,
             line_points_max: self.lttb,
@@ -358,28 +381,6 @@ impl QueryBody {
             },
         })
     }
-}
-
-fn aggregate_of(name: &str) -> Option<Aggregate> {
-    AGGREGATES
-        .into_iter()
-        .chain([Aggregate::Delta, Aggregate::Rate, Aggregate::TimeWeighted])
-        .find(|aggregate| name_of(*aggregate) == name)
-        .or_else(|| percentile_of(name))
-}
-
-fn percentile_of(name: &str) -> Option<Aggregate> {
-    let number = name.strip_prefix('p')?;
-    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
-    let is_number = |text: &str, most: usize| {
-        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    if !is_number(whole, 3) || !is_number(part, 3) {
-        return None;
-    }
-    let thousandths =
-        whole.parse::<u32>().ok()? * 1000 + format!("{part:0<3}").parse::<u32>().ok()?;
-    (thousandths <= PERCENTILE_MAX).then_some(Aggregate::Percentile(thousandths))
 }
 
 /// Raw points, points for a line, or buckets of a width or by the calendar. JSON, or by `Accept`
@@ -416,21 +417,6 @@ async fn query(
 mod tests {
     use super::*;
     use crate::api::telemetry_table::TableForm;
-
-    #[test]
-    fn aggregates_are_read_by_their_names() {
-        let check = |name: &str, expect: Option<Aggregate>| assert_eq!(aggregate_of(name), expect);
-        check("avg", Some(Aggregate::Avg));
-        check("time_weighted_avg", Some(Aggregate::TimeWeighted));
-        check("simulated", Some(Aggregate::Simulated));
-        check("p50", Some(Aggregate::Percentile(50_000)));
-        check("p99.9", Some(Aggregate::Percentile(99_900)));
-        check("p0.005", Some(Aggregate::Percentile(5)));
-        check("p100", Some(Aggregate::Percentile(100_000)));
-        for wrong in ["p100.001", "p", "p.5", "p5.", "p-1", "p1e2", "p99.9999", "mean", "AVG", ""] {
-            check(wrong, None);
-        }
-    }
 
     #[test]
     fn the_first_form_that_there_is_counts() {
@@ -483,6 +469,10 @@ mod tests {
         check(json!({"points_max": 500, "quality": "good"}), "quality");
         check(json!({"points_max": 500, "bucket": "day"}), "points_max");
         check(json!({"limit": 500, "bucket": "day"}), "limit");
+        check(json!({"cursor": "5", "bucket": "range"}), "bucket");
+        check(json!({"cursor": "5", "bucket_ms": 1000, "fill": "linear"}), "fill");
+        check(json!({"cursor": "5", "bucket_ms": 1000, "order": "desc"}), "order");
+        check(json!({"cursor": "5", "bucket_ms": 1000}), "cursor");
         assert_eq!(problem(json!({"bucket": "week", "week_starts": "sunday"})), None);
         assert_eq!(problem(json!({"lttb": 500, "quality": "not_bad"})), None);
     }

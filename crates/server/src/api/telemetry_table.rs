@@ -113,7 +113,9 @@ impl Table<'_> {
             let name = name_of(*aggregate);
             let kind = if is_count(*aggregate) { Kind::Integer } else { Kind::Double };
             fields.push(field(&name, kind));
-            if self.form == TableForm::Arrow && may_be_text(*aggregate) {
+            if self.form == TableForm::Arrow && is_reading(*aggregate) {
+                fields.push(field(&format!("{name}_type"), Kind::Text));
+                fields.push(field(&format!("{name}_integer"), Kind::Integer));
                 fields.push(field(&format!("{name}_text"), Kind::Text));
             }
         }
@@ -187,17 +189,10 @@ impl Cells<'_> {
     }
 
     fn reading(&mut self, at: Timestamp, value: &Value, quality: Quality) {
-        let (kind, integer) = match value {
-            Value::Double(_) => ("double", None),
-            Value::Integer(number) => ("integer", Some(*number)),
-            Value::Boolean(_) => ("boolean", None),
-            Value::Text(_) => ("text", None),
-            Value::Json(_) => ("json", None),
-        };
         self.time(at);
-        self.text(Some(kind));
+        self.text(Some(type_of(value)));
         self.column().push_double(value.as_f64());
-        self.column().push_integer(integer);
+        self.column().push_integer(integer_of(Some(value)));
         self.text(text_of(Some(value)));
         self.text(Some(quality.as_str()));
     }
@@ -213,10 +208,30 @@ impl Cells<'_> {
                 _ if is_count(*aggregate) => self.column().push_integer(None),
                 value => self.column().push_double(value.as_ref().and_then(Value::as_f64)),
             }
-            if may_be_text(*aggregate) {
+            if is_reading(*aggregate) {
+                self.text(value.as_ref().map(type_of));
+                self.column().push_integer(integer_of(value.as_ref()));
                 self.text(text_of(value.as_ref()));
             }
         }
+    }
+}
+
+const fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Double(_) => "double",
+        Value::Integer(_) => "integer",
+        Value::Boolean(_) => "boolean",
+        Value::Text(_) => "text",
+        Value::Json(_) => "json",
+    }
+}
+
+/// Integers beyond what a double holds stay exact beside it.
+const fn integer_of(value: Option<&Value>) -> Option<i64> {
+    match value {
+        Some(Value::Integer(number)) => Some(*number),
+        _ => None,
     }
 }
 
@@ -231,7 +246,8 @@ const fn is_count(aggregate: Aggregate) -> bool {
     matches!(aggregate, Aggregate::Count | Aggregate::Simulated)
 }
 
-const fn may_be_text(aggregate: Aggregate) -> bool {
+/// Whether it is one of the readings, in that reading's type.
+const fn is_reading(aggregate: Aggregate) -> bool {
     matches!(aggregate, Aggregate::First | Aggregate::Last)
 }
 

@@ -409,11 +409,19 @@ impl Default for Limits {
 pub(crate) struct Telemetry {
     /// Size of the memory table at which it is written out, in bytes.
     pub(crate) memory_bytes_max: usize,
+    /// Most series of all tenants, each with its latest value in memory.
+    pub(crate) series_max: usize,
+    /// Most bytes of all series' keys and latest texts.
+    pub(crate) latest_bytes_max: usize,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { memory_bytes_max: 64 * 1024 * 1024 }
+        Self {
+            memory_bytes_max: 64 * 1024 * 1024,
+            series_max: 2_000_000,
+            latest_bytes_max: 256 * 1024 * 1024,
+        }
     }
 }
 

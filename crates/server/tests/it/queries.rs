@@ -1,7 +1,7 @@
 //! History asked in detail: days as they are in Berlin, aggregates, tables, lines, values as of a
 //! time; each question refused by the name of what is wrong with it.
 
-use arrow_array::types::{Float64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
 use arrow_ipc::reader::StreamReader;
 use serde_json::{Value, json};
@@ -131,6 +131,29 @@ fn a_table_says_what_json_says() {
     assert!((sums.value(0) - 2415.0).abs() < 1e-9);
 }
 
+#[test]
+fn the_ends_of_a_bucket_keep_their_type_in_arrow() {
+    let tenant = Platform::shared().tenant();
+    let device = tenant.device("exact");
+    // No double is this number.
+    let large = (1_i64 << 53) + 1;
+    let rows = json!([
+        {"ts": T0, "values": {"count": large}}, {"ts": T0 + HOUR, "values": {"count": "reset"}},
+    ]);
+    tenant.send(&device, &rows).expect(200);
+    let asked = json!({"bucket": "range", "aggregates": ["first", "last", "count"]});
+    let asked = body(&[&device], "count", asked);
+    let batches = read(&table(&tenant, &asked, "application/vnd.apache.arrow.stream"));
+    let column = |name: &str| batches[0].column_by_name(name).unwrap().as_any();
+    let integer = |name| column(name).downcast_ref::<PrimitiveArray<Int64Type>>().unwrap();
+    let text = |name| column(name).downcast_ref::<StringArray>().unwrap();
+    assert_eq!(integer("first_integer").value(0), large);
+    assert!(integer("last_integer").is_null(0) && text("first_text").is_null(0));
+    let types = [text("first_type").value(0), text("last_type").value(0)];
+    assert_eq!((types, text("last_text").value(0)), (["integer", "text"], "reset"));
+    assert_eq!(integer("count").value(0), 2);
+}
+
 fn read(answer: &Answer) -> Vec<RecordBatch> {
     let reader = StreamReader::try_new(answer.body.as_slice(), None).unwrap();
     reader.map(Result::unwrap).collect()
@@ -157,6 +180,39 @@ fn points_come_as_a_table_too_and_go_on_where_it_was_cut() {
     assert_eq!(texts.downcast_ref::<StringArray>().unwrap().value(0), "s50");
     let numbers = batches[0].column_by_name("number").unwrap();
     assert_eq!(numbers.null_count(), 20, "texts are no numbers");
+}
+
+#[test]
+fn buckets_go_on_where_they_were_cut() {
+    let tenant = Platform::shared().tenant();
+    let device = meter(&tenant, "pages");
+    let asked = |more: Value| {
+        let mut whole = json!({
+            "bucket": "day", "time_zone": "Europe/Berlin", "shape": "columns",
+            "aggregates": ["count", "delta", "last"],
+        });
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body(&[&device], "energy", whole)
+    };
+    let whole = ask(&tenant, &asked(json!({}))).expect(200);
+    assert_eq!(whole["next_cursor"], Value::Null, "{whole}");
+    for fill in ["none", "null"] {
+        let first = ask(&tenant, &asked(json!({"limit": 2, "fill": fill}))).expect(200);
+        assert_eq!(first["series"][0]["count"], json!([23, 23]), "{first}");
+        let cursor = first["next_cursor"].as_str().expect("there is more").to_owned();
+        let rest = json!({"limit": 2, "fill": fill, "cursor": cursor});
+        let second = ask(&tenant, &asked(rest)).expect(200);
+        assert_eq!(second["next_cursor"], Value::Null, "{second}");
+        for column in ["at_ms", "to_ms", "count", "delta", "last"] {
+            let of = |answer: &Value| answer["series"][0][column].as_array().unwrap().clone();
+            assert_eq!([of(&first), of(&second)].concat(), of(&whole), "{column}");
+        }
+    }
+    let csv = table(&tenant, &asked(json!({"limit": 1})), "text/csv");
+    assert!(csv.header("veritwin-next-cursor").is_some());
+    assert_eq!(csv.text().lines().count(), 2, "a head and a bucket");
+    let hanging = asked(json!({"limit": 2, "fill": "previous"}));
+    assert_eq!(ask(&tenant, &hanging).problem(400)["position"], "fill");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use veritwin_domain::{TenantId, Value};
 
-use super::{Memory, Slot, TenantTable};
+use super::{LatestSize, Memory, Slot, TenantTable};
 
 impl Slot {
     /// Overwrites what was measured.
@@ -77,6 +77,7 @@ impl Memory {
         let positions = [table.unread_position, table.first_position];
         let unread_position = positions.into_iter().flatten().min();
         self.bytes -= table.bytes;
+        self.latest.change(table.latest, LatestSize::default());
         self.held_bytes = self.held_bytes.saturating_sub(table.held_bytes);
         for device in table.devices.values_mut() {
             device.slots.iter_mut().for_each(Slot::wipe);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use veritwin_domain::{DeviceId, Key, Quality, TenantId, Timestamp, Value};
 
-use super::{DeviceTable, Latest, Memory};
+use super::{DeviceTable, Latest, LatestSize, Memory};
 use crate::catalog::Window;
 use crate::selection::{Meant, Selection};
 use crate::series::SeriesRows;
@@ -37,6 +37,7 @@ impl DeviceTable {
             (slot.latest.value, slot.latest.quality) = (value, quality);
             true
         });
+        self.latest_bytes = self.slots.iter().map(|slot| slot.latest.bytes()).sum();
         if self.slots.len() < before {
             let places = self.slots.iter().enumerate();
             let places = places.map(|(place, slot)| (slot.latest.key.clone(), place));
@@ -95,6 +96,7 @@ impl Memory {
         let frozen = self.frozen.clone();
         let frozen = frozen.as_ref().and_then(|all| all.tenants.get(&selection.tenant));
         let Some(table) = self.tenants.get_mut(&selection.tenant) else { return };
+        let mut after = LatestSize::default();
         for (id, device) in &mut table.devices {
             let goes = |latest: &Latest| {
                 is_meant(selection, *id, latest) && series.contains(&(*id, latest.key.clone()))
@@ -104,7 +106,10 @@ impl Memory {
                 rows.find(|(name, _)| name == key)?.1.newest()
             };
             device.forget_latest(goes, under_way);
+            after.change(LatestSize::default(), device.size());
         }
+        self.latest.change(table.latest, after);
+        table.latest = after;
         let is_unread = table.latest_unread;
         self.restore_latest(selection.tenant, Some(before));
         if let Some(table) = self.tenants.get_mut(&selection.tenant) {

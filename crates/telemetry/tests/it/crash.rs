@@ -231,6 +231,37 @@ fn a_write_that_wrongly_seems_failed_is_survived() {
 }
 
 #[test]
+fn whoever_was_passed_by_another_engine_stops_before_the_log_is_cut() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let one = setup.open().await;
+        let mut history = History::default();
+        write(&one, &mut history, 0);
+        one.flush().await.expect("flushes");
+        let (two, mut others) = (setup.open().await, History::default());
+        for _ in 0..history.len() {
+            others.skip();
+        }
+        // Two manifests: the second of them takes the first away, whose number is free again.
+        for round in 1..3 {
+            write(&two, &mut others, round);
+            two.flush().await.expect("flushes");
+        }
+        let kept = one.persisted_position();
+        write(&one, &mut history, 3);
+        let error = one.flush().await.expect_err("another one is in force");
+        assert!(matches!(error, TelemetryError::Conflict(3)), "{error}");
+        assert_eq!(one.persisted_position(), kept, "its log is not cut");
+        let error = one.flush().await.expect_err("it stops writing");
+        assert!(matches!(error, TelemetryError::Conflict(3)), "{error}");
+        let next = setup.open().await;
+        assert_eq!(next.persisted_position(), two.persisted_position());
+        write(&next, &mut others, 4);
+        next.flush().await.expect("what was written in vain is in nobody's way");
+    });
+}
+
+#[test]
 fn a_second_engine_on_the_store_is_noticed() {
     runtime().block_on(async {
         let setup = Setup::new();

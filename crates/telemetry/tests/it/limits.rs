@@ -2,9 +2,11 @@
 
 use futures::FutureExt;
 use veritwin_domain::{Reading, Timestamp, Value};
-use veritwin_telemetry::{Order, QualityFilter, Question, RangeQuery, TelemetryError, TimeRange};
+use veritwin_telemetry::{
+    LatestSize, Order, QualityFilter, Question, RangeQuery, TelemetryError, TimeRange,
+};
 
-use crate::support::{DAY, History, Setup, TODAY, batch, reading, runtime, series, tenant};
+use crate::support::{DAY, History, Setup, TODAY, batch, device, reading, runtime, series, tenant};
 
 const WHOLE: RangeQuery =
     RangeQuery { range: TimeRange::ALL, order: Order::Ascending, limit: 10, after: None };
@@ -200,6 +202,123 @@ fn what_came_later_does_not_pass_what_waits_for_room() {
         }
         drop(engine.room(tenant(0), &small).now_or_never().expect("nobody waits"));
         drop(held);
+    });
+}
+
+#[test]
+fn series_have_a_bound_and_whoever_begins_many_leaves_some_for_others() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.series_max = 16;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let some = |from: i64, count: i64| -> Vec<_> {
+            let one = |i: i64| reading(&format!("k{}", from + i), TODAY + i, Value::Integer(i));
+            (0..count).map(one).collect()
+        };
+        let size = |series| LatestSize { series, bytes: 0 };
+        assert!(engine.has_spare_latest(size(8)) && !engine.has_spare_latest(size(9)));
+        let refused = |number: u8, more: usize| {
+            let limit = engine.latest_room(tenant(number), size(more)).err()?;
+            Some((limit.name, limit.max, limit.actual))
+        };
+        assert_eq!(refused(0, 12), None);
+        assert_eq!(refused(0, 17), Some(("series_max", 16, 17)));
+        history.commit(&engine, batch(0, 0, some(0, 6)));
+        history.commit(&engine, batch(0, 1, some(0, 6)));
+        history.commit(&engine, batch(0, 1, some(2, 4)));
+        assert_eq!(engine.series_count(tenant(0)), 12);
+        assert!(!engine.has_spare_latest(size(0)));
+        assert_eq!(refused(0, 0), None, "what is there goes on");
+        assert_eq!(refused(0, 1), Some(("tenant_series_max", 9, 13)));
+        assert_eq!(refused(1, 4), None, "there are some for others");
+        assert_eq!(refused(1, 5), Some(("series_max", 16, 17)));
+        history.commit(&engine, batch(1, 0, some(0, 2)));
+        assert_eq!(refused(1, 1), None);
+        assert_eq!(refused(1, 2), Some(("tenant_series_max", 0, 4)));
+
+        // Kept over a restart, out of segments and the log, and free again when a tenant is gone.
+        engine.flush().await.expect("flushes");
+        history.commit(&engine, batch(1, 1, some(0, 1)));
+        drop(engine);
+        let engine = setup.open().await;
+        history.replay(&engine);
+        assert_eq!([0, 1].map(|number| engine.series_count(tenant(number))), [12, 3]);
+        assert!(engine.latest_room(tenant(2), size(2)).is_err());
+        setup.keys.destroy_tenant(tenant(0)).expect("destroys");
+        history.commit(&engine, batch(0, 0, some(0, 1)));
+        engine.flush().await.expect("flushes");
+        assert_eq!(engine.series_count(tenant(0)), 0);
+        assert!(engine.latest_room(tenant(2), size(13)).is_ok());
+    });
+}
+
+#[test]
+fn a_large_directory_is_read_device_by_device() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let mut history = History::default();
+        // Names of seven bytes: more than a megabyte of directory.
+        for (number, front) in [(0, "a"), (1, "b")] {
+            let one = |i: i64| reading(&format!("{front}{i:06}"), TODAY, Value::Integer(i));
+            history.commit(&engine, batch(0, number, (0..60_000).map(one).collect()));
+        }
+        engine.flush().await.expect("flushes");
+        drop(engine);
+        let engine = setup.open().await;
+        for _ in 0..2 {
+            for (number, name, expect) in [(0, "a", 1), (1, "b", 1), (0, "b", 0), (1, "a", 0)] {
+                let asked = series(0, number, &format!("{name}000077"));
+                let stats = engine.stats(&asked, TimeRange::ALL).await.expect("answers");
+                assert_eq!(stats.count, expect, "{name} of {number}");
+            }
+        }
+        let last = series(0, 1, "b059999");
+        let page = engine.range(&last, WHOLE).await.expect("answers");
+        assert_eq!(page.points[0].value, Value::Integer(59_999));
+    });
+}
+
+#[test]
+fn texts_that_were_said_last_have_a_bound_too() {
+    runtime().block_on(async {
+        let mut setup = Setup::new();
+        setup.limits.latest_bytes_max = 1000;
+        let engine = setup.open().await;
+        let mut history = History::default();
+        let text = |name: &str, bytes: usize| {
+            vec![reading(name, TODAY + 1, Value::Text("x".repeat(bytes).into()))]
+        };
+        let grows = |number: u8, readings: &[Reading]| {
+            let LatestSize { series, bytes } =
+                engine.latest_growth(tenant(number), device(0), readings);
+            (series, bytes)
+        };
+        let refused = |number: u8, readings: &[Reading]| {
+            let more = engine.latest_growth(tenant(number), device(0), readings);
+            Some(engine.latest_room(tenant(number), more).err()?.name)
+        };
+        assert_eq!(grows(0, &text("k", 99)), (1, 100), "a key of one letter and what it says");
+        let twice = [text("k", 99), text("k", 49)].concat();
+        assert_eq!(grows(0, &twice), (1, 100), "the longer one may be the last");
+        history.commit(&engine, batch(0, 0, text("k", 599)));
+        assert_eq!(grows(0, &text("k", 500)), (0, 0));
+        assert_eq!(grows(0, &text("k", 700)), (0, 101));
+        assert_eq!(grows(0, &[reading("k", TODAY, Value::Integer(1))]), (0, 0));
+        assert_eq!(refused(0, &text("k", 500)), None);
+        assert_eq!(refused(0, &text("m", 499)), Some("latest_bytes_max"));
+        assert_eq!(refused(0, &text("m", 199)), Some("tenant_latest_bytes_max"));
+        assert_eq!(refused(1, &text("m", 199)), None);
+
+        // The same after a restart; a number takes no more than its key.
+        engine.flush().await.expect("flushes");
+        drop(engine);
+        let engine = setup.open().await;
+        let used = |bytes| engine.has_spare_latest(LatestSize { series: 0, bytes });
+        assert!(!used(0), "600 of 1,000");
+        history.commit(&engine, batch(0, 0, vec![reading("k", TODAY + 2, Value::Integer(1))]));
+        assert!(used(499) && !used(500));
     });
 }
 

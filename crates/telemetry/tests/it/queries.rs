@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use veritwin_domain::{Quality, Reading, Timestamp, Value};
 use veritwin_telemetry::{
-    Aggregate, Answer, BucketRow, Buckets, CalendarUnit, Downsample, Engine, Fill, Order, Point,
-    QualityFilter, Question, RangeQuery, TelemetryError, TimeRange, Weekday, Zone,
+    Aggregate, Answer, BucketPage, BucketRow, Buckets, CalendarUnit, Downsample, Engine, Fill,
+    Order, Point, QualityFilter, Question, RangeQuery, TelemetryError, TimeRange, Weekday, Zone,
 };
 
-use crate::queries_model::{Asked, Clocks, MINUTE, Unit, rows};
+use crate::queries_model::{Asked, Clocks, MINUTE, Unit, in_pages, rows};
 use crate::support::{
     DAY, HOUR_MICROS, History, Setup, TODAY, batch, key, reading, runtime, series, tenant,
 };
@@ -221,6 +221,7 @@ impl Case {
         let asked = Asked { aggregates, is_counter, fill, range: (from, to) };
         let expect = rows(&mut clocks, &points, &asked);
         assert_alike(&found, &expect);
+        assert_alike(&in_pages(&engine, &series, &question, &found).await, &expect);
         for at in [from, to, from + (to - from) / 2] {
             let at_time = Timestamp::from_micros(at);
             let found = engine
@@ -355,7 +356,7 @@ fn one_question_is_answered_for_many_series() {
             .into_iter()
             .map(|answer| match answer {
                 Answer::Points(mut page) => page.points.pop().map(|point| point.value),
-                Answer::Rows(_) => None,
+                Answer::Buckets(_) => None,
             })
             .collect();
         let expect = [0, 2, 4, 6, 8].map(|n| Some(Value::Integer(n)));
@@ -370,12 +371,13 @@ fn one_question_is_answered_for_many_series() {
         };
         let answers =
             engine.ask_many(&asked, &Question::Downsample(whole)).await.expect("answers").answers;
-        let Answer::Rows(rows) = &answers[3] else { panic!("rows are asked for") };
+        let Answer::Buckets(page) = &answers[3] else { panic!("buckets are asked for") };
+        let rows = &page.rows;
         let sum = (0..48).sum::<i64>() * 3;
         let values = vec![Some(Value::Double(sum as f64)), Some(Value::Integer(48))];
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].from, &rows[0].values), (Timestamp::from_micros(TODAY), &values));
-        assert_eq!(answers[5], Answer::Rows(Vec::new()));
+        assert_eq!(answers[5], Answer::Buckets(BucketPage::default()));
     });
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp as Moment;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use veritwin_domain::{Quality, Timestamp, Value};
-use veritwin_telemetry::{Aggregate, BucketRow, Fill, Point};
+use veritwin_telemetry::{Aggregate, BucketRow, Downsample, Engine, Fill, Point, Series};
 
 pub(crate) const MINUTE: i64 = 60_000_000;
 
@@ -99,6 +99,34 @@ impl Clocks {
             end += MINUTE;
         }
         (start, end)
+    }
+}
+
+/// The rows of a question that is asked page by page, from where the page before says. One whose
+/// buckets hang on each other is refused by name, and answers what it does as a whole.
+pub(crate) async fn in_pages(
+    engine: &Engine,
+    series: &Series,
+    question: &Downsample,
+    whole: &[BucketRow],
+) -> Vec<BucketRow> {
+    let budget = engine.budget(series.tenant);
+    let rows_max = 3 + whole.len() / 5;
+    let (mut question, mut rows) = (question.clone(), Vec::new());
+    loop {
+        let page = engine.downsample_page(series, &question, rows_max, &budget).await;
+        if matches!(question.fill, Fill::Previous | Fill::Linear) {
+            let refused = page.expect_err("a page does not know the other buckets");
+            assert!(refused.to_string().starts_with("fill "), "{refused}");
+            return whole.to_vec();
+        }
+        let page = page.expect("answers");
+        assert!(page.rows.len() <= rows_max, "{} rows", page.rows.len());
+        rows.extend(page.rows);
+        let Some(next) = page.next else { return rows };
+        assert!(next > question.range.from, "a page goes on");
+        assert!(!rows.is_empty(), "a page that is cut is full");
+        question.range.from = next;
     }
 }
 

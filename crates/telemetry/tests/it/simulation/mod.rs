@@ -130,7 +130,19 @@ impl World {
         let engine = &self.running().engine;
         assert!(engine.persisted_position() <= self.next, "segments are never ahead of the log");
         self.model.check(engine, self.setup.clock.now()).await;
+        self.check_series_count();
         self.check_destroyed().await;
+    }
+
+    /// Series are counted as they come and go.
+    fn check_series_count(&self) {
+        let engine = &self.running().engine;
+        let readable = if self.is_destroyed { DOOMED } else { DOOMED + 1 };
+        for number in 0..readable {
+            let of = |one| engine.keys(tenant(number), device(one)).expect("keys").len() as u64;
+            let count: u64 = (0..2).map(of).sum();
+            assert_eq!(engine.series_count(tenant(number)), count, "of tenant {number}");
+        }
     }
 
     /// Nothing answers for a tenant whose keys are destroyed, whatever is still stored of it.
