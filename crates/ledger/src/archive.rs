@@ -31,7 +31,7 @@ pub struct ArchiveLimits {
     pub payload_bytes_max: usize,
     /// Most appends that wait for the writer; more have to wait outside.
     pub queue_max: usize,
-    /// Most leaves in one group.
+    /// Most leaves and other requests in one group.
     pub group_leaves_max: usize,
     /// Leaf bytes after which a group is closed.
     pub group_bytes_max: usize,

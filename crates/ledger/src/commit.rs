@@ -61,6 +61,9 @@ struct Group {
     /// Resent batches, told in the same way.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
     bytes: usize,
+    /// Everything that was taken in, whatever became of it: who sends what is refused or known does
+    /// not keep the group open.
+    requests: usize,
 }
 
 /// A log that a group speaks of.
@@ -107,7 +110,8 @@ impl Committer {
                     return;
                 }
                 self.stage(request, &mut group);
-                let full = group.appends.len() + group.creates.len() >= limits.group_leaves_max
+                group.requests += 1;
+                let full = group.requests >= limits.group_leaves_max
                     || group.bytes >= limits.group_bytes_max;
                 if !full {
                     next = requests.try_recv().ok();
