@@ -37,7 +37,9 @@ pub(crate) fn due_at(body: &Body) -> Option<Timestamp> {
 
 /// Why, as statements in the log give it.
 pub(crate) fn reason_of(body: &Body) -> ShredReason {
-    if body.reason == PERIOD_ENDED { ShredReason::PeriodEnded } else { ShredReason::Requested }
+    // Whoever asks may give the same words; acts of earlier versions are told by the job.
+    let is_of_job = body.reason == PERIOD_ENDED && body.requested_by.starts_with("job:");
+    if body.is_period || is_of_job { ShredReason::PeriodEnded } else { ShredReason::Requested }
 }
 
 /// The key of a day up to one, if it is of the ledger's payloads.
