@@ -58,7 +58,7 @@ impl App {
         let summary = match self.summary_of(row.log_id).await {
             // Its key is known, so that it was there.
             Err(Error::NotFound(_)) => {
-                return Err(contradicts("it does not have the log any more".to_owned()));
+                return Err(contradicts("the log is not there any more".to_owned()));
             }
             other => other?,
         };
