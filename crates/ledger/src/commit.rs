@@ -12,7 +12,7 @@ use veritwin_verify::{Act, Digest, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
-use crate::prune::{Pruned, check_period};
+use crate::prune::{EndedAt, Pruned, check_period};
 use crate::sink::Sink;
 use crate::state::{Entry, Head, LogState};
 use crate::{LedgerError, objects};
@@ -25,6 +25,8 @@ pub(crate) struct Ready {
     pub(crate) leaf: Leaf,
     pub(crate) entry: Entry,
     pub(crate) payload: Option<PathBuf>,
+    /// What [`check_period`] has to know of a statement.
+    pub(crate) ended_at: Option<EndedAt>,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -168,7 +170,7 @@ impl Committer {
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped(reason.clone()));
         }
-        let Ready { log: id, expected_size, leaf, entry, payload } = ready;
+        let Ready { log: id, expected_size, leaf, entry, payload, ended_at } = ready;
         let staged = match group.logs.entry(id) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(new) => new.insert(Staged::new(self.shared.log(id)?)),
@@ -187,7 +189,7 @@ impl Committer {
         }
         staged.head.check_next(&leaf, expected_size)?;
         if let Act::Retention { minimum_index, .. } = leaf.act {
-            check_period(&self.shared, id, (&staged.head, minimum_index))?;
+            check_period(&self.shared, id, (&staged.head, minimum_index), ended_at)?;
         }
         let index = staged.head.size();
         staged.head.push(&entry);
