@@ -190,7 +190,14 @@ impl Objects {
             return self.sync_all();
         }
         for path in paths {
-            self.disk.sync_path(path).map_err(LedgerError::io("sync", path))?;
+            match self.disk.sync_path(path) {
+                // A statement of the same log ended another leaf that names it just now, which takes
+                // it from both, as it would a moment later. The others' leaves do not stop for it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), "a payload was ended as it was written");
+                }
+                other => other.map_err(LedgerError::io("sync", path))?,
+            }
             // A new directory's name is in its parent: payload/xx, payload, the log, the root.
             let mut directory = path.parent();
             for _ in 0..4 {
