@@ -73,7 +73,9 @@ pub(crate) fn check_period(
             return Err(head.conflict("the leaves that it would end are not stored yet"));
         }
         Some(Err(error)) => {
-            return Err(head.conflict(&format!("leaf {last} cannot be read: {error}")));
+            // The submitter may be another party: where files lie is not theirs to know.
+            tracing::error!(%log, %error, leaf = last, "what a statement would end is not readable");
+            return Err(head.conflict(&format!("leaf {last} cannot be read")));
         }
     };
     if sealed_at > shared.clock.now().saturating_sub(period) {
