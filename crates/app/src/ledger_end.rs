@@ -9,7 +9,7 @@ use veritwin_access::jobs;
 use veritwin_domain::{DestructionId, LogId, OpContext, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, Epoch};
 use veritwin_ledger::{Act, LogSummary, ShredReason};
-use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction, TenantTx};
+use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction};
 use veritwin_verify::TILE_WIDTH;
 
 use crate::destruction_certificate::destroyed_key;
@@ -46,17 +46,6 @@ pub(crate) fn reason_of(body: &Body) -> ShredReason {
 fn is_of_days(key: &DekSummary, last: i64) -> bool {
     let is_until = matches!(key.scope.epoch, Epoch::Day(day) if day <= last);
     key.scope.class == DataClass::Ledger && is_until
-}
-
-/// Forgets the acts of periods that ended long ago. Their digests stay in the ledger.
-async fn forget_periods(tx: &TenantTx, at: Timestamp) -> Result<()> {
-    let to = at.saturating_sub(CERTIFICATES_KEPT);
-    for one in tx.destructions_over((to.saturating_sub(FORGOTTEN_WITHIN), to)).await? {
-        if Body::read(&one.body).is_ok_and(|body| body.is_period) {
-            tx.destruction_delete(one.id).await?;
-        }
-    }
-    Ok(())
 }
 
 impl App {
@@ -105,8 +94,27 @@ impl App {
         };
         let tx = tx.inside(tenant);
         tx.destruction_create(&stored).await?;
-        forget_periods(&tx, context.at).await?;
         Ok(tx.above()?)
+    }
+
+    /// Forgets the acts of periods that ended long before a trusted moment, also of who sends
+    /// nothing any more. Their digests stay in the ledger.
+    pub(crate) async fn forget_periods(&self, trusted: Timestamp) -> Result<()> {
+        let to = trusted.saturating_sub(CERTIFICATES_KEPT);
+        let span = (to.saturating_sub(FORGOTTEN_WITHIN), to);
+        let mut after = None;
+        loop {
+            let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
+            let some = tx.destructions_over(span, after).await?;
+            let Some((_, last)) = some.last() else { return Ok(()) };
+            after = Some((last.requested_at, last.id));
+            for (tenant, one) in &some {
+                if Body::read(&one.body).is_ok_and(|body| body.is_period) {
+                    tx.destruction_forget(*tenant, one.id).await?;
+                }
+            }
+            tx.commit().await?;
+        }
     }
 
     /// States in the tenant's log what was destroyed: the prefix that the archive removes, and the
