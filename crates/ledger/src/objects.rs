@@ -191,8 +191,8 @@ impl Objects {
         }
         for path in paths {
             match self.disk.sync_path(path) {
-                // A statement of the same log ended another leaf that names it just now, which takes
-                // it from both, as it would a moment later. The others' leaves do not stop for it.
+                // A statement of the same log just ended another leaf that names it, which takes it
+                // from both, as it would a moment later. The others' leaves do not stop for it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), "a payload was ended as it was written");
                 }

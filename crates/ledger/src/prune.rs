@@ -45,8 +45,8 @@ impl Archive {
 /// When the last leaf was sealed that a statement would end; none while it is not stored.
 pub(crate) type EndedAt = Result<Option<Timestamp>, LedgerError>;
 
-/// Looks it up, where the archive has a minimum period. Not in the writer's turn: a bucket takes its
-/// time, and everybody else's leaves would wait.
+/// Looks it up, where the archive has a minimum period. Not in the writer's turn: a bucket takes
+/// its time, and everybody else's leaves would wait.
 pub(crate) fn ended_at(shared: &Shared, log: LogId, leaf: &Leaf) -> Option<EndedAt> {
     let Act::Retention { minimum_index, .. } = leaf.act else { return None };
     let last = (minimum_index / TILE_WIDTH * TILE_WIDTH).checked_sub(1)?;
@@ -74,7 +74,7 @@ pub(crate) fn check_period(
         }
         Some(Err(error)) => {
             // The submitter may be another party: where files lie is not theirs to know.
-            tracing::error!(%log, %error, leaf = last, "what a statement would end is not readable");
+            tracing::error!(%log, %error, leaf = last, "what a statement ends cannot be read");
             return Err(head.conflict(&format!("leaf {last} cannot be read")));
         }
     };
