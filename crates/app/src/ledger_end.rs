@@ -9,7 +9,7 @@ use veritwin_access::jobs;
 use veritwin_domain::{DestructionId, LogId, OpContext, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, Epoch};
 use veritwin_ledger::{Act, LogSummary, ShredReason};
-use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction, TenantTx};
+use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction};
 use veritwin_verify::TILE_WIDTH;
 
 use crate::destruction_certificate::destroyed_key;
@@ -37,24 +37,15 @@ pub(crate) fn due_at(body: &Body) -> Option<Timestamp> {
 
 /// Why, as statements in the log give it.
 pub(crate) fn reason_of(body: &Body) -> ShredReason {
-    if body.reason == PERIOD_ENDED { ShredReason::PeriodEnded } else { ShredReason::Requested }
+    // Whoever asks may give the same words; acts of earlier versions are told by the job.
+    let is_of_job = body.reason == PERIOD_ENDED && body.requested_by.starts_with("job:");
+    if body.is_period || is_of_job { ShredReason::PeriodEnded } else { ShredReason::Requested }
 }
 
 /// The key of a day up to one, if it is of the ledger's payloads.
 fn is_of_days(key: &DekSummary, last: i64) -> bool {
     let is_until = matches!(key.scope.epoch, Epoch::Day(day) if day <= last);
     key.scope.class == DataClass::Ledger && is_until
-}
-
-/// Forgets the acts of periods that ended long ago. Their digests stay in the ledger.
-async fn forget_periods(tx: &TenantTx, at: Timestamp) -> Result<()> {
-    let to = at.saturating_sub(CERTIFICATES_KEPT);
-    for one in tx.destructions_over((to.saturating_sub(FORGOTTEN_WITHIN), to)).await? {
-        if Body::read(&one.body).is_ok_and(|body| body.is_period) {
-            tx.destruction_delete(one.id).await?;
-        }
-    }
-    Ok(())
 }
 
 impl App {
@@ -103,8 +94,27 @@ impl App {
         };
         let tx = tx.inside(tenant);
         tx.destruction_create(&stored).await?;
-        forget_periods(&tx, context.at).await?;
         Ok(tx.above()?)
+    }
+
+    /// Forgets the acts of periods that ended long before a trusted moment, also of who sends
+    /// nothing any more. Their digests stay in the ledger.
+    pub(crate) async fn forget_periods(&self, trusted: Timestamp) -> Result<()> {
+        let to = trusted.saturating_sub(CERTIFICATES_KEPT);
+        let span = (to.saturating_sub(FORGOTTEN_WITHIN), to);
+        let mut after = None;
+        loop {
+            let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
+            let some = tx.destructions_over(span, after).await?;
+            let Some((_, last)) = some.last() else { return Ok(()) };
+            after = Some((last.requested_at, last.id));
+            for (tenant, one) in &some {
+                if Body::read(&one.body).is_ok_and(|body| body.is_period) {
+                    tx.destruction_forget(*tenant, one.id).await?;
+                }
+            }
+            tx.commit().await?;
+        }
     }
 
     /// States in the tenant's log what was destroyed: the prefix that the archive removes, and the

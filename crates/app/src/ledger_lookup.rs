@@ -7,7 +7,8 @@ use veritwin_access::{Action, Kind, jobs};
 use veritwin_domain::{ActivityId, DeviceId, Key, LedgerItemId, OpContext, TenantId, Timestamp};
 use veritwin_keys::KeyError;
 use veritwin_ledger::{
-    Act, Leaf, LogSummary, OpenedPayload, open_kept, open_payload, payload_dek_id,
+    Act, Leaf, LogSummary, OpenedPayload, is_plain, open_kept, open_payload, open_plain,
+    payload_dek_id,
 };
 use veritwin_metastore::{LedgerKind, LedgerPlace};
 use veritwin_verify::{RecordProof, TILE_WIDTH};
@@ -75,6 +76,10 @@ impl App {
         };
         let Some(sealed) = sealed else { return Ok(None) };
         let damaged = |error: &dyn std::fmt::Display| Error::Internal(format!("payload: {error}"));
+        if is_kept && is_plain(&sealed) {
+            // What earlier versions kept stays as it is until its leaf ends.
+            return open_plain(&sealed, leaf).map(Some).map_err(|error| damaged(&error));
+        }
         let id = payload_dek_id(&sealed).map_err(|error| damaged(&error))?;
         let dek = match self.0.keys.dek_by_id(id) {
             Err(KeyError::Destroyed { .. } | KeyError::UnknownDek(_)) => return Ok(None),

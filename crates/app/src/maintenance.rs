@@ -234,6 +234,7 @@ impl App {
         let readings = self.expire_readings(trusted, holds).await;
         let own = self.keep_retention(trusted, holds).await;
         self.expire_ledger(trusted, holds).await?;
+        self.forget_periods(trusted).await?;
         self.expire_log_keys(trusted).await;
         readings.and(own)
     }

@@ -189,6 +189,11 @@ impl Publisher {
         known.into_iter().find_map(|what| alarms.get(&(tenant, what)).cloned())
     }
 
+    /// Forgets what contradicts the log of a tenant that is gone.
+    fn forget(&self, tenant: TenantId) {
+        self.alarms.lock().retain(|(of, _), _| *of != tenant);
+    }
+
     /// How many logs contradict what was published of them, or what a witness has seen.
     pub(crate) fn contradicted_logs(&self) -> usize {
         let alarms = self.alarms.lock();
@@ -340,5 +345,7 @@ mod tests {
         assert_eq!(publisher.contradicted_logs(), 2);
         publisher.alarm((one, Contradicts::Published), None);
         assert_eq!(publisher.contradicted_logs(), 1);
+        publisher.forget(other);
+        assert_eq!(publisher.contradicted_logs(), 0);
     }
 }

@@ -12,11 +12,14 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
-use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey, sha256};
+use veritwin_verify::{
+    Digest, Leaf, LeafKind, LeafReference, SignedCheckpoint, VerifierKey, sha256,
+};
 
 use crate::commit::{Committer, Ready, Request, key_aad};
 use crate::journal;
 use crate::objects::{Objects, log_scope};
+use crate::prune::ended_at;
 use crate::replay::journal_paths;
 use crate::sink::Sink;
 use crate::state::{Entry, LogState};
@@ -31,7 +34,7 @@ pub struct ArchiveLimits {
     pub payload_bytes_max: usize,
     /// Most appends that wait for the writer; more have to wait outside.
     pub queue_max: usize,
-    /// Most leaves in one group.
+    /// Most leaves and other requests in one group.
     pub group_leaves_max: usize,
     /// Leaf bytes after which a group is closed.
     pub group_bytes_max: usize,
@@ -320,7 +323,7 @@ impl Archive {
     #[boxed]
     pub async fn append(&self, append: Append) -> Result<Appended, LedgerError> {
         let shared = Arc::clone(&self.shared);
-        let ready = if append.payload.is_some() {
+        let ready = if append.payload.is_some() || ends_prefix(&append.entry) {
             let prepare = move || prepare(&shared, append);
             let prepared = tokio::task::spawn_blocking(prepare).await;
             prepared.map_err(|error| LedgerError::Stopped(error.to_string()))??
@@ -354,6 +357,9 @@ impl Archive {
     pub async fn submit(&self, append: Append) -> Result<PendingAppend, LedgerError> {
         if append.payload.is_some() {
             return Err(LedgerError::invalid("a payload is not submitted without waiting"));
+        }
+        if ends_prefix(&append.entry) {
+            return Err(LedgerError::invalid("an end is not submitted without waiting"));
         }
         let ready = prepare(&self.shared, append)?;
         let (reply, answer) = oneshot::channel();
@@ -404,6 +410,11 @@ fn closed() -> LedgerError {
 #[derive(Debug)]
 pub struct PendingAppend(oneshot::Receiver<Result<Appended, LedgerError>>);
 
+/// Whether an entry's second byte says that it is a retention statement: files are read for it.
+fn ends_prefix(entry: &[u8]) -> bool {
+    entry.get(1) == Some(&(LeafKind::Retention as u8))
+}
+
 /// Checks what can be checked without the writer, and writes the payload.
 fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
@@ -421,6 +432,7 @@ fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
         }
         repeated
     };
+    let ended_at = if repeated { None } else { ended_at(shared, append.log, &leaf) };
     let payload = match (append.payload, leaf.payload_bytes) {
         (None, 0) => None,
         (None, _) => return Err(LedgerError::invalid("the leaf names a payload that is missing")),
@@ -440,7 +452,7 @@ fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     };
     let Append { log, expected_size, cursor, entry, .. } = append;
     let entry = Entry::new(&leaf, entry, cursor);
-    Ok(Ready { log, expected_size, leaf, entry, payload })
+    Ok(Ready { log, expected_size, leaf, entry, payload, ended_at })
 }
 
 fn check_origin(create: &CreateLog) -> Result<(), LedgerError> {

@@ -12,7 +12,7 @@ use veritwin_verify::{Act, Digest, Leaf};
 
 use crate::archive::{Appended, Shared};
 use crate::item::Item;
-use crate::prune::{Pruned, check_period};
+use crate::prune::{EndedAt, Pruned, check_period};
 use crate::sink::Sink;
 use crate::state::{Entry, Head, LogState};
 use crate::{LedgerError, objects};
@@ -25,6 +25,8 @@ pub(crate) struct Ready {
     pub(crate) leaf: Leaf,
     pub(crate) entry: Entry,
     pub(crate) payload: Option<PathBuf>,
+    /// What [`check_period`] has to know of a statement.
+    pub(crate) ended_at: Option<EndedAt>,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -61,6 +63,9 @@ struct Group {
     /// Resent batches, told in the same way.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
     bytes: usize,
+    /// Everything that was taken in, whatever became of it: who sends what is refused or known does
+    /// not keep the group open.
+    requests: usize,
 }
 
 /// A log that a group speaks of.
@@ -107,7 +112,8 @@ impl Committer {
                     return;
                 }
                 self.stage(request, &mut group);
-                let full = group.appends.len() + group.creates.len() >= limits.group_leaves_max
+                group.requests += 1;
+                let full = group.requests >= limits.group_leaves_max
                     || group.bytes >= limits.group_bytes_max;
                 if !full {
                     next = requests.try_recv().ok();
@@ -164,7 +170,7 @@ impl Committer {
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped(reason.clone()));
         }
-        let Ready { log: id, expected_size, leaf, entry, payload } = ready;
+        let Ready { log: id, expected_size, leaf, entry, payload, ended_at } = ready;
         let staged = match group.logs.entry(id) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(new) => new.insert(Staged::new(self.shared.log(id)?)),
@@ -183,7 +189,7 @@ impl Committer {
         }
         staged.head.check_next(&leaf, expected_size)?;
         if let Act::Retention { minimum_index, .. } = leaf.act {
-            check_period(&self.shared, id, (&staged.head, minimum_index))?;
+            check_period(&self.shared, id, (&staged.head, minimum_index), ended_at)?;
         }
         let index = staged.head.size();
         staged.head.push(&entry);

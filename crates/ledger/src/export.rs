@@ -199,6 +199,10 @@ impl Exporter<'_> {
                 continue;
             }
             let name = format!("payload/{}", leaf.payload);
+            if self.out.join(&name).exists() {
+                // An earlier leaf names it, too.
+                continue;
+            }
             match self.source.read(&name, PAYLOAD_BYTES_MAX) {
                 Ok(Some(payload)) => self.write(&name, &payload)?,
                 Ok(None) => self.summary.payloads_absent += 1,

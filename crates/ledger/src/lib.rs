@@ -35,7 +35,10 @@ pub use bucket::{Bucket, BucketConfig};
 pub use disk::{Disk, SystemDisk};
 pub use error::{ConflictState, LedgerError};
 pub use export::{DAMAGED_NAMED_MAX, ExportError, ExportSummary, export};
-pub use payload::{OpenedPayload, PAYLOAD_PLAINTEXT_MAX, open_kept, open_payload, payload_dek_id};
+pub use payload::{
+    OpenedPayload, PAYLOAD_PLAINTEXT_MAX, is_plain, open_kept, open_payload, open_plain,
+    payload_dek_id,
+};
 pub use serve::ArchiveSource;
 
 // Callers that may not depend on `veritwin-verify` (see the allowed arrows) name its types here.

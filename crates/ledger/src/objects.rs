@@ -19,6 +19,15 @@ use crate::{Bucket, Disk, LedgerError};
 /// Up to this many payloads of a group are synced one by one; more by one sync of the file system.
 const SYNC_EACH_MAX: usize = 8;
 
+/// Where the content of a file is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// In the journal as well, until everything was synced.
+    InJournal,
+    /// In the file alone.
+    HereAlone,
+}
+
 /// The archive's object files.
 #[derive(Debug)]
 pub(crate) struct Objects {
@@ -65,7 +74,7 @@ impl Objects {
         tile: TilePath,
         plain: &[u8],
     ) -> Result<(), LedgerError> {
-        self.write(log, &tile.to_string(), plain).map(|_| ())
+        self.write(log, &tile.to_string(), (plain, Held::InJournal)).map(|_| ())
     }
 
     pub(crate) fn read_tile(
@@ -84,7 +93,7 @@ impl Objects {
         bytes: &[u8],
     ) -> Result<PathBuf, LedgerError> {
         // An existing file may be one that a crash tore, so that it is written again.
-        self.write(log, &Self::payload_name(payload), bytes)
+        self.write(log, &Self::payload_name(payload), (bytes, Held::HereAlone))
     }
 
     pub(crate) fn read_payload(
@@ -95,7 +104,12 @@ impl Objects {
         self.read(log, &Self::payload_name(payload))
     }
 
-    fn write(&self, log: LogId, name: &str, plain: &[u8]) -> Result<PathBuf, LedgerError> {
+    fn write(
+        &self,
+        log: LogId,
+        name: &str,
+        (plain, held): (&[u8], Held),
+    ) -> Result<PathBuf, LedgerError> {
         let id = FileId::generate(self.clock.now(), self.rng.as_ref());
         let sealed = seal_whole((&self.keys, id), &log_scope(log), &context(log, name), plain)?;
         match &self.bucket {
@@ -113,13 +127,13 @@ impl Objects {
             }
             None => {
                 let path = self.path(log, name);
-                self.write_file(&path, &sealed)?;
+                self.write_file(&path, &sealed, held)?;
                 Ok(path)
             }
         }
     }
 
-    fn write_file(&self, path: &Path, sealed: &[u8]) -> Result<(), LedgerError> {
+    fn write_file(&self, path: &Path, sealed: &[u8], held: Held) -> Result<(), LedgerError> {
         let directory = path.parent().unwrap_or(&self.directory);
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = directory.join(format!("new-{number}.tmp"));
@@ -133,6 +147,12 @@ impl Objects {
         .map_err(LedgerError::io("create", &temporary))?;
         let written = self.disk.write(&temporary, &mut file, sealed);
         written.map_err(LedgerError::io("write", &temporary))?;
+        // What stands there may be durable and acknowledged: a batch that is sent again while it is
+        // being written down. Nothing that is not durable itself takes its place.
+        if held == Held::HereAlone && path.exists() {
+            let synced = self.disk.sync_data(&temporary, &file);
+            synced.map_err(LedgerError::io("sync", &temporary))?;
+        }
         drop(file);
         self.disk.rename(&temporary, path).map_err(LedgerError::io("rename", path))
     }
@@ -170,7 +190,14 @@ impl Objects {
             return self.sync_all();
         }
         for path in paths {
-            self.disk.sync_path(path).map_err(LedgerError::io("sync", path))?;
+            match self.disk.sync_path(path) {
+                // A statement of the same log just ended another leaf that names it, which takes it
+                // from both, as it would a moment later. The others' leaves do not stop for it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), "a payload was ended as it was written");
+                }
+                other => other.map_err(LedgerError::io("sync", path))?,
+            }
             // A new directory's name is in its parent: payload/xx, payload, the log, the root.
             let mut directory = path.parent();
             for _ in 0..4 {

@@ -98,7 +98,17 @@ pub fn open_kept(
     let mut plain = Vec::new();
     let aad = Aad::new(tenant, DataClass::Ledger, &context);
     key.open(0, aad, &kept[FileHeader::BYTES..], &mut plain)?;
-    let opened = decode(&plain).ok_or(BuildError::Payload("its form is unknown or cut"))?;
+    open_plain(&plain, leaf)
+}
+
+/// Whether what a submitter kept is not sealed: in earlier versions it was not.
+pub fn is_plain(kept: &[u8]) -> bool {
+    kept.first() == Some(&VERSION)
+}
+
+/// The same of salt and records that are not sealed.
+pub fn open_plain(plain: &[u8], leaf: &Leaf) -> Result<OpenedPayload, BuildError> {
+    let opened = decode(plain).ok_or(BuildError::Payload("its form is unknown or cut"))?;
     if opened.first_sequence != leaf.first_sequence
         || opened.records.len() as u64 != u64::from(leaf.count)
     {
@@ -171,5 +181,41 @@ impl TileHashes for Hashes<'_> {
         let first = tile.index as usize * 256;
         let all = self.0.chunks_exact(span).skip(first).take(usize::from(tile.width));
         Ok(all.map(root_of).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use veritwin_domain::BatchId;
+    use veritwin_verify::{Act, SIGNATURE_LEN};
+
+    use super::*;
+
+    #[test]
+    fn what_was_kept_before_it_was_sealed_is_still_the_leafs_or_refused() {
+        let opened = OpenedPayload::new([5; 32], 3, vec![b"one".to_vec(), b"two".to_vec()]);
+        let leaf = Leaf {
+            act: Act::Evidence,
+            batch: BatchId::from_bytes([1; 16]),
+            previous_batch: BatchId::from_bytes([2; 16]),
+            previous_hash: Digest::ZERO,
+            first_sequence: 3,
+            count: 2,
+            events_from: Timestamp::EPOCH,
+            events_to: Timestamp::EPOCH,
+            sealed_at: Timestamp::EPOCH,
+            payload: Digest::ZERO,
+            payload_bytes: 0,
+            records_root: opened.root(),
+            submitter: [0; 32],
+            signature: [0; SIGNATURE_LEN],
+        };
+        let plain = opened.to_plaintext();
+        assert!(is_plain(&plain) && !is_plain(b"VTWF") && !is_plain(b""));
+        assert_eq!(open_plain(&plain, &leaf).unwrap().records(), opened.records());
+        let mut other = plain.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert!(open_plain(&other, &leaf).is_err());
+        assert!(open_plain(&plain[..plain.len() - 1], &leaf).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{LogId, Timestamp};
-use veritwin_verify::{Leaf, TILE_WIDTH, TileKind, TilePath, decode_bundle};
+use veritwin_verify::{Act, Leaf, TILE_WIDTH, TileKind, TilePath, decode_bundle};
 
 use crate::archive::Shared;
 use crate::commit::Request;
@@ -42,12 +42,24 @@ impl Archive {
     }
 }
 
+/// When the last leaf was sealed that a statement would end; none while it is not stored.
+pub(crate) type EndedAt = Result<Option<Timestamp>, LedgerError>;
+
+/// Looks it up, where the archive has a minimum period. Not in the writer's turn: a bucket takes
+/// its time, and everybody else's leaves would wait.
+pub(crate) fn ended_at(shared: &Shared, log: LogId, leaf: &Leaf) -> Option<EndedAt> {
+    let Act::Retention { minimum_index, .. } = leaf.act else { return None };
+    let last = (minimum_index / TILE_WIDTH * TILE_WIDTH).checked_sub(1)?;
+    (!shared.limits.period_min.is_zero()).then(|| last_sealed_at(shared, log, last))
+}
+
 /// Refuses the end of a prefix whose last leaf was sealed within the archive's minimum period. The
 /// time counts that stands in the stored leaf, by the archive's own clock.
 pub(crate) fn check_period(
     shared: &Shared,
     log: LogId,
     (head, minimum_index): (&Head, u64),
+    ended_at: Option<EndedAt>,
 ) -> Result<(), LedgerError> {
     let period = shared.limits.period_min;
     let end = minimum_index / TILE_WIDTH * TILE_WIDTH;
@@ -55,11 +67,15 @@ pub(crate) fn check_period(
         return Ok(());
     }
     let Some(last) = end.checked_sub(1) else { return Ok(()) };
-    let sealed_at = match last_sealed_at(shared, log, last) {
-        Ok(Some(sealed_at)) => sealed_at,
-        Ok(None) => return Err(head.conflict("the leaves that it would end are not stored yet")),
-        Err(error) => {
-            return Err(head.conflict(&format!("leaf {last} cannot be read: {error}")));
+    let sealed_at = match ended_at {
+        Some(Ok(Some(sealed_at))) => sealed_at,
+        Some(Ok(None)) | None => {
+            return Err(head.conflict("the leaves that it would end are not stored yet"));
+        }
+        Some(Err(error)) => {
+            // The submitter may be another party: where files lie is not theirs to know.
+            tracing::error!(%log, %error, leaf = last, "what a statement ends cannot be read");
+            return Err(head.conflict(&format!("leaf {last} cannot be read")));
         }
     };
     if sealed_at > shared.clock.now().saturating_sub(period) {
@@ -73,11 +89,7 @@ pub(crate) fn check_period(
 }
 
 /// When the last leaf of a full bundle was sealed: no leaf before it was sealed later.
-fn last_sealed_at(
-    shared: &Shared,
-    log: LogId,
-    last: u64,
-) -> Result<Option<Timestamp>, LedgerError> {
+fn last_sealed_at(shared: &Shared, log: LogId, last: u64) -> EndedAt {
     let Some(bytes) = shared.objects.read_tile(log, bundle(last / TILE_WIDTH))? else {
         return Ok(None);
     };

@@ -106,6 +106,10 @@ impl Head {
         if leaf.previous_batch != batch || leaf.previous_hash != hash {
             return Err(self.conflict("the leaf follows another leaf than the last"));
         }
+        if leaf.batch == batch {
+            // Of the first leaf too, before which zero bytes stand.
+            return Err(LedgerError::invalid("the leaf has the batch id of the one before it"));
+        }
         if leaf.first_sequence != sequence + 1 {
             let reason = format!("first sequence {} does not follow", leaf.first_sequence);
             return Err(self.conflict(&reason));
@@ -116,7 +120,7 @@ impl Head {
         let reaches = match leaf.act {
             Act::Shred { to, .. } => to,
             Act::Retention { minimum_index, .. } => minimum_index,
-            Act::Reseal { index, .. } => index + 1,
+            Act::Reseal { index, .. } => index.saturating_add(1),
             Act::Batch | Act::Evidence | Act::SubmitterKey { .. } | Act::Edge(_) => 0,
         };
         if reaches > self.size() {

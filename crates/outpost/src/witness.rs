@@ -275,8 +275,14 @@ async fn follow(served: Arc<routes::Served>, config: WitnessConfig) {
         let (served, config) = (Arc::clone(&served), config.clone());
         let look = move || served.store.take(&config.all_logs()?);
         match tokio::task::spawn_blocking(look).await {
-            Ok(Ok(0)) | Err(_) => {}
-            Ok(Ok(new)) => tracing::info!(new, "further logs are witnessed"),
+            Ok(Ok(new)) => {
+                // The same problem is told anew when it comes back.
+                told.clear();
+                if new > 0 {
+                    tracing::info!(new, "further logs are witnessed");
+                }
+            }
+            Err(_) => {}
             Ok(Err(error)) => {
                 let problem = error.to_string();
                 if problem != told {

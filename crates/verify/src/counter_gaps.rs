@@ -1,6 +1,6 @@
 //! What a device's own counter adds up to: a number that it sends with each message, one more each
-//! time. It is sealed with what came beside it, so that a number that no record holds is a message
-//! that was never submitted.
+//! time. It is sealed with what came beside it, so that a number that no record of the log holds is
+//! a message that was never submitted. Whether these are all records, who reads it has to know.
 
 use std::collections::BTreeMap;
 

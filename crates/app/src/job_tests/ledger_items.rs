@@ -255,6 +255,7 @@ async fn the_end_of_each_day_fills_neither_journal_nor_records() {
     tx.commit().await.expect("written");
     world.clock.advance(Duration::from_secs(1));
     world.note_end(&customer).await;
+    world.app.forget_periods(world.app.clock().now()).await.expect("forgotten");
     let acts = world.acts(&customer).await;
     expected.insert(acts[0].id);
     assert_eq!(acts.iter().map(|one| one.id).collect::<BTreeSet<_>>(), expected);

@@ -10,6 +10,7 @@ use veritwin_verify::{
 };
 
 use super::Contradicts;
+use crate::error::found;
 use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
@@ -41,20 +42,33 @@ impl App {
         let publisher = &self.0.publisher;
         let context = self.job_in(jobs::LEDGER, tenant);
         let tx = self.0.store.read(&context).await?;
-        let row = tx.tenant().await?;
+        let Some(row) = found(tx.tenant().await)? else {
+            publisher.forget(tenant);
+            return Ok(None);
+        };
         let last = tx.ledger_published_newest(false, 1).await?.pop();
         let stamped = tx.ledger_published_newest(true, 1).await?.pop();
         drop(tx);
         let Some(vkey) = self.known_log_key(tenant).await? else { return Ok(None) };
-        let summary = self.summary_of(row.log_id).await?;
-        if summary.size == 0 {
+        let damaged = |error: String| Error::Conflict(format!("ledger archive: {error}"));
+        let contradicts = |problem: String| {
+            publisher.alarm((tenant, Contradicts::Published), Some(problem.clone()));
+            damaged(problem)
+        };
+        let summary = match self.summary_of(row.log_id).await {
+            // Its key is known, so that it was there.
+            Err(Error::NotFound(_)) => {
+                return Err(contradicts("the log is not there any more".to_owned()));
+            }
+            other => other?,
+        };
+        if summary.size == 0 && last.is_none() {
             return Ok(None);
         }
-        let damaged = |error: String| Error::Conflict(format!("ledger archive: {error}"));
         let vkey: VerifierKey = vkey.parse().map_err(|_| damaged("its key".to_owned()))?;
         let signed = SignedCheckpoint::parse(summary.checkpoint.as_bytes());
         let signed = signed.map_err(|error| damaged(error.to_string()))?;
-        signed.verify(&vkey).map_err(|error| damaged(error.to_string()))?;
+        signed.verify(&vkey).map_err(|error| contradicts(error.to_string()))?;
         let fresh = PublishedCheckpoint {
             size: summary.size,
             met: false,
@@ -67,9 +81,7 @@ impl App {
         };
         let before = last.unwrap_or_else(|| PublishedCheckpoint { size: 0, ..fresh.clone() });
         if before.size > fresh.size {
-            let problem = format!("the log went back behind {} leaves", before.size);
-            publisher.alarm((tenant, Contradicts::Published), Some(problem.clone()));
-            return Err(damaged(problem));
+            return Err(contradicts(format!("the log went back behind {} leaves", before.size)));
         }
         publisher.alarm((tenant, Contradicts::Published), None);
         let mut now = if before.size == fresh.size { before.clone() } else { fresh };

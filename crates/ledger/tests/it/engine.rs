@@ -1,6 +1,7 @@
 //! Appending, refusing, serving, and what lies on the disk.
 
-use veritwin_ledger::{Act, ArchiveLimits, LedgerError, ShredReason, export, seal_statement};
+use veritwin_domain::BatchId;
+use veritwin_ledger::{Act, ArchiveLimits, Leaf, LedgerError, ShredReason, export, seal_statement};
 use veritwin_verify::{
     ExitClass, KeyTrust, SignatureCheck, SignedCheckpoint, VerifyOptions, verify_log,
 };
@@ -226,6 +227,37 @@ async fn a_batch_sent_twice_at_once_is_one_leaf_and_its_id_is_taken() {
         let error = archive.answer(taken).await.unwrap_err().to_string();
         assert!(error.contains("taken by another leaf"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_verifier_would_refuse_is_refused() {
+    let world = World::new(7);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let changed = |one: &Submitter, change: &dyn Fn(&mut Leaf)| {
+        let mut batch = one.batch(2);
+        change(&mut batch.leaf);
+        batch.leaf.signature = one.key.sign(&batch.leaf.signed_message(&one.origin));
+        batch.entry = batch.leaf.encode();
+        one.request(&batch)
+    };
+    // Before the first leaf stand zero bytes: its own id would be that of the one before it.
+    let zero = changed(&one, &|leaf: &mut Leaf| leaf.batch = BatchId::from_bytes([0; 16]));
+    let error = archive.append(zero).await.unwrap_err().to_string();
+    assert!(error.contains("batch id of the one before it"), "{error}");
+    let batch = one.batch(2);
+    one.append(&archive, &batch).await;
+    let old_payload = batch.leaf.payload;
+    for index in [1, u64::MAX] {
+        let late = changed(&one, &|leaf: &mut Leaf| {
+            leaf.act = Act::Reseal { index, old_payload, reason: ShredReason::Requested };
+            leaf.count = 0;
+        });
+        let error = archive.append(late).await.unwrap_err().to_string();
+        assert!(error.contains("do not exist yet"), "{index}: {error}");
+    }
+    let report = verify_log(&archive.source(one.log), &VerifyOptions::default(), &mut |_| {});
+    assert_eq!((report.exit, report.size), (ExitClass::Verified, 1), "{report}");
 }
 
 #[tokio::test]

@@ -115,27 +115,7 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
     }
 
-    /// Destructions that are over and were asked for between two moments, oldest first, a bounded
-    /// number.
-    #[boxed]
-    pub async fn destructions_over(
-        &self,
-        (from, to): (Timestamp, Timestamp),
-    ) -> Result<Vec<StoredDestruction>> {
-        let select = self
-            .select(TABLE)
-            .filter(one_of("state", [DestructionState::Done]))
-            .filter(above("requested_at", from))
-            .filter(below("requested_at", to))
-            .ascending("requested_at")
-            .ascending("id")
-            .limit(OPEN_AT_ONCE);
-        let vault = self.core.vault(Owner::Platform);
-        self.core.all(select).await?.iter().map(|row| load(row, &vault)).collect()
-    }
-
-    /// Removes a destruction with its certificate: of an ended period once its time is over, and of
-    /// checks in a tenant of nobody.
+    /// Removes a destruction with its certificate; for checks in a tenant of nobody.
     #[boxed]
     pub async fn destruction_delete(&self, id: DestructionId) -> Result<()> {
         self.delete_id(TABLE, id).await
@@ -160,5 +140,35 @@ impl PlatformTx {
         let vault = self.vault();
         let rows = self.core.all(select).await?;
         rows.iter().map(|row| Ok((row.get("tenant_id")?, load(row, &vault)?))).collect()
+    }
+
+    /// Destructions that are over and were asked for between two moments, of all tenants, oldest
+    /// first: those behind one, a bounded number.
+    #[boxed]
+    pub async fn destructions_over(
+        &self,
+        (from, to): (Timestamp, Timestamp),
+        after: Option<(Timestamp, DestructionId)>,
+    ) -> Result<Vec<(TenantId, StoredDestruction)>> {
+        let select = self
+            .select(TABLE)
+            .filter(one_of("state", [DestructionState::Done]))
+            .filter(above("requested_at", from))
+            .filter(below("requested_at", to));
+        let select = match after {
+            Some((at, id)) => select.after("requested_at", at, *id.as_bytes()),
+            None => select,
+        };
+        let select = select.ascending("requested_at").ascending("id").limit(OPEN_AT_ONCE);
+        let vault = self.vault();
+        let rows = self.core.all(select).await?;
+        rows.iter().map(|row| Ok((row.get("tenant_id")?, load(row, &vault)?))).collect()
+    }
+
+    /// Forgets a destruction of a tenant, with its certificate: of a period that ended long ago.
+    #[boxed]
+    pub async fn destruction_forget(&self, tenant: TenantId, id: DestructionId) -> Result<()> {
+        let delete = self.delete(TABLE).eq("tenant_id", tenant).eq("id", id);
+        self.core.delete(delete).await.map(drop)
     }
 }

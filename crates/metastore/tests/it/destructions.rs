@@ -44,17 +44,21 @@ async fn destructions_are_their_tenants_own_and_open_until_they_are_done() {
         let open = world.platform().await.destructions_open(None).await.expect("read");
         assert!(open.is_empty());
         let us = |by: i64| Timestamp::from_micros(START.as_micros() + by);
-        let tx = world.read().await;
-        assert_eq!(tx.destructions_over((us(-1), us(1))).await.expect("read").len(), 1);
-        assert!(tx.destructions_over((us(-1), us(0))).await.expect("read").is_empty());
-        assert!(tx.destructions_over((us(0), us(1))).await.expect("read").is_empty());
-        drop(tx);
-        let tx = world.begin_in(world.other).await;
-        assert!(tx.destructions_over((us(-1), us(1))).await.expect("read").is_empty());
-        drop(tx);
-        let tx = world.begin().await;
-        tx.destruction_delete(one.id).await.expect("deleted");
+        let tx = world.platform().await;
+        let over = tx.destructions_over((us(-1), us(1)), None).await.expect("read");
+        assert_eq!(
+            over.iter().map(|(of, it)| (*of, it.id)).collect::<Vec<_>>(),
+            [(world.tenant, one.id)]
+        );
+        let behind = Some((START, one.id));
+        assert!(tx.destructions_over((us(-1), us(1)), behind).await.expect("read").is_empty());
+        assert!(tx.destructions_over((us(-1), us(0)), None).await.expect("read").is_empty());
+        assert!(tx.destructions_over((us(0), us(1)), None).await.expect("read").is_empty());
+        tx.destruction_forget(world.other, one.id).await.expect("not theirs");
+        assert_eq!(tx.destructions_over((us(-1), us(1)), None).await.expect("read").len(), 1);
+        tx.destruction_forget(world.tenant, one.id).await.expect("forgotten");
         tx.commit().await.expect("commit");
+        assert!(world.read().await.destructions().await.expect("read").is_empty());
     })
     .await;
 }

@@ -96,8 +96,7 @@ pub(crate) async fn ask(place: &Place, request: Request) -> anyhow::Result<Value
     if is_running(&place.data) {
         return control::call(&Paths::new(&place.data).control_socket(), request).await;
     }
-    let needs_archive =
-        matches!(request.command.as_str(), "ledger_export" | "ledger_keys" | "scrub");
+    let needs_archive = matches!(request.command.as_str(), "ledger_export" | "scrub");
     let config = run::load_config(place.config.as_deref())?;
     let stopped = Stopped::open(&place.data, &config, needs_archive).await?;
     let answer = stopped.dispatcher.dispatch(request).await;

@@ -51,7 +51,8 @@ fn bundles(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 struct Read {
     gaps: CounterGaps,
     origin: Option<String>,
-    is_authenticated: bool,
+    /// The key of one of them was not given.
+    is_believed: bool,
 }
 
 impl Read {
@@ -69,7 +70,7 @@ impl Read {
         if self.origin.is_some() && self.origin != report.origin {
             return Err(bad(format!("{}: it is of another log", path.display())));
         }
-        self.is_authenticated = matches!(report.key, KeyTrust::Authenticated(_));
+        self.is_believed |= !matches!(report.key, KeyTrust::Authenticated(_));
         self.origin = report.origin;
         let bytes = files.get(EVIDENCE_FILE).map(Vec::as_slice).unwrap_or_default();
         let evidence: Evidence = serde_json::from_slice(bytes)?;
@@ -106,14 +107,14 @@ pub(super) fn list(
         let devices: Vec<Value> = reports.iter().map(report_json).collect();
         let value = json!({
             "origin": read.origin,
-            "key": if read.is_authenticated { "authenticated" } else { "not_authenticated" },
+            "key": if read.is_believed { "not_authenticated" } else { "authenticated" },
             "counter": key,
             "devices": devices,
         });
         print_json(&value)?;
     } else {
         let mut lines: Vec<String> = reports.iter().map(report_text).collect();
-        if !read.is_authenticated {
+        if read.is_believed {
             lines.push(show::KEY_NOT_AUTHENTICATED.to_owned());
         }
         print(&lines.join("\n"));
@@ -146,7 +147,7 @@ fn report_text(report: &CounterReport) -> String {
         text += &format!(", {others} values that are no numbers");
     }
     for (from, to) in missing.iter().take(SHOWN_MAX) {
-        text += &format!("\n  never submitted: {from} to {to}");
+        text += &format!("\n  in none of these records: {from} to {to}");
     }
     if missing.len() > SHOWN_MAX || *truncated {
         text += "\n  and more than is listed";
@@ -169,7 +170,10 @@ mod tests {
             ..CounterReport::default()
         };
         let text = report_text(&report);
-        assert!(text.contains("7 numbers from 1 to 9\n  never submitted: 3 to 4"), "{text}");
+        assert!(
+            text.contains("7 numbers from 1 to 9\n  in none of these records: 3 to 4"),
+            "{text}"
+        );
     }
 
     #[test]
