@@ -52,7 +52,8 @@ fn failed() -> ProbeAnswer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_older_checks_found_is_shown_to_nobody() {
-    const SHOWN_SINCE: [(u8, u32); 6] = [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (26, 3)];
+    const SHOWN_SINCE: [(u8, u32); 7] =
+        [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (25, 3), (26, 3)];
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     for (promise, since) in SHOWN_SINCE {
