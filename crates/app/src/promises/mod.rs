@@ -181,6 +181,8 @@ pub(crate) struct PromiseBoard {
     board: Mutex<Board>,
     /// One check of a promise at a time.
     turns: Vec<tokio::sync::Mutex<()>>,
+    /// Held by a check until its task is over, which may be after it was given up.
+    lanes: Vec<Arc<tokio::sync::Mutex<()>>>,
     slots: Semaphore,
     /// Checks that come round again run one after the other, behind whatever else there is to do.
     routine: Semaphore,
@@ -206,10 +208,12 @@ impl PromiseBoard {
     pub(crate) fn new() -> Result<Self> {
         let register = Register::built_in().map_err(|error| Error::Internal(error.to_string()))?;
         let turns = register.promises().iter().map(|_| tokio::sync::Mutex::default()).collect();
+        let lanes = register.promises().iter().map(|_| Arc::default()).collect();
         Ok(Self {
             register,
             board: Mutex::default(),
             turns,
+            lanes,
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             routine: Semaphore::new(1),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),

@@ -225,8 +225,13 @@ impl App {
     /// Runs one check when it is its turn, unless another run came first; answers what it spent.
     async fn run_in_turn(&self, id: PromiseId, why: Why) -> Option<Arc<Meter>> {
         let promises = &self.0.promises;
-        let _turn = promises.turns.get(usize::from(id.number() - 1))?.lock().await;
+        let place = usize::from(id.number() - 1);
+        let _turn = promises.turns.get(place)?.lock().await;
         let _slot = promises.slots.acquire().await.ok()?;
+        // Those that waited behind others do not hold up the end of the platform.
+        if self.0.stop.is_cancelled() {
+            return None;
+        }
         let started = self.clock().now();
         let is_due =
             || promises.board.lock().schedule.due(&promises.register, started).contains(&id);
@@ -239,7 +244,8 @@ impl App {
         let meter = Meter::new(promise.budget);
         let walked = metered(Arc::clone(&meter), self.journey_for(id)).await;
         let (timeout, counted) = (promise.timeout, Arc::clone(&meter));
-        let adapted = Adapted { promise: id, probe, timeout, meter: counted, walked };
+        let lane = Arc::clone(promises.lanes.get(place)?);
+        let adapted = Adapted { promise: id, probe, timeout, meter: counted, lane, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
         promises.board.lock().spent.insert(id, meter.spent());
         // What is found while the listeners and stores go away says nothing of the promise.

@@ -40,7 +40,8 @@ async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &Ma
     let probe = Arc::new(Answers(answer, version));
     let promise = PromiseId::new(32).expect("a promise");
     let meter = spent::Meter::new(board.register.get(promise).budget);
-    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, meter, walked: None };
+    let lane = Arc::default();
+    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, meter, lane, walked: None };
     let id = EvidenceId::from_bytes([1; 16]);
     let evidence = veritwin_governance::run(&adapted, id, clock).await;
     board.board.lock().took(Run { evidence, ledger_index: None });

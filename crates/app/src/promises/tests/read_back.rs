@@ -12,6 +12,7 @@ async fn stored(app: &App, promise: u8, version: u32, answer: ProbeAnswer) {
         probe: Arc::new(Answers(answer, version)),
         timeout: TIMEOUT,
         meter: spent::Meter::new(app.0.promises.register.get(promise).budget),
+        lane: Arc::default(),
         walked: None,
     };
     let context = app.job(veritwin_access::jobs::PROMISES);
