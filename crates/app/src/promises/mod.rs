@@ -84,6 +84,11 @@ pub(crate) use workspace::CheckedEvidence;
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;
+/// A check that passed within this part of its interval is not run again for who asks, each run
+/// of which costs time, and of some a line that is kept for ever.
+const ASKED_AGAIN_PARTS: u32 = 96;
+/// But after this.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Most evidence records that wait in memory for the ledger; what is over it is found again at
 /// the next start.
 const UNSEALED_MAX: usize = 4096;
@@ -244,6 +249,22 @@ impl PromiseBoard {
         self.board.lock().probes.get(&id).cloned()
     }
 
+    /// Whether a check passed so lately that what it found is told to who asks for another. What
+    /// is broken or could not run is tried whenever somebody asks.
+    fn has_passed_lately(&self, id: PromiseId, now: Timestamp) -> bool {
+        let lately = (self.register.get(id).interval / ASKED_AGAIN_PARTS).max(ASKED_AGAIN_AFTER);
+        let board = self.board.lock();
+        let version = board.probes.get(&id).map(|probe| probe.version());
+        let latest = board.found.get(&id).and_then(|found| found.latest.as_ref());
+        latest.is_some_and(|run| {
+            let (kind, at) = (run.evidence.outcome().kind(), run.evidence.finished_at());
+            matches!(kind, OutcomeKind::Passed | OutcomeKind::NotApplicable)
+                && Some(run.evidence.probe_version()) == version
+                && at <= now
+                && now.since(at) < lately
+        })
+    }
+
     fn view(&self, id: PromiseId, now: Timestamp) -> PromiseView {
         let promise = self.register.get(id);
         let board = self.board.lock();
@@ -325,11 +346,16 @@ impl App {
         Ok(self.0.promises.views(context.at))
     }
 
-    /// Runs a promise's check now.
+    /// Runs a promise's check now, unless it passed lately: then what it found is told again.
     #[boxed]
     pub async fn check_promise(&self, context: &OpContext, id: &str) -> Result<PromiseView> {
         let resource = self.authorize_all(context, Action::PromiseCheck, Kind::Promise)?;
-        let view = self.check_now(id).await?;
+        let known = id.parse::<PromiseId>().ok();
+        let lately = known.filter(|id| self.0.promises.has_passed_lately(*id, context.at));
+        let view = match lately {
+            Some(id) => self.0.promises.view(id, context.at),
+            None => self.check_now(id).await?,
+        };
         self.note(context, Action::PromiseCheck, &resource, "done");
         Ok(view)
     }

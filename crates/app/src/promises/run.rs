@@ -419,6 +419,28 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_passed_lately_is_not_run_again_for_who_asks() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        let id = PromiseId::new(32).expect("a promise");
+        let passed = || ProbeAnswer::Passed { summary: "Held.".to_owned(), facts: Vec::new() };
+        let away = ProbeAnswer::CouldNotRun("away".to_owned());
+        let after = |seconds| {
+            let at = app.clock().now().saturating_add(Duration::from_secs(seconds));
+            app.0.promises.has_passed_lately(id, at)
+        };
+        for (answer, expect) in [(away, false), (passed(), true)] {
+            app.register_probe(Arc::new(Answers(answer, 1))).expect("a promise's probe");
+            app.run_check(id, Why::Asked).await;
+            assert_eq!(after(0), expect);
+        }
+        assert!(!after(900), "a quarter of an hour of its day");
+        app.register_probe(Arc::new(Answers(passed(), 2))).expect("a promise's probe");
+        assert!(!after(0), "another version was never run");
+        app.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_could_not_run_for_the_same_reason_is_stored_once() {
         let root = tempfile::tempdir().expect("temporary folder");
         let app = platform(root.path()).await;

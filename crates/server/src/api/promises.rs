@@ -99,7 +99,8 @@ async fn list(
     Ok(axum::Json(ListBody::whole(promises.into_iter().map(PromiseBody::from).collect())))
 }
 
-/// Runs a promise's check now.
+/// Runs a promise's check now. Of one that passed within a 96th of its interval, but a minute at
+/// least, what it found is told again.
 #[utoipa::path(post, path = "/v1/promises/{id}/check", tag = "promises",
     params(("id" = String, Path)),
     responses((status = 200, body = PromiseBody), (status = 404), (status = 409)))]
