@@ -107,6 +107,9 @@ struct Found {
     conclusive: Option<Run>,
     /// The newest leaf of a run that came to the same conclusion.
     leaf: Option<u64>,
+    /// Runs are read back newest first, and one came to another: what is older shows nothing of
+    /// what holds now.
+    is_cut: bool,
 }
 
 impl Found {
@@ -116,12 +119,17 @@ impl Found {
             known.is_none_or(|at| at <= run.evidence.finished_at())
         };
         let kind = run.evidence.outcome().kind();
+        let is_other = kind != OutcomeKind::CouldNotRun && self.concluded() != Some(kind);
         if kind != OutcomeKind::CouldNotRun && is_newer(&self.conclusive) {
-            let is_news = self.concluded() != Some(kind);
-            self.leaf = self.leaf.filter(|_| !is_news);
+            self.leaf = self.leaf.filter(|_| !is_other);
+            self.is_cut = false;
             self.conclusive = Some(run.clone());
+        } else {
+            self.is_cut |= is_other;
         }
-        self.sealed(kind, run.ledger_index);
+        if !self.is_cut {
+            self.sealed(kind, run.ledger_index);
+        }
         if is_newer(&self.latest) {
             self.latest = Some(run);
         }

@@ -88,6 +88,40 @@ async fn what_a_check_could_not_do_is_not_read_back() {
     app.close().await;
 }
 
+/// A run of the check of P32 at a second, with its leaf.
+async fn run_at(second: u64, answer: ProbeAnswer, ledger_index: Option<u64>) -> Run {
+    let clock = ManualClock::new(Timestamp::EPOCH);
+    clock.advance(Duration::from_secs(second));
+    let budget = veritwin_governance::Budget { cpu: TIMEOUT, io_bytes: 1 << 20 };
+    let adapted = probe::Adapted {
+        promise: PromiseId::new(32).expect("a promise"),
+        probe: Arc::new(Answers(answer, 1)),
+        timeout: TIMEOUT,
+        meter: spent::Meter::new(budget),
+        lane: Arc::default(),
+        walked: None,
+    };
+    let id = EvidenceId::from_bytes([1; 16]);
+    let evidence = veritwin_governance::run(&adapted, id, &clock).await;
+    Run { evidence, ledger_index }
+}
+
+#[tokio::test]
+async fn a_leaf_of_before_something_broke_shows_nothing_of_after_it() {
+    let mut found = Found::default();
+    // As runs are read back, newest first.
+    found.take(run_at(4, passed(), None).await);
+    assert_eq!(found.leaf, None);
+    found.take(run_at(3, failed(), Some(9)).await);
+    found.take(run_at(2, passed(), Some(8)).await);
+    assert_eq!(found.leaf, None);
+    // A newer one begins anew.
+    found.take(run_at(5, passed(), Some(10)).await);
+    assert_eq!(found.leaf, Some(10));
+    found.take(run_at(6, failed(), None).await);
+    assert_eq!(found.leaf, None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_older_than_what_is_hidden_is_told_as_the_newest() {
     let root = tempfile::tempdir().expect("temporary folder");
