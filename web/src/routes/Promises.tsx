@@ -16,8 +16,8 @@ import { Facts, Failure, InEnglish, Loading, Page } from '../ui/layout'
 import { PromiseMark, promiseStateLabel } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 
-/** What needs somebody comes first, then what holds, then what nobody looks at yet. */
 const MEBIBYTE = 1024 * 1024
+/** What needs somebody comes first, then what holds, then what nobody looks at yet. */
 const STATES: PromiseState[] = ['failing', 'stale', 'proven', 'not_evidenced', 'not_applicable']
 
 /** Who answers for a promise, by the register's names. */

@@ -22,8 +22,9 @@ use crate::{App, Result};
 const SEAL_AGAIN: Duration = Duration::from_secs(15);
 /// The oldest evidence of a list waits so long at most.
 const LISTED_AFTER: Duration = Duration::from_secs(86_400);
-/// Most evidence of one list; more makes another before the day is over.
-const LISTED_MAX: usize = 1024;
+/// Most evidence of one list; more makes another before the day is over. A trust page takes whole
+/// lists along, of some days.
+const LISTED_MAX: usize = 512;
 /// The first line of a list.
 const LIST_HEAD: &str = "veritwin evidence list v1\n";
 
