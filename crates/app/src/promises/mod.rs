@@ -89,8 +89,8 @@ const ASKED_MAX: usize = 16;
 const ASKED_AGAIN_PARTS: u32 = 96;
 /// But after this.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// Most evidence records that wait in memory for the ledger; what is over it is found again at
-/// the next start.
+/// Most evidence records that wait in memory for the ledger; what is over it is taken up from the
+/// records once there is room again.
 const UNSEALED_MAX: usize = 4096;
 
 /// A run and the leaf that holds its digest.
@@ -166,6 +166,8 @@ struct Board {
     /// What the newest run of each check spent.
     spent: BTreeMap<PromiseId, spent::Spent>,
     unsealed: BTreeMap<EvidenceId, sealing::Unsealed>,
+    /// More of it is stored, which found no room there.
+    has_more: bool,
 }
 
 impl Board {

@@ -11,7 +11,7 @@ use veritwin_governance::{Evidence, OutcomeKind, PromiseId};
 use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
 use super::probe::Adapted;
-use super::sealing::{Unsealed, changes, has_room};
+use super::sealing::{Unsealed, changes};
 use super::spent::{Meter, metered};
 use super::{Board, Run, UNSEALED_MAX};
 use crate::job_board::{Job, JobWatch};
@@ -300,8 +300,8 @@ impl App {
         };
         let mut board = self.0.promises.board.lock();
         board.took(Run { evidence, ledger_index: None });
-        if is_stored && has_room(&board) {
-            board.unsealed.insert(id, unsealed);
+        if is_stored {
+            board.wait_for_leaf(id, unsealed);
         }
         drop(board);
         self.0.promises.to_seal.notify_one();
