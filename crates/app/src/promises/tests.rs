@@ -454,7 +454,11 @@ async fn a_pin_elsewhere_than_the_platform_turns_red() {
         let kind = veritwin_metastore::RegisterKind::Residency;
         app.put_entry(&context, (kind, fields), None).await.expect("entered").id
     };
+    assert!(app.check_pin(PROBE_TENANT, Some("JP")).is_ok());
     let bare = pin(PLATFORM_TENANT, &[("jurisdiction", "GB")]).await;
+    // Where everything stands is known: nobody pins it elsewhere.
+    assert!(matches!(app.check_pin(PROBE_TENANT, Some("JP")), Err(Error::Conflict(_))));
+    assert!(app.check_pin(PROBE_TENANT, Some("GB")).is_ok());
     assert_eq!(check(&app, "P39").await.state, "not_evidenced", "the provider's evidence is open");
     let context = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
     let tx = app.0.store.begin(&context).await.expect("records");
