@@ -217,9 +217,14 @@ function Explanation({ row }: { row: PromiseRow }) {
                 [
                   i18n.t('Evidence in the ledger'),
                   <span key="e">
-                    {i18n.t('Entry {index} of the platform’s own log', {
-                      index: row.evidence.ledger_index,
-                    })}
+                    {row.evidence.is_leaf_earlier
+                      ? i18n.t(
+                          'Entry {index} of the platform’s own log, of an earlier run that found the same',
+                          { index: row.evidence.ledger_index },
+                        )
+                      : i18n.t('Entry {index} of the platform’s own log', {
+                          index: row.evidence.ledger_index,
+                        })}
                   </span>,
                 ] as [string, React.ReactNode],
               ]

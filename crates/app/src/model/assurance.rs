@@ -24,6 +24,8 @@ pub struct PromiseView {
     /// The leaf of the platform's log that holds the evidence's digest; until it has one, the newest
     /// of a run that found the same.
     pub ledger_index: Option<u64>,
+    /// Whether that leaf is of an earlier run.
+    pub is_leaf_earlier: bool,
     /// When it was last checked.
     pub checked_at: Option<Timestamp>,
     /// When it is due again.

@@ -289,6 +289,7 @@ impl PromiseBoard {
         let state = State::derive(promise, history, now);
         let shown = found.conclusive.as_ref().or(found.latest.as_ref());
         let facts = shown.map(|run| facts(run.evidence.outcome())).unwrap_or_default();
+        let own_leaf = shown.and_then(|run| run.ledger_index);
         PromiseView {
             id: id.to_string(),
             text: promise.text.clone(),
@@ -297,7 +298,8 @@ impl PromiseBoard {
             state: state.kind().as_str(),
             summary: shown.map(|run| run.evidence.outcome().summary().to_owned()),
             facts,
-            ledger_index: shown.and_then(|run| run.ledger_index).or(found.leaf),
+            ledger_index: own_leaf.or(found.leaf),
+            is_leaf_earlier: own_leaf.is_none() && found.leaf.is_some(),
             checked_at: found.latest.as_ref().map(|run| run.evidence.finished_at()),
             next_check_at,
             reason: reason(promise, &state),

@@ -295,10 +295,14 @@ mod tests {
         app.load_evidence().await.expect("evidence");
         assert_eq!((quiet(), app.0.promises.board.lock().unsealed.len()), (3, 6));
         let waiting = app.0.promises.board.lock().quiet();
-        let shown = || app.0.promises.view(id, app.clock().now()).ledger_index;
-        assert_eq!(shown(), None);
+        let shown = || {
+            let view = app.0.promises.view(id, app.clock().now());
+            (view.ledger_index, view.is_leaf_earlier)
+        };
+        assert_eq!(shown(), (None, false));
         app.note_leaf(&waiting, 41).await.expect("a leaf");
-        assert_eq!((quiet(), shown()), (0, Some(41)), "one that passed as well has a leaf");
+        let of_earlier = (Some(41), true);
+        assert_eq!((quiet(), shown()), (0, of_earlier), "one that passed as well has a leaf");
         let text = app.evidence_list(41).await.expect("a list");
         assert_eq!(text.lines().count(), 4);
         for (_, one) in waiting {
