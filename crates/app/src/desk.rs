@@ -199,8 +199,8 @@ impl App {
     }
 
     /// The context behind a support session's token. Asked on every request: a grant that was taken
-    /// back, a staff member who left, or a way to their country that is not in the register of flows
-    /// any more, ends it at once.
+    /// back, a staff member who left, or a way to their country that is not in the register of
+    /// flows any more, ends it at once.
     pub(crate) async fn authenticate_support(
         &self,
         token: &Secret<String>,

@@ -9,12 +9,12 @@ use veritwin_access::jobs;
 use veritwin_domain::{DestructionId, LogId, OpContext, TenantId, Timestamp};
 use veritwin_keys::{DataClass, DekId, DekSummary, DestructionMethod, Epoch};
 use veritwin_ledger::{Act, LogSummary, ShredReason};
-use veritwin_metastore::{DestructionState, PlatformTx, StoredDestruction};
+use veritwin_metastore::{DestructionState, HoldScope, PlatformTx, StoredDestruction};
 use veritwin_verify::TILE_WIDTH;
 
 use crate::destruction_certificate::destroyed_key;
 use crate::destruction_scope::StoredScope;
-use crate::destructions::{Body, fresh};
+use crate::destructions::{Body, fresh, is_held};
 use crate::{App, Error, Result};
 
 /// A destruction of what the ledger sealed is over so long after it was asked for.
@@ -207,8 +207,17 @@ impl App {
         Ok(low)
     }
 
-    /// Destructions of what ledgers sealed that should be over and are not.
+    /// Destructions of what ledgers sealed that should be over and are not. What an organisation
+    /// holds up itself, by a hold or by withholding its key, is not late.
     pub(crate) async fn overdue_ledger_ends(&self, now: Timestamp) -> Result<u64> {
+        let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
+        let holds = tx.holds_in_force(now).await?;
+        drop(tx);
+        let is_held_up = |tenant: TenantId, body: &Body| {
+            let own = holds.iter().filter(|(owner, _)| *owner == tenant);
+            let own: Vec<HoldScope> = own.map(|(_, hold)| hold.clone()).collect();
+            is_held(&body.scope, &own) || self.0.keys.check(tenant).is_err()
+        };
         let (mut overdue, mut after) = (0, None);
         loop {
             let tx = self.0.store.read_platform(&self.job(jobs::RETENTION)).await?;
@@ -216,9 +225,10 @@ impl App {
             drop(tx);
             let Some((_, last)) = open.last() else { return Ok(overdue) };
             after = Some((last.requested_at, last.id));
-            for (_, stored) in &open {
-                let due = due_at(&Body::read(&stored.body)?);
-                overdue += u64::from(due.is_some_and(|due| due < now));
+            for (tenant, stored) in &open {
+                let body = Body::read(&stored.body)?;
+                let is_late = due_at(&body).is_some_and(|due| due < now);
+                overdue += u64::from(is_late && !is_held_up(*tenant, &body));
             }
         }
     }

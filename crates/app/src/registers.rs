@@ -251,6 +251,10 @@ impl App {
         if let (RegisterKind::Subprocessor, Some(to)) = (kind, input.fields.get("jurisdiction")) {
             self.check_flow(context.tenant, FlowWay::Subprocessor, to)?;
         }
+        if kind == RegisterKind::Residency {
+            let pin = input.fields.get("jurisdiction").map(String::as_str);
+            self.check_pin(context.tenant, pin)?;
+        }
         let fields = Fields::entered(input.fields, &by);
         self.put_entry(context, (kind, fields), input.review_at).await
     }

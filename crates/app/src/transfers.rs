@@ -178,6 +178,19 @@ impl App {
         Some(Arc::new(Flows { home: Some(home), ..own }))
     }
 
+    /// Refuses the pin of a place in which nothing stands, once the operator has said where all
+    /// does: it could not be kept, and would break a promise in the eyes of everybody.
+    pub(crate) fn check_pin(&self, tenant: TenantId, pin: Option<&str>) -> Result<()> {
+        let place = self.0.routes.flows.of(PLATFORM_TENANT);
+        match (place.as_ref().and_then(|place| place.home()), pin) {
+            (Some(home), Some(pin)) if tenant != PLATFORM_TENANT && pin != home => {
+                let why = format!("the platform stands in {home}: nothing can be kept elsewhere");
+                Err(Error::Conflict(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The gate: whether something of a tenant may leave by a way, to a country, or of routing to a
     /// host. What is refused is counted.
     pub(crate) fn check_flow(&self, tenant: TenantId, way: FlowWay, to: &str) -> Result<()> {

@@ -128,6 +128,7 @@ impl RootProvider for PassphraseRoot {
         let fingerprint = hmac_sha256(self.key.expose(), FINGERPRINT_LABEL);
         RootDescription {
             kind: "passphrase",
+            is_in_module: false,
             location: self.path.display().to_string(),
             fingerprint: hex::encode(&fingerprint[..8]),
         }

@@ -40,6 +40,8 @@ impl KekContext {
 pub struct RootDescription {
     /// The kind of provider, for example `platform_file`.
     pub kind: &'static str,
+    /// Whether the key is in a hardware security module, which it never leaves.
+    pub is_in_module: bool,
     /// Where it is: a path or an address, never a secret.
     pub location: String,
     /// A short public fingerprint by which two roots can be told apart.
@@ -163,6 +165,7 @@ impl RootProvider for PlatformFile {
         zeroize::Zeroize::zeroize(&mut labelled);
         RootDescription {
             kind: "platform_file",
+            is_in_module: false,
             location: self.path.display().to_string(),
             fingerprint,
         }

@@ -16,8 +16,8 @@ import { Facts, Failure, InEnglish, Loading, Page } from '../ui/layout'
 import { PromiseMark, promiseStateLabel } from '../ui/marks'
 import { Age, Instant } from '../ui/time'
 
-/** What needs somebody comes first, then what holds, then what nobody looks at yet. */
 const MEBIBYTE = 1024 * 1024
+/** What needs somebody comes first, then what holds, then what nobody looks at yet. */
 const STATES: PromiseState[] = ['failing', 'stale', 'proven', 'not_evidenced', 'not_applicable']
 
 /** Who answers for a promise, by the register's names. */
@@ -217,9 +217,14 @@ function Explanation({ row }: { row: PromiseRow }) {
                 [
                   i18n.t('Evidence in the ledger'),
                   <span key="e">
-                    {i18n.t('Entry {index} of the platform’s own log', {
-                      index: row.evidence.ledger_index,
-                    })}
+                    {row.evidence.is_leaf_earlier
+                      ? i18n.t(
+                          'Entry {index} of the platform’s own log, of an earlier run that found the same',
+                          { index: row.evidence.ledger_index },
+                        )
+                      : i18n.t('Entry {index} of the platform’s own log', {
+                          index: row.evidence.ledger_index,
+                        })}
                   </span>,
                 ] as [string, React.ReactNode],
               ]

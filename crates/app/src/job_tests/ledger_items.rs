@@ -299,6 +299,12 @@ async fn an_end_that_the_archive_holds_up_is_overdue_after_30_days() {
     assert_eq!(overdue().await, 0, "on day 30");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(overdue().await, 1, "after it");
+    // Whoever withholds their key holds it up themselves.
+    let keys = &world.app.0.keys;
+    keys.revoke(customer.tenant()).expect("revoked");
+    assert_eq!(overdue().await, 0);
+    keys.restore(customer.tenant()).expect("given back");
+    assert_eq!(overdue().await, 1);
     world.archive().await;
     while world.destruction(&customer, known.id).await.state != DestructionState::Done {
         world.step_of(&customer, known.id).await;

@@ -21,9 +21,11 @@ pub struct PromiseView {
     pub summary: Option<String>,
     /// Its facts.
     pub facts: Vec<(String, String)>,
-    /// The leaf of the platform's log that holds the evidence's digest; until it has one, the newest
-    /// of a run that found the same.
+    /// The leaf of the platform's log that holds the evidence's digest; until it has one, the
+    /// newest of a run that found the same.
     pub ledger_index: Option<u64>,
+    /// Whether that leaf is of an earlier run.
+    pub is_leaf_earlier: bool,
     /// When it was last checked.
     pub checked_at: Option<Timestamp>,
     /// When it is due again.

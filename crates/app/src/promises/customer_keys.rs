@@ -20,10 +20,8 @@ use crate::{App, Error, Result};
 const HELD_PROMISE: u8 = 24;
 const MODULE_PROMISE: u8 = 25;
 const VERSION: u32 = 1;
-/// With a look into the register of certificates.
-const MODULE_VERSION: u32 = 2;
-/// The kind of a root key that is in no module.
-const IN_A_FILE: &str = "platform_file";
+/// With a look into the register of certificates; a passphrase is no module.
+const MODULE_VERSION: u32 = 3;
 /// What the key is wrapped for while the check holds it.
 const LABEL: &str = "promise check of held keys";
 /// Longer than the check takes.
@@ -140,7 +138,7 @@ impl App {
         let tx = self.0.store.read(&operator).await?;
         let certificates = module_certificates(&tx, operator.at).await?;
         drop(tx);
-        Ok(match missing_of(root.kind, certificates) {
+        Ok(match missing_of((root.kind, root.is_in_module), certificates) {
             None => ProbeAnswer::Passed {
                 summary: "The root key is in a module, and a certificate of one is on file."
                     .to_owned(),
@@ -158,8 +156,7 @@ impl App {
 }
 
 /// What is missing for a root key in a module that is certified.
-fn missing_of(kind: &str, certificates: usize) -> Option<String> {
-    let is_in_module = kind != IN_A_FILE;
+fn missing_of((kind, is_in_module): (&str, bool), certificates: usize) -> Option<String> {
     let of_key = format!("the root key is of the kind {kind}, which is no module");
     let of_paper = "the operator's register holds no certificate to FIPS 140 that counts today";
     match (is_in_module, certificates > 0) {
@@ -180,12 +177,14 @@ mod tests {
 
     #[test]
     fn a_certified_module_takes_the_module_and_the_certificate() {
-        assert_eq!(missing_of("pkcs11", 1), None);
-        let missing = |kind: &str, certificates| missing_of(kind, certificates).unwrap_or_default();
-        assert!(missing("pkcs11", 0).contains("FIPS 140"));
-        let of_file = missing(IN_A_FILE, 1);
-        assert!(of_file.contains("platform_file") && !of_file.contains("FIPS"), "{of_file}");
-        let both = missing(IN_A_FILE, 0);
-        assert!(both.contains("platform_file") && both.contains("FIPS 140"), "{both}");
+        assert_eq!(missing_of(("pkcs11", true), 1), None);
+        let missing = |root, certificates| missing_of(root, certificates).unwrap_or_default();
+        assert!(missing(("pkcs11", true), 0).contains("FIPS 140"));
+        for kind in ["platform_file", "passphrase"] {
+            let of_key = missing((kind, false), 1);
+            assert!(of_key.contains(kind) && !of_key.contains("FIPS"), "{of_key}");
+            let both = missing((kind, false), 0);
+            assert!(both.contains(kind) && both.contains("FIPS 140"), "{both}");
+        }
     }
 }

@@ -84,8 +84,13 @@ pub(crate) use workspace::CheckedEvidence;
 
 /// Most checks that people may be waiting for at once.
 const ASKED_MAX: usize = 16;
-/// Most evidence records that wait in memory for the ledger; what is over it is found again at
-/// the next start.
+/// A check that passed within this part of its interval is not run again for who asks, each run
+/// of which costs time, and of some a line that is kept for ever.
+const ASKED_AGAIN_PARTS: u32 = 96;
+/// But after this.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// Most evidence records that wait in memory for the ledger; what is over it is taken up from the
+/// records once there is room again.
 const UNSEALED_MAX: usize = 4096;
 
 /// A run and the leaf that holds its digest.
@@ -102,6 +107,9 @@ struct Found {
     conclusive: Option<Run>,
     /// The newest leaf of a run that came to the same conclusion.
     leaf: Option<u64>,
+    /// Runs are read back newest first, and one came to another: what is older shows nothing of
+    /// what holds now.
+    is_cut: bool,
 }
 
 impl Found {
@@ -111,12 +119,17 @@ impl Found {
             known.is_none_or(|at| at <= run.evidence.finished_at())
         };
         let kind = run.evidence.outcome().kind();
+        let is_other = kind != OutcomeKind::CouldNotRun && self.concluded() != Some(kind);
         if kind != OutcomeKind::CouldNotRun && is_newer(&self.conclusive) {
-            let is_news = self.concluded() != Some(kind);
-            self.leaf = self.leaf.filter(|_| !is_news);
+            self.leaf = self.leaf.filter(|_| !is_other);
+            self.is_cut = false;
             self.conclusive = Some(run.clone());
+        } else {
+            self.is_cut |= is_other;
         }
-        self.sealed(kind, run.ledger_index);
+        if !self.is_cut {
+            self.sealed(kind, run.ledger_index);
+        }
         if is_newer(&self.latest) {
             self.latest = Some(run);
         }
@@ -153,6 +166,8 @@ struct Board {
     /// What the newest run of each check spent.
     spent: BTreeMap<PromiseId, spent::Spent>,
     unsealed: BTreeMap<EvidenceId, sealing::Unsealed>,
+    /// More of it is stored, which found no room there.
+    has_more: bool,
 }
 
 impl Board {
@@ -181,6 +196,8 @@ pub(crate) struct PromiseBoard {
     board: Mutex<Board>,
     /// One check of a promise at a time.
     turns: Vec<tokio::sync::Mutex<()>>,
+    /// Held by a check until its task is over, which may be after it was given up.
+    lanes: Vec<Arc<tokio::sync::Mutex<()>>>,
     slots: Semaphore,
     /// Checks that come round again run one after the other, behind whatever else there is to do.
     routine: Semaphore,
@@ -206,10 +223,12 @@ impl PromiseBoard {
     pub(crate) fn new() -> Result<Self> {
         let register = Register::built_in().map_err(|error| Error::Internal(error.to_string()))?;
         let turns = register.promises().iter().map(|_| tokio::sync::Mutex::default()).collect();
+        let lanes = register.promises().iter().map(|_| Arc::default()).collect();
         Ok(Self {
             register,
             board: Mutex::default(),
             turns,
+            lanes,
             slots: Semaphore::new(CHECKS_AT_ONCE_MAX),
             routine: Semaphore::new(1),
             asked: Arc::new(Semaphore::new(ASKED_MAX)),
@@ -240,6 +259,22 @@ impl PromiseBoard {
         self.board.lock().probes.get(&id).cloned()
     }
 
+    /// Whether a check passed so lately that what it found is told to who asks for another. What
+    /// is broken or could not run is tried whenever somebody asks.
+    fn has_passed_lately(&self, id: PromiseId, now: Timestamp) -> bool {
+        let lately = (self.register.get(id).interval / ASKED_AGAIN_PARTS).max(ASKED_AGAIN_AFTER);
+        let board = self.board.lock();
+        let version = board.probes.get(&id).map(|probe| probe.version());
+        let latest = board.found.get(&id).and_then(|found| found.latest.as_ref());
+        latest.is_some_and(|run| {
+            let (kind, at) = (run.evidence.outcome().kind(), run.evidence.finished_at());
+            matches!(kind, OutcomeKind::Passed | OutcomeKind::NotApplicable)
+                && Some(run.evidence.probe_version()) == version
+                && at <= now
+                && now.since(at) < lately
+        })
+    }
+
     fn view(&self, id: PromiseId, now: Timestamp) -> PromiseView {
         let promise = self.register.get(id);
         let board = self.board.lock();
@@ -254,6 +289,7 @@ impl PromiseBoard {
         let state = State::derive(promise, history, now);
         let shown = found.conclusive.as_ref().or(found.latest.as_ref());
         let facts = shown.map(|run| facts(run.evidence.outcome())).unwrap_or_default();
+        let own_leaf = shown.and_then(|run| run.ledger_index);
         PromiseView {
             id: id.to_string(),
             text: promise.text.clone(),
@@ -262,7 +298,8 @@ impl PromiseBoard {
             state: state.kind().as_str(),
             summary: shown.map(|run| run.evidence.outcome().summary().to_owned()),
             facts,
-            ledger_index: shown.and_then(|run| run.ledger_index).or(found.leaf),
+            ledger_index: own_leaf.or(found.leaf),
+            is_leaf_earlier: own_leaf.is_none() && found.leaf.is_some(),
             checked_at: found.latest.as_ref().map(|run| run.evidence.finished_at()),
             next_check_at,
             reason: reason(promise, &state),
@@ -321,11 +358,16 @@ impl App {
         Ok(self.0.promises.views(context.at))
     }
 
-    /// Runs a promise's check now.
+    /// Runs a promise's check now, unless it passed lately: then what it found is told again.
     #[boxed]
     pub async fn check_promise(&self, context: &OpContext, id: &str) -> Result<PromiseView> {
         let resource = self.authorize_all(context, Action::PromiseCheck, Kind::Promise)?;
-        let view = self.check_now(id).await?;
+        let known = id.parse::<PromiseId>().ok();
+        let lately = known.filter(|id| self.0.promises.has_passed_lately(*id, context.at));
+        let view = match lately {
+            Some(id) => self.0.promises.view(id, context.at),
+            None => self.check_now(id).await?,
+        };
         self.note(context, Action::PromiseCheck, &resource, "done");
         Ok(view)
     }

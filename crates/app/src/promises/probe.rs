@@ -126,6 +126,8 @@ pub(super) struct Adapted {
     pub(super) timeout: Duration,
     /// One that spends more could not run either.
     pub(super) meter: Arc<Meter>,
+    /// Whose task is not over yet is not begun a second time.
+    pub(super) lane: Arc<tokio::sync::Mutex<()>>,
     /// The daily journey, where it touches the promise.
     pub(super) walked: Option<Arc<Walked>>,
 }
@@ -143,9 +145,18 @@ impl Probe for Adapted {
         let probe = Arc::clone(&self.probe);
         let (number, walked) = (self.promise.number(), self.walked.clone());
         let (timeout, meter) = (self.timeout, Arc::clone(&self.meter));
+        let lane = Arc::clone(&self.lane).try_lock_owned();
         Box::pin(async move {
+            let Ok(lane) = lane else {
+                let reason = "an earlier run of the check, which was given up, is not over yet";
+                return CheckOutcome::CouldNotRun { reason: reason.to_owned() };
+            };
             let counted = Arc::clone(&meter);
-            let task = tokio::spawn(metered(counted, async move { probe.check().await }));
+            let work = async move {
+                let _lane = lane;
+                probe.check().await
+            };
+            let task = tokio::spawn(metered(counted, work));
             let answer = tokio::select! {
                 biased;
                 answer = tokio::time::timeout(timeout, task) => answer,
@@ -206,11 +217,19 @@ mod tests {
     #[tokio::test]
     async fn a_check_over_its_budget_could_not_run() {
         let promise = PromiseId::new(32).expect("a promise");
-        let (timeout, meter) = (Duration::from_secs(60), meter(Duration::from_millis(5)));
-        let adapted = Adapted { promise, probe: Arc::new(Spins), timeout, meter, walked: None };
-        let outcome = adapted.check().await;
-        assert!(matches!(outcome, CheckOutcome::CouldNotRun { reason }
-            if reason == "the check took more processor time than it may"));
+        let lane = Arc::<tokio::sync::Mutex<()>>::default();
+        let reason = async || {
+            let (timeout, meter) = (Duration::from_secs(60), meter(Duration::from_millis(5)));
+            let (probe, lane) = (Arc::new(Spins), Arc::clone(&lane));
+            let adapted = Adapted { promise, probe, timeout, meter, lane, walked: None };
+            match adapted.check().await {
+                CheckOutcome::CouldNotRun { reason } => reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(reason().await, "the check took more processor time than it may");
+        // It spins on: there is no second one beside it.
+        assert!(reason().await.contains("is not over yet"));
     }
 
     #[async_trait]
@@ -231,7 +250,8 @@ mod tests {
         let promise = PromiseId::new(32).expect("a promise");
         let timeout = Duration::from_secs(60);
         let meter = meter(timeout);
-        let adapted = Adapted { promise, probe: Arc::new(Panics), timeout, meter, walked: None };
+        let (probe, lane) = (Arc::new(Panics), Arc::default());
+        let adapted = Adapted { promise, probe, timeout, meter, lane, walked: None };
         let outcome = adapted.check().await;
         assert_eq!(outcome.summary(), "the check stopped in the middle");
         assert!(matches!(outcome, CheckOutcome::CouldNotRun { .. }));

@@ -83,12 +83,13 @@ impl App {
         let left = self.activity_ids(context, &filter).await?;
         let platform = self.job(jobs::PROMISES);
         let before = platform.at.saturating_sub(RECORDS_KEPT + SLACK);
+        let tx = self.0.store.read_platform(&platform).await?;
+        let holds = tx.holds_in_force(platform.at).await?;
+        drop(tx);
         let mut overdue = 0;
         for tenant in self.all_tenants(&platform).await? {
-            let tx = self.0.store.read_platform(&platform).await?;
-            let has_hold =
-                tx.holds_in_force(platform.at).await?.iter().any(|(owner, _)| *owner == tenant.id);
-            if !has_hold {
+            if !holds.iter().any(|(owner, _)| *owner == tenant.id) {
+                let tx = self.0.store.read_platform(&platform).await?;
                 overdue += tx.activity_older(tenant.id, before).await?;
             }
         }

@@ -11,7 +11,7 @@ use veritwin_governance::{Evidence, OutcomeKind, PromiseId};
 use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
 use super::probe::Adapted;
-use super::sealing::{Unsealed, changes, has_room};
+use super::sealing::{Unsealed, changes};
 use super::spent::{Meter, metered};
 use super::{Board, Run, UNSEALED_MAX};
 use crate::job_board::{Job, JobWatch};
@@ -21,9 +21,10 @@ use crate::{App, Result};
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Newest runs of a promise that are read back at start.
 pub(super) const LOADED_MAX: u32 = 16;
-/// Promises whose checks named people, logs, files or errors before this version of them, or told
-/// of others: what those runs found stays stored and sealed, and is shown to nobody.
-const SHOWN_SINCE: [(u8, u32); 6] = [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (26, 3)];
+/// Promises whose checks named people, logs, files or errors before this version of them, told of
+/// others, or passed what they should not have: what those runs found stays stored and sealed, and
+/// is shown to nobody.
+const SHOWN_SINCE: [(u8, u32); 7] = [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (25, 3), (26, 3)];
 
 /// Whether every tenant may read what a run found.
 fn is_shown(evidence: &Evidence) -> bool {
@@ -224,8 +225,13 @@ impl App {
     /// Runs one check when it is its turn, unless another run came first; answers what it spent.
     async fn run_in_turn(&self, id: PromiseId, why: Why) -> Option<Arc<Meter>> {
         let promises = &self.0.promises;
-        let _turn = promises.turns.get(usize::from(id.number() - 1))?.lock().await;
+        let place = usize::from(id.number() - 1);
+        let _turn = promises.turns.get(place)?.lock().await;
         let _slot = promises.slots.acquire().await.ok()?;
+        // Those that waited behind others do not hold up the end of the platform.
+        if self.0.stop.is_cancelled() {
+            return None;
+        }
         let started = self.clock().now();
         let is_due =
             || promises.board.lock().schedule.due(&promises.register, started).contains(&id);
@@ -238,7 +244,8 @@ impl App {
         let meter = Meter::new(promise.budget);
         let walked = metered(Arc::clone(&meter), self.journey_for(id)).await;
         let (timeout, counted) = (promise.timeout, Arc::clone(&meter));
-        let adapted = Adapted { promise: id, probe, timeout, meter: counted, walked };
+        let lane = Arc::clone(promises.lanes.get(place)?);
+        let adapted = Adapted { promise: id, probe, timeout, meter: counted, lane, walked };
         let evidence = veritwin_governance::run(&adapted, run_id, self.clock()).await;
         promises.board.lock().spent.insert(id, meter.spent());
         // What is found while the listeners and stores go away says nothing of the promise.
@@ -293,8 +300,8 @@ impl App {
         };
         let mut board = self.0.promises.board.lock();
         board.took(Run { evidence, ledger_index: None });
-        if is_stored && has_room(&board) {
-            board.unsealed.insert(id, unsealed);
+        if is_stored {
+            board.wait_for_leaf(id, unsealed);
         }
         drop(board);
         self.0.promises.to_seal.notify_one();
@@ -408,6 +415,28 @@ mod tests {
         let [one, two, three] = ids.map(|id| app.run_check(id, Why::Due));
         tokio::join!(one, two, three);
         assert_eq!(most.load(Ordering::SeqCst), 1);
+        app.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_passed_lately_is_not_run_again_for_who_asks() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        let id = PromiseId::new(32).expect("a promise");
+        let passed = || ProbeAnswer::Passed { summary: "Held.".to_owned(), facts: Vec::new() };
+        let away = ProbeAnswer::CouldNotRun("away".to_owned());
+        let after = |seconds| {
+            let at = app.clock().now().saturating_add(Duration::from_secs(seconds));
+            app.0.promises.has_passed_lately(id, at)
+        };
+        for (answer, expect) in [(away, false), (passed(), true)] {
+            app.register_probe(Arc::new(Answers(answer, 1))).expect("a promise's probe");
+            app.run_check(id, Why::Asked).await;
+            assert_eq!(after(0), expect);
+        }
+        assert!(!after(900), "a quarter of an hour of its day");
+        app.register_probe(Arc::new(Answers(passed(), 2))).expect("a promise's probe");
+        assert!(!after(0), "another version was never run");
         app.close().await;
     }
 

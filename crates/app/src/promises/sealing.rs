@@ -22,8 +22,9 @@ use crate::{App, Result};
 const SEAL_AGAIN: Duration = Duration::from_secs(15);
 /// The oldest evidence of a list waits so long at most.
 const LISTED_AFTER: Duration = Duration::from_secs(86_400);
-/// Most evidence of one list; more makes another before the day is over.
-const LISTED_MAX: usize = 1024;
+/// Most evidence of one list; more makes another before the day is over. A trust page takes whole
+/// lists along, of some days.
+const LISTED_MAX: usize = 512;
 /// The first line of a list.
 const LIST_HEAD: &str = "veritwin evidence list v1\n";
 
@@ -101,16 +102,27 @@ impl Board {
             && is_change(evidence, known.map(|run| &run.evidence))
     }
 
-    /// Takes what an earlier start left unsealed.
+    /// Takes evidence that was stored, if it has room.
+    pub(super) fn wait_for_leaf(&mut self, id: EvidenceId, unsealed: Unsealed) {
+        if self.unsealed.len() < UNSEALED_MAX {
+            self.unsealed.insert(id, unsealed);
+        } else {
+            self.has_more = true;
+        }
+    }
+
+    /// Takes what is stored and has no leaf: of an earlier start, or what found no room.
     pub(super) fn load_unsealed(
         &mut self,
         rows: Vec<PromiseEvidence>,
         changes: &BTreeSet<EvidenceId>,
     ) {
+        self.has_more = rows.len() >= UNSEALED_MAX;
         for row in rows {
             let Ok(evidence) = Evidence::from_canonical_bytes(&row.summary) else { continue };
             let is_quiet = !changes.contains(&row.id);
-            self.unsealed.insert(row.id, Unsealed::new(&evidence, &row.summary, is_quiet));
+            let unsealed = Unsealed::new(&evidence, &row.summary, is_quiet);
+            self.unsealed.entry(row.id).or_insert(unsealed);
         }
     }
 
@@ -142,7 +154,28 @@ impl App {
         let quiet = self.0.promises.board.lock().quiet();
         let now = self.clock().now();
         let is_over = quiet.iter().any(|(_, one)| now.since(one.at) >= LISTED_AFTER);
-        if is_over || quiet.len() >= LISTED_MAX { self.seal_list().await } else { Ok(()) }
+        if is_over || quiet.len() >= LISTED_MAX {
+            self.seal_list().await?;
+        }
+        self.take_up_unsealed().await
+    }
+
+    /// Takes up what found no room in memory, once half of it is free. None of it is sealed
+    /// meanwhile: what a list names must not get another leaf.
+    async fn take_up_unsealed(&self) -> Result<()> {
+        let _turn = self.0.promises.sealing.lock().await;
+        let has_room = {
+            let board = self.0.promises.board.lock();
+            board.has_more && board.unsealed.len() <= UNSEALED_MAX / 2
+        };
+        if !has_room {
+            return Ok(());
+        }
+        let tx = self.0.store.read_platform(&self.job(jobs::PROMISES)).await?;
+        let rows = tx.evidence_unsealed(UNSEALED_MAX as u64).await?;
+        drop(tx);
+        self.0.promises.board.lock().load_unsealed(rows, &BTreeSet::new());
+        Ok(())
     }
 
     /// Appends the digests of what waits, oldest first. A crash between leaf and note makes a
@@ -205,11 +238,6 @@ impl App {
     }
 }
 
-/// Whether more evidence may wait in memory.
-pub(super) fn has_room(board: &Board) -> bool {
-    board.unsealed.len() < UNSEALED_MAX
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -267,15 +295,31 @@ mod tests {
         app.load_evidence().await.expect("evidence");
         assert_eq!((quiet(), app.0.promises.board.lock().unsealed.len()), (3, 6));
         let waiting = app.0.promises.board.lock().quiet();
-        let shown = || app.0.promises.view(id, app.clock().now()).ledger_index;
-        assert_eq!(shown(), None);
+        let shown = || {
+            let view = app.0.promises.view(id, app.clock().now());
+            (view.ledger_index, view.is_leaf_earlier)
+        };
+        assert_eq!(shown(), (None, false));
         app.note_leaf(&waiting, 41).await.expect("a leaf");
-        assert_eq!((quiet(), shown()), (0, Some(41)), "one that passed as well has a leaf");
+        let of_earlier = (Some(41), true);
+        assert_eq!((quiet(), shown()), (0, of_earlier), "one that passed as well has a leaf");
         let text = app.evidence_list(41).await.expect("a list");
         assert_eq!(text.lines().count(), 4);
         for (_, one) in waiting {
             assert!(is_listed(&text, "P32", &hex::encode(one.digest)));
         }
+        // What found no room in memory is taken up from the records.
+        {
+            let mut board = app.0.promises.board.lock();
+            board.unsealed.clear();
+            board.has_more = true;
+        }
+        app.take_up_unsealed().await.expect("evidence");
+        let waits = || {
+            let board = app.0.promises.board.lock();
+            (board.unsealed.len(), board.has_more)
+        };
+        assert_eq!(waits(), (3, false));
         app.close().await;
     }
 }

@@ -18,7 +18,8 @@ use crate::App;
 /// As so many bytes a statement counts: a page of the database.
 const STATEMENT_BYTES: u64 = 4096;
 /// After a check that comes round again the runner rests so many times as long as it took of a
-/// processor: together they take a quarter of one at most.
+/// processor: together they take a quarter of one, as long as none takes more than a third of the
+/// longest rest.
 const REST_FACTOR: u32 = 3;
 /// After such a check the runner rests until it has read and written no more than this a second.
 const IO_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;

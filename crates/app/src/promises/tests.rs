@@ -40,7 +40,8 @@ async fn run(board: &PromiseBoard, answer: ProbeAnswer, version: u32, clock: &Ma
     let probe = Arc::new(Answers(answer, version));
     let promise = PromiseId::new(32).expect("a promise");
     let meter = spent::Meter::new(board.register.get(promise).budget);
-    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, meter, walked: None };
+    let lane = Arc::default();
+    let adapted = probe::Adapted { promise, probe, timeout: TIMEOUT, meter, lane, walked: None };
     let id = EvidenceId::from_bytes([1; 16]);
     let evidence = veritwin_governance::run(&adapted, id, clock).await;
     board.board.lock().took(Run { evidence, ledger_index: None });
@@ -454,7 +455,11 @@ async fn a_pin_elsewhere_than_the_platform_turns_red() {
         let kind = veritwin_metastore::RegisterKind::Residency;
         app.put_entry(&context, (kind, fields), None).await.expect("entered").id
     };
+    assert!(app.check_pin(PROBE_TENANT, Some("JP")).is_ok());
     let bare = pin(PLATFORM_TENANT, &[("jurisdiction", "GB")]).await;
+    // Where everything stands is known: nobody pins it elsewhere.
+    assert!(matches!(app.check_pin(PROBE_TENANT, Some("JP")), Err(Error::Conflict(_))));
+    assert!(app.check_pin(PROBE_TENANT, Some("GB")).is_ok());
     assert_eq!(check(&app, "P39").await.state, "not_evidenced", "the provider's evidence is open");
     let context = app.job_in(veritwin_access::jobs::PROMISES, PLATFORM_TENANT);
     let tx = app.0.store.begin(&context).await.expect("records");

@@ -166,8 +166,7 @@ fn check_evidence(one: &Stated, made_at: Timestamp) -> Result<()> {
 }
 
 /// The digest has to stand in the leaf, or in the list whose digest does, and the leaf in the log;
-/// answers whether the leaf is signed
-/// by the key that signed the page.
+/// answers whether the leaf is signed by the key that signed the page.
 fn check_leaf(
     one: &Stated,
     (statement, key): (&Statement, &VerifierKey),

@@ -44,7 +44,7 @@ fn what_is_missing_is_said() {
         assert_eq!(state.kind(), StateKind::NotEvidenced, "{promise}");
         assert!(state.reason().starts_with(reason), "{promise}: {}", state.reason());
     };
-    check("P23", "no check has run yet");
+    check("P23", "no check of this version has come to a conclusion");
     check("P25", "the operator has to bring evidence: The validation certificate");
     check("P28", "there is nothing to check: This version has no licences");
 }

@@ -24,6 +24,8 @@ struct EvidenceBody {
     /// The leaf of the platform's log that holds the evidence's digest, or that of the day's list
     /// which names it; until it has one, the newest leaf of a run that found the same.
     ledger_index: Option<u64>,
+    /// Whether that leaf is of an earlier run: it does not hold the digest of this one.
+    is_leaf_earlier: bool,
 }
 
 /// A promise with its live state.
@@ -65,14 +67,16 @@ struct PromiseBody {
 
 impl From<PromiseView> for PromiseBody {
     fn from(view: PromiseView) -> Self {
-        let (details, ledger_index) = (view.facts, view.ledger_index);
+        let (details, ledger_index, is_leaf_earlier) =
+            (view.facts, view.ledger_index, view.is_leaf_earlier);
+        let evidence = |summary| EvidenceBody { summary, details, ledger_index, is_leaf_earlier };
         Self {
             id: view.id,
             text: view.text,
             source: view.source,
             feature: view.feature,
             state: view.state,
-            evidence: view.summary.map(|summary| EvidenceBody { summary, details, ledger_index }),
+            evidence: view.summary.map(evidence),
             checked_at: view.checked_at.map(body::time),
             next_check_at: view.next_check_at.map(body::time),
             reason: view.reason,
@@ -99,7 +103,8 @@ async fn list(
     Ok(axum::Json(ListBody::whole(promises.into_iter().map(PromiseBody::from).collect())))
 }
 
-/// Runs a promise's check now.
+/// Runs a promise's check now. Of one that passed within a 96th of its interval, but a minute at
+/// least, what it found is told again.
 #[utoipa::path(post, path = "/v1/promises/{id}/check", tag = "promises",
     params(("id" = String, Path)),
     responses((status = 200, body = PromiseBody), (status = 404), (status = 409)))]

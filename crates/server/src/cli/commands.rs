@@ -273,7 +273,7 @@ fn published(item: &Value) -> Value {
 }
 
 /// What the platform says of a promise whose first check is still to come.
-const NOT_CHECKED_YET: &str = "no check has run yet";
+const NOT_CHECKED_YET: &str = "no check of this version has come to a conclusion";
 
 fn show_promises(items: &[Value], now: Option<Timestamp>) -> String {
     let mut rows = vec![["id", "state", "checked", "promise"].map(str::to_owned).to_vec()];

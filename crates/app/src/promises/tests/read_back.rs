@@ -12,6 +12,7 @@ async fn stored(app: &App, promise: u8, version: u32, answer: ProbeAnswer) {
         probe: Arc::new(Answers(answer, version)),
         timeout: TIMEOUT,
         meter: spent::Meter::new(app.0.promises.register.get(promise).budget),
+        lane: Arc::default(),
         walked: None,
     };
     let context = app.job(veritwin_access::jobs::PROMISES);
@@ -52,7 +53,8 @@ fn failed() -> ProbeAnswer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_older_checks_found_is_shown_to_nobody() {
-    const SHOWN_SINCE: [(u8, u32); 6] = [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (26, 3)];
+    const SHOWN_SINCE: [(u8, u32); 7] =
+        [(5, 4), (6, 4), (9, 2), (14, 2), (22, 3), (25, 3), (26, 3)];
     let root = tempfile::tempdir().expect("temporary folder");
     let app = platform(root.path()).await;
     for (promise, since) in SHOWN_SINCE {
@@ -84,6 +86,40 @@ async fn what_a_check_could_not_do_is_not_read_back() {
     }
     assert_eq!(app.0.promises.board.lock().unsealed.len(), 9);
     app.close().await;
+}
+
+/// A run of the check of P32 at a second, with its leaf.
+async fn run_at(second: u64, answer: ProbeAnswer, ledger_index: Option<u64>) -> Run {
+    let clock = ManualClock::new(Timestamp::EPOCH);
+    clock.advance(Duration::from_secs(second));
+    let budget = veritwin_governance::Budget { cpu: TIMEOUT, io_bytes: 1 << 20 };
+    let adapted = probe::Adapted {
+        promise: PromiseId::new(32).expect("a promise"),
+        probe: Arc::new(Answers(answer, 1)),
+        timeout: TIMEOUT,
+        meter: spent::Meter::new(budget),
+        lane: Arc::default(),
+        walked: None,
+    };
+    let id = EvidenceId::from_bytes([1; 16]);
+    let evidence = veritwin_governance::run(&adapted, id, &clock).await;
+    Run { evidence, ledger_index }
+}
+
+#[tokio::test]
+async fn a_leaf_of_before_something_broke_shows_nothing_of_after_it() {
+    let mut found = Found::default();
+    // As runs are read back, newest first.
+    found.take(run_at(4, passed(), None).await);
+    assert_eq!(found.leaf, None);
+    found.take(run_at(3, failed(), Some(9)).await);
+    found.take(run_at(2, passed(), Some(8)).await);
+    assert_eq!(found.leaf, None);
+    // A newer one begins anew.
+    found.take(run_at(5, passed(), Some(10)).await);
+    assert_eq!(found.leaf, Some(10));
+    found.take(run_at(6, failed(), None).await);
+    assert_eq!(found.leaf, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
