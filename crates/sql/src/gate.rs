@@ -5,6 +5,7 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 
 use crate::error::{Error, within};
@@ -14,6 +15,9 @@ const COLUMNS_MAX: usize = 100;
 /// Most parts of an expression once every name in it is written out as what it stands for: a
 /// condition is, where it is moved to what rows are read from.
 const PARTS_MAX: usize = 20_000;
+/// Most groupings of the same rows: what a batch makes in all of them is there before it is
+/// counted.
+const GROUPINGS_MAX: usize = 32;
 
 /// Functions of values. None of them makes texts out of others that are longer, reads the host, or
 /// makes rows; `now` is the platform's clock.
@@ -257,6 +261,9 @@ fn refuse(part: &Expr) -> Option<String> {
             let is_known = WINDOWS.contains(&name) || AGGREGATES.contains(&name);
             if is_known { None } else { unknown("function", name) }
         }
+        Expr::GroupingSet(set) if groupings(set) > GROUPINGS_MAX => {
+            Some(format!("the same rows are grouped in at most {GROUPINGS_MAX} ways"))
+        }
         Expr::Placeholder(_) => Some("parameters are not offered: write the value".to_owned()),
         Expr::Alias(_)
         | Expr::Column(_)
@@ -286,6 +293,15 @@ fn refuse(part: &Expr) -> Option<String> {
         | Expr::ScalarFunction(_)
         | Expr::AggregateFunction(_) => None,
         _ => Some("a part of an expression is not carried out here".to_owned()),
+    }
+}
+
+/// In how many ways the same rows are grouped.
+fn groupings(set: &GroupingSet) -> usize {
+    match set {
+        GroupingSet::Rollup(names) => names.len().saturating_add(1),
+        GroupingSet::GroupingSets(sets) => sets.len(),
+        GroupingSet::Cube(_) => usize::MAX,
     }
 }
 

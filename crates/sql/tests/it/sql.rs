@@ -171,6 +171,12 @@ fn rows_are_readings_with_their_types() {
     let found = rows(hours, &source);
     assert_eq!(found.len(), 5);
     assert_eq!(found[0], json!({"hour": "2026-03-28T00:00:00Z", "mean": 29.0, "n": 3 * 54}));
+    let groups = "SELECT key, count(*) AS n FROM readings GROUP BY ROLLUP (key) ORDER BY n DESC";
+    let groups = rows(groups, &source);
+    assert_eq!((groups.len(), &groups[0]["n"]), (5, &json!(3 * 4 * 250)));
+    let both = "SELECT count(*) AS n FROM (SELECT key FROM readings WHERE key = 'on' \
+                UNION ALL SELECT key FROM readings WHERE key = 'power') t";
+    assert_eq!(rows(both, &source), [json!({"n": 2 * 3 * 250})]);
     let latest = rows("SELECT key, integer FROM latest WHERE key = 'count'", &source);
     assert_eq!(latest, vec![json!({"key": "count", "integer": 249}); 3]);
     let devices = rows("SELECT device, type, twin_id FROM devices ORDER BY device", &source);
@@ -298,6 +304,9 @@ fn whatever_writes_or_reaches_outside_is_refused() {
         let error = refusal(statement);
         assert!(matches!(error, Error::Invalid { .. }), "{statement}: {error}");
     }
+    let many = "key, ".repeat(32);
+    let many = format!("SELECT count(*) FROM readings GROUP BY GROUPING SETS ({many}device)");
+    assert!(matches!(refusal(&many), Error::Invalid { .. }));
 }
 
 #[test]
