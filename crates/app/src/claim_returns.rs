@@ -34,6 +34,22 @@ impl App {
     #[boxed]
     pub async fn return_device(&self, context: &OpContext, id: DeviceId) -> Result<MovedDevice> {
         let resource = self.authorize_device(context, Action::DeviceReturn, id).await?;
+        for _ in 0..COLLISIONS_MAX {
+            match self.give_back(context, &resource, id).await {
+                Err(error) if error.is_collision() => {}
+                done => return done,
+            }
+        }
+        self.give_back(context, &resource, id).await
+    }
+
+    /// The same, in one transaction over both tenants.
+    async fn give_back(
+        &self,
+        context: &OpContext,
+        resource: &Resource,
+        id: DeviceId,
+    ) -> Result<MovedDevice> {
         let gone = self.refuse_claimed(context, id).await?;
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
         let tx = tx.inside(context.tenant);
@@ -61,7 +77,7 @@ impl App {
         tx.claim_window_close(id).await?;
         self.keep_move(&tx, context, (id, MoveState::GivenBack), (partner, former)).await?;
         let change = Change::from(recorded(&device));
-        self.record_change(&tx, context, Action::DeviceReturn, &resource, change).await?;
+        self.record_change(&tx, context, Action::DeviceReturn, resource, change).await?;
         let tx = tx.above()?.inside(partner);
         let no_place = || Error::Conflict(NO_PLACE.to_owned());
         let kept = found(tx.device_held(former).await)?.ok_or_else(no_place)?;

@@ -86,9 +86,7 @@ impl Answer {
             .with_allow_statements(false);
         nothing_else.verify_plan(&plan).map_err(told)?;
         let shape = gate::check(&plan)?;
-        if shape.has_window {
-            reading.hold_to(memory_bytes_max);
-        }
+        reading.hold_to(shape, text.longest_literal(), memory_bytes_max);
         let plan = Box::pin(state.create_physical_plan(&plan)).await.map_err(told)?;
         let begun = execute_stream(plan, state.task_ctx());
         let batches = begun.map_err(|error| error::running(&error, memory_bytes_max))?;

@@ -2,14 +2,22 @@
 //! other. A plan that is not understood is refused, so that a new version of DataFusion opens
 //! nothing.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 
 use crate::error::{Error, within};
 
 /// Most columns of an answer.
 const COLUMNS_MAX: usize = 100;
+/// Most parts of an expression once every name in it is written out as what it stands for: a
+/// condition is, where it is moved to what rows are read from.
+const PARTS_MAX: usize = 20_000;
+/// Most groupings of the same rows: what a batch makes in all of them is there before it is
+/// counted.
+const GROUPINGS_MAX: usize = 32;
 
 /// Functions of values. None of them makes texts out of others that are longer, reads the host, or
 /// makes rows; `now` is the platform's clock.
@@ -129,9 +137,12 @@ pub(crate) const WINDOWS: [&str; 11] = [
 /// What is known of a plan that may be carried out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Windows hold all rows that they are given.
-    pub(crate) has_window: bool,
-    has_join: bool,
+    /// How many values windows make of each row: they hold all rows that they are given.
+    pub(crate) windows: usize,
+    /// How many of these are as long as what they are made of.
+    pub(crate) text_windows: usize,
+    /// A row may stand in many rows of what is made.
+    pub(crate) has_join: bool,
 }
 
 /// Looks at every part of a plan.
@@ -146,16 +157,64 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<Shape, Error> {
     if looked.is_err() {
         return Err(Error::Internal("its plan cannot be looked at"));
     }
-    if refused.is_none() && shape.has_window && shape.has_join {
+    if refused.is_none() && shape.windows > 0 && shape.has_join {
         refused = Some("window functions do not go with joins".to_owned());
     }
-    refused.map_or(Ok(shape), |detail| Err(Error::invalid(detail)))
+    if let Some(detail) = refused {
+        return Err(Error::invalid(detail));
+    }
+    parts(plan)?;
+    Ok(shape)
+}
+
+/// Of how many parts a column of a plan is, written out. Refused where an expression is of more
+/// than there may be.
+fn parts(plan: &LogicalPlan) -> Result<usize, Error> {
+    let unseen = |_: DataFusionError| Error::Internal("its plan cannot be looked at");
+    let mut below = 1usize;
+    for input in plan.inputs() {
+        below = below.max(parts(input)?);
+    }
+    let mut inside = Ok(1usize);
+    let looked = plan.apply_subqueries(|asked| {
+        inside = parts(asked);
+        Ok(if inside.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    looked.map_err(unseen)?;
+    below = below.max(inside?);
+    let mut most = 1usize;
+    let looked = plan.apply_expressions(|expression| {
+        let mut own = 0usize;
+        let looked = expression.apply(|part| {
+            own = own.saturating_add(if matches!(part, Expr::Column(_)) { below } else { 1 });
+            Ok(TreeNodeRecursion::Continue)
+        });
+        most = most.max(own);
+        looked
+    });
+    looked.map_err(unseen)?;
+    within("sql_parts_max", PARTS_MAX, most)?;
+    Ok(match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) => most,
+        LogicalPlan::Window(_) => below.max(most),
+        _ => below,
+    })
+}
+
+/// Whether values of a type have no size of their own.
+fn has_length(kind: &DataType) -> bool {
+    !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
 }
 
 /// What is refused in a node, if anything is.
 fn look(node: &LogicalPlan, shape: &mut Shape) -> Result<Option<String>, DataFusionError> {
     match node {
-        LogicalPlan::Window(_) => shape.has_window = true,
+        LogicalPlan::Window(window) => {
+            let windows = window.window_expr.len();
+            let made = window.schema.fields().iter().rev().take(windows);
+            shape.windows += windows;
+            shape.text_windows += made.filter(|field| has_length(field.data_type())).count();
+        }
         // A question inside another is joined to it.
         LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => shape.has_join = true,
         LogicalPlan::Projection(_)
@@ -202,6 +261,9 @@ fn refuse(part: &Expr) -> Option<String> {
             let is_known = WINDOWS.contains(&name) || AGGREGATES.contains(&name);
             if is_known { None } else { unknown("function", name) }
         }
+        Expr::GroupingSet(set) if groupings(set) > GROUPINGS_MAX => {
+            Some(format!("the same rows are grouped in at most {GROUPINGS_MAX} ways"))
+        }
         Expr::Placeholder(_) => Some("parameters are not offered: write the value".to_owned()),
         Expr::Alias(_)
         | Expr::Column(_)
@@ -231,6 +293,15 @@ fn refuse(part: &Expr) -> Option<String> {
         | Expr::ScalarFunction(_)
         | Expr::AggregateFunction(_) => None,
         _ => Some("a part of an expression is not carried out here".to_owned()),
+    }
+}
+
+/// In how many ways the same rows are grouped.
+fn groupings(set: &GroupingSet) -> usize {
+    match set {
+        GroupingSet::Rollup(names) => names.len().saturating_add(1),
+        GroupingSet::GroupingSets(sets) => sets.len(),
+        GroupingSet::Cube(_) => usize::MAX,
     }
 }
 

@@ -17,8 +17,8 @@ use crate::columns::{Table, ZONE};
 use crate::gate::{AGGREGATES, SCALARS, WINDOWS};
 use crate::table::{Reading, SeenTable};
 
-/// Most rows that operators hand on at once.
-pub(crate) const BATCH_ROWS: usize = 1_024;
+/// Most rows that operators hand on at once: what they make of rows on their way is not counted.
+pub(crate) const BATCH_ROWS: usize = 512;
 
 /// A session for a statement that was asked at a moment.
 pub(crate) fn open(

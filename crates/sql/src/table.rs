@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result};
@@ -20,8 +19,59 @@ use veritwin_domain::{Key, LimitExceeded, Timestamp};
 
 use crate::columns::{Column, Row, Rows, Table, schema};
 use crate::error::Error;
+use crate::gate::Shape;
 use crate::source::{DeviceRow, Failure, Source};
 use crate::wanted::Wanted;
+
+/// What windows keep of a row beside its columns, and of a value that they make of it.
+const HELD_ROW_BYTES: usize = 64;
+const HELD_VALUE_BYTES: usize = 16;
+/// Longest text that a statement with joins reads: it may stand in every row that they make, of
+/// which many are made at once.
+const JOINED_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// What a statement keeps of what it reads where nobody else counts it.
+#[derive(Debug, Default)]
+struct Held {
+    shape: Shape,
+    bytes_max: usize,
+    bytes: usize,
+    rows: usize,
+    longest: usize,
+}
+
+impl Held {
+    /// Counts a batch. A text may stand in every row that is kept, whichever came first.
+    fn take(&mut self, batch: &RecordBatch) -> std::result::Result<(), LimitExceeded> {
+        let Shape { windows, text_windows, has_join } = self.shape;
+        if !has_join && windows == 0 {
+            return Ok(());
+        }
+        self.longest = self.longest.max(longest_text(batch));
+        if has_join && self.longest > JOINED_TEXT_BYTES_MAX {
+            let (name, max) = ("sql_joined_text_bytes_max", JOINED_TEXT_BYTES_MAX);
+            return Err(LimitExceeded { name, max, actual: self.longest });
+        }
+        if windows == 0 {
+            return Ok(());
+        }
+        self.bytes = self.bytes.saturating_add(batch.get_array_memory_size());
+        self.rows = self.rows.saturating_add(batch.num_rows());
+        let made = windows.saturating_mul(HELD_VALUE_BYTES);
+        let made = made.saturating_add(text_windows.saturating_mul(self.longest));
+        let rows = self.rows.saturating_mul(made.saturating_add(HELD_ROW_BYTES));
+        if self.bytes.saturating_add(rows) > self.bytes_max {
+            let (name, max) = ("sql_memory_bytes_max", self.bytes_max);
+            return Err(LimitExceeded { name, max, actual: LimitExceeded::MORE });
+        }
+        Ok(())
+    }
+}
+
+fn longest_text(batch: &RecordBatch) -> usize {
+    let texts = batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>());
+    texts.flat_map(|texts| texts.iter().flatten().map(str::len)).max().unwrap_or(0)
+}
 
 /// What a statement reads from, and what became of it.
 #[derive(Debug)]
@@ -29,24 +79,18 @@ pub(crate) struct Reading {
     source: Arc<dyn Source>,
     /// Why it could not be read further. DataFusion wraps errors, and this one has to be known.
     failed: Mutex<Option<Error>>,
-    /// Bytes that were read, and how many there may be.
-    bytes: AtomicUsize,
-    bytes_max: AtomicUsize,
+    held: Mutex<Held>,
 }
 
 impl Reading {
     pub(crate) fn new(source: Arc<dyn Source>) -> Arc<Self> {
-        Arc::new(Self {
-            source,
-            failed: Mutex::new(None),
-            bytes: AtomicUsize::new(0),
-            bytes_max: AtomicUsize::new(usize::MAX),
-        })
+        Arc::new(Self { source, failed: Mutex::default(), held: Mutex::default() })
     }
 
-    /// What is read is kept by what reads it, and is not counted there.
-    pub(crate) fn hold_to(&self, bytes_max: usize) {
-        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    /// What is read is kept by what reads it, and is not counted there. The statement's own texts
+    /// may stand in each row as well.
+    pub(crate) fn hold_to(&self, shape: Shape, literal_bytes: usize, bytes_max: usize) {
+        *self.held.lock() = Held { shape, bytes_max, longest: literal_bytes, ..Held::default() };
     }
 
     /// Why it could not be read, once.
@@ -64,15 +108,8 @@ impl Reading {
     }
 
     fn count(&self, batch: &RecordBatch) -> Result<()> {
-        let more = batch.get_array_memory_size();
-        let bytes = self.bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        let max = self.bytes_max.load(Ordering::Relaxed);
-        if bytes > max {
-            let limit =
-                LimitExceeded { name: "sql_memory_bytes_max", max, actual: LimitExceeded::MORE };
-            return Err(self.fail(limit.into()));
-        }
-        Ok(())
+        let counted = self.held.lock().take(batch);
+        counted.map_err(|limit| self.fail(limit.into()))
     }
 }
 
@@ -271,5 +308,53 @@ impl Walk {
                 rows.push(&Row { device, device_id: &device_id, reading: None });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, RecordBatchOptions, StringArray};
+    use datafusion::arrow::datatypes::Schema;
+
+    use super::*;
+
+    fn batch(text: &str) -> RecordBatch {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![text; 4]));
+        RecordBatch::try_from_iter([("text", texts)]).expect("a batch")
+    }
+
+    fn passed(held: &mut Held, bytes: usize) -> Option<&'static str> {
+        held.take(&batch(&"x".repeat(bytes))).err().map(|limit| limit.name)
+    }
+
+    #[test]
+    fn a_text_that_joins_would_multiply_is_short() {
+        let shape = Shape { has_join: true, ..Shape::default() };
+        let mut held = Held { shape, ..Held::default() };
+        assert_eq!(passed(&mut held, JOINED_TEXT_BYTES_MAX), None);
+        let long = JOINED_TEXT_BYTES_MAX + 1;
+        assert_eq!(passed(&mut held, long), Some("sql_joined_text_bytes_max"));
+        assert_eq!(passed(&mut Held::default(), long), None, "without a join");
+    }
+
+    #[test]
+    fn windows_may_put_the_longest_text_in_every_row() {
+        let shape = Shape { windows: 1, text_windows: 1, ..Shape::default() };
+        let mut held = Held { shape, bytes_max: 256 * 1024, ..Held::default() };
+        for _ in 0..50 {
+            assert_eq!(passed(&mut held, 8), None);
+        }
+        assert_eq!(passed(&mut held, 2_000), Some("sql_memory_bytes_max"));
+        let numbers = Shape { text_windows: 0, ..shape };
+        let mut held = Held { shape: numbers, bytes_max: 256 * 1024, ..Held::default() };
+        for _ in 0..50 {
+            assert_eq!(passed(&mut held, 8), None);
+        }
+        assert_eq!(passed(&mut held, 2_000), None);
+        // Rows without columns are kept all the same.
+        let none = RecordBatchOptions::new().with_row_count(Some(10_000));
+        let schema = Arc::new(Schema::empty());
+        let rows = RecordBatch::try_new_with_options(schema, Vec::new(), &none).expect("rows");
+        assert!(held.take(&rows).is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! The text of a statement: how long it is and how much is in it, which bounds how deep what is
 //! made of it can be, and one query out of it. Positions are those of the text.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -19,6 +21,12 @@ const TOKENS_MAX: usize = 4_000;
 const OPERATORS_MAX: usize = 250;
 /// How deep brackets and questions stand in each other.
 const DEPTH_MAX: usize = 32;
+/// Longest text that is written in a statement: it may stand in every row that is made.
+const LITERAL_BYTES_MAX: usize = 1024;
+/// Most names of tables in a statement. A question that has a name (`WITH`) is planned wherever it
+/// is named, and so are those that it names itself: of so few names no more than some hundred
+/// come.
+const TABLES_MAX: usize = 12;
 /// Shorter literals stand in many words by chance, and tell nothing.
 const TOLD_BYTES_MIN: usize = 2;
 
@@ -42,7 +50,16 @@ impl<'a> Text<'a> {
         within("sql_tokens_max", TOKENS_MAX, tokens.iter().filter(is_said).count())?;
         let operators = tokens.iter().filter(is_said).filter(|token| is_operator(token)).count();
         within("sql_operators_max", OPERATORS_MAX, operators)?;
-        Ok(Self { statement, literals: tokens.into_iter().filter_map(literal).collect() })
+        check_groupings(&tokens)?;
+        let literals: Vec<String> = tokens.into_iter().filter_map(literal).collect();
+        let text = Self { statement, literals };
+        within("sql_literal_bytes_max", LITERAL_BYTES_MAX, text.longest_literal())?;
+        Ok(text)
+    }
+
+    /// How long the longest literal of the statement is, in bytes.
+    pub(crate) fn longest_literal(&self) -> usize {
+        self.literals.iter().map(String::len).max().unwrap_or(0)
     }
 
     /// Whether words hold a literal of the statement.
@@ -60,7 +77,10 @@ impl<'a> Text<'a> {
             .map_err(|error| self.unreadable(&error))?;
         let mut statements = statements.into_iter();
         match (statements.next(), statements.next()) {
-            (Some(query @ ast::Statement::Query(_)), None) => Ok(query),
+            (Some(query @ ast::Statement::Query(_)), None) => {
+                check_tables(&query)?;
+                Ok(query)
+            }
             (None, _) => Err(Error::invalid("there is no statement: expected SELECT")),
             (Some(_), Some(_)) => Err(Error::invalid("one statement at a time")),
             (Some(_), None) => Err(Error::invalid(
@@ -87,6 +107,32 @@ impl<'a> Text<'a> {
         };
         Error::invalid(detail).at(position)
     }
+}
+
+/// `CUBE` makes twice as many groups with each name in it, and two of the others as many as both
+/// multiplied, all of them while the statement is planned.
+fn check_groupings(tokens: &[Token]) -> Result<(), Error> {
+    let sets = tokens
+        .iter()
+        .filter(|token| is_word(token, Keyword::ROLLUP) || is_word(token, Keyword::GROUPING));
+    if sets.count() > 1 || tokens.iter().any(|token| is_word(token, Keyword::CUBE)) {
+        let detail = "CUBE is not offered, nor more than one of ROLLUP and GROUPING SETS";
+        return Err(Error::invalid(detail));
+    }
+    Ok(())
+}
+
+fn is_word(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword)
+}
+
+fn check_tables(query: &ast::Statement) -> Result<(), Error> {
+    let mut tables = 0usize;
+    let _all: ControlFlow<()> = ast::visit_relations(query, |_| {
+        tables += 1;
+        ControlFlow::Continue(())
+    });
+    within("sql_tables_max", TABLES_MAX, tables)
 }
 
 fn is_operator(token: &Token) -> bool {

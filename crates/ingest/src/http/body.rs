@@ -5,6 +5,7 @@ use std::io::Read;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
+use tokio::sync::Semaphore;
 use veritwin_domain::{IngestLimits, LimitExceeded};
 
 use super::problem::Problem;
@@ -14,6 +15,11 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// Largest plain body that is read where it arrives: some milliseconds at most.
 const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Most bodies that are unpacked and parsed on threads for such work at once. Each may take a
+/// window and a whole body beside what arrived; the others wait with what arrived.
+const APART_MAX: usize = 32;
+static APART: Semaphore = Semaphore::const_new(APART_MAX);
 
 /// The body as it arrived.
 pub(super) fn received(
@@ -63,7 +69,11 @@ pub(super) async fn read_apart<T: Send + 'static>(
     parse: impl FnOnce(&[u8], &IngestLimits) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let (headers, limits) = (headers.clone(), *limits);
+    // The semaphore is never closed. The place is the work's own: it goes on when nobody waits for
+    // it any more.
+    let place = APART.acquire().await.ok();
     let parsed = tokio::task::spawn_blocking(move || {
+        let _place = place;
         let body = decoded(&headers, received, &limits)?;
         parse(&body, &limits)
     });

@@ -26,6 +26,10 @@ use crate::payload::{
 use crate::provision;
 use crate::traits::LoginError;
 
+/// Largest body of a device that comes in by itself, and so is read of whoever comes: what it may
+/// hold fits with room.
+pub(super) const PROVISION_BODY_BYTES_MAX: usize = 64 * 1024;
+
 type Body = Result<Bytes, BytesRejection>;
 
 pub(super) fn json(body: String) -> Response {
@@ -293,7 +297,8 @@ pub(super) async fn provision(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let limits = &api.parts.limits;
+    let body_bytes_max = api.parts.limits.body_bytes_max.min(PROVISION_BODY_BYTES_MAX);
+    let limits = &IngestLimits { body_bytes_max, ..api.parts.limits };
     let received = body::received(&headers, body, limits)?;
     let ask = body::read(&headers, received, limits, |body, _| Ok(provision::parse(body))).await?;
     let ask = match ask {

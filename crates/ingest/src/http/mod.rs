@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use veritwin_domain::{Clock, IngestLimits, Secret, Shared, TenantId};
 
-use crate::model::{Credential, DeviceSession, Origin, PeerInfo, Transport};
+use crate::model::{Credential, DeviceSession, Origin, PeerInfo, Transport, Writer};
 use crate::traits::{Login, Sink};
 use problem::Problem;
 
@@ -75,7 +75,10 @@ pub fn router(parts: HttpParts) -> Router {
             .route(&format!("{prefix}/claim"), post(device::claim));
     }
     router
-        .route("/api/v1/provision", post(device::provision))
+        .route(
+            "/api/v1/provision",
+            post(device::provision).layer(DefaultBodyLimit::max(device::PROVISION_BODY_BYTES_MAX)),
+        )
         .route("/v1/telemetry/write", post(write::write))
         .route("/v1/edge/batches", post(edge::batch))
         .route("/v1/edge/packages", get(package::of_edge))
@@ -122,6 +125,22 @@ impl FromRequestParts<Arc<Api>> for Authenticated {
         // A request counts as one message, whatever it asks.
         api.parts.sink.admit(Origin::Device(&session), 1)?;
         Ok(Self(session))
+    }
+}
+
+/// Whoever may write in bulk with the token that the request carries: known before its body is
+/// read, so that strangers make nobody keep one.
+struct AuthenticatedWriter(Writer);
+
+impl FromRequestParts<Arc<Api>> for AuthenticatedWriter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers).ok_or_else(no_token)?;
+        let (token, peer) = (Secret::new(token.to_owned()), peer(parts));
+        let writer = api.parts.login.authenticate_writer(token, &peer).await?;
+        api.parts.sink.admit_readings(writer.origin(), 0)?;
+        Ok(Self(writer))
     }
 }
 

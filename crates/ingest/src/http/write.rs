@@ -6,29 +6,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use veritwin_domain::{DeviceBatch, IngestLimits, Secret, Timestamp, count_readings};
+use veritwin_domain::{DeviceBatch, IngestLimits, Timestamp, count_readings};
 
 use super::device::parameter;
 use super::problem::Problem;
-use super::{Api, bearer, body, no_token};
+use super::{Api, AuthenticatedWriter, body};
 use crate::arrivals::UNTIMED;
 use crate::bulk::{self, BulkContext, DeviceRows, Format, Place, Precision};
-use crate::model::{DeviceSession, PeerInfo, SinkEntry, Transport, Writer};
+use crate::model::{DeviceSession, SinkEntry, Writer};
 
 pub(super) async fn write(
     State(api): State<Arc<Api>>,
-    peer: Option<Extension<PeerInfo>>,
+    AuthenticatedWriter(writer): AuthenticatedWriter,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<serde_json::Value>, Problem> {
-    let token = Secret::new(bearer(&headers).ok_or_else(no_token)?.to_owned());
-    let known = peer.map_or(PeerInfo::new(None, Transport::Http), |Extension(peer)| peer);
-    let peer = PeerInfo { transport: Transport::Http, ..known };
-    let writer = api.parts.login.authenticate_writer(token, &peer).await?;
-    api.parts.sink.admit_readings(writer.origin(), 0)?;
     let format = format(&headers, query.as_deref())?;
     let received = body::received(&headers, body, &api.parts.limits)?;
     let received_at = api.parts.clock.now();

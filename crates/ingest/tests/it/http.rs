@@ -1,11 +1,12 @@
 //! The HTTP device API through its router.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -275,4 +276,20 @@ async fn bulk_writes_of_tables() {
         assert!(answer.contains(part) && !answer.contains("\"line\""), "{part}: {answer}");
     }
     assert_eq!(store.entries().len(), before, "nothing is stored when anything is wrong");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_body_of_a_stranger() {
+    let (router, store) = api(IngestLimits::default());
+    for path in ["/v1/telemetry/write", "/api/v1/telemetry", "/v1/edge/batches"] {
+        let endless = Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+        let wrong = [("authorization", "Bearer wrong")];
+        let (status, _) = send(&router, request("POST", path, &wrong, endless)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    // Whoever comes in by itself is nobody yet, and says little.
+    let long = vec![b' '; 64 * 1024 + 1];
+    let (status, text) = send(&router, request("POST", "/api/v1/provision", &[], long)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{text}");
+    assert!(store.readings().is_empty());
 }

@@ -1,7 +1,7 @@
 //! The devices that the edge lets in: name and digest of the token. A device is never forgotten,
 //! since what it sent is named by it; one that was removed is let in no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{Clock, CredentialId, DeviceId, Rng, Secret, Timestamp, find_unseen};
-use veritwin_keys::{constant_time_eq, token};
+use veritwin_keys::token;
 
 use super::{EdgeError, place};
 
@@ -51,10 +51,28 @@ impl LocalDevice {
 /// Which state of the file was read: a file that is written anew is another one.
 type Seen = Option<(SystemTime, u64)>;
 
+/// What the file said when it was last read.
+struct Known {
+    seen: Seen,
+    devices: Vec<LocalDevice>,
+    /// The places of those that are let in, by the digests of their tokens: each request over HTTP
+    /// asks for one, a stranger's too. Nobody who knows no token can choose a digest, so that the
+    /// time of a look tells nothing.
+    by_token: HashMap<String, usize>,
+}
+
+impl Known {
+    fn new(seen: Seen, devices: Vec<LocalDevice>) -> Self {
+        let let_in = devices.iter().enumerate().filter(|(_, one)| one.removed_at_us.is_none());
+        let by_token = let_in.map(|(at, one)| (one.token_sha256.clone(), at)).collect();
+        Self { seen, devices, by_token }
+    }
+}
+
 /// The local devices, as the file said when it was last read.
 pub(super) struct Devices {
     path: PathBuf,
-    known: RwLock<(Seen, Vec<LocalDevice>)>,
+    known: RwLock<Known>,
 }
 
 fn load(path: &Path) -> Result<Vec<LocalDevice>, EdgeError> {
@@ -70,18 +88,18 @@ impl Devices {
     pub(super) fn open(directory: &Path) -> Result<Self, EdgeError> {
         let path = directory.join(FILE);
         let changed = changed_at(&path);
-        let known = RwLock::new((changed, load(&path)?));
+        let known = RwLock::new(Known::new(changed, load(&path)?));
         Ok(Self { path, known })
     }
 
     /// Reads the file again if it is another one now; whether it was.
     pub(super) fn refresh(&self) -> Result<bool, EdgeError> {
         let changed = changed_at(&self.path);
-        if self.known.read().0 == changed {
+        if self.known.read().seen == changed {
             return Ok(false);
         }
         let devices = load(&self.path)?;
-        *self.known.write() = (changed, devices);
+        *self.known.write() = Known::new(changed, devices);
         Ok(true)
     }
 
@@ -89,42 +107,39 @@ impl Devices {
     pub(super) fn by_token(&self, shown: &str) -> Option<LocalDevice> {
         let digest = hex::encode(token::digest(shown));
         let known = self.known.read();
-        let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
-        let is_its =
-            |one: &&LocalDevice| constant_time_eq(one.token_sha256.as_bytes(), digest.as_bytes());
-        devices.find(is_its).cloned()
+        known.by_token.get(&digest).and_then(|at| known.devices.get(*at)).cloned()
     }
 
     /// The name of a device, also of one that was removed.
     pub(super) fn name(&self, id: DeviceId) -> Option<String> {
         let known = self.known.read();
-        known.1.iter().find(|one| one.id == id).map(|one| one.name.clone())
+        known.devices.iter().find(|one| one.id == id).map(|one| one.name.clone())
     }
 
     /// The device of this name, if it is let in.
     pub(super) fn id_of(&self, name: &str) -> Option<DeviceId> {
         let known = self.known.read();
-        let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
+        let mut devices = known.devices.iter().filter(|one| one.removed_at_us.is_none());
         devices.find(|one| one.name == name).map(|one| one.id)
     }
 
     /// Every device that is let in.
     pub(super) fn let_in(&self) -> BTreeSet<DeviceId> {
         let known = self.known.read();
-        known.1.iter().filter(|one| one.removed_at_us.is_none()).map(|one| one.id).collect()
+        known.devices.iter().filter(|one| one.removed_at_us.is_none()).map(|one| one.id).collect()
     }
 
     /// The names of these devices.
     pub(super) fn names(&self, ids: &BTreeSet<DeviceId>) -> BTreeSet<String> {
         let known = self.known.read();
-        let devices = known.1.iter().filter(|one| ids.contains(&one.id));
+        let devices = known.devices.iter().filter(|one| ids.contains(&one.id));
         devices.map(|one| one.name.clone()).collect()
     }
 
     /// Whether a device is let in, and with this token.
     pub(super) fn is_let_in(&self, id: DeviceId, credential: CredentialId) -> bool {
         let known = self.known.read();
-        let mut devices = known.1.iter().filter(|one| one.removed_at_us.is_none());
+        let mut devices = known.devices.iter().filter(|one| one.removed_at_us.is_none());
         devices.any(|one| one.id == id && one.credential() == credential)
     }
 }

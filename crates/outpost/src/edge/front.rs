@@ -382,7 +382,7 @@ impl Sink for Front {
         request: ChunkRequest,
     ) -> Result<Chunk, SubmitError> {
         match (&self.packages, self.devices.name(session.device)) {
-            (Some(packages), Some(name)) => packages.piece(&name, &request).await,
+            (Some(packages), Some(name)) => packages.piece((session.device, &name), &request).await,
             _ => Err(SubmitError::NotFound("no package is for this device here".to_owned())),
         }
     }

@@ -25,6 +25,9 @@ use super::listening::{Room, secured};
 /// Largest body, in bytes, also after decompression: one line of a batch has to hold it, as it
 /// holds a message over MQTT.
 pub const EDGE_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest head of a request, in bytes, and most fields in it: whoever sends it is not known yet.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 100;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection takes no further request after this time.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
@@ -89,7 +92,12 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
     let service = TowerToHyperService::new(routes);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

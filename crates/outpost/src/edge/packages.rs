@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::{Request, StatusCode};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
+use veritwin_domain::{DeviceId, Shared};
 use veritwin_ingest::http::PACKAGE_HEADER;
 use veritwin_ingest::{CHUNK_BYTES_MAX, Chunk, ChunkRequest, PackageKind, SubmitError};
 
@@ -16,6 +17,8 @@ use super::upload::{detail, retry_after};
 
 /// Most pieces that are waited for at once.
 const WAITING_MAX: usize = 32;
+/// Most of them of one device: none keeps all others waiting.
+const DEVICE_WAITING_MAX: usize = 8;
 /// How long a device's piece is waited for, with all that is in front of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(5);
@@ -24,25 +27,35 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Packages {
     line: Mutex<Line>,
     waiting: Semaphore,
+    of_devices: Shared<DeviceId, Semaphore>,
+}
+
+fn busy(limit: &'static str) -> SubmitError {
+    SubmitError::Busy {
+        detail: "so many pieces of packages are waited for already".to_owned(),
+        limit: Some(limit),
+        retry_after: AGAIN,
+    }
 }
 
 impl Packages {
     pub(super) fn new(line: Line) -> Self {
-        Self { line: Mutex::new(line), waiting: Semaphore::new(WAITING_MAX) }
+        let (line, waiting) = (Mutex::new(line), Semaphore::new(WAITING_MAX));
+        Self { line, waiting, of_devices: Shared::default() }
     }
 
-    /// A piece of the package that the device of this name is to have.
+    /// A piece of the package that a device, which has this name, is to have.
     pub(super) async fn piece(
         &self,
-        name: &str,
+        (device, name): (DeviceId, &str),
         request: &ChunkRequest,
     ) -> Result<Chunk, SubmitError> {
+        let own = self.of_devices.of(device, || Semaphore::new(DEVICE_WAITING_MAX));
+        let Ok(_own) = own.try_acquire() else {
+            return Err(busy("edge_device_pieces_waiting_max"));
+        };
         let Ok(_waits) = self.waiting.try_acquire() else {
-            return Err(SubmitError::Busy {
-                detail: "so many pieces of packages are waited for already".to_owned(),
-                limit: Some("edge_pieces_waiting_max"),
-                retry_after: AGAIN,
-            });
+            return Err(busy("edge_pieces_waiting_max"));
         };
         let bytes_max = usize::try_from(CHUNK_BYTES_MAX).unwrap_or(usize::MAX);
         let asking = async {
@@ -107,7 +120,11 @@ fn read(answered: &Answered) -> Result<Chunk, SubmitError> {
             Ok(Chunk { package, bytes: answered.body.to_vec() })
         }
         StatusCode::NOT_FOUND => Err(SubmitError::NotFound(why())),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SubmitError::Denied(why())),
+        // It is the edge that the platform does not know: its device is let in here.
+        StatusCode::UNAUTHORIZED => {
+            Err(SubmitError::Unavailable("the platform does not let this edge in now".to_owned()))
+        }
+        StatusCode::FORBIDDEN => Err(SubmitError::Denied(why())),
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Err(SubmitError::Invalid(why())),
         StatusCode::TOO_MANY_REQUESTS => {
             let retry_after = retry_after(&answered.headers).unwrap_or(AGAIN);
@@ -162,6 +179,7 @@ mod tests {
         // What is no answer of a platform is no piece of anything.
         assert!(matches!(answered(200, false), Err(SubmitError::Unavailable(_))));
         assert!(matches!(answered(404, false), Err(SubmitError::NotFound(_))));
+        assert!(matches!(answered(401, false), Err(SubmitError::Unavailable(_))));
         assert!(matches!(answered(403, false), Err(SubmitError::Denied(_))));
         assert!(matches!(answered(413, false), Err(SubmitError::Invalid(_))));
         assert!(matches!(answered(429, false), Err(SubmitError::Busy { .. })));

@@ -1,5 +1,6 @@
 //! Statements under way: carried out on a thread of their own, at the pace of whoever receives the
-//! answer. Before a page of readings is read, whoever asked is asked for again.
+//! answer. What it reads is read on the platform's threads, and nothing else of it is done there.
+//! Before a page of readings is read, whoever asked is asked for again.
 
 use std::fmt;
 use std::io;
@@ -11,7 +12,9 @@ use async_trait::async_trait;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use veritwin_app::model::{ExportPage, SeriesId};
 use veritwin_app::{Error, TABLE_PAGE_POINTS_MAX, TableReader};
 use veritwin_domain::{Clock, DeviceId, Key, LimitExceeded, OpContext, Timestamp};
@@ -50,9 +53,14 @@ type Sent = Result<Option<Bytes>, Problem>;
 pub(super) async fn answer(asked: Question) -> Answer<Response> {
     let format = asked.format;
     let (sender, mut receiver) = mpsc::channel::<Sent>(1);
-    let runtime = tokio::runtime::Handle::current();
+    let platform = Handle::current();
     let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
-    let begun = thread.spawn(move || runtime.block_on(Box::pin(carry_out(asked, sender))));
+    // Parts of a plan that could be done at once, as those of a union, are tasks of this runtime
+    // and so of this thread.
+    let begun = thread.spawn(move || match Builder::new_current_thread().enable_time().build() {
+        Ok(own) => own.block_on(Box::pin(carry_out(asked, sender, platform))),
+        Err(error) => tracing::error!(%error, "there is no runtime for a statement"),
+    });
     if let Err(error) = begun {
         tracing::error!(%error, "there is no thread for a statement");
         return Err(Problem::broken());
@@ -83,9 +91,9 @@ pub(super) async fn answer(asked: Question) -> Answer<Response> {
 }
 
 /// Carries a statement out until it is answered, or nobody receives it any more.
-async fn carry_out(asked: Question, sender: mpsc::Sender<Sent>) {
+async fn carry_out(asked: Question, sender: mpsc::Sender<Sent>, platform: Handle) {
     let work = async {
-        let last = Box::pin(send_all(asked, &sender)).await.map(|()| None);
+        let last = Box::pin(send_all(asked, &sender, platform)).await.map(|()| None);
         // Whoever is not told by then finds the answer without an end.
         let _told = tokio::time::timeout(TAKEN_WITHIN, sender.send(last)).await;
     };
@@ -95,31 +103,55 @@ async fn carry_out(asked: Question, sender: mpsc::Sender<Sent>) {
     }
 }
 
-async fn send_all(asked: Question, sender: &mpsc::Sender<Sent>) -> Result<(), Problem> {
+async fn send_all(
+    asked: Question,
+    sender: &mpsc::Sender<Sent>,
+    platform: Handle,
+) -> Result<(), Problem> {
     // The places are given up when this ends, however it does.
     let Question { api, context, again, reader, statement, format, seats: _seats } = asked;
     let now = context.at;
     let mut time =
         Allowance { clock: Arc::clone(&context.clock), left: Duration::from_secs(SECONDS_MAX) };
-    let seen = Arc::new(Seen::new(api, (context, again), reader).await?);
+    let seen = there(&platform, Seen::new(api, (context, again), reader)).await?;
+    let seen = Arc::new(seen);
     let format = match format {
         FormatWord::Json => Format::Json,
         FormatWord::Csv => Format::Csv,
         FormatWord::Arrow => Format::Arrow,
     };
-    let source: Arc<dyn Source> = Arc::<Seen>::clone(&seen);
+    let source: Arc<dyn Source> =
+        Arc::new(Apart { seen: Arc::clone(&seen), platform: platform.clone() });
     let begun = veritwin_sql::Answer::begin(&statement, format, source, (now, BOUNDS));
     let mut answer = time.within(begun).await?;
     while let Some(piece) = time.within(answer.next()).await? {
         let Piece { bytes, rows_so_far, bytes_so_far } = piece;
-        let context = seen.context().await?;
-        seen.reader.count_left(&context, rows_so_far as u64, bytes_so_far as u64);
+        let seen = Arc::clone(&seen);
+        let counted = async move {
+            let context = seen.context().await?;
+            seen.reader.count_left(&context, rows_so_far as u64, bytes_so_far as u64);
+            Ok::<_, Problem>(())
+        };
+        there(&platform, counted).await?;
         let sent = sender.send(Ok(Some(Bytes::from(bytes))));
         if !matches!(tokio::time::timeout(TAKEN_WITHIN, sent).await, Ok(Ok(()))) {
             return Err(limit("sql_taken_seconds_max", TAKEN_WITHIN.as_secs()));
         }
     }
     Ok(())
+}
+
+/// Does work of the platform's on its own threads. It ends with whoever waits for it.
+async fn there<T, E>(
+    platform: &Handle,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    let done = AbortOnDropHandle::new(platform.spawn(work)).await;
+    done.unwrap_or_else(|_| Err(Error::Internal("a statement's reading broke".to_owned()).into()))
 }
 
 fn limit(name: &'static str, max: u64) -> Problem {
@@ -242,12 +274,41 @@ fn failure(error: Error) -> Failure {
     Box::new(error)
 }
 
+/// What whoever asked may see, asked for from a statement's own thread.
+#[derive(Debug)]
+struct Apart {
+    seen: Arc<Seen>,
+    platform: Handle,
+}
+
 #[async_trait]
-impl Source for Seen {
+impl Source for Apart {
     fn devices(&self) -> &[DeviceRow] {
-        &self.devices
+        &self.seen.devices
     }
 
+    async fn keys(&self, device: DeviceId) -> Result<Vec<Key>, Failure> {
+        let seen = Arc::clone(&self.seen);
+        there(&self.platform, async move { seen.keys(device).await }).await
+    }
+
+    async fn latest(&self, device: DeviceId) -> Result<Vec<(Key, Point)>, Failure> {
+        let seen = Arc::clone(&self.seen);
+        there(&self.platform, async move { seen.latest(device).await }).await
+    }
+
+    async fn page(
+        &self,
+        device: DeviceId,
+        key: &Key,
+        range: (Timestamp, Timestamp),
+    ) -> Result<Page, Failure> {
+        let (seen, key) = (Arc::clone(&self.seen), key.clone());
+        there(&self.platform, async move { seen.page(device, &key, range).await }).await
+    }
+}
+
+impl Seen {
     async fn keys(&self, device: DeviceId) -> Result<Vec<Key>, Failure> {
         let context = self.context().await.map_err(failure)?;
         match self.reader.keys(&context, device).await {

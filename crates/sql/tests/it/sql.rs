@@ -171,6 +171,12 @@ fn rows_are_readings_with_their_types() {
     let found = rows(hours, &source);
     assert_eq!(found.len(), 5);
     assert_eq!(found[0], json!({"hour": "2026-03-28T00:00:00Z", "mean": 29.0, "n": 3 * 54}));
+    let groups = "SELECT key, count(*) AS n FROM readings GROUP BY ROLLUP (key) ORDER BY n DESC";
+    let groups = rows(groups, &source);
+    assert_eq!((groups.len(), &groups[0]["n"]), (5, &json!(3 * 4 * 250)));
+    let both = "SELECT count(*) AS n FROM (SELECT key FROM readings WHERE key = 'on' \
+                UNION ALL SELECT key FROM readings WHERE key = 'power') t";
+    assert_eq!(rows(both, &source), [json!({"n": 2 * 3 * 250})]);
     let latest = rows("SELECT key, integer FROM latest WHERE key = 'count'", &source);
     assert_eq!(latest, vec![json!({"key": "count", "integer": 249}); 3]);
     let devices = rows("SELECT device, type, twin_id FROM devices ORDER BY device", &source);
@@ -291,11 +297,16 @@ fn whatever_writes_or_reaches_outside_is_refused() {
         "SELECT @@version",
         "SELECT number FROM readings WHERE number > $1",
         "SELECT count(*) OVER () FROM readings a CROSS JOIN readings b",
+        "SELECT key, count(*) FROM readings GROUP BY CUBE (key, device)",
+        "SELECT key, count(*) FROM readings GROUP BY ROLLUP (key), ROLLUP (device)",
         "SELECT row_number() OVER () FROM readings WHERE number > (SELECT avg(number) FROM readings)",
     ] {
         let error = refusal(statement);
         assert!(matches!(error, Error::Invalid { .. }), "{statement}: {error}");
     }
+    let many = "key, ".repeat(32);
+    let many = format!("SELECT count(*) FROM readings GROUP BY GROUPING SETS ({many}device)");
+    assert!(matches!(refusal(&many), Error::Invalid { .. }));
 }
 
 #[test]
@@ -353,6 +364,19 @@ fn bounds_have_names() {
     let wide: Vec<String> = (0..101).map(|number| format!("1 AS n{number}")).collect();
     let wide = format!("SELECT {} FROM readings", wide.join(", "));
     assert_eq!(named(&wide, BOUNDS), "sql_columns_max");
+    let literal = format!("SELECT '{}'", "x".repeat(1_025));
+    assert_eq!(named(&literal, BOUNDS), "sql_literal_bytes_max");
+    let tables: Vec<String> = (0..13).map(|number| format!("devices d{number}")).collect();
+    let tables = format!("SELECT count(*) FROM {}", tables.join(", "));
+    assert_eq!(named(&tables, BOUNDS), "sql_tables_max");
+    // Each name is written out as what it stands for: three times as much with each question.
+    let mut written = "WITH t0 AS (SELECT number AS n FROM readings)".to_owned();
+    for number in 0..10 {
+        let next = number + 1;
+        written.push_str(&format!(", t{next} AS (SELECT n + n + n AS n FROM t{number})"));
+    }
+    written.push_str(" SELECT n FROM t10 WHERE n > 1");
+    assert_eq!(named(&written, BOUNDS), "sql_parts_max");
     let all = "SELECT * FROM readings";
     assert_eq!(named(all, BOUNDS), "sql_rows_max");
     let few_bytes = Bounds { bytes_max: 10_000, ..BOUNDS };
@@ -364,6 +388,7 @@ fn bounds_have_names() {
         "SELECT a.text FROM readings a JOIN readings b ON a.text = b.text",
         "SELECT a.number FROM readings a CROSS JOIN readings b",
         "SELECT text, count(*) OVER () FROM readings",
+        "SELECT ntile(4) OVER () FROM readings",
     ] {
         assert_eq!(named(held, small), "sql_memory_bytes_max", "{held}");
     }
