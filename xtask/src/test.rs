@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every check in one go, cheapest first, with a line of totals at the end. The
-//! pages' own checks run beside the build of all Rust code.
+//! `cargo xtask test`: every check in one go, cheapest first, with a line of totals at the end.
+//! Beside the build of all Rust code the pages are checked, and what the tests talk to is fetched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -159,12 +159,17 @@ impl Beside {
     }
 }
 
-/// What the pages are checked for; the build of all Rust code needs none of it.
-fn web_checks() -> [Beside; 2] {
+/// What the build of all Rust code needs nothing of: fetches what the tests talk to, and checks the
+/// pages.
+fn beside_the_build() -> (anyhow::Result<()>, [Beside; 2]) {
+    let prepared = python::install();
+    // The step that needs them tries again and fails with the reason.
+    let _ = web::packages("e2e");
     let web = run::root().join("web");
-    [("web types", "typecheck"), ("web tests", "test")].map(|(name, script)| {
+    let checks = [("web types", "typecheck"), ("web tests", "test")].map(|(name, script)| {
         Beside::run(name, run::command(&web, "npm", &["run", "--silent", script]))
-    })
+    });
+    (prepared, checks)
 }
 
 /// `cargo test` of the workspace, always with the same selection of crates and features, so that
@@ -193,24 +198,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let cargo = env!("CARGO");
     install::ensure(&install::build_needs())?;
     install::ensure(&install::TEST)?;
-    python::install()?;
     let mut steps = Steps { totals: Totals::default(), broken: Vec::new() };
     steps.step("format", |_| {
         run::run_watched(run::command(&root, cargo, &["fmt", "--all", "--check"]), |_| {})
     });
     steps.step("tidy", |_| tidy::run().map(|()| true));
     steps.step("web build", |_| web::build().map(|()| true));
-    std::thread::scope(|scope| {
-        let pages = scope.spawn(web_checks);
+    let prepared = std::thread::scope(|scope| {
+        let beside = scope.spawn(beside_the_build);
         steps.step("build and lints", |_| {
             let arguments = ["--lib", "--bins", "--tests", "--examples", "--no-run"];
             run::run_watched(tests(&arguments), |_| {})
         });
-        match pages.join() {
-            Ok(pages) => pages.into_iter().for_each(|beside| steps.take(beside)),
+        match beside.join() {
+            Ok((prepared, checks)) => {
+                checks.into_iter().for_each(|check| steps.take(check));
+                prepared
+            }
             Err(panic) => std::panic::resume_unwind(panic),
         }
     });
+    prepared?;
     steps.step("tests", |totals| {
         // The server's tests sign in through the identity provider that is among these.
         web::packages("e2e")?;
