@@ -132,6 +132,8 @@ pub(crate) enum Verdict {
 struct Embedded {
     schema: Schema,
     policies: PolicySet,
+    /// The kinds of entities by their names, each of which takes a parser to read.
+    kinds: HashMap<String, EntityTypeName>,
 }
 
 static EMBEDDED: LazyLock<Result<Embedded, PolicyError>> = LazyLock::new(Embedded::parse);
@@ -147,7 +149,11 @@ impl Embedded {
         }
         let policies = PolicySet::from_str(&POLICIES.join("\n"))
             .map_err(|error| PolicyError(format!("policies: {error}")))?;
-        Ok(Self { schema, policies })
+        let action = EntityTypeName::from_str("Action")
+            .map_err(|error| PolicyError(format!("actions: {error}")))?;
+        let kinds = schema.entity_types().cloned().chain([action]);
+        let kinds = kinds.map(|kind| (kind.to_string(), kind)).collect();
+        Ok(Self { schema, policies, kinds })
     }
 }
 
@@ -414,7 +420,8 @@ fn support_session(
 }
 
 fn uid(kind: &str, id: &str) -> Option<EntityUid> {
-    let kind = EntityTypeName::from_str(kind).ok()?;
+    let Ok(embedded) = &*EMBEDDED else { return None };
+    let kind = embedded.kinds.get(kind)?.clone();
     Some(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
 }
 
@@ -427,7 +434,7 @@ mod tests {
     /// Strictly: a misspelt action or an attribute that does not exist is an error here.
     #[test]
     fn each_policy_fits_the_schema() {
-        let Embedded { schema, policies } = Embedded::parse().expect("policies");
+        let Embedded { schema, policies, .. } = Embedded::parse().expect("policies");
         let checked = Validator::new(schema).validate(&policies, ValidationMode::Strict);
         let errors: Vec<_> = checked.validation_errors().map(ToString::to_string).collect();
         assert!(checked.validation_passed(), "{}", errors.join("; "));
