@@ -75,6 +75,16 @@ pub(crate) fn run_watched(
     Ok(child.wait()?.success())
 }
 
+/// Runs with all that it says kept, for a time when nobody else speaks; answers whether it
+/// succeeded, and what it said.
+pub(crate) fn run_kept(mut command: Command) -> anyhow::Result<(bool, String)> {
+    let text = shown(&command);
+    let output = command.output().with_context(|| format!("cannot start `{text}`"))?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    Ok((output.status.success(), format!("==> {text}\n{said}")))
+}
+
 /// Standard output of a command that must succeed.
 pub(crate) fn output(mut command: Command) -> anyhow::Result<Vec<u8>> {
     let text = shown(&command);

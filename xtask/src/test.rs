@@ -1,4 +1,5 @@
 //! `cargo xtask test`: every check in one go, cheapest first, with a line of totals at the end.
+//! Beside the build of all Rust code the pages are checked, and what the tests talk to is fetched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -113,7 +114,10 @@ impl Steps {
     fn step(&mut self, name: &'static str, work: impl FnOnce(&mut Totals) -> anyhow::Result<bool>) {
         let started = Instant::now();
         let outcome = work(&mut self.totals);
-        let seconds = started.elapsed().as_secs();
+        self.end(name, started.elapsed().as_secs(), outcome);
+    }
+
+    fn end(&mut self, name: &'static str, seconds: u64, outcome: anyhow::Result<bool>) {
         match outcome {
             Ok(true) => run::say(&format!("{name}: ok ({seconds} s)")),
             Ok(false) => {
@@ -126,6 +130,46 @@ impl Steps {
             }
         }
     }
+
+    fn take(&mut self, beside: Beside) {
+        let Beside { name, seconds, outcome } = beside;
+        let outcome = outcome.map(|(passed, said)| {
+            for line in said.lines() {
+                run::print(line);
+                self.totals.add_plain(line);
+            }
+            passed
+        });
+        self.end(name, seconds, outcome);
+    }
+}
+
+/// A step that ran beside another one. What it said is shown after that one.
+struct Beside {
+    name: &'static str,
+    seconds: u64,
+    outcome: anyhow::Result<(bool, String)>,
+}
+
+impl Beside {
+    fn run(name: &'static str, command: Command) -> Self {
+        let started = Instant::now();
+        let outcome = run::run_kept(command);
+        Self { name, seconds: started.elapsed().as_secs(), outcome }
+    }
+}
+
+/// What the build of all Rust code needs nothing of: fetches what the tests talk to, and checks the
+/// pages.
+fn beside_the_build() -> (anyhow::Result<()>, [Beside; 2]) {
+    let prepared = python::install();
+    // The step that needs them tries again and fails with the reason.
+    let _ = web::packages("e2e");
+    let web = run::root().join("web");
+    let checks = [("web types", "typecheck"), ("web tests", "test")].map(|(name, script)| {
+        Beside::run(name, run::command(&web, "npm", &["run", "--silent", script]))
+    });
+    (prepared, checks)
 }
 
 /// `cargo test` of the workspace, always with the same selection of crates and features, so that
@@ -154,28 +198,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let cargo = env!("CARGO");
     install::ensure(&install::build_needs())?;
     install::ensure(&install::TEST)?;
-    python::install()?;
     let mut steps = Steps { totals: Totals::default(), broken: Vec::new() };
     steps.step("format", |_| {
         run::run_watched(run::command(&root, cargo, &["fmt", "--all", "--check"]), |_| {})
     });
     steps.step("tidy", |_| tidy::run().map(|()| true));
     steps.step("web build", |_| web::build().map(|()| true));
-    steps.step("web types", |_| {
-        run::run_watched(
-            run::command(&root.join("web"), "npm", &["run", "--silent", "typecheck"]),
-            |_| {},
-        )
+    let prepared = std::thread::scope(|scope| {
+        let beside = scope.spawn(beside_the_build);
+        steps.step("build and lints", |_| {
+            let arguments = ["--lib", "--bins", "--tests", "--examples", "--no-run"];
+            run::run_watched(tests(&arguments), |_| {})
+        });
+        match beside.join() {
+            Ok((prepared, checks)) => {
+                checks.into_iter().for_each(|check| steps.take(check));
+                prepared
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     });
-    steps.step("web tests", |totals| {
-        run::run_watched(
-            run::command(&root.join("web"), "npm", &["run", "--silent", "test"]),
-            |line| totals.add_plain(line),
-        )
-    });
-    steps.step("build and lints", |_| {
-        run::run_watched(tests(&["--lib", "--bins", "--tests", "--examples", "--no-run"]), |_| {})
-    });
+    prepared?;
     steps.step("tests", |totals| {
         // The server's tests sign in through the identity provider that is among these.
         web::packages("e2e")?;

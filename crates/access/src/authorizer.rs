@@ -5,10 +5,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use cedar_policy::{
     Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
-    RestrictedExpression, Schema, ValidationMode, Validator,
+    RestrictedExpression, Schema,
 };
 use parking_lot::RwLock;
 use veritwin_domain::{
@@ -58,7 +59,7 @@ impl fmt::Display for Denied {
 }
 
 /// The embedded policies do not fit the embedded schema; the text says where.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("access policies are invalid: {0}")]
 pub struct PolicyError(String);
 
@@ -127,11 +128,39 @@ pub(crate) enum Verdict {
     Denies,
 }
 
+/// The schema and the policies, which are part of the program and the same in all of it.
+struct Embedded {
+    schema: Schema,
+    policies: PolicySet,
+    /// The kinds of entities by their names, each of which takes a parser to read.
+    kinds: HashMap<String, EntityTypeName>,
+}
+
+static EMBEDDED: LazyLock<Result<Embedded, PolicyError>> = LazyLock::new(Embedded::parse);
+
+impl Embedded {
+    /// Reads the texts. That each policy fits the schema is a test's to say: the check takes longer
+    /// than all else at a start, and what it looks at is settled when the program is built.
+    fn parse() -> Result<Self, PolicyError> {
+        let (schema, warnings) = Schema::from_cedarschema_str(SCHEMA)
+            .map_err(|error| PolicyError(format!("schema: {error}")))?;
+        if let Some(warning) = warnings.into_iter().next() {
+            return Err(PolicyError(format!("schema: {warning}")));
+        }
+        let policies = PolicySet::from_str(&POLICIES.join("\n"))
+            .map_err(|error| PolicyError(format!("policies: {error}")))?;
+        let action = EntityTypeName::from_str("Action")
+            .map_err(|error| PolicyError(format!("actions: {error}")))?;
+        let kinds = schema.entity_types().cloned().chain([action]);
+        let kinds = kinds.map(|kind| (kind.to_string(), kind)).collect();
+        Ok(Self { schema, policies, kinds })
+    }
+}
+
 /// Decides on every action of every actor.
 pub struct Authorizer {
     cedar: cedar_policy::Authorizer,
-    policies: PolicySet,
-    schema: Schema,
+    embedded: &'static Embedded,
     decisions: RwLock<HashMap<(Class, Action, Kind, bool), Verdict>>,
 }
 
@@ -142,25 +171,15 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// Parses the embedded schema and policies and validates each policy against the schema,
-    /// strictly: a misspelt action or an attribute that does not exist is an error here.
+    /// Takes the embedded schema and policies, which are parsed once in a process.
     pub fn new() -> Result<Self, PolicyError> {
-        let (schema, warnings) = Schema::from_cedarschema_str(SCHEMA)
-            .map_err(|error| PolicyError(format!("schema: {error}")))?;
-        if let Some(warning) = warnings.into_iter().next() {
-            return Err(PolicyError(format!("schema: {warning}")));
-        }
-        let policies = PolicySet::from_str(&POLICIES.join("\n"))
-            .map_err(|error| PolicyError(format!("policies: {error}")))?;
-        let checked = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
-        if !checked.validation_passed() {
-            let errors: Vec<_> = checked.validation_errors().map(ToString::to_string).collect();
-            return Err(PolicyError(errors.join("; ")));
-        }
+        let embedded = match &*EMBEDDED {
+            Ok(embedded) => embedded,
+            Err(error) => return Err(error.clone()),
+        };
         Ok(Self {
             cedar: cedar_policy::Authorizer::new(),
-            policies,
-            schema,
+            embedded,
             decisions: RwLock::new(HashMap::new()),
         })
     }
@@ -253,14 +272,14 @@ impl Authorizer {
 
     fn try_ask(&self, question: Question<'_>) -> Option<(Verdict, Vec<String>)> {
         let (request, entities) = self.request(question)?;
-        let response = self.cedar.is_authorized(&request, &self.policies, &entities);
+        let response = self.cedar.is_authorized(&request, &self.embedded.policies, &entities);
         if response.diagnostics().errors().next().is_some() {
             return None;
         }
         let reasons: Vec<String> = response
             .diagnostics()
             .reason()
-            .filter_map(|id| self.policies.policy(id)?.annotation("id").map(str::to_owned))
+            .filter_map(|id| self.embedded.policies.policy(id)?.annotation("id").map(str::to_owned))
             .collect();
         let verdict = match response.decision() {
             Decision::Allow => Verdict::Permits,
@@ -303,14 +322,15 @@ impl Authorizer {
         });
         entities.push(owned(own.clone(), &own, tenant_parents.clone())?);
         entities.push(owned(other.clone(), &other, tenant_parents)?);
-        let entities = Entities::from_entities(entities, Some(&self.schema)).ok()?;
+        let entities = Entities::from_entities(entities, Some(&self.embedded.schema)).ok()?;
         let has_roles = matches!(class, Class::User(_) | Class::Program(_) | Class::OwnRole { .. });
         let name = action.as_str();
         let asked = [("action".to_owned(), RestrictedExpression::new_string(name.to_owned()))];
         let action = uid("Action", name)?;
         let make = |context| {
             let (principal, resource) = (principal.clone(), resource.clone());
-            Request::new(principal, action.clone(), resource, context, Some(&self.schema)).ok()
+            let schema = Some(&self.embedded.schema);
+            Request::new(principal, action.clone(), resource, context, schema).ok()
         };
         // Which context an action takes is the schema's: those that people may do take its name.
         let request = match make(Context::from_pairs(asked).ok()?) {
@@ -400,13 +420,25 @@ fn support_session(
 }
 
 fn uid(kind: &str, id: &str) -> Option<EntityUid> {
-    let kind = EntityTypeName::from_str(kind).ok()?;
+    let Ok(embedded) = &*EMBEDDED else { return None };
+    let kind = embedded.kinds.get(kind)?.clone();
     Some(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
 }
 
 #[cfg(test)]
 mod tests {
+    use cedar_policy::{ValidationMode, Validator};
+
     use super::*;
+
+    /// Strictly: a misspelt action or an attribute that does not exist is an error here.
+    #[test]
+    fn each_policy_fits_the_schema() {
+        let Embedded { schema, policies, .. } = Embedded::parse().expect("policies");
+        let checked = Validator::new(schema).validate(&policies, ValidationMode::Strict);
+        let errors: Vec<_> = checked.validation_errors().map(ToString::to_string).collect();
+        assert!(checked.validation_passed(), "{}", errors.join("; "));
+    }
 
     #[test]
     fn the_policies_themselves_keep_tenants_apart() {

@@ -1,7 +1,7 @@
 //! Parquet against another implementation: what that writes is read, in every encoding and
 //! compression, what is written here that reads, and a damaged file is refused and costs nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, GzipLevel, ZstdLevel};
@@ -211,6 +211,11 @@ fn what_is_written_another_implementation_reads() {
     assert_eq!(read, rows);
 }
 
+/// What is damaged: the same file in every case.
+static WHOLE: LazyLock<Bytes> = LazyLock::new(|| {
+    file(WriterProperties::builder().set_compression(Compression::SNAPPY).build())
+});
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -221,8 +226,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 1..9),
         cut in any::<bool>(),
     ) {
-        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
-        let mut damaged = file(properties.build()).to_vec();
+        let mut damaged = WHOLE.to_vec();
         let length = damaged.len();
         for (index, byte) in bytes.iter().enumerate() {
             damaged[(at + index) % length] = *byte;

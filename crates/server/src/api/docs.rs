@@ -1,7 +1,7 @@
 //! The OpenAPI document and a page to browse it, both first-party.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -58,20 +58,34 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     document
 }
 
+/// What is served of the document.
+struct Texts {
+    json: String,
+    page: String,
+}
+
+impl Texts {
+    fn of(document: &utoipa::openapi::OpenApi) -> Self {
+        let json = document.to_pretty_json().unwrap_or_default();
+        let page = page(&serde_json::from_str(&json).unwrap_or_default());
+        Self { json, page }
+    }
+}
+
+/// The texts are made when somebody asks first, not at the start.
 pub(super) fn routes(document: utoipa::openapi::OpenApi) -> Router<Api> {
-    let json = Arc::new(document.to_pretty_json().unwrap_or_default());
-    let page = Arc::new(page(&serde_json::from_str(&json).unwrap_or_default()));
+    let texts = Arc::new(LazyLock::new(move || Texts::of(&document)));
     let serve_json = {
-        let json = Arc::clone(&json);
+        let texts = Arc::clone(&texts);
         move || {
-            let json = Arc::clone(&json);
-            async move { ([(header::CONTENT_TYPE, "application/json")], json.as_str().to_owned()) }
+            let texts = Arc::clone(&texts);
+            async move { ([(header::CONTENT_TYPE, "application/json")], texts.json.clone()) }
         }
     };
     let serve_page = move || {
-        let page = Arc::clone(&page);
+        let texts = Arc::clone(&texts);
         async move {
-            let mut response = Html(page.as_str().to_owned()).into_response();
+            let mut response = Html(texts.page.clone()).into_response();
             response.headers_mut().insert(
                 header::CONTENT_SECURITY_POLICY,
                 HeaderValue::from_static(
