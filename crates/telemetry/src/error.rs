@@ -38,7 +38,7 @@ pub enum TelemetryError {
         reason: String,
     },
     /// Another engine writes into the same store; this one stops writing.
-    #[error("manifest {0} was written by another engine: one store takes one engine; restart")]
+    #[error("manifest {0} is of another engine: one store takes one engine; restart")]
     Conflict(u64),
     /// An argument that cannot be answered.
     #[error("{name} is out of range: {expected}, got {actual}")]

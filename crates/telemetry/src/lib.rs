@@ -19,6 +19,7 @@ mod compact;
 mod destroy;
 mod directory;
 mod engine;
+mod epoch;
 mod error;
 mod expire;
 mod figures;

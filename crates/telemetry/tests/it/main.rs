@@ -3,6 +3,7 @@
 mod concurrency;
 mod crash;
 mod destroy;
+mod epochs;
 mod expire;
 mod golden;
 mod latest;
