@@ -8,6 +8,7 @@
 mod aggregate;
 mod aggregate_fill;
 mod aggregate_state;
+mod bucket;
 mod budget;
 mod cache;
 mod calendar;
@@ -51,6 +52,7 @@ mod wire;
 pub use aggregate::{Bucket, Stats};
 pub use aggregate_fill::Fill;
 pub use aggregate_state::{Aggregate, BucketRow, PERCENTILE_MAX};
+pub use bucket::{BeforeRequest, BucketConfig, open_bucket};
 pub use budget::Budget;
 pub use calendar::{Buckets, CalendarUnit, Weekday, Zone};
 pub use compact::Maintained;
