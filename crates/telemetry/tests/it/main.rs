@@ -13,6 +13,7 @@ mod log;
 mod model;
 mod months;
 mod moto;
+mod moto_server;
 mod queries;
 mod queries_model;
 mod scrub;
