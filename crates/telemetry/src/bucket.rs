@@ -71,16 +71,13 @@ pub fn open_bucket(
     config: &BucketConfig,
     before: BeforeRequest,
 ) -> Result<Arc<dyn ObjectStore>, TelemetryError> {
-    let refuse = |expected: &str, actual: String| {
-        let expected = expected.to_owned();
-        Err(TelemetryError::Argument { name: "bucket", expected, actual })
-    };
+    let refuse = |detail: &str| Err(TelemetryError::Bucket(detail.to_owned()));
     if config.name.is_empty() || config.access_key_id.is_empty() {
-        return refuse("a name and an access key", "none".to_owned());
+        return refuse("it needs a name and an access key");
     }
     let address = config.address();
     let Some(is_plain) = is_plain(&address) else {
-        return refuse("an endpoint that begins with https://", address);
+        return refuse("its endpoint has to begin with https://");
     };
     let options = ClientOptions::new()
         .with_timeout(ANSWER_MAX)
@@ -102,7 +99,7 @@ pub fn open_bucket(
         .build();
     let store = match store {
         Ok(store) => LimitStore::new(store, REQUESTS_MAX),
-        Err(error) => return refuse("one that can be opened", error.to_string()),
+        Err(error) => return refuse(&error.to_string()),
     };
     let front = Path::from(config.front.trim_matches('/'));
     if front.as_ref().is_empty() {

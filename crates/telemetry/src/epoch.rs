@@ -153,11 +153,9 @@ fn refuse_versions(version: Option<&str>) -> Result<(), TelemetryError> {
     if version.is_none_or(|version| version == NO_VERSION) {
         return Ok(());
     }
-    Err(TelemetryError::Argument {
-        name: "bucket",
-        expected: "one without versioning, so that what is destroyed is gone".to_owned(),
-        actual: "one that keeps versions".to_owned(),
-    })
+    let detail =
+        "it keeps versions; take one without versioning, so that what is destroyed is gone";
+    Err(TelemetryError::Bucket(detail.to_owned()))
 }
 
 #[cfg(test)]
