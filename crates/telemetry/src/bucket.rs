@@ -101,11 +101,11 @@ pub fn open_bucket(
         Ok(store) => LimitStore::new(store, REQUESTS_MAX),
         Err(error) => return refuse(&error.to_string()),
     };
-    let front = Path::from(config.front.trim_matches('/'));
-    if front.as_ref().is_empty() {
+    let front = config.front.trim_matches('/');
+    if front.is_empty() {
         return Ok(Arc::new(store));
     }
-    Ok(Arc::new(PrefixStore::new(store, front)))
+    Ok(Arc::new(PrefixStore::new(store, Path::from(front))))
 }
 
 /// Whether an endpoint is without TLS, which is for this machine alone; none where it is not to be
@@ -115,8 +115,11 @@ fn is_plain(endpoint: &str) -> Option<bool> {
         return Some(false);
     }
     let host = endpoint.strip_prefix("http://")?.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    ["127.0.0.1", "localhost", "[::1]"].contains(&host).then_some(true)
+    let is_port = |rest: &str| {
+        rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    };
+    let is_own = |own: &str| host.strip_prefix(own).is_some_and(is_port);
+    ["127.0.0.1", "localhost", "[::1]"].into_iter().any(is_own).then_some(true)
 }
 
 #[derive(Clone)]
@@ -165,7 +168,11 @@ mod tests {
         check("http://127.0.0.1:9000", Some(true));
         check("http://localhost/", Some(true));
         check("http://s3.example", None);
+        check("http://[::1]", Some(true));
+        check("http://[::1]:9000", Some(true));
         check("http://localhost@s3.example", None);
+        check("http://localhost:80@s3.example", None);
+        check("http://localhost.example", None);
         check("s3.example", None);
     }
 }
