@@ -226,6 +226,7 @@ impl From<veritwin_telemetry::TelemetryError> for Error {
             Telemetry::Argument { .. } | Telemetry::Limit { .. } => {
                 Self::invalid(error.to_string())
             }
+            Telemetry::Bucket(_) => Self::invalid_at("objects.url", error.to_string()),
             Telemetry::Busy { name, max } => {
                 Self::Crowded(LimitExceeded { name, max, actual: max })
             }

@@ -191,6 +191,7 @@ mod screening;
 mod scrub;
 mod security;
 mod security_words;
+mod segments;
 mod sent_mails;
 mod session_log;
 mod shipping;
@@ -287,6 +288,7 @@ pub use retained::{
 };
 pub use route_topic::TopicBroker;
 pub use scrub::{ScrubConfig, ScrubFinding, ScrubRun, ScrubStatus, last_scrub};
+pub use segments::ask_segments;
 pub use session_log::SessionEntry;
 pub use shipping::{S3Access, ShipConfig, ShipStatus};
 pub use sight::SeenStreams;
@@ -307,7 +309,7 @@ pub use veritwin_metastore::{PendingStep, RouteLane, WallGap};
 pub use veritwin_outbound::acme::{AcmeConfig, Refusal, RefusalKind};
 pub use veritwin_outbound::mail::MailConfig;
 pub use veritwin_outbound::sms::{SmsConfig, SmsForm};
-pub use veritwin_telemetry::{LATEST_AHEAD_MAX, LatestSize};
+pub use veritwin_telemetry::{BucketConfig, LATEST_AHEAD_MAX, LatestSize};
 pub use zones::{ZONE_DEVICES_MAX, ZONES_MAX};
 
 /// The operating system's randomness.

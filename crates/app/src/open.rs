@@ -20,7 +20,7 @@ use veritwin_metastore::{Database, Metastore};
 use veritwin_outbound::guard::{Guard, GuardPolicy, GuardedClient};
 use veritwin_outbound::mail::MailConfig;
 use veritwin_outbound::register::EgressRegister;
-use veritwin_telemetry::{Engine, EngineConfig};
+use veritwin_telemetry::{BucketConfig, Engine};
 
 use crate::acme::open_acme;
 use crate::activity::ActivityWriter;
@@ -41,6 +41,7 @@ use crate::promises::PromiseBoard;
 use crate::provider_client::Providers;
 use crate::route_job::RouteBoard;
 use crate::security::Security;
+use crate::segments::open_engine;
 use crate::{Error, Result};
 
 /// How to open the platform.
@@ -92,6 +93,8 @@ pub struct Config {
     pub own_names: Vec<String>,
     /// Where the log is shipped to.
     pub shipping: Option<crate::ShipConfig>,
+    /// The bucket that segments of readings are kept in; none: the data directory.
+    pub segments: Option<BucketConfig>,
     /// Bytes that backups and shipping read in a second; 0: without bound.
     pub disk_bytes_per_second: u64,
     /// How everything is read and compared in the background.
@@ -268,28 +271,6 @@ fn open_objects(config: &Config) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(store))
 }
 
-fn engine_config(
-    config: &Config,
-    keys: &KeyService,
-    objects: &Arc<dyn ObjectStore>,
-    rng: &Arc<dyn Rng>,
-) -> EngineConfig {
-    let segments = object_store::prefix::PrefixStore::new(Arc::clone(objects), "segments");
-    let (clock, rng) = (Arc::clone(&config.clock), Arc::clone(rng));
-    let mut engine = EngineConfig::new(Arc::new(segments), keys.clone(), clock, rng);
-    let bytes_max = config.memory_bytes_max;
-    engine.limits.memory_bytes_max = bytes_max;
-    engine.limits.series_max = config.latest_max.series;
-    engine.limits.latest_bytes_max = config.latest_max.bytes;
-    engine.limits.flush_bytes_min = engine.limits.flush_bytes_min.min(bytes_max / 2);
-    if config.simulated {
-        // Such a clock does not say how long work took.
-        engine.limits.flush_core_percent = 100;
-        engine.limits.compaction_core_percent = 100;
-    }
-    engine
-}
-
 /// The one way to addresses that tenants choose.
 pub(crate) fn guarded_client(
     config: &Config,
@@ -330,7 +311,7 @@ impl App {
         crate::upgrade::back_up_older(&config, &keys).await?;
         let store = Metastore::open(store_config(&config, &keys)?).await?;
         let (egress, objects) = (Arc::new(EgressRegister::default()), open_objects(&config)?);
-        let engine = Arc::new(Engine::open(engine_config(&config, &keys, &objects, &rng)).await?);
+        let engine = open_engine(&config, &keys, (&objects, &egress), &rng).await?;
         let (presence, live) = (Arc::new(Presence::default()), Arc::new(LiveBus::default()));
         let (observers, meter) = observers(&engine, &presence, &live);
         let log = log_config(&config, &keys, &rng);

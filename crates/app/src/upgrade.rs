@@ -11,6 +11,7 @@ use veritwin_metastore::{PendingStep, Upgrade, WallGap};
 
 use crate::backup::{BACKUPS, BackupPlan, BackupProgress, BackupSummary, Cut, Records};
 use crate::open::{database, database_at, open_keys};
+use crate::segments::open_segments;
 use crate::{Config, Result};
 
 /// The records of a platform that is not open.
@@ -79,6 +80,7 @@ impl SchemaUpgrade {
             keys: &self.keys,
             records: Records::Found(&self.upgrade),
             engine: None,
+            segments: open_segments(&self.config, &Arc::default())?,
             log_tail: None,
             at: self.config.clock.now(),
             progress: Arc::new(BackupProgress::default()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use veritwin_app::model::SubProcessor;
 use veritwin_app::{
-    AcmeConfig, MailConfig, Operator, Outbound, Passphrase, PublishConfig, S3Access, ScrubConfig,
-    ShipConfig, SmsConfig, SmsForm, StampConfig,
+    AcmeConfig, BucketConfig, MailConfig, Operator, Outbound, Passphrase, PublishConfig, S3Access,
+    ScrubConfig, ShipConfig, SmsConfig, SmsForm, StampConfig,
 };
 use veritwin_domain::{AddressList, Clock, Secret};
 
@@ -49,10 +49,6 @@ pub(crate) fn app_config_at(
             .then(|| (config.smtp.user.clone(), Secret::new(config.smtp.password.clone()))),
         authority_pem: None,
     });
-    anyhow::ensure!(
-        config.objects.url == "file:",
-        "objects.url: this version keeps objects in the data directory (`file:`)"
-    );
     Ok(veritwin_app::Config {
         data: data.to_owned(),
         root_key_dir,
@@ -78,6 +74,7 @@ pub(crate) fn app_config_at(
         spool_bytes_max: config.log.spool_bytes_max,
         geo_database: geo_database(config, data, kind.demo)?,
         shipping: shipping(config)?,
+        segments: segments(config)?,
         disk_bytes_per_second: config.backup.bytes_per_second,
         scrub: ScrubConfig {
             every: (config.scrub.days > 0)
@@ -239,6 +236,32 @@ fn acme(config: &Config) -> anyhow::Result<Option<AcmeConfig>> {
     }))
 }
 
+/// The bucket that segments of readings are kept in; none: the data directory.
+pub(crate) fn segments(config: &Config) -> anyhow::Result<Option<BucketConfig>> {
+    let objects = &config.objects;
+    if objects.url == "file:" {
+        return Ok(None);
+    }
+    let rest = objects.url.strip_prefix("s3://");
+    let (name, front) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
+    anyhow::ensure!(
+        !name.is_empty() && !front.trim_matches('/').is_empty(),
+        "objects.url: must be `file:` or s3://BUCKET/FRONT"
+    );
+    anyhow::ensure!(
+        !objects.s3_access_key_id.is_empty() && !objects.s3_secret_access_key.is_empty(),
+        "objects.s3_access_key_id: a bucket needs it, and objects.s3_secret_access_key"
+    );
+    Ok(Some(BucketConfig {
+        name: name.to_owned(),
+        front: front.to_owned(),
+        endpoint: objects.s3_endpoint.clone(),
+        region: objects.s3_region.clone(),
+        access_key_id: objects.s3_access_key_id.clone(),
+        secret_access_key: Secret::new(objects.s3_secret_access_key.clone()),
+    }))
+}
+
 /// Where the log is shipped to.
 pub(crate) fn shipping(config: &Config) -> anyhow::Result<Option<ShipConfig>> {
     let backup = &config.backup;
@@ -289,6 +312,33 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn segments_are_in_the_directory_or_in_a_named_place_of_a_bucket() {
+        let check = |url: &str, key: &str, expect: Result<Option<(&str, &str)>, &str>| {
+            let mut config = Config::default();
+            config.objects.url = url.to_owned();
+            config.objects.s3_access_key_id = key.to_owned();
+            config.objects.s3_secret_access_key = "secret".to_owned();
+            match (segments(&config), expect) {
+                (Ok(found), Ok(expect)) => {
+                    let found = found.as_ref().map(|one| (one.name.as_str(), one.front.as_str()));
+                    assert_eq!(found, expect, "{url}");
+                }
+                (Err(error), Err(expect)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(expect), "{error}");
+                }
+                (found, expect) => panic!("{url}: {found:?}, expected {expect:?}"),
+            }
+        };
+        check("file:", "", Ok(None));
+        check("s3://bucket/a/b", "key", Ok(Some(("bucket", "a/b"))));
+        check("s3://bucket/a", "", Err("objects.s3_access_key_id"));
+        for url in ["", "s3://", "s3://bucket", "s3://bucket/", "s3:///front", "https://host/a"] {
+            check(url, "key", Err("s3://BUCKET/FRONT"));
+        }
+    }
 
     #[test]
     fn a_passphrase_has_one_source() {

@@ -11,8 +11,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use veritwin_domain::FileId;
 
 use crate::catalog::{Catalog, Pack};
-use crate::engine::{Commits, Inner};
-use crate::{TelemetryError, manifest};
+use crate::engine::{Commits, Engine, Inner};
+use crate::{TelemetryError, epoch, manifest};
 
 /// Most packs of failed manifests that are kept, for flushes and compactions together.
 const UNSURE_PACKS_MAX: usize = 8;
@@ -24,8 +24,8 @@ pub(crate) async fn put_pack(
     bytes: Vec<u8>,
 ) -> Result<(), TelemetryError> {
     let path = Pack::path_of(pack.file);
-    let put = create(inner, &path, Bytes::from(bytes)).await;
-    put.map_err(|source| TelemetryError::store("write", &path, source))
+    let put = create(&inner.reader.store, &path, Bytes::from(bytes)).await;
+    put.map(drop).map_err(|source| TelemetryError::store("write", &path, source))
 }
 
 /// Stores the packs of a flush. If one cannot be stored the others go again: the next attempt makes
@@ -58,16 +58,21 @@ pub(crate) async fn discard(inner: &Inner, pack: &Pack) {
 }
 
 /// Stores an object that must not exist yet. A store that lost an answer and tried again by itself
-/// finds its own first attempt: no two writers ever seal the same bytes.
-async fn create(inner: &Inner, path: &Path, bytes: Bytes) -> Result<(), object_store::Error> {
-    let store = &inner.reader.store;
+/// finds its own first attempt: no two writers ever seal the same bytes. The answer is the version
+/// that it got, of a store that has them.
+pub(crate) async fn create(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    bytes: Bytes,
+) -> Result<Option<String>, object_store::Error> {
     let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     match store.put_opts(path, PutPayload::from(bytes.clone()), options).await {
         Err(error @ object_store::Error::AlreadyExists { .. }) => {
-            let there = async { store.get(path).await?.bytes().await };
-            if there.await? == bytes { Ok(()) } else { Err(error) }
+            let found = store.get(path).await?;
+            let version = found.meta.version.clone();
+            if found.bytes().await? == bytes { Ok(version) } else { Err(error) }
         }
-        other => other.map(|_| ()),
+        other => other.map(|put| put.version),
     }
 }
 
@@ -90,8 +95,8 @@ pub(crate) async fn commit(
     let sealed =
         manifest::seal(&next, &inner.reader.keys, inner.clock.as_ref(), inner.rng.as_ref())?;
     let path = manifest::path_of(next.number);
-    let passed = match create(inner, &path, Bytes::from(sealed)).await {
-        Ok(()) => passed_by(inner, next.number).await,
+    let passed = match create(&inner.reader.store, &path, Bytes::from(sealed)).await {
+        Ok(_) => passed_by(inner, commits.epoch, next.number).await,
         Err(object_store::Error::AlreadyExists { .. }) => Ok(Some(next.number)),
         Err(source) => Err(TelemetryError::store("write", &path, source)),
     };
@@ -117,8 +122,15 @@ pub(crate) async fn commit(
     Ok(Arc::new(next))
 }
 
-/// The manifest above this engine's own, if somebody else has written one.
-async fn passed_by(inner: &Inner, own: u64) -> Result<Option<u64>, TelemetryError> {
+/// The manifest above this engine's own, if somebody else has written one or has claimed to.
+async fn passed_by(
+    inner: &Inner,
+    epoch: Option<u32>,
+    own: u64,
+) -> Result<Option<u64>, TelemetryError> {
+    if let Some(epoch) = epoch {
+        return epoch::passed_by(&inner.reader.store, epoch).await;
+    }
     let numbers = manifest_numbers(&inner.reader.store).await?;
     Ok(numbers.into_iter().max().filter(|newest| *newest > own))
 }
@@ -130,9 +142,19 @@ async fn discard_oldest_unsure(inner: &Inner, commits: &mut Commits) {
     let surplus = commits.unsure.len().saturating_sub(UNSURE_PACKS_MAX);
     let oldest: Vec<(u64, Arc<Pack>)> = commits.unsure.drain(..surplus).collect();
     for (number, pack) in oldest {
-        match inner.reader.store.delete(&manifest::path_of(number)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => discard(inner, &pack).await,
-            Err(_) => commits.unsure.push((number, pack)),
+        let gone = match inner.reader.store.delete(&manifest::path_of(number)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => match commits.epoch {
+                // Who claims the store after this look does not find the manifest any more.
+                Some(epoch) => epoch::passed_by(&inner.reader.store, epoch).await.ok(),
+                None => Some(None),
+            },
+            Err(_) => None,
+        };
+        match gone {
+            Some(None) => discard(inner, &pack).await,
+            // Whoever came may have found it, and then needs what it names.
+            Some(Some(passed)) => commits.conflict = Some(passed),
+            None => commits.unsure.push((number, pack)),
         }
     }
 }
@@ -158,18 +180,7 @@ pub(crate) async fn delete_orphans(
     named: &HashSet<FileId>,
     newest: Option<u64>,
 ) -> Result<(), TelemetryError> {
-    let is_orphan = |path: &Path| {
-        let file = path.filename().and_then(|name| name.parse::<FileId>().ok());
-        file.is_some_and(|file| !named.contains(&file))
-    };
-    let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(Pack::PREFIX))).try_collect().await;
-    let orphans: Vec<Path> = match listed {
-        Ok(all) => all.into_iter().map(|meta| meta.location).filter(is_orphan).collect(),
-        Err(error) => {
-            tracing::warn!(%error, "cannot list segments to find orphans");
-            return Ok(());
-        }
-    };
+    let orphans = orphans_of(store, named).await;
     if orphans.is_empty() {
         return Ok(());
     }
@@ -178,10 +189,48 @@ pub(crate) async fn delete_orphans(
     {
         return Err(TelemetryError::Conflict(number));
     }
+    delete_all(store, &orphans).await;
+    Ok(())
+}
+
+/// Packs that nothing names.
+async fn orphans_of(store: &Arc<dyn ObjectStore>, named: &HashSet<FileId>) -> Vec<Path> {
+    let is_orphan = |path: &Path| {
+        let file = path.filename().and_then(|name| name.parse::<FileId>().ok());
+        file.is_some_and(|file| !named.contains(&file))
+    };
+    let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(Pack::PREFIX))).try_collect().await;
+    match listed {
+        Ok(all) => all.into_iter().map(|meta| meta.location).filter(is_orphan).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot list segments to find orphans");
+            Vec::new()
+        }
+    }
+}
+
+async fn delete_all(store: &Arc<dyn ObjectStore>, orphans: &[Path]) {
     for object in orphans {
-        if let Err(error) = store.delete(&object).await {
+        if let Err(error) = store.delete(object).await {
             tracing::warn!(%object, %error, "cannot delete an orphan");
         }
     }
-    Ok(())
+}
+
+impl Engine {
+    /// Puts a manifest of its own in force in a store that was claimed, and deletes orphans then:
+    /// one of an epoch before that comes late may name them, and is in force nowhere any more.
+    pub(crate) async fn take_over(&self) -> Result<(), TelemetryError> {
+        let inner = &self.inner;
+        let mut commits = inner.commits.lock().await;
+        let base = Arc::clone(&inner.memory.read().catalog);
+        let named: HashSet<FileId> = base.packs().into_keys().collect();
+        let orphans = orphans_of(&inner.reader.store, &named).await;
+        let catalog = commit(inner, &mut commits, (*base).clone(), Vec::new()).await?;
+        inner.memory.write().catalog = catalog;
+        drop(base);
+        delete_all(&inner.reader.store, &orphans).await;
+        self.collect_garbage(&mut commits).await;
+        Ok(())
+    }
 }

@@ -12,18 +12,19 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use veritwin_domain::{Clock, DeviceId, Key, Rng, TenantId};
+use veritwin_domain::{Clock, DeviceId, FileId, Key, Rng, TenantId};
 use veritwin_keys::{KeyError, KeyService};
 use veritwin_log::{CommitObserver, Committed, FileLog, Record, Unreadable};
 
+use crate::TelemetryError;
 use crate::budget::Pool;
-use crate::catalog::{Catalog, LatestPlace, Pack};
-use crate::commit::{delete_orphans, manifest_numbers};
+use crate::catalog::{LatestPlace, Pack};
+use crate::commit::delete_orphans;
+use crate::epoch::Found;
 use crate::memory::{Latest, LatestOfAll, LatestSize, Memory};
 use crate::pace::Hurry;
 use crate::reader::Reader;
 use crate::room::{RoomQueues, Taken, bytes_of};
-use crate::{TelemetryError, manifest};
 
 /// Tenants whose latest values are read at once when the engine opens.
 const TENANTS_AT_ONCE: usize = 16;
@@ -106,6 +107,9 @@ impl Default for EngineLimits {
 pub struct EngineConfig {
     /// Where sealed objects go; in production a local file system with fsync, or S3.
     pub store: Arc<dyn ObjectStore>,
+    /// Others can open the store too, as a bucket, while nobody else opens a folder under a lock:
+    /// whoever opens it takes it over from who was there.
+    pub is_shared: bool,
     /// Whose keys seal them.
     pub keys: KeyService,
     /// For ages and days.
@@ -124,7 +128,7 @@ impl EngineConfig {
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
-        Self { store, keys, clock, rng, limits: EngineLimits::default() }
+        Self { store, is_shared: false, keys, clock, rng, limits: EngineLimits::default() }
     }
 }
 
@@ -181,6 +185,8 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct Commits {
     pub(crate) number_next: u64,
+    /// The epoch that its numbers are of, where others can open the store.
+    pub(crate) epoch: Option<u32>,
     pub(crate) superseded: Vec<u64>,
     pub(crate) conflict: Option<u64>,
     /// Packs of manifests whose writing failed, with those manifests' numbers: such a manifest may
@@ -217,10 +223,10 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     /// Opens the engine on its store: reads the newest manifest and every tenant's latest values,
-    /// and deletes objects that no manifest names.
+    /// and deletes objects that no manifest names. A shared store is taken over first.
     #[boxed]
     pub async fn open(config: EngineConfig) -> Result<Self, TelemetryError> {
-        let EngineConfig { store, keys, clock, rng, mut limits } = config;
+        let EngineConfig { store, is_shared, keys, clock, rng, mut limits } = config;
         limits.series_max = limits.series_max.min(SERIES_MOST);
         limits.latest_bytes_max = limits.latest_bytes_max.min(LATEST_BYTES_MOST);
         let reader = Reader::new(
@@ -229,25 +235,24 @@ impl Engine {
             limits.directory_cache_bytes_max,
             limits.frame_cache_bytes_max,
         );
-        let mut numbers = manifest_numbers(&reader.store).await?;
-        numbers.sort_unstable();
-        let newest = numbers.pop();
-        let catalog = match newest {
-            None => Catalog::default(),
-            Some(number) => {
-                let sealed = read_object(&reader.store, &manifest::path_of(number)).await?;
-                manifest::open(number, &sealed, &reader.keys)?
-            }
+        let found = if is_shared {
+            Found::claim(&reader, clock.as_ref(), rng.as_ref()).await?
+        } else {
+            Found::read(&reader).await?
         };
-        let packs = catalog.packs();
-        delete_orphans(&reader.store, &packs.keys().copied().collect(), newest).await?;
+        let packs = found.catalog.packs();
+        if !is_shared {
+            let named: HashSet<FileId> = packs.keys().copied().collect();
+            delete_orphans(&reader.store, &named, found.newest).await?;
+        }
         let commits = Commits {
-            number_next: newest.map_or(1, |number| number + 1),
-            superseded: numbers,
+            number_next: found.number_next(),
+            epoch: found.epoch,
+            superseded: found.superseded,
             conflict: None,
             unsure: Vec::new(),
         };
-        let memory = Memory::new(Arc::new(catalog));
+        let memory = Memory::new(Arc::new(found.catalog));
         let inner = Inner {
             clock,
             rng,
@@ -269,6 +274,9 @@ impl Engine {
             resting: Mutex::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
+        if is_shared {
+            engine.take_over().await?;
+        }
         engine.restore_latest().await?;
         Ok(engine)
     }

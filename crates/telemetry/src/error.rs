@@ -38,8 +38,11 @@ pub enum TelemetryError {
         reason: String,
     },
     /// Another engine writes into the same store; this one stops writing.
-    #[error("manifest {0} was written by another engine: one store takes one engine; restart")]
+    #[error("manifest {0} is of another engine: one store takes one engine; restart")]
     Conflict(u64),
+    /// A bucket cannot be the place of sealed objects.
+    #[error("the bucket cannot be used: {0}")]
+    Bucket(String),
     /// An argument that cannot be answered.
     #[error("{name} is out of range: {expected}, got {actual}")]
     Argument {

@@ -8,6 +8,7 @@ mod manifest;
 mod moment;
 mod restore;
 mod review;
+mod segments;
 mod status;
 mod verify;
 mod writer;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_recursion::async_recursion as boxed;
+use object_store::ObjectStore;
 use parking_lot::Mutex;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{PlatformContext, Timestamp};
@@ -27,6 +29,7 @@ use veritwin_telemetry::Engine;
 use crate::backup::files::{create_private, instance_of, io, plain_files};
 use crate::backup::manifest::{Kind, Manifest};
 use crate::backup::writer::Writer;
+use crate::segments::{SEGMENTS, open_segments};
 use crate::shipping::pace::Pace;
 use crate::{App, Config, Error, Result};
 
@@ -184,6 +187,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) records: Records<'a>,
     /// The engine that writes segments meanwhile; none when nobody does.
     pub(crate) engine: Option<&'a Engine>,
+    /// The bucket that segments are in; none where they are in the data directory.
+    pub(crate) segments: Option<Arc<dyn ObjectStore>>,
     pub(crate) log_tail: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     pub(crate) at: Timestamp,
     pub(crate) progress: Arc<BackupProgress>,
@@ -212,6 +217,7 @@ impl App {
             keys: &self.0.keys,
             records: Records::Open(&self.0.store, context),
             engine: Some(&self.0.engine),
+            segments: open_segments(&self.0.config, &self.0.egress)?,
             log_tail: Some(Box::new(move || log.tail_position())),
             at: context.at,
             progress: Arc::clone(&hold.progress),
@@ -269,9 +275,14 @@ impl Cut<'_> {
             None => list.extend(plain_files(data, objects)?),
             Some(pinned) => {
                 list.extend(plain_files(data, &objects.join("twins"))?);
-                let segments = objects.join("segments");
-                list.extend(pinned.packs.iter().map(|path| segments.join(path)));
+                if self.segments.is_none() {
+                    let segments = Path::new(SEGMENTS);
+                    list.extend(pinned.packs.iter().map(|path| segments.join(path)));
+                }
             }
+        }
+        if let Some(store) = &self.segments {
+            writer = segments::copy(store, pinned.as_ref(), writer).await?;
         }
         let (root, archive) = (data.clone(), plan.archive);
         let manifest_object = pinned.as_ref().and_then(|pinned| pinned.manifest.clone());
@@ -285,7 +296,7 @@ impl Cut<'_> {
                 writer.copy(&root, path)?;
             }
             if let Some((path, bytes)) = manifest_object {
-                writer.put(&Path::new("objects/segments").join(path), &bytes)?;
+                writer.put(&Path::new(SEGMENTS).join(path), &bytes)?;
             }
             for path in top_level(&root)? {
                 writer.copy(&root, &path)?;

@@ -22,6 +22,7 @@ use super::writer::DATA;
 use super::{BackupProgress, RECORDS, blocking};
 use crate::lineage::Lineage;
 use crate::open::database;
+use crate::segments::open_segments;
 use crate::shred_journal::ShredJournal;
 use crate::{Config, Error, Result};
 
@@ -75,10 +76,20 @@ pub async fn restore(
     let data = config.data.clone();
     refuse_occupied(&data)?;
     let now = config.clock.now();
+    let segments = open_segments(config, &Arc::default())?;
+    if let Some(store) = &segments {
+        super::segments::refuse_used(store).await?;
+    }
     let (checked, watched) = (plan.clone(), Arc::clone(&progress));
     let manifest = blocking(move || check(&checked, now, &watched)).await?;
     let staging = data.join(RESTORING);
-    let staged = stage(config, &plan, &staging, &manifest).await;
+    let staged = match stage(config, &plan, &staging, &manifest).await {
+        Ok(staged) => match &segments {
+            Some(store) => super::segments::put_back(store, &staging).await.map(|()| staged),
+            None => Ok(staged),
+        },
+        Err(error) => Err(error),
+    };
     let staged = match staged {
         Ok(staged) => staged,
         Err(error) => {

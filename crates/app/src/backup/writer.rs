@@ -103,18 +103,42 @@ impl Writer {
         let name = name.ok_or_else(|| {
             Error::invalid_at(source.display().to_string(), "has a name that is no plain text")
         })?;
-        let target = self.partial.join(&name);
-        if LASTING.iter().any(|front| name.starts_with(front))
-            && let (Ok(old), Ok(new)) = (fs::metadata(&target), fs::metadata(&source))
-            && old.is_file()
-            && old.len() == new.len()
+        if let Ok(new) = fs::metadata(&source)
+            && self.takes_up(&name, new.len())?
         {
-            let (hash, bytes) = digest(&target)?;
-            self.resumed_files += 1;
-            return self.note(&name, bytes, hash);
+            return Ok(());
         }
         let file = File::open(&source).map_err(io("read", &source))?;
         self.copy_from(file, &name)
+    }
+
+    /// Takes a file into the list that an attempt before has copied, if it did.
+    fn takes_up(&mut self, name: &str, bytes: u64) -> Result<bool> {
+        let target = self.partial.join(name);
+        let is_there = LASTING.iter().any(|front| name.starts_with(front))
+            && fs::metadata(&target).is_ok_and(|old| old.is_file() && old.len() == bytes);
+        if is_there {
+            let (hash, bytes) = digest(&target)?;
+            self.resumed_files += 1;
+            self.note(name, bytes, hash)?;
+        }
+        Ok(is_there)
+    }
+
+    /// The same of a file of the data directory that is elsewhere.
+    pub(super) fn resume(&mut self, path: &Path, bytes: u64) -> Result<bool> {
+        self.takes_up(&format!("{DATA}/{}", path.display()), bytes)
+    }
+
+    /// Adds bytes to what is to be done.
+    pub(super) fn expect_bytes(&self, bytes: u64) {
+        self.progress.expect(bytes);
+    }
+
+    /// Writes a file of the data directory that is elsewhere, no faster than others are read.
+    pub(super) fn receive(&mut self, path: &Path, content: &[u8]) -> Result<()> {
+        self.progress.pace(content.len() as u64);
+        self.put(path, content)
     }
 
     /// Copies what an open file holds now.

@@ -15,11 +15,16 @@ mod ledger;
 mod ledger_items;
 mod ledger_mail;
 mod mailbox;
+#[path = "../../../telemetry/tests/it/moto_server.rs"]
+mod moto_server;
 mod passwords;
 mod retained;
 mod routes;
 mod rule_sight;
+mod segments;
 mod shipping;
+#[path = "../../../twin/tests/it/skipped.rs"]
+mod skipped;
 mod streams;
 mod trust;
 
@@ -259,7 +264,20 @@ async fn open(
     clock: &Arc<ManualClock>,
     shipping: Option<crate::ShipConfig>,
 ) -> App {
-    let config = crate::Config {
+    open_at(config(folder, clock, shipping)).await
+}
+
+async fn open_at(config: crate::Config) -> App {
+    std::fs::create_dir_all(&config.data).expect("data directory");
+    App::open(config).await.expect("a platform")
+}
+
+fn config(
+    folder: &TempDir,
+    clock: &Arc<ManualClock>,
+    shipping: Option<crate::ShipConfig>,
+) -> crate::Config {
+    crate::Config {
         data: folder.path().join("data"),
         root_key_dir: folder.path().join("root"),
         database_url: Secret::new("sqlite:".to_owned()),
@@ -280,6 +298,7 @@ async fn open(
         publish: crate::PublishConfig::default(),
         geo_database: None,
         shipping,
+        segments: None,
         disk_bytes_per_second: 0,
         scrub: crate::ScrubConfig { every: None, bytes_per_second: 0 },
         rates: crate::Rates::default(),
@@ -287,9 +306,7 @@ async fn open(
         own_names: vec!["localhost".to_owned()],
         demo: false,
         simulated: false,
-    };
-    std::fs::create_dir_all(&config.data).expect("data directory");
-    App::open(config).await.expect("a platform")
+    }
 }
 
 /// A twin without a file.

@@ -1,5 +1,5 @@
 //! P22: random texts go into the platform by the ways everything goes in, and no file of the data
-//! directory holds them in a readable form afterwards.
+//! directory holds them in a readable form afterwards, nor an object of a bucket of segments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use veritwin_metastore::Page;
 
 use super::run::InApp;
 use super::search::{Needles, SEARCH_BYTES_MAX, Searched, search};
+use super::search_bucket::search_bucket;
 use super::spent::{blocking, read_files};
 use super::things::ifc;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::model::{AttributesChange, DeviceInput};
+use crate::segments::open_segments;
 use crate::{App, Error, Result, Submission};
 
 const PROMISE: u8 = 22;
@@ -117,12 +119,22 @@ impl App {
     }
 
     pub(super) async fn search_data(&self, needles: Needles) -> Result<Searched> {
+        let needles = Arc::new(needles);
+        let elsewhere = match open_segments(&self.0.config, &self.0.egress)? {
+            Some(store) => search_bucket(&store, &needles).await?,
+            None => Searched::default(),
+        };
         let root = self.0.config.data.clone();
-        let task = blocking(move || search(&root, &needles, SEARCH_BYTES_MAX));
-        let searched = task
+        let bytes_max = SEARCH_BYTES_MAX.saturating_sub(elsewhere.bytes);
+        let task = blocking(move || search(&root, &needles, bytes_max));
+        let mut searched = task
             .await
             .map_err(|_| Error::Internal("the search stopped".to_owned()))?
             .map_err(|error| Error::Internal(format!("data directory: {error}")))?;
+        searched.files += elsewhere.files;
+        searched.bytes += elsewhere.bytes;
+        searched.left_out += elsewhere.left_out;
+        searched.hit = searched.hit.or(elsewhere.hit);
         read_files(searched.bytes);
         Ok(searched)
     }

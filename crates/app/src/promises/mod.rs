@@ -41,6 +41,7 @@ mod run;
 mod sabotage;
 mod sealing;
 mod search;
+mod search_bucket;
 mod sign_up;
 mod spent;
 mod stated;

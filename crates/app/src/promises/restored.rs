@@ -91,6 +91,7 @@ impl App {
             key_modules: Vec::new(),
             geo_database: None,
             shipping: None,
+            segments: None,
             scrub: crate::ScrubConfig { every: None, bytes_per_second: 0 },
             ..self.0.config.clone()
         }

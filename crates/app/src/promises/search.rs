@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 /// Most bytes read in one search.
 pub(super) const SEARCH_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What names of objects of the bucket begin with, in the place of the searched directory.
+pub(super) const BUCKET: &str = "bucket:";
 /// Most files looked at.
 const FILES_MAX: usize = 100_000;
 /// Bytes read at a time.
@@ -94,7 +96,13 @@ impl Hit {
     pub(super) fn place(&self) -> String {
         let (file, offset) = (self.file.display(), self.offset);
         tracing::warn!(%file, offset, form = self.form, "a file holds a text in clear");
-        "a file of the data directory".to_owned()
+        let is_object = self.file.starts_with(BUCKET);
+        let place = if is_object {
+            "an object of the bucket of segments"
+        } else {
+            "a file of the data directory"
+        };
+        place.to_owned()
     }
 }
 

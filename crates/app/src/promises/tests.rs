@@ -148,6 +148,7 @@ pub(crate) async fn platform(root: &Path) -> App {
         publish: crate::PublishConfig::default(),
         geo_database: None,
         shipping: None,
+        segments: None,
         disk_bytes_per_second: 0,
         scrub: crate::ScrubConfig { every: None, bytes_per_second: 0 },
         rates: crate::Rates::default(),

@@ -81,7 +81,7 @@ impl Place {
         }
         let amazon = format!("https://s3.{}.amazonaws.com", s3.region);
         let endpoint = if s3.endpoint.is_empty() { amazon } else { s3.endpoint.clone() };
-        let destination = destination_of(&endpoint)?;
+        let destination = destination_of("backup.s3_endpoint", &endpoint)?;
         let is_plain = endpoint.starts_with("http://");
         if is_plain && !destination.is_loopback() {
             return Err(Error::invalid_at("backup.s3_endpoint", "must begin with https://"));
@@ -272,9 +272,8 @@ fn refused(detail: &str) -> Error {
 }
 
 /// Host and port of an address.
-fn destination_of(endpoint: &str) -> Result<Destination> {
-    let wrong =
-        || Error::invalid_at("backup.s3_endpoint", "must be https://HOST or https://HOST:PORT");
+pub(crate) fn destination_of(key: &'static str, endpoint: &str) -> Result<Destination> {
+    let wrong = || Error::invalid_at(key, "must be https://HOST or https://HOST:PORT");
     let (rest, port) = match (endpoint.strip_prefix("https://"), endpoint.strip_prefix("http://")) {
         (Some(rest), _) => (rest, 443),
         (None, Some(rest)) => (rest, 80),
@@ -298,7 +297,7 @@ mod tests {
     #[test]
     fn hosts_and_ports() {
         let check = |endpoint: &str, expect: Option<(&str, u16)>| {
-            let found = destination_of(endpoint).ok();
+            let found = destination_of("backup.s3_endpoint", endpoint).ok();
             let expect = expect.map(|(host, port)| Destination::new(host, port));
             assert_eq!(found, expect, "{endpoint}");
         };

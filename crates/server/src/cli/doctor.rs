@@ -7,6 +7,7 @@ mod database;
 mod network;
 mod proxies;
 mod scrub;
+mod segments;
 mod shipping;
 mod stores;
 

@@ -49,8 +49,9 @@ pub(crate) enum ConfigError {
 }
 
 /// The keys that are options or secrets and so do not show in the serialised default.
-const OPTIONAL_KEYS: [(&str, &str); 16] = [
+const OPTIONAL_KEYS: [(&str, &str); 17] = [
     ("backup", "s3_secret_access_key"),
+    ("objects", "s3_secret_access_key"),
     ("tls", "certificate"),
     ("tls", "private_key"),
     ("keys", "root_dir"),

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod load;
+mod objects;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use ledger::{Archive, Timestamp, Witness};
 pub(crate) use load::load;
+pub(crate) use objects::Objects;
 
 /// Everything that can be configured. Each key is also `VERITWIN__SECTION__KEY`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
@@ -170,20 +172,6 @@ pub(crate) struct Database {
 impl Default for Database {
     fn default() -> Self {
         Self { url: "sqlite:".to_owned(), owner_url: String::new() }
-    }
-}
-
-/// `[objects]`
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-#[serde(default)]
-pub(crate) struct Objects {
-    /// `file:` (a folder in the data directory).
-    pub(crate) url: String,
-}
-
-impl Default for Objects {
-    fn default() -> Self {
-        Self { url: "file:".to_owned() }
     }
 }
 

@@ -148,7 +148,7 @@ async fn scenario(
     Ok(())
 }
 
-fn write(engine: &Engine, history: &mut History, round: i64) {
+pub(crate) fn write(engine: &Engine, history: &mut History, round: i64) {
     let readings = (0..30)
         .map(|i| reading("n", TODAY - DAY + (i + 5 * round) * 1_000_000, Value::Integer(round)))
         .chain([reading("text", TODAY + round, Value::Text("on".into()))]);
@@ -156,7 +156,7 @@ fn write(engine: &Engine, history: &mut History, round: i64) {
 }
 
 /// What `rounds` rounds of [`scenario`] leave behind.
-async fn check(engine: &Engine, rounds: i64, what: &str) {
+pub(crate) async fn check(engine: &Engine, rounds: i64, what: &str) {
     if rounds == 0 {
         return;
     }

@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) rng: Arc<SeededRng>,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) limits: EngineLimits,
+    /// Whoever opens the store takes it over.
+    pub(crate) is_shared: bool,
     pub(crate) directory: TempDir,
 }
 
@@ -52,6 +54,7 @@ impl Setup {
             rng,
             store: Arc::new(InMemory::new()),
             limits: EngineLimits::default(),
+            is_shared: false,
             directory,
         }
     }
@@ -61,10 +64,15 @@ impl Setup {
     }
 
     pub(crate) async fn open_on(&self, store: Arc<dyn ObjectStore>) -> Engine {
+        Engine::open(self.config(store)).await.expect("the engine opens")
+    }
+
+    pub(crate) fn config(&self, store: Arc<dyn ObjectStore>) -> EngineConfig {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let mut config = EngineConfig::new(store, self.keys.clone(), clock, self.rng.clone());
         config.limits = self.limits;
-        Engine::open(config).await.expect("the engine opens")
+        config.is_shared = self.is_shared;
+        config
     }
 
     pub(crate) fn advance(&self, micros: i64) {

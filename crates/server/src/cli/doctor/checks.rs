@@ -57,6 +57,7 @@ pub(super) async fn all(
         findings.extend(free_ports(config));
     }
     findings.extend(super::database::database(config).await);
+    findings.extend(super::segments::segments(config, is_running).await);
     findings.extend(certificates(&paths, config));
     findings.push(archive(&paths, &config.archive, is_running).await);
     findings.push(core_dumps(run.as_ref().filter(|_| is_running)));

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 use veritwin_domain::{Clock, DeviceBatch, Rng, SeededRng};
 use veritwin_log::{AppendedRange, FileLog, LogConfig, LogError};
-use veritwin_telemetry::{Engine, EngineConfig, TelemetryError, TimeRange};
+use veritwin_telemetry::{Engine, TelemetryError, TimeRange};
 
 use self::disk::{DISK_FAULTS, Disk, DiskView};
 use self::model::Model;
@@ -79,6 +79,8 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut setup = Setup::seeded(fast_directory(), seed);
+        // Half of all stores are as a bucket is.
+        setup.is_shared = seed % 2 == 1;
         setup.limits.flush_bytes_min = 3000;
         setup.limits.flush_windows_max = 4;
         setup.limits.compaction_sections_min = 3;
@@ -245,11 +247,8 @@ impl World {
     }
 
     async fn start(&self) -> Result<Running, Cut> {
-        let Setup { keys, clock, rng, store, limits, directory } = &self.setup;
-        let shown: Arc<dyn Clock> = clock.clone();
-        let mut config = EngineConfig::new(Arc::clone(store), keys.clone(), shown, rng.clone());
-        config.limits = *limits;
-        let engine = Engine::open(config).await?;
+        let Setup { keys, clock, rng, store, directory, .. } = &self.setup;
+        let engine = Engine::open(self.setup.config(Arc::clone(store))).await?;
         let folder = directory.path().join("log");
         let mut config = LogConfig::new(folder, keys.clone(), clock.clone(), rng.clone());
         config.file_bytes_max = 4000;
@@ -287,7 +286,15 @@ impl World {
         assert!(manifests <= 1, "one manifest is in force: {stored:?}");
         self.restart(Vec::new()).await;
         let again = crate::support::objects(&self.setup.store).await;
-        assert_eq!(again, stored, "an opening that finds nothing wrong deletes nothing");
+        if self.setup.is_shared {
+            // Each opening has a claim and a manifest of its own.
+            let packs = |names: &[String]| -> Vec<String> {
+                names.iter().filter(|name| name.starts_with("segments/")).cloned().collect()
+            };
+            assert_eq!((packs(&again), again.len()), (packs(&stored), stored.len()));
+        } else {
+            assert_eq!(again, stored, "an opening that finds nothing wrong deletes nothing");
+        }
     }
 }
 
