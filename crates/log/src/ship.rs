@@ -13,6 +13,7 @@ use crate::format::{GroupHeader, LogFileHeader};
 use crate::opening::Opener;
 use crate::reader::{FileReader, Step};
 use crate::shared::Shared;
+use crate::thin;
 use crate::{LogError, Record, Unreadable};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -51,7 +52,8 @@ struct Listed {
 }
 
 /// The next durable part after a place, of about `bytes_max` bytes and at least one group; none
-/// when there is nothing more. Without a place it is the beginning of the oldest file.
+/// when there is nothing more. Without a place it is the beginning of the oldest file. Thinned files
+/// have no parts: what they hold was there before.
 pub(crate) fn part_after(
     shared: &Shared,
     after: Option<PartPlace>,
@@ -88,7 +90,8 @@ fn listed(shared: &Shared) -> Vec<Listed> {
         header: file.header,
         is_newest: index == newest,
     };
-    files.0.iter().enumerate().map(listed).collect()
+    let whole = files.0.iter().enumerate();
+    whole.filter(|(_, file)| file.header.end_position.is_none()).map(listed).collect()
 }
 
 /// The file that begins at a position, after the one before it was deleted.
@@ -119,7 +122,12 @@ fn read_part(
     if from.offset == 0 {
         bytes.resize(LogFileHeader::BYTES, 0);
         input.read_exact(&mut bytes).map_err(io)?;
-        if LogFileHeader::decode(&bytes) != Some(file.header) {
+        if LogFileHeader::read(&mut bytes.as_slice()) != Some(file.header) {
+            // Thinned between the look-up and the opening.
+            if thin::is_thinned(path) {
+                let first = file.header.first_position;
+                return Err(LogError::Truncated { requested: first, first });
+            }
             return Err(damaged(0, "expected a log file header"));
         }
     }
@@ -266,7 +274,11 @@ fn cut_file(
         let offset = file.offset();
         let header = match file.step(|header| header.end() > from, &mut payload)? {
             Step::Group(header) => header,
-            Step::End => return Ok(()),
+            Step::End => {
+                // What a thinned file has left out at its end belongs to it.
+                cut.end_position = cut.end_position.max(file.position());
+                return Ok(());
+            }
             // A copy of a file that was being written may end inside a group.
             Step::Bad { offset, is_short: true, .. } if is_last => return cut_to(&path, offset),
             Step::Bad { offset, reason, .. } => {

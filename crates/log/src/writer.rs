@@ -45,7 +45,7 @@ impl ActiveFile {
         day: i64,
     ) -> Result<(Self, FileInfo), LogError> {
         let file = FileId::generate(config.clock.now(), config.rng.as_ref());
-        let header = LogFileHeader { file, first_position, day };
+        let header = LogFileHeader { file, first_position, day, end_position: None };
         let path = header.path(&config.directory);
         let io = |source| LogError::io("create log file", &path, source);
         let mut output = config.storage.create(&path).map_err(io)?;
@@ -67,7 +67,7 @@ impl ActiveFile {
             keys: HashMap::new(),
             key_count: 0,
         };
-        let info = FileInfo { path, header, deks: Default::default() };
+        let info = FileInfo { path, header, deks: Default::default(), kept: None };
         Ok((active, info))
     }
 
@@ -347,7 +347,8 @@ impl Writer {
             let writing = writing.map_err(|source| LogError::Key { tenant, source })?;
             let (dek, is_reachable) = (writing.dek_id(), writing.is_reachable());
             let max_bytes = config.spool_bytes_max;
-            if !is_reachable && self.shared.spooled_bytes(tenant) >= max_bytes {
+            let spooled = if is_reachable { 0 } else { self.shared.spooled_bytes(tenant) };
+            if spooled.max(self.shared.kept_bytes(tenant)) >= max_bytes {
                 return Err(LogError::SpoolFull { tenant, max_bytes });
             }
             let known = self.file.keys.get(&tenant);
@@ -426,7 +427,7 @@ impl Writer {
                 position += 1;
             }
         }
-        Ok(Arc::new(Committed { first, entries }))
+        Ok(Arc::new(Committed { first, entries, passed: 0 }))
     }
 }
 
