@@ -21,6 +21,7 @@ mod routes;
 mod rule_sight;
 mod shipping;
 mod streams;
+mod thinned;
 mod trust;
 
 use std::collections::BTreeSet;
