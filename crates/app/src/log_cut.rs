@@ -130,7 +130,9 @@ impl App {
 
     /// Cuts the log where every consumer has had it; whether that went well.
     pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
-        if self.0.upkeep.backup.is_on() {
+        let backup = &self.0.upkeep.backup;
+        let _cutting = backup.cutting.lock().await;
+        if backup.is_on() {
             return true;
         }
         let positions = self.consumer_positions();

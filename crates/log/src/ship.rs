@@ -13,7 +13,6 @@ use crate::format::{GroupHeader, LogFileHeader};
 use crate::opening::Opener;
 use crate::reader::{FileReader, Step};
 use crate::shared::Shared;
-use crate::thin;
 use crate::{LogError, Record, Unreadable};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -114,22 +113,25 @@ fn read_part(
         offset,
         reason: reason.to_owned(),
     };
-    let opened = File::open(path).map_err(io)?;
+    let mut opened = File::open(path).map_err(io)?;
     let length = opened.metadata().map_err(io)?.len();
+    match LogFileHeader::read(&mut opened) {
+        Some(header) if header == file.header => {}
+        // Thinned between the look-up and the opening.
+        Some(LogFileHeader { end_position: Some(end), .. }) if end <= from.position => {
+            return Ok(None);
+        }
+        Some(LogFileHeader { end_position: Some(end), .. }) => {
+            return Err(LogError::Truncated { requested: from.position, first: end });
+        }
+        _ => return Err(damaged(0, "expected a log file header")),
+    }
     let mut input = BufReader::with_capacity(BUFFER_BYTES, opened);
-    input.seek(SeekFrom::Start(from.offset)).map_err(io)?;
     let mut bytes = Vec::new();
     if from.offset == 0 {
-        bytes.resize(LogFileHeader::BYTES, 0);
-        input.read_exact(&mut bytes).map_err(io)?;
-        if LogFileHeader::read(&mut bytes.as_slice()) != Some(file.header) {
-            // Thinned between the look-up and the opening.
-            if thin::is_thinned(path) {
-                let first = file.header.first_position;
-                return Err(LogError::Truncated { requested: first, first });
-            }
-            return Err(damaged(0, "expected a log file header"));
-        }
+        bytes = file.header.encode();
+    } else {
+        input.seek(SeekFrom::Start(from.offset)).map_err(io)?;
     }
     let mut position = from.position;
     while position < tail && bytes.len() < bytes_max {
