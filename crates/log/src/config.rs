@@ -34,7 +34,8 @@ pub struct LogConfig {
     /// Durable entries kept in memory for consumers that are nearly up to date.
     pub recent_bytes_max: usize,
     /// Most that is written for one tenant while the service that holds its key is silent, sealed,
-    /// and most that thinned files keep of one; above it, its appends are refused.
+    /// and most that thinned files keep of it; above it, its appends are refused. Of a tenant whose
+    /// key is there and that is held up by something else they keep twice as much.
     pub spool_bytes_max: u64,
     /// Where files are written.
     pub storage: Arc<dyn Storage>,

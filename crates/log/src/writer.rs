@@ -347,8 +347,14 @@ impl Writer {
             let writing = writing.map_err(|source| LogError::Key { tenant, source })?;
             let (dek, is_reachable) = (writing.dek_id(), writing.is_reachable());
             let max_bytes = config.spool_bytes_max;
-            let spooled = if is_reachable { 0 } else { self.shared.spooled_bytes(tenant) };
-            if spooled.max(self.shared.kept_bytes(tenant)) >= max_bytes {
+            let kept = self.shared.kept_bytes(tenant);
+            let is_full = if is_reachable {
+                // What a tenant comes back with is not in its own way.
+                kept >= max_bytes.saturating_mul(2)
+            } else {
+                kept.max(self.shared.spooled_bytes(tenant)) >= max_bytes
+            };
+            if is_full {
                 return Err(LogError::SpoolFull { tenant, max_bytes });
             }
             let known = self.file.keys.get(&tenant);
