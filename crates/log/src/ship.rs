@@ -51,8 +51,8 @@ struct Listed {
 }
 
 /// The next durable part after a place, of about `bytes_max` bytes and at least one group; none
-/// when there is nothing more. Without a place it is the beginning of the oldest file. Thinned files
-/// have no parts: what they hold was there before.
+/// when there is nothing more. Without a place it is the beginning of the oldest file. Thinned
+/// files have no parts: what they hold was there before.
 pub(crate) fn part_after(
     shared: &Shared,
     after: Option<PartPlace>,
