@@ -211,3 +211,35 @@ pub(crate) fn take_frame<'a>(payload: &mut &'a mut [u8]) -> Option<(usize, &'a m
     *payload = rest;
     Some((key as usize, sealed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_of_the_header_stay_what_they_are() {
+        let check = |end_position: Option<u64>, version: u8, end: &[u8], checksum: u32| {
+            let file = FileId::from_bytes([7; 16]);
+            let header = LogFileHeader { file, first_position: 5, day: 20_000, end_position };
+            let mut expected = b"VTLOG\x00\x00".to_vec();
+            expected.push(version);
+            expected.extend_from_slice(&[7; 16]);
+            expected.extend_from_slice(&5u64.to_le_bytes());
+            expected.extend_from_slice(&20_000i64.to_le_bytes());
+            expected.extend_from_slice(end);
+            expected.extend_from_slice(&checksum.to_le_bytes());
+            let bytes = header.encode();
+            assert_eq!(bytes, expected);
+            assert_eq!(bytes.len(), header.bytes());
+            assert_eq!(LogFileHeader::read(&mut bytes.as_slice()), Some(header));
+            for at in 0..bytes.len() {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 1;
+                assert_eq!(LogFileHeader::read(&mut wrong.as_slice()), None, "at {at}");
+                assert_eq!(LogFileHeader::read(&mut &bytes[..at]), None, "cut at {at}");
+            }
+        };
+        check(None, 1, &[], 0x2566_c676);
+        check(Some(9), 2, &9u64.to_le_bytes(), 0x8b5a_0d75);
+    }
+}
