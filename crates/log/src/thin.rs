@@ -19,8 +19,8 @@ use crate::storage::LogWrite;
 
 /// Name of a thin file while it is written.
 const UNFINISHED: &str = "thinned.new";
-/// Files that are thinned in one call: a backup that begins waits for it.
-const FILES_AT_ONCE: usize = 8;
+/// Files that are thinned in one call: the next flush, and a backup that begins, wait for it.
+const FILES_AT_ONCE: usize = 4;
 /// A run of entries is written in groups of about this length.
 const RUN_BYTES: usize = 1024 * 1024;
 
