@@ -322,23 +322,29 @@ impl App {
     /// How far edges need the log: where a batch may be of which it is not noted whether it was
     /// kept. What can be found out is noted now. Of one tenant, or of all.
     pub(crate) async fn edges_position(&self, of: Option<TenantId>) -> Result<u64> {
+        let open = self.edges_open(of).await?;
+        Ok(open.into_iter().map(|(_, position)| position).min().unwrap_or(u64::MAX))
+    }
+
+    /// The same for each tenant whose edges need it.
+    pub(crate) async fn edges_open(&self, of: Option<TenantId>) -> Result<Vec<(TenantId, u64)>> {
         let tx = self.0.store.read_platform(&self.job(jobs::INGEST)).await?;
         let pending = tx.edge_keys_pending(of).await?;
         drop(tx);
-        let mut lowest = u64::MAX;
+        let mut open = Vec::new();
         for (tenant, device, position) in pending {
             match self.settle_edge(tenant, device).await {
                 Ok(true) => {}
-                Ok(false) => lowest = lowest.min(position),
+                Ok(false) => open.push((tenant, position)),
                 // Its batches are read by nobody any more.
                 Err(_) if self.is_tenant_destroyed(tenant) => {}
                 Err(error) => {
                     tracing::debug!(%error, %device, "what became of an edge's batch is open");
-                    lowest = lowest.min(position);
+                    open.push((tenant, position));
                 }
             }
         }
-        Ok(lowest)
+        Ok(open)
     }
 
     /// False while a batch of the edge is on its way.

@@ -10,9 +10,10 @@ use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use veritwin_access::jobs;
 use veritwin_domain::{DeviceId, Key, TenantId, Value};
-use veritwin_log::{AttributeScope, Committed, Entry, Record, Unreadable};
+use veritwin_log::{AttributeScope, Committed, Entry, FileLog, Record, Unreadable};
 
 use crate::attributes::ClientDrafts;
+use crate::held::LogNeeds;
 use crate::retained::RetainedDraft;
 use crate::{App, Error, Result};
 
@@ -67,6 +68,15 @@ impl Effects {
         let behind = open.behind.get(&tenant).map(|one| one.from);
         let own = [behind, open.mending.get(&tenant).copied()].into_iter().flatten();
         open.under_way.values().copied().chain(own).fold(tail, u64::min)
+    }
+
+    /// From where on the log is needed for the records.
+    pub(crate) fn log_needs(&self, log: &FileLog) -> LogNeeds {
+        let open = self.open.lock();
+        let front = open.under_way.values().copied().fold(log.tail_position(), u64::min);
+        let behind = open.behind.iter().map(|(tenant, one)| (*tenant, one.from));
+        let mending = open.mending.iter().map(|(tenant, from)| (*tenant, *from));
+        (front, behind.chain(mending).collect())
     }
 
     /// How many tenants are behind.

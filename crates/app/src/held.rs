@@ -39,9 +39,13 @@ pub(crate) struct HeldTenant {
 #[derive(Debug, Default)]
 pub(crate) struct HeldTenants {
     held: Mutex<BTreeMap<TenantId, HeldTenant>>,
-    /// Everything of the others before this position of the log has had its effect.
+    /// Everything of the others before this position of the log has had its effect, which lasts.
     front: AtomicU64,
 }
+
+/// From where on the log is needed: by everybody, but for the tenants named; each of those needs it
+/// from a position of its own on.
+pub(crate) type LogNeeds = (u64, Vec<(TenantId, u64)>);
 
 /// What a consumer of the log answers.
 pub(crate) type Batch = Result<Option<Arc<Committed>>, LogError>;
@@ -140,9 +144,21 @@ impl HeldTenants {
 
     /// The tenant is served again, or needs it no more.
     pub(crate) fn release(&self, job: &'static str, tenant: TenantId) {
-        if self.held.lock().remove(&tenant).is_some() {
+        let mut held = self.held.lock();
+        if let Some(one) = held.remove(&tenant) {
+            // What it had on its way back is not written yet: until that is noted, the others'
+            // place is not its own.
+            self.front.fetch_min(one.position, Ordering::AcqRel);
             tracing::info!(job, %tenant, "a tenant is no longer held up");
         }
+    }
+
+    /// From where on the log is needed.
+    pub(crate) fn log_needs(&self) -> LogNeeds {
+        // Whoever is released takes the front back under this lock.
+        let held = self.held.lock();
+        let own = held.iter().map(|(tenant, one)| (*tenant, one.position)).collect();
+        (self.front.load(Ordering::Acquire), own)
     }
 
     /// Tenants whose next try is due, longest waiting first, with their positions; a bounded
@@ -228,7 +244,10 @@ mod tests {
         held.hold("test", bad, 3, &Error::KeyRevoked, &clock);
         held.note_front(9);
         assert_eq!((held.position_of(bad), held.position_of(good), held.lowest()), (3, 9, Some(3)));
+        assert_eq!(held.log_needs(), (9, vec![(bad, 3)]));
         held.release("test", bad);
+        assert_eq!(held.log_needs(), (3, Vec::new()), "what it has had since is not written");
+        held.note_front(9);
         assert_eq!(held.position_of(bad), 9);
     }
 

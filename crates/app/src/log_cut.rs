@@ -1,18 +1,20 @@
-//! Cutting the log where every consumer has had it, and saying clearly when it cannot be cut: it
-//! waits for its slowest consumer, and a tenant that stays held up makes it grow.
+//! Cutting the log where every consumer has had it, thinning it to what tenants need that are held
+//! up, and saying clearly when it waits for a consumer and grows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use veritwin_domain::{TenantId, Timestamp};
 use veritwin_keys::{DataClass, DayKey, DekId, DestructionMethod};
 
 use crate::App;
+use crate::held::LogNeeds;
 
 /// Days that keys of cut log files are kept where the log is shipped: as long as a copy of the
 /// keyring counts.
 const HORIZON_DAYS: i64 = 7;
 
-/// A log that waits this long for alerts or ledger is an alarm.
+/// A log that waits this long for a consumer is an alarm.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 /// The alarm is repeated this often.
 const ALARM_INTERVAL: Duration = Duration::from_secs(600);
@@ -22,9 +24,21 @@ const ALARM_INTERVAL: Duration = Duration::from_secs(600);
 pub(crate) struct LogCut {
     waits_since: Option<Duration>,
     alarmed_at: Option<Duration>,
+    /// What was in segments when it last did not wait.
+    target: u64,
 }
 
 impl LogCut {
+    /// Takes note of how far the other consumers are, and the segments.
+    fn note_front(&mut self, others: u64, segments: u64, now: Duration) -> Option<Duration> {
+        let waits = others < self.target;
+        let waited = self.note(waits, now);
+        if !waits {
+            self.target = segments;
+        }
+        waited
+    }
+
     /// Takes note of whether the log waits at `now`; answers how long it has waited when that is
     /// to be said.
     fn note(&mut self, waits: bool, now: Duration) -> Option<Duration> {
@@ -39,6 +53,50 @@ impl LogCut {
         }
         self.alarmed_at = Some(now);
         Some(waited)
+    }
+}
+
+/// What is needed of the log: all of it behind the slowest consumer, and before that what tenants
+/// need that are held up, each from a position of its own on.
+#[derive(Debug)]
+struct Needs {
+    consumer: &'static str,
+    /// How far the slowest is, but for segments.
+    others: u64,
+    front: u64,
+    own: BTreeMap<TenantId, u64>,
+}
+
+impl Needs {
+    fn new() -> Self {
+        let (others, front) = (u64::MAX, u64::MAX);
+        Self { consumer: "segments", others, front, own: BTreeMap::new() }
+    }
+
+    fn add(&mut self, consumer: &'static str, (front, own): LogNeeds) {
+        if front < self.others {
+            (self.consumer, self.others) = (consumer, front);
+        }
+        self.add_segments((front, own));
+    }
+
+    /// Readings wait in memory for their turn: that is no reason for an alarm.
+    fn add_segments(&mut self, (front, own): LogNeeds) {
+        self.front = self.front.min(front);
+        for (tenant, position) in own {
+            let known = self.own.entry(tenant).or_insert(position);
+            *known = position.min(*known);
+        }
+    }
+
+    /// Batches of edges are open: whoever is held up needs them for itself.
+    fn add_edges(&mut self, open: &[(TenantId, u64)]) {
+        for (tenant, position) in open {
+            match self.own.get_mut(tenant) {
+                Some(known) => *known = (*known).min(*position),
+                None => self.add("edges", (*position, Vec::new())),
+            }
+        }
     }
 }
 
@@ -72,26 +130,30 @@ impl App {
 
     /// Cuts the log where every consumer has had it; whether that went well.
     pub(crate) async fn cut_log(&self, cut: &mut LogCut) -> bool {
-        if self.0.upkeep.backup.is_on() {
+        let backup = &self.0.upkeep.backup;
+        let _cutting = backup.cutting.lock().await;
+        if backup.is_on() {
             return true;
         }
         let positions = self.consumer_positions();
+        let mut needs = self.log_needs();
         // Asked after the others: what an edge begins meanwhile is behind them.
-        let edges = match self.edges_position(None).await {
+        let edges = match self.edges_open(None).await {
             Ok(edges) => edges,
             Err(error) => {
                 tracing::debug!(%error, "the log is not cut: how far edges need it is not known");
                 return false;
             }
         };
-        let positions = positions.into_iter().chain([("edges", edges)]);
-        let slowest = positions.min_by_key(|(_, position)| *position);
-        let Some((consumer, position)) = slowest else { return true };
-        let segments = self.0.engine.persisted_position();
-        if let Some(waited) = cut.note(position < segments, self.clock().monotonic()) {
+        needs.add_edges(&edges);
+        let positions = positions.into_iter().map(|(_, position)| position);
+        let position = positions.chain(edges.into_iter().map(|(_, position)| position)).min();
+        let Some(position) = position else { return true };
+        let ((segments, _), now) = (self.0.engine.log_needs(), self.clock().monotonic());
+        if let Some(waited) = cut.note_front(needs.others, segments, now) {
             let jobs = &self.0.jobs;
             tracing::error!(
-                consumer,
+                consumer = needs.consumer,
                 waits_s = waited.as_secs(),
                 log_bytes = self.0.log.size_bytes(),
                 held_by_alerts = jobs.alerts_held.count(),
@@ -106,16 +168,21 @@ impl App {
         // A restore opens the shipped parts by them: see `expire_log_keys`.
         let keeps_keys = self.0.config.shipping.is_some();
         let done = tokio::task::spawn_blocking(move || {
-            let truncation = log.truncate_before(position)?;
+            let mut unused = log.truncate_before(position)?.deks_unused;
+            // Also with nobody held up: a file of whoever was is cut behind the others'.
+            let thinned = log.thin_before(needs.front, &needs.own);
+            if let Ok(thinned) = &thinned {
+                unused.extend(&thinned.deks_unused);
+            }
             // Some may be destroyed already, on purpose.
-            let unused = keys.live(&truncation.deks_unused);
+            let unused = keys.live(&unused);
             if !keeps_keys
                 && !unused.is_empty()
                 && let Err(error) = keys.destroy(&unused, DestructionMethod::KeyDestroyed)
             {
                 tracing::warn!(%error, "keys of cut log files were not destroyed");
             }
-            Ok::<_, veritwin_log::LogError>(truncation.files_deleted)
+            thinned
         });
         match done.await {
             Ok(Ok(_)) => return true,
@@ -123,6 +190,25 @@ impl App {
             Err(_) => tracing::warn!("the log was not cut: the task stopped"),
         }
         false
+    }
+
+    /// From where on everybody needs the log, and from where on those do that are held up.
+    fn log_needs(&self) -> Needs {
+        let jobs = &self.0.jobs;
+        let mut needs = Needs::new();
+        needs.add("alerts", jobs.alerts_held.log_needs());
+        needs.add("routes", jobs.routes_held.log_needs());
+        needs.add("ledger", jobs.ledger_held.log_needs());
+        needs.add("records", jobs.effects.log_needs(&self.0.log));
+        for (consumer, position) in [
+            ("sessions", self.sessions_position()),
+            ("shipping", self.shipped_position()),
+            ("usage", self.0.upkeep.meter.saved_position()),
+        ] {
+            needs.add(consumer, (position, Vec::new()));
+        }
+        needs.add_segments(self.0.engine.log_needs());
+        needs
     }
 
     /// Destroys the keys of cut log files that were kept for a restore, or left by a stop, and are
@@ -167,6 +253,7 @@ impl App {
         metrics::gauge!("veritwin_log_tail_position").set(tail as f64);
         metrics::gauge!("veritwin_log_first_position").set(log.first_position() as f64);
         metrics::gauge!("veritwin_log_bytes").set(log.size_bytes() as f64);
+        metrics::gauge!("veritwin_log_kept_bytes").set(log.kept_bytes() as f64);
         let is_full = f64::from(u8::from(log.full().is_some()));
         metrics::gauge!("veritwin_log_disk_full").set(is_full);
         for (consumer, position) in self.consumer_positions() {
@@ -184,6 +271,41 @@ mod tests {
     fn log_keys_are_kept_as_long_as_a_copy_of_the_keyring_counts() {
         let horizon = crate::KEYRING_HORIZON.as_secs() / 86_400;
         assert_eq!(u64::try_from(HORIZON_DAYS), Ok(horizon));
+    }
+
+    #[test]
+    fn whoever_is_held_up_needs_the_log_for_itself() {
+        let (away, other) = (TenantId::from_bytes([1; 16]), TenantId::from_bytes([2; 16]));
+        let mut needs = Needs::new();
+        needs.add("alerts", (90, vec![(away, 7)]));
+        needs.add("ledger", (80, vec![(away, 4)]));
+        needs.add_segments((85, vec![(away, 5)]));
+        assert_eq!((needs.consumer, needs.others, needs.front), ("ledger", 80, 80));
+        assert_eq!(needs.own, BTreeMap::from([(away, 4)]));
+        needs.add_edges(&[(away, 2), (other, 81)]);
+        assert_eq!((needs.consumer, needs.front), ("ledger", 80));
+        assert_eq!(needs.own, BTreeMap::from([(away, 2)]));
+        needs.add_edges(&[(other, 79)]);
+        assert_eq!((needs.consumer, needs.front), ("edges", 79));
+        needs.add_segments((70, Vec::new()));
+        assert_eq!((needs.others, needs.front), (79, 70), "no alarm, and nothing goes");
+    }
+
+    #[test]
+    fn the_log_waits_for_whoever_does_not_get_where_segments_were() {
+        let mut cut = LogCut::default();
+        let mut check = |(others, segments): (u64, u64), at: u64, said: bool| {
+            let waited = cut.note_front(others, segments, Duration::from_secs(at));
+            assert_eq!(waited.is_some(), said, "at {at}");
+        };
+        // Behind the segments of now, and never behind those of before.
+        for at in 0..100 {
+            check((at * 10, at * 10 + 10), at * 10, false);
+        }
+        check((990, 2000), 1000, false);
+        check((990, 3000), 1599, false);
+        check((990, 3000), 1600, true);
+        check((1000, 4000), 1610, false);
     }
 
     #[test]

@@ -390,7 +390,7 @@ mod tests {
                 readings: vec![reading; 3],
             }))
         };
-        Committed { first, entries: seconds.iter().map(entry).collect() }
+        Committed { first, entries: seconds.iter().map(entry).collect(), passed: 0 }
     }
 
     #[test]

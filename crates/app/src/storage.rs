@@ -104,7 +104,7 @@ impl App {
             Some(bytes) => bytes,
             None => self.count_twin_bytes(tenant).await?,
         };
-        Ok(self.0.engine.tenant_bytes(tenant) + twins)
+        Ok(self.reading_bytes(tenant) + twins)
     }
 
     /// Refuses readings of a tenant that has stored as much as its plan lets it, or put as much
@@ -151,7 +151,15 @@ impl App {
             self.count_twin_bytes_later(tenant);
             0
         });
-        self.0.engine.tenant_bytes(tenant) + twins
+        self.reading_bytes(tenant) + twins
+    }
+
+    /// Bytes of a tenant's readings; while its key is out of reach, with those that wait in the log
+    /// for it.
+    fn reading_bytes(&self, tenant: TenantId) -> u64 {
+        let is_silent = self.0.keys.silent_since(tenant).is_some();
+        let waiting = if is_silent { self.0.log.spooled_bytes(tenant) } else { 0 };
+        self.0.engine.tenant_bytes(tenant) + waiting
     }
 
     /// A payload was sealed into a tenant's ledger.

@@ -33,8 +33,9 @@ pub struct LogConfig {
     pub group_bytes_max: usize,
     /// Durable entries kept in memory for consumers that are nearly up to date.
     pub recent_bytes_max: usize,
-    /// Most that is written for one tenant while the service that holds its key is silent, sealed;
-    /// above it, its appends are refused.
+    /// Most that is written for one tenant while the service that holds its key is silent, sealed,
+    /// and most that thinned files keep of it; above it, its appends are refused. Of a tenant whose
+    /// key is there and that is held up by something else they keep twice as much.
     pub spool_bytes_max: u64,
     /// Where files are written.
     pub storage: Arc<dyn Storage>,

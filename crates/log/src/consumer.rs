@@ -1,6 +1,7 @@
-//! A consumer reads the log without gap and without duplicate: first from the files, then from
-//! memory as entries become durable, and from the files again if it falls behind. It holds at most
-//! one batch, so a slow consumer costs nothing but its own delay.
+//! A consumer reads the log without gap (but for what nobody needs any more) and without
+//! duplicate: first from the files, then from memory as entries become durable, and from the files
+//! again if it falls behind. It holds at most one batch, so a slow consumer costs nothing but its
+//! own delay.
 
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ impl Consumer {
             (reader, batch)
         });
         let (reader, batch) = read.await.map_err(|_| LogError::Closed)?;
+        // Where the log was thinned it may be one without entries.
         let batch = batch?.ok_or(LogError::BeyondTail { requested: next, tail })?;
         self.reader = Some(reader);
         self.next = batch.end();

@@ -34,8 +34,9 @@ pub enum LogError {
         #[source]
         source: KeyError,
     },
-    /// As much waits for the tenant's key as may; nothing of this append was written.
-    #[error("{max_bytes} bytes of tenant {tenant} wait for its key service, and no more may")]
+    /// As much of the tenant waits for its key, or for whoever else cannot serve it, as may;
+    /// nothing of this append was written.
+    #[error("{max_bytes} bytes of tenant {tenant} wait in the log, and no more may")]
     SpoolFull {
         /// The tenant.
         tenant: TenantId,

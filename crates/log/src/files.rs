@@ -1,16 +1,18 @@
 //! The files of a log: found and checked at opening, listed while it runs, deleted whole.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use veritwin_domain::TenantId;
 use veritwin_keys::{DekId, tail};
 
 use crate::LogError;
 use crate::format::{LogFileHeader, is_log_file};
 use crate::reader::{FileReader, Step};
+use crate::thin;
 
 /// One log file.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub(crate) struct FileInfo {
     pub(crate) header: LogFileHeader,
     /// The tenant keys that seal it.
     pub(crate) deks: BTreeSet<DekId>,
+    /// Of a thinned file: bytes of each tenant; none until they were counted.
+    pub(crate) kept: Option<BTreeMap<TenantId, u64>>,
 }
 
 /// The files in the order of their positions; the last is the one being written.
@@ -56,16 +60,27 @@ impl FileList {
             sync_directory(directory)?;
             let deleted = self.0.remove(0);
             truncation.files_deleted += 1;
-            // Today's keys may be wanted again by the file that is being written.
-            let today = self.0.last().map_or(i64::MAX, |file| file.header.day);
-            if deleted.header.day < today {
-                candidates.extend(deleted.deks);
-            }
+            self.give_up(&mut candidates, &deleted);
         }
-        candidates.retain(|dek| !self.0.iter().any(|file| file.deks.contains(dek)));
-        truncation.deks_unused = candidates.into_iter().collect();
-        truncation.deks_unused.sort_unstable();
+        truncation.deks_unused = self.unused(candidates);
         Ok(truncation)
+    }
+
+    /// Notes the keys of a file that is gone, or was another before. Today's may be wanted again
+    /// by the file that is being written.
+    pub(crate) fn give_up(&self, candidates: &mut HashSet<DekId>, file: &FileInfo) {
+        let today = self.0.last().map_or(i64::MAX, |file| file.header.day);
+        if file.header.day < today {
+            candidates.extend(file.deks.iter().copied());
+        }
+    }
+
+    /// Those of the keys that seal nothing more, in their order.
+    pub(crate) fn unused(&self, mut candidates: HashSet<DekId>) -> Vec<DekId> {
+        candidates.retain(|dek| !self.0.iter().any(|file| file.deks.contains(dek)));
+        let mut unused: Vec<DekId> = candidates.into_iter().collect();
+        unused.sort_unstable();
+        unused
     }
 }
 
@@ -118,6 +133,7 @@ enum Manner {
 /// unfinished write off its end. The others' contents are checked when they are read.
 pub(crate) fn find(directory: &Path) -> Result<Found, LogError> {
     let mut paths = list(directory)?;
+    thin::remove_unfinished(directory)?;
     for path in take_unfinished(&mut paths)? {
         tracing::warn!(path = %path.display(), "removed a log file whose creation was unfinished");
         std::fs::remove_file(&path)
@@ -239,7 +255,8 @@ fn check_file(
     let mut reader = FileReader::open(path)?;
     let mut payload = Vec::new();
     // What was closed with nothing open has no unfinished write at its end.
-    let closed = if is_last { closed_at(path)? } else { None };
+    let is_thinned = reader.header().end_position.is_some();
+    let closed = if is_last && !is_thinned { closed_at(path)? } else { None };
     let length = reader.length()?;
     if let Some(bytes) = closed.filter(|bytes| length < *bytes) {
         let reason = format!("it was closed with {bytes} bytes: its end is missing");
@@ -251,7 +268,9 @@ fn check_file(
             Step::Group(_) => {}
             Step::End => break,
             Step::Bad { offset, reason, is_short } => {
-                if !is_last || closed.is_some() || reader.has_group_after(offset)? {
+                // A thinned file has its name only once all of it is durable.
+                let is_whole = closed.is_some() || is_thinned;
+                if !is_last || is_whole || reader.has_group_after(offset)? {
                     return Err(damaged(offset, reason));
                 }
                 match manner {
@@ -262,8 +281,8 @@ fn check_file(
             }
         }
     }
-    let deks = reader.tenant_keys().map(|key| key.header.dek).collect();
-    let info = FileInfo { path: path.to_path_buf(), header: *reader.header(), deks };
+    let deks = reader.tenant_keys().iter().map(|key| key.header.dek).collect();
+    let info = FileInfo { path: path.to_path_buf(), header: *reader.header(), deks, kept: None };
     Ok((info, reader.position()))
 }
 

@@ -3,47 +3,75 @@
 //! next group is written only after the one before is durable; a bad group with a good group
 //! header behind it is therefore damage, and one with nothing behind it is an unfinished write.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use veritwin_domain::{FileId, TenantId};
 use veritwin_keys::{FileHeader, SPOOL_WRAP_BYTES};
 
 const FILE_MAGIC: &[u8; 8] = b"VTLOG\x00\x00\x01";
+const THINNED_MAGIC: &[u8; 8] = b"VTLOG\x00\x00\x02";
 const GROUP_MAGIC: &[u8; 4] = b"VTLG";
 const FILE_SUFFIX: &str = ".vtlog";
 
-/// The front of a log file: magic, file id, first position, UTC day, checksum.
+/// The front of a log file: magic, file id, first position, UTC day, checksum. A thinned file has
+/// a magic of its own, and before the checksum the position at which it ends: between its groups
+/// positions are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogFileHeader {
     pub(crate) file: FileId,
     pub(crate) first_position: u64,
     /// The day whose tenant keys seal the file.
     pub(crate) day: i64,
+    /// Of a thinned file: the position after the last that it stands for.
+    pub(crate) end_position: Option<u64>,
 }
 
 impl LogFileHeader {
+    /// Length of a file's header that is not thinned.
     pub(crate) const BYTES: usize = 8 + 16 + 8 + 8 + 4;
 
+    const THINNED_BYTES: usize = Self::BYTES + 8;
+
+    /// How long it is.
+    pub(crate) const fn bytes(&self) -> usize {
+        if self.end_position.is_some() { Self::THINNED_BYTES } else { Self::BYTES }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = FILE_MAGIC.to_vec();
+        let magic = if self.end_position.is_some() { THINNED_MAGIC } else { FILE_MAGIC };
+        let mut out = magic.to_vec();
         out.extend_from_slice(self.file.as_bytes());
         out.extend_from_slice(&self.first_position.to_le_bytes());
         out.extend_from_slice(&self.day.to_le_bytes());
+        if let Some(end) = self.end_position {
+            out.extend_from_slice(&end.to_le_bytes());
+        }
         let checksum = crc32fast::hash(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::BYTES] = bytes.get(..Self::BYTES)?.try_into().ok()?;
-        let checksum = u32::from_le_bytes(bytes[40..44].try_into().ok()?);
-        if &bytes[..8] != FILE_MAGIC || crc32fast::hash(&bytes[..40]) != checksum {
+    /// Reads it from the front of a file; `None` if none stands there.
+    pub(crate) fn read(input: &mut impl Read) -> Option<Self> {
+        let mut bytes = vec![0; Self::BYTES];
+        input.read_exact(&mut bytes).ok()?;
+        let is_thinned = bytes.starts_with(THINNED_MAGIC);
+        if is_thinned {
+            bytes.resize(Self::THINNED_BYTES, 0);
+            input.read_exact(&mut bytes[Self::BYTES..]).ok()?;
+        }
+        let (facts, checksum) = bytes.split_last_chunk::<4>()?;
+        let is_known = is_thinned || facts.starts_with(FILE_MAGIC);
+        if !is_known || crc32fast::hash(facts) != u32::from_le_bytes(*checksum) {
             return None;
         }
+        let number = |at: usize| Some(u64::from_le_bytes(facts.get(at..at + 8)?.try_into().ok()?));
         Some(Self {
-            file: FileId::from_bytes(bytes[8..24].try_into().ok()?),
-            first_position: u64::from_le_bytes(bytes[24..32].try_into().ok()?),
-            day: i64::from_le_bytes(bytes[32..40].try_into().ok()?),
+            file: FileId::from_bytes(facts.get(8..24)?.try_into().ok()?),
+            first_position: number(24)?,
+            day: i64::from_le_bytes(facts.get(32..40)?.try_into().ok()?),
+            end_position: if is_thinned { Some(number(40)?) } else { None },
         })
     }
 
@@ -182,4 +210,36 @@ pub(crate) fn take_frame<'a>(payload: &mut &'a mut [u8]) -> Option<(usize, &'a m
     let (sealed, rest) = rest.split_at_mut_checked(length as usize)?;
     *payload = rest;
     Some((key as usize, sealed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_of_the_header_stay_what_they_are() {
+        let check = |end_position: Option<u64>, version: u8, end: &[u8], checksum: u32| {
+            let file = FileId::from_bytes([7; 16]);
+            let header = LogFileHeader { file, first_position: 5, day: 20_000, end_position };
+            let mut expected = b"VTLOG\x00\x00".to_vec();
+            expected.push(version);
+            expected.extend_from_slice(&[7; 16]);
+            expected.extend_from_slice(&5u64.to_le_bytes());
+            expected.extend_from_slice(&20_000i64.to_le_bytes());
+            expected.extend_from_slice(end);
+            expected.extend_from_slice(&checksum.to_le_bytes());
+            let bytes = header.encode();
+            assert_eq!(bytes, expected);
+            assert_eq!(bytes.len(), header.bytes());
+            assert_eq!(LogFileHeader::read(&mut bytes.as_slice()), Some(header));
+            for at in 0..bytes.len() {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 1;
+                assert_eq!(LogFileHeader::read(&mut wrong.as_slice()), None, "at {at}");
+                assert_eq!(LogFileHeader::read(&mut &bytes[..at]), None, "cut at {at}");
+            }
+        };
+        check(None, 1, &[], 0x2566_c676);
+        check(Some(9), 2, &9u64.to_le_bytes(), 0x8b5a_0d75);
+    }
 }

@@ -16,6 +16,7 @@ mod record;
 mod shared;
 mod ship;
 mod storage;
+mod thin;
 mod writer;
 
 pub use config::LogConfig;
@@ -30,3 +31,4 @@ pub use record::{
 };
 pub use ship::{LogPart, MomentBounds, MomentCut, PartPlace};
 pub use storage::{DiskStorage, LogWrite, Storage};
+pub use thin::{Thinned, is_thinned};

@@ -1,9 +1,9 @@
 //! The log's front: opening, appending, reading back, truncating, closing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -16,6 +16,7 @@ use crate::codec;
 use crate::files::{self, Truncation};
 use crate::shared::{Request, Shared};
 use crate::ship;
+use crate::thin::{self, Thinned};
 use crate::writer::{ActiveFile, Writer};
 use crate::{
     AppendedRange, CommitObserver, Consumer, Entry, LogCheck, LogConfig, LogError, LogPart,
@@ -210,9 +211,9 @@ impl FileLog {
     }
 
     /// Bytes that wait in the log for a tenant's key, as far as this process has written or met
-    /// them.
+    /// them; of one that waits for something else, what thinned files keep of it.
     pub fn spooled_bytes(&self, tenant: TenantId) -> u64 {
-        self.0.shared.spooled_bytes(tenant)
+        self.0.shared.spooled_bytes(tenant).max(self.0.shared.kept_bytes(tenant))
     }
 
     /// Drops the recent entries from memory, so that consumers read the files, where entries of a
@@ -237,6 +238,32 @@ impl FileLog {
     pub fn truncate_before(&self, position: u64) -> Result<Truncation, LogError> {
         let shared = &self.0.shared;
         shared.files.lock().truncate_before(shared.directory(), position)
+    }
+
+    /// Thins files that hold nothing at or after `front`: only what tenants stays that need
+    /// entries from a position of their own on. Everybody else has to have had all of it, so that
+    /// it had a lasting effect. Some files at a time, the oldest first. Blocks.
+    pub fn thin_before(
+        &self,
+        front: u64,
+        needs: &BTreeMap<TenantId, u64>,
+    ) -> Result<Thinned, LogError> {
+        thin::thin_before(&self.0.shared, front, needs)
+    }
+
+    /// The thinned files.
+    pub fn thinned_files(&self) -> Vec<PathBuf> {
+        self.0.shared.files.lock().thinned()
+    }
+
+    /// Reads a thinned file to its last checksum; says how long it is. Blocks.
+    pub fn check_thinned(path: &Path) -> Result<u64, LogError> {
+        thin::check(path)
+    }
+
+    /// Bytes that thinned files keep, as far as this process has counted them.
+    pub fn kept_bytes(&self) -> u64 {
+        self.0.shared.kept_bytes_total()
     }
 
     /// Writes what is queued, then ends. Further appends fail. Blocks until that is done.

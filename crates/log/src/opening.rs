@@ -85,7 +85,7 @@ impl Opener {
         if !frames.is_empty() {
             return Err("a group has bytes after its last frame".into());
         }
-        Ok(Committed { first, entries })
+        Ok(Committed { first, entries, passed: 0 })
     }
 
     fn entry(

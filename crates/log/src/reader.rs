@@ -41,9 +41,7 @@ impl FileReader {
         let file =
             File::open(path).map_err(|source| LogError::io("open log file", path, source))?;
         let mut input = BufReader::with_capacity(BUFFER_BYTES, file);
-        let mut front = [0u8; LogFileHeader::BYTES];
-        let header = input.read_exact(&mut front).ok().and_then(|()| LogFileHeader::decode(&front));
-        let header = header.ok_or_else(|| LogError::Damaged {
+        let header = LogFileHeader::read(&mut input).ok_or_else(|| LogError::Damaged {
             path: path.to_path_buf(),
             offset: 0,
             reason: "expected a log file header".into(),
@@ -52,7 +50,7 @@ impl FileReader {
             path: path.to_path_buf(),
             input,
             header,
-            offset: LogFileHeader::BYTES as u64,
+            offset: header.bytes() as u64,
             position: header.first_position,
             tenants: Vec::new(),
         })
@@ -86,11 +84,12 @@ impl FileReader {
         self.position
     }
 
-    pub(crate) fn tenant_keys(&self) -> impl Iterator<Item = &TenantKey> {
-        self.tenants.iter()
+    /// The keys that were met so far, by their numbers in the file.
+    pub(crate) fn tenant_keys(&self) -> &[TenantKey] {
+        &self.tenants
     }
 
-    fn damaged(&self, offset: u64, reason: impl Into<String>) -> LogError {
+    pub(crate) fn damaged(&self, offset: u64, reason: impl Into<String>) -> LogError {
         LogError::Damaged { path: self.path.clone(), offset, reason: reason.into() }
     }
 
@@ -116,6 +115,8 @@ impl FileReader {
         let offset = self.offset;
         let bad = |reason: &str, is_short| Step::Bad { offset, reason: reason.into(), is_short };
         if left == 0 {
+            // What a thinned file has left out at its end is passed by.
+            self.position = self.header.end_position.unwrap_or(self.position);
             return Ok(Step::End);
         }
         if left < GroupHeader::BYTES as u64 {
@@ -129,7 +130,11 @@ impl FileReader {
         if u64::from(header.payload_bytes) > left - GroupHeader::BYTES as u64 {
             return Ok(bad("the file ends inside a group", true));
         }
-        if header.first_position != self.position {
+        let is_next = match self.header.end_position {
+            None => header.first_position == self.position,
+            Some(end) => header.first_position >= self.position && header.end() <= end,
+        };
+        if !is_next {
             let (found, expected) = (header.first_position, self.position);
             let reason = format!("a group begins at position {found}, expected {expected}");
             return Err(self.damaged(offset, reason));
@@ -239,7 +244,13 @@ impl LogReader {
                 Step::Group(header) => header,
                 Step::Bad { offset, reason, .. } => return Err(file.damaged(offset, reason)),
                 Step::End => {
-                    return Err(file.damaged(offset, format!("position {next} is missing")));
+                    let end = file.header.end_position.filter(|end| *end > next);
+                    let Some(end) = end else {
+                        return Err(file.damaged(offset, format!("position {next} is missing")));
+                    };
+                    self.next = end;
+                    let passed = end - next;
+                    return Ok(Some(Arc::new(Committed { first: next, entries: vec![], passed })));
                 }
             };
             if header.end() > next {

@@ -150,14 +150,18 @@ pub enum Unreadable {
 pub struct Committed {
     /// The position of the first entry; the others follow without gap.
     pub first: u64,
-    /// The entries, in the order of their positions. Never empty.
+    /// The entries, in the order of their positions. Empty only where positions were passed.
     pub entries: Vec<Arc<Entry>>,
+    /// How many positions after the entries are not in the log any more: everybody whose they
+    /// were has had them. What is left out between two batches that were read shows in their
+    /// positions.
+    pub passed: u64,
 }
 
 impl Committed {
     /// The position after the last entry.
     pub fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
+        self.first + self.entries.len() as u64 + self.passed
     }
 
     /// Each entry with its position.

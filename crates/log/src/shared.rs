@@ -1,8 +1,9 @@
 //! What the appenders, the writer's thread and the readers share: the bounded queue, the recent
 //! batches, the list of files, and how far the log is durable.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -92,6 +93,12 @@ pub(crate) struct Shared {
     shares: Mutex<IdMap<TenantId, Arc<Semaphore>>>,
     /// What waits in the log for its tenant's key.
     spooled: Mutex<IdMap<TenantId, Spooled>>,
+    /// Bytes that thinned files hold, by tenant.
+    kept: Mutex<BTreeMap<TenantId, u64>>,
+    /// Whether there are any.
+    keeps: AtomicBool,
+    /// Taken to thin files.
+    pub(crate) thinning: Mutex<()>,
     queue: Mutex<QueueState>,
     arrived: Condvar,
     poisoned: OnceLock<String>,
@@ -108,6 +115,9 @@ impl Shared {
             room: Arc::new(Semaphore::new(config.queue_bytes_max)),
             shares: Mutex::default(),
             spooled: Mutex::default(),
+            kept: Mutex::default(),
+            keeps: AtomicBool::new(false),
+            thinning: Mutex::default(),
             queue: Mutex::default(),
             arrived: Condvar::new(),
             poisoned: OnceLock::new(),
@@ -184,6 +194,26 @@ impl Shared {
     /// Bytes that wait in the log for a tenant's key.
     pub(crate) fn spooled_bytes(&self, tenant: TenantId) -> u64 {
         self.spooled.lock().get(&tenant).map_or(0, |own| own.bytes)
+    }
+
+    /// Bytes of a tenant in thinned files.
+    pub(crate) fn kept_bytes(&self, tenant: TenantId) -> u64 {
+        // Asked for every append.
+        if !self.keeps.load(Ordering::Acquire) {
+            return 0;
+        }
+        self.kept.lock().get(&tenant).copied().unwrap_or(0)
+    }
+
+    /// Bytes of all tenants in thinned files.
+    pub(crate) fn kept_bytes_total(&self) -> u64 {
+        self.kept.lock().values().sum()
+    }
+
+    pub(crate) fn set_kept(&self, bytes: BTreeMap<TenantId, u64>) {
+        let mut kept = self.kept.lock();
+        self.keeps.store(!bytes.is_empty(), Ordering::Release);
+        *kept = bytes;
     }
 
     pub(crate) fn push(&self, request: Request) -> Result<(), LogError> {
@@ -311,6 +341,7 @@ impl Recent {
             return Some(Arc::clone(batch));
         }
         let skip = usize::try_from(position - batch.first).ok()?;
-        Some(Arc::new(Committed { first: position, entries: batch.entries[skip..].to_vec() }))
+        let entries = batch.entries[skip..].to_vec();
+        Some(Arc::new(Committed { first: position, entries, passed: 0 }))
     }
 }

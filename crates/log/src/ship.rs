@@ -51,7 +51,8 @@ struct Listed {
 }
 
 /// The next durable part after a place, of about `bytes_max` bytes and at least one group; none
-/// when there is nothing more. Without a place it is the beginning of the oldest file.
+/// when there is nothing more. Without a place it is the beginning of the oldest file. Thinned
+/// files have no parts: what they hold was there before.
 pub(crate) fn part_after(
     shared: &Shared,
     after: Option<PartPlace>,
@@ -88,7 +89,8 @@ fn listed(shared: &Shared) -> Vec<Listed> {
         header: file.header,
         is_newest: index == newest,
     };
-    files.0.iter().enumerate().map(listed).collect()
+    let whole = files.0.iter().enumerate();
+    whole.filter(|(_, file)| file.header.end_position.is_none()).map(listed).collect()
 }
 
 /// The file that begins at a position, after the one before it was deleted.
@@ -111,17 +113,25 @@ fn read_part(
         offset,
         reason: reason.to_owned(),
     };
-    let opened = File::open(path).map_err(io)?;
+    let mut opened = File::open(path).map_err(io)?;
     let length = opened.metadata().map_err(io)?.len();
+    match LogFileHeader::read(&mut opened) {
+        Some(header) if header == file.header => {}
+        // Thinned between the look-up and the opening.
+        Some(LogFileHeader { end_position: Some(end), .. }) if end <= from.position => {
+            return Ok(None);
+        }
+        Some(LogFileHeader { end_position: Some(end), .. }) => {
+            return Err(LogError::Truncated { requested: from.position, first: end });
+        }
+        _ => return Err(damaged(0, "expected a log file header")),
+    }
     let mut input = BufReader::with_capacity(BUFFER_BYTES, opened);
-    input.seek(SeekFrom::Start(from.offset)).map_err(io)?;
     let mut bytes = Vec::new();
     if from.offset == 0 {
-        bytes.resize(LogFileHeader::BYTES, 0);
-        input.read_exact(&mut bytes).map_err(io)?;
-        if LogFileHeader::decode(&bytes) != Some(file.header) {
-            return Err(damaged(0, "expected a log file header"));
-        }
+        bytes = file.header.encode();
+    } else {
+        input.seek(SeekFrom::Start(from.offset)).map_err(io)?;
     }
     let mut position = from.position;
     while position < tail && bytes.len() < bytes_max {
@@ -266,7 +276,11 @@ fn cut_file(
         let offset = file.offset();
         let header = match file.step(|header| header.end() > from, &mut payload)? {
             Step::Group(header) => header,
-            Step::End => return Ok(()),
+            Step::End => {
+                // What a thinned file has left out at its end belongs to it.
+                cut.end_position = cut.end_position.max(file.position());
+                return Ok(());
+            }
             // A copy of a file that was being written may end inside a group.
             Step::Bad { offset, is_short: true, .. } if is_last => return cut_to(&path, offset),
             Step::Bad { offset, reason, .. } => {

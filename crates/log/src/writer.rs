@@ -45,7 +45,7 @@ impl ActiveFile {
         day: i64,
     ) -> Result<(Self, FileInfo), LogError> {
         let file = FileId::generate(config.clock.now(), config.rng.as_ref());
-        let header = LogFileHeader { file, first_position, day };
+        let header = LogFileHeader { file, first_position, day, end_position: None };
         let path = header.path(&config.directory);
         let io = |source| LogError::io("create log file", &path, source);
         let mut output = config.storage.create(&path).map_err(io)?;
@@ -67,7 +67,7 @@ impl ActiveFile {
             keys: HashMap::new(),
             key_count: 0,
         };
-        let info = FileInfo { path, header, deks: Default::default() };
+        let info = FileInfo { path, header, deks: Default::default(), kept: None };
         Ok((active, info))
     }
 
@@ -347,7 +347,14 @@ impl Writer {
             let writing = writing.map_err(|source| LogError::Key { tenant, source })?;
             let (dek, is_reachable) = (writing.dek_id(), writing.is_reachable());
             let max_bytes = config.spool_bytes_max;
-            if !is_reachable && self.shared.spooled_bytes(tenant) >= max_bytes {
+            let kept = self.shared.kept_bytes(tenant);
+            let is_full = if is_reachable {
+                // What a tenant comes back with is not in its own way.
+                kept >= max_bytes.saturating_mul(2)
+            } else {
+                kept.max(self.shared.spooled_bytes(tenant)) >= max_bytes
+            };
+            if is_full {
                 return Err(LogError::SpoolFull { tenant, max_bytes });
             }
             let known = self.file.keys.get(&tenant);
@@ -426,7 +433,7 @@ impl Writer {
                 position += 1;
             }
         }
-        Ok(Arc::new(Committed { first, entries }))
+        Ok(Arc::new(Committed { first, entries, passed: 0 }))
     }
 }
 

@@ -385,7 +385,9 @@ impl Engine {
         let mut bytes_before = 0;
         for chunk in log.read_from(persisted).map_err(TelemetryError::Log)? {
             let chunk = chunk.map_err(TelemetryError::Log)?;
+            self.inner.memory.write().pass_to(chunk.first);
             self.apply(&chunk);
+            self.inner.memory.write().pass_to(chunk.end());
             let bytes = self.inner.memory.read().bytes_flushable();
             if bytes >= self.inner.limits.flush_bytes_min {
                 self.flush().await?;
@@ -409,6 +411,13 @@ impl Engine {
     /// [`Self::persisted_position`].
     pub fn persisted_position_of(&self, tenant: TenantId) -> u64 {
         self.inner.memory.read().stored_to(tenant)
+    }
+
+    /// Everything of everybody in the log before the position answered is in segments; but for the
+    /// tenants named, whose keys are or were out of reach: each needs the log from a position of
+    /// its own on.
+    pub fn log_needs(&self) -> (u64, Vec<(TenantId, u64)>) {
+        self.inner.memory.read().log_needs()
     }
 
     /// What the engine holds.

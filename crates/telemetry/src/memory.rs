@@ -227,6 +227,12 @@ impl Memory {
         self.next_position = self.next_position.max(position + 1);
     }
 
+    /// Passes by positions that the log does not hold any more: it was thinned there, once they
+    /// were had.
+    pub(crate) fn pass_to(&mut self, position: u64) {
+        self.next_position = self.next_position.max(position);
+    }
+
     /// Notes an entry whose key is out of reach: the log has to keep it until it can be read.
     pub(crate) fn leave_in_log(&mut self, tenant: TenantId, position: u64) {
         if position >= self.next_position {

@@ -143,6 +143,9 @@ impl BackupProgress {
 #[derive(Debug, Default)]
 pub(crate) struct BackupHold {
     one: tokio::sync::Mutex<()>,
+    /// Taken to cut or thin the log. A backup reads one file after the other: of two files the
+    /// newer must not be thin where the older was whole.
+    pub(crate) cutting: tokio::sync::Mutex<()>,
     deletions: Mutex<Vec<String>>,
     pub(crate) progress: Arc<BackupProgress>,
 }
@@ -211,6 +214,8 @@ impl App {
         self.make_submitters().await?;
         hold.progress.begin(self.0.config.disk_bytes_per_second);
         let held = Held(hold);
+        // What was being cut is done, and from now on nothing is.
+        drop(hold.cutting.lock().await);
         let log = self.0.log.clone();
         let cut = Cut {
             config: &self.0.config,

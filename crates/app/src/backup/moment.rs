@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use veritwin_domain::Timestamp;
 use veritwin_keys::KeyService;
-use veritwin_log::{FileLog, MomentBounds};
+use veritwin_log::{FileLog, MomentBounds, is_thinned};
 
 use super::blocking;
 use super::files::{create_folder, io, safe_name, sync_file_system};
@@ -235,6 +235,11 @@ impl Base<'_> {
             let sealed = place.get(name).await?;
             let (head, body) = open_part(self.keys, whose, name, &sealed)?;
             let path = log.join(&head.name);
+            // What the backup has of it was thinned after it was shipped, and ends before the
+            // backup does.
+            if is_thinned(&path) {
+                continue;
+            }
             // What a backup copied behind the end of a file that has another behind it was never
             // durable.
             if let Some((before, bytes)) = last.take().filter(|(before, _)| *before != path) {

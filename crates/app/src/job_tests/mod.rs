@@ -26,6 +26,7 @@ mod shipping;
 #[path = "../../../twin/tests/it/skipped.rs"]
 mod skipped;
 mod streams;
+mod thinned;
 mod trust;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 //! What is read in which order, and what can be done about what is found.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use object_store::ObjectStoreExt;
@@ -133,6 +134,7 @@ impl Walk<'_> {
     }
 
     async fn log(&mut self) -> Result<()> {
+        self.thinned_log().await?;
         let mut place: Option<PartPlace> = None;
         loop {
             match next_part(self.app.0.log.clone(), place).await {
@@ -157,6 +159,26 @@ impl Walk<'_> {
                 }
             }
         }
+    }
+
+    /// The log's files that keep what some tenants need.
+    async fn thinned_log(&mut self) -> Result<()> {
+        for path in self.app.0.log.thinned_files() {
+            let name = path.file_name().unwrap_or_default().display().to_string();
+            let read = tokio::task::spawn_blocking(move || FileLog::check_thinned(&path));
+            match read.await.map_err(|_| LogError::Closed)? {
+                Ok(bytes) => self.read(&name, bytes).await?,
+                Err(LogError::Damaged { offset, reason, .. }) => {
+                    let mut finding = lost(&format!("log/{name}"), reason, RESTORE);
+                    finding.byte = Some(offset);
+                    self.found(finding);
+                }
+                // Cut meanwhile: nobody needs it any more.
+                Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(error) => self.found(lost("log", describe(&error), RESTORE)),
+            }
+        }
+        Ok(())
     }
 
     async fn segments(&mut self) -> Result<()> {

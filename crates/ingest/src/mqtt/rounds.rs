@@ -20,6 +20,8 @@ pub const SESSION_ROUND_SECONDS_MIN: u64 = 10;
 pub const SESSION_ROUND_BYTES_PER_SECOND_MAX: usize = 1024 * 1024;
 /// So many notes are told in one submission.
 const NOTES_AT_ONCE: usize = 256;
+/// The limit of a tenant of which the log takes nothing more until its key is back.
+const SPOOL_LIMIT: &str = "spool_bytes_max";
 /// So many tenants are told of at once.
 const TENANTS_AT_ONCE: usize = 8;
 
@@ -165,8 +167,9 @@ impl Broker {
         }
     }
 
-    /// Tells notes of a tenant. One whose keys are withdrawn has no sessions after a restart; nor
-    /// does what is refused for good hold up the others.
+    /// Tells notes of a tenant. One whose keys are withdrawn has no sessions after a restart, nor
+    /// has one of which the log takes nothing more until its key is back; nor does what is refused
+    /// for good hold up the others.
     async fn tell_some(&self, tenant: TenantId, batch: Batch) -> Result<usize, SubmitError> {
         if batch.notes.is_empty() {
             return Ok(0);
@@ -174,6 +177,10 @@ impl Broker {
         match self.sink.tell_sessions(tenant, batch.notes).await {
             Ok(()) => Ok(batch.bytes),
             Err(SubmitError::Denied(_) | SubmitError::NotFound(_)) => Ok(0),
+            Err(error @ SubmitError::Busy { limit: Some(SPOOL_LIMIT), .. }) => {
+                tracing::warn!(%tenant, %error, "where its sessions stand is not on record");
+                Ok(0)
+            }
             Err(error) if error.is_final() => {
                 tracing::warn!(%tenant, %error, "where some sessions stand is not on record");
                 Ok(0)

@@ -177,6 +177,26 @@ async fn a_round_goes_on_without_a_tenant_that_is_busy_and_asks_only_that_one_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_that_waits_for_its_key_and_fills_its_part_does_not_hold_the_log() {
+    let world = World::new().await;
+    world.broker.flush_sessions().await;
+    let limit = Some("spool_bytes_max");
+    let retry_after = Duration::from_secs(5);
+    world.hold_up(Some(SubmitError::Busy { detail: "full".to_owned(), limit, retry_after }));
+    let theirs = world.notes_of(THEIRS);
+    let tending = tokio::spawn(Arc::clone(&world.broker).tend_sessions());
+    let mut from = world.journal.from.subscribe();
+    from.wait_for(|from| *from > 0).await.expect("a round");
+    assert_eq!(world.notes_of(THEIRS), theirs);
+    // There is room again, and the next round tells of it.
+    world.let_in();
+    world.clock.advance(Duration::from_secs(30));
+    world.tellings(2).await;
+    assert!(world.notes_of(THEIRS) > theirs);
+    tending.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn clients_that_come_and_go_keep_nobody_from_being_asked_what_was_had() {
     let world = World::new().await;
     let tending = tokio::spawn(Arc::clone(&world.broker).tend_sessions());

@@ -1,6 +1,7 @@
 //! A disk that fails or hangs: nothing is acknowledged that is not durable, nothing is retried, the
 //! queue keeps its bound.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -322,4 +323,27 @@ async fn with_a_delay_a_commit_waits_for_company() {
     first.await.unwrap();
     let batches: Vec<_> = log.read_from(0).unwrap().map(Result::unwrap).collect();
     assert_eq!((batches.len(), batches[0].entries.len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_a_thinning_fails_nothing_else() {
+    let fixture = Fixture::new();
+    let (disk, mut config) = moody(&fixture);
+    config.file_bytes_max = 1;
+    let log = FileLog::open(config, Vec::new()).unwrap();
+    for number in 0..4 {
+        log.append(vec![entry(1 + (number % 2) as u8, number)]).await.unwrap();
+    }
+    log.forget_recent();
+    let needs = BTreeMap::from([(tenant(1), 0)]);
+    for mood in [Mood::Full, Mood::FailsToWrite, Mood::FailsToSync] {
+        disk.set(mood);
+        assert!(log.thin_before(4, &needs).is_err(), "{mood:?}");
+        assert_eq!(log.thinned_files().len(), 0, "{mood:?}");
+        assert!(!fixture.path("log").join("thinned.new").exists(), "{mood:?}");
+        disk.set(Mood::Works);
+        assert_eq!(numbers(&log, 0), [0, 1, 2, 3], "{mood:?}");
+    }
+    assert_eq!(log.thin_before(4, &needs).unwrap().files, 3);
+    log.append(vec![entry(2, 4)]).await.unwrap();
 }

@@ -10,3 +10,4 @@ mod golden;
 mod recovery;
 mod ship;
 mod support;
+mod thin;

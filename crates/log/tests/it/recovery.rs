@@ -55,7 +55,7 @@ async fn after_a_withdrawal_nothing_of_the_tenant_is_served_from_memory() {
 }
 
 /// A tenant whose key is held elsewhere, out of reach from now on; what its service would unwrap.
-fn silenced(fixture: &Fixture, number: u8) -> SecretKey {
+pub(crate) fn silenced(fixture: &Fixture, number: u8) -> SecretKey {
     let kek = fixture.keys.new_kek(tenant(number)).unwrap();
     let secret = kek.secret().clone();
     let fresh_until = fixture.clock.monotonic() + Duration::from_secs(60);
@@ -66,7 +66,7 @@ fn silenced(fixture: &Fixture, number: u8) -> SecretKey {
     secret
 }
 
-fn give_back(fixture: &Fixture, number: u8, kek: SecretKey) {
+pub(crate) fn give_back(fixture: &Fixture, number: u8, kek: SecretKey) {
     let version = fixture.keys.wrapped_kek(tenant(number)).unwrap().context.version;
     let fresh_until = fixture.clock.monotonic() + Duration::from_secs(60);
     fixture.keys.admit(tenant(number), version, kek, fresh_until).unwrap();

@@ -287,8 +287,9 @@ pub(crate) struct Log {
     pub(crate) group_commit_delay_micros: u64,
     /// Size at which a log file is closed, in bytes.
     pub(crate) file_bytes_max: u64,
-    /// Most that is written for one customer while the service that holds its key is silent, in
-    /// bytes; above it, that customer's devices are told to wait.
+    /// Most that is written for one customer while the service that holds its key is silent, and
+    /// most that thinned files keep of one, in bytes; above it, that customer's devices are told to
+    /// wait.
     pub(crate) spool_bytes_max: u64,
 }
 

@@ -35,6 +35,26 @@ impl Memory {
         left.map(|(id, table)| (*id, place(table))).collect()
     }
 
+    /// From where on the log is needed: by those whose key is out of reach, or was at the last
+    /// flush, each from a position of its own on; and by everybody else.
+    pub(crate) fn log_needs(&self) -> (u64, Vec<(TenantId, u64)>) {
+        let mut front = self.gap_position.unwrap_or(self.next_position);
+        let mut apart = Vec::new();
+        let frozen = self.frozen.iter().flat_map(|frozen| frozen.tenants.keys());
+        for tenant in frozen.filter(|tenant| !self.tenants.contains_key(*tenant)) {
+            front = front.min(self.stored_to(*tenant));
+        }
+        for (tenant, table) in &self.tenants {
+            let position = self.stored_to(*tenant);
+            if table.is_behind() || table.held_bytes > 0 {
+                apart.push((*tenant, position));
+            } else {
+                front = front.min(position);
+            }
+        }
+        (front, apart)
+    }
+
     /// Whether a tenant was set aside and its stored latest values are not back in memory: what is
     /// there must not replace them.
     pub(crate) fn lacks_latest(&self, tenant: TenantId) -> bool {
@@ -150,6 +170,37 @@ mod tests {
         memory.set_aside(tenant);
         assert!(!memory.is_read_to(tenant, 1), "whoever was reading begins again");
         assert_eq!(memory.left_in_log(), [(tenant, 0)]);
+    }
+
+    #[test]
+    fn a_tenant_without_its_key_needs_the_log_for_itself() {
+        let mut memory = Memory::new(Arc::new(Catalog::default()));
+        let (away, other) = (batch(0).tenant, TenantId::from_bytes([2; 16]));
+        memory.apply(0, &batch(1), Duration::ZERO);
+        memory.apply(1, &DeviceBatch { tenant: other, ..batch(2) }, Duration::ZERO);
+        memory.skip(2);
+        assert_eq!(memory.log_needs(), (0, Vec::new()));
+        memory.set_aside(away);
+        assert_eq!(memory.log_needs(), (1, vec![(away, 0)]), "the other is not stored yet");
+        memory.freeze(|_| false);
+        assert_eq!(memory.log_needs(), (1, vec![(away, 0)]), "nor while it is on its way");
+        memory.frozen = None;
+        assert_eq!(memory.log_needs(), (3, vec![(away, 0)]));
+        memory.forget(away);
+        assert_eq!(memory.log_needs(), (3, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_left_in_memory_for_its_key_needs_the_log_for_itself() {
+        let mut memory = Memory::new(Arc::new(Catalog::default()));
+        let tenant = batch(0).tenant;
+        memory.apply(0, &batch(1), Duration::ZERO);
+        memory.skip(1);
+        memory.freeze(|_| true);
+        assert_eq!(memory.log_needs(), (2, vec![(tenant, 0)]));
+        memory.freeze(|_| false);
+        memory.frozen = None;
+        assert_eq!(memory.log_needs(), (2, Vec::new()));
     }
 
     #[test]

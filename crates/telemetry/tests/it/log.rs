@@ -149,3 +149,49 @@ fn entries_that_hold_no_readings_move_the_position() {
         assert_eq!(Arc::clone(&setup.store).to_string(), "InMemory");
     });
 }
+
+#[test]
+fn a_log_that_was_thinned_gives_back_what_waits_for_its_key_and_nothing_twice() {
+    runtime().block_on(async {
+        let setup = Setup::new();
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        let other = |number: i64| {
+            let readings = vec![reading("n", TODAY + number, Value::Integer(number))];
+            vec![Entry::from(batch(1, 0, readings))]
+        };
+        append(&log, 0).await;
+        log.append(other(0)).await.expect("appends");
+        append(&log, 1).await;
+        log.append(other(1)).await.expect("appends");
+        setup.keys.revoke(tenant(0)).expect("revokes");
+        engine.set_aside(tenant(0));
+        log.close();
+        drop((log, engine));
+
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        engine.recover(&log).await.expect("recovers");
+        assert_eq!(engine.flush().await.expect("others flush"), 0);
+        let (front, own) = engine.log_needs();
+        assert_eq!((front, own.clone()), (log.tail_position(), vec![(tenant(0), 0)]));
+        let thinned = log.thin_before(front, &own.into_iter().collect()).expect("thins");
+        assert_eq!(thinned.files, 1);
+        log.append(other(2)).await.expect("others append");
+        // As killed: nothing is flushed.
+        drop((log, engine));
+
+        let engine = setup.open().await;
+        let log = open_log(&setup, &engine);
+        engine.recover(&log).await.expect("recovers");
+        let of_other = engine.stats(&series(1, 0, "n"), TimeRange::ALL).await.expect("answers");
+        assert_eq!(of_other.count, 3);
+        setup.keys.restore(tenant(0)).expect("restores");
+        assert_eq!(engine.catch_up(&log).await.expect("catches up"), 1);
+        assert_eq!(count(&engine).await, 2);
+        let latest = engine.latest(tenant(0), device(0), None).await.expect("answers");
+        assert_eq!(latest[0].value, Value::Integer(1));
+        assert_eq!(engine.flush().await.expect("flushes"), log.tail_position());
+        assert_eq!(engine.log_needs(), (log.tail_position(), Vec::new()));
+    });
+}

@@ -120,7 +120,8 @@ pub(crate) struct History {
 impl History {
     /// Commits a batch and applies it.
     pub(crate) fn commit(&mut self, engine: &Engine, batch: DeviceBatch) {
-        let committed = Committed { first: self.next, entries: vec![Arc::new(Entry::from(batch))] };
+        let entries = vec![Arc::new(Entry::from(batch))];
+        let committed = Committed { first: self.next, entries, passed: 0 };
         self.next += 1;
         engine.apply(&committed);
         self.batches.push(committed);

@@ -158,8 +158,8 @@ fn jobs(facts: &Value) -> Vec<Finding> {
         let text = |key: &str| held[key].as_str().unwrap_or("?").to_owned();
         let (job, tenant, since) = (text("job"), text("tenant"), text("since"));
         let finding = format!("{job} waits for tenant {tenant} since {since}: {}", text("reason"));
-        let advice = "mend what the reason names: the log keeps growing for this tenant; the \
-                      others go on";
+        let advice = "mend what the reason names: the log keeps what this tenant sends, up to \
+                      log.spool_bytes_max, and then refuses it; the others go on";
         findings.push(Finding::warning(CHECK, finding, advice));
     }
     if findings.is_empty() {
