@@ -225,6 +225,17 @@ fn partners(path: &str, never: &str) -> Value {
 const HEADERS: &[(&str, &str)] =
     &[("x-source-sha256", "0000000000000000000000000000000000000000000000000000000000000000")];
 
+/// Whether an answer says no more than that there was no time for another.
+const fn is_too_busy(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
 /// What is wrong with an answer; none when it is as the matrix says.
 fn judge(is_permitted: bool, status: StatusCode) -> Option<String> {
     match (is_permitted, status) {
@@ -268,6 +279,9 @@ impl Roles {
                     .all(|action| self.app.role_permits_program(role, action))
                     && !endpoint.is_of_others;
                 let status = self.ask_as(endpoint, key.expose()).await?;
+                if !is_permitted && is_too_busy(status) {
+                    return Err("the platform had too much to do to answer".to_owned());
+                }
                 walked.asked += 1;
                 walked.permitted += usize::from(is_permitted);
                 walked.actions.extend(endpoint.actions);
@@ -382,5 +396,9 @@ mod tests {
         check(false, 404, Some("404 where the matrix says no"));
         check(false, 200, Some("200"));
         check(true, 401, Some("not let in"));
+        // Nothing is known of who was sent away before being asked who it is.
+        for (status, expect) in [(429, true), (503, true), (404, false), (500, false)] {
+            assert_eq!(is_too_busy(StatusCode::from_u16(status).expect("status")), expect);
+        }
     }
 }
