@@ -68,7 +68,7 @@ impl Core {
 
     /// Updates a row that is known by the same id. Tells one that changed from one that is not
     /// there.
-    async fn update_known(&self, update: Update, known: Select) -> Result<()> {
+    pub(crate) async fn update_known(&self, update: Update, known: Select) -> Result<()> {
         if self.update(update).await? > 0 {
             return Ok(());
         }

@@ -224,7 +224,9 @@ impl TenantTx {
     /// Adds an event at the end of an alert's history.
     #[boxed]
     pub async fn alert_event_add(&self, alert: AlertId, event: &AlertEvent) -> Result<()> {
-        self.core.one(self.select(TABLE).eq("id", alert)).await?;
+        // Holds the alert until the end, so that two who add at once do not take one number.
+        let held = self.update(TABLE).set("id", alert).eq("id", alert);
+        self.core.update_known(held, self.select(TABLE).eq("id", alert)).await?;
         let newest = self.select(EVENTS).eq("alert_id", alert).descending("sequence").limit(1);
         let sequence = match self.core.maybe(newest).await? {
             Some(row) => row.get::<u64>("sequence")? + 1,

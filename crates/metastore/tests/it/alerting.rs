@@ -208,6 +208,29 @@ async fn an_alert_keeps_its_history() {
 }
 
 #[tokio::test]
+async fn events_added_at_once_all_find_their_place() {
+    everywhere(async |world| {
+        let warm = alert(world, AlertState::ActiveUnacknowledged, 0);
+        let tx = world.begin().await;
+        tx.alert_create(&warm).await.expect("an alert");
+        tx.commit().await.expect("commit");
+        let add = async |seconds| {
+            let kind = AlertEventKind::Raised;
+            let event = AlertEvent { at: later(seconds), kind, by: None, comment: None };
+            let tx = world.begin().await;
+            tx.alert_event_add(warm.id, &event).await.expect("an event");
+            tx.commit().await.expect("commit");
+        };
+        tokio::join!(add(1), add(2), add(3), add(4));
+        let mut at = world.begin().await.alert_events(warm.id).await.expect("history");
+        at.sort_by_key(|event| event.at);
+        let at: Vec<_> = at.into_iter().map(|event| event.at).collect();
+        assert_eq!(at, [later(1), later(2), later(3), later(4)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_offset_moves_ahead_with_its_effect_and_never_back() {
     everywhere(async |world| {
         let tx = world.begin().await;
