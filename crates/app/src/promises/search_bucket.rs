@@ -24,7 +24,7 @@ pub(super) async fn search_bucket(
     let listed: Vec<_> =
         store.list(None).take(OBJECTS_MAX).try_collect().await.map_err(failed("list", SEGMENTS))?;
     let mut objects = listed;
-    objects.sort_by(|one, other| other.last_modified.cmp(&one.last_modified));
+    objects.sort_by_key(|object| std::cmp::Reverse(object.last_modified));
     let mut searched = Searched::default();
     for meta in objects {
         let name = meta.location.to_string();
