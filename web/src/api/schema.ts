@@ -502,7 +502,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the breaches, oldest first, drills among them. */
+        /** Lists the breaches, newest first, drills among them. */
         get: operations["incidents_list_breaches"];
         put?: never;
         /** Opens a breach, by hand or out of an incident: its clock of 72 hours runs. */
@@ -1169,6 +1169,26 @@ export interface paths {
          *     with the credentials it has; what it sent here stays.
          */
         delete: operations["provisioning_give_back"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{id}/claim/take-back": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes a device back that an organisation below claimed. What it sent there stays there, and it
+         *     comes in nowhere until it is given credentials here. Both organisations' records say so.
+         */
+        post: operations["provisioning_take_back"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2596,7 +2616,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the policies. Who may not read the workspace sees those in force. */
+        /** Lists the policies, newest first. Who may not read the workspace sees those in force. */
         get: operations["governance_list_policies"];
         put?: never;
         /** Writes a new policy, as a draft. */
@@ -2722,7 +2742,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Runs a promise's check now. */
+        /**
+         * Runs a promise's check now. Of one that passed within a 96th of its interval, but a minute at
+         *     least, what it found is told again.
+         */
         post: operations["promises_check"];
         delete?: never;
         options?: never;
@@ -3146,7 +3169,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the risks, oldest first. */
+        /** Lists the risks, newest first. */
         get: operations["governance_list_risks"];
         put?: never;
         /** Writes a new risk. */
@@ -3992,7 +4015,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the tasks, oldest first. */
+        /** Lists the tasks, newest first. */
         get: operations["governance_list_tasks"];
         put?: never;
         /** Writes a new task. */
@@ -6205,6 +6228,20 @@ export interface components {
             /** @description Latest event time. */
             to?: string | null;
         };
+        /** @description The erasure after which a record is what it is now, as the ledger has it. */
+        ErasedBody: {
+            /** @description SHA-256 of the erasure's certificate, once there is one and while the request is kept. */
+            certificate_sha256?: string | null;
+            /**
+             * Format: int64
+             * @description The entry that holds it.
+             */
+            entry?: number | null;
+            /** @description The sealed record of the change, with the digest that the record has since. */
+            record_id: string;
+            /** @description The data subject's request that was carried out. */
+            request_id: string;
+        };
         /** @description The certificate of an erased account. */
         ErasureBody: {
             at: string;
@@ -6254,9 +6291,12 @@ export interface components {
                 string,
                 string
             ][];
+            /** @description Whether that leaf is of an earlier run: it does not hold the digest of this one. */
+            is_leaf_earlier: boolean;
             /**
              * Format: int64
-             * @description The leaf of the platform's log that holds the evidence's digest.
+             * @description The leaf of the platform's log that holds the evidence's digest, or that of the day's list
+             *     which names it; until it has one, the newest leaf of a run that found the same.
              */
             ledger_index?: number | null;
             summary: string;
@@ -6841,7 +6881,7 @@ export interface components {
             closed_at?: string | null;
             id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
             /** @description Oldest first; empty in lists. */
             notes: components["schemas"]["IncidentNoteBody"][];
             opened_at: string;
@@ -8032,7 +8072,7 @@ export interface components {
                 closed_at?: string | null;
                 id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
                 /** @description Oldest first; empty in lists. */
                 notes: components["schemas"]["IncidentNoteBody"][];
                 opened_at: string;
@@ -8237,8 +8277,9 @@ export interface components {
                 tree_size?: number | null;
                 user_id?: string | null;
                 /**
-                 * @description Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`
-                 *     or `not_extended`: the log contradicts an earlier mail.
+                 * @description Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`,
+                 *     `no_flow` (the register of flows lets it go to nobody) or `not_extended` (the log
+                 *     contradicts an earlier mail).
                  */
                 waits?: string | null;
             }[];
@@ -8378,6 +8419,7 @@ export interface components {
             items: {
                 about_id?: string | null;
                 entry?: components["schemas"]["EntryBody"] | null;
+                erased?: components["schemas"]["ErasedBody"] | null;
                 /** @description `readings`, `activity`, `key`, `alert`, `consent`, `rights_case`, `governance` or `mail`. */
                 kind: string;
                 record?: components["schemas"]["PapersRecord"] | null;
@@ -8390,11 +8432,15 @@ export interface components {
                  */
                 sequence?: number | null;
                 /**
-                 * @description `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
-                 *     `ended` (the leaf went with the end of the audit period).
+                 * @description `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone), `ended`
+                 *     (the leaf went with the end of the audit period) or `misplaced` (the leaf that the index
+                 *     names does not hold it).
                  */
                 state: string;
-                /** @description Of an activity record: whether it still is what was sealed. */
+                /**
+                 * @description Of an activity record: whether it still is what was sealed. Null also while a change by an
+                 *     erasure waits for its leaf.
+                 */
                 unchanged?: boolean | null;
             }[];
             /** @description Opaque; null on the last page. */
@@ -8457,20 +8503,52 @@ export interface components {
             /** @description The rows. */
             items: {
                 checked_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description A check that takes more processor time could not run.
+                 */
+                cpu_seconds_max: number;
                 evidence?: components["schemas"]["EvidenceBody"] | null;
                 feature: string;
                 /** @description `P01` to `P62`. */
                 id: string;
+                /**
+                 * Format: int64
+                 * @description How often it is checked.
+                 */
+                interval_seconds: number;
+                /**
+                 * Format: int64
+                 * @description A check that reads and writes more bytes could not run; a statement counts as 4 KiB.
+                 */
+                io_bytes_max: number;
+                /**
+                 * Format: int64
+                 * @description Processor time of the newest run, in milliseconds, since the platform started.
+                 */
+                last_cpu_ms?: number | null;
+                /**
+                 * Format: int64
+                 * @description Bytes that it read and wrote.
+                 */
+                last_io_bytes?: number | null;
                 next_check_at?: string | null;
                 /** @description Who must act when it is red. */
                 owner: string;
                 /** @description Why it is not proven, or what a proof cannot show. */
                 reason?: string | null;
+                /** @enum {string} */
+                scope: "nobody" | "platform" | "everybody";
                 /** @description The sentence of the published policy. */
                 source: string;
                 /** @enum {string} */
                 state: "proven" | "failing" | "stale" | "not_evidenced" | "not_applicable";
                 text: string;
+                /**
+                 * Format: int64
+                 * @description A check that takes longer could not run.
+                 */
+                timeout_seconds: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -8759,7 +8837,7 @@ export interface components {
                 id: string;
                 incident_id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
                 raised_at: string;
                 seen: components["schemas"]["SeenBody"][];
                 /** @enum {string} */
@@ -9162,8 +9240,9 @@ export interface components {
             tree_size?: number | null;
             user_id?: string | null;
             /**
-             * @description Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`
-             *     or `not_extended`: the log contradicts an earlier mail.
+             * @description Why the last mail was not written: `no_recipient`, `no_server`, `no_archive`,
+             *     `no_flow` (the register of flows lets it go to nobody) or `not_extended` (the log
+             *     contradicts an earlier mail).
              */
             waits?: string | null;
         };
@@ -9620,6 +9699,7 @@ export interface components {
         PlaceBody: {
             about_id?: string | null;
             entry?: components["schemas"]["EntryBody"] | null;
+            erased?: components["schemas"]["ErasedBody"] | null;
             /** @description `readings`, `activity`, `key`, `alert`, `consent`, `rights_case`, `governance` or `mail`. */
             kind: string;
             record?: components["schemas"]["PapersRecord"] | null;
@@ -9632,11 +9712,15 @@ export interface components {
              */
             sequence?: number | null;
             /**
-             * @description `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone) or
-             *     `ended` (the leaf went with the end of the audit period).
+             * @description `waiting`, `sealed`, `destroyed` (the leaf is proven, what the record said is gone), `ended`
+             *     (the leaf went with the end of the audit period) or `misplaced` (the leaf that the index
+             *     names does not hold it).
              */
             state: string;
-            /** @description Of an activity record: whether it still is what was sealed. */
+            /**
+             * @description Of an activity record: whether it still is what was sealed. Null also while a change by an
+             *     erasure waits for its leaf.
+             */
             unchanged?: boolean | null;
         };
         /** @description A plan. */
@@ -9813,20 +9897,52 @@ export interface components {
         /** @description A promise with its live state. */
         PromiseBody: {
             checked_at?: string | null;
+            /**
+             * Format: int64
+             * @description A check that takes more processor time could not run.
+             */
+            cpu_seconds_max: number;
             evidence?: components["schemas"]["EvidenceBody"] | null;
             feature: string;
             /** @description `P01` to `P62`. */
             id: string;
+            /**
+             * Format: int64
+             * @description How often it is checked.
+             */
+            interval_seconds: number;
+            /**
+             * Format: int64
+             * @description A check that reads and writes more bytes could not run; a statement counts as 4 KiB.
+             */
+            io_bytes_max: number;
+            /**
+             * Format: int64
+             * @description Processor time of the newest run, in milliseconds, since the platform started.
+             */
+            last_cpu_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes that it read and wrote.
+             */
+            last_io_bytes?: number | null;
             next_check_at?: string | null;
             /** @description Who must act when it is red. */
             owner: string;
             /** @description Why it is not proven, or what a proof cannot show. */
             reason?: string | null;
+            /** @enum {string} */
+            scope: "nobody" | "platform" | "everybody";
             /** @description The sentence of the published policy. */
             source: string;
             /** @enum {string} */
             state: "proven" | "failing" | "stale" | "not_evidenced" | "not_applicable";
             text: string;
+            /**
+             * Format: int64
+             * @description A check that takes longer could not run.
+             */
+            timeout_seconds: number;
         };
         /** @description The proof that a leaf is in the log. */
         ProofBody: {
@@ -9990,7 +10106,7 @@ export interface components {
             fill_value?: number | null;
             /** @description RFC 3339, inclusive. */
             from: string;
-            /** @description Raw points of a series in one answer, at most 100,000. */
+            /** @description Raw points of a series in one answer, or buckets of a single series; at most 100,000. */
             limit?: number | null;
             /**
              * @description At most so many raw points, from 3 to 100,000, chosen so that a line through them looks like
@@ -10753,7 +10869,7 @@ export interface components {
             id: string;
             incident_id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
             raised_at: string;
             seen: components["schemas"]["SeenBody"][];
             /** @enum {string} */
@@ -13015,7 +13131,12 @@ export interface operations {
     };
     incidents_list_breaches: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -13029,6 +13150,12 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ListBody_BreachBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             403: {
                 headers: {
@@ -14951,6 +15078,43 @@ export interface operations {
         };
     };
     provisioning_give_back: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    provisioning_take_back: {
         parameters: {
             query?: never;
             header?: never;
@@ -18513,7 +18677,12 @@ export interface operations {
     };
     governance_list_policies: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -18527,6 +18696,12 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ListBody_PolicyBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             403: {
                 headers: {
@@ -19023,6 +19198,12 @@ export interface operations {
                 };
                 content?: never;
             };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     registers_end: {
@@ -19495,6 +19676,12 @@ export interface operations {
                 };
                 content?: never;
             };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     requests_export_own: {
@@ -19886,7 +20073,12 @@ export interface operations {
     };
     governance_list_risks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -19900,6 +20092,12 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ListBody_RiskBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             403: {
                 headers: {
@@ -22014,7 +22212,12 @@ export interface operations {
     };
     governance_list_tasks: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As given by the page before. */
+                cursor?: string | null;
+                /** @description Rows of a page, at most 500. */
+                limit?: number | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -22028,6 +22231,12 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ListBody_TaskBody"];
                 };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             403: {
                 headers: {
