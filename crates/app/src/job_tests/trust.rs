@@ -17,7 +17,8 @@ async fn evidence_that_a_list_names_is_proven_on_a_page() {
     world.clock.advance(Duration::from_secs(60));
     passes(&world.app).await;
     let at = world.app.clock().now();
-    let sign_in = SignIn { proved_at: at, lacks_second_factor: false, by_provider: false };
+    let sign_in =
+        SignIn { proved_at: at, lacks_second_factor: false, by_provider: false, is_doubted: false };
     let (user, session) = (UserId::from_bytes([5; 16]), SessionId::from_bytes([5; 16]));
     let kind = ActorKind::User { user, session, sign_in };
     let actor = Actor::with_roles(kind, vec![Role::Owner]);

@@ -1,5 +1,5 @@
-//! Searches the objects of a bucket for a text in clear, newest first, up to a bound: where segments
-//! of readings are there, no file of the data directory holds them.
+//! Searches the objects of a bucket for a text in clear, newest first, up to a bound: where
+//! segments of readings are there, no file of the data directory holds them.
 
 use std::path::Path;
 use std::sync::Arc;
