@@ -250,7 +250,7 @@ mod tests {
         for _ in 0..3_000 {
             let count = 1 + rng.next_u64() % 20;
             let mut steps: Vec<u64> = (0..count)
-                .map(|_| if rng.next_u64() % 3 == 0 { rng.next_u64() % 101 } else { 0 })
+                .map(|_| if rng.next_u64().is_multiple_of(3) { rng.next_u64() % 101 } else { 0 })
                 .collect();
             let before = capped_sum(&steps, 100);
             steps.push(rng.next_u64() % 101);

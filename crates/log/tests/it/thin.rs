@@ -89,7 +89,7 @@ async fn what_one_tenant_needs_stays_and_the_rest_goes() {
     let whole_from = whole_from(&directory);
     assert_eq!(files, log.thinned_files().len());
     assert!(whole_from > 15, "{whole_from}");
-    let own = |at: u64| at % 3 == 0 && at >= 4;
+    let own = |at: u64| at.is_multiple_of(3) && at >= 4;
     assert_eq!(read(&log, 0), expected(whole_from, own));
     // In the middle of what is left out, too.
     assert_eq!(read(&log, 7), expected(whole_from, |at| own(at) && at >= 7));
@@ -143,7 +143,7 @@ async fn wherever_a_thinning_stops_nothing_needed_is_lost() {
         let log = open(&fixture, &stopped);
         assert!(!stopped.join("thinned.new").exists());
         let whole_from = whole_from(&stopped);
-        let own = |at: u64| at % 3 == 0 || (at % 3 == 2 && at >= 11);
+        let own = |at: u64| at.is_multiple_of(3) || (at % 3 == 2 && at >= 11);
         assert_eq!(read(&log, 0), expected(whole_from, own), "after {done} files");
         // It goes on where it was.
         thin(&log, ENTRIES, &[(1, 0), (3, 11)]);
@@ -203,8 +203,9 @@ async fn what_waits_for_a_key_is_read_when_it_returns() {
     }
     assert!(closed >= 18, "{closed}");
     give_back(&fixture, 1, kek);
-    let own: Vec<_> = read(&log, 0).into_iter().filter(|(at, _)| at % 3 == 0).collect();
-    let all: Vec<_> = (6..2 * ENTRIES).filter(|at| at % 3 == 0).map(|at| (at, at as i64)).collect();
+    let own: Vec<_> = read(&log, 0).into_iter().filter(|(at, _)| at.is_multiple_of(3)).collect();
+    let all: Vec<_> =
+        (6..2 * ENTRIES).filter(|at| at.is_multiple_of(3)).map(|at| (at, at as i64)).collect();
     assert_eq!(own, all, "everything, once and in its order");
 }
 

@@ -188,7 +188,8 @@ async fn of_two_writers_in_each_others_way_one_is_told_to_come_again() {
     let (first, second) = (world.begin().await, world.begin().await);
     first.device_held(pump.id).await.expect("held");
     second.device_held(fan.id).await.expect("held");
-    let both = tokio::join!(first.device_held(fan.id), second.device_held(pump.id));
+    // Each changes what the other one holds.
+    let both = tokio::join!(first.device_update(&fan, None), second.device_update(&pump, None));
     match both {
         (Ok(_), Err(Error::Collided { what })) | (Err(Error::Collided { what }), Ok(_)) => {
             assert_eq!(what, "devices");

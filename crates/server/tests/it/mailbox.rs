@@ -276,7 +276,7 @@ fn a_mail_is_one_case_and_a_machine_opens_none() {
     let lines = seen["events"].as_array().unwrap();
     assert!(lines.iter().any(|line| line["kind"] == "mail"), "{seen}");
     // Nothing is done before it is known who asks.
-    let officer = stage.tenant.member_by_mail(&stage.sent, ("officer", "privacy_officer"));
+    let officer = stage.tenant.member_by_mail(&sent, ("officer", "privacy_officer"));
     let officer = Person::of(&stage.platform, officer);
     officer.post(&format!("{path}/fulfil"), &json!({})).problem(409);
     let log = stage.platform.stderr();
