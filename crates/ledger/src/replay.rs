@@ -96,7 +96,11 @@ pub(crate) fn replay(path: &Path, shared: &Shared) -> Result<Logs, LedgerError> 
     };
     let cut = journal::read(path, &shared.keys, &mut |frame| {
         let taken = replay.take(frame, shared);
-        taken.map_err(|problem| corrupt(frames, &problem.to_string()))?;
+        // What the disk refuses is no damage of the journal.
+        taken.map_err(|error| match error {
+            LedgerError::Invalid(problem) => corrupt(frames, &problem),
+            error => error,
+        })?;
         frames += 1;
         Ok(())
     })?;

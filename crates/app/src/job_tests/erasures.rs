@@ -111,7 +111,7 @@ async fn fill(world: &World, customer: &Customer, email: &str) {
 /// A device that is said to be somebody's, with a reading.
 async fn wear(world: &World, customer: &Customer, email: &str) {
     let input = DeviceInput {
-        name: "band".to_owned(),
+        name: format!("band {}", &email[..1]),
         declaration: Declaration::Personal,
         ..DeviceInput::default()
     };
