@@ -14,7 +14,8 @@ use veritwin_domain::{
 };
 use veritwin_log::Entry;
 use veritwin_metastore::{
-    ContactMessage, DeviceFilter, MailRank, NewMail, Page, StreamStatements, SupportTicket, User,
+    ContactMessage, Device, DeviceFilter, MailRank, NewMail, Page, StreamStatements, SupportTicket,
+    User,
 };
 use veritwin_telemetry::{Point, TimeRange};
 
@@ -33,7 +34,7 @@ use crate::{App, Error, Result};
 const VERSION: u32 = 1;
 /// With tickets, details by consent and the records of mails that were sent.
 const ACCESS_VERSION: u32 = 2;
-/// What every device of these checks is called.
+/// How the name of every device of these checks begins.
 const NAME: &str = "rights probe";
 /// The mail of a check is removed long before it could leave.
 const MAIL_WAITS: Duration = Duration::from_secs(86_400);
@@ -145,7 +146,7 @@ impl App {
     async fn wear_device(&self, email: &str, word: &str) -> Result<DeviceId> {
         let maker = self.open_probe_identity(PROBE_TENANT, NAME, Role::Administrator).await?;
         let input = DeviceInput {
-            name: NAME.to_owned(),
+            name: format!("{NAME} {}", random_word(self.rng())),
             kind: "probe".to_owned(),
             declaration: Declaration::Personal,
             ..DeviceInput::default()
@@ -311,8 +312,11 @@ impl App {
         let filter = DeviceFilter { search: Some(NAME.to_owned()), twin: None, among: None };
         let left = tx.devices(&filter, &Page::whole()).await?.items;
         drop(tx);
-        let is_old = |at: Timestamp| job.at.since(at) > Duration::from_secs(3_600);
-        for device in left.into_iter().filter(|one| one.name == NAME && is_old(one.created_at)) {
+        let is_left = |one: &Device| {
+            let age = job.at.since(one.created_at);
+            one.name.starts_with(NAME) && age > Duration::from_secs(3_600)
+        };
+        for device in left.into_iter().filter(is_left) {
             self.remove_worn_device(device.id).await?;
         }
         Ok(())
