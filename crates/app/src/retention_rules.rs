@@ -131,6 +131,21 @@ fn stored(body: &[u8]) -> Result<StoredRetention> {
     serde_json::from_slice(body).map_err(damaged)
 }
 
+/// A new rule names a profile that is there. What was set stays, also when its profile is gone.
+async fn check_profiles(
+    tx: &TenantTx,
+    input: &RetentionInput,
+    before: &StoredRetention,
+) -> Result<()> {
+    for profile in input.rules.iter().filter_map(|rule| rule.profile) {
+        let is_set = before.rules.iter().any(|rule| rule.profile == Some(profile));
+        if !is_set && crate::error::found(tx.device_profile(profile).await)?.is_none() {
+            return Err(Error::invalid_at("rules.profile_id", "there is no such profile"));
+        }
+    }
+    Ok(())
+}
+
 async fn retention_in(tx: &TenantTx) -> Result<(StoredRetention, u64)> {
     match tx.setting(SETTING).await? {
         None => Ok((StoredRetention::default(), 0)),
@@ -202,6 +217,7 @@ impl App {
         check(input)?;
         let tx = self.0.store.begin(context).await?;
         let (before, _) = retention_in(&tx).await?;
+        check_profiles(&tx, input, &before).await?;
         let after = StoredRetention::of(input, context.at);
         let body = serde_json::to_vec(&after).map_err(|e| Error::Internal(e.to_string()))?;
         tx.setting_put(SETTING, &body, Some(version)).await?;

@@ -27,6 +27,7 @@ impl World {
     /// Everything that the log is kept for.
     async fn readers(&self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         self.app.start_effects().await.expect("started");
+        self.app.recount_usage().await.expect("counted");
         self.jobs().await
     }
 

@@ -200,12 +200,10 @@ impl App {
         // A customer in which no other check exports or enters anything meanwhile.
         self.ensure_probe_tree().await?;
         let context = self.job_in(jobs::PROMISES, PROBE_CUSTOMER);
-        let home = self
-            .put_entry(&context, (RegisterKind::Residency, fields(&[("jurisdiction", HOME)])), None)
-            .await;
-        let found = match &home {
+        let home = (RegisterKind::Residency, fields(&[("jurisdiction", HOME)]));
+        let found = match self.put_entry(&context, home, None).await {
             Ok(_) => self.try_flows(&context).await,
-            Err(error) => Err(Error::Unavailable(error.to_string())),
+            Err(error) => Err(error),
         };
         let tx = self.0.store.begin(&context).await?;
         for kind in [RegisterKind::Residency, RegisterKind::Flow] {

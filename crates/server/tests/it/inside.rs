@@ -102,7 +102,7 @@ fn naming(operation: (&str, &str), kind: &str, host: &str) -> Value {
         }
         (_, "/v1/keys/customer" | "/v1/keys/customer/test") => json!({
             "kind": "xks", "address": format!("https://{host}"), "key": "k",
-            "user": "A".repeat(20), "credential": "c".repeat(40), "ttl_s": 60,
+            "user": "A".repeat(20), "credential": "c".repeat(43), "ttl_s": 60,
         }),
         (_, "/v1/requests/mailbox") => {
             json!({"server": format!("{host}:443"), "user": "privacy", "password": "p"})

@@ -24,7 +24,12 @@ pub(crate) struct ProofArguments {
     #[command(flatten)]
     access: Access,
     /// The entry's index, from 0.
-    #[arg(long, value_name = "N", conflicts_with = "record")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "record",
+        required_unless_present_any = ["record", "check"]
+    )]
     index: Option<u64>,
     /// The number of a record, as the papers of a reading name it: the entry that holds it.
     #[arg(long, value_name = "N")]
