@@ -69,7 +69,7 @@ export function policySteps(stage) {
         await form.getByLabel(/^Text/).fill('Keys and cards are signed for.')
         await form.getByRole('button', { name: 'Save' }).click()
         await form.waitFor({ state: 'detached' })
-        await sheet.getByText('The edition in force').waitFor()
+        await sheet.getByText('The edition in force', { exact: true }).waitFor()
         await stage.visitor.look('the next edition of a policy')
         const made = await kept()
         assert.deepEqual([made.state, made.facts.edition, made.facts.attested], ['draft', 1, 1])

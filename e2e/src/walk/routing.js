@@ -27,7 +27,10 @@ export function routingSteps({ visitor }) {
         await page.getByRole('button', { name: 'New rule' }).click()
         const form = page.getByRole('dialog', { name: 'New rule' })
         await form.getByLabel('Name').fill(RULE)
-        await choose(page, form, 'Destinations', PLACE)
+        // With the keyboard: the field itself lies below what was chosen.
+        await form.getByRole('combobox', { name: 'Destinations', exact: true }).focus()
+        await page.keyboard.press('ArrowDown')
+        await page.getByRole('option', { name: PLACE, exact: true }).click()
         await page.keyboard.press('Tab')
         await visitor.look('new rule of routing')
         await form.getByRole('button', { name: 'Make the rule' }).click()

@@ -134,8 +134,8 @@ pub(super) fn unsigned(statement: &Statement) -> Result<String> {
     let name = escape(&statement.organisation.name);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
-         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{name}: what \
-         is promised, and what shows it</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<link rel=\"icon\" \
+         href=\"data:,\">\n<title>{name}: what is promised, and what shows it</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
     );
     page.push_str(&head(statement));
     page.push_str(&promises(&statement.promises));

@@ -16,7 +16,7 @@ use super::body::{self, Json, ListBody, Path};
 use super::{Answer, Api};
 
 /// The page has its style in itself and loads nothing.
-const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; \
+const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; \
                         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
