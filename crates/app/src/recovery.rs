@@ -257,7 +257,7 @@ impl App {
             tx.outbox_add(NewMail::new(MailRank::Account, &key, &body), Some(tenant)).await?;
         }
         let told = |address: &str| -> Result<serde_json::Value> {
-            let digest = tx.email_digest(changed.realm, address)?;
+            let digest = self.0.store.email_digest(changed.realm, address)?;
             let digest = hex::encode(&digest[..ADDRESS_DIGEST_BYTES]);
             Ok(json!({"account": user.to_string(), "address_digest": digest}))
         };

@@ -70,9 +70,7 @@ impl App {
         if !veritwin_outbound::mail::is_address(email.expose()) {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
-        let tx = self.0.store.read_platform(context).await?;
-        let digest = tx.email_digest(Realm::PLATFORM, email.expose())?;
-        drop(tx);
+        let digest = self.0.store.email_digest(Realm::PLATFORM, email.expose())?;
         self.throttled(context, digest)?;
         let (app, context) = (self.clone(), context.clone());
         let asked = Asked { email: email.clone(), at, pages: pages.to_owned() };

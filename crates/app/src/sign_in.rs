@@ -99,13 +99,15 @@ impl App {
         second: Option<SecondFactor>,
         party: &RelyingParty,
     ) -> Result<Proven> {
-        let tx = self.0.store.read_platform(context).await?;
         let email = match &whom {
             Whom::At(email, _) => email.expose(),
             Whom::Known(user) => &user.email,
         };
-        let digest = tx.email_digest(Realm::PLATFORM, email).map_err(|_| WRONG)?;
+        // Whoever is throttled asks the database for nothing, so that nobody waits behind a flood
+        // of them.
+        let digest = self.0.store.email_digest(Realm::PLATFORM, email).map_err(|_| WRONG)?;
         let attempt = self.throttled(context, digest)?;
+        let tx = self.0.store.read_platform(context).await?;
         let (user, has_session) = match whom {
             Whom::At(email, door) => (account_at(&tx, email, door).await?, false),
             Whom::Known(user) => (Some(user.clone()), true),
@@ -230,16 +232,15 @@ impl App {
         if !is_throttled && !matches!(error, Error::Unauthenticated(_)) {
             return Ok(());
         }
+        let account = self.0.store.email_digest(Realm::PLATFORM, email.expose()).ok();
         if is_throttled {
-            // Nothing is written: a flood of these waits for no turn to write.
-            let tx = self.0.store.read_platform(context).await?;
-            if let Ok(account) = tx.email_digest(Realm::PLATFORM, email.expose()) {
+            // Nothing is read or written: a flood of these waits for no turn.
+            if let Some(account) = account {
                 self.watch_failed_sign_in(context, account, &[]);
             }
             return Ok(());
         }
         let tx = self.0.store.begin_platform(context).await?;
-        let account = tx.email_digest(Realm::PLATFORM, email.expose()).ok();
         let known = match account {
             Some(_) => account_at(&tx, email, door).await?,
             None => None,

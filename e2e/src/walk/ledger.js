@@ -45,14 +45,20 @@ export function ledgerSteps({ visitor, demo, scratch }) {
         ]) {
           const file = path.join(scratch, name)
           await writeFile(file, bytes)
-          const opened = await visitor.context.newPage()
+          // A browser without a net, which asks for nothing else.
+          const offline = await visitor.context.browser().newContext({ offline: true })
           try {
-            await opened.goto(pathToFileURL(file).href)
+            const asked = []
+            offline.on('request', (request) => asked.push(request.url()))
+            const opened = await offline.newPage()
+            const { href } = pathToFileURL(file)
+            await opened.goto(href)
             await opened.locator('#languages button').first().waitFor()
             const verdict = opened.locator('#verdict')
             assert.equal(await verdict.getAttribute('data-outcome'), outcome, name)
+            assert.deepEqual(asked.filter((url) => !/^(data|blob):/.test(url)), [href])
           } finally {
-            await opened.close()
+            await offline.close()
           }
         }
       },

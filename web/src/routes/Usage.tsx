@@ -10,7 +10,7 @@ import type { UsageDay, UsageQuota } from '../api/types'
 import { useMay } from '../app/places'
 import { formatBytes, formatCount } from '../lib/format'
 import { Icon } from '../ui/icons'
-import { Empty, Failure, Loading, Page, Tag } from '../ui/layout'
+import { Empty, Failure, Loading, Page, TableScroll, Tag } from '../ui/layout'
 import { History } from '../ui/History'
 import { Views } from '../ui/Views'
 import { tenantsQuery } from './partners/queries'
@@ -82,7 +82,7 @@ function Quotas(props: { quotas: UsageQuota[]; warned: number }) {
   return (
     <section className="block">
       <h2>{i18n.t('Your plan')}</h2>
-      <div className="table-scroll">
+      <TableScroll label={i18n.t('Your plan')}>
         <table className="table">
           <thead>
             <tr>
@@ -115,7 +115,7 @@ function Quotas(props: { quotas: UsageQuota[]; warned: number }) {
             })}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
     </section>
   )
 }
@@ -156,7 +156,7 @@ function Days(props: { days: UsageDay[] }) {
         formatTick={dayText}
         formatValue={(value) => format(Math.round(value), lingui.locale)}
       />
-      <div className="table-scroll">
+      <TableScroll label={i18n.t('Day by day')}>
         <table className="table" data-wide>
           <thead>
             <tr>
@@ -181,7 +181,7 @@ function Days(props: { days: UsageDay[] }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
     </section>
   )
 }
@@ -204,7 +204,7 @@ function Below() {
         <p className="dim">{i18n.t('There is no tenant below yet.')}</p>
       )}
       {tenants.length > 0 && (
-        <div className="table-scroll">
+        <TableScroll label={i18n.t('Tenants below, the last 30 days')}>
           <table className="table" data-wide>
             <thead>
               <tr>
@@ -227,7 +227,7 @@ function Below() {
               ))}
             </tbody>
           </table>
-        </div>
+        </TableScroll>
       )}
     </section>
   )

@@ -293,3 +293,12 @@ export function CopyField(props: { label: string; text: string; multiline?: bool
     </div>
   )
 }
+
+/** A table that scrolls sideways where it is wider than its place, with the keyboard too. */
+export function TableScroll(props: { label: string; children: ReactNode }) {
+  return (
+    <div className="table-scroll" tabIndex={0} role="region" aria-label={props.label}>
+      {props.children}
+    </div>
+  )
+}

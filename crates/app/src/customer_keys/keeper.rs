@@ -16,6 +16,7 @@ use super::Reason;
 use super::book::KeyBook;
 use crate::change::Change;
 use crate::job_board::{Job, JobWatch};
+use crate::promises::PROBE_KEYS;
 use crate::security_words::SecurityMail;
 use crate::{App, Error, LiveEvent, Result};
 
@@ -135,7 +136,9 @@ impl App {
     /// Asks every service whose time has come, each in a task of its own.
     fn ask_due_keys(&self) {
         let now = self.clock().monotonic();
-        for tenant in self.0.keys.held_tenants() {
+        // The key of a check is with no service.
+        let held = self.0.keys.held_tenants().into_iter().filter(|tenant| *tenant != PROBE_KEYS);
+        for tenant in held {
             let known = self.0.key_board.known.lock();
             let is_due = known.get(&tenant).is_none_or(|known| known.next_ask <= now);
             drop(known);

@@ -9,9 +9,9 @@ use veritwin_domain::{Role, Secret, TenantId, Timestamp, UserId};
 
 use crate::bind::{Row, code, opaque_debug};
 use crate::query::{above, is_null, is_set, one_of};
-use crate::seal::Cell;
+use crate::seal::{Cell, Sealer};
 use crate::tx::Vault;
-use crate::{Error, PAGE_ROWS_MAX, PlatformTx, Result};
+use crate::{Error, Metastore, PAGE_ROWS_MAX, PlatformTx, Result};
 
 pub(super) const TABLE: &str = "users";
 const MEMBERSHIPS: &str = "memberships";
@@ -147,9 +147,21 @@ struct Sealed {
     password_hash: Option<Vec<u8>>,
 }
 
+fn email_index(sealer: &Sealer, realm: Realm, email: &str) -> Result<[u8; 32]> {
+    Ok(sealer.blind_index("e-mail", &realm.0, &normalise_email(email)?))
+}
+
+impl Metastore {
+    /// The keyed index of an address, as a subject for the sign-in throttle: the same whether or
+    /// not there is an account.
+    pub fn email_digest(&self, realm: Realm, email: &str) -> Result<[u8; 32]> {
+        email_index(&self.0.sealer, realm, email)
+    }
+}
+
 impl PlatformTx {
     fn email_index(&self, realm: Realm, email: &str) -> Result<[u8; 32]> {
-        Ok(self.core.sealer.blind_index("e-mail", &realm.0, &normalise_email(email)?))
+        email_index(&self.core.sealer, realm, email)
     }
 
     fn seal_user(&self, user: &User) -> Result<Sealed> {
@@ -245,12 +257,6 @@ impl PlatformTx {
             }
         }
         Ok(found)
-    }
-
-    /// The keyed index of an address, as a subject for the sign-in throttle: the same whether or
-    /// not there is an account.
-    pub fn email_digest(&self, realm: Realm, email: &str) -> Result<[u8; 32]> {
-        self.email_index(realm, email)
     }
 
     /// How many accounts have a password hash of which algorithm, version and parameters, as they
