@@ -25,6 +25,9 @@ pub(crate) struct Hashing {
     known: Semaphore,
 }
 
+/// A turn that lasts until it is dropped.
+pub(crate) type HashingTurn<'a> = SemaphorePermit<'a>;
+
 impl Default for Hashing {
     fn default() -> Self {
         let (anybody, known) = (Semaphore::new(HASHES_AT_ONCE), Semaphore::new(HASHES_OF_KNOWN));
@@ -67,22 +70,25 @@ impl App {
     }
 
     /// Verifies against the stored hash, or against one of nobody's, so that both take as long.
+    /// The turn is the caller's to let go: whoever holds it until a refusal is written down lets
+    /// no more guesses wait to be written than are hashed at once.
     pub(crate) async fn verify_password(
         &self,
         secret: Secret<String>,
         hash: Option<Secret<String>>,
         is_known: bool,
-    ) -> Result<bool> {
-        let _turn = self.0.hashing.turn(is_known).await?;
+    ) -> Result<(bool, HashingTurn<'_>)> {
+        let turn = self.0.hashing.turn(is_known).await?;
         let app = self.clone();
-        tokio::task::spawn_blocking(move || match hash {
-            Some(hash) => Ok(password::verify(secret.expose(), hash.expose())),
+        let verified = tokio::task::spawn_blocking(move || match hash {
+            Some(hash) => password::verify(secret.expose(), hash.expose()),
             None => {
-                password::hash(app.0.rng.as_ref(), secret.expose()).map(|_| false).or(Ok(false))
+                drop(password::hash(app.0.rng.as_ref(), secret.expose()));
+                false
             }
-        })
-        .await
-        .map_err(|_| Error::Internal("password check stopped".to_owned()))?
+        });
+        let stopped = |_| Error::Internal("password check stopped".to_owned());
+        Ok((verified.await.map_err(stopped)?, turn))
     }
 }
 

@@ -17,6 +17,7 @@ use veritwin_keys::{hmac_sha256, password};
 use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};
 
 use crate::factors::has_second_factor;
+use crate::hashing::HashingTurn;
 use crate::how::How;
 use crate::knock::{Knock, Whom, account_at};
 use crate::model::{SessionView, SignedIn};
@@ -91,13 +92,13 @@ impl App {
         self.0.throttle.lock().succeeded(attempt, context.clock.monotonic());
     }
 
-    async fn prove_password(
-        &self,
+    async fn prove_password<'a>(
+        &'a self,
         context: &PlatformContext,
         whom: Whom<'_>,
-        secret: Secret<String>,
-        second: Option<SecondFactor>,
+        (secret, second): (Secret<String>, Option<SecondFactor>),
         party: &RelyingParty,
+        turn: &mut Option<HashingTurn<'a>>,
     ) -> Result<Proven> {
         let email = match &whom {
             Whom::At(email, _) => email.expose(),
@@ -115,8 +116,10 @@ impl App {
         drop(tx);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let is_known = has_session || self.0.throttle.lock().is_known(&attempt);
-        let matches = self.verify_password(secret.clone(), hash, is_known).await?;
+        let (matches, held) = self.verify_password(secret.clone(), hash, is_known).await?;
+        *turn = Some(held);
         let user = user.filter(|user| matches && !user.disabled).ok_or(WRONG)?;
+        *turn = None;
         let is_outdated = |hash: &Secret<String>| password::needs_rehash(hash.expose());
         let fresh = match &user.password_hash {
             Some(hash) if is_outdated(hash) => Some(self.hash_password(secret).await?),
@@ -163,16 +166,18 @@ impl App {
         Ok(Proven { user, second_factor: true, how: How::Passkey })
     }
 
-    async fn prove_person(
-        &self,
+    /// Where a password is wrong, its turn to be hashed is in `turn`.
+    async fn prove_person<'a>(
+        &'a self,
         context: &PlatformContext,
         whom: Whom<'_>,
         proof: Proof,
         party: &RelyingParty,
+        turn: &mut Option<HashingTurn<'a>>,
     ) -> Result<Proven> {
         match proof {
             Proof::Password { password, second } => {
-                self.prove_password(context, whom, password, second, party).await
+                self.prove_password(context, whom, (password, second), party, turn).await
             }
             Proof::Passkey(assertion) => self.prove_passkey(context, &assertion, party).await,
         }
@@ -192,7 +197,10 @@ impl App {
         let door = knock.tenant.or_else(|| self.tenant_at_door(knock.host));
         let at_door = (knock.email, door);
         let whom = Whom::At(knock.email, door);
-        let proven = match self.prove_person(context, whom, proof, party).await {
+        // Until the refusal is written: a flood of guesses waits for its turns to be hashed, and
+        // nobody behind it for a turn to write.
+        let mut turn = None;
+        let proven = match self.prove_person(context, whom, proof, party, &mut turn).await {
             Ok(proven) => proven,
             Err(error) => {
                 self.refused_sign_in(context, at_door, &error).await?;
@@ -366,7 +374,9 @@ impl App {
         let tx = self.0.store.read_platform(&platform).await?;
         let account = tx.user(user).await?;
         drop(tx);
-        let proven = self.prove_person(&platform, Whom::Known(&account), proof, party).await;
+        let whom = Whom::Known(&account);
+        let mut turn = None;
+        let proven = self.prove_person(&platform, whom, proof, party, &mut turn).await;
         let outcome = if proven.is_ok() { "done" } else { "denied" };
         self.note(context, Action::SessionConfirm, &resource, outcome);
         // Not 401: the session itself goes on.

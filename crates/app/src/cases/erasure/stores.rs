@@ -189,10 +189,6 @@ impl App {
         if whom.address.is_none() {
             return Ok(0);
         }
-        #[cfg(feature = "test-controls")]
-        if self.0.promises.is_sabotaged(42) {
-            return Ok(0);
-        }
         let is_theirs = |tx: &TenantTx, payload: &[u8]| {
             serde_json::from_slice::<MailPayload>(payload).is_ok_and(|mail| {
                 let back = mail.reply_to.as_deref().is_some_and(|to| whom.is_address(tx, to));
@@ -260,6 +256,10 @@ impl App {
     }
 
     async fn erase_messages(&self, context: &OpContext, whom: &Whom) -> Result<u64> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.is_sabotaged(42) {
+            return Ok(0);
+        }
         let is_theirs = |tx: &TenantTx, from: &str| whom.is_address(tx, from);
         let messages = self.messages_that(context, is_theirs).await?;
         let tx = self.0.store.begin(context).await?;
