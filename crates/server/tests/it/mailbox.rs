@@ -310,7 +310,9 @@ fn a_request_comes_in_and_its_letters_go_out_through_servers_of_others() {
     stage.read(None);
     assert_eq!(stage.cases().len(), 1);
     let path = format!("/v1/requests/{id}");
-    let officer = Person::new(&stage.platform, &stage.tenant, "officer", "privacy_officer");
+    let welcome = || Some(outward.taken("/welcome#").replace("=\n", ""));
+    let officer = stage.tenant.member_mailed(("officer", "privacy_officer"), welcome);
+    let officer = Person::of(&stage.platform, officer);
     let seen = officer.get(&path).expect(200);
     let lines = seen["events"].as_array().unwrap();
     assert!(lines.iter().any(|line| line["kind"] == "mail"), "{seen}");

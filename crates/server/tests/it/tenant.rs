@@ -123,11 +123,23 @@ impl Tenant {
         mails: &Receiver<Mail>,
         (name, role): (&str, &str),
     ) -> (String, String) {
+        self.member_mailed((name, role), || {
+            let mail = mails.try_recv().ok().filter(|mail| mail.to.contains(name))?;
+            Some(mail.words())
+        })
+    }
+
+    /// The same, by whatever gives the words of mails that have come.
+    #[track_caller]
+    pub(crate) fn member_mailed(
+        &self,
+        (name, role): (&str, &str),
+        mut words: impl FnMut() -> Option<String>,
+    ) -> (String, String) {
         let invited = self.invited(name, role);
         assert_eq!(invited["link"], Value::Null, "it is mailed");
         let token = wait_for("an invitation", || {
-            let mail = mails.try_recv().ok().filter(|mail| mail.to.contains(name))?;
-            let words = mail.words();
+            let words = words()?;
             let (_, token) = words.split_once("/welcome#")?;
             token.split_whitespace().next().map(str::to_owned)
         });
