@@ -85,19 +85,35 @@ fn a_neighbour_that_revokes_its_keys_turns_nothing_red_and_is_not_named() {
     let device = tenant.device("pump");
     tenant.send(&device, &json!({"ts": now_ms(), "values": {"n": 1}})).expect(200);
     tenant.sealed(1);
+    let other = neighbour.device("pump");
+    neighbour.send(&other, &json!({"ts": now_ms(), "values": {"n": 1}})).expect(200);
+    neighbour.sealed(1);
+    // One that is asked for may have begun before: the second one has not.
+    let check = || {
+        let run = || {
+            wait_for("a check that could run", || {
+                let row = tenant.post("/v1/promises/P26/check", &json!({})).expect(200);
+                (row["state"] != "not_evidenced").then_some(row)
+            })
+        };
+        run();
+        run()
+    };
+    let fact = |row: &Value, name: &str| {
+        let details = row["evidence"]["details"].as_array().unwrap();
+        let fact = details.iter().find(|fact| fact[0] == name).unwrap();
+        fact[1].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    let looked_at =
+        |row: &Value| fact(row, "logs") + fact(row, "logs left out, whose keys are withheld");
+    let before = looked_at(&check());
+    assert!(before >= 2, "the tenant's and the neighbour's: {before}");
     let confirm = json!({"confirm": "revoke"});
     neighbour.person("POST", "/v1/keys/revoke").json(&confirm).send().expect(204);
-    let check = || {
-        wait_for("a check that could run", || {
-            let row = tenant.post("/v1/promises/P26/check", &json!({})).expect(200);
-            (row["state"] != "not_evidenced").then_some(row)
-        })
-    };
-    // The first one may have begun before. How many are left out is told by tests of the check: a
-    // log in which nothing is to be read needs no key.
-    check();
     let row = check();
     assert_eq!(row["state"], "proven", "{row}");
+    // Its log is read or counted, and none drops out unseen.
+    assert!(looked_at(&row) >= before, "{before} before: {row}");
     assert!(!row.to_string().contains(&neighbour.id), "{row}");
 }
 
