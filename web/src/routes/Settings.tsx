@@ -9,7 +9,7 @@ import { keysQuery } from '../api/keyQueries'
 import { ProblemError } from '../api/problem'
 import { sessionQuery, systemQuery } from '../api/queries'
 import { useMay } from '../app/places'
-import { CopyField, Facts, Failure, InEnglish, Loading, Page, Tag } from '../ui/layout'
+import { CopyField, Facts, Failure, InEnglish, Loading, Page, TableScroll, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
 import { toast } from '../ui/toasts'
 import { LanguageSelect } from './LanguageSelect'
@@ -173,7 +173,7 @@ function Keys() {
       <h2>{i18n.t('Which key protects what')}</h2>
       {query.isPending && <Loading rows={3} />}
       {query.isError && <Failure error={query.error} compact />}
-      <div className="table-scroll">
+      <TableScroll label={i18n.t('Which key protects what')}>
         <table className="table">
           <thead>
             <tr>
@@ -198,7 +198,7 @@ function Keys() {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
       <InEnglish />
     </section>
   )

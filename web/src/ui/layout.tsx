@@ -295,9 +295,10 @@ export function CopyField(props: { label: string; text: string; multiline?: bool
 }
 
 /** A table that scrolls sideways where it is wider than its place, with the keyboard too. */
-export function TableScroll(props: { label: string; children: ReactNode }) {
+export function TableScroll(props: { label: string; matrix?: boolean; children: ReactNode }) {
+  const className = props.matrix ? 'table-scroll matrix' : 'table-scroll'
   return (
-    <div className="table-scroll" tabIndex={0} role="region" aria-label={props.label}>
+    <div className={className} tabIndex={0} role="region" aria-label={props.label}>
       {props.children}
     </div>
   )

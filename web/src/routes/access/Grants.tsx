@@ -10,7 +10,7 @@ import type { AccessGrant, AccessScopeInput, Roles } from '../../api/types'
 import { platformNow } from '../../lib/now'
 import { DEFAULT_ROLE } from '../../lib/roles'
 import { Icon } from '../../ui/icons'
-import { Failure, Loading } from '../../ui/layout'
+import { Failure, Loading, TableScroll } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { Instant } from '../../ui/time'
 import { SubmitForm } from '../../ui/SubmitForm'
@@ -73,7 +73,7 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
   const [taking, setTaking] = useState<AccessGrant | null>(null)
   const own = session.data?.user.id
   return (
-    <div className="table-scroll">
+    <TableScroll label={i18n.t('Who holds what, where')}>
       <table className="table" role="table" data-cards>
         <thead>
           <tr>
@@ -121,7 +121,7 @@ function GrantTable({ roles, grants }: { roles: Roles; grants: AccessGrant[] }) 
       >
         {taking && <Take grant={taking} roles={roles} onDone={() => setTaking(null)} />}
       </Modal>
-    </div>
+    </TableScroll>
   )
 }
 

@@ -9,7 +9,7 @@ import type { CustomRole, Role, Roles } from '../../api/types'
 import { actionLabel, areaLabel, byArea } from '../../lib/actions'
 import { ROLES, roleLabel, roleSentence } from '../../lib/roles'
 import { Icon } from '../../ui/icons'
-import { Facts } from '../../ui/layout'
+import { Facts, TableScroll } from '../../ui/layout'
 import { NamedList, type FormOf } from '../../ui/NamedList'
 import { accessChanged, rolesQuery, useMay } from './queries'
 import { ownSentence } from './RightFields'
@@ -85,12 +85,7 @@ export function Matrix({ roles }: { roles: Roles }) {
         onChange={(event) => setWanted(event.currentTarget.value)}
         className="matrix-search"
       />
-      <div
-        className="table-scroll matrix"
-        tabIndex={0}
-        role="region"
-        aria-label={i18n.t('What each role permits')}
-      >
+      <TableScroll label={i18n.t('What each role permits')} matrix>
         <table className="table">
           <thead>
             <tr>
@@ -132,7 +127,7 @@ export function Matrix({ roles }: { roles: Roles }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableScroll>
       {areas.length === 0 && <p className="hint">{i18n.t('Nothing found')}</p>}
     </section>
   )

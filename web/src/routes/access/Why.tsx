@@ -11,7 +11,7 @@ import type { Explanation, Roles } from '../../api/types'
 import { useAppSearch, usePatchSearch } from '../../app/search'
 import { actionLabel, areaLabel, byArea } from '../../lib/actions'
 import { Icon } from '../../ui/icons'
-import { Failure, Loading, Tag } from '../../ui/layout'
+import { Failure, Loading, TableScroll, Tag } from '../../ui/layout'
 import { roleName, ScopeName, useHolders } from './names'
 import { explainQuery, useMay, type Question } from './queries'
 import { LONG_LIST } from './RightFields'
@@ -151,7 +151,7 @@ function Verdict({ roles, answer }: { roles: Roles; answer: Explanation }) {
         {answer.hidden && i18n.t('The request is answered as if it did not exist.')}
       </p>
       {answer.rights.length > 0 && (
-        <div className="table-scroll">
+        <TableScroll label={i18n.t('Why may somebody do something, or not?')}>
           <table className="table">
             <thead>
               <tr>
@@ -184,7 +184,7 @@ function Verdict({ roles, answer }: { roles: Roles; answer: Explanation }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </TableScroll>
       )}
     </div>
   )

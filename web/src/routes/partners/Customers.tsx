@@ -12,7 +12,7 @@ import { formatBytes, formatCount } from '../../lib/format'
 import { served, tariff } from '../../lib/words'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
-import { CopyField, Empty, Failure, Loading, Page, Tag } from '../../ui/layout'
+import { CopyField, Empty, Failure, Loading, Page, TableScroll, Tag } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { Age, Instant } from '../../ui/time'
@@ -96,7 +96,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
   const [doing, setDoing] = useState<Doing | null>(null)
   const count = (value: number) => formatCount(value, lingui.locale)
   return (
-    <div className="table-scroll">
+    <TableScroll label={i18n.t('Customers')}>
       <table className="table">
         <thead>
           <tr>
@@ -136,7 +136,7 @@ function Table({ tenants }: { tenants: Tenant[] }) {
         </tbody>
       </table>
       {doing && <Act doing={doing} onDone={() => setDoing(null)} />}
-    </div>
+    </TableScroll>
   )
 }
 

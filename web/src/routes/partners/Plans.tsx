@@ -11,7 +11,7 @@ import { useAllowed } from '../../app/Allowed'
 import { formatBytes, formatCount } from '../../lib/format'
 import { ConfirmTyped } from '../../ui/dialogs'
 import { Icon } from '../../ui/icons'
-import { Empty, Failure, Loading, Page } from '../../ui/layout'
+import { Empty, Failure, Loading, Page, TableScroll } from '../../ui/layout'
 import { Modal } from '../../ui/overlays'
 import { SubmitForm } from '../../ui/SubmitForm'
 import { expiringQuery, plansQuery, tenantsQuery, type Limits, type Plan } from './queries'
@@ -96,7 +96,7 @@ export function PlansPage() {
         </Empty>
       )}
       {plans.length > 0 && (
-        <div className="table-scroll">
+        <TableScroll label={i18n.t('Plans')}>
           <table className="table" data-wide>
             <thead>
               <tr>
@@ -149,7 +149,7 @@ export function PlansPage() {
               ))}
             </tbody>
           </table>
-        </div>
+        </TableScroll>
       )}
       <Modal
         opened={editing !== null}
