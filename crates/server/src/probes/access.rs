@@ -67,7 +67,7 @@ impl Outside {
         ask(&self.router, question).await
     }
 
-    async fn sign_in(
+    pub(super) async fn sign_in(
         &self,
         email: &Secret<String>,
         password: &Secret<String>,
@@ -120,7 +120,7 @@ impl Outside {
 }
 
 /// `name=value` of the session cookie that an answer sets.
-fn cookie(answer: &Answered) -> Option<String> {
+pub(super) fn cookie(answer: &Answered) -> Option<String> {
     let set = answer.headers.get(header::SET_COOKIE)?.to_str().ok()?;
     set.split(';').next().filter(|pair| !pair.ends_with('=')).map(str::to_owned)
 }

@@ -1,58 +1,101 @@
-//! P56: whatever is asked, with and without rights, the only cookie that is ever set is the one of
-//! the register; no page, script or style sheet loads anything from another host, and the content
-//! security policy would not let it.
+//! P56: whatever is asked, with and without a session, the only cookie that is ever set is the one
+//! of the register, also by a real sign-in and its end; no page, script or style sheet loads
+//! anything from another host, and the content security policy would not let it. Which pages there
+//! are comes from the web application's own list of routes, and what is asked of the API from the
+//! OpenAPI document.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use async_trait::async_trait;
-use axum::Router;
 use axum::http::{Method, header};
-use serde_json::json;
-use veritwin_app::{App, PlatformProbe, ProbeAnswer};
+use serde_json::{Value, json};
+use veritwin_app::{AccessFixture, App, Document, PlatformProbe, ProbeAnswer};
+use veritwin_domain::DeviceId;
 
 use super::Wiring;
+use super::access::{Outside, cookie};
 use super::scan::{foreign_load, foreign_source, references};
 use super::walk::{Answered, Ask, ask};
+use super::words;
 use crate::api::SESSION_COOKIE;
 
 const PROMISE: u8 = 56;
-const VERSION: u32 = 1;
+/// With the cookie of a real session, and every page of the application.
+const VERSION: u32 = 2;
+/// The name of what the check makes.
+const NAME: &str = "cookie probe";
 /// The register: every cookie there is, and why it is strictly necessary.
 const REGISTER: [(&str, &str); 1] = [(SESSION_COOKIE, "keeps a person signed in")];
 /// Most files of the pages that are followed.
 const FILES_MAX: usize = 1000;
-/// Pages and answers of every kind, without a sign-in.
-const PATHS: [&str; 19] = [
-    "/",
-    "/welcome",
-    "/alerts",
-    "/devices",
-    "/twins",
-    "/rules",
-    "/ledger",
-    "/promises",
-    "/activity",
-    "/settings",
+/// Where the web application says which pages it has.
+const ROUTES: [&str; 2] = [
+    include_str!("../../../../web/src/app/router.tsx"),
+    include_str!("../../../../web/src/lib/providers.ts"),
+];
+/// Answers of every kind that are neither pages of the application nor in the OpenAPI document.
+const BESIDE: [&str; 11] = [
     "/no/such/page",
     "/no-such-file.txt",
     "/v1/docs",
+    "/v1/docs.css",
     "/v1/openapi.json",
-    "/v1/session",
-    "/v1/devices",
     "/healthz",
     "/readyz",
-    "/ledger/00000000-0000-7000-8000-000000000000/checkpoint",
+    "/theme.css",
+    "/brand/logo.png",
+    "/ledger/$id/checkpoint",
+    "/trust/$id",
 ];
 
-pub(super) struct Cookies {
-    app: App,
-    router: Router,
+/// The paths of the pages that a source of the application names, as it writes them.
+fn pages_of(source: &str) -> impl Iterator<Item = String> + '_ {
+    let quoted = source.split("'/").skip(1).filter_map(|rest| rest.split_once('\''));
+    let is_path = |path: &&str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "/$-_".contains(c);
+        path.chars().all(is_part) && !path.starts_with("v1/")
+    };
+    quoted.map(|(path, _)| path).filter(is_path).map(|path| format!("/{path}"))
 }
+
+/// A path with every part filled that stands for something: a text of each name, or an id of
+/// nothing.
+fn filled(path: &str, never: &str) -> Vec<String> {
+    let with = |name: &str| -> String {
+        let parts = path.split('/').map(|part| if part.starts_with('$') { name } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    if path.starts_with("/legal/") {
+        Document::ALL.iter().map(|document| with(document.as_str())).collect()
+    } else {
+        vec![with(never)]
+    }
+}
+
+/// Every page and the answers beside them.
+fn paths(never: &str) -> BTreeSet<String> {
+    let pages = ROUTES.iter().flat_map(|source| pages_of(source));
+    let beside = BESIDE.iter().map(|path| (*path).to_owned());
+    pages.chain(beside).flat_map(|path| filled(&path, never)).collect()
+}
+
+/// What can be read through the API without naming anything.
+fn readable(document: &Value) -> Vec<String> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let is_read = |(path, item): &(&String, &Value)| !path.contains('{') && item["get"].is_object();
+    paths.filter(is_read).map(|(path, _)| path.clone()).collect()
+}
+
+pub(super) struct Cookies(Outside);
 
 /// What a walk saw, and the first thing that should not be.
 #[derive(Debug, Default)]
 struct Walked {
     answers: usize,
+    /// Paths that were asked for, with and without the session.
+    paths: usize,
+    /// Endpoints of the API that were read with the session.
+    asked: usize,
     pages: usize,
     files: usize,
     bytes: usize,
@@ -123,64 +166,100 @@ impl Walked {
     }
 }
 
+/// A walk, and the files of pages that it still has to look at.
+#[derive(Default)]
+struct Crawl {
+    walked: Walked,
+    waiting: VecDeque<String>,
+    known: BTreeSet<String>,
+}
+
+impl Crawl {
+    /// Takes note of an answer, and of the files that it names.
+    fn take(&mut self, place: &str, answer: &Answered) {
+        let text = self.walked.take(place, answer);
+        for file in text.as_deref().map(references).unwrap_or_default() {
+            if self.known.len() < FILES_MAX && self.known.insert(file.clone()) {
+                self.waiting.push_back(file);
+            }
+        }
+    }
+
+    /// Asks for a path, with a session or without.
+    async fn get(
+        &mut self,
+        out: &Outside,
+        path: &str,
+        session: Option<&str>,
+    ) -> Result<(), String> {
+        let question = Ask { cookie: session, ..Ask::get(path) };
+        let answer = ask(&out.router, question).await?;
+        self.take(path, &answer);
+        Ok(())
+    }
+
+    async fn files(&mut self, out: &Outside) -> Result<(), String> {
+        while let Some(file) = self.waiting.pop_front() {
+            let answer = ask(&out.router, Ask::get(&file)).await?;
+            // A name in a text may be no file of ours.
+            self.walked.files += usize::from(answer.status.is_success());
+            self.take(&file, &answer);
+        }
+        Ok(())
+    }
+}
+
 impl Cookies {
     pub(super) fn new(app: &App, wiring: &Wiring) -> Self {
-        Self { app: app.clone(), router: wiring.router.clone() }
+        Self(Outside::new(app, wiring))
     }
+}
 
-    async fn walk(&self) -> Result<Walked, String> {
-        let mut walked = Walked::default();
-        let mut waiting: VecDeque<String> = VecDeque::new();
-        let mut known: BTreeSet<String> = BTreeSet::new();
-        let mut follow = |text: Option<String>, waiting: &mut VecDeque<String>| {
-            for file in text.as_deref().map(references).unwrap_or_default() {
-                if known.len() < FILES_MAX && known.insert(file.clone()) {
-                    waiting.push_back(file);
-                }
-            }
-        };
-        for path in PATHS {
-            let answer = ask(&self.router, Ask::get(path)).await?;
-            follow(walked.take(path, &answer), &mut waiting);
-        }
-        for (method, path, body) in self.refused() {
-            let question = Ask {
-                method,
-                uri: path,
-                content_type: "application/json",
-                body: body.to_string().into_bytes(),
-                ..Ask::get(path)
-            };
-            let answer = ask(&self.router, question).await?;
-            walked.take(path, &answer);
-        }
-        while let Some(file) = waiting.pop_front() {
-            let answer = ask(&self.router, Ask::get(&file)).await?;
-            // A name in a text may be no file of ours.
-            if answer.status.is_success() {
-                walked.files += 1;
-            }
-            follow(walked.take(&file, &answer), &mut waiting);
-        }
-        Ok(walked)
+async fn check_cookies(out: &Outside, fixture: &AccessFixture) -> Result<ProbeAnswer, String> {
+    let never = DeviceId::generate(out.app.clock().now(), out.app.rng()).to_string();
+    let paths = paths(&never);
+    let mut crawl = Crawl::default();
+    for path in &paths {
+        crawl.get(out, path, None).await?;
     }
+    for (method, path, body) in refused(&never) {
+        let answer = ask(&out.router, Ask::json(method, path, &body)).await?;
+        crawl.take(path, &answer);
+    }
+    let customer = &fixture.customer;
+    // From where nobody failed to sign in just now.
+    let entered = out.sign_in(&customer.email, &customer.password, out.address(3)).await?;
+    crawl.take("POST /v1/session", &entered);
+    let status = entered.status.as_u16();
+    let session = cookie(&entered).ok_or_else(|| format!("sign-in of the check: {status}"))?;
+    let asked = readable(&words::openapi()?);
+    for path in paths.iter().chain(&asked) {
+        crawl.get(out, path, Some(&session)).await?;
+    }
+    let leave = Ask { method: Method::DELETE, cookie: Some(&session), ..Ask::get("/v1/session") };
+    let left = ask(&out.router, leave).await?;
+    crawl.take("DELETE /v1/session", &left);
+    crawl.files(out).await?;
+    let mut walked = crawl.walked;
+    (walked.paths, walked.asked) = (paths.len(), asked.len());
+    if !walked.cookies.contains(SESSION_COOKIE) && walked.wrong.is_none() {
+        return Err("the cookie of the check's session was not seen".to_owned());
+    }
+    Ok(answer(&walked))
+}
 
-    /// Requests that must fail, and may set nothing either.
-    fn refused(&self) -> [(Method, &'static str, serde_json::Value); 4] {
-        let mut random = [0u8; 16];
-        self.app.rng().fill(&mut random);
-        let nobody = hex::encode(random);
-        [
-            (
-                Method::POST,
-                "/v1/session",
-                json!({"email": format!("{nobody}@probe.invalid"), "password": nobody}),
-            ),
-            (Method::DELETE, "/v1/session", json!({})),
-            (Method::POST, "/v1/welcome/inspect", json!({"token": nobody})),
-            (Method::POST, "/v1/devices", json!({"name": "x"})),
-        ]
-    }
+/// Requests that must fail, and may set nothing either.
+fn refused(nobody: &str) -> [(Method, &'static str, Value); 4] {
+    [
+        (
+            Method::POST,
+            "/v1/session",
+            json!({"email": format!("{nobody}@probe.invalid"), "password": nobody}),
+        ),
+        (Method::DELETE, "/v1/session", json!({})),
+        (Method::POST, "/v1/welcome/inspect", json!({"token": nobody})),
+        (Method::POST, "/v1/devices", json!({"name": "x"})),
+    ]
 }
 
 fn answer(walked: &Walked) -> ProbeAnswer {
@@ -199,14 +278,16 @@ fn answer(walked: &Walked) -> ProbeAnswer {
         ("bytes of pages, scripts and styles searched".to_owned(), walked.bytes.to_string()),
         ("cookies registered".to_owned(), listed(&mut registered.into_iter())),
         ("cookies set in this walk".to_owned(), listed(&mut walked.cookies.iter().cloned())),
+        ("endpoints read with a session".to_owned(), walked.asked.to_string()),
         ("files of the pages".to_owned(), walked.files.to_string()),
         ("pages".to_owned(), pages),
+        ("paths asked for, with a session and without".to_owned(), walked.paths.to_string()),
     ];
     match &walked.wrong {
         None => ProbeAnswer::Passed {
             summary: format!(
-                "{} answers set no cookie but the registered one, and nothing is loaded from \
-                 elsewhere.",
+                "{} answers, a sign-in and its end among them, set no cookie but the registered \
+                 one, and nothing is loaded from elsewhere.",
                 walked.answers
             ),
             facts,
@@ -230,16 +311,38 @@ impl PlatformProbe for Cookies {
     }
 
     async fn check(&self) -> ProbeAnswer {
-        match self.walk().await {
-            Ok(walked) => answer(&walked),
-            Err(reason) => ProbeAnswer::CouldNotRun(reason),
-        }
+        self.0.with(NAME, check_cookies).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_page_of_the_application_is_walked() {
+        let paths = paths("id");
+        for page in ["/", "/sign-in", "/sign-in/return", "/withdraw", "/devices/id", "/trust/id"] {
+            assert!(paths.contains(page), "{page}: {paths:?}");
+        }
+        for document in Document::ALL {
+            assert!(paths.contains(&format!("/legal/{document}")), "{document}");
+        }
+        // One for each page that the router makes; a new one adds itself.
+        let made = ROUTES[0].matches("lazyRouteComponent(() => import(").count();
+        assert!(made > 30 && paths.len() >= made, "{made} pages, {} paths", paths.len());
+        assert!(paths.iter().all(|path| !path.contains('$')), "{paths:?}");
+        let named: Vec<String> = pages_of("page('/new', x) '/v1/a' '../b' '/a b'").collect();
+        assert_eq!(named, ["/new"]);
+    }
+
+    #[test]
+    fn what_names_nothing_is_read() {
+        let document = json!({"paths": {
+            "/v1/a": {"get": {}, "post": {}}, "/v1/b": {"post": {}}, "/v1/c/{id}": {"get": {}},
+        }});
+        assert_eq!(readable(&document), ["/v1/a"]);
+    }
 
     #[test]
     fn cookies_are_judged() {
