@@ -2,7 +2,7 @@
 //! and sub-processors ask. Without an entry in the register of flows nothing leaves a jurisdiction
 //! that the organisation pinned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -136,6 +136,12 @@ impl FlowBoard {
 
     pub(crate) fn of(&self, tenant: TenantId) -> Option<Arc<Flows>> {
         self.of.read().get(&tenant).cloned()
+    }
+
+    /// How many different places organisations and the operator name.
+    pub(crate) fn places(&self) -> usize {
+        let all = self.of.read();
+        all.values().filter_map(|flows| flows.home()).collect::<HashSet<_>>().len()
     }
 
     /// Every organisation that pinned a jurisdiction, with it.

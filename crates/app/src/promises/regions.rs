@@ -1,124 +1,118 @@
-//! P38: the same checks run in every region of the platform, and their results are the same. Where
-//! a platform has one region, that is the one that is looked at, and the answer says so.
+//! P38: what protects data wherever it is, is checked anew, and every check has to pass. A platform
+//! keeps everything in one place, so that there is one region here, and the answer says so.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use veritwin_governance::{OutcomeKind, PromiseId};
+use veritwin_domain::Timestamp;
+use veritwin_governance::{OutcomeKind, PromiseId, StateKind};
 
 use super::run::{InApp, Why};
 use super::{PlatformProbe, ProbeAnswer};
 use crate::{App, Result};
 
 const PROMISE: u8 = 38;
-const VERSION: u32 = 1;
+/// With checks that run anew each time.
+const VERSION: u32 = 2;
 /// What protects data wherever it is: sealing at rest, TLS, rights, tenants apart, passwords.
 const PROTECTIONS: [u8; 5] = [22, 23, 30, 31, 32];
-
-/// What the checks of a region have found: outcome and version of each.
-type Results = BTreeMap<u8, (OutcomeKind, u32)>;
 
 pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
     InApp::shared(app, PROMISE, VERSION, |app: App| async move { app.check_regions().await })
 }
 
+/// How it stands with a protection.
+#[derive(Debug, Clone)]
+struct Verdict {
+    promise: String,
+    /// Its row of the board.
+    state: &'static str,
+    /// What its newest run found, and when.
+    newest: Option<(OutcomeKind, Timestamp)>,
+}
+
 impl App {
     async fn check_regions(&self) -> Result<ProbeAnswer> {
-        for number in PROTECTIONS {
-            let Ok(id) = PromiseId::new(number) else { continue };
-            let is_known = {
-                let board = self.0.promises.board.lock();
-                board.found.get(&id).is_some_and(|found| found.conclusive.is_some())
-            };
-            if !is_known {
-                // What is under way is waited for. It takes a place of its own among the checks
-                // that run at once; there is more than one.
-                self.run_check(id, Why::Due).await;
-            }
+        let since = self.clock().now();
+        let promises: Vec<PromiseId> =
+            PROTECTIONS.into_iter().filter_map(|number| PromiseId::new(number).ok()).collect();
+        for id in &promises {
+            // It takes a place of its own among the checks that run at once; there is more than
+            // one.
+            self.run_check(*id, Why::Needed { since }).await;
         }
-        #[cfg_attr(not(feature = "test-controls"), expect(unused_mut))]
-        let mut regions = self.region_results();
-        #[cfg(feature = "test-controls")]
-        if self.0.promises.is_sabotaged(PROMISE)
-            && let Some(results) = regions.values_mut().next()
-        {
-            results.insert(PROTECTIONS[0], (OutcomeKind::Failed, VERSION));
-        }
-        Ok(judge(&regions))
+        let verdicts: Vec<Verdict> = promises.into_iter().map(|id| self.verdict(id)).collect();
+        Ok(judge(&verdicts, since, self.0.routes.flows.places()))
     }
 
-    /// What is known of each region. A platform keeps everything in one data directory: one region.
-    fn region_results(&self) -> BTreeMap<String, Results> {
+    fn verdict(&self, id: PromiseId) -> Verdict {
+        let state = self.0.promises.view(id, self.clock().now()).state;
         let board = self.0.promises.board.lock();
-        let result = |number: u8| {
-            let id = PromiseId::new(number).ok()?;
-            let evidence = &board.found.get(&id)?.conclusive.as_ref()?.evidence;
-            Some((number, (evidence.outcome().kind(), evidence.probe_version())))
-        };
-        let results = PROTECTIONS.into_iter().filter_map(result).collect();
-        BTreeMap::from([("this installation".to_owned(), results)])
+        let latest = board.found.get(&id).and_then(|found| found.latest.as_ref());
+        let newest = latest.map(|run| (run.evidence.outcome().kind(), run.evidence.finished_at()));
+        Verdict { promise: id.to_string(), state, newest }
     }
 }
 
-/// The same everywhere, and everywhere kept.
-fn judge(regions: &BTreeMap<String, Results>) -> ProbeAnswer {
+/// Every protection was checked since a moment, and holds.
+fn judge(verdicts: &[Verdict], since: Timestamp, places: usize) -> ProbeAnswer {
     let mut facts = vec![
-        ("regions".to_owned(), regions.len().to_string()),
-        ("checks in each".to_owned(), PROTECTIONS.len().to_string()),
+        ("regions".to_owned(), "1: this installation".to_owned()),
+        ("places that organisations and the operator name".to_owned(), places.to_string()),
     ];
-    for (region, results) in regions {
-        let passed = results.values().filter(|(kind, _)| *kind == OutcomeKind::Passed).count();
-        facts.push((format!("passed in {region}"), passed.to_string()));
+    for Verdict { promise, state, newest } in verdicts {
+        let at = newest.map_or_else(|| "never".to_owned(), |(_, at)| at.to_string());
+        facts.push((promise.clone(), format!("{state}, checked {at}")));
     }
-    if regions.values().any(|results| results.len() < PROTECTIONS.len()) {
-        let reason = "not every protection has been checked in every region yet";
-        return ProbeAnswer::CouldNotRun(reason.to_owned());
-    }
-    let first = regions.values().next();
-    let differs = |results: &Results| {
-        Some(results) != first || results.values().any(|(kind, _)| *kind != OutcomeKind::Passed)
+    let is_broken = |one: &&Verdict| {
+        [StateKind::Failing, StateKind::Stale].iter().any(|state| state.as_str() == one.state)
     };
-    match regions.iter().find(|(_, results)| differs(results)) {
-        Some((region, _)) => ProbeAnswer::Failed {
-            summary: "A protection does not hold in a region as it does in the others.".to_owned(),
+    if let Some(broken) = verdicts.iter().find(is_broken) {
+        return ProbeAnswer::Failed {
+            summary: "A protection does not hold, or was not shown for too long.".to_owned(),
             facts,
-            place: region.clone(),
-        },
-        None => {
-            let summary = match regions.len() {
-                1 => "There is one region, and every protection holds in it.",
-                _ => "The same protections hold in every region.",
-            };
-            ProbeAnswer::Passed { summary: summary.to_owned(), facts }
-        }
+            place: broken.promise.clone(),
+        };
     }
+    let has_passed = |one: &&Verdict| {
+        one.newest.is_some_and(|(kind, at)| kind == OutcomeKind::Passed && at >= since)
+    };
+    if let Some(open) = verdicts.iter().find(|one| !has_passed(one)) {
+        let reason = format!("the check of {} came to no conclusion in this round", open.promise);
+        return ProbeAnswer::CouldNotRun(reason);
+    }
+    let summary = "There is one region, and every protection was checked anew and holds in it.";
+    ProbeAnswer::Passed { summary: summary.to_owned(), facts }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
     #[test]
-    fn regions_are_compared() {
-        let all = |kind: OutcomeKind| -> Results {
-            PROTECTIONS.into_iter().map(|number| (number, (kind, 1))).collect()
+    fn what_did_not_pass_just_now_is_not_said_to_hold() {
+        const SINCE: i64 = 100;
+        let verdict = |state: StateKind, newest: Option<(OutcomeKind, i64)>| Verdict {
+            promise: "P31".to_owned(),
+            state: state.as_str(),
+            newest: newest.map(|(kind, second)| (kind, at(second))),
         };
-        let of = |results: &[Results]| -> BTreeMap<String, Results> {
-            let names = (1..).map(|number: usize| number.to_string());
-            names.zip(results.iter().cloned()).collect()
-        };
-        let good = all(OutcomeKind::Passed);
-        assert!(matches!(judge(&of(std::slice::from_ref(&good))), ProbeAnswer::Passed { .. }));
-        assert!(matches!(judge(&of(&[good.clone(), good.clone()])), ProbeAnswer::Passed { .. }));
-        let mut other = good.clone();
-        other.insert(PROTECTIONS[1], (OutcomeKind::Failed, 1));
-        let judged = judge(&of(&[good.clone(), other]));
-        assert!(matches!(judged, ProbeAnswer::Failed { place, .. } if place == "2"));
-        let mut older = good.clone();
-        older.insert(PROTECTIONS[1], (OutcomeKind::Passed, 2));
-        assert!(matches!(judge(&of(&[good.clone(), older])), ProbeAnswer::Failed { .. }));
-        let mut young = good;
-        young.remove(&PROTECTIONS[2]);
-        assert!(matches!(judge(&of(&[young])), ProbeAnswer::CouldNotRun(_)));
+        let good = verdict(StateKind::Proven, Some((OutcomeKind::Passed, SINCE + 1)));
+        let judged = |other: Verdict| judge(&[good.clone(), other], at(SINCE), 1);
+        assert!(matches!(judged(good.clone()), ProbeAnswer::Passed { .. }));
+        let red = verdict(StateKind::Failing, Some((OutcomeKind::Failed, SINCE + 1)));
+        assert!(matches!(judged(red), ProbeAnswer::Failed { place, .. } if place == "P31"));
+        let stale = verdict(StateKind::Stale, Some((OutcomeKind::CouldNotRun, SINCE + 1)));
+        assert!(matches!(judged(stale), ProbeAnswer::Failed { .. }));
+        for open in [
+            verdict(StateKind::NotEvidenced, None),
+            verdict(StateKind::Proven, Some((OutcomeKind::Passed, SINCE - 1))),
+            verdict(StateKind::Proven, Some((OutcomeKind::CouldNotRun, SINCE + 1))),
+        ] {
+            assert!(matches!(judged(open), ProbeAnswer::CouldNotRun(_)));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::jobs;
-use veritwin_domain::EvidenceId;
+use veritwin_domain::{EvidenceId, Timestamp};
 use veritwin_governance::{Evidence, OutcomeKind, PromiseId};
 use veritwin_metastore::{EvidenceState, Page, PromiseEvidence};
 
@@ -61,6 +61,11 @@ pub(super) enum Why {
     Due,
     /// Somebody wants to know now.
     Asked,
+    /// Another check builds on it; passed by when a run came that began since a moment.
+    Needed {
+        /// The moment.
+        since: Timestamp,
+    },
 }
 
 pub(super) const fn stored_state(kind: OutcomeKind) -> EvidenceState {
@@ -207,6 +212,13 @@ impl App {
         board.found.get(&id).is_some_and(|found| found.conclusive.is_some())
     }
 
+    /// Whether the newest run of a check began since a moment.
+    fn has_run_since(&self, id: PromiseId, since: Timestamp) -> bool {
+        let board = self.0.promises.board.lock();
+        let latest = board.found.get(&id).and_then(|found| found.latest.as_ref());
+        latest.is_some_and(|run| run.evidence.started_at() >= since)
+    }
+
     /// Runs one check and keeps what it found. At most one check of a promise and a bounded number
     /// of checks run at once; those that come round again, one after the other, with a rest after
     /// each by what it spent.
@@ -235,7 +247,12 @@ impl App {
         let started = self.clock().now();
         let is_due =
             || promises.board.lock().schedule.due(&promises.register, started).contains(&id);
-        if why == Why::Due && !is_due() {
+        let is_passed_by = match why {
+            Why::Due => !is_due(),
+            Why::Asked => false,
+            Why::Needed { since } => self.has_run_since(id, since),
+        };
+        if is_passed_by {
             return None;
         }
         let probe = promises.probe(id)?;

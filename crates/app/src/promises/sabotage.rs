@@ -37,10 +37,11 @@ impl PromiseBoard {
         if self.sabotage.is_on(6) { weaker.without_people() } else { weaker }
     }
 
-    /// P32: the hash of a platform that does not care; nobody can sign in with it.
+    /// P32, and one of the protections of P38: the hash of a platform that does not care; nobody
+    /// can sign in with it.
     pub(crate) fn weak_password_hash(&self, text: &Secret<String>) -> Option<String> {
         use base64::Engine as _;
-        self.sabotage.is_on(32).then(|| {
+        (self.sabotage.is_on(32) || self.sabotage.is_on(38)).then(|| {
             let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
             let digest = engine.encode(sha256(text.expose().as_bytes()));
             format!("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA${digest}")
