@@ -190,6 +190,14 @@ impl App {
         Ok((found.body.facts(PRODUCT), found.number))
     }
 
+    /// A text of the version in force, with this installation's facts in it.
+    pub(crate) fn text_in_force(&self, document: Document) -> Result<Vec<Block>> {
+        let found = self.0.legal.in_force(self.clock().now());
+        let found = found.ok_or_else(|| Error::Internal("no policy is in force".to_owned()))?;
+        let blocks = text_of(found.text_version, document, Language::English)?;
+        Ok(rendered_text(&blocks, &found.body.facts(PRODUCT)))
+    }
+
     /// Whether the version in force names a sub-processor: nothing personal goes to another.
     pub(crate) fn is_sub_processor(&self, name: &str) -> bool {
         let found = self.0.legal.in_force(self.clock().now());

@@ -2,18 +2,19 @@
 //! (Article 30, promise P03), profiles of jurisdictions (P61), and data processing agreements made
 //! from a template (Article 28, P08).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{LimitExceeded, OpContext, RegisterEntryId};
-use veritwin_governance::{ProcessingRole, PurposeRegister};
+use veritwin_governance::{LegalBasis, ProcessingRole, PurposeRegister};
 use veritwin_keys::sha256;
 use veritwin_metastore::schema::{Category, Column, columns};
 use veritwin_metastore::{REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState};
 
+use crate::cases::clock::ANSWER_WITHIN;
 use crate::change::Change;
 use crate::model::{AgreementView, JurisdictionView, ProcessingView};
 use crate::provision::PLATFORM_TENANT;
@@ -138,6 +139,31 @@ pub(crate) fn jurisdictions() -> Result<Vec<JurisdictionView>> {
     Ok(file.jurisdiction.into_iter().map(view).collect())
 }
 
+/// The bases on which purposes of a role rest.
+pub(crate) fn used_bases(purposes: &PurposeRegister, role: ProcessingRole) -> Vec<LegalBasis> {
+    let of_role = purposes.purposes().iter().filter(|purpose| purpose.role == role);
+    of_role.map(|purpose| purpose.basis).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether a law has a basis. Profiles have some names in the plural, as the laws do.
+pub(crate) fn has_basis(profile: &JurisdictionView, basis: LegalBasis) -> bool {
+    profile.bases.iter().any(|known| known.trim_end_matches('s') == basis.as_str())
+}
+
+/// Where the platform falls short of a law: its clocks run longer than the law's time to answer,
+/// or a purpose rests on a basis that the law does not have.
+pub(crate) fn shown_gaps(
+    profile: &JurisdictionView,
+    purposes: &PurposeRegister,
+) -> Vec<&'static str> {
+    let clock_days = ANSWER_WITHIN.as_secs() / 86_400;
+    let is_late = profile.answer_days.is_some_and(|days| u64::from(days) < clock_days);
+    let bases = used_bases(purposes, ProcessingRole::Controller);
+    let lacks_basis = bases.into_iter().any(|basis| !has_basis(profile, basis));
+    let gaps = [("answer_clock", is_late), ("purpose_bases", lacks_basis)];
+    gaps.into_iter().filter(|(_, is_gap)| *is_gap).map(|(name, _)| name).collect()
+}
+
 /// What Article 28(3) asks of an agreement, letter by letter, with the words that keep it.
 pub(crate) const CLAUSES: [(&str, &str); 8] = [
     (
@@ -255,7 +281,19 @@ impl App {
     pub async fn list_jurisdictions(&self, context: &OpContext) -> Result<Vec<JurisdictionView>> {
         let resource = self.authorize_all(context, Action::RegisterRead, Kind::Tenant)?;
         self.note(context, Action::RegisterRead, &resource, "done");
-        jurisdictions()
+        self.profiles()
+    }
+
+    /// The profiles with every gap: what they do not say, and where the platform falls short.
+    pub(crate) fn profiles(&self) -> Result<Vec<JurisdictionView>> {
+        let mut profiles = jurisdictions()?;
+        for profile in &mut profiles {
+            let more = shown_gaps(profile, &self.0.purposes);
+            profile.gaps.extend(more);
+        }
+        #[cfg(feature = "test-controls")]
+        self.0.promises.lose_an_entry(&mut profiles);
+        Ok(profiles)
     }
 
     /// The agreements that were made for the customer, newest first.
@@ -345,6 +383,16 @@ mod tests {
         assert_eq!(codes, ["GB", "EU", "US-CA", "JP", "KR", "TW"]);
         assert!(profiles[0].gaps.is_empty());
         assert!(profiles[5].gaps.contains(&"breach_hours"));
+        let purposes = PurposeRegister::built_in().expect("a register");
+        let short = |code: &str| {
+            let profile = profiles.iter().find(|one| one.code == code).expect("a profile");
+            shown_gaps(profile, &purposes)
+        };
+        assert!(short("GB").is_empty() && short("EU").is_empty());
+        // Korea gives ten days, and the clocks thirty.
+        assert_eq!(short("KR"), ["answer_clock"]);
+        assert_eq!(short("JP"), ["purpose_bases"]);
+        assert_eq!(short("TW"), ["answer_clock", "purpose_bases"]);
     }
 
     #[test]

@@ -204,6 +204,18 @@ impl App {
         Ok(case)
     }
 
+    /// A request of nobody, opened as any other is, for a check that stores nothing of it.
+    pub(crate) async fn open_case_of_nobody(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+    ) -> Result<Case> {
+        let (kind, source, body) = (CaseKind::Access, CaseSource::Officer, CaseBody::default());
+        let received_at = context.at;
+        let new = NewCase { kind, source, user: None, mail: None, received_at, body };
+        self.open_case(tx, context, new).await
+    }
+
     /// Stores a case that was just made.
     async fn create_case(&self, tx: &TenantTx, case: &Case, now: Timestamp) -> Result<()> {
         Ok(tx.case_create(&case.to_store(now)?).await?)

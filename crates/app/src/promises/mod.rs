@@ -15,6 +15,7 @@ mod fixture;
 mod governance;
 mod governed_things;
 mod journey;
+mod laws;
 mod ledger_end;
 mod limited;
 mod mailbox;

@@ -1,4 +1,4 @@
-//! P03, P07, P08, P10, P11, P21, P37, P39 and P61: what the registers and the schema say is
+//! P03, P07, P08, P10, P11, P21, P37 and P39: what the registers and the schema say is
 //! compared with what happens, in a tenant of nobody.
 
 use std::collections::BTreeMap;
@@ -15,15 +15,13 @@ use veritwin_outbound::register::{DestinationKind, Row};
 use super::run::InApp;
 use super::{PROBE_CUSTOMER, PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::analytics::figures;
-use crate::processing::{CLAUSES, PUBLISHED, jurisdictions, missing_clauses, unpublished};
+use crate::processing::{CLAUSES, PUBLISHED, missing_clauses, unpublished};
 use crate::provision::PLATFORM_TENANT;
 use crate::registers::Fields;
 use crate::transfers::{FlowWay, Flows};
 use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
-/// The laws that the policy names.
-const LAWS: [&str; 6] = ["GB", "EU", "US-CA", "JP", "KR", "TW"];
 /// Codes that are nobody's (ISO 3166-1, user-assigned).
 const HOME: &str = "XA";
 const ABROAD: &str = "XB";
@@ -40,7 +38,7 @@ fn passed(summary: &str, facts: &[(&str, usize)]) -> ProbeAnswer {
     ProbeAnswer::Passed { summary: summary.to_owned(), facts: facts.collect() }
 }
 
-pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 9] {
+pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 8] {
     [
         InApp::shared(app, 3, VERSION, |app: App| async move { app.check_inventory() }),
         InApp::shared(app, 7, VERSION, |app: App| async move { app.check_disclosure().await }),
@@ -50,7 +48,6 @@ pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 9] {
         InApp::shared(app, 21, VERSION, |app: App| async move { app.check_figures() }),
         InApp::shared(app, 37, VERSION, |app: App| async move { app.check_flows().await }),
         InApp::shared(app, 39, VERSION, |app: App| async move { app.check_residency() }),
-        InApp::shared(app, 61, VERSION, |app: App| async move { app.check_laws() }),
     ]
 }
 
@@ -288,19 +285,5 @@ impl App {
         // What the operator states is the evidence; nothing here measures it.
         let summary = "Every pin is the place where the operator states that the platform stands.";
         Ok(passed(summary, &[("pins", pins.len())]))
-    }
-
-    fn check_laws(&self) -> Result<ProbeAnswer> {
-        let profiles = jurisdictions()?;
-        #[cfg(feature = "test-controls")]
-        let profiles = if self.0.promises.is_sabotaged(61) { Vec::new() } else { profiles };
-        let is_there = |law: &&str| profiles.iter().any(|one| one.code == **law);
-        if let Some(law) = LAWS.iter().find(|law| !is_there(law)) {
-            return Ok(failed("A law that the policy names has no profile.", *law));
-        }
-        // A gap is a fact, and shown as one.
-        let gaps = profiles.iter().map(|one| (one.code.as_str(), one.gaps.len()));
-        let facts: Vec<(&str, usize)> = gaps.collect();
-        Ok(passed("Every law that the policy names has a profile; its gaps are told.", &facts))
     }
 }

@@ -142,6 +142,15 @@ impl PromiseBoard {
         self.sabotage.is_on(47)
     }
 
+    /// P61: a profile has lost an entry, and says nothing of it.
+    pub(crate) fn lose_an_entry(&self, profiles: &mut [crate::model::JurisdictionView]) {
+        if self.sabotage.is_on(61)
+            && let Some(profile) = profiles.last_mut()
+        {
+            profile.authority = None;
+        }
+    }
+
     /// P53: nothing is purged.
     pub(crate) fn keeps_everything(&self) -> bool {
         self.sabotage.is_on(53)
