@@ -14,6 +14,7 @@ mod fingerprints;
 mod fixture;
 mod governance;
 mod governed_things;
+mod inventory;
 mod journey;
 mod laws;
 mod ledger_end;

@@ -1,4 +1,4 @@
-//! P03, P07, P08, P10, P11, P21, P37 and P39: what the registers and the schema say is
+//! P07, P08, P10, P11, P21, P37 and P39: what the registers say is
 //! compared with what happens, in a tenant of nobody.
 
 use std::collections::BTreeMap;
@@ -8,14 +8,13 @@ use std::time::Duration;
 use veritwin_access::jobs;
 use veritwin_domain::{OpContext, RegisterEntryId, TenantId};
 use veritwin_keys::verify_signature;
-use veritwin_metastore::schema::columns;
 use veritwin_metastore::{RegisterKind, RegisterState};
 use veritwin_outbound::register::{DestinationKind, Row};
 
 use super::run::InApp;
 use super::{PROBE_CUSTOMER, PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::analytics::figures;
-use crate::processing::{CLAUSES, PUBLISHED, missing_clauses, unpublished};
+use crate::processing::{CLAUSES, missing_clauses};
 use crate::provision::PLATFORM_TENANT;
 use crate::registers::Fields;
 use crate::transfers::{FlowWay, Flows};
@@ -38,9 +37,8 @@ fn passed(summary: &str, facts: &[(&str, usize)]) -> ProbeAnswer {
     ProbeAnswer::Passed { summary: summary.to_owned(), facts: facts.collect() }
 }
 
-pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 8] {
+pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 7] {
     [
-        InApp::shared(app, 3, VERSION, |app: App| async move { app.check_inventory() }),
         InApp::shared(app, 7, VERSION, |app: App| async move { app.check_disclosure().await }),
         InApp::shared(app, 8, VERSION, |app: App| async move { app.check_agreement().await }),
         InApp::shared(app, 10, VERSION, |app: App| async move { app.check_providers().await }),
@@ -57,28 +55,6 @@ fn fields(of: &[(&str, &str)]) -> Fields {
 }
 
 impl App {
-    fn check_inventory(&self) -> Result<ProbeAnswer> {
-        let columns = columns();
-        let published: &[&str] = &PUBLISHED;
-        #[cfg(feature = "test-controls")]
-        let published = if self.0.promises.is_sabotaged(3) { &published[1..] } else { published };
-        if let Some(column) = unpublished(&columns, published).first() {
-            let place = format!("{}.{}", column.table, column.column);
-            return Ok(failed("A column holds a category that is not published.", place));
-        }
-        let purposes = &self.0.purposes;
-        let is_bare = |table: &str, column: &str| purposes.of_column(table, column).is_none();
-        if let Some(column) = columns.iter().find(|one| is_bare(one.table, one.column)) {
-            let place = format!("{}.{}", column.table, column.column);
-            return Ok(failed("A column stands under no purpose.", place));
-        }
-        let purposes = purposes.purposes().len();
-        let facts =
-            [("columns", columns.len()), ("categories", published.len()), ("purposes", purposes)];
-        let summary = "Every column that there is holds a published category, for a purpose.";
-        Ok(passed(summary, &facts))
-    }
-
     /// What one person did, and what nine did, is not told; what ten did is.
     fn check_figures(&self) -> Result<ProbeAnswer> {
         let counts = [1u64, 9, 10].map(|actors| (actors.to_string(), 1000, actors));

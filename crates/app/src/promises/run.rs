@@ -128,6 +128,7 @@ impl App {
             super::notices::messages_probe(self),
             super::zones::public_probe(self),
             super::zones::opt_in_probe(self),
+            super::inventory::probe(self),
             super::laws::probe(self),
         ];
         let of_rights = super::rights::probes(self).into_iter();

@@ -142,6 +142,20 @@ impl PromiseBoard {
         self.sabotage.is_on(47)
     }
 
+    /// P03: a copy holds something of its person that is in no list.
+    pub(crate) fn with_stray_field(
+        &self,
+        mut sections: Vec<(&'static str, Vec<serde_json::Value>)>,
+    ) -> Vec<(&'static str, Vec<serde_json::Value>)> {
+        let rows = sections.iter_mut().find(|(store, _)| *store == "account");
+        if self.sabotage.is_on(3)
+            && let Some(row) = rows.and_then(|(_, rows)| rows.first_mut())
+        {
+            row["born_at"] = serde_json::Value::Null;
+        }
+        sections
+    }
+
     /// P61: a profile has lost an entry, and says nothing of it.
     pub(crate) fn lose_an_entry(&self, profiles: &mut [crate::model::JurisdictionView]) {
         if self.sabotage.is_on(61)

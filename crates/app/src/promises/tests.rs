@@ -398,6 +398,8 @@ async fn sabotage_turns_the_row_red_and_back() {
     let app = platform(root.path()).await;
     app.start_promises();
     let checks = [
+        ("P03", 3),
+        ("P10", 10),
         ("P22", 22),
         ("P24", 24),
         ("P32", 32),
@@ -413,6 +415,7 @@ async fn sabotage_turns_the_row_red_and_back() {
         ("P54", 54),
         ("P59", 59),
         ("P60", 60),
+        ("P61", 61),
     ];
     for (id, number) in checks {
         assert_eq!(check(&app, id).await.state, "proven", "{id}");

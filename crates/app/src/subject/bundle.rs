@@ -228,6 +228,9 @@ impl App {
         let found = self.assemble(context, subject).await?;
         #[cfg(feature = "test-controls")]
         let found = if self.0.promises.is_sabotaged(44) { found.without_newest() } else { found };
+        #[cfg(feature = "test-controls")]
+        let found =
+            Assembled { sections: self.0.promises.with_stray_field(found.sections), ..found };
         let rows: usize = found.sections.iter().map(|(_, rows)| rows.len()).sum();
         let files: Vec<(&str, Vec<u8>, usize)> = vec![
             ("data.json", pretty(&data(context, &found)).into_bytes(), rows),
