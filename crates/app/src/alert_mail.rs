@@ -243,7 +243,13 @@ pub(crate) const fn waiting_max(rank: MailRank) -> u64 {
     }
 }
 
-fn write(to: &str, alert: AlertId, digest: Digest, waits: Option<MailNote>) -> Result<Vec<u8>> {
+/// The mail about an alert, as it is stored.
+pub(crate) fn write(
+    to: &str,
+    alert: AlertId,
+    digest: Digest,
+    waits: Option<MailNote>,
+) -> Result<Vec<u8>> {
     let payload = MailPayload {
         to: to.to_owned(),
         subject: digest.subject(),

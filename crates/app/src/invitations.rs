@@ -37,6 +37,25 @@ pub(crate) fn welcome_link(pages: &str, token: &Secret<String>) -> Secret<String
     Secret::new(format!("{pages}/welcome#{}", token.expose()))
 }
 
+/// The mail of an invitation: of whoever is invited it holds nothing.
+pub(crate) fn invitation_mail(
+    payload: &Payload,
+    (organisation, product): (&str, &str),
+    link: &Secret<String>,
+) -> MailPayload {
+    MailPayload {
+        to: payload.email.clone().unwrap_or_default(),
+        subject: format!("You are invited to {organisation} on {product}"),
+        text: format!(
+            "You are invited by {organisation} to its building on {product}.\n\nChoose a password \
+             and sign in here; the link works once, for three days:\n{}\n\nIf you do not know \
+             {organisation}, ignore this mail: no account is made.",
+            link.expose()
+        ),
+        ..MailPayload::of(MessageKind::Onboarding)
+    }
+}
+
 fn checked(invitee: Invitee) -> Result<Invitee> {
     if !veritwin_outbound::mail::is_address(invitee.email.expose()) {
         return Err(Error::invalid_at("email", "expected the form name@host"));
@@ -185,18 +204,8 @@ impl App {
         }
         let organisation = quoted(&tx.tenant().await?.name);
         let product = self.product_of(context.tenant);
-        let mail = MailPayload {
-            to: invitee.email.expose().clone(),
-            subject: format!("You are invited to {organisation} on {product}"),
-            text: format!(
-                "You are invited by {organisation} to its building on {product}.\n\nChoose a \
-                 password and sign in here; the link works once, for three days:\n\
-                 {pages}/welcome#{}\n\nIf you do not know {organisation}, ignore this mail: no \
-                 account is made.",
-                token.expose()
-            ),
-            ..MailPayload::of(MessageKind::Onboarding)
-        };
+        let link = welcome_link(pages, &token);
+        let mail = invitation_mail(&payload, (&organisation, &product), &link);
         let body = serde_json::to_vec(&mail).map_err(|error| Error::Internal(error.to_string()))?;
         let key = mail_key(&hex::encode(digest), &mail.to);
         tx.outbox_add(NewMail::new(rank, &key, &body)).await?;

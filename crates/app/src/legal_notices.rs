@@ -160,7 +160,8 @@ fn has_mailbox(user: &User) -> bool {
     !user.disabled && !user.email.ends_with(".invalid")
 }
 
-fn notice_mail(
+/// The mail that announces a version of the texts.
+pub(crate) fn notice_mail(
     version: &Published,
     pages: &str,
     (user, to): (UserId, String),

@@ -180,7 +180,8 @@ pub(crate) async fn confirmed(tx: &TenantTx, people: &[UserId]) -> Result<Vec<(U
     Ok(all)
 }
 
-fn payload(to: &str, routed: &RoutedMail) -> Result<Vec<u8>> {
+/// The mail that tells of messages, as it is stored.
+pub(crate) fn payload(to: &str, routed: &RoutedMail) -> Result<Vec<u8>> {
     let payload = MailPayload {
         to: to.to_owned(),
         subject: routed.subject(),

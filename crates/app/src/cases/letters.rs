@@ -165,6 +165,19 @@ impl App {
         own.ok_or_else(|| Error::Internal("no authority is known".to_owned()))
     }
 
+    /// The mail of a letter; none without an address.
+    pub(crate) fn letter_mail(&self, case: &Case, letter: &Letter) -> Option<MailPayload> {
+        let text = letter.text.clone();
+        #[cfg(feature = "test-controls")]
+        let text = self.0.promises.with_what_was_asked(text, &case.body.text);
+        Some(MailPayload {
+            to: case.body.email.clone()?,
+            subject: letter.subject.clone(),
+            text,
+            ..MailPayload::of(MessageKind::RightsCase)
+        })
+    }
+
     /// Queues a letter to whom a case is about; false if there is no address, or no mail.
     pub(crate) async fn mail_subject(
         &self,
@@ -172,22 +185,15 @@ impl App {
         context: &OpContext,
         (case, letter): (&Case, &Letter),
     ) -> Result<bool> {
-        let Some(to) = case.body.email.clone() else { return Ok(false) };
+        let Some(mail) = self.letter_mail(case, letter) else { return Ok(false) };
         if self.0.mailer.is_none() || crate::provision::is_nobodys(context.tenant) {
             return Ok(false);
         }
         let event = format!("case {} {} {}", case.row.id, letter.name, context.at.as_micros());
-        let key = mail_key(&event, &to);
+        let key = mail_key(&event, &mail.to);
         // What they write back is read where requests are.
         let reply_to = self.mailbox_address(tx).await?;
-        let mail = MailPayload {
-            to,
-            subject: letter.subject.clone(),
-            text: letter.text.clone(),
-            reply_to,
-            voice: Some(context.tenant),
-            ..MailPayload::of(MessageKind::RightsCase)
-        };
+        let mail = MailPayload { reply_to, voice: Some(context.tenant), ..mail };
         let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
         // What anybody can ask for stands behind what is owed to people who are signed in.
         let by_anybody = super::is_anybodys(case.row.source);

@@ -20,6 +20,7 @@ mod laws;
 mod ledger_end;
 mod limited;
 mod mailbox;
+mod mailed;
 mod moved;
 mod neutral_archive;
 mod newcomers;

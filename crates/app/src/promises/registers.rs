@@ -21,6 +21,8 @@ use crate::transfers::{FlowWay, Flows};
 use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
+/// With what mails hold.
+const PROVIDERS_VERSION: u32 = 2;
 /// Codes that are nobody's (ISO 3166-1, user-assigned).
 const HOME: &str = "XA";
 const ABROAD: &str = "XB";
@@ -41,7 +43,12 @@ pub(super) fn probes(app: &App) -> [Arc<dyn PlatformProbe>; 7] {
     [
         InApp::shared(app, 7, VERSION, |app: App| async move { app.check_disclosure().await }),
         InApp::shared(app, 8, VERSION, |app: App| async move { app.check_agreement().await }),
-        InApp::shared(app, 10, VERSION, |app: App| async move { app.check_providers().await }),
+        InApp::shared(
+            app,
+            10,
+            PROVIDERS_VERSION,
+            |app: App| async move { app.check_providers().await },
+        ),
         InApp::shared(app, 11, VERSION, |app: App| async move { app.check_transfer().await }),
         InApp::shared(app, 21, VERSION, |app: App| async move { app.check_figures() }),
         InApp::shared(app, 37, VERSION, |app: App| async move { app.check_flows().await }),
@@ -133,10 +140,6 @@ impl App {
             |row: &Row| row.kind == DestinationKind::SubProcessor && !row.destination.is_loopback();
         let rows = self.0.egress.rows().into_iter().filter(is_called);
         let mut called: Vec<String> = rows.map(|row| row.destination.host).collect();
-        #[cfg(feature = "test-controls")]
-        if self.0.promises.is_sabotaged(10) {
-            called.push("nobody.invalid".to_owned());
-        }
         called.sort();
         called.dedup();
         if let Some(host) = called.iter().find(|host| !signed.contains_key(*host)) {
@@ -149,8 +152,23 @@ impl App {
             let summary = "A provider may be called that the policy in force does not name.";
             return Ok(failed(summary, host.clone()));
         }
-        let facts = [("providers that may be called", called.len()), ("of payments", 0)];
-        Ok(passed("Every provider that may be called is entered with a signed agreement.", &facts))
+        let mut facts = match self.check_mailed().await? {
+            Ok(facts) => facts,
+            Err(place) => {
+                let summary = "A mail holds a field that is not on the list of its kind.";
+                return Ok(failed(summary, place));
+            }
+        };
+        facts.push(("providers that may be called".to_owned(), called.len().to_string()));
+        facts.push(("payment providers".to_owned(), "none is connected".to_owned()));
+        let summary = match called.len() {
+            0 => "No provider is called, and mails hold what is on the list of their kind.",
+            _ => {
+                "Every provider that may be called is entered with a signed agreement, and mails \
+                 hold what is on the list of their kind."
+            }
+        };
+        Ok(ProbeAnswer::Passed { summary: summary.to_owned(), facts })
     }
 
     async fn check_agreement(&self) -> Result<ProbeAnswer> {

@@ -156,6 +156,11 @@ impl PromiseBoard {
         sections
     }
 
+    /// P10: letters quote what was asked for.
+    pub(crate) fn with_what_was_asked(&self, text: String, asked: &str) -> String {
+        if self.sabotage.is_on(10) { format!("{text}\n\n> {asked}") } else { text }
+    }
+
     /// P61: a profile has lost an entry, and says nothing of it.
     pub(crate) fn lose_an_entry(&self, profiles: &mut [crate::model::JurisdictionView]) {
         if self.sabotage.is_on(61)
