@@ -17,7 +17,7 @@ use crate::mail::MailPayload;
 use crate::mail_kinds::MessageKind;
 use crate::{App, Error, Result};
 
-/// What mails of a kind may hold. What a notice says in its own words is not listed.
+/// What mails of a kind may hold. Moments, and what a template says by itself, are no fields.
 const LISTS: [(MessageKind, &[&str]); 4] = [
     (MessageKind::Alert, &["severity", "headline", "paragraph", "rule", "destination", "message"]),
     (MessageKind::Onboarding, &["organisation", "product", "link"]),

@@ -1,24 +1,31 @@
 //! P29: readings of nobody are destroyed as the documented procedure says, by whoever holds the
-//! machine, up to a certificate that is right. No key can do it, whatever its role, and so nobody
-//! from elsewhere.
+//! machine, up to a certificate that is right. No key can do it, whatever its role; people of the
+//! platform and of a partner do not get into an organisation that is not theirs; and support that
+//! is let in destroys nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use veritwin_domain::{DestructionId, DeviceId, OpContext, Role};
+use veritwin_access::jobs;
+use veritwin_domain::{
+    Actor, ActorKind, DestructionId, DeviceId, OpContext, Role, SessionId, SignIn, SupportArea,
+    SupportAreas, SupportGrantId, TenantId, UserId,
+};
 use veritwin_metastore::DestructionState;
 
 use super::run::InApp;
 use super::sign_up::fact;
-use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
+use super::{PROBE_CUSTOMER, PROBE_PARTNER, PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::destruction_certificate::check_certificate;
 use crate::destructions::Body;
 use crate::model::{DestructionInput, DestructionScope};
+use crate::provision::PLATFORM_TENANT;
 use crate::{App, Error, Result};
 
 const PROMISE: u8 = 29;
-const VERSION: u32 = 1;
+/// With the people of the platform and of a partner.
+const VERSION: u32 = 2;
 /// What its keys are called, and the reason that its destructions give.
 const NAME: &str = "purge probe";
 /// Between looks at how far it is.
@@ -34,6 +41,15 @@ fn all_of(device: DeviceId) -> DestructionInput {
     DestructionInput { scope: DestructionScope::Device(device), attributes: false }
 }
 
+/// Whether something was done that has to be refused.
+fn is_done<T>(tried: Result<T>) -> Result<bool> {
+    match tried {
+        Ok(_) => Ok(true),
+        Err(Error::Forbidden(_) | Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl App {
     async fn check_purge(&self) -> Result<ProbeAnswer> {
         self.ensure_probe_tenant().await?;
@@ -43,6 +59,15 @@ impl App {
                 summary: "Readings can be destroyed from elsewhere.".to_owned(),
                 facts,
                 place: format!("POST /v1/destructions with a key of the role {}", role.as_str()),
+            });
+        }
+        facts.push(fact("people of the platform and of a partner that tried it", "of every role"));
+        if let Some(place) = self.taken_from_above().await? {
+            return Ok(ProbeAnswer::Failed {
+                summary: "Somebody from elsewhere gets at what is an organisation's to destroy."
+                    .to_owned(),
+                facts,
+                place,
             });
         }
         if self.archive().is_err() {
@@ -74,7 +99,8 @@ impl App {
         } else if !is_right || body.ledger_index.is_none() {
             failed("The certificate of a destruction is wrong.", "table destructions")
         } else {
-            let summary = "Readings are destroyed by the documented procedure, and by no key.";
+            let summary = "Readings are destroyed by the documented procedure, and not by a key, \
+                           the platform's people, a partner's or support.";
             ProbeAnswer::Passed { summary: summary.to_owned(), facts }
         })
     }
@@ -96,6 +122,51 @@ impl App {
             }
         }
         Ok(None)
+    }
+
+    /// The first way by which people of the platform, of a partner, or support get at a customer's
+    /// readings; none, as it should be. Nothing of these people is stored.
+    #[boxed]
+    async fn taken_from_above(&self) -> Result<Option<String>> {
+        self.ensure_probe_tree().await?;
+        for tenant in [PLATFORM_TENANT, PROBE_PARTNER] {
+            for role in Role::ALL {
+                let somebody = self.somebody_of(tenant, role);
+                if is_done(self.switch_tenant(&somebody, PROBE_CUSTOMER).await)? {
+                    return Ok(Some(format!("POST /v1/session/tenants as {}", role.as_str())));
+                }
+            }
+        }
+        let staff = self.somebody_of(PLATFORM_TENANT, Role::Support);
+        if is_done(self.enter_support(&staff, PROBE_CUSTOMER).await)? {
+            return Ok(Some("POST /v1/support-desk/session without a grant".to_owned()));
+        }
+        // Where a customer has opened everything that it can open.
+        let job = self.job(jobs::PROMISES);
+        let kind = ActorKind::Support {
+            user: UserId::generate(job.at, self.rng()),
+            session: SessionId::generate(job.at, self.rng()),
+            grant: SupportGrantId::generate(job.at, self.rng()),
+            areas: SupportAreas::of(&SupportArea::ALL),
+        };
+        let inside = job.in_tenant(PROBE_CUSTOMER, Actor::with_roles(kind, vec![Role::Support]));
+        let device = DeviceId::generate(job.at, self.rng());
+        let tried = self.request_destruction(&inside, &all_of(device), (NAME, "0-0")).await;
+        // What lacks only the right confirmation would have been done with it.
+        let is_let = matches!(tried, Err(Error::Invalid { .. }));
+        let is_let = is_let || is_done(tried)?;
+        Ok(is_let.then(|| "POST /v1/destructions as support with a grant".to_owned()))
+    }
+
+    /// Somebody who is signed in with one role, and proved just now who they are.
+    fn somebody_of(&self, tenant: TenantId, role: Role) -> OpContext {
+        let job = self.job(jobs::PROMISES);
+        let kind = ActorKind::User {
+            user: UserId::generate(job.at, self.rng()),
+            session: SessionId::generate(job.at, self.rng()),
+            sign_in: SignIn::proved(job.at),
+        };
+        job.in_tenant(tenant, Actor::with_roles(kind, vec![role]))
     }
 
     /// Looks, and confirms what was seen, as the procedure says. What an earlier check began that
@@ -128,5 +199,24 @@ impl App {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::promises::tests::platform;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_is_not_of_the_organisation_gets_nowhere() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let app = platform(root.path()).await;
+        assert_eq!(app.taken_from_above().await.expect("tried"), None);
+        #[cfg(feature = "test-controls")]
+        {
+            app.sabotage(29, true);
+            let place = app.taken_from_above().await.expect("tried");
+            assert_eq!(place.as_deref(), Some("POST /v1/destructions as support with a grant"));
+        }
+        app.close().await;
     }
 }
