@@ -159,7 +159,7 @@ impl App {
     }
 
     /// Somebody who is signed in with one role, and proved just now who they are.
-    fn somebody_of(&self, tenant: TenantId, role: Role) -> OpContext {
+    pub(super) fn somebody_of(&self, tenant: TenantId, role: Role) -> OpContext {
         let job = self.job(jobs::PROMISES);
         let kind = ActorKind::User {
             user: UserId::generate(job.at, self.rng()),
