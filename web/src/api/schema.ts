@@ -6950,7 +6950,7 @@ export interface components {
             /** @description What follows `#` in the link. */
             token: string;
         };
-        /** @description A privacy law as a profile. What is in `gaps` it does not say. */
+        /** @description A privacy law as a profile. Where it says nothing, or the platform falls short, is in `gaps`. */
         JurisdictionBody: {
             /** Format: int32 */
             answer_days?: number | null;

@@ -64,7 +64,7 @@ pub struct JurisdictionView {
     pub bases: Vec<String>,
     /// Mechanisms of transfers.
     pub transfer: Vec<String>,
-    /// What the profile does not say.
+    /// What the profile does not say, and where the platform falls short of the law.
     pub gaps: Vec<&'static str>,
 }
 

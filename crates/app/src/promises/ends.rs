@@ -1,6 +1,6 @@
-//! P49: people of each role ask for the end of a tenant of nobody, and no end of anybody was decided
-//! by one person without the wait. P50: an account of nobody loses its last organisation and has to be
-//! gone everywhere, and of organisations that ended nothing may be left.
+//! P49: people of each role ask for the end of a tenant of nobody, and no end of anybody was
+//! decided by one person without the wait. P50: an account of nobody loses its last organisation
+//! and has to be gone everywhere, and of organisations that ended nothing may be left.
 
 use std::sync::Arc;
 use std::time::Duration;

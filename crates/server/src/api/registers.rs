@@ -176,7 +176,7 @@ async fn list_processing(
     Ok(axum::Json(ListBody::whole(all.into_iter().map(ProcessingBody::from).collect())))
 }
 
-/// A privacy law as a profile. What is in `gaps` it does not say.
+/// A privacy law as a profile. Where it says nothing, or the platform falls short, is in `gaps`.
 #[derive(Serialize, ToSchema)]
 struct JurisdictionBody {
     code: String,
