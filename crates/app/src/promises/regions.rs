@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use veritwin_domain::Timestamp;
 use veritwin_governance::{OutcomeKind, PromiseId, StateKind};
 
@@ -35,11 +36,9 @@ impl App {
         let since = self.clock().now();
         let promises: Vec<PromiseId> =
             PROTECTIONS.into_iter().filter_map(|number| PromiseId::new(number).ok()).collect();
-        for id in &promises {
-            // It takes a place of its own among the checks that run at once; there is more than
-            // one.
-            self.run_check(*id, Why::Needed { since }).await;
-        }
+        // They take places of their own among the checks that run at once; there is more than one.
+        let checks = promises.iter().map(|id| self.run_check(*id, Why::Needed { since }));
+        join_all(checks).await;
         let verdicts: Vec<Verdict> = promises.into_iter().map(|id| self.verdict(id)).collect();
         Ok(judge(&verdicts, since, self.0.routes.flows.places()))
     }
