@@ -37,7 +37,8 @@ impl App {
         let promises: Vec<PromiseId> =
             PROTECTIONS.into_iter().filter_map(|number| PromiseId::new(number).ok()).collect();
         // They take places of their own among the checks that run at once; there is more than one.
-        let checks = promises.iter().map(|id| self.run_check(*id, Why::Needed { since }));
+        let checks = promises.iter().copied();
+        let checks = checks.map(|id| self.run_check(id, Why::Needed { since }));
         join_all(checks).await;
         let verdicts: Vec<Verdict> = promises.into_iter().map(|id| self.verdict(id)).collect();
         Ok(judge(&verdicts, since, self.0.routes.flows.places()))
