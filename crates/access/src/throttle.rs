@@ -49,18 +49,37 @@ impl ThrottleSubject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     account: [u8; 32],
+    /// The account of the same e-mail address that the organisation at whose door somebody stands
+    /// alone knows.
+    own: Option<[u8; 32]>,
     address: Option<[u8; 32]>,
 }
 
 impl Attempt {
     /// An attempt on an account (its blind index) from an address (its keyed digest, if known).
     pub const fn new(account: [u8; 32], address: Option<[u8; 32]>) -> Self {
-        Self { account, address }
+        Self { account, own: None, address }
+    }
+
+    /// The same at the door of an organisation, which may have an account of its own for the same
+    /// e-mail address (its digest there). Failures count for `account` all the same: the name that
+    /// is tried at every door is one. What a success there opens is the door's own account alone.
+    pub const fn at_door(self, own: [u8; 32]) -> Self {
+        Self { own: Some(own), ..self }
+    }
+
+    /// The same where the door has no account of its own, or it was not the one that was tried.
+    pub const fn without_door(self) -> Self {
+        Self { own: None, ..self }
+    }
+
+    fn pair_of(&self, account: [u8; 32]) -> ThrottleSubject {
+        let address = self.address.unwrap_or_default();
+        ThrottleSubject::Pair(sha256(&[account, address].concat()))
     }
 
     fn pair(&self) -> ThrottleSubject {
-        let address = self.address.unwrap_or_default();
-        ThrottleSubject::Pair(sha256(&[self.account, address].concat()))
+        self.pair_of(self.account)
     }
 
     fn subjects(&self) -> impl Iterator<Item = ThrottleSubject> {
@@ -161,9 +180,45 @@ impl Throttle {
         Self { subjects, known, subjects_max: subjects_max.max(1) }
     }
 
-    /// Whether the account has signed in from this address before.
+    /// Whether the account, or the door's own one, has signed in from this address before.
     pub fn is_known(&self, attempt: &Attempt) -> bool {
-        self.known.all.contains_key(&attempt.pair())
+        let own = attempt.own.map(|own| attempt.pair_of(own));
+        let is_known = |pair: &ThrottleSubject| self.known.all.contains_key(pair);
+        is_known(&attempt.pair()) || own.is_some_and(|own| is_known(&own))
+    }
+
+    /// Asked of an attempt that was let through, once it is clear that the account is not the
+    /// door's own: whoever was let through for having signed in to that one waits like others, so
+    /// that an account behind one door opens no other's.
+    pub fn goes_on(&self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
+        let attempt = attempt.without_door();
+        if self.is_known(&attempt) {
+            return Ok(());
+        }
+        let account = self.subjects.all.get(&ThrottleSubject::Account(attempt.account));
+        match account.map(|failures| failures.blocked_until).filter(|until| *until > now) {
+            Some(until) => Err(Throttled { retry_after: until - now }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same of an attempt that names no account, such as a passkey nobody knows yet: it counts
+    /// for its address alone.
+    pub fn attempt_from(&mut self, address: [u8; 32], now: Duration) -> Result<(), Throttled> {
+        let subject = ThrottleSubject::Address(address);
+        let failures = self.subjects.all.get(&subject);
+        match failures.map(|failures| failures.blocked_until).filter(|until| *until > now) {
+            Some(until) => Err(Throttled { retry_after: until - now }),
+            None => {
+                self.failed(subject, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes back an attempt that named no account.
+    pub fn withdrawn_from(&mut self, address: [u8; 32]) {
+        self.take_back(ThrottleSubject::Address(address));
     }
 
     /// Whether an attempt may be made at `now` (monotonic). It counts as failed at once, so that
@@ -189,7 +244,15 @@ impl Throttle {
     /// Notes that the attempt succeeded: its own count goes, and the failures from this address
     /// are forgotten for this account. Others' failures stay, otherwise one valid account would
     /// let an address guess at all the others.
+    ///
+    /// Where it was the door's own account, nothing that was failed at the other account of this
+    /// name is forgotten.
     pub fn succeeded(&mut self, attempt: &Attempt, now: Duration) {
+        if let Some(own) = attempt.own {
+            self.withdrawn(attempt);
+            self.known.put(attempt.pair_of(own), now, self.subjects_max);
+            return;
+        }
         self.subjects.remove(&attempt.pair());
         let others = [
             Some(ThrottleSubject::Account(attempt.account)),
@@ -209,12 +272,16 @@ impl Throttle {
     /// other failures nothing is forgotten.
     pub fn withdrawn(&mut self, attempt: &Attempt) {
         for subject in attempt.subjects() {
-            if let Some(failures) = self.subjects.all.get(&subject).copied() {
-                let count = failures.count.saturating_sub(1);
-                let delay = delay_after(count, subject.free_failures());
-                let blocked_until = failures.last + delay;
-                self.subjects.put(subject, Failures { count, blocked_until, ..failures });
-            }
+            self.take_back(subject);
+        }
+    }
+
+    fn take_back(&mut self, subject: ThrottleSubject) {
+        if let Some(failures) = self.subjects.all.get(&subject).copied() {
+            let count = failures.count.saturating_sub(1);
+            let delay = delay_after(count, subject.free_failures());
+            let blocked_until = failures.last + delay;
+            self.subjects.put(subject, Failures { count, blocked_until, ..failures });
         }
     }
 
@@ -304,6 +371,50 @@ mod tests {
         assert_eq!(wait(&mut throttle, owner, now), 0, "the owner does not");
         assert!(throttle.is_known(&owner) && !throttle.is_known(&attempt(1, 9)));
         assert!(!throttle.is_known(&attempt(2, 1)), "nor is another account from there");
+    }
+
+    #[test]
+    fn an_account_of_the_same_name_behind_a_door_opens_no_other() {
+        let mut throttle = Throttle::default();
+        let now = Duration::from_secs(1);
+        let at_door = |from| attempt(1, from).at_door(digest(77));
+        // Somebody signs in to an account of that name at a door of their own from everywhere.
+        for from in 1..=200 {
+            assert_eq!(wait(&mut throttle, at_door(from), now), 0);
+            throttle.succeeded(&at_door(from), now);
+        }
+        assert!(throttle.is_known(&at_door(1)) && !throttle.is_known(&attempt(1, 1)));
+        // None of it gives more guesses at the platform's account, with sign-ins in between.
+        let mut judged = 0;
+        for from in 1..=200 {
+            for _ in 0..THROTTLE_FREE_FAILURES {
+                judged += u64::from(wait(&mut throttle, attempt(1, from), now) == 0);
+            }
+            if wait(&mut throttle, at_door(from), now) == 0 {
+                throttle.succeeded(&at_door(from), now);
+            }
+        }
+        assert!(judged <= u64::from(THROTTLE_ACCOUNT_FREE_FAILURES) + 1, "{judged} guesses");
+        // At the door, where its account is gone by now, the platform's is tried: no more there.
+        assert_eq!(wait(&mut throttle, at_door(150), now), 0, "known at the door");
+        assert!(throttle.goes_on(&at_door(150), now).is_err());
+        // The owner of the door's account still gets in from where they were.
+        assert_eq!(wait(&mut throttle, at_door(151), now), 0);
+    }
+
+    #[test]
+    fn what_names_no_account_counts_for_its_address() {
+        let mut throttle = Throttle::default();
+        let now = Duration::from_secs(1);
+        for _ in 0..1000 {
+            throttle.attempt_from(digest(9), now).expect("what succeeds costs nothing");
+            throttle.withdrawn_from(digest(9));
+        }
+        let mut waits = || throttle.attempt_from(digest(9), now).is_err();
+        let tried = (0..1000).filter(|_| !waits()).count();
+        assert_eq!(tried, THROTTLE_ADDRESS_FREE_FAILURES as usize + 1);
+        assert_eq!(wait(&mut throttle, attempt(1, 8), now), 0, "another address");
+        assert!(wait(&mut throttle, attempt(1, 9), now) > 0, "passwords from there wait too");
     }
 
     #[test]

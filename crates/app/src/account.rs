@@ -2,6 +2,7 @@
 //! second factor.
 
 use async_recursion::async_recursion as boxed;
+use serde_json::json;
 use veritwin_access::passkey::RelyingParty;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{OpContext, Secret, SessionId};
@@ -99,7 +100,7 @@ impl App {
         new: &Secret<String>,
         party: &RelyingParty,
     ) -> Result<Secret<String>> {
-        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         check_password(new)?;
         let (user, session) = person(context)?;
         let token = self.confirm_identity(context, current, party).await?;
@@ -108,9 +109,10 @@ impl App {
         let account = tx.user(user).await?;
         tx.user_update(&User { password_hash, ..account }, None).await?;
         let ended = end_what_is_open(&tx, user, |one| one.id == session).await?;
+        let done = json!({"changed": "password", "sessions_ended": ended.len()});
+        self.record_secured(&tx, context, Change::to(done)).await?;
         tx.commit().await?;
         self.sessions_ended(ended);
-        self.note(context, Action::AccountSecure, &resource, "done");
         Ok(token)
     }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use veritwin_access::passkey::{Assertion, Registration, RelyingParty, claimed_challenge};
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{FactorId, OpContext, PlatformContext, Rng, Secret, UserId};
 use veritwin_keys::{constant_time_eq, hmac_sha256, sha256, totp};
 use veritwin_metastore::{Factor, FactorKind, PlatformTx};
 
+use crate::change::Change;
 use crate::links::text;
 use crate::model::{NewAuthenticator, PasskeyRequest};
 use crate::sign_in::{WRONG, person};
@@ -28,6 +30,19 @@ pub(crate) const PASSKEYS_MAX: usize = 16;
 const RECOVERY_CODES: usize = 10;
 /// Random bytes of a recovery code: 80 bits, which nobody guesses from a digest.
 const RECOVERY_BYTES: usize = 10;
+
+/// How many of a kind an account had, and has: what the records say of a change.
+fn counted(what: &str, before: usize, after: usize) -> Change {
+    Change::from_to(json!({ what: before }), json!({ what: after }))
+}
+
+fn of_kind(factors: &[Factor], kind: FactorKind) -> usize {
+    factors.iter().filter(|factor| factor.kind == kind).count()
+}
+
+fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
 
 /// What a challenge was given out for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,14 +171,14 @@ impl App {
         Err(WRONG)
     }
 
-    /// Checks the answer of a passkey; gives whose it is.
-    pub(crate) async fn use_passkey(
+    /// Checks the answer of a passkey without using it up: what it was made for, the key it was
+    /// signed with, and how often that was used.
+    pub(crate) async fn check_passkey(
         &self,
         tx: &PlatformTx,
-        context: &PlatformContext,
         assertion: &Assertion,
         party: &RelyingParty,
-    ) -> Result<Factor> {
+    ) -> Result<(Factor, u32)> {
         let challenge = claimed_challenge(&assertion.client_data).ok_or(WRONG)?;
         let factor = tx.factor_by_lookup(sha256(&assertion.credential)).await?;
         let factor = factor.filter(|one| one.kind == FactorKind::Passkey).ok_or(WRONG)?;
@@ -173,6 +188,19 @@ impl App {
             tracing::info!(%error, "a passkey was refused");
             WRONG
         })?;
+        Ok((factor, next))
+    }
+
+    /// Takes the answer of a passkey; gives whose it is.
+    pub(crate) async fn use_passkey(
+        &self,
+        tx: &PlatformTx,
+        context: &PlatformContext,
+        assertion: &Assertion,
+        party: &RelyingParty,
+    ) -> Result<Factor> {
+        let (factor, next) = self.check_passkey(tx, assertion, party).await?;
+        let challenge = claimed_challenge(&assertion.client_data).ok_or(WRONG)?;
         let now = context.clock.monotonic();
         if !self.0.challenges.take(&challenge, now, Ceremony::Use)? {
             return Err(WRONG);
@@ -228,7 +256,7 @@ impl App {
         made: &Registration,
         party: &RelyingParty,
     ) -> Result<Secret<String>> {
-        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, session) = person(context)?;
         let name = text("name", name.expose())?;
         let platform = self.above(context);
@@ -252,30 +280,30 @@ impl App {
             ..self.factor(context.at, user, FactorKind::Passkey)
         };
         let tx = self.0.store.begin_platform(&platform).await?;
+        let held = of_kind(&tx.factors_of(user).await?, FactorKind::Passkey);
         tx.factor_add(&factor).await?;
+        self.record_secured(&tx, context, counted("passkeys", held, held + 1)).await?;
         tx.commit().await?;
-        self.note(context, Action::AccountSecure, &resource, "done");
         self.session_proven(&platform, user, session, true).await
     }
 
     /// Takes a passkey away.
     #[boxed]
     pub async fn remove_passkey(&self, context: &OpContext, id: FactorId) -> Result<()> {
-        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
         let factors = tx.factors_of(user).await?;
         let is_it = |one: &&Factor| one.id == id && one.kind == FactorKind::Passkey;
         factors.iter().find(is_it).ok_or(Error::NotFound("passkey"))?;
-        if tx.user(user).await?.password_hash.is_none()
-            && factors.iter().filter(|one| one.kind == FactorKind::Passkey).count() == 1
-        {
+        let held = of_kind(&factors, FactorKind::Passkey);
+        if tx.user(user).await?.password_hash.is_none() && held == 1 {
             let detail = "this is the only way you sign in: set a password first";
             return Err(Error::Conflict(detail.to_owned()));
         }
         tx.factor_delete(user, id).await?;
+        self.record_secured(&tx, context, counted("passkeys", held, held - 1)).await?;
         tx.commit().await?;
-        self.note(context, Action::AccountSecure, &resource, "done");
         Ok(())
     }
 
@@ -311,7 +339,7 @@ impl App {
         context: &OpContext,
         code: &Secret<String>,
     ) -> Result<Secret<String>> {
-        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, session) = person(context)?;
         let platform = self.above(context);
         let tx = self.0.store.begin_platform(&platform).await?;
@@ -326,35 +354,36 @@ impl App {
             )
         })?;
         tx.factors_delete(user, FactorKind::TotpPending).await?;
-        tx.factors_delete(user, FactorKind::Totp).await?;
+        let before = tx.factors_delete(user, FactorKind::Totp).await?;
         let factor = self.factor(context.at, user, FactorKind::Totp);
         tx.factor_add(&Factor { body: pending.body, counter: step, ..factor }).await?;
+        self.record_secured(&tx, context, counted("authenticators", count(before), 1)).await?;
         tx.commit().await?;
-        self.note(context, Action::AccountSecure, &resource, "done");
         self.session_proven(&platform, user, session, true).await
     }
 
     /// Takes the authenticator away.
     #[boxed]
     pub async fn remove_authenticator(&self, context: &OpContext) -> Result<()> {
-        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
-        if tx.factors_delete(user, FactorKind::Totp).await? == 0 {
+        let before = tx.factors_delete(user, FactorKind::Totp).await?;
+        if before == 0 {
             return Err(Error::NotFound("authenticator"));
         }
+        self.record_secured(&tx, context, counted("authenticators", count(before), 0)).await?;
         tx.commit().await?;
-        self.note(context, Action::AccountSecure, &resource, "done");
         Ok(())
     }
 
     /// Makes ten recovery codes; those of before stop working. Shown this once.
     #[boxed]
     pub async fn make_recovery_codes(&self, context: &OpContext) -> Result<Vec<Secret<String>>> {
-        let resource = self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
+        self.authorize_all(context, Action::AccountSecure, Kind::Session)?;
         let (user, _) = person(context)?;
         let tx = self.0.store.begin_platform(&self.above(context)).await?;
-        tx.factors_delete(user, FactorKind::Recovery).await?;
+        let before = tx.factors_delete(user, FactorKind::Recovery).await?;
         let mut codes = Vec::with_capacity(RECOVERY_CODES);
         for _ in 0..RECOVERY_CODES {
             let mut random = [0u8; RECOVERY_BYTES];
@@ -371,8 +400,9 @@ impl App {
             tx.factor_add(&Factor { lookup, ..factor }).await?;
             codes.push(Secret::new(code));
         }
+        self.record_secured(&tx, context, counted("recovery codes", count(before), codes.len()))
+            .await?;
         tx.commit().await?;
-        self.note(context, Action::AccountSecure, &resource, "done");
         Ok(codes)
     }
 }

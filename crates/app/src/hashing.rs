@@ -52,9 +52,10 @@ impl Hashing {
 }
 
 impl App {
-    /// Hashes a password in its turn.
+    /// Hashes a new password in its turn. Whoever sets one has shown a session, a link or the one
+    /// of before, and does not wait behind those who guess.
     pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
-        let _turn = self.0.hashing.turn(false).await?;
+        let _turn = self.0.hashing.turn(true).await?;
         let app = self.clone();
         tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
             .await

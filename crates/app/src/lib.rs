@@ -14,6 +14,7 @@ mod alert_state;
 mod alerts;
 mod analytics;
 mod api_keys;
+mod attempts;
 mod attribute_lines;
 mod attributes;
 mod audit;

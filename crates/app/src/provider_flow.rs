@@ -15,8 +15,9 @@ use crate::{Error, Result};
 
 /// How long a person may take at the provider.
 pub(crate) const FLOW_LIFETIME: Duration = Duration::from_secs(10 * 60);
-/// Most finished sign-ins remembered at once; over it, signing in this way waits.
-const FINISHED_MAX: usize = 65_536;
+/// Most finished sign-ins of one tenant remembered at once; over it, signing in this way waits
+/// there. Only what a provider confirmed is remembered.
+const FINISHED_MAX: usize = 16_384;
 const FLAG_FRESH: u8 = 1;
 const FLAG_ATTESTED: u8 = 2;
 const HEAD_BYTES: usize = 16 + 8 + 8 + 1 + 16;
@@ -45,11 +46,13 @@ pub(crate) struct Returned {
     pub(crate) flow: Flow,
     pub(crate) nonce: String,
     pub(crate) verifier: Secret<String>,
+    once: [u8; 32],
+    end: Duration,
 }
 
 pub(crate) struct Flows {
     key: [u8; 32],
-    finished: Mutex<HashMap<[u8; 32], Duration>>,
+    finished: Mutex<HashMap<TenantId, HashMap<[u8; 32], Duration>>>,
 }
 
 fn eight(bytes: &[u8]) -> [u8; 8] {
@@ -98,32 +101,21 @@ impl Flows {
         }
     }
 
-    /// A sign-in that comes back, if it is ours, in time, new, and begun by whoever holds the
-    /// secret; it is used up.
-    pub(crate) fn finish(
+    /// A sign-in that comes back, if it is ours, in time, and begun by whoever holds the secret.
+    /// Nothing is remembered of it before its provider has confirmed it.
+    pub(crate) fn returned(
         &self,
         now: Duration,
         state: &str,
         secret: &Secret<String>,
-    ) -> Result<Option<Returned>> {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(state) else { return Ok(None) };
-        let Some((head, tag)) = bytes.split_at_checked(HEAD_BYTES) else { return Ok(None) };
+    ) -> Option<Returned> {
+        let bytes = URL_SAFE_NO_PAD.decode(state).ok()?;
+        let (head, tag) = bytes.split_at_checked(HEAD_BYTES)?;
         let expected = self.derived("state", &[head, &sha256(secret.expose().as_bytes())]);
         let end = Duration::from_secs(u64::from_be_bytes(eight(&head[16..24])));
         if !constant_time_eq(&expected, tag) || end <= now {
-            return Ok(None);
+            return None;
         }
-        let mut finished = self.finished.lock();
-        if finished.len() >= FINISHED_MAX {
-            finished.retain(|_, end| *end > now);
-            if finished.len() >= FINISHED_MAX {
-                return Err(Error::Busy { retry_after: FLOW_LIFETIME });
-            }
-        }
-        if finished.insert(sha256(head), end).is_some() {
-            return Ok(None);
-        }
-        drop(finished);
         let mut tenant = [0; 16];
         tenant.copy_from_slice(&head[..16]);
         let flow = Flow {
@@ -133,7 +125,22 @@ impl Flows {
             attested: head[32] & FLAG_ATTESTED != 0,
         };
         let verifier = Secret::new(self.text("verifier", head));
-        Ok(Some(Returned { flow, nonce: self.text("nonce", head), verifier }))
+        let (nonce, once) = (self.text("nonce", head), sha256(head));
+        Some(Returned { flow, nonce, verifier, once, end })
+    }
+
+    /// Uses a sign-in up that its provider confirmed; whether it is the first time.
+    pub(crate) fn use_up(&self, now: Duration, returned: &Returned) -> Result<bool> {
+        let mut finished = self.finished.lock();
+        finished.retain(|_, of_tenant| of_tenant.values().any(|end| *end > now));
+        let of_tenant = finished.entry(returned.flow.tenant).or_default();
+        if of_tenant.len() >= FINISHED_MAX {
+            of_tenant.retain(|_, end| *end > now);
+            if of_tenant.len() >= FINISHED_MAX {
+                return Err(Error::Busy { retry_after: FLOW_LIFETIME });
+            }
+        }
+        Ok(of_tenant.insert(returned.once, returned.end).is_none())
     }
 }
 
@@ -155,7 +162,7 @@ mod tests {
         };
         let begin = || flows.begin(&SystemRng, now, flow);
         let check = |what: &str, state: &str, secret: &Secret<String>, at: Duration, good: bool| {
-            let back = flows.finish(at, state, secret).expect("room");
+            let back = flows.returned(at, state, secret);
             assert_eq!(back.map(|back| back.flow), good.then_some(flow), "{what}");
         };
         let (one, two) = (begin(), begin());
@@ -168,14 +175,16 @@ mod tests {
             check("changed", &URL_SAFE_NO_PAD.encode(&changed), &one.secret, now, false);
             changed[place] ^= 1;
         }
-        let back = flows.finish(now, &one.state, &one.secret).expect("room").expect("right");
+        let back = flows.returned(now, &one.state, &one.secret).expect("right");
         assert_eq!(back.nonce, one.nonce);
         assert_eq!(back.verifier.expose(), one.verifier.expose());
         assert!(back.nonce != two.nonce && back.verifier.expose() != two.verifier.expose());
-        check("again", &one.state, &one.secret, now, false);
+        check("not confirmed", &one.state, &one.secret, now, true);
+        assert!(flows.use_up(now, &back).expect("room"), "confirmed");
+        assert!(!flows.use_up(now, &back).expect("room"), "again");
         check("the other", &two.state, &two.secret, now, true);
         let other = Flows::new(&SystemRng);
         let three = begin();
-        assert!(other.finish(now, &three.state, &three.secret).expect("room").is_none());
+        assert!(other.returned(now, &three.state, &three.secret).is_none());
     }
 }

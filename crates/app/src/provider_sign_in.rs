@@ -97,8 +97,9 @@ impl App {
         before: Option<Secret<String>>,
     ) -> Result<SignedIn> {
         self.authorize_platform(context, Action::SessionCreate)?;
+        let from = self.throttled_from(context)?;
         let now = context.clock.monotonic();
-        let returned = self.0.providers.flows.finish(now, &back.state, &back.secret)?;
+        let returned = self.0.providers.flows.returned(now, &back.state, &back.secret);
         let returned = returned.ok_or(STALE)?;
         let tenant = returned.flow.tenant;
         let outcome = match self.check_people_network(context, tenant).await {
@@ -113,10 +114,13 @@ impl App {
                     let action = Action::SessionCreate;
                     self.record_platform(&tx, context, action, Some(tenant), "denied").await?;
                     tx.commit().await?;
+                } else {
+                    self.went_through_from(from);
                 }
                 return Err(error);
             }
         };
+        self.went_through_from(from);
         let tx = self.0.store.begin_platform(context).await?;
         end_session_before(&tx, before).await?;
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
@@ -134,6 +138,9 @@ impl App {
         let tenant = returned.flow.tenant;
         let provider = self.offered_provider(context, tenant).await?.ok_or(NOT_OFFERED)?;
         let claims = self.claims(context, returned, &provider, back).await?;
+        if !self.0.providers.flows.use_up(context.clock.monotonic(), returned)? {
+            return Err(STALE);
+        }
         let user = self.person_of(context, returned, (&provider, &claims), before).await?;
         Ok(Proven {
             user,

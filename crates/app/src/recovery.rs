@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
-use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME, TokenKind};
+use veritwin_access::{Action, Kind, MAILED_LINK_LIFETIME, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{OpContext, PlatformContext, Secret, TenantId, UserId};
 use veritwin_metastore::{LinkKind, MailRank, NewMail, OneTimeLink, PlatformTx, Session, User};
 
@@ -102,15 +102,27 @@ impl App {
         tx: &PlatformTx,
         context: &PlatformContext,
         account: UserId,
-        change: &Change,
+        (action, change): (Action, &Change),
     ) -> Result<()> {
         let memberships = tx.memberships(account).await?;
         let tenants: BTreeSet<TenantId> = memberships.into_iter().map(|(id, _)| id).collect();
         for tenant in tenants {
-            let done = (Action::AccountRecover, "done", change.clone());
+            let done = (action, "done", change.clone());
             self.record_platform_change(tx, context, Some(tenant), done).await?;
         }
         Ok(())
+    }
+
+    /// The same of what the person changed themselves of how they sign in.
+    pub(crate) async fn record_secured(
+        &self,
+        tx: &PlatformTx,
+        context: &OpContext,
+        change: Change,
+    ) -> Result<()> {
+        let (user, _) = person(context)?;
+        let done = (Action::AccountSecure, &change);
+        self.record_account(tx, &self.above(context), user, done).await
     }
 
     pub(crate) fn mails(&self) -> Result<()> {
@@ -156,7 +168,8 @@ impl App {
             "sessions_ended": ended.len(),
             "second_factors_forgotten": is_unproven,
         });
-        self.record_account(&tx, context, user, &Change::to(done)).await?;
+        let done = Change::to(done);
+        self.record_account(&tx, context, user, (Action::AccountRecover, &done)).await?;
         tx.commit().await?;
         self.sessions_ended(ended);
         Ok(())
@@ -220,6 +233,9 @@ impl App {
         session: Option<&Secret<String>>,
     ) -> Result<()> {
         self.authorize_platform(context, Action::AccountRecover)?;
+        let tx = self.0.store.read_platform(context).await?;
+        self.open_link(&tx, context, token).await?;
+        drop(tx);
         let tx = self.0.store.begin_platform(context).await?;
         let (link, payload, digest) = self.open_link(&tx, context, token).await?;
         let user = link.user.filter(|_| link.kind == LinkKind::EmailChange).ok_or(UNKNOWN)?;
@@ -231,7 +247,12 @@ impl App {
             Some(held) => tx.session_by_digest(held.0).await?,
             None => None,
         };
-        let is_own = |held: &Session| held.user == user && held.expires_at > context.at;
+        let is_live = |held: &Session| {
+            let (created_at, last_seen_at) = (held.created_at, held.last_seen_at);
+            let times = SessionTimes { created_at, last_seen_at };
+            matches!(times.state(context.at), SessionState::Live { .. })
+        };
+        let is_own = |held: &Session| held.user == user && is_live(held);
         if !held.is_some_and(|held| is_own(&held)) {
             return Err(NOT_SIGNED_IN);
         }
@@ -262,7 +283,7 @@ impl App {
             Ok(json!({"account": user.to_string(), "address_digest": digest}))
         };
         let change = Change::from_to(told(&before)?, told(&email)?);
-        self.record_account(&tx, context, user, &change).await?;
+        self.record_account(&tx, context, user, (Action::AccountRecover, &change)).await?;
         Ok(tx.commit().await?)
     }
 }

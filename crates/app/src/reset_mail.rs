@@ -71,7 +71,7 @@ impl App {
             return Err(Error::invalid_at("email", "expected the form name@host"));
         }
         let digest = self.0.store.email_digest(Realm::PLATFORM, email.expose())?;
-        self.throttled(context, digest)?;
+        self.throttled(context, digest, None)?;
         let (app, context) = (self.clone(), context.clone());
         let asked = Asked { email: email.clone(), at, pages: pages.to_owned() };
         self.0.tasks.spawn(async move {
@@ -182,7 +182,9 @@ impl App {
         for ((link, digest), Listed { account, .. }) in links.into_iter().zip(listed) {
             tx.link_create(&link, digest).await?;
             let told = json!({"account": account.id.to_string(), "asked_for": "a new password"});
-            self.record_account(tx, context, account.id, &Change::to(told)).await?;
+            let told = Change::to(told);
+            let done = (Action::AccountRecover, &told);
+            self.record_account(tx, context, account.id, done).await?;
         }
         Ok(true)
     }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use veritwin_access::{Action, Finding, Kind, SignIn, Watch, jobs, judge_sign_in, network_of};
 use veritwin_domain::{
     AlertId, IncidentId, OpContext, Origin, PlatformContext, Rng, Role, SessionId, TenantId,
-    Timestamp, UserId,
+    Timestamp, UserId, address_party,
 };
 use veritwin_governance::Language;
 use veritwin_keys::hmac_sha256;
@@ -65,8 +65,8 @@ impl Security {
     }
 
     fn digest(&self, address: Option<IpAddr>) -> [u8; 32] {
-        let text = address.map(|address| address.to_string()).unwrap_or_default();
-        hmac_sha256(&self.key, text.as_bytes())
+        let party = address.map(|address| address_party(address).to_string()).unwrap_or_default();
+        hmac_sha256(&self.key, party.as_bytes())
     }
 
     fn remember_target(&self, address: [u8; 32], tenant: TenantId) {

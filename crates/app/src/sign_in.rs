@@ -1,20 +1,17 @@
 //! Signing in and proving again who one is: password, passkey, second factor. Unknown addresses,
 //! wrong passwords and wrong codes take the same time and get the same answer.
 
-use std::net::IpAddr;
-
 use async_recursion::async_recursion as boxed;
 use veritwin_access::passkey::{Assertion, RelyingParty};
 use veritwin_access::{
-    Action, Attempt, Kind, PROOF_RECENT_MAX, SESSION_ABSOLUTE_MAX, SessionState, SessionTimes,
-    TokenKind,
+    Action, Kind, PROOF_RECENT_MAX, SESSION_ABSOLUTE_MAX, SessionState, SessionTimes, TokenKind,
 };
 use veritwin_domain::{
     Actor, ActorKind, OpContext, PlatformContext, Rights, Secret, SessionId, SignIn, TenantId,
     UserId,
 };
-use veritwin_keys::{hmac_sha256, password};
-use veritwin_metastore::{PlatformTx, Realm, Session, SessionMethod, User};
+use veritwin_keys::password;
+use veritwin_metastore::{PlatformTx, Session, SessionMethod, User};
 
 use crate::factors::has_second_factor;
 use crate::hashing::HashingTurn;
@@ -61,37 +58,6 @@ pub(crate) struct Proven {
 }
 
 impl App {
-    /// A network address as a throttle knows it. Those of IPv6 count by their network of 64
-    /// bits: that is what one subscriber has.
-    pub(crate) fn address_digest(&self, context: &PlatformContext) -> Option<[u8; 32]> {
-        let key = &self.0.attempt_key;
-        context.origin.address.map(|address| match address {
-            IpAddr::V4(address) => hmac_sha256(key, &address.octets()),
-            IpAddr::V6(address) => hmac_sha256(key, &address.octets()[..8]),
-        })
-    }
-
-    fn attempt(&self, context: &PlatformContext, account: [u8; 32]) -> Attempt {
-        Attempt::new(account, self.address_digest(context))
-    }
-
-    /// Lets an attempt through, or says how long to wait.
-    pub(crate) fn throttled(
-        &self,
-        context: &PlatformContext,
-        account: [u8; 32],
-    ) -> Result<Attempt> {
-        let attempt = self.attempt(context, account);
-        let now = context.clock.monotonic();
-        let throttled = self.0.throttle.lock().attempt(&attempt, now);
-        throttled.map_err(|throttled| Error::Busy { retry_after: throttled.retry_after })?;
-        Ok(attempt)
-    }
-
-    pub(crate) fn attempt_succeeded(&self, context: &PlatformContext, attempt: &Attempt) {
-        self.0.throttle.lock().succeeded(attempt, context.clock.monotonic());
-    }
-
     async fn prove_password<'a>(
         &'a self,
         context: &PlatformContext,
@@ -100,20 +66,16 @@ impl App {
         party: &RelyingParty,
         turn: &mut Option<HashingTurn<'a>>,
     ) -> Result<Proven> {
-        let email = match &whom {
-            Whom::At(email, _) => email.expose(),
-            Whom::Known(user) => &user.email,
-        };
         // Whoever is throttled asks the database for nothing, so that nobody waits behind a flood
         // of them.
-        let digest = self.0.store.email_digest(Realm::PLATFORM, email).map_err(|_| WRONG)?;
-        let attempt = self.throttled(context, digest)?;
+        let attempt = self.attempt_at(context, &whom)?;
         let tx = self.0.store.read_platform(context).await?;
         let (user, has_session) = match whom {
             Whom::At(email, door) => (account_at(&tx, email, door).await?, false),
             Whom::Known(user) => (Some(user.clone()), true),
         };
         drop(tx);
+        let attempt = self.attempt_of(context, attempt, user.as_ref())?;
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let is_known = has_session || self.0.throttle.lock().is_known(&attempt);
         let (matches, held) = self.verify_password(secret.clone(), hash, is_known).await?;
@@ -129,7 +91,13 @@ impl App {
         let factors = tx.factors_of(user.id).await?;
         let second_factor = match second {
             _ if !has_second_factor(&factors) => false,
-            None => return Err(Error::SecondFactor),
+            None => {
+                // The password was right: asking for the second factor is no failure.
+                self.0.throttle.lock().withdrawn(&attempt);
+                self.asked_second_factor(&tx, context, &user).await?;
+                tx.commit().await?;
+                return Err(Error::SecondFactor);
+            }
             Some(SecondFactor::Code(code)) => {
                 self.use_code(&tx, context, &factors, code.expose()).await?;
                 true
@@ -156,6 +124,11 @@ impl App {
         assertion: &Assertion,
         party: &RelyingParty,
     ) -> Result<Proven> {
+        // Whoever shows what nobody knows waits for no turn to write, and makes nobody wait.
+        let from = self.throttled_from(context)?;
+        let tx = self.0.store.read_platform(context).await?;
+        self.check_passkey(&tx, assertion, party).await?;
+        drop(tx);
         let tx = self.0.store.begin_platform(context).await?;
         let factor = self.use_passkey(&tx, context, assertion, party).await?;
         let user = tx.user(factor.user).await?;
@@ -163,6 +136,7 @@ impl App {
             return Err(WRONG);
         }
         tx.commit().await?;
+        self.went_through_from(from);
         Ok(Proven { user, second_factor: true, how: How::Passkey })
     }
 
@@ -200,10 +174,16 @@ impl App {
         // Until the refusal is written: a flood of guesses waits for its turns to be hashed, and
         // nobody behind it for a turn to write.
         let mut turn = None;
+        let by_password = matches!(proof, Proof::Password { .. });
         let proven = match self.prove_person(context, whom, proof, party, &mut turn).await {
             Ok(proven) => proven,
             Err(error) => {
-                self.refused_sign_in(context, at_door, &error).await?;
+                let reason = match (by_password, turn.is_some()) {
+                    (true, true) => "password",
+                    (true, false) => "second factor",
+                    (false, _) => "passkey",
+                };
+                self.refused_sign_in(context, at_door, (&error, reason)).await?;
                 return Err(error);
             }
         };
@@ -226,50 +206,6 @@ impl App {
         let signed_in = self.open_session(&tx, context, tenant, proven).await?;
         tx.commit().await?;
         Ok(signed_in)
-    }
-
-    /// Leaves a record of a refused sign-in, in the records of the account's tenants, or in the
-    /// platform's own when there is none; and counts it towards stuffing.
-    async fn refused_sign_in(
-        &self,
-        context: &PlatformContext,
-        (email, door): (&Secret<String>, Option<TenantId>),
-        error: &Error,
-    ) -> Result<()> {
-        let is_throttled = matches!(error, Error::Busy { .. });
-        if !is_throttled && !matches!(error, Error::Unauthenticated(_)) {
-            return Ok(());
-        }
-        let account = self.0.store.email_digest(Realm::PLATFORM, email.expose()).ok();
-        if is_throttled {
-            // Nothing is read or written: a flood of these waits for no turn.
-            if let Some(account) = account {
-                self.watch_failed_sign_in(context, account, &[]);
-            }
-            return Ok(());
-        }
-        let tx = self.0.store.begin_platform(context).await?;
-        let known = match account {
-            Some(_) => account_at(&tx, email, door).await?,
-            None => None,
-        };
-        let mut tenants: Vec<TenantId> = match known {
-            Some(user) => tx.memberships(user.id).await?.into_iter().map(|(id, _)| id).collect(),
-            None => Vec::new(),
-        };
-        tenants.dedup();
-        let action = Action::SessionCreate;
-        if tenants.is_empty() {
-            self.record_platform(&tx, context, action, None, "denied").await?;
-        }
-        for tenant in &tenants {
-            self.record_platform(&tx, context, action, Some(*tenant), "denied").await?;
-        }
-        tx.commit().await?;
-        if let Some(account) = account {
-            self.watch_failed_sign_in(context, account, &tenants);
-        }
-        Ok(())
     }
 
     pub(crate) async fn open_session(

@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::harness::{Mode, Options, PATIENCE, Platform};
+use crate::harness::{Mode, Options, PATIENCE, Platform, link_token};
 use crate::http::{Answer, Request};
 
 fn sign_in_from(platform: &Platform, source: Ipv4Addr, email: &str, password: &str) -> Answer {
@@ -56,6 +56,55 @@ fn credential_stuffing() {
         .find(|answer| answer.status == 429)
         .expect("guesses end");
     assert_eq!(refused.problem(429)["limit"], "failed_device_logins_per_second");
+}
+
+#[test]
+fn an_account_of_the_same_name_elsewhere_gives_no_more_guesses() {
+    let platform = Platform::serve();
+    let (victim, thief) = (platform.tenant(), platform.tenant());
+    // An organisation makes an account that it alone knows under the address of a stranger.
+    let invite = json!({"email": victim.email, "role": "viewer"});
+    let link = thief.post("/v1/users", &invite).expect(201)["link"].as_str().unwrap().to_owned();
+    let token = link_token(&link);
+    let own = "a password of the thief's own";
+    let welcome = json!({"token": token, "password": own, "attested": true});
+    platform.http().post("/v1/welcome").json(&welcome).send().expect(201);
+    let source = Ipv4Addr::new(127, 9, 0, 5);
+    let own_door = || {
+        let body = json!({"email": victim.email, "password": own, "organisation": thief.id});
+        platform.http().post("/v1/session").json(&body).from(source).send()
+    };
+    own_door().expect(200);
+    // Signing in there between the guesses forgives none of them.
+    let mut judged = 0;
+    for _ in 0..40 {
+        let guess = sign_in_from(&platform, source, &victim.email, "Summer2025!Summer");
+        judged += usize::from(guess.status == 401);
+        own_door();
+    }
+    assert!(judged <= 6, "{judged} guesses were looked at");
+    let owner = Ipv4Addr::new(127, 9, 0, 6);
+    sign_in_from(&platform, owner, &victim.email, &victim.password).expect(200);
+    // What was refused says whose sign-in it was, and at what.
+    let records = victim.get("/v1/activity?action=session.create&outcome=denied").expect(200);
+    let first = &records["items"][0];
+    assert_eq!(first["after"]["reason"], "password", "{first}");
+    assert!(first["after"]["account"].is_string(), "{first}");
+}
+
+#[test]
+fn passkeys_that_nobody_knows_are_counted_for_their_address() {
+    let platform = Platform::serve();
+    let source = Ipv4Addr::new(127, 9, 0, 7);
+    let junk = json!({"passkey": {
+        "id": "AAAA", "client_data": "AAAA", "authenticator_data": "AAAA", "signature": "AAAA",
+    }});
+    let refused = (0..140)
+        .map(|_| platform.http().post("/v1/session").json(&junk).from(source).send())
+        .find(|answer| answer.status == 429);
+    assert!(refused.is_some_and(|answer| answer.header("retry-after").is_some()));
+    let answer = platform.http().post("/v1/session").json(&junk).send();
+    assert_eq!(answer.status, 401, "another address");
 }
 
 /// Addresses that guess, and connections of each: more guesses wait for their turn to be hashed
