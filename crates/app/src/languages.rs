@@ -1,9 +1,12 @@
-//! In which language somebody is written to: the one that they chose, else English; and putting
-//! what is said into a text of that language.
+//! In which language somebody is written to: the one that they chose, else the first that something
+//! is said in; and putting what is said into a text of that language.
 
+use std::collections::{HashMap, HashSet};
+
+use async_recursion::async_recursion as boxed;
 use veritwin_domain::{Timestamp, UserId};
 use veritwin_governance::Language;
-use veritwin_metastore::{PlatformTx, TenantTx, UserLanguage};
+use veritwin_metastore::{PlatformTx, TenantTx, UserLanguage, every_row, normalise_email};
 
 use crate::Result;
 use crate::error::found;
@@ -34,10 +37,38 @@ pub(crate) async fn language_of(tx: &TenantTx, user: Option<UserId>) -> Result<L
     Ok(chosen.map_or(Language::English, read_language))
 }
 
-/// The language that somebody chose, whatever they belong to, or English.
+/// The language that somebody chose, whatever they belong to.
+pub(crate) async fn chosen_language(tx: &PlatformTx, user: UserId) -> Result<Option<Language>> {
+    Ok(found(tx.user_language(user).await)?.flatten().map(read_language))
+}
+
+/// The same, or English.
 pub(crate) async fn language_of_user(tx: &PlatformTx, user: UserId) -> Result<Language> {
-    let chosen = found(tx.user_language(user).await)?.flatten();
-    Ok(chosen.map_or(Language::English, read_language))
+    Ok(chosen_language(tx, user).await?.unwrap_or(Language::English))
+}
+
+/// The languages that a tenant's people chose, by those of some addresses that are theirs.
+#[boxed]
+pub(crate) async fn languages_of(
+    tx: &TenantTx,
+    addresses: &[String],
+) -> Result<HashMap<String, Language>> {
+    let compared = |address: &str| normalise_email(address).ok();
+    let asked: HashSet<String> = addresses.iter().filter_map(|one| compared(one)).collect();
+    let mut chosen = HashMap::new();
+    for member in every_row(|page| async move { tx.members(&page).await }).await? {
+        let Some(address) = compared(&member.user.email).filter(|one| asked.contains(one)) else {
+            continue;
+        };
+        if let Some(language) = found(tx.member_language(member.user.id).await)?.flatten() {
+            chosen.insert(address, read_language(language));
+        }
+    }
+    let theirs = addresses.iter().filter_map(|one| {
+        let language = chosen.get(&compared(one)?)?;
+        Some((one.clone(), *language))
+    });
+    Ok(theirs.collect())
 }
 
 /// A subject and a text in a language.

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import { Visitor } from '../browser.js'
 import { ask } from './joining.js'
 import { confirmTyped } from './inventory.js'
-import { settled } from './person.js'
+import { choose } from './people.js'
 
 const WORDS = 'My street is spelt otherwise.'
 const ADDRESS = 'somebody@elsewhere.example'
@@ -67,7 +67,7 @@ function breachSteps({ visitor }) {
   const { page } = visitor
   return [
     {
-      name: 'a breach drill: an incomplete notice is refused, a whole one is written down, it closes',
+      name: 'a breach drill: an incomplete notice is refused, whole ones are written down',
       run: async () => {
         await visitor.open('/breaches')
         await page.getByRole('button', { name: 'Open a breach' }).click()
@@ -96,22 +96,58 @@ function breachSteps({ visitor }) {
         ]) {
           await drawer.getByLabel(label, { exact: true }).fill(text)
         }
-        await drawer.getByRole('combobox', { name: 'Risk for the people concerned' }).click()
-        await page.getByRole('option', { name: 'a risk', exact: true }).click()
+        await choose(page, drawer, 'Risk for the people concerned', 'a high risk')
         await drawer.getByRole('button', { name: 'Save what is known' }).click()
-        const known = page.getByRole('dialog', { name: 'Breach (drill)' })
-        await settled(page)
-        await known.getByRole('button', { name: 'Send (drill: nothing leaves)' }).click()
-        await known.getByText('First notice: The authority (1)').waitFor()
-        await known.getByLabel('Conclusion').fill('Nothing had left.')
-        await known.getByRole('button', { name: 'Close the breach' }).click()
-        await known.getByRole('button', { name: 'Close the breach' }).waitFor({
-          state: 'detached',
-        })
+        await drawer.getByText('lacks: About how many people; About how many records').waitFor()
+        await send.click()
+        await drawer.getByText('First notice: The authority (1)').waitFor()
+        await drawer.getByText('a notice to the people concerned; a final notice').waitFor()
+        await visitor.look('a breach that still owes notices')
+        await drawer.getByLabel('About how many people', { exact: true }).fill('12')
+        await drawer.getByLabel('About how many records', { exact: true }).fill('120')
+        await drawer.getByRole('button', { name: 'Save what is known' }).click()
+        await drawer.getByText('A whole notice still lacks:').waitFor({ state: 'detached' })
+        await choose(page, drawer, 'Phase', 'Final notice')
+        await choose(page, drawer, 'Language of the notice', '日本語')
+        await send.click()
+        await drawer.getByText('Final notice: The authority (1)').waitFor()
+      },
+    },
+    {
+      name: 'a high risk closes only with the ground on which people are not told',
+      run: async () => {
+        const drawer = page.getByRole('dialog', { name: 'Breach (drill)' })
+        const [made] = (await ask(page, 'GET', '/v1/breaches')).items.filter(
+          (one) => one.content.title === BREACH,
+        )
+        const close = drawer.getByRole('button', { name: 'Close the breach' })
+        visitor.provoked.add(`409 /v1/breaches/${made.id}/close`)
+        await drawer.getByLabel('Conclusion').fill('Nothing had left.')
+        await close.click()
+        await drawer.getByRole('alert').waitFor()
+        await choose(
+          page,
+          drawer,
+          'On which ground the people concerned are not told',
+          'No unauthorised person can read the data (Article 34(3)(a))',
+        )
+        await drawer.getByLabel(/^What that ground rests on/).fill('The disk is encrypted.')
+        await visitor.look('a ground on which people are not told')
+        await drawer.getByRole('button', { name: 'Save what is known' }).click()
+        await drawer.getByText('Still owed:').waitFor({ state: 'detached' })
+        await drawer.getByLabel('Conclusion').fill('Nothing had left.')
+        await close.click()
+        await close.waitFor({ state: 'detached' })
         const closed = await ask(page, 'GET', `/v1/breaches/${made.id}`)
         assert.equal(closed.state, 'closed')
-        assert.equal(closed.facts.notices.length, 1)
-        assert.equal(closed.facts.notices[0].is_drill, true)
+        const { notices } = closed.facts
+        assert.deepEqual(
+          notices.map(({ phase, is_drill, texts }) => [phase, is_drill, texts[0].language]),
+          [
+            ['first', true, 'en'],
+            ['final', true, 'ja'],
+          ],
+        )
       },
     },
   ]

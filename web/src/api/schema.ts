@@ -540,7 +540,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Closes a breach with a conclusion. */
+        /**
+         * Closes a breach with a conclusion. One that still owes somebody a notice is refused with what it
+         *     owes: a final notice, a notice to the people whom a high risk concerns, or on which ground not.
+         */
         post: operations["incidents_close_breach"];
         delete?: never;
         options?: never;
@@ -5246,6 +5249,11 @@ export interface components {
             missing: string[];
             /** @description Oldest first. */
             notices: components["schemas"]["BreachNoticeBody"][];
+            /**
+             * @description What is still owed: `first`, a notice within the 72 hours; `subjects`, one to the people
+             *     concerned; `final`, a final one. Alarms go on until nothing is.
+             */
+            owed: string[];
         };
         /**
          * @description What is known of a breach. Role, drill, incident and moment of awareness are said when it is
@@ -5285,6 +5293,18 @@ export interface components {
             /** @default  */
             nature?: string;
             /**
+             * @description On which ground of Article 34(3) of the GDPR people are not told of a high risk: the
+             *     data is `protected`, the risk was `removed`, or telling each is `disproportionate`;
+             *     empty: they are told.
+             * @enum {string}
+             */
+            not_told_ground?: "" | "protected" | "removed" | "disproportionate";
+            /**
+             * @description Where the public is told in their place; stated with `disproportionate`.
+             * @default
+             */
+            public_notice?: string;
+            /**
              * @description Who had the data: names out of the registers.
              * @default []
              */
@@ -5314,6 +5334,11 @@ export interface components {
             subjects?: number | null;
             /** @default  */
             title?: string;
+            /**
+             * @description What that ground rests on; stated with it.
+             * @default
+             */
+            why_not_subjects?: string;
         };
         /** @description A notice that was sent. */
         BreachNoticeBody: {
@@ -5325,10 +5350,19 @@ export interface components {
             phase: "first" | "further" | "final";
             /** Format: int64 */
             recipients: number;
-            /** @description Of its text, in hexadecimal. */
+            /** @description Of its text, in hexadecimal; in several languages, of the first. */
             sha256: string;
+            /** @description Its text in each language that it was ready in. */
+            texts: components["schemas"]["BreachTextBody"][];
             /** @enum {string} */
             to: "authority" | "subjects" | "controllers";
+        };
+        /** @description The text of a notice in a language. */
+        BreachTextBody: {
+            /** @description `en`, `zh-Hant`, `ja` or `ko`. */
+            language: string;
+            /** @description In hexadecimal. */
+            sha256: string;
         };
         /** @description Access that nobody of the customer asked for. */
         BreakGlassBody: {
@@ -10887,6 +10921,12 @@ export interface components {
         };
         /** @description A notice to send. */
         SendNoticeBody: {
+            /**
+             * @description Its language: `en`, `zh-Hant`, `ja` or `ko`; left out: English. People concerned read it in
+             *     the language of their account, as far as one is known. What you wrote stays as it is.
+             * @default null
+             */
+            language?: string | null;
             /** @enum {string} */
             phase?: "first" | "further" | "final";
             /**

@@ -17,6 +17,7 @@ import { breachesQuery, refreshGovernance } from '../api/governanceQueries'
 import type { Breach, BreachFields } from '../api/types'
 import { Allowed } from '../app/Allowed'
 import { useAppSearch, usePatchSearch } from '../app/search'
+import { LOCALES } from '../i18n'
 import { platformNow } from '../lib/now'
 import { Icon } from '../ui/icons'
 import { Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
@@ -24,65 +25,22 @@ import { MoreRows, useRows } from '../ui/MoreRows'
 import { Drawer, Modal } from '../ui/overlays'
 import { SubmitForm } from '../ui/SubmitForm'
 import { Age, Instant } from '../ui/time'
+import {
+  GROUNDS,
+  PHASES,
+  RISKS,
+  TO,
+  fieldLabels,
+  groundLabel,
+  owedLabel,
+  phaseLabel,
+  riskLabel,
+  stateLabel,
+  toLabel,
+} from './breachWords'
 import { HistoryList } from './governance/HistoryList'
 
 const HOUR_MS = 3_600_000
-const RISKS = ['unknown', 'unlikely', 'risk', 'high'] as const
-const PHASES = ['first', 'further', 'final'] as const
-const TO = ['authority', 'subjects', 'controllers'] as const
-
-function riskLabel(risk: BreachFields['risk']): string {
-  return {
-    unknown: i18n.t('not known yet'),
-    unlikely: i18n.t('unlikely'),
-    risk: i18n.t('a risk'),
-    high: i18n.t('a high risk'),
-  }[risk]
-}
-
-function toLabel(to: (typeof TO)[number]): string {
-  return {
-    authority: i18n.t('The authority'),
-    subjects: i18n.t('The people concerned'),
-    controllers: i18n.t('The controllers'),
-  }[to]
-}
-
-function phaseLabel(phase: (typeof PHASES)[number]): string {
-  return {
-    first: i18n.t('First notice'),
-    further: i18n.t('Further notice'),
-    final: i18n.t('Final notice'),
-  }[phase]
-}
-
-function stateLabel(state: string): string {
-  const words: Record<string, string> = {
-    open: i18n.t('open'),
-    told: i18n.t('notice sent'),
-    closed: i18n.t('closed'),
-  }
-  return words[state] ?? state
-}
-
-/** The fields of what is known, by name. */
-function fieldLabels(): Record<string, string> {
-  return {
-    nature: i18n.t('What happened, and to which people and records'),
-    subjects: i18n.t('About how many people'),
-    records: i18n.t('About how many records'),
-    contact: i18n.t('Whom to ask'),
-    consequences: i18n.t('Likely consequences'),
-    measures: i18n.t('Measures taken and proposed'),
-    risk: i18n.t('Risk for the people concerned'),
-    risk_reason: i18n.t('Why the risk is that'),
-    authority: i18n.t('Authority'),
-    authority_email: i18n.t('Address of the authority'),
-    late_reason: i18n.t('Why a notice comes later than 72 hours'),
-    recipients: i18n.t('Who had the data'),
-    regions: i18n.t('Where it was'),
-  }
-}
 
 function Drill() {
   return <Tag tone="simulated">{i18n.t('Drill')}</Tag>
@@ -201,6 +159,11 @@ function OneBreach({ breach }: { breach: Breach }) {
           {facts.missing.map((field) => labels[field] ?? field).join('; ')}
         </p>
       )}
+      {facts.owed.length > 0 && (
+        <p className="hint">
+          <strong>{i18n.t('Still owed:')}</strong> {facts.owed.map(owedLabel).join('; ')}
+        </p>
+      )}
       <ul className="plain-list">
         {facts.notices.map((notice, index) => (
           <li key={index}>
@@ -301,7 +264,55 @@ function KnownForm({ breach }: { breach: Breach }) {
         }
         data={RISKS.map((value) => ({ value, label: riskLabel(value) }))}
       />
+      {known.risk === 'high' && <GroundFields known={known} onChange={setKnown} />}
     </SubmitForm>
+  )
+}
+
+const TOLD = 'told'
+
+/** People are told of a high risk, or it says on which ground not. */
+function GroundFields(props: { known: BreachFields; onChange: (known: BreachFields) => void }) {
+  const { known, onChange } = props
+  const labels = fieldLabels()
+  const choose = (value: string | null) => {
+    const ground = GROUNDS.find((one) => one === value)
+    const nothing = { not_told_ground: '' as const, why_not_subjects: '', public_notice: '' }
+    onChange({ ...known, ...(ground === undefined ? nothing : { not_told_ground: ground }) })
+  }
+  return (
+    <>
+      <Select
+        label={labels.not_told_ground}
+        allowDeselect={false}
+        value={known.not_told_ground === '' ? TOLD : known.not_told_ground}
+        onChange={choose}
+        data={[
+          { value: TOLD, label: i18n.t('None: they are told') },
+          ...GROUNDS.map((value) => ({ value, label: groundLabel(value) })),
+        ]}
+      />
+      {known.not_told_ground !== '' && (
+        <Textarea
+          label={labels.why_not_subjects}
+          required
+          autosize
+          minRows={2}
+          maxLength={4000}
+          value={known.why_not_subjects}
+          onChange={(event) => onChange({ ...known, why_not_subjects: event.currentTarget.value })}
+        />
+      )}
+      {known.not_told_ground === 'disproportionate' && (
+        <TextInput
+          label={labels.public_notice}
+          required
+          maxLength={200}
+          value={known.public_notice}
+          onChange={(event) => onChange({ ...known, public_notice: event.currentTarget.value })}
+        />
+      )}
+    </>
   )
 }
 
@@ -309,11 +320,12 @@ function NoticeForm({ breach }: { breach: Breach }) {
   const first = breach.content.role === 'processor' ? 'controllers' : 'authority'
   const [to, setTo] = useState<(typeof TO)[number]>(first)
   const [phase, setPhase] = useState<(typeof PHASES)[number]>('first')
+  const [language, setLanguage] = useState('en')
   const [recipients, setRecipients] = useState('')
   const submit = async () => {
     const params = { path: { id: breach.id } }
     const addresses = to === 'authority' ? [] : recipients.split(/[\s,;]+/).filter(Boolean)
-    const notice = { to, phase, recipients: addresses, tenant_ids: [] }
+    const notice = { to, phase, language, recipients: addresses, tenant_ids: [] }
     await client.POST('/v1/breaches/{id}/notices', { params, body: notice })
     await refreshGovernance()
   }
@@ -335,6 +347,18 @@ function NoticeForm({ breach }: { breach: Breach }) {
         value={phase}
         onChange={(value) => setPhase(PHASES.find((one) => one === value) ?? phase)}
         data={PHASES.map((value) => ({ value, label: phaseLabel(value) }))}
+      />
+      <Select
+        label={i18n.t('Language of the notice')}
+        description={
+          to === 'subjects'
+            ? i18n.t('Who has an account here reads it in its language. Your own words stay.')
+            : i18n.t('Your own words stay as they are.')
+        }
+        allowDeselect={false}
+        value={language}
+        onChange={(value) => setLanguage(value ?? language)}
+        data={Object.entries(LOCALES).map(([value, label]) => ({ value, label }))}
       />
       {to !== 'authority' && (
         <Textarea

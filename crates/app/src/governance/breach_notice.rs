@@ -1,6 +1,7 @@
 //! Notices of a breach: to the authority, to the people concerned, to the controllers. One that
 //! lacks something is not sent (promise P54). A drill's is written down and stays inside.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -12,21 +13,22 @@ use veritwin_keys::sha256;
 use veritwin_metastore::{MailRank, NewMail, TenantTx};
 use veritwin_outbound::mail::is_address;
 
-use super::breaches::{
-    Breach, KIND, ends_at, first_to_tell, incident_resource, missing, next_alarm,
-};
+use super::breach_owed::{ends_at, first_to_tell, missing, next_alarm, was_told};
+use super::breach_words::Notice;
+use super::breaches::{Breach, KIND, incident_resource};
 use super::due::Told;
 use super::{thing, things, word};
 use crate::alert_mail::waiting_max;
+use crate::languages::{Worded, languages_of, worded_for};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
-use crate::model::{BreachContent, BreachNoticeInput, BreachNoticeView};
+use crate::model::{BreachContent, BreachNoticeInput, BreachNoticeView, BreachTextView};
 use crate::provision::is_nobodys;
 use crate::tree::over;
 use crate::{App, Error, Result};
 
-const TO: [&str; 3] = ["authority", "subjects", "controllers"];
-const PHASES: [&str; 3] = ["first", "further", "final"];
+pub(super) const TO: [&str; 3] = ["authority", "subjects", "controllers"];
+pub(super) const PHASES: [&str; 3] = ["first", "further", "final"];
 /// Most addresses that one notice is written to.
 const RECIPIENTS_MAX: usize = 1_000;
 /// Most notices of one breach.
@@ -40,64 +42,20 @@ struct Prepared {
     breach: Breach,
     before: Value,
     recipients: Vec<String>,
-    subject: String,
-    said: String,
+    /// What it says, in every language that somebody may read it in.
+    mails: Vec<Worded>,
     event: String,
 }
 
 /// Whether the first notice to whoever has to be told comes after the 72 hours.
 fn is_late(breach: &Breach, to: &str, now: Timestamp) -> bool {
     let is_over = ends_at(&breach.content).is_some_and(|end| now > end);
-    let was_told = breach.facts.notices.iter().any(|notice| notice.to == to);
-    is_over && !was_told && to == first_to_tell(&breach.content)
+    is_over && !was_told(breach, to) && to == first_to_tell(&breach.content)
 }
 
-fn number(value: Option<u64>) -> String {
-    value.map_or_else(|| "not known yet; it will follow".to_owned(), |number| number.to_string())
-}
-
-fn line(out: &mut String, name: &str, value: &str) {
-    if !value.is_empty() {
-        out.push_str(name);
-        out.push_str(":\n");
-        out.push_str(value);
-        out.push_str("\n\n");
-    }
-}
-
-/// What a notice says, to whomever.
-fn notice_text(
-    content: &BreachContent,
-    (to, phase): (&str, &str),
-    (from, at): (&str, Timestamp),
-) -> String {
-    let mut out = String::new();
-    let what = match to {
-        "authority" => "Notification of a personal data breach (Article 33 of the GDPR)",
-        "subjects" => "Notice of a personal data breach that concerns you",
-        _ => "Notice of a personal data breach to the controller (Article 33(2) of the GDPR)",
-    };
-    line(&mut out, what, &format!("{from}, {at}, {phase} notice"));
-    line(&mut out, "What happened", &content.nature);
-    if to != "subjects" {
-        let aware = content.aware_at.map(|at| at.to_string()).unwrap_or_default();
-        line(&mut out, "Aware since", &aware);
-        line(&mut out, "People concerned, about", &number(content.subjects));
-        line(&mut out, "Records concerned, about", &number(content.records));
-    }
-    line(&mut out, "Who had the data", &content.recipients.join("\n"));
-    line(&mut out, "Where it was", &content.regions.join(", "));
-    line(&mut out, "Likely consequences", &content.consequences);
-    line(&mut out, "Measures taken and proposed", &content.measures);
-    line(&mut out, "Contact", &content.contact);
-    if to == "authority" {
-        line(&mut out, "Risk", &content.risk);
-        line(&mut out, "Reasons for that", &content.risk_reason);
-    }
-    if to != "subjects" {
-        line(&mut out, "Reasons for the delay", &content.late_reason);
-    }
-    out
+fn digest_of((language, _, text): &Worded) -> BreachTextView {
+    let sha256 = hex::encode(sha256(text.as_bytes()));
+    BreachTextView { language: language.as_str().to_owned(), sha256 }
 }
 
 fn addresses(input: &BreachNoticeInput, content: &BreachContent) -> Result<Vec<String>> {
@@ -156,12 +114,10 @@ impl App {
         }
         drop(tx);
         if !prepared.breach.content.is_drill {
-            let (subject, said) = (prepared.subject.clone(), prepared.said.clone());
-            let mails = [(Language::English, subject, said)];
             for tenant in &input.tenants {
-                let event = prepared.event.as_str();
+                let (mails, event) = (&prepared.mails, prepared.event.as_str());
                 let whom = (*tenant, Told::Answering);
-                if self.tell_tenant(whom, MessageKind::Breach, &mails, event).await? == 0 {
+                if self.tell_tenant(whom, MessageKind::Breach, mails, event).await? == 0 {
                     let detail = "one of them has nobody who can be told: nothing was noted";
                     return Err(Error::invalid_at("tenants", detail));
                 }
@@ -169,9 +125,9 @@ impl App {
         }
         let tx = self.0.store.begin(context).await?;
         let prepared = self.prepare_notice(&tx, context, id, &input).await?;
-        let Prepared { mut breach, before, recipients, subject, said, event } = prepared;
+        let Prepared { mut breach, before, recipients, mails, event } = prepared;
         if !breach.content.is_drill {
-            self.queue_notices(&tx, &recipients, (&subject, &said), &event).await?;
+            self.queue_notices(&tx, &recipients, &mails, &event).await?;
         }
         let done = (Action::BreachNotify, "notified");
         self.put_changed(&tx, context, done, (before, &mut breach)).await?;
@@ -243,14 +199,17 @@ impl App {
         }
         let before = breach.value();
         let from = self.0.tree.read().answering(context.tenant).name;
-        let said = notice_text(content, (&input.to, &input.phase), (&from, context.at));
-        let subject = format!("Personal data breach: {}", content.title);
+        let notice =
+            Notice { content, to: &input.to, phase: &input.phase, from: &from, at: context.at };
+        let mails = notice.mails(input.language.unwrap_or(Language::English));
+        let texts: Vec<BreachTextView> = mails.iter().map(digest_of).collect();
         let notice = BreachNoticeView {
             to: input.to.clone(),
             phase: input.phase.clone(),
             at: context.at.to_string(),
             recipients: u64::try_from(told).unwrap_or(u64::MAX),
-            sha256: hex::encode(sha256(said.as_bytes())),
+            sha256: texts.first().map(|one| one.sha256.clone()).unwrap_or_default(),
+            texts,
             is_drill: content.is_drill,
             is_late,
         };
@@ -259,7 +218,7 @@ impl App {
         breach.row.due_at = next_alarm(&breach);
         // Of one state of what is known: once that was changed, those below are told what it says.
         let event = format!("breach {id} {} {} {}", breach.row.version, input.to, input.phase);
-        Ok(Prepared { breach, before, recipients, subject, said, event })
+        Ok(Prepared { breach, before, recipients, mails, event })
     }
 
     /// Only those below may be told as a processor's controllers.
@@ -273,14 +232,22 @@ impl App {
         Err(Error::invalid_at("tenants", "only organisations below yours can be told"))
     }
 
+    /// Queues a notice to addresses: each in the language of its account here, where one is known.
     async fn queue_notices(
         &self,
         tx: &TenantTx,
         recipients: &[String],
-        (subject, said): (&str, &str),
+        mails: &[Worded],
         event: &str,
     ) -> Result<()> {
+        let Some((picked, ..)) = mails.first() else { return Ok(()) };
+        let chosen = match mails {
+            [_] => HashMap::new(),
+            _ => languages_of(tx, recipients).await?,
+        };
         for to in recipients {
+            let language = chosen.get(to).copied().unwrap_or(*picked);
+            let (subject, said) = worded_for(mails, language);
             let mail = MailPayload {
                 to: to.clone(),
                 subject: subject.to_owned(),
@@ -292,27 +259,5 @@ impl App {
             tx.outbox_add(NewMail::new(MailRank::Account, &key, &body)).await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_notice_to_people_holds_what_concerns_them() {
-        let content = BreachContent {
-            nature: "A list was published".to_owned(),
-            consequences: "Unwanted mail".to_owned(),
-            measures: "Taken down".to_owned(),
-            contact: "privacy@customer.example".to_owned(),
-            subjects: Some(12),
-            ..BreachContent::default()
-        };
-        let from = ("Customer", Timestamp::from_micros(0));
-        let people = notice_text(&content, ("subjects", "first"), from);
-        assert!(people.contains("A list was published") && !people.contains("12"));
-        let authority = notice_text(&content, ("authority", "first"), from);
-        assert!(authority.contains("about:\n12") && authority.contains("not known yet"));
     }
 }

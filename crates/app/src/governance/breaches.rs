@@ -1,16 +1,20 @@
-//! Breaches of personal data (Articles 33 and 34 of the GDPR): the clock of 72 hours from the
-//! moment of awareness with its alarms, what has to be known, and how one is closed. A drill is the
-//! same in everything but that nothing of it leaves.
+//! Breaches of personal data (Articles 33 and 34 of the GDPR): how one is opened, what is known of
+//! it, its alarms, and how it is closed. A drill is the same in everything but that nothing of it
+//! leaves.
 
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{GovernanceId, IncidentId, OpContext, Timestamp};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 use veritwin_outbound::mail::is_address;
 
+use super::breach_owed::{
+    Owed, alarms_due, ends_at, first_to_tell, missing, next_alarm, not_done, owed, was_told,
+};
 use super::due_words::Due;
 use super::{
     NAME_CHARS_MAX, NOTE_CHARS_MAX, TITLE_CHARS_MAX, Thing, author, check_version, page_of, text,
@@ -23,12 +27,13 @@ use crate::model::{
 use crate::{App, Error, Result};
 
 pub(super) const KIND: GovernanceKind = GovernanceKind::Breach;
-/// How long an organisation has from the moment of awareness.
-pub(super) const CLOCK: Duration = Duration::from_secs(72 * 3600);
-/// Hours after awareness at which an alarm is raised while nobody was told yet.
-pub(crate) const ALARM_HOURS: [u64; 6] = [24, 48, 60, 66, 70, 72];
 const ROLES: [&str; 2] = ["controller", "processor"];
-const RISKS: [&str; 4] = ["unknown", "unlikely", "risk", "high"];
+pub(super) const RISKS: [&str; 4] = ["unknown", "unlikely", "risk", "high"];
+/// On which ground people are not told of a high risk (Article 34(3) of the GDPR): nobody can read
+/// the data; the high risk is gone; it is out of proportion, and the public is told in its place.
+pub(super) const GROUNDS: [&str; 3] = ["protected", "removed", "disproportionate"];
+/// Alarms that a breach shows, the newest.
+const ALARMS_KEPT: usize = 100;
 /// Longest time back that awareness may lie: older ones are written down elsewhere.
 const AWARE_BACK_MAX: Duration = Duration::from_secs(366 * 86_400);
 
@@ -47,55 +52,6 @@ pub(super) fn incident_resource(context: &OpContext, id: GovernanceId) -> Resour
     Resource::one(context.tenant, Kind::Incident, id.as_bytes())
 }
 
-/// Whom a breach has to be told to within the 72 hours: a processor tells its controllers.
-pub(super) fn first_to_tell(content: &BreachContent) -> &'static str {
-    if content.role == "processor" { "controllers" } else { "authority" }
-}
-
-fn was_told(breach: &Breach, to: &str) -> bool {
-    breach.facts.notices.iter().any(|notice| notice.to == to)
-}
-
-pub(super) fn ends_at(content: &BreachContent) -> Option<Timestamp> {
-    content.aware_at.map(|at| at.saturating_add(CLOCK))
-}
-
-/// When the next alarm is due.
-pub(super) fn next_alarm(breach: &Breach) -> Option<Timestamp> {
-    let is_open = breach.row.state == "open" || breach.row.state == "told";
-    if !is_open || was_told(breach, first_to_tell(&breach.content)) {
-        return None;
-    }
-    let aware_at = breach.content.aware_at?;
-    let next = ALARM_HOURS.into_iter().find(|hours| !breach.facts.alarms.contains(hours))?;
-    Some(aware_at.saturating_add(Duration::from_secs(next * 3600)))
-}
-
-/// The fields that a notice still lacks. In a first notice the numbers may follow (Article 33(4));
-/// in every other they are stated.
-pub(super) fn missing(
-    content: &BreachContent,
-    (to, phase): (&str, &str),
-    is_late: bool,
-) -> Vec<&'static str> {
-    let is_first = phase == "first";
-    let is_subjects = to == "subjects";
-    let is_authority = to == "authority";
-    let lacks = [
-        ("nature", content.nature.is_empty()),
-        ("subjects", content.subjects.is_none() && !is_first && !is_subjects),
-        ("records", content.records.is_none() && !is_first && !is_subjects),
-        ("contact", content.contact.is_empty()),
-        ("consequences", content.consequences.is_empty()),
-        ("measures", content.measures.is_empty()),
-        ("risk", content.risk == "unknown" && is_authority),
-        ("authority", content.authority.is_empty() && is_authority),
-        ("authority_email", content.authority_email.is_empty() && is_authority),
-        ("late_reason", is_late && content.late_reason.is_empty() && !is_subjects),
-    ];
-    lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(field, _)| field).collect()
-}
-
 fn checked(content: BreachContent, now: Timestamp) -> Result<BreachContent> {
     word("role", &content.role, &ROLES)?;
     word("risk", &content.risk, &RISKS)?;
@@ -111,6 +67,7 @@ fn checked(content: BreachContent, now: Timestamp) -> Result<BreachContent> {
         return Err(Error::invalid_at("authority_email", "expected an address for mail"));
     }
     let authority_email = authority_email.to_owned();
+    let content = ground_checked(content)?;
     let long = |field: &'static str, value: &str| text(field, value, NOTE_CHARS_MAX);
     Ok(BreachContent {
         title: words("title", &content.title, TITLE_CHARS_MAX)?,
@@ -127,6 +84,28 @@ fn checked(content: BreachContent, now: Timestamp) -> Result<BreachContent> {
     })
 }
 
+/// Why the people concerned are not told: one of the grounds, and what it rests on.
+fn ground_checked(content: BreachContent) -> Result<BreachContent> {
+    let ground = content.not_told_ground.as_str();
+    let why = text("why_not_subjects", &content.why_not_subjects, NOTE_CHARS_MAX)?;
+    let public = text("public_notice", &content.public_notice, NAME_CHARS_MAX)?;
+    if ground.is_empty() && !(why.is_empty() && public.is_empty()) {
+        let detail = format!("say which it is: {}", GROUNDS.join(", "));
+        return Err(Error::invalid_at("not_told_ground", detail));
+    }
+    if !ground.is_empty() {
+        word("not_told_ground", ground, &GROUNDS)?;
+        if why.is_empty() {
+            return Err(Error::invalid_at("why_not_subjects", "say what the ground rests on"));
+        }
+        if ground == "disproportionate" && public.is_empty() {
+            let detail = "say where the public is told in their place (Article 34(3)(c))";
+            return Err(Error::invalid_at("public_notice", detail));
+        }
+    }
+    Ok(BreachContent { why_not_subjects: why, public_notice: public, ..content })
+}
+
 fn view(
     breach: Breach,
     known: BreachPlaces,
@@ -137,8 +116,10 @@ fn view(
     let to = first_to_tell(&breach.content);
     let is_told = was_told(&breach, to);
     let missing = missing(&breach.content, (to, "final"), is_late && !is_told);
+    let owed = owed(&breach).into_iter().map(Owed::as_str);
     let facts = BreachFacts {
         ends_at,
+        owed: owed.map(str::to_owned).collect(),
         missing: missing.into_iter().map(str::to_owned).collect(),
         notices: breach.facts.notices.clone(),
         alarms: breach.facts.alarms.clone(),
@@ -265,13 +246,15 @@ impl App {
         self.check_breach_places(&tx, context, (&content, Some(known))).await?;
         // What was true when it was opened is not held against the time that has passed since.
         breach.content = checked(content, known.aware_at.unwrap_or(context.at))?;
+        // Who has to be told follows from the risk.
+        breach.row.due_at = next_alarm(&breach);
         let done = (Action::IncidentUpdate, "written");
         self.put_changed(&tx, context, done, (before, &mut breach)).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Closes a breach with a conclusion. Where somebody has to be told, they were, or it says why
-    /// not.
+    /// Closes a breach with a conclusion. Where somebody has to be told, they were told everything,
+    /// or it says on which ground not.
     #[boxed]
     pub async fn close_breach(
         &self,
@@ -287,7 +270,7 @@ impl App {
             return Err(Error::Conflict("this breach is closed already".to_owned()));
         }
         if let Some(lacks) = not_done(&breach) {
-            return Err(Error::Conflict(lacks.to_owned()));
+            return Err(Error::Conflict(lacks));
         }
         let before = breach.value();
         breach.row.state = "closed".to_owned();
@@ -306,144 +289,61 @@ impl App {
         id: GovernanceId,
     ) -> Result<Option<Due>> {
         let mut breach: Breach = thing(tx, KIND, id).await?;
-        let before = breach.value();
-        let Some(aware_at) = breach.content.aware_at else { return Ok(None) };
-        let hours = context.at.since(aware_at).as_secs() / 3600;
+        let raised = |breach: &Breach| json!({"facts": {"alarms": breach.facts.alarms}});
+        let before = raised(&breach);
+        let due = alarms_due(&breach, context.at);
         let mut newest = None;
-        for alarm in ALARM_HOURS.into_iter().filter(|alarm| *alarm <= hours) {
-            if !breach.facts.alarms.contains(&alarm) {
-                breach.facts.alarms.push(alarm);
-                newest = Some(alarm);
-            }
+        if let Some((owed, hours)) = due {
+            newest = hours.last().map(|hours| Due::of_breach(owed, *hours));
+            let alarms = &mut breach.facts.alarms;
+            alarms.extend(hours);
+            alarms.drain(..alarms.len().saturating_sub(ALARMS_KEPT));
         }
         breach.row.due_at = next_alarm(&breach);
+        // What is known is not repeated for each alarm, of which there may be many.
+        let values = (before, raised(&breach));
         let done = (Action::IncidentUpdate, "alarm");
-        self.put_changed(tx, context, done, (before, &mut breach)).await?;
-        let told = newest.filter(|_| !breach.content.is_drill);
-        Ok(told.map(Due::Breach))
+        self.put_changed_as(tx, context, done, &mut breach, values).await?;
+        Ok(newest.filter(|_| !breach.content.is_drill))
     }
-}
-
-/// What has to be done before a breach is closed.
-fn not_done(breach: &Breach) -> Option<&'static str> {
-    let content = &breach.content;
-    match content.risk.as_str() {
-        "unknown" => return Some("say how high the risk is first"),
-        "unlikely" if content.risk_reason.is_empty() => {
-            return Some("say why the risk is unlikely: then nobody has to be told");
-        }
-        "unlikely" if content.role != "processor" => return None,
-        _ => {}
-    }
-    if !was_told(breach, first_to_tell(content)) {
-        return Some(if content.role == "processor" {
-            "the controllers have not been told"
-        } else {
-            "the authority has not been told"
-        });
-    }
-    let owes_subjects = content.risk == "high" && content.role != "processor";
-    if owes_subjects && !was_told(breach, "subjects") && content.risk_reason.is_empty() {
-        return Some("the people concerned have not been told, and it does not say why not");
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HOUR: i64 = 3_600_000_000;
-
-    fn breach(role: &str) -> Breach {
-        let at = Timestamp::from_micros(1_800_000_000_000_000);
-        Breach {
-            row: veritwin_metastore::GovernanceItem {
-                id: GovernanceId::from_bytes([1; 16]),
-                kind: KIND,
-                parent: None,
-                state: "open".to_owned(),
-                body: Vec::new(),
-                due_at: None,
-                version: 1,
-                created_at: at,
-                updated_at: at,
-            },
-            content: BreachContent {
-                title: "Lost laptop".to_owned(),
-                role: role.to_owned(),
-                risk: "high".to_owned(),
-                aware_at: Some(at),
+    #[test]
+    fn a_ground_says_what_it_rests_on() {
+        let wrong = |ground: &str, why: &str, public: &str| {
+            let content = BreachContent {
+                not_told_ground: ground.to_owned(),
+                why_not_subjects: why.to_owned(),
+                public_notice: public.to_owned(),
                 ..BreachContent::default()
-            },
-            facts: Facts::default(),
-        }
-    }
-
-    fn told(to: &str) -> BreachNoticeView {
-        BreachNoticeView {
-            to: to.to_owned(),
-            phase: "first".to_owned(),
-            at: String::new(),
-            recipients: 1,
-            sha256: String::new(),
-            is_drill: false,
-            is_late: false,
-        }
-    }
-
-    #[test]
-    fn alarms_come_at_their_hours_until_somebody_was_told() {
-        let mut breach = breach("controller");
-        let aware = breach.content.aware_at.expect("a moment").as_micros();
-        for hours in ALARM_HOURS {
-            let next = next_alarm(&breach).expect("an alarm").as_micros() - aware;
-            assert_eq!(next, i64::try_from(hours).expect("hours") * HOUR);
-            breach.facts.alarms.push(hours);
-        }
-        assert_eq!(next_alarm(&breach), None);
-        breach.facts.alarms.clear();
-        breach.facts.notices.push(told("authority"));
-        assert_eq!(next_alarm(&breach), None);
+            };
+            match ground_checked(content) {
+                Err(Error::Invalid { at, .. }) => at,
+                other => other.map(|_| None).expect("checked"),
+            }
+        };
+        assert_eq!(wrong("", "", ""), None);
+        assert_eq!(wrong("protected", " Encrypted, and the key is safe ", ""), None);
+        assert_eq!(wrong("", "Encrypted", "").as_deref(), Some("not_told_ground"));
+        assert_eq!(wrong("because", "Encrypted", "").as_deref(), Some("not_told_ground"));
+        assert_eq!(wrong("removed", " ", "").as_deref(), Some("why_not_subjects"));
+        assert_eq!(wrong("disproportionate", "Millions", "").as_deref(), Some("public_notice"));
+        assert_eq!(wrong("disproportionate", "Millions", "On our site"), None);
     }
 
     #[test]
-    fn a_notice_says_what_it_has_to() {
-        let mut content = breach("controller").content;
-        let all = missing(&content, ("authority", "final"), true);
-        let expect = [
-            "nature",
-            "subjects",
-            "records",
-            "contact",
-            "consequences",
-            "measures",
-            "authority",
-            "authority_email",
-            "late_reason",
-        ];
-        assert_eq!(all, expect);
-        let first = missing(&content, ("authority", "first"), false);
-        assert!(!first.contains(&"subjects") && !first.contains(&"late_reason"));
-        content.nature = "Names of tenants".to_owned();
-        assert!(!missing(&content, ("authority", "final"), true).contains(&"nature"));
-        assert!(!missing(&content, ("subjects", "final"), true).contains(&"records"));
-    }
-
-    #[test]
-    fn nothing_is_closed_before_those_were_told_who_have_to_be() {
-        let mut breach = breach("controller");
-        assert_eq!(not_done(&breach), Some("the authority has not been told"));
-        breach.facts.notices.push(told("authority"));
-        assert!(not_done(&breach).is_some_and(|text| text.starts_with("the people")));
-        breach.facts.notices.push(told("subjects"));
-        assert_eq!(not_done(&breach), None);
-        breach.content.risk = "unlikely".to_owned();
-        breach.facts.notices.clear();
-        assert!(not_done(&breach).is_some());
-        breach.content.risk_reason = "It was encrypted".to_owned();
-        assert_eq!(not_done(&breach), None);
-        breach.content.role = "processor".to_owned();
-        assert_eq!(not_done(&breach), Some("the controllers have not been told"));
+    fn what_was_stored_before_is_read() {
+        let stored = r#"{"title":"Lost","role":"controller","is_drill":false,
+            "risk":"high","risk_reason":"Passwords were in clear"}"#;
+        let content: BreachContent = serde_json::from_str(stored).expect("a content");
+        assert_eq!((content.not_told_ground.as_str(), content.public_notice.as_str()), ("", ""));
+        let stored = r#"{"alarms":[24],"notices":[{"to":"authority","phase":"first","at":"",
+            "recipients":1,"sha256":"ab","is_drill":false,"is_late":false}],"conclusion":""}"#;
+        let facts: Facts = serde_json::from_str(stored).expect("facts");
+        assert!(facts.notices[0].texts.is_empty());
     }
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;
 use veritwin_domain::{GovernanceId, OpContext, Role, TenantId};
+use veritwin_governance::Language;
 use veritwin_metastore::{GovernanceKind, MailRank, Member, NewMail, TenantTx, every_row};
 
 use super::due_words::Due;
 use crate::alert_mail::waiting_max;
 use crate::job_board::JobWatch;
-use crate::languages::{Worded, language_of, language_of_user, worded_for};
+use crate::languages::{Worded, chosen_language, language_of, worded_for};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_bounds::{Places, Sender};
 use crate::mail_kinds::MessageKind;
@@ -163,9 +164,9 @@ impl App {
         Ok(members)
     }
 
-    /// Queues a mail to people of a tenant, each in their language as far as it is there, once per
-    /// event, and says how many they are. It is sealed under the platform's key and speaks in the
-    /// tenant's name, as what reaches people whose key is away.
+    /// Queues a mail to people of a tenant, each in their language as far as it is there, else in
+    /// the first, once per event, and says how many they are. It is sealed under the platform's key
+    /// and speaks in the tenant's name, as what reaches people whose key is away.
     pub(super) async fn tell_tenant(
         &self,
         (tenant, told): (TenantId, Told),
@@ -181,10 +182,11 @@ impl App {
             Told::Answering => MailRank::Account,
             Told::Everybody => MailRank::Bulk,
         };
+        let first = mails.first().map_or(Language::English, |(language, ..)| *language);
         for some in members.chunks(QUEUED_AT_ONCE) {
             let tx = self.0.store.begin_platform(&self.job(jobs::GOVERNANCE)).await?;
             for member in some {
-                let language = language_of_user(&tx, member.user.id).await?;
+                let language = chosen_language(&tx, member.user.id).await?.unwrap_or(first);
                 let (subject, text) = worded_for(mails, language);
                 let key = mail_key(event, &member.user.email);
                 let mail = MailPayload {

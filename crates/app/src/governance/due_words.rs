@@ -3,6 +3,7 @@
 
 use veritwin_governance::Language;
 
+use super::breach_owed::Owed;
 use crate::languages::filled;
 
 /// What comes due.
@@ -24,6 +25,10 @@ pub(super) enum Due {
     EvidenceExpired,
     /// So many of a breach's 72 hours are over.
     Breach(u64),
+    /// The people whom a breach concerns have not been told.
+    BreachSubjects,
+    /// The final notice of a breach is not out.
+    BreachFinal,
 }
 
 /// The hours after which the authority has to have been told.
@@ -40,6 +45,8 @@ struct Words {
     evidence_expired: &'static str,
     breach: &'static str,
     breach_over: &'static str,
+    breach_subjects: &'static str,
+    breach_final: &'static str,
     text: &'static str,
     breach_text: &'static str,
 }
@@ -56,9 +63,18 @@ impl Words {
 }
 
 impl Due {
+    /// An alarm of a breach at an hour of its clock.
+    pub(super) const fn of_breach(owed: Owed, hours: u64) -> Self {
+        match owed {
+            Owed::First => Self::Breach(hours),
+            Owed::Subjects => Self::BreachSubjects,
+            Owed::Final => Self::BreachFinal,
+        }
+    }
+
     /// Whether it is an alarm of a breach.
     pub(super) const fn is_breach(self) -> bool {
-        matches!(self, Self::Breach(_))
+        matches!(self, Self::Breach(_) | Self::BreachSubjects | Self::BreachFinal)
     }
 
     /// Subject and text of a mail.
@@ -72,6 +88,8 @@ impl Due {
             Self::CertificateExpired => words.certificate_expired,
             Self::CertificateEnds => words.certificate_ends,
             Self::EvidenceExpired => words.evidence_expired,
+            Self::BreachSubjects => words.breach_subjects,
+            Self::BreachFinal => words.breach_final,
             Self::Breach(hours) if hours >= BREACH_HOURS => words.breach_over,
             Self::Breach(hours) => {
                 let hours = hours.to_string();
@@ -94,6 +112,8 @@ static ENGLISH: Words = Words {
     evidence_expired: "A piece of evidence has expired",
     breach: "Breach: {hours} of 72 hours are over, and nobody was told",
     breach_over: "Breach: the 72 hours are over, and nobody was told",
+    breach_subjects: "Breach: the people concerned have not been told of a high risk",
+    breach_final: "Breach: the final notice has not been sent",
     text: "Sign in and open Governance to see what it is and what to do.",
     breach_text: "Sign in and open Breaches: what is known, what is still missing, and the time \
                   that is left stand there.",
@@ -109,6 +129,8 @@ static CHINESE: Words = Words {
     evidence_expired: "有一項證據已到期",
     breach: "個資外洩：72 小時中已過 {hours} 小時，尚未通報任何人",
     breach_over: "個資外洩：72 小時已過，尚未通報任何人",
+    breach_subjects: "個資外洩：風險高，但尚未通知當事人",
+    breach_final: "個資外洩：尚未寄出最終通知",
     text: "請登入並開啟「治理」，查看內容與應採取的行動。",
     breach_text: "請登入並開啟「個資外洩」：已知的內容、尚缺的內容與剩餘時間都在該處。",
 };
@@ -123,6 +145,8 @@ static JAPANESE: Words = Words {
     evidence_expired: "証跡の期限が切れました",
     breach: "個人データ侵害：72時間のうち{hours}時間が過ぎ、まだ誰にも通知されていません",
     breach_over: "個人データ侵害：72時間が過ぎ、まだ誰にも通知されていません",
+    breach_subjects: "個人データ侵害：リスクが高いのに、本人にまだ通知されていません",
+    breach_final: "個人データ侵害：最終の通知がまだ送られていません",
     text: "サインインして「ガバナンス」を開き、内容とすべきことをご確認ください。",
     breach_text: "サインインして「個人データ侵害」を開いてください。わかっていること、不足していること、\
                   残り時間が表示されます。",
@@ -138,6 +162,8 @@ static KOREAN: Words = Words {
     evidence_expired: "증거가 만료되었습니다",
     breach: "개인정보 침해: 72시간 중 {hours}시간이 지났으며 아직 아무에게도 알리지 않았습니다",
     breach_over: "개인정보 침해: 72시간이 지났으며 아직 아무에게도 알리지 않았습니다",
+    breach_subjects: "개인정보 침해: 위험이 높은데도 정보주체에게 아직 알리지 않았습니다",
+    breach_final: "개인정보 침해: 최종 통지를 아직 보내지 않았습니다",
     text: "로그인하여 거버넌스를 열고 내용과 할 일을 확인하십시오.",
     breach_text: "로그인하여 개인정보 침해를 여십시오. 알려진 것, 아직 빠진 것, 남은 시간이 표시됩니다.",
 };
@@ -158,6 +184,8 @@ mod tests {
             Due::EvidenceExpired,
             Due::Breach(24),
             Due::Breach(72),
+            Due::BreachSubjects,
+            Due::BreachFinal,
         ];
         for language in Language::ALL {
             let mut subjects = Vec::new();

@@ -2,7 +2,9 @@
 //! the same transaction. What may follow on what is each kind's own module.
 
 mod breach_notice;
+mod breach_owed;
 mod breach_places;
+mod breach_words;
 mod breaches;
 mod certificates;
 mod controls;
@@ -38,7 +40,7 @@ use crate::model::{GovernanceChangeView, Governed, Page, PageRequest};
 use crate::records::store_page;
 use crate::{App, Error, Result};
 
-pub(crate) use breaches::ALARM_HOURS;
+pub(crate) use breach_owed::ALARM_HOURS;
 pub(crate) use certificates::{OWN_STANDARDS, module_certificates, own_standards};
 pub use controls::StatementLine;
 pub(crate) use due::Told;

@@ -4,6 +4,7 @@
 mod alerts;
 mod attributes;
 mod audit;
+mod breaches;
 mod cases;
 mod connections;
 mod credentials;

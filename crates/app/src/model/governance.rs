@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use veritwin_domain::{GovernanceId, TenantId, Timestamp};
+use veritwin_governance::Language;
 
 use super::stored_time;
 
@@ -353,8 +354,15 @@ pub struct BreachContent {
     pub measures: String,
     /// `unknown`, `unlikely`, `risk` or `high`.
     pub risk: String,
-    /// Why the risk is that; why people are not told where it is high.
+    /// Why the risk is that.
     pub risk_reason: String,
+    /// On which ground people are not told of a high risk: `protected`, `removed` or
+    /// `disproportionate`; empty where they are told.
+    pub not_told_ground: String,
+    /// What that ground rests on.
+    pub why_not_subjects: String,
+    /// Where the public is told in their place.
+    pub public_notice: String,
     /// Which authority.
     pub authority: String,
     /// Where notices to it go.
@@ -387,12 +395,24 @@ pub struct BreachNoticeView {
     pub at: String,
     /// How many it was written to.
     pub recipients: u64,
-    /// SHA-256 of its text, in hexadecimal.
+    /// SHA-256 of its text, in hexadecimal; in several languages, of the first.
     pub sha256: String,
+    /// Its text in each language that it was ready in; none of those of before there were several.
+    #[serde(default)]
+    pub texts: Vec<BreachTextView>,
     /// Whether it was a drill's: nothing left.
     pub is_drill: bool,
     /// Whether it came later than 72 hours.
     pub is_late: bool,
+}
+
+/// The text of a notice in a language.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreachTextView {
+    /// The language's tag (BCP 47).
+    pub language: String,
+    /// SHA-256 of the text, in hexadecimal.
+    pub sha256: String,
 }
 
 /// How a breach stands.
@@ -402,6 +422,8 @@ pub struct BreachFacts {
     pub ends_at: Option<Timestamp>,
     /// What a notice still lacks, by field.
     pub missing: Vec<String>,
+    /// What is still owed: `first`, `subjects`, `final`.
+    pub owed: Vec<String>,
     /// The notices, oldest first.
     pub notices: Vec<BreachNoticeView>,
     /// The hours at which an alarm was raised.
@@ -417,6 +439,8 @@ pub struct BreachNoticeInput {
     pub to: String,
     /// `first`, `further` or `final`.
     pub phase: String,
+    /// In which language it is; the people concerned read it in their own where that is known.
+    pub language: Option<Language>,
     /// Addresses, for people and controllers.
     pub recipients: Vec<String>,
     /// Organisations below, whose administrators are told.

@@ -64,7 +64,7 @@ pub use devices::{
 pub use edges::{EdgeAnswer, EdgeKeyInput, EdgeKeyView, EdgeOutcome, EdgeSender};
 pub use ends::{KeptRow, KeptSource, MailboxInput, MailboxView, TenantEndView};
 pub use governance::{
-    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, BreachPlaces,
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, BreachPlaces, BreachTextView,
     CertificateContent, CertificateFacts, ControlContent, ControlFacts, EvidenceContent,
     EvidenceFacts, FrameworkContent, FrameworkFacts, GovernanceChangeView, Governed, HeatSquare,
     NoticeContent, NoticeFacts, OnboardingStep, PolicyContent, PolicyFacts, RiskContent, RiskFacts,

@@ -1,4 +1,5 @@
-//! P54: the clock of a breach raises its alarms, and a notice that lacks something is not sent.
+//! P54: the clock of a breach raises its alarms, a notice that lacks something is not sent, and a
+//! breach of high risk is not closed before the people concerned were told.
 //! P60: every message that is queued is of a kind on the closed list, and one of another is not.
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::model::{BreachContent, BreachNoticeInput};
 use crate::{App, Error, Result};
 
 const VERSION: u32 = 1;
+const BREACH_VERSION: u32 = 2;
 const NAME: &str = "breach probe";
 /// The clock of the test breach began so long ago: every alarm is due.
 const AWARE_SINCE: Duration = Duration::from_secs(73 * 3600);
@@ -28,7 +30,7 @@ const OTHER_KIND: &str = "marketing";
 
 /// The check of P54.
 pub(super) fn breach_probe(app: &App) -> Arc<dyn PlatformProbe> {
-    InApp::shared(app, 54, VERSION, |app: App| async move { app.check_breach().await })
+    InApp::shared(app, 54, BREACH_VERSION, |app: App| async move { app.check_breach().await })
 }
 
 /// The check of P60.
@@ -47,6 +49,7 @@ struct Tried {
     incomplete_refused: bool,
     late_refused: bool,
     complete_taken: bool,
+    closing_refused: bool,
     mails: u64,
 }
 
@@ -62,6 +65,7 @@ impl App {
             fact("an incomplete notice was refused", tried.incomplete_refused),
             fact("a late notice without reasons was refused", tried.late_refused),
             fact("a complete notice was taken", tried.complete_taken),
+            fact("closing it before people were told was refused", tried.closing_refused),
             fact("mails that a drill queued", tried.mails),
         ];
         let failed = |summary: &str, place: &str| ProbeAnswer::Failed {
@@ -75,11 +79,15 @@ impl App {
             failed("The clock of a breach does not raise its alarms.", "the job governance")
         } else if !tried.complete_taken {
             failed("A complete notice is refused.", "POST /v1/breaches/{id}/notices")
+        } else if !tried.closing_refused {
+            let summary = "A breach of high risk closes before the people concerned were told.";
+            failed(summary, "POST /v1/breaches/{id}/close")
         } else if tried.mails > 0 {
             failed("A drill writes to the outside.", "table outbox")
         } else {
             ProbeAnswer::Passed {
-                summary: "A test breach raised every alarm, and no incomplete notice was sent."
+                summary: "A test breach raised every alarm, no incomplete notice was sent, and it \
+                          stays open until the people concerned were told."
                     .to_owned(),
                 facts: facts.clone(),
             }
@@ -90,7 +98,8 @@ impl App {
         let content = BreachContent {
             title: NAME.to_owned(),
             role: "controller".to_owned(),
-            risk: "risk".to_owned(),
+            risk: "high".to_owned(),
+            risk_reason: NAME.to_owned(),
             is_drill: true,
             aware_at: Some(context.at.saturating_sub(AWARE_SINCE)),
             ..BreachContent::default()
@@ -132,6 +141,11 @@ impl App {
         whole.late_reason = NAME.to_owned();
         self.replace_breach(context, id, whole, None).await?;
         tried.complete_taken = !self.is_notice_refused(context, id).await?;
+        tried.closing_refused = match self.close_breach(context, id, NAME).await {
+            Ok(()) => false,
+            Err(Error::Conflict(_)) => true,
+            Err(error) => return Err(error),
+        };
         let tx = self.0.store.read(context).await?;
         tried.mails = tx.outbox_waiting().await?;
         Ok(tried)

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, Governed,
+    BreachContent, BreachFacts, BreachNoticeInput, BreachNoticeView, BreachTextView, Governed,
 };
 
 use super::activity::csv_field;
@@ -18,6 +18,7 @@ use super::auth::Caller;
 use super::body::{self, Json, ListBody, PageQuery, Path, Query};
 use super::governed::{WhyBody, fields, governed};
 use super::holds::MadeBody;
+use super::requests::maybe_language;
 use super::{Answer, Api, words};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -53,6 +54,15 @@ fields! {
         #[schema(schema_with = words::breach_risk)]
         risk: String,
         risk_reason: String,
+        /// On which ground of Article 34(3) of the GDPR people are not told of a high risk: the
+        /// data is `protected`, the risk was `removed`, or telling each is `disproportionate`;
+        /// empty: they are told.
+        #[schema(schema_with = words::breach_ground)]
+        not_told_ground: String,
+        /// What that ground rests on; stated with it.
+        why_not_subjects: String,
+        /// Where the public is told in their place; stated with `disproportionate`.
+        public_notice: String,
         authority: String,
         authority_email: String,
         /// Why a notice comes later than 72 hours.
@@ -61,6 +71,21 @@ fields! {
         recipients: Vec<String>,
         /// Where it was: jurisdictions out of the registers.
         regions: Vec<String>,
+    }
+}
+
+/// The text of a notice in a language.
+#[derive(Serialize, ToSchema)]
+struct BreachTextBody {
+    /// `en`, `zh-Hant`, `ja` or `ko`.
+    language: String,
+    /// In hexadecimal.
+    sha256: String,
+}
+
+impl From<BreachTextView> for BreachTextBody {
+    fn from(view: BreachTextView) -> Self {
+        Self { language: view.language, sha256: view.sha256 }
     }
 }
 
@@ -73,8 +98,10 @@ struct BreachNoticeBody {
     phase: String,
     at: String,
     recipients: u64,
-    /// Of its text, in hexadecimal.
+    /// Of its text, in hexadecimal; in several languages, of the first.
     sha256: String,
+    /// Its text in each language that it was ready in.
+    texts: Vec<BreachTextBody>,
     /// It was a drill's: nothing left.
     is_drill: bool,
     is_late: bool,
@@ -88,6 +115,7 @@ impl From<BreachNoticeView> for BreachNoticeBody {
             at: view.at,
             recipients: view.recipients,
             sha256: view.sha256,
+            texts: view.texts.into_iter().map(BreachTextBody::from).collect(),
             is_drill: view.is_drill,
             is_late: view.is_late,
         }
@@ -101,6 +129,9 @@ struct BreachFactsBody {
     ends_at: Option<String>,
     /// Fields that a whole notice still lacks.
     missing: Vec<String>,
+    /// What is still owed: `first`, a notice within the 72 hours; `subjects`, one to the people
+    /// concerned; `final`, a final one. Alarms go on until nothing is.
+    owed: Vec<String>,
     /// Oldest first.
     notices: Vec<BreachNoticeBody>,
     /// Hours of the clock at which an alarm was raised.
@@ -116,6 +147,7 @@ impl From<BreachFacts> for BreachFactsBody {
         Self {
             ends_at: facts.ends_at.map(body::time),
             missing: facts.missing,
+            owed: facts.owed,
             notices: facts.notices.into_iter().map(BreachNoticeBody::from).collect(),
             alarms: facts.alarms,
             known_recipients: facts.known.recipients,
@@ -188,6 +220,9 @@ struct SendNoticeBody {
     to: String,
     #[schema(schema_with = words::breach_phase)]
     phase: String,
+    /// Its language: `en`, `zh-Hant`, `ja` or `ko`; left out: English. People concerned read it in
+    /// the language of their account, as far as one is known. What you wrote stays as it is.
+    language: Option<String>,
     /// Addresses, for people and controllers; an authority's stands in the breach.
     recipients: Vec<String>,
     /// Ids of organisations below, whose administrators are told.
@@ -208,6 +243,7 @@ async fn notify(
     let input = BreachNoticeInput {
         to: body.to,
         phase: body.phase,
+        language: maybe_language(body.language.as_deref())?,
         recipients: body.recipients,
         tenants: tenants.collect::<Result<_, _>>()?,
     };
@@ -215,7 +251,8 @@ async fn notify(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Closes a breach with a conclusion.
+/// Closes a breach with a conclusion. One that still owes somebody a notice is refused with what it
+/// owes: a final notice, a notice to the people whom a high risk concerns, or on which ground not.
 #[utoipa::path(post, path = "/v1/breaches/{id}/close", tag = "incidents",
     params(("id" = String, Path)), request_body = WhyBody,
     responses((status = 204), (status = 400), (status = 404), (status = 409)))]
@@ -244,7 +281,8 @@ async fn register(State(api): State<Api>, Caller(context): Caller) -> Answer<Res
 fn csv(breaches: &[Governed<BreachContent, BreachFacts>]) -> String {
     let mut out = String::from(
         "id,drill,title,role,state,aware_at,ends_at,nature,subjects,records,consequences,measures,\
-         risk,risk_reason,authority,notices,late_reason\r\n",
+         risk,risk_reason,authority,notices,late_reason,not_told_ground,why_not_subjects,\
+         public_notice\r\n",
     );
     for breach in breaches {
         let content = &breach.content;
@@ -269,6 +307,9 @@ fn csv(breaches: &[Governed<BreachContent, BreachFacts>]) -> String {
             content.authority.clone(),
             notices.collect::<Vec<_>>().join("; "),
             content.late_reason.clone(),
+            content.not_told_ground.clone(),
+            content.why_not_subjects.clone(),
+            content.public_notice.clone(),
         ];
         let fields: Vec<String> = fields.iter().map(|field| csv_field(field)).collect();
         // Writing to a string cannot fail.

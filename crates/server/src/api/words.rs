@@ -203,6 +203,10 @@ pub(super) fn breach_risk() -> Object {
     one_of(&["unknown", "unlikely", "risk", "high"])
 }
 
+pub(super) fn breach_ground() -> Object {
+    one_of(&["", "protected", "removed", "disproportionate"])
+}
+
 pub(super) fn breach_notice_to() -> Object {
     one_of(&["authority", "subjects", "controllers"])
 }

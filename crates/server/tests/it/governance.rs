@@ -1,12 +1,17 @@
 //! The governance workspace from outside: a policy's life by two people, a risk whose acceptance
-//! ends, evidence as OSCAL, and the 72 hours of a breach on the simulated clock.
+//! ends, evidence as OSCAL, the 72 hours of a breach on the simulated clock, and whom it is told to
+//! in which language.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::harness::{Mode, Options, Platform, wait_for};
 use crate::python::interpreter;
+use crate::smtp::smtp_server;
 use crate::tenant::Tenant;
 
 const START: &str = "2027-01-10T00:00:00Z";
@@ -146,6 +151,112 @@ fn the_clock_of_a_breach_runs_for_72_hours() {
     assert!(missing.as_array().unwrap().contains(&json!("late_reason")), "{missing}");
     let register = tenant.get("/v1/breach-register");
     assert!(register.text().contains("drill"), "{}", register.text());
+}
+
+/// A breach of high risk of which everything is known.
+fn whole_breach() -> Value {
+    json!({
+        "title": "Lost list", "role": "controller", "risk": "high",
+        "risk_reason": "Passwords were in clear", "nature": "n", "subjects": 12, "records": 120,
+        "contact": "c", "consequences": "c", "measures": "m", "authority": "a",
+        "authority_email": "authority@example.test",
+    })
+}
+
+#[test]
+fn a_high_risk_closes_once_people_were_told_or_a_ground_is_stated() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let mut breach = whole_breach();
+    breach["is_drill"] = json!(true);
+    let id = made(&tenant, "/v1/breaches", &breach);
+    let path = format!("/v1/breaches/{id}");
+    let post =
+        |act: &str, body: Value| tenant.person("POST", &format!("{path}/{act}")).json(&body).send();
+    let tell = |phase: &str| post("notices", json!({"to": "authority", "phase": phase})).status;
+    let stays_open = |why: &str| {
+        let refused = post("close", json!({"text": "It is over."})).problem(409);
+        assert!(refused["detail"].as_str().unwrap().contains(why), "{refused}");
+    };
+    assert_eq!(tell("first"), 204);
+    stays_open("the last notice to the authority is not a final one");
+    assert_eq!(tell("final"), 204);
+    stays_open("the people concerned have not been told");
+    assert_eq!(tenant.get(&path).expect(200)["facts"]["owed"], json!(["subjects"]));
+    let ground = [
+        ("not_told_ground", "disproportionate", "why_not_subjects"),
+        ("why_not_subjects", "Ten million addresses", "public_notice"),
+    ];
+    let put = |breach: &Value| tenant.person("PUT", &path).json(breach).send();
+    for (field, said, lacks) in ground {
+        breach[field] = json!(said);
+        assert_eq!(put(&breach).problem(400)["position"], lacks);
+    }
+    breach["public_notice"] = json!("https://customer.example/notice");
+    assert_eq!(put(&breach).status, 204);
+    assert_eq!(tenant.get(&path).expect(200)["facts"]["owed"], json!([]));
+    assert_eq!(post("close", json!({"text": "It is over."})).status, 204);
+    let register = tenant.get("/v1/breach-register");
+    assert!(register.text().contains("disproportionate,Ten million"), "{}", register.text());
+}
+
+/// The encoded words of a subject (RFC 2047).
+fn decoded(subject: &str) -> String {
+    let words = subject.split("=?utf-8?b?").skip(1);
+    let bytes = words.flat_map(|word| STANDARD.decode(word.split("?=").next().unwrap()).unwrap());
+    String::from_utf8(bytes.collect()).unwrap()
+}
+
+#[test]
+fn people_are_told_of_a_breach_in_their_language_and_the_authority_in_the_one_picked() {
+    let (port, mails) = smtp_server();
+    let options = Options::default()
+        .environment("VERITWIN__SMTP__URL", &format!("smtp://127.0.0.1:{port}"))
+        .environment("VERITWIN__SMTP__FROM", "veritwin@example.com");
+    let platform = Platform::start(Mode::Serve, options);
+    let tenant = platform.tenant();
+    let (_, reader) = tenant.member_by_mail(&mails, ("reader", "viewer"));
+    let account = platform.http().request("PATCH", "/v1/account").header("cookie", &reader);
+    assert_eq!(account.json(&json!({"language": "ja"})).send().status, 204);
+    let id = made(&tenant, "/v1/breaches", &whole_breach());
+    let path = format!("/v1/breaches/{id}");
+    let tell = |notice: &Value| {
+        tenant.person("POST", &format!("{path}/notices")).json(notice).send().status
+    };
+    let reader = format!("Reader-{}@tenant.example", &tenant.id[24..]);
+    let mut people = json!({
+        "to": "subjects", "phase": "first", "language": "ko",
+        "recipients": [reader, "guest@elsewhere.example"],
+    });
+    assert_eq!(tell(&people), 204);
+    assert_eq!(tell(&json!({"to": "authority", "phase": "final", "language": "zh-Hant"})), 204);
+    people["language"] = json!("de");
+    assert_eq!(tell(&people), 400);
+    let expect = [
+        ("Reader-", "個人データ侵害："),
+        ("guest@", "개인정보침해:"),
+        ("authority@", "個資外洩："),
+    ];
+    let mut told = BTreeMap::new();
+    wait_for("the three notices", || {
+        while let Ok(mail) = mails.try_recv() {
+            for (to, begins) in expect {
+                if mail.to.contains(to) {
+                    let subject = decoded(&mail.subject()).replace(' ', "");
+                    assert!(subject.starts_with(begins), "{to}: {subject}");
+                    told.insert(to, subject);
+                }
+            }
+        }
+        (told.len() == expect.len()).then_some(())
+    });
+    let notices = tenant.get(&path).expect(200)["facts"]["notices"].clone();
+    let languages = |notice: usize| -> Vec<&str> {
+        let texts = notices[notice]["texts"].as_array().unwrap().iter();
+        texts.map(|text| text["language"].as_str().unwrap()).collect()
+    };
+    assert_eq!(languages(0), ["ko", "en", "zh-Hant", "ja"]);
+    assert_eq!(languages(1), ["zh-Hant"]);
 }
 
 #[test]
