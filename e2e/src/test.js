@@ -33,6 +33,7 @@ import { platformSteps } from './walk/platform.js'
 import { policySteps } from './walk/policies.js'
 import { privacySteps } from './walk/privacy.js'
 import { profileSteps } from './walk/profiles.js'
+import { promiseSteps } from './walk/promises.js'
 import { providerSteps } from './walk/provider.js'
 import { recordSteps } from './walk/records.js'
 import { registerSteps } from './walk/registers.js'
@@ -50,6 +51,7 @@ const WALK = [
   inventorySteps,
   profileSteps,
   recordSteps,
+  promiseSteps,
   supportSteps,
   accessSteps,
   viewerSteps,
