@@ -42,6 +42,12 @@ impl Select {
         self
     }
 
+    /// Leaves out so many rows before the first.
+    pub(crate) fn behind(mut self, rows: u64) -> Self {
+        self.statement.offset(rows);
+        self
+    }
+
     /// Rows before this moment and id, newest first.
     pub(crate) fn before(self, time: &'static str, at: impl Bind, id: [u8; 16]) -> Self {
         let at = at.bind();

@@ -68,10 +68,10 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| load(row, device, &vault)).collect()
     }
 
-    /// Deletes all attributes of a device.
+    /// Deletes all attributes of a device; of how many scopes there were some.
     #[boxed]
-    pub async fn attributes_delete(&self, device: DeviceId) -> Result<()> {
-        self.core.delete(self.delete(TABLE).eq("device_id", device)).await.map(drop)
+    pub async fn attributes_delete(&self, device: DeviceId) -> Result<u64> {
+        self.core.delete(self.delete(TABLE).eq("device_id", device)).await
     }
 
     /// The attributes of some devices in some scopes; what is not there is left out.

@@ -180,6 +180,12 @@ impl TenantTx {
         self.core.one(self.select(TABLE).eq("id", id).eq("device_id", device)).await?;
         Err(Error::Conflict { what: TABLE, reason: "nothing can become of it any more" })
     }
+
+    /// Deletes every call to a device; how many there were.
+    #[boxed]
+    pub async fn calls_delete_of(&self, device: DeviceId) -> Result<u64> {
+        self.core.delete(self.delete(TABLE).eq("device_id", device)).await
+    }
 }
 
 impl PlatformTx {

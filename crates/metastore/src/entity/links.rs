@@ -116,6 +116,31 @@ impl TenantTx {
         rows.iter().map(|row| Ok((row.get("id")?, load(&self.core, row)?))).collect()
     }
 
+    /// Links of this kind, used and past their end as well, behind one: a bounded number. Of one
+    /// whose key is destroyed nobody reads what it holds: there is none.
+    #[boxed]
+    pub async fn links_written(
+        &self,
+        kind: LinkKind,
+        after: Option<LinkId>,
+        rows: u64,
+    ) -> Result<Vec<(LinkId, Option<OneTimeLink>)>> {
+        let select = self.select(TABLE).eq("kind", kind).ascending("id").limit(rows);
+        let select = match after {
+            Some(id) => select.filter(above("id", id)),
+            None => select,
+        };
+        let rows = self.core.all(select).await?;
+        let read = |row: &Row| {
+            let link = match load(&self.core, row) {
+                Err(Error::KeyDenied(_)) => None,
+                other => Some(other?),
+            };
+            Ok((row.get("id")?, link))
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// A link of this kind that could still be used.
     #[boxed]
     pub async fn link_open(

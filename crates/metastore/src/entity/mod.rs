@@ -53,6 +53,7 @@ mod rights_mailboxes;
 mod route_messages;
 mod routes;
 mod rules;
+mod sealed;
 mod sent_mails;
 mod sessions;
 mod settings;
@@ -122,6 +123,7 @@ pub use route_messages::{
 };
 pub use routes::{ROUTE_CONSUMER, RouteDestination, RouteLane, RouteRule, RouteSettled};
 pub use rules::Rule;
+pub use sealed::SealedPlace;
 pub use sent_mails::SentMail;
 pub use sessions::{Session, SessionMethod};
 pub use settings::Setting;

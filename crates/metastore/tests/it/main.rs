@@ -25,6 +25,7 @@ mod providers;
 mod registers;
 mod rights;
 mod routes;
+mod sealed;
 mod secrecy;
 mod streams;
 mod turns;
