@@ -61,7 +61,7 @@ fn bytes_of(body: &Body) -> Result<Vec<u8>> {
     serde_json::to_vec(body).map_err(|error| Error::Internal(error.to_string()))
 }
 
-fn view(call: &StoredCall) -> Result<CallView> {
+pub(crate) fn view(call: &StoredCall) -> Result<CallView> {
     let Body { method, params, two_way, retries, answer, error } = body_of(call)?;
     Ok(CallView {
         id: call.id,
@@ -391,6 +391,15 @@ impl App {
         let context = self.device_context(tenant, device, credential);
         self.authorize(&context, Action::DeviceRpc, &Resource::device(tenant, device))?;
         Ok(context)
+    }
+
+    /// Deletes what a device was called for, and what it answered; how many calls there were.
+    pub(crate) async fn forget_calls(&self, context: &OpContext, device: DeviceId) -> Result<u64> {
+        let _turn = self.calls_turn((context.tenant, device)).await;
+        let tx = self.0.store.begin(context).await?;
+        let count = tx.calls_delete_of(device).await?;
+        tx.commit().await?;
+        Ok(count)
     }
 
     /// Ends calls that are past their time, and deletes those whose end is long ago.

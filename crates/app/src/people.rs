@@ -434,7 +434,8 @@ impl App {
         self.destroy_keys_of(id)
     }
 
-    fn destroy_keys_of(&self, id: UserId) -> Result<Vec<String>> {
+    /// Destroys the keys of an account that is gone, or was never made.
+    pub(crate) fn destroy_keys_of(&self, id: UserId) -> Result<Vec<String>> {
         let unit = ShredUnit::Subject(*id.as_bytes());
         let own = self.0.keys.list(None).into_iter().filter(|key| key.scope.unit == unit);
         let own: Vec<DekId> = own.map(|key| key.id).collect();

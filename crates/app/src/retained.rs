@@ -76,6 +76,21 @@ impl App {
         Ok(kept.page(&page, is_wanted))
     }
 
+    /// What devices of a tenant have published, and what their own topics have.
+    pub(crate) async fn retained_of(
+        &self,
+        tenant: TenantId,
+        devices: &[DeviceId],
+    ) -> Result<Vec<Arc<RelayMessage>>> {
+        let own: Vec<String> = devices.iter().map(|id| format!("devices/{id}/")).collect();
+        let draft = self.retained_draft(tenant).await?;
+        let all = draft.kept.messages.values().map(|(_, one)| one);
+        let is_theirs = |one: &&Arc<RelayMessage>| {
+            devices.contains(&one.device) || own.iter().any(|topic| one.topic.starts_with(topic))
+        };
+        Ok(all.filter(is_theirs).cloned().collect())
+    }
+
     /// Fails when the tenant's keys are withdrawn or gone, also for what is in memory.
     fn check_retained_key(&self, tenant: TenantId) -> Result<()> {
         self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Record))?;

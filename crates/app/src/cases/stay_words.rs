@@ -39,7 +39,11 @@ const CHINESE: [Stays; 9] = [
     ("declarations", "裝置的歸屬", "姓名會移除；所聲明的內容仍屬於該組織"),
     ("ledger", "帳本", "至稽核期間結束為止；其中沒有任何項目指名個人"),
     ("backups", "備份", "先前的副本保留至備份期限；任何由其還原的內容，會在接受連線之前再次刪除"),
-    ("readings", "讀數", "帳本所封存的內容、警示、裝置保留或傳送中的訊息，以及先前匯出的檔案"),
+    (
+        "readings",
+        "讀數",
+        "帳本所封存的內容、警示、傳送中的訊息、並非其本人專屬之裝置的屬性與保留訊息，以及先前匯出的檔案",
+    ),
 ];
 
 const JAPANESE: [Stays; 9] = [
@@ -72,8 +76,8 @@ const JAPANESE: [Stays; 9] = [
     (
         "readings",
         "測定値",
-        "監査台帳に封印されたもの、警報、機器が保持する、または送信中のメッセージ、\
-         以前に書き出されたファイル",
+        "監査台帳に封印されたもの、警報、送信中のメッセージ、\
+         本人だけのものではない機器の属性と保持メッセージ、以前に書き出されたファイル",
     ),
 ];
 
@@ -108,7 +112,8 @@ const KOREAN: [Stays; 9] = [
     (
         "readings",
         "측정값",
-        "원장에 봉인된 것, 경보, 기기가 보유하거나 전송 중인 메시지, 이전에 내보낸 파일",
+        "원장에 봉인된 것, 경보, 전송 중인 메시지, 본인만의 것이 아닌 기기의 속성과 보유 메시지, \
+         이전에 내보낸 파일",
     ),
 ];
 
@@ -120,7 +125,16 @@ mod tests {
     #[test]
     fn whatever_stays_has_words_in_each_language() {
         let may_stay = |eraser: Eraser| {
-            !matches!(eraser, Eraser::Account | Eraser::Mails | Eraser::Messages | Eraser::Nothing)
+            !matches!(
+                eraser,
+                Eraser::Account
+                    | Eraser::SignIn
+                    | Eraser::Rules
+                    | Eraser::Mails
+                    | Eraser::Messages
+                    | Eraser::Devices
+                    | Eraser::Nothing
+            )
         };
         for language in Language::ALL {
             for store in STORES.iter().filter(|store| may_stay(store.eraser)) {

@@ -12,6 +12,7 @@ use veritwin_metastore::{
     RegisterEntry, RegisterKind, RegisterState, SentMail, User, every_row,
 };
 
+use super::elsewhere::{ELSEWHERE, hold, name_elsewhere, sealed};
 use super::*;
 use crate::cases::body::Case;
 use crate::cases::erasure::Moved;
@@ -106,6 +107,7 @@ async fn fill(world: &World, customer: &Customer, email: &str) {
     };
     tx.register_entry_create(&entry).await.expect("details");
     tx.commit().await.expect("written");
+    name_elsewhere(world, customer, email).await;
 }
 
 /// A device that is said to be somebody's, with a reading.
@@ -124,6 +126,7 @@ async fn wear(world: &World, customer: &Customer, email: &str) {
     };
     let context = officer(world, customer);
     world.app.declare_streams(&context, said).await.expect("declared");
+    hold(world, customer, (device, &format!("worn by {email}"))).await;
     let worn = Customer { context: customer.context.clone(), device, rule: customer.rule };
     world.send(&worn, 71.0).await;
 }
@@ -202,6 +205,10 @@ async fn an_erasure_ends_once_wherever_it_is_cut_off() {
     }
     let before = found(&world, &customer, (ada, ADA)).await;
     assert!(before.contains(ADA) && before.contains("71.0") && before.contains(ADDRESS));
+    assert_eq!(before.matches(&format!("worn by {ADA}")).count(), 3, "what her device holds");
+    assert!(before.contains("\"rule\": \"Too warm\""), "{before}");
+    let places = sealed(&world, &customer, ADA).await;
+    assert!(ELSEWHERE.iter().all(|place| places.contains(place)), "{places:?}");
     let id = world.app.create_own_case(&of_ada, &asks("erasure")).await.expect("a request");
     world.app.fulfil_case(&officer(&world, &customer), id).await.expect("begun");
     let again = world.app.fulfil_case(&officer(&world, &customer), id).await;
@@ -235,6 +242,8 @@ async fn an_erasure_ends_once_wherever_it_is_cut_off() {
     for kept in [BOB, "71.0", ADDRESS, message.as_str()] {
         assert!(others.contains(kept), "{kept}");
     }
+    let places = sealed(&world, &customer, BOB).await;
+    assert!(ELSEWHERE.iter().all(|place| places.contains(place)), "{places:?}");
 
     // A backup of before is restored: nobody knows of the request, and there is a mail again.
     fill(&world, &customer, ADA).await;
@@ -264,7 +273,12 @@ async fn assert_gone(world: &World, customer: &Customer, (user, id): (UserId, Ca
     for gone in [ADA, "71.0", ADDRESS] {
         assert!(!left.contains(gone), "{gone} in {left}");
     }
+    let places = sealed(world, customer, ADA).await;
+    assert!(places.is_empty(), "{places:?}");
     let app = &world.app;
+    let rules = app.list_rules(&customer.context).await.expect("rules").into_iter();
+    let mailed = rules.map(|one| one.rule.notify_emails.len()).collect::<Vec<_>>();
+    assert!(mailed.contains(&1), "others are mailed as before: {mailed:?}");
     let tx = app.0.store.read_platform(&app.local_operator()).await.expect("records");
     assert!(tx.user(user).await.is_err(), "the account is there");
     drop(tx);

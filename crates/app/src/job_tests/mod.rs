@@ -9,6 +9,7 @@ mod cases;
 mod connections;
 mod credentials;
 mod destructions;
+mod elsewhere;
 mod erasures;
 mod histories;
 mod inventory;

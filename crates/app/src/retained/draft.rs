@@ -64,6 +64,11 @@ impl RetainedDraft {
         self.changes.is_empty()
     }
 
+    /// How many topics it changes.
+    pub(crate) fn changed(&self) -> u64 {
+        self.changes.len() as u64
+    }
+
     /// What the topic has now.
     fn now_of(&self, topic: &str) -> Option<&Arc<RelayMessage>> {
         match self.changes.get(topic) {

@@ -121,6 +121,9 @@ impl App {
             let rows = match store.assembler {
                 Assembler::Account => self.assemble_account(context, subject).await?,
                 Assembler::Rows => self.assemble_rows(context, subject, store).await?,
+                Assembler::SignIn => self.assemble_sign_in(context, subject, store).await?,
+                Assembler::Rules => self.assemble_rules(context, subject).await?,
+                Assembler::Devices => self.assemble_devices(context, subject).await?,
                 Assembler::Records => self.assemble_records(context, subject).await?,
                 Assembler::Mails => self.assemble_mails(context, subject).await?,
                 Assembler::Messages => self.assemble_messages(context, subject).await?,
@@ -179,6 +182,17 @@ impl App {
         };
         shown.extend(rows.into_iter().map(row));
         Ok(shown)
+    }
+
+    async fn assemble_sign_in(
+        &self,
+        context: &OpContext,
+        subject: &Subject,
+        store: &SubjectStore,
+    ) -> Result<Vec<Value>> {
+        let mut rows = self.assemble_rows(context, subject, store).await?;
+        rows.extend(self.assemble_invitations(context, subject).await?);
+        Ok(rows)
     }
 
     async fn assemble_records(&self, context: &OpContext, subject: &Subject) -> Result<Vec<Value>> {

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod bundle;
+mod elsewhere;
 mod mails;
 mod read_back;
 #[cfg(test)]
@@ -32,8 +33,12 @@ pub(crate) enum Assembler {
     Account,
     /// Rows that refer to the account, column by column.
     Rows,
+    /// Rows that refer to the account, and invitations to the address.
+    SignIn,
     /// Records of what the account did.
     Records,
+    /// Alert rules that mail the address.
+    Rules,
     /// Mails to the address.
     Mails,
     /// Messages from the address.
@@ -42,6 +47,8 @@ pub(crate) enum Assembler {
     Requests,
     /// What is declared to be the person's.
     Declarations,
+    /// What devices hold that are declared to be the person's.
+    Devices,
     /// The readings that are about the person.
     Readings,
     /// What the account agreed to, the fields that rest on it, and what it was told of changes.
@@ -57,6 +64,10 @@ pub(crate) enum Assembler {
 pub(crate) enum Eraser {
     /// The account goes with its key, and what refers to it.
     Account,
+    /// The same, and invitations to the address.
+    SignIn,
+    /// The address goes out of alert rules.
+    Rules,
     /// Mails to the address are removed, sent or not.
     Mails,
     /// Messages from the address are removed.
@@ -67,6 +78,8 @@ pub(crate) enum Eraser {
     Records,
     /// Details that were given with the address are removed.
     Registers,
+    /// What devices hold that were declared to be the person's is removed.
+    Devices,
     /// The name goes out of what was declared.
     Declarations,
     /// The readings are destroyed with their keys.
@@ -82,6 +95,8 @@ impl Eraser {
     pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Account => "goes with the account and its key",
+            Self::SignIn => "goes with the account and its key; invitations to the address go",
+            Self::Rules => "the address goes out of rules, which mail it no more",
             Self::Mails => "mails to the address are removed, or end after 90 days",
             Self::Messages => "messages from the address are removed",
             Self::Requests => {
@@ -92,6 +107,10 @@ impl Eraser {
                  done from; the id in it stands for nobody"
             }
             Self::Registers => AS_ENTRY,
+            Self::Devices => {
+                "attributes, calls and retained messages of devices that are said to be theirs are \
+                 removed"
+            }
             Self::Declarations => "the name goes; what was declared stays the organisation's",
             Self::Readings => "readings are destroyed with their keys",
             Self::Stays(why) => why,
@@ -121,6 +140,13 @@ const AS_PSEUDONYM: &str = "it is the organisation's record: the id in it stands
 const IN_COPIES: &str = "copies of before are kept as long as backups are; whatever is restored of \
                          them is erased again before anybody is listened to";
 
+/// The part of a copy that holds what a table has of its person; none of a table in which nothing
+/// is about a person.
+pub(crate) fn place_in_copies(table: &str) -> Option<&'static str> {
+    let store = STORES.iter().find(|store| store.tables.contains(&table))?;
+    (!matches!(store.assembler, Assembler::Nothing(_))).then_some(store.name)
+}
+
 /// Every store.
 pub(crate) const STORES: &[SubjectStore] = &[
     SubjectStore {
@@ -144,8 +170,8 @@ pub(crate) const STORES: &[SubjectStore] = &[
             "provider_identities",
             "support_sessions",
         ],
-        assembler: Assembler::Rows,
-        eraser: Eraser::Account,
+        assembler: Assembler::SignIn,
+        eraser: Eraser::SignIn,
     },
     SubjectStore {
         name: "records",
@@ -169,6 +195,13 @@ pub(crate) const STORES: &[SubjectStore] = &[
         ],
         assembler: Assembler::Rows,
         eraser: Eraser::Stays(AS_PSEUDONYM),
+    },
+    // Before the mails: nothing writes another one.
+    SubjectStore {
+        name: "rules",
+        tables: &["rules"],
+        assembler: Assembler::Rules,
+        eraser: Eraser::Rules,
     },
     SubjectStore {
         name: "mails",
@@ -200,12 +233,18 @@ pub(crate) const STORES: &[SubjectStore] = &[
         assembler: Assembler::Registers,
         eraser: Eraser::Registers,
     },
-    // What is declared says which readings are the person's: these go first.
+    // What is declared says which readings and devices are the person's: these go first.
     SubjectStore {
         name: "readings",
         tables: &[],
         assembler: Assembler::Readings,
         eraser: Eraser::Readings,
+    },
+    SubjectStore {
+        name: "devices",
+        tables: &["attributes", "device_calls", "retained_messages"],
+        assembler: Assembler::Devices,
+        eraser: Eraser::Devices,
     },
     SubjectStore {
         name: "declarations",
@@ -234,11 +273,9 @@ pub(crate) const STORES: &[SubjectStore] = &[
     SubjectStore {
         name: "things",
         tables: &[
-            "attributes",
             "claim_windows",
             "credentials",
             "device_authorities",
-            "device_calls",
             "device_connections",
             "device_groups",
             "device_moves",
@@ -254,13 +291,11 @@ pub(crate) const STORES: &[SubjectStore] = &[
             "package_assignments",
             "provision_profiles",
             "provisioned_devices",
-            "retained_messages",
             "rights_mailboxes",
             "route_destinations",
             "route_lanes",
             "route_messages",
             "route_rules",
-            "rules",
             "workspace_twins",
             "workspaces",
         ],

@@ -3,6 +3,7 @@
 //! half done. Then a certificate is signed, the person is told, and the case names nobody.
 
 mod begin;
+mod elsewhere;
 mod paper;
 mod replay;
 mod scrub;

@@ -19,8 +19,9 @@ const PROVES: &str = "that the steps above were recorded as done, in this order 
                       times; not that no copy exists of what was read or exported before";
 
 /// What the destruction of readings leaves, as its certificate says name by name.
-const OF_READINGS: &str = "what the ledger sealed, alerts, messages that devices retain or that \
-                           are on their way, and files that were exported before";
+const OF_READINGS: &str = "what the ledger sealed, alerts, messages on their way, attributes and \
+                           retained messages of devices that are not theirs alone, and files that \
+                           were exported before";
 
 fn counts(met: &[(String, u64)]) -> Value {
     met.iter().map(|(what, count)| (what.clone(), Value::from(*count))).collect()
