@@ -10,6 +10,7 @@ mod destruction;
 mod egress;
 mod ends;
 mod erased;
+mod filled;
 mod fingerprints;
 mod fixture;
 mod governance;
