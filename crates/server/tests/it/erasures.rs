@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::alerts::rule;
 use crate::destructions::{back_up, elsewhere, restore};
 use crate::harness::{Platform, wait_for};
 use crate::http::Answer;
@@ -15,6 +16,10 @@ const T0: i64 = 1_740_787_200_000;
 const PERSON: &str = "Ada of the erasure";
 const NUMBER: &str = "+447700900123";
 const WORD: &str = "a word that nobody else writes";
+const RULE: &str = "Fever of the erased";
+const DUTY: &str = "duty@site.example";
+const INVITED: &str = "Ada as she was invited";
+const WORN: &str = "on the left wrist";
 
 fn say(tenant: &Tenant, path: &str, body: &Value) -> Answer {
     tenant.person("POST", path).json(body).send()
@@ -63,6 +68,35 @@ fn copy_of(tenant: &Tenant, asked: &Value) -> String {
     String::from_utf8_lossy(&copy.body).into_owned()
 }
 
+/// Somebody stands where nothing is theirs: in a rule that mails them beside somebody else, in an
+/// invitation, and in an attribute of their device. The path of the rule.
+fn stand_elsewhere(tenant: &Tenant, device: &Device, address: &str) -> String {
+    let condition = json!({
+        "kind": "threshold", "key": "t", "op": "gt", "threshold": 99.0, "hysteresis": 1.0,
+        "for_seconds": 0,
+    });
+    let mut new = rule(RULE, condition);
+    new["notify_emails"] = json!([DUTY, address]);
+    let made = id(&tenant.post("/v1/rules", &new).expect(201));
+    let invitee = json!({"email": address, "role": "viewer", "name": INVITED});
+    tenant.post("/v1/users", &invitee).expect(201);
+    let attributes = json!({"server": {"note": WORN}});
+    let path = format!("/v1/devices/{}/attributes", device.id);
+    tenant.person("PATCH", &path).json(&attributes).send().expect(200);
+    format!("/v1/rules/{made}")
+}
+
+/// The rule mails whom it mailed beside somebody who was erased, and nobody else is invited.
+fn assert_nowhere(tenant: &Tenant, device: &Device, rule: &str) {
+    let left = tenant.person("GET", rule).send().expect(200);
+    assert_eq!((&left["notify_emails"], &left["name"]), (&json!([DUTY]), &json!(RULE)), "{left}");
+    let open = tenant.person("GET", "/v1/invitations").send().expect(200);
+    assert_eq!(open["items"], json!([]), "{open}");
+    let path = format!("/v1/devices/{}/attributes", device.id);
+    let held = tenant.person("GET", &path).send().expect(200);
+    assert!(!held.to_string().contains(WORN), "{held}");
+}
+
 /// A request at the desk of which it is known who asks; its path.
 fn known_request(tenant: &Tenant, asked: &Value) -> String {
     let path = format!("/v1/requests/{}", id(&say(tenant, "/v1/requests", asked).expect(201)));
@@ -85,8 +119,10 @@ fn whoever_was_erased_is_gone_also_from_a_backup_of_before() {
     }
     wear(&tenant, &band, PERSON);
     assert_eq!(count(&tenant, &band), 2);
+    let address = format!("leaver-{}@tenant.example", &tenant.id[24..]);
+    let mailing = stand_elsewhere(&tenant, &band, &address);
     let copy = copy_of(&tenant, &json!({"kind": "access", "user_id": user, "person": PERSON}));
-    for theirs in [WORD, "leaver-", PERSON, "36.6", "sms_alerts"] {
+    for theirs in [WORD, "leaver-", PERSON, "36.6", "sms_alerts", RULE, INVITED, WORN] {
         assert!(copy.contains(theirs), "a copy lacks {theirs}");
     }
     assert!(!copy.contains("stayer-") && !copy.contains("somebody else's word"));
@@ -102,6 +138,7 @@ fn whoever_was_erased_is_gone_also_from_a_backup_of_before() {
         (seen["request"]["state"] == "answered").then_some(seen)
     });
     assert_eq!((count(&tenant, &band), is_listed(&tenant, &user)), (0, false));
+    assert_nowhere(&tenant, &band, &mailing);
     assert!(!erased.to_string().contains(PERSON), "{erased}");
     let leaf = erased["ledger_index"].as_u64().expect("a leaf");
     tenant.get(&format!("/v1/ledger/entries/{leaf}/proof")).expect(200);
@@ -123,13 +160,13 @@ fn whoever_was_erased_is_gone_also_from_a_backup_of_before() {
     let mut back = tenant.at(restored.http());
     back.cookie = session.cookie().unwrap();
     assert_eq!((count(&back, &band), is_listed(&back, &user)), (0, false));
+    assert_nowhere(&back, &band, &mailing);
     let again = back.person("GET", &path).send().expect(200);
     assert_eq!(again["request"]["state"], "answered", "{again}");
     assert_eq!(back.person("GET", &format!("{path}/certificate")).send().status, 200);
     // Whoever asks with the same name and address finds what they ask now, and nothing of before.
-    let address = format!("leaver-{}@tenant.example", &tenant.id[24..]);
     let copy = copy_of(&back, &json!({"kind": "access", "email": address, "person": PERSON}));
-    for gone in [WORD, NUMBER, "36.6", "sms_alerts"] {
+    for gone in [WORD, NUMBER, "36.6", "sms_alerts", RULE, INVITED, WORN] {
         assert!(!copy.contains(gone), "a restored backup has {gone}");
     }
 }
