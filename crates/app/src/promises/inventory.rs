@@ -37,21 +37,26 @@ const MEMBERS: [&str; 5] = ["tenant", "made_at", "ends", "stores", "nothing_in"]
 const READINGS: &str = "device_id,device,key,time,value,type,quality";
 /// Each store of the copy, the entry under which it stands, and the fields that it may have beside
 /// the columns of tables.
-const STORES: [(&str, &str, &str); 11] = [
+const STORES: [(&str, &str, &str); 13] = [
     (
         "account",
         ACCOUNT,
         "id email name email_verified_at attested_at has_password disabled created_at language",
     ),
     ("memberships", ACCOUNT, ""),
-    ("sign_in", SIGN_IN, "at browser system"),
+    // The sessions, and invitations to their address.
+    ("sign_in", SIGN_IN, "at browser system email name role expires_at used_at"),
     ("records", RECORDS, "at action outcome address browser system country city resource"),
     ("acts", WORKSPACE, "at subject text"),
+    // Alert rules that mail their address.
+    ("rules", MEASUREMENTS, "rule_id rule mails"),
     ("mails", RECORDS, "at to subject record"),
     ("messages", RECORDS, "at from text"),
     ("requests", RECORDS, "id right state received_at answer_by email text answer refusal"),
     ("consents", ACCOUNT, "field value purpose version decision channel at record"),
     ("registers", ACCOUNT, "register state at agreed_at text name email phone address"),
+    // What devices hold that are said to be theirs.
+    ("devices", THINGS, "device_id scope key value at state method params answer topic text bytes"),
     ("declarations", THINGS, "device_id device person"),
 ];
 
