@@ -20,8 +20,8 @@ use veritwin_domain::{AddressList, LimitExceeded};
 pub use brokers::{BROKER_TIMEOUT, BrokerKind, BrokerMessage, BrokerReply};
 pub use client::{Call, CallTls, GuardedClient, REPLY_BYTES_MAX, Reply};
 pub use mailbox::{
-    MAIL_BYTES_MAX, MAILBOX_TIMEOUT, MAILS_OF_ROUND_MAX, MailboxCall, MailboxError, MailboxMail,
-    MailboxRound, ROUND_BYTES_MAX,
+    MAIL_BYTES_MAX, MAILBOX_TIMEOUT, MAILS_AGAIN_MAX, MAILS_OF_ROUND_MAX, MailboxCall,
+    MailboxError, MailboxMail, MailboxRound, MailboxSpan, ROUND_BYTES_MAX,
 };
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use turns::{

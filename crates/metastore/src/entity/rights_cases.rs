@@ -6,7 +6,7 @@ use veritwin_domain::{CaseId, LedgerItemId, TenantId, Timestamp, UserId};
 use veritwin_keys::sha256;
 
 use super::ledger_items::{LedgerItem, LedgerKind};
-use super::users::normalise_email;
+use super::users::folded_email;
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{at_most, is_null, is_set, one_of};
 use crate::seal::Cell;
@@ -18,6 +18,8 @@ const TABLE: &str = "rights_cases";
 const DUE_AT_ONCE: u64 = 64;
 /// Most cases of one person that are listed, newest first.
 const OWN_LISTED_MAX: u64 = 200;
+/// Most cases without an account that are read at once: there are no more open ones.
+const WITHOUT_ACCOUNT_MAX: u64 = 2_000;
 /// Most erasures that are carried on in one round, those that came first.
 const CARRIED_MAX: u64 = 10_000;
 
@@ -137,9 +139,11 @@ fn cell(id: &CaseId) -> Cell<'_> {
 }
 
 impl TenantTx {
-    /// The keyed index of an address, by which cases of one person are found.
+    /// The keyed index of an address, by which cases of one person are found. Letters beyond ASCII
+    /// are taken in lower case for it, as they always were: who goes by it alone finds too much
+    /// rather than too little, so what is shown of a case has to be compared with its own address.
     pub fn subject_index(&self, email: &str) -> Result<[u8; 32]> {
-        let email = normalise_email(email)?;
+        let email = folded_email(email)?;
         Ok(self.core.sealer.blind_index("data subject", self.tenant.as_bytes(), &email))
     }
 
@@ -270,6 +274,17 @@ impl TenantTx {
         }
         let select = select.only(sea_orm::sea_query::Expr::cust("count(*)"), "count");
         self.core.one(select).await?.get("count")
+    }
+
+    /// The open cases that came by one way and are about no account yet, a bounded number, the
+    /// oldest first.
+    #[boxed]
+    pub async fn cases_without_account(&self, source: CaseSource) -> Result<Vec<StoredCase>> {
+        let select = self.select(TABLE).filter(is_null("closed_at")).filter(is_null("user_id"));
+        let select = select.eq("source", source).ascending("received_at");
+        let vault = self.vault();
+        let rows = self.core.all(select.limit(WITHOUT_ACCOUNT_MAX)).await?;
+        rows.iter().map(|row| load(row, &vault)).collect()
     }
 
     /// Removes a case; for checks in a tenant of nobody.

@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{TenantId, Timestamp};
 
 use crate::bind::{Row, opaque_debug, stored_enum};
-use crate::query::at_most;
+use crate::query::{at_most, is_set};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{CHANGED, Error, PlatformTx, Result, TenantTx};
@@ -37,7 +37,7 @@ stored_enum! {
 /// A mailbox.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RightsMailbox {
-    /// Server, user and password, in a form of the caller's.
+    /// Server, user, password and what is left to read, in a form of the caller's.
     pub body: Vec<u8>,
     /// Which numbering of its mails counts (UIDVALIDITY); 0: none was seen.
     pub numbering: u64,
@@ -76,12 +76,16 @@ impl TenantTx {
         row.map(|row| load(&row, &self.vault())).transpose()
     }
 
+    fn seal_mailbox(&self, body: &[u8]) -> Result<Vec<u8>> {
+        let cell = Cell { table: TABLE, column: "body", row: self.tenant.as_bytes() };
+        self.vault().seal(cell, body)
+    }
+
     /// Writes how to get to the tenant's mailbox, and from where on it is read. `expected` is the
     /// version it was read with, 0 if there was none.
     #[boxed]
     pub async fn mailbox_put(&self, mailbox: &RightsMailbox, expected: u64) -> Result<()> {
-        let cell = Cell { table: TABLE, column: "body", row: self.tenant.as_bytes() };
-        let sealed = self.vault().seal(cell, &mailbox.body)?;
+        let sealed = self.seal_mailbox(&mailbox.body)?;
         let written = if expected == 0 {
             let insert = self
                 .insert(TABLE)
@@ -116,6 +120,7 @@ impl TenantTx {
     pub async fn mailbox_read(&self, mailbox: &RightsMailbox) -> Result<()> {
         let update = self
             .update(TABLE)
+            .set("body", self.seal_mailbox(&mailbox.body)?)
             .set("numbering", mailbox.numbering)
             .set("read_to", mailbox.read_to)
             .set("read_at", mailbox.read_at)
@@ -143,6 +148,14 @@ impl PlatformTx {
         let select = self.select(TABLE).filter(at_most("next_at", now));
         let rows = self.core.all(select.ascending("next_at").limit(DUE_AT_ONCE)).await?;
         rows.iter().map(|row| row.get("tenant_id")).collect()
+    }
+
+    /// How many mailboxes of all tenants have a problem.
+    #[boxed]
+    pub async fn mailboxes_with_problem(&self) -> Result<u64> {
+        let select = self.select(TABLE).filter(is_set("problem"));
+        let select = select.only(sea_orm::sea_query::Expr::cust("count(*)"), "count");
+        self.core.one(select).await?.get("count")
     }
 
     /// Looks at a mailbox again at a later time, whatever else is known of it.

@@ -79,10 +79,20 @@ pub struct User {
 
 opaque_debug!(User { id, disabled, version });
 
-/// The form in which addresses are compared: without surrounding blanks, in lower case.
+/// The form in which addresses are compared: without surrounding blanks, letters of ASCII in lower
+/// case. Any other letter counts as it is: U+212A is no `k` to a mail server.
 pub fn normalise_email(address: &str) -> Result<String> {
+    checked_email(address.trim().to_ascii_lowercase())
+}
+
+/// The form under which addresses with letters beyond ASCII were indexed once, these in lower case
+/// too. What is found by it counts only where the stored address is the same.
+pub(super) fn folded_email(address: &str) -> Result<String> {
+    checked_email(address.trim().to_lowercase())
+}
+
+fn checked_email(address: String) -> Result<String> {
     let invalid = |reason| Error::Invalid { what: "e-mail", reason };
-    let address = address.trim().to_lowercase();
     if address.len() > EMAIL_BYTES_MAX {
         return Err(invalid("expected at most 254 bytes"));
     }
@@ -147,8 +157,12 @@ struct Sealed {
     password_hash: Option<Vec<u8>>,
 }
 
+fn index_of(sealer: &Sealer, realm: Realm, form: &str) -> [u8; 32] {
+    sealer.blind_index("e-mail", &realm.0, form)
+}
+
 fn email_index(sealer: &Sealer, realm: Realm, email: &str) -> Result<[u8; 32]> {
-    Ok(sealer.blind_index("e-mail", &realm.0, &normalise_email(email)?))
+    Ok(index_of(sealer, realm, &normalise_email(email)?))
 }
 
 impl Metastore {
@@ -184,6 +198,10 @@ impl PlatformTx {
     /// Makes an account; `Conflict` if its address has one in this realm.
     #[boxed]
     pub async fn user_create(&self, user: &User) -> Result<()> {
+        // One that is indexed in the form of before is not met by the index.
+        if !user.email.is_ascii() && self.user_by_email(user.realm, &user.email).await?.is_some() {
+            return Err(Error::Conflict { what: TABLE, reason: "exists already" });
+        }
         let sealed = self.seal_user(user)?;
         let insert = self
             .insert(TABLE)
@@ -236,9 +254,7 @@ impl PlatformTx {
     /// The account of an address, if there is one.
     #[boxed]
     pub async fn user_by_email(&self, realm: Realm, email: &str) -> Result<Option<User>> {
-        let index = self.email_index(realm, email)?;
-        let row = self.core.maybe(self.select(TABLE).eq("email_index", index)).await?;
-        row.map(|row| load(&row, &self.vault_of_subject(row.get("id")?))).transpose()
+        Ok(self.users_by_email([realm], email).await?.pop())
     }
 
     /// The accounts of an address in any of these realms.
@@ -247,13 +263,20 @@ impl PlatformTx {
         realms: impl IntoIterator<Item = Realm>,
         email: &str,
     ) -> Result<Vec<User>> {
-        let indexes = realms.into_iter().map(|realm| self.email_index(realm, email));
-        let indexes = indexes.collect::<Result<Vec<_>>>()?;
+        let asked = normalise_email(email)?;
+        let mut forms = vec![asked.clone()];
+        forms.extend(Some(folded_email(email)?).filter(|folded| *folded != asked));
+        let sealer: &Sealer = &self.core.sealer;
+        let of = |realm| forms.iter().map(move |form| index_of(sealer, realm, form));
+        let indexes: Vec<[u8; 32]> = realms.into_iter().flat_map(of).collect();
         let mut found = Vec::new();
         for part in indexes.chunks(REALMS_AT_ONCE) {
             let select = self.select(TABLE).filter(one_of("email_index", part.iter().copied()));
             for row in self.core.all(select).await? {
-                found.push(load(&row, &self.vault_of_subject(row.get("id")?))?);
+                let user = load(&row, &self.vault_of_subject(row.get("id")?))?;
+                if normalise_email(&user.email).is_ok_and(|own| own == asked) {
+                    found.push(user);
+                }
             }
         }
         Ok(found)
@@ -360,7 +383,15 @@ impl PlatformTx {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use veritwin_domain::{
+        Actor, ActorKind, ManualClock, Origin, PlatformContext, Purpose, RequestId, SeededRng,
+    };
+    use veritwin_keys::{KeyService, PlatformFile};
+
     use super::*;
+    use crate::{CONNECTIONS_DEFAULT, Config, Database};
 
     #[test]
     fn parameters_are_all_that_leaves_a_hash() {
@@ -375,8 +406,83 @@ mod tests {
     #[test]
     fn addresses_are_compared_in_one_form() {
         assert_eq!(normalise_email("  Ada@Example.ORG ").ok().as_deref(), Some("ada@example.org"));
+        // The Kelvin sign and a capital I with a dot are letters of ASCII to nobody's mail server.
+        for other in ["\u{212a}im@example.org", "k\u{130}m@example.org"] {
+            assert_eq!(normalise_email(other).ok().as_deref(), Some(other));
+            assert_ne!(normalise_email(other).ok(), normalise_email("kim@example.org").ok());
+        }
         for bad in ["", "ada", "@example.org", "ada@", "a b@example.org", &"x".repeat(300)] {
             assert!(normalise_email(bad).is_err(), "{bad}");
         }
+    }
+
+    const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+    fn account(number: u8, email: &str) -> User {
+        User {
+            id: UserId::from_bytes([number; 16]),
+            realm: Realm::PLATFORM,
+            email: email.to_owned(),
+            name: None,
+            password_hash: None,
+            disabled: false,
+            email_verified_at: None,
+            attestation: None,
+            version: 1,
+            created_at: AT,
+        }
+    }
+
+    /// As a row was written once: indexed with every letter in lower case.
+    async fn index_as_before(tx: &PlatformTx, user: &User) {
+        let form = folded_email(&user.email).expect("an address");
+        let index = index_of(&tx.core.sealer, user.realm, &form);
+        let update = tx.update(TABLE).set("email_index", index).eq("id", user.id);
+        assert_eq!(tx.core.update(update).await.expect("written"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_only_looks_the_same_finds_nobody_and_old_rows_are_found() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (clock, rng) = (Arc::new(ManualClock::new(AT)), Arc::new(SeededRng::new(1)));
+        let root = PlatformFile::open_or_create(&directory.path().join("root"), rng.clone());
+        let keyring = directory.path().join("keyring");
+        let root = Box::new(root.expect("a root key"));
+        let keys = KeyService::open(root, &keyring, clock.clone(), rng.clone()).expect("a keyring");
+        let config = Config {
+            database: Database::Sqlite(directory.path().join("records.db")),
+            connections_max: CONNECTIONS_DEFAULT,
+            keys,
+            clock: clock.clone(),
+        };
+        let store = Metastore::open(config).await.expect("a store");
+        let context = PlatformContext {
+            acts_from: None,
+            turn_of: None,
+            actor: Actor::without_roles(ActorKind::LocalOperator),
+            purpose: Purpose::SecuritySupport,
+            request: RequestId::generate(AT, rng.as_ref()),
+            origin: Origin::default(),
+            at: AT,
+            clock: clock.clone(),
+        };
+        let tx = store.begin_platform(&context).await.expect("a transaction");
+        let (kim, una) = (account(1, "kim@x.example"), account(2, "\u{dc}na@x.example"));
+        tx.user_create(&kim).await.expect("an account");
+        tx.user_create(&una).await.expect("an account");
+        index_as_before(&tx, &una).await;
+        let found = async |email: &str| {
+            let found = tx.user_by_email(Realm::PLATFORM, email).await.expect("look-up");
+            found.map(|user| user.id)
+        };
+        assert_eq!(found("KIM@X.example").await, Some(kim.id));
+        assert_eq!(found("\u{212a}im@x.example").await, None);
+        assert_eq!(found("k\u{130}m@x.example").await, None);
+        assert_eq!(found("\u{dc}NA@x.example").await, Some(una.id));
+        assert_eq!(found("\u{fc}na@x.example").await, None);
+        let again = tx.user_create(&account(3, "\u{dc}na@x.example")).await;
+        assert!(matches!(again, Err(Error::Conflict { .. })), "{again:?}");
+        tx.user_create(&account(4, "\u{212a}im@x.example")).await.expect("somebody else's");
+        assert_eq!(found("kim@x.example").await, Some(kim.id));
     }
 }

@@ -22,6 +22,8 @@ use super::{Caller, GuardError, GuardedClient, Target};
 pub const MAILBOX_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most mails of one round.
 pub const MAILS_OF_ROUND_MAX: usize = 20;
+/// Most mails of one round that are read a second time, beside those.
+pub const MAILS_AGAIN_MAX: usize = 10;
 /// Of a mail so many bytes are read from its beginning, which holds its headers and text.
 pub const MAIL_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes that a server sends in one round.
@@ -46,6 +48,8 @@ pub struct MailboxCall<'a> {
     pub numbering: u32,
     /// Up to which number it was read.
     pub read_to: u32,
+    /// Numbers among those, from the first to the last, that are looked at once more.
+    pub again: Option<(u32, u32)>,
 }
 
 /// A mail as it is in the mailbox.
@@ -75,6 +79,17 @@ pub struct MailboxRound {
     pub mails: Vec<MailboxMail>,
     /// Whether there are more.
     pub has_more: bool,
+    /// What was looked at once more; none where the numbering is another one.
+    pub again: Option<MailboxSpan>,
+}
+
+/// Mails between two numbers.
+#[derive(Debug)]
+pub struct MailboxSpan {
+    /// Up to which number it was looked.
+    pub read_to: u32,
+    /// The mails that there are, oldest first.
+    pub mails: Vec<MailboxMail>,
 }
 
 /// Why a mailbox was not read. Nothing that the server said is in it.
@@ -182,47 +197,55 @@ where
     let numbering = opened.uid_validity.ok_or(MailboxError::Protocol)?;
     let next = opened.uid_next.ok_or(MailboxError::Protocol)?;
     let newest = next.saturating_sub(1);
-    let round = if call.numbering == 0 {
-        // What was there before anybody asked for it to be read is left alone.
-        MailboxRound { numbering, read_to: newest, mails: Vec::new(), has_more: false }
-    } else {
-        let read_to = if call.numbering == numbering { call.read_to } else { 0 };
-        since(&mut session, (numbering, read_to, newest)).await?
+    let mut round = MailboxRound {
+        numbering,
+        read_to: newest,
+        mails: Vec::new(),
+        has_more: false,
+        again: None,
     };
+    // What was there before anybody asked for it to be read is left alone.
+    if call.numbering != 0 {
+        let is_same = call.numbering == numbering;
+        let read_to = if is_same { call.read_to } else { 0 };
+        round.read_to = read_to;
+        if newest > read_to {
+            let from = read_to.saturating_add(1);
+            let found = span(&mut session, (from, newest), MAILS_OF_ROUND_MAX).await?;
+            round.has_more = found.read_to < newest;
+            (round.read_to, round.mails) = (found.read_to, found.mails);
+        }
+        if let Some(again) = call.again.filter(|_| is_same) {
+            round.again = Some(span(&mut session, again, MAILS_AGAIN_MAX).await?);
+        }
+    }
     // It has said everything: how the connection ends is no matter.
     let _ = session.logout().await;
     Ok(round)
 }
 
-/// The mails behind a number, oldest first.
-async fn since<S>(
+/// The first mails between two numbers, oldest first.
+async fn span<S>(
     session: &mut Session<Bounded<S>>,
-    (numbering, read_to, newest): (u32, u32, u32),
-) -> Result<MailboxRound, MailboxError>
+    (from, newest): (u32, u32),
+    mails_max: usize,
+) -> Result<MailboxSpan, MailboxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut round = MailboxRound { numbering, read_to, mails: Vec::new(), has_more: false };
-    if newest <= read_to {
-        return Ok(round);
-    }
-    let from = read_to.saturating_add(1);
-    let to = newest.min(read_to.saturating_add(NUMBERS_AT_ONCE));
+    let to = newest.min(from.saturating_add(NUMBERS_AT_ONCE - 1));
     let mut numbers = numbers(session, (from, to)).await?;
-    numbers.truncate(MAILS_OF_ROUND_MAX.saturating_add(1));
-    round.has_more = to < newest || numbers.len() > MAILS_OF_ROUND_MAX;
-    if numbers.len() > MAILS_OF_ROUND_MAX {
-        numbers.truncate(MAILS_OF_ROUND_MAX);
-        round.read_to = numbers.last().copied().unwrap_or(read_to);
-    } else {
-        round.read_to = to;
+    let mut found = MailboxSpan { read_to: to, mails: Vec::new() };
+    if numbers.len() > mails_max {
+        numbers.truncate(mails_max);
+        found.read_to = numbers.last().copied().unwrap_or(from);
     }
     for number in numbers {
         if let Some(mail) = one(session, number).await? {
-            round.mails.push(mail);
+            found.mails.push(mail);
         }
     }
-    Ok(round)
+    Ok(found)
 }
 
 /// Which numbers between two there are, in their order.
@@ -304,7 +327,17 @@ mod tests {
     /// A server of which the other end is ours: it answers the commands of one round in turn. `TAG`
     /// stands for the tag of the command.
     async fn round(
+        read: (u32, u32),
+        greeting: &str,
+        answers: &[&str],
+    ) -> Result<MailboxRound, MailboxError> {
+        round_again(read, None, greeting, answers).await
+    }
+
+    /// The same, with numbers that are looked at once more.
+    async fn round_again(
         (numbering, read_to): (u32, u32),
+        again: Option<(u32, u32)>,
         greeting: &str,
         answers: &[&str],
     ) -> Result<MailboxRound, MailboxError> {
@@ -317,6 +350,7 @@ mod tests {
             folder: "INBOX",
             numbering,
             read_to,
+            again,
         };
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         let (greeting, answers): (String, Vec<String>) =
@@ -362,6 +396,29 @@ mod tests {
         assert_eq!((round.read_to, round.mails.len()), (11, 1));
         assert_eq!(round.mails[0].bytes, b"Hello");
         assert_eq!(round.mails[0].received_at, Some(1_796_029_200));
+    }
+
+    #[tokio::test]
+    async fn what_was_left_is_looked_at_again_behind_what_is_new() {
+        let answers = [
+            "TAG OK in\r\n",
+            OPENED,
+            "* 1 FETCH (UID 3)\r\nTAG OK done\r\n",
+            "* 1 FETCH (UID 3 INTERNALDATE \"30-Nov-2026 09:00:00 +0000\" BODY[]<0> {5}\r\n\
+             Hello)\r\nTAG OK done\r\n",
+            OVER,
+        ];
+        let again = Some((3, 5));
+        let found = round_again((7, 11), again, "* OK ready\r\n", &answers).await;
+        let found = found.expect("a round");
+        assert_eq!((found.read_to, found.mails.len(), found.has_more), (11, 0, false));
+        let left = found.again.expect("looked at again");
+        assert_eq!((left.read_to, left.mails.len()), (5, 1));
+        assert_eq!(left.mails[0].number, 3);
+        // Numbers of another numbering are no mails of this one.
+        let answers = ["TAG OK in\r\n", OPENED, "TAG OK done\r\n", OVER];
+        let found = round_again((6, 11), again, "* OK ready\r\n", &answers).await;
+        assert!(found.expect("a round").again.is_none());
     }
 
     #[tokio::test]
