@@ -64,11 +64,13 @@ pub enum Finding {
     QuotaNear,
     /// A check found that a promise of the published policy is not kept.
     PromiseBroken,
+    /// The mailbox for requests of data subjects cannot be read, or mails are left in it.
+    MailboxUnread,
 }
 
 impl Finding {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CredentialStuffing,
         Self::ImpossibleTravel,
         Self::NewDevice,
@@ -80,6 +82,7 @@ impl Finding {
         Self::StorageDamaged,
         Self::QuotaNear,
         Self::PromiseBroken,
+        Self::MailboxUnread,
     ];
 
     /// The name used in records and the API.
@@ -96,6 +99,7 @@ impl Finding {
             Self::StorageDamaged => "storage_damaged",
             Self::QuotaNear => "quota_near",
             Self::PromiseBroken => "promise_broken",
+            Self::MailboxUnread => "mailbox_unread",
         }
     }
 
@@ -108,7 +112,8 @@ impl Finding {
             | Self::CertificatesEnding
             | Self::QuotaNear
             | Self::PromiseBroken => "high",
-            Self::DeniedSpike => "medium",
+            // Who looks after requests is mailed in words of its own.
+            Self::DeniedSpike | Self::MailboxUnread => "medium",
             Self::NewDevice | Self::OddHours => "low",
         }
     }

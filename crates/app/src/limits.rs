@@ -240,6 +240,7 @@ impl App {
         }
         // It may be their address since.
         let held = self.held_by(&self.by_duty(tenant), Some(address)).await?;
+        let held = held.map(|held| held.user);
         Ok(held.is_some() && limits.iter().any(|limit| stops_mail(limit) && limit.user == held))
     }
 }

@@ -117,6 +117,12 @@ const fn titles(kind: Finding) -> [&'static str; 4] {
             "公開されたポリシーの約束が守られていません",
             "공개된 정책의 약속이 지켜지지 않고 있습니다",
         ],
+        Finding::MailboxUnread => [
+            "The mailbox for requests is not read, or mails are left in it",
+            "接收請求的信箱無法讀取，或其中留有郵件",
+            "請求用のメールボックスを読み取れないか、メールが残っています",
+            "요청용 메일함을 읽을 수 없거나 메일이 남아 있습니다",
+        ],
     }
 }
 

@@ -6915,7 +6915,7 @@ export interface components {
             closed_at?: string | null;
             id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "mailbox_unread" | "other";
             /** @description Oldest first; empty in lists. */
             notes: components["schemas"]["IncidentNoteBody"][];
             opened_at: string;
@@ -8106,7 +8106,7 @@ export interface components {
                 closed_at?: string | null;
                 id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "mailbox_unread" | "other";
                 /** @description Oldest first; empty in lists. */
                 notes: components["schemas"]["IncidentNoteBody"][];
                 opened_at: string;
@@ -8871,7 +8871,7 @@ export interface components {
                 id: string;
                 incident_id: string;
                 /** @enum {string} */
-                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
+                kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "mailbox_unread" | "other";
                 raised_at: string;
                 seen: components["schemas"]["SeenBody"][];
                 /** @enum {string} */
@@ -9227,7 +9227,7 @@ export interface components {
             next_at: string;
             /**
              * @description Why the last try did not work: `refused`, `unreachable`, `tls`, `sign_in`, `folder`,
-             *     `protocol` or `full`.
+             *     `protocol` or `failed`. `full`: so many requests wait that mails are left in it.
              */
             problem?: string | null;
             /** @description When it was last read. */
@@ -10409,7 +10409,10 @@ export interface components {
              *     `note`, `lift` or `reopen`.
              */
             step?: string;
-            /** @description Of `refuse`, `answer`, `note` and `reopen`: the words. */
+            /**
+             * @description Of `refuse`, `answer`, `note` and `reopen`: the words. Of `ask_identity`: how and when you
+             *     have asked; left out, a code or a letter is mailed, and needed where none can be.
+             */
             text?: string;
             /** @description Of `extend`: until when. */
             until?: string | null;
@@ -10903,7 +10906,7 @@ export interface components {
             id: string;
             incident_id: string;
             /** @enum {string} */
-            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "other";
+            kind: "credential_stuffing" | "impossible_travel" | "new_device" | "bulk_export" | "denied_spike" | "refused_keys" | "odd_hours" | "certificates_ending" | "storage_damaged" | "quota_near" | "promise_broken" | "mailbox_unread" | "other";
             raised_at: string;
             seen: components["schemas"]["SeenBody"][];
             /** @enum {string} */

@@ -25,7 +25,16 @@ const COPIES = ['access', 'portability']
 const LIMITS = ['restriction', 'objection']
 
 /** A step that needs words of the officer. */
-type Asked = 'verify' | 'person' | 'right' | 'extend' | 'note' | 'answer' | 'refuse' | 'reopen'
+type Asked =
+  | 'ask_identity'
+  | 'verify'
+  | 'person'
+  | 'right'
+  | 'extend'
+  | 'note'
+  | 'answer'
+  | 'refuse'
+  | 'reopen'
 
 /** What a request is, as far as its steps go by it. */
 function stand(one: SubjectRequest) {
@@ -187,7 +196,7 @@ function Steps(props: { history: RequestHistory }) {
               press(i18n.t('Which right the mail is about'), () => setAsked('right'))}
             {one.verified === null && !isComplaint && (
               <>
-                {press(i18n.t('Ask who it is'), () => void step('ask_identity'))}
+                {press(i18n.t('Ask who it is'), () => setAsked('ask_identity'))}
                 {press(i18n.t('I know who it is'), () => setAsked('verify'))}
               </>
             )}
@@ -265,6 +274,11 @@ function firstChoice(asked: Asked, request: SubjectRequest): string {
   return asked === 'right' ? request.kind : 'unfounded'
 }
 
+function textLabel(asked: Asked): string {
+  if (asked === 'ask_identity') return i18n.t('How and when you asked')
+  return asked === 'person' ? i18n.t('Name in personal streams') : i18n.t('In your words')
+}
+
 function StepForm(props: {
   asked: Asked
   history: RequestHistory
@@ -304,7 +318,7 @@ function StepForm(props: {
       }),
     )
   const hasText = !['verify', 'right'].includes(asked)
-  const needsText = !['verify', 'right', 'person', 'refuse'].includes(asked)
+  const needsText = !['ask_identity', 'verify', 'right', 'person', 'refuse'].includes(asked)
   const isIncomplete = (needsText && text.trim() === '') || (asked === 'extend' && day === '')
   return (
     <SubmitForm
@@ -368,7 +382,12 @@ function StepForm(props: {
       )}
       {hasText && (
         <Textarea
-          label={asked === 'person' ? i18n.t('Name in personal streams') : i18n.t('In your words')}
+          label={textLabel(asked)}
+          {...(asked === 'ask_identity' && {
+            description: i18n.t(
+              'Left empty, a code or a letter is mailed. Where none can be, ask in another way and say so here: the clock stands from now on.',
+            ),
+          })}
           required={needsText}
           maxLength={4000}
           value={text}

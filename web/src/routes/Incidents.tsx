@@ -50,6 +50,8 @@ export function findingLabel(kind: Incident['kind']): string {
       return i18n.t('Most of what the plan gives is used')
     case 'promise_broken':
       return i18n.t('A promise of the published policy is not kept')
+    case 'mailbox_unread':
+      return i18n.t('The mailbox for requests is not read, or mails are left in it')
     case 'other':
       return i18n.t('Opened by hand')
   }
@@ -82,6 +84,10 @@ function advice(kind: Incident['kind']): string | null {
     case 'promise_broken':
       return i18n.t(
         'Look at Promises what the check found and where. Mend it, then run the check again there.',
+      )
+    case 'mailbox_unread':
+      return i18n.t(
+        'Look at Requests what is wrong with the mailbox: server, user, password or folder. Where mails are left, close what can be closed.',
       )
     case 'refused_keys':
       return i18n.t('Often a program with an expired key. If not, block the address.')

@@ -26,7 +26,9 @@ function problemLabel(problem: string): string {
     case 'folder':
       return i18n.t('there is no such folder')
     case 'full':
-      return i18n.t('too many requests wait: close some first')
+      return i18n.t('so many requests wait that mails are left in it: close what can be closed')
+    case 'failed':
+      return i18n.t('it was read, and what came could not be taken in')
     default:
       return i18n.t('the mail server said what cannot be read')
   }

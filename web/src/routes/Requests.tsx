@@ -24,13 +24,26 @@ export function RequestsPage() {
       {id !== '' && (
         <p role="status">
           {i18n.t(
-            'The number of your request is {id}. If we know the address, a code is on its way to it.',
+            'We have your request; its number is {id}. If we know the address, a code is on its way to it. Otherwise write to us how we can make sure who you are: without proof the request ends after 14 days.',
             { id },
           )}
         </p>
       )}
       <CodeForm key={id} id={id} />
     </Door>
+  )
+}
+
+/** As many requests wait of people who are not known as may: the same words to everybody. */
+function tooMany(error: unknown) {
+  const isFull = ProblemError.of(error).message.includes('rights_strangers_open_max')
+  if (!isFull) return null
+  return (
+    <p className="form-error" role="alert">
+      {i18n.t(
+        'So many requests wait that we take none of people whom we do not know. If we know the address, the number of your request and a code are on their way to it all the same. Otherwise try again later, or write to us.',
+      )}
+    </p>
   )
 }
 
@@ -49,7 +62,7 @@ function AskForm(props: { onSent: (id: string) => void }) {
     props.onSent(made.id)
   }
   return (
-    <SubmitForm action={i18n.t('Send')} submit={submit}>
+    <SubmitForm action={i18n.t('Send')} submit={submit} failure={tooMany}>
       <Select
         label={i18n.t('What should be done')}
         allowDeselect={false}

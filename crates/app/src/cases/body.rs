@@ -8,7 +8,7 @@ use veritwin_domain::{DestructionId, Timestamp, UserId};
 use veritwin_governance::Language;
 use veritwin_metastore::{CaseKind, CaseState, StoredCase};
 
-use super::clock::{Clocks, VERIFIED_WITHIN};
+use super::clock::{Alarm, Clocks, LAPSES_AFTER, VERIFIED_WITHIN};
 use crate::destruction_certificate::Certificate;
 use crate::rights::bounded;
 use crate::{Error, Result};
@@ -99,7 +99,8 @@ pub(crate) struct CaseBody {
     pub(crate) made_by: String,
     pub(crate) acknowledged_at: Option<i64>,
     pub(crate) verified: Option<Verified>,
-    /// The account that the address belongs to, until it is shown that it is the writer's.
+    /// The account that the address belongs to, until it is shown that it is the writer's. Letters
+    /// go to the address that it has, not to the one that somebody wrote.
     pub(crate) held: Option<UserId>,
     pub(crate) code: Option<MailedCode>,
     /// A code by which the copy can be fetched without an account.
@@ -164,7 +165,35 @@ impl Case {
             answer_by: self.row.answer_by,
             is_acknowledged: self.body.acknowledged_at.is_some(),
             verifying_since: open.map(|pause| Timestamp::from_micros(pause.from)),
+            lapses_at: self.lapses_at(),
         }
+    }
+
+    /// Whether an address is the one that it was made with.
+    pub(crate) fn is_of(&self, email: &str) -> bool {
+        let own = self.body.email.as_deref();
+        own.is_some_and(|own| own.trim().eq_ignore_ascii_case(email.trim()))
+    }
+
+    /// Whether it came from an address that nobody here is known under, and nothing has shown yet
+    /// whose it is: anybody can make up as many as they like.
+    pub(crate) fn is_strangers(&self) -> bool {
+        let is_known = self.row.user.is_some() || self.body.held.is_some();
+        super::is_anybodys(self.row.source)
+            && !is_known
+            && self.body.verified.is_none()
+            && !self.body.account_ended
+    }
+
+    /// When a stranger's request ends without proof: some time after the last thing that anybody
+    /// did about it. A complaint needs nobody's identity, and waits for its answer.
+    pub(crate) fn lapses_at(&self) -> Option<Timestamp> {
+        if !self.is_strangers() || self.row.kind == CaseKind::Complaint {
+            return None;
+        }
+        let done = self.body.events.iter().filter(|event| !Alarm::is_named(&event.kind));
+        let last = done.map(|event| Timestamp::from_micros(event.at)).max();
+        Some(last.unwrap_or(self.row.received_at).saturating_add(LAPSES_AFTER))
     }
 
     /// How long its clock has stood, up to a moment; at most so long as somebody has to show who
@@ -346,6 +375,31 @@ pub(crate) mod tests {
         let closed = one.to_store(later).expect("stored");
         assert_eq!((closed.next_at, closed.closed_at), (None, Some(later)));
         assert_eq!(Case::read(closed).expect("read").body, one.body);
+    }
+
+    #[test]
+    fn only_what_came_from_nobody_who_is_known_ends_by_itself() {
+        let start = Timestamp::parse_rfc3339("2027-03-01T09:00:00Z").expect("a time");
+        let day = |days: u32| start.saturating_add(DAY * days);
+        let mut one = case(start);
+        one.note(start, "received", (None, None)).expect("a line");
+        assert_eq!(one.lapses_at(), Some(day(14)));
+        assert_eq!(one.to_store(start).expect("stored").next_at, Some(day(5)));
+        // What somebody did about it gives it time, an alarm gives none.
+        one.note(day(3), "mail", (None, None)).expect("a line");
+        one.note(day(5), "acknowledge_soon", (None, None)).expect("a line");
+        assert_eq!(one.lapses_at(), Some(day(17)));
+        let lapses = |change: &dyn Fn(&mut Case)| {
+            let mut other = one.clone();
+            change(&mut other);
+            other.lapses_at()
+        };
+        let held = UserId::from_bytes([1; 16]);
+        assert_eq!(lapses(&|case| case.body.held = Some(held)), None);
+        assert_eq!(lapses(&|case| case.row.user = Some(held)), None);
+        assert_eq!(lapses(&|case| case.row.kind = CaseKind::Complaint), None);
+        assert_eq!(lapses(&|case| case.row.source = CaseSource::Officer), None);
+        assert_eq!(lapses(&|case| case.verify(start, "document", None)), None);
     }
 
     #[test]

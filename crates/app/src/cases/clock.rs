@@ -15,6 +15,10 @@ const EXTENDED_MONTHS_MAX: i64 = 3;
 /// Who was mailed a code and does not show it for so long is refused; no clock stands longer.
 pub(crate) const VERIFIED_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
+/// A request from an address that nobody here is known under ends by itself after this time without
+/// proof of who asks, counted from the last thing that anybody did about it.
+pub(crate) const LAPSES_AFTER: Duration = Duration::from_secs(14 * 86_400);
+
 /// What a case is reminded of, in the order of a case's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alarm {
@@ -54,6 +58,11 @@ impl Alarm {
         }
     }
 
+    /// Whether a line of a history is an alarm's.
+    pub(crate) fn is_named(name: &str) -> bool {
+        Self::ALL.iter().any(|alarm| alarm.as_str() == name)
+    }
+
     /// Whether a promise is broken by then.
     pub(crate) const fn is_breach(self) -> bool {
         matches!(self, Self::AcknowledgeMissed | Self::AnswerMissed)
@@ -68,6 +77,8 @@ pub(crate) struct Clocks {
     pub(crate) is_acknowledged: bool,
     /// Since when it is being found out who asks.
     pub(crate) verifying_since: Option<Timestamp>,
+    /// Where nobody here is known under its address: when it ends without proof.
+    pub(crate) lapses_at: Option<Timestamp>,
 }
 
 impl Clocks {
@@ -78,6 +89,7 @@ impl Clocks {
             (Alarm::AcknowledgeSoon | Alarm::AcknowledgeMissed, _) if self.is_acknowledged => None,
             (Alarm::AcknowledgeSoon, _) => Some(acknowledge_by.saturating_sub(DAY * 2)),
             (Alarm::AcknowledgeMissed, _) => Some(acknowledge_by),
+            (Alarm::NotVerified, _) if self.lapses_at.is_some() => self.lapses_at,
             (Alarm::NotVerified, Some(since)) => Some(since.saturating_add(VERIFIED_WITHIN)),
             // The clock stands no longer than that.
             (Alarm::AnswerMissed, Some(_)) => Some(self.answer_by.saturating_add(VERIFIED_WITHIN)),
@@ -185,6 +197,7 @@ mod tests {
             answer_by: answer_by(received_at, Duration::ZERO),
             is_acknowledged: false,
             verifying_since: None,
+            lapses_at: None,
         };
         let names = |clocks: &Clocks, raised: &[&str], day: u32| -> Vec<&'static str> {
             let raised: Vec<String> = raised.iter().map(|one| (*one).to_owned()).collect();
@@ -206,5 +219,12 @@ mod tests {
         assert!(names(&clocks, &[], 29).is_empty());
         assert_eq!(names(&clocks, &[], 30), ["not_verified"]);
         assert_eq!(names(&clocks, &["not_verified"], 60), ["answer_missed"]);
+        // Of whom nobody is known it ends sooner, whether or not the clock stands.
+        clocks.lapses_at = Some(received_at.saturating_add(LAPSES_AFTER));
+        assert!(names(&clocks, &[], 13).is_empty());
+        assert_eq!(names(&clocks, &[], 14), ["not_verified"]);
+        clocks.verifying_since = None;
+        assert_eq!(names(&clocks, &[], 14), ["not_verified"]);
+        assert_eq!(clocks.next(&[]), clocks.lapses_at);
     }
 }

@@ -9,6 +9,7 @@ use veritwin_metastore::{CaseKind, CaseSource, CaseState, TenantTx};
 
 use super::body::{Case, CaseBody, Extension, Refusal};
 use super::clock::extended_until_max;
+use super::form::Held;
 use super::{NewCase, kind_of, letters, purpose_of, resource, view, words};
 use crate::activity::actor_text;
 use crate::change::Change;
@@ -95,10 +96,15 @@ fn name_right(
 /// address, with the account that it belongs to.
 async fn named_at_desk(
     tx: &TenantTx,
-    (user, held): (Option<UserId>, Option<UserId>),
+    (user, held): (Option<UserId>, Option<Held>),
     email: Option<String>,
 ) -> Result<(Option<UserId>, Option<String>)> {
-    let Some(user) = user else { return Ok((held, email)) };
+    let Some(user) = user else {
+        return Ok(match held {
+            Some(held) => (Some(held.user), Some(held.email)),
+            None => (None, email),
+        });
+    };
     let own = tx.member(user).await?.user.email;
     if email.is_some_and(|given| !given.eq_ignore_ascii_case(own.trim())) {
         return Err(Error::invalid_at("email", "is not the address of that account"));
@@ -194,7 +200,7 @@ impl App {
         let resource = resource(context, id);
         self.authorize(context, Action::RequestWrite, &resource)?;
         let held = match step {
-            CaseStep::AskIdentity => {
+            CaseStep::AskIdentity { .. } => {
                 let tx = self.0.store.read(context).await?;
                 let email = Case::read(tx.case(id).await?)?.body.email;
                 drop(tx);
@@ -207,7 +213,7 @@ impl App {
         check_version(case.row.version, if_version)?;
         self.refuse_own_case(context, &case)?;
         let before = case.row.state.as_str();
-        let done = self.take_step(&tx, context, (&mut case, step, held)).await?;
+        let done = self.take_step(&tx, context, (&mut case, step, held.as_ref())).await?;
         self.save_case(&tx, &mut case, context.at).await?;
         let change = Change::from_to(
             json!({"state": before}),
@@ -237,7 +243,7 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        (case, step, held): (&mut Case, &CaseStep, Option<UserId>),
+        (case, step, held): (&mut Case, &CaseStep, Option<&Held>),
     ) -> Result<&'static str> {
         let (now, by) = (context.at, Some(actor_text(&context.actor.kind)));
         match step {
@@ -273,14 +279,8 @@ impl App {
                 }
                 Ok("acknowledged")
             }
-            CaseStep::AskIdentity => {
-                if case.body.verified.is_some() || case.row.kind == CaseKind::Complaint {
-                    return Err(Error::Conflict("who asks is known, or need not be".to_owned()));
-                }
-                if !self.ask_identity(tx, context, (&mut *case, held)).await? {
-                    case.pause(now);
-                    case.note(now, "identity_asked", (by, None))?;
-                }
+            CaseStep::AskIdentity { text } => {
+                self.ask_who_it_is(tx, context, (case, held, text)).await?;
                 Ok("identity_asked")
             }
             CaseStep::Verify { how } => {
@@ -321,6 +321,36 @@ impl App {
             }
             CaseStep::Note { .. } | CaseStep::Lift | CaseStep::Reopen { .. } => Ok("note"),
         }
+    }
+
+    /// Asks the person who they are: with a code where an account is held under the address, else
+    /// with a letter, else the officer has asked, and says how and when. The clock stands from then
+    /// on, and only because they were asked.
+    async fn ask_who_it_is(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        (case, held, text): (&mut Case, Option<&Held>, &str),
+    ) -> Result<()> {
+        if case.body.verified.is_some() || case.row.kind == CaseKind::Complaint {
+            return Err(Error::Conflict("who asks is known, or need not be".to_owned()));
+        }
+        let by = Some(actor_text(&context.actor.kind));
+        if !text.trim().is_empty() {
+            let text = text_of("text", text, 1)?;
+            case.pause(context.at);
+            return case.note(context.at, "identity_asked", (by, Some(text)));
+        }
+        if self.ask_identity(tx, context, (&mut *case, held)).await? {
+            return Ok(());
+        }
+        case.pause(context.at);
+        let letter = letters::proof(case);
+        if !self.mail_subject(tx, context, (&*case, &letter)).await? {
+            let detail = "no letter can be mailed: ask them, then say here how and when you did";
+            return Err(Error::invalid_at("text", detail));
+        }
+        case.note(context.at, "identity_asked", (by, None))
     }
 
     /// A refusal was wrong. What was asked for is open again with the clock that it had; what is

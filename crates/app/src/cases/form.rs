@@ -8,7 +8,7 @@ use veritwin_domain::{Actor, ActorKind, CaseId, OpContext, PlatformContext, Tena
 use veritwin_metastore::{CaseKind, CaseSource, CaseState, Realm};
 
 use super::body::{Case, CaseBody};
-use super::{FETCHES_MAX, NewCase, kind_of, resource, words};
+use super::{FETCHES_MAX, NewCase, check_strangers, kind_of, resource, words};
 use crate::activity::actor_text;
 use crate::change::Change;
 use crate::error::found;
@@ -18,6 +18,25 @@ use crate::{App, Error, Result};
 
 const WRONG: Error =
     Error::Unauthenticated("the code is wrong or has ended: ask whom you wrote to for another");
+
+/// An account of a tenant that an address belongs to.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) user: UserId,
+    /// Its address as the account has it: mail goes there, however somebody wrote it.
+    pub(crate) email: String,
+}
+
+impl CaseBody {
+    /// Whose account its address is, if it is one's.
+    pub(super) fn held_by(mut self, held: Option<&Held>) -> Self {
+        if let Some(held) = held {
+            self.held = Some(held.user);
+            self.email = Some(held.email.clone());
+        }
+        self
+    }
+}
 
 /// Somebody who is not known, inside a tenant.
 pub(super) fn nobody_in(context: &PlatformContext, tenant: TenantId) -> OpContext {
@@ -30,14 +49,14 @@ impl App {
         &self,
         context: &OpContext,
         email: Option<&str>,
-    ) -> Result<Option<UserId>> {
+    ) -> Result<Option<Held>> {
         let Some(email) = email else { return Ok(None) };
         let tx = self.0.store.read_platform(&self.above(context)).await?;
         let realms = [Realm::of_tenant(context.tenant), Realm::PLATFORM];
         for user in tx.users_by_email(realms, email).await? {
             let memberships = tx.memberships(user.id).await?;
             if !user.disabled && memberships.iter().any(|(tenant, _)| *tenant == context.tenant) {
-                return Ok(Some(user.id));
+                return Ok(Some(Held { user: user.id, email: user.email }));
             }
         }
         Ok(None)
@@ -103,19 +122,35 @@ impl App {
         Ok(case.row.id)
     }
 
-    /// Takes a request in of somebody who is not known yet.
-    pub(super) async fn receive_case(&self, context: &OpContext, new: NewCase) -> Result<Case> {
+    /// Takes a request in of somebody who is not known yet. Where as many requests of strangers
+    /// wait as may, everybody is refused in the same words; who is known has the number and the
+    /// code in the mail all the same.
+    async fn receive_case(&self, context: &OpContext, new: NewCase) -> Result<Case> {
         let held = self.held_by(context, new.body.email.as_deref()).await?;
         let tx = self.0.store.begin(context).await?;
+        let refused = check_strangers(&tx, (new.source, new.kind)).await.err();
+        if held.is_none()
+            && let Some(refused) = refused
+        {
+            return Err(refused);
+        }
+        let new = NewCase { body: new.body.held_by(held.as_ref()), ..new };
         let mut case = self.open_case(&tx, context, new).await?;
-        // An address that nobody here is known under gets no mail: anybody may have written it.
-        if self.ask_identity(&tx, context, (&mut case, held)).await? {
+        if self.ask_identity(&tx, context, (&mut case, held.as_ref())).await? {
             self.acknowledge_case(&tx, context, &mut case).await?;
+        } else {
+            // An address that nobody here is known under gets no mail, as anybody may have written
+            // it: the page says that the request came, and its number.
+            case.body.acknowledged_at = Some(context.at.as_micros());
+            case.note(context.at, "acknowledged", (None, None))?;
         }
         self.create_case(&tx, &case, context.at).await?;
         self.tell_officers_of(&tx, context, &case).await?;
         tx.commit().await?;
-        Ok(case)
+        match refused {
+            Some(refused) => Err(refused),
+            None => Ok(case),
+        }
     }
 
     /// The case that somebody shows a code for.

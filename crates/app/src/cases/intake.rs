@@ -5,7 +5,7 @@
 use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::Action;
-use veritwin_domain::{Actor, ActorKind, CaseId, LimitExceeded, OpContext, Timestamp, UserId};
+use veritwin_domain::{Actor, ActorKind, CaseId, LimitExceeded, OpContext, Timestamp};
 use veritwin_governance::Language;
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
@@ -14,7 +14,10 @@ use veritwin_metastore::{
 use veritwin_outbound::received::ReceivedMail;
 
 use super::body::{Case, CaseBody};
-use super::{FORMS_OF_ADDRESS_MAX, NewCase, TEXT_CHARS_MAX, resource};
+use super::form::Held;
+use super::{
+    FORMS_OF_ADDRESS_MAX, NewCase, TEXT_CHARS_MAX, cases_of_email, check_strangers, resource,
+};
 use crate::activity::actor_text;
 use crate::change::Change;
 use crate::languages::language_of;
@@ -120,7 +123,7 @@ impl App {
             Some(from) => {
                 let held = self.held_by(context, Some(&from)).await?;
                 let tx = self.0.store.begin(context).await?;
-                let new = (from.as_str(), held, received_at);
+                let new = (from.as_str(), held.as_ref(), received_at);
                 let taken = self.put_mail(&tx, context, (&mail, new)).await;
                 match taken {
                     Ok(taken) => {
@@ -148,7 +151,7 @@ impl App {
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        (mail, (from, held, received_at)): (&ReceivedMail, (&str, Option<UserId>, Timestamp)),
+        (mail, (from, held, received_at)): (&ReceivedMail, (&str, Option<&Held>, Timestamp)),
     ) -> Result<Taken> {
         let digest = self.mail_digest(from, mail)?;
         if tx.case_of_mail(digest).await?.is_some() {
@@ -158,14 +161,17 @@ impl App {
         if self.screening().text(None, &text).is_some() {
             NOT_KEPT.clone_into(&mut text);
         }
-        let theirs = tx.cases_of_address(tx.subject_index(from)?).await?;
+        let theirs = cases_of_email(tx, from).await?;
         if let Some(known) = continued(&theirs, &mail.subject) {
             return self.add_mail_line(tx, context, (known, &text)).await;
         }
         let kind = right_asked(mail);
+        if held.is_none() {
+            check_strangers(tx, (CaseSource::Mail, kind)).await?;
+        }
         let language = match written_in(&mail.text) {
             Some(language) => language,
-            None => language_of(tx, held).await?,
+            None => language_of(tx, held.map(|held| held.user)).await?,
         };
         let nobody = Actor::without_roles(ActorKind::Anonymous);
         let body = CaseBody {
@@ -177,6 +183,7 @@ impl App {
             made_by: actor_text(&nobody.kind),
             ..CaseBody::default()
         };
+        let body = body.held_by(held);
         let (source, mail) = (CaseSource::Mail, Some(digest));
         let new = NewCase { kind, source, user: None, mail, received_at, body };
         let mut case = self.open_case(tx, context, new).await?;
@@ -185,7 +192,7 @@ impl App {
         if self.0.promises.is_sabotaged(48) {
             case.verify(context.at, "known", None);
         }
-        self.answer_mail(tx, context, (&mut case, from)).await?;
+        self.answer_mail(tx, context, &mut case).await?;
         self.create_case(tx, &case, context.at).await?;
         self.tell_officers_of(tx, context, &case).await?;
         let change = Change::to(json!({"right": kind.as_str(), "source": source.as_str()}));
@@ -196,16 +203,16 @@ impl App {
 
     /// Tells the sender that it came. An address that anybody may have written gets few mails a
     /// day.
-    async fn answer_mail(
+    pub(super) async fn answer_mail(
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        (case, from): (&mut Case, &str),
+        case: &mut Case,
     ) -> Result<()> {
-        if self.0.mailer.is_none() {
+        let Some(to) = case.body.email.clone().filter(|_| self.0.mailer.is_some()) else {
             return Ok(());
-        }
-        let Ok(place) = self.mail_place(Sender::Tenant(context.tenant), from, context.at) else {
+        };
+        let Ok(place) = self.mail_place(Sender::Tenant(context.tenant), &to, context.at) else {
             return Ok(());
         };
         if self.acknowledge_case(tx, context, case).await? {
@@ -227,7 +234,9 @@ impl App {
         if mails >= MAIL_LINES_MAX {
             return Ok(Taken::Passed);
         }
-        case.note(context.at, MAIL_LINE, (None, Some(text.to_owned())))?;
+        if case.note(context.at, MAIL_LINE, (None, Some(text.to_owned()))).is_err() {
+            return Ok(Taken::Passed);
+        }
         self.save_case(tx, &mut case, context.at).await?;
         let change = Change::to(json!({"step": "mail"}));
         let about = resource(context, case.row.id);

@@ -14,6 +14,12 @@ pub(super) struct Words {
     pub(super) acknowledgement: (&'static str, &'static str),
     /// In an acknowledgement, while it is not known who asks.
     pub(super) stands: &'static str,
+    /// To an address that nobody here is known under: what has to be shown, and until when.
+    pub(super) ends: &'static str,
+    /// Asks for proof where no code can be mailed.
+    pub(super) proof: (&'static str, &'static str),
+    /// Beside the reason, where a request has ended without proof: how to go on.
+    pub(super) lapsed: &'static str,
     pub(super) code: (&'static str, &'static str),
     pub(super) lifted: (&'static str, &'static str),
     pub(super) extension: (&'static str, &'static str),
@@ -93,6 +99,17 @@ static ENGLISH: Words = Words {
          you write to us about it.\n",
     ),
     stands: " We first have to make sure that it is you who asks; the time for that is added.",
+    ends: " We do not know this address. Write back how we can make sure who you are. If nothing \
+           shows it within 14 days, your request ends; you can ask again at any time.",
+    proof: (
+        "Please show that it is you",
+        "You asked for {right}. So that we give nothing to anybody else, we first have to make \
+         sure that it is you; the time for that is added. Write back, with the number {number} in \
+         the subject, how we can make sure of it. Send no copy of an identity card.{ends}\n",
+    ),
+    lapsed: "For 14 days nothing has shown that the request comes from you. Nothing was disclosed \
+             or changed. You can ask again at any time: signed in, from the address that your \
+             account has, or by writing how we can make sure who you are.",
     code: (
         "Show that it is you",
         "Somebody, probably you, asked for {right} with this address. So that we give nothing to \
@@ -163,6 +180,16 @@ static CHINESE: Words = Words {
          答覆。{stands}\n\n您的請求編號為 {number}。來信時請將編號保留在主旨中。\n",
     ),
     stands: "我們必須先確認是您本人提出請求；所需的時間會順延。",
+    ends: "我們沒有登記這個電子郵件地址。請回信告知我們可以如何確認您的身分。若 14 \
+           天內無法證明，您的請求即告結束；您可隨時重新提出。",
+    proof: (
+        "請證明是您本人",
+        "您請求{right}。為了不把任何資料交給他人，我們必須先確認是您本人；所需的時間會順延。\
+         請回信告知我們可以如何確認，並將請求編號 {number} \
+         保留在主旨中。請勿寄送身分證件的副本。{ends}\n",
+    ),
+    lapsed: "14 天以來，沒有任何資料證明此請求出自您本人。我們未揭露或變更任何資料。\
+             您可隨時重新提出：登入後提出、以您帳戶的電子郵件地址提出，或來信告知我們可以如何確認您的身分。",
     code: (
         "請證明是您本人",
         "有人（很可能是您）以此電子郵件地址請求{right}。為了不把任何資料交給他人，\
@@ -231,6 +258,20 @@ static JAPANESE: Words = Words {
          この件でご連絡の際は、件名にこの番号を残してください。\n",
     ),
     stands: "まずご本人であることを確認する必要があり、そのための時間は期限に加えられます。",
+    ends: "このアドレスは当方に登録がありません。ご本人であることをどのように確認できるか、\
+           ご返信ください。14日以内に示されない場合、ご請求は終了します。\
+           いつでも改めてご請求いただけます。",
+    proof: (
+        "ご本人であることをお示しください",
+        "{right}についてご請求がありました。他の方に何も渡さないため、\
+         まずご本人であることを確認する必要があり、そのための時間は期限に加えられます。\
+         どのように確認できるかを、件名に請求番号 {number} を残してご返信ください。\
+         身分証明書の写しは送らないでください。{ends}\n",
+    ),
+    lapsed: "14日間、ご本人からの請求であることが示されませんでした。\
+             何も開示されず、変更もされていません。いつでも改めてご請求いただけます。\
+             サインインする、アカウントのアドレスから送る、\
+             またはどのように確認できるかをお書きください。",
     code: (
         "ご本人確認のお願い",
         "このアドレスで、おそらくあなたから、{right}のご請求がありました。\
@@ -307,6 +348,17 @@ static KOREAN: Words = Words {
          번호를 남겨 주십시오.\n",
     ),
     stands: " 먼저 본인이 요청하셨는지 확인해야 하며, 그에 걸리는 시간은 기한에 더해집니다.",
+    ends: " 이 주소는 저희에게 등록되어 있지 않습니다. 본인임을 어떻게 확인할 수 있는지 회신해 \
+           주십시오. 14일 안에 확인되지 않으면 요청은 종료되며, 언제든지 다시 요청하실 수 있습니다.",
+    proof: (
+        "본인임을 보여 주십시오",
+        "{right}을(를) 요청하셨습니다. 다른 사람에게 아무것도 넘기지 않도록 먼저 본인임을 확인해야 \
+         하며, 그에 걸리는 시간은 기한에 더해집니다. 어떻게 확인할 수 있는지, 제목에 요청 번호 \
+         {number}을(를) 남겨 회신해 주십시오. 신분증 사본은 보내지 마십시오.{ends}\n",
+    ),
+    lapsed: "14일 동안 요청이 본인에게서 온 것임이 확인되지 않았습니다. 아무것도 공개되거나 \
+             변경되지 않았습니다. 언제든지 다시 요청하실 수 있습니다. 로그인하시거나, 계정의 \
+             주소에서 보내시거나, 본인임을 어떻게 확인할 수 있는지 적어 주십시오.",
     code: (
         "본인임을 확인해 주십시오",
         "이 주소로, 아마도 귀하께서, {right}을(를) 요청하셨습니다. 다른 사람에게 아무것도 넘기지 \
@@ -368,10 +420,13 @@ mod tests {
         places
     }
 
-    fn texts(words: &Words) -> [&'static str; 12] {
+    fn texts(words: &Words) -> [&'static str; 15] {
         [
             words.acknowledgement.1,
             words.stands,
+            words.ends,
+            words.proof.1,
+            words.lapsed,
             words.code.1,
             words.lifted.1,
             words.extension.1,
@@ -391,6 +446,8 @@ mod tests {
             let (own, english) = (Words::of(language), Words::of(Language::English));
             for (own, english) in texts(own).into_iter().zip(texts(english)) {
                 assert_eq!(places(own), places(english), "{own}");
+                assert!(!own.is_empty());
+                assert_eq!(own.is_ascii(), language == Language::English, "{own}");
             }
             for kind in CaseKind::ALL {
                 assert!(!own.right(*kind).is_empty());

@@ -65,7 +65,10 @@ pub(crate) fn acknowledgement(case: &Case, now: Timestamp) -> Letter {
     let words = Words::of(language);
     let since = moment_in(language, case.row.received_at);
     let by = moment_in(language, case.answer_by(now));
-    let stands = if case.clocks().verifying_since.is_some() { words.stands } else { "" };
+    let stands = match case.clocks().verifying_since {
+        Some(_) => words.stands,
+        None => ends(case, words),
+    };
     let said = [("since", since.as_str()), ("by", by.as_str()), ("stands", stands)];
     Letter::of(case, ("acknowledgement", words.acknowledgement), &said)
 }
@@ -75,6 +78,17 @@ pub(crate) fn code(case: &Case, code: &str, hours: u64) -> Letter {
     let words = Words::of(case.language());
     let hours = hours.to_string();
     Letter::of(case, ("code", words.code), &[("code", code), ("hours", hours.as_str())])
+}
+
+/// What is said where a request ends by itself without proof.
+fn ends(case: &Case, words: &Words) -> &'static str {
+    if case.lapses_at().is_some() { words.ends } else { "" }
+}
+
+/// That it has to be shown who asks, where no code can be mailed.
+pub(crate) fn proof(case: &Case) -> Letter {
+    let words = Words::of(case.language());
+    Letter::of(case, ("proof", words.proof), &[("ends", ends(case, words))])
 }
 
 /// That a restriction or an objection ends.

@@ -7,17 +7,22 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::JoinSet;
-use veritwin_access::{Action, Kind, jobs};
+use veritwin_access::{Action, Finding, Kind, jobs};
 use veritwin_domain::{OpContext, Secret, TenantId, Timestamp};
-use veritwin_metastore::{MailboxProblem, RightsMailbox, TenantTx};
-use veritwin_outbound::guard::{GuardError, MailboxCall, MailboxError, MailboxRound, Target};
+use veritwin_metastore::{MailRank, MailboxProblem, RightsMailbox, TenantTx};
+use veritwin_outbound::guard::{
+    GuardError, MailboxCall, MailboxError, MailboxMail, MailboxRound, Target,
+};
 use veritwin_outbound::mail::is_address;
 use veritwin_outbound::register::{Destination, DestinationKind};
 
 use super::intake::Taken;
+use super::mailbox_progress::Progress;
+use super::officer_words::mailbox_mails;
 use crate::change::Change;
 use crate::model::{MailboxInput, MailboxView};
 use crate::route_places::place_at;
+use crate::security::{Found, fact};
 use crate::{App, Error, Result};
 
 /// The port of IMAP over TLS (RFC 8314).
@@ -34,8 +39,6 @@ const REST: Duration = Duration::from_secs(15 * 60);
 const AT_ONCE: usize = 8;
 /// Why such a place is in the egress register.
 const MAILBOX_PURPOSE: &str = "mailbox for requests of data subjects that a customer registered";
-/// After its mails are numbered anew, what came so long before the last reading was read.
-const NUMBERED_ANEW_SLACK: Duration = Duration::from_secs(3600);
 
 /// What is kept of a mailbox.
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,9 +47,16 @@ struct StoredMailbox {
     user: String,
     password: String,
     folder: String,
+    /// What is left to read, and what was told of it.
+    #[serde(default)]
+    progress: Progress,
 }
 
 impl StoredMailbox {
+    fn body(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))
+    }
+
     fn read(row: &RightsMailbox) -> Result<Self> {
         let damaged = |_| Error::Internal("a stored mailbox is damaged".to_owned());
         serde_json::from_slice(&row.body).map_err(damaged)
@@ -160,12 +170,15 @@ impl App {
         let password = given.or_else(|| kept.map(|one| one.password.clone())).ok_or_else(|| {
             Error::invalid_at("password", "needed, since server or user is another")
         })?;
-        let stored = StoredMailbox { server, user, password, folder };
-        let is_same = before.as_ref().is_some_and(|one| one.is_same_place(&stored));
-        let from = known.as_ref().filter(|_| is_same);
-        let body = serde_json::to_vec(&stored).map_err(|e| Error::Internal(e.to_string()))?;
+        let progress = Progress::default();
+        let mut stored = StoredMailbox { server, user, password, folder, progress };
+        let same = before.as_ref().filter(|one| one.is_same_place(&stored));
+        let from = known.as_ref().filter(|_| same.is_some());
+        if let Some(progress) = same.map(|one| one.progress.clone()) {
+            stored.progress = progress.anew();
+        }
         let row = RightsMailbox {
-            body,
+            body: stored.body()?,
             numbering: from.map_or(0, |one| one.numbering),
             read_to: from.map_or(0, |one| one.read_to),
             read_at: None,
@@ -251,11 +264,26 @@ impl App {
             reading.spawn(async move {
                 if let Err(error) = app.read_mailbox_of(tenant).await {
                     tracing::warn!(%tenant, %error, "a mailbox waits");
-                    app.postpone_mailbox(tenant).await;
+                    app.note_waiting(tenant, &error).await;
                 }
             });
         }
         while reading.join_next().await.is_some() {}
+    }
+
+    /// Notes that what came could not be taken in. While a tenant's key is away nothing of its own
+    /// is written.
+    async fn note_waiting(&self, tenant: TenantId, error: &Error) {
+        let context = self.job_in(jobs::MAIL, tenant);
+        let noted = async {
+            let Some(row) = self.0.store.read(&context).await?.mailbox().await? else {
+                return Ok::<_, Error>(());
+            };
+            self.note_failed(&context, row, MailboxProblem::Failed).await
+        };
+        if error.is_withheld() || noted.await.is_err() {
+            self.postpone_mailbox(tenant).await;
+        }
     }
 
     async fn postpone_mailbox(&self, tenant: TenantId) {
@@ -293,69 +321,136 @@ impl App {
             folder: &stored.folder,
             numbering: number(row.numbering),
             read_to: number(row.read_to),
+            again: stored.progress.again(),
         };
         let found = self.0.providers.client.read_mailbox(self.caller(tenant), &call).await;
         match found {
-            Ok(round) => self.take_round(&context, (row, &stored.user), round).await,
-            Err(error) => {
-                let next_at = context.at.saturating_add(REST);
-                let problem = Some(problem(&error));
-                self.note_reading(&context, RightsMailbox { problem, next_at, ..row }).await
-            }
+            Ok(round) => self.take_round(&context, (row, stored), round).await,
+            Err(error) => self.note_failed(&context, row, problem(&error)).await,
         }
     }
 
-    async fn note_reading(&self, context: &OpContext, row: RightsMailbox) -> Result<()> {
+    /// Writes how a reading went. When that is news, those who look after requests are told: by an
+    /// alert, which is written first, and by mail.
+    #[boxed]
+    async fn note_reading(
+        &self,
+        context: &OpContext,
+        row: RightsMailbox,
+        is_news: bool,
+    ) -> Result<()> {
+        let problem = row.problem.filter(|_| is_news);
+        if let Some(problem) = problem {
+            let facts = vec![fact("problem", problem.as_str())];
+            let kind = Finding::MailboxUnread;
+            let found = Found { tenant: context.tenant, kind, facts, session: None };
+            self.raise_finding(&found).await?;
+        }
         let tx = self.0.store.begin(context).await?;
+        if let Some(problem) = problem {
+            let mails = mailbox_mails(problem == MailboxProblem::Full);
+            let event = format!("mailbox {} {}", problem.as_str(), context.at.as_micros());
+            self.mail_officers(&tx, MailRank::Account, &mails, &event).await?;
+        }
         tx.mailbox_read(&row).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Takes the mails of a round in, one by one: each is a case, or part of one, in the step that
-    /// says that it was read.
-    async fn take_round(
+    async fn note_failed(
         &self,
         context: &OpContext,
-        (mut row, own): (RightsMailbox, &str),
+        row: RightsMailbox,
+        problem: MailboxProblem,
+    ) -> Result<()> {
+        let mut stored = StoredMailbox::read(&row)?;
+        let is_news = stored.progress.note_failed();
+        let next_at = context.at.saturating_add(REST);
+        let (body, problem) = (stored.body()?, Some(problem));
+        let row = RightsMailbox { body, problem, next_at, ..row };
+        self.note_reading(context, row, is_news).await
+    }
+
+    /// Takes the mails of a round in, one by one: each is a case, or part of one, in the step that
+    /// says that it was read. One that there is no room for is left, and looked at again later; it
+    /// keeps none behind it waiting.
+    pub(super) async fn take_round(
+        &self,
+        context: &OpContext,
+        (mut row, mut stored): (RightsMailbox, StoredMailbox),
         round: MailboxRound,
     ) -> Result<()> {
-        let was_read = |received_at: Option<Timestamp>| {
-            let last = row.read_at.map(|at| at.saturating_sub(NUMBERED_ANEW_SLACK));
-            let is_numbered_anew = row.numbering != u64::from(round.numbering);
-            is_numbered_anew && received_at.is_some_and(|at| last.is_some_and(|last| at < last))
-        };
-        let mut mails = Vec::with_capacity(round.mails.len());
-        for mail in round.mails {
-            let micros = mail.received_at.map(|at| at.saturating_mul(1_000_000));
-            let received_at = micros.map(Timestamp::from_micros);
-            if !was_read(received_at) {
-                mails.push((mail, received_at));
+        let own = stored.user.clone();
+        let again = stored.progress.again();
+        if row.numbering != u64::from(round.numbering) {
+            stored.progress.numbered_anew(row.read_at);
+            row.numbering = u64::from(round.numbering);
+        }
+        for mail in &round.mails {
+            row.read_to = u64::from(mail.number);
+            row.body = stored.body()?;
+            let (received_at, at) = received(context, mail);
+            if stored.progress.was_read(received_at) {
+                continue;
+            }
+            let taken =
+                self.take_mail(context, (&mail.bytes, at), Some((&row, own.as_str()))).await?;
+            if taken == Taken::Full {
+                stored.progress.leave(mail.number, at);
             }
         }
-        row.numbering = u64::from(round.numbering);
-        for (mail, received_at) in mails {
-            let read = RightsMailbox { read_to: u64::from(mail.number), ..row.clone() };
-            let at = received_at.unwrap_or(context.at).min(context.at);
-            match self.take_mail(context, (&mail.bytes, at), Some((&read, own))).await? {
-                Taken::Full => {
-                    row.problem = Some(MailboxProblem::Full);
-                    row.next_at = context.at.saturating_add(REST);
-                    return self.note_reading(context, row).await;
+        row.read_to = u64::from(round.read_to);
+        let mut is_taken = false;
+        if let (Some((from, _)), Some(found)) = (again, &round.again) {
+            let mut still = Vec::new();
+            for mail in &found.mails {
+                let mut after = stored.clone();
+                after.progress.take((mail.number, mail.number));
+                row.body = after.body()?;
+                let (_, at) = received(context, mail);
+                match self.take_mail(context, (&mail.bytes, at), Some((&row, own.as_str()))).await?
+                {
+                    Taken::Full => still.push(mail.number),
+                    Taken::Case(_) | Taken::Note | Taken::Passed => {
+                        stored = after;
+                        is_taken = true;
+                    }
                 }
-                Taken::Case(_) | Taken::Note | Taken::Passed => row.read_to = read.read_to,
             }
+            stored.progress.looked((from, found.read_to), &still);
         }
-        let wait = if round.has_more { TICK } else { READ_EVERY };
+        let is_news = stored.progress.note_read(round.has_more);
+        let is_full = stored.progress.is_full();
+        let wait = if round.has_more || (is_taken && is_full) { TICK } else { READ_EVERY };
         let now = self.clock().now();
         let read = RightsMailbox {
-            read_to: u64::from(round.read_to),
+            body: stored.body()?,
             read_at: Some(now),
-            problem: None,
+            problem: is_full.then_some(MailboxProblem::Full),
             next_at: now.saturating_add(wait),
             ..row
         };
-        self.note_reading(context, read).await
+        self.note_reading(context, read, is_news).await
     }
+
+    /// The problem of a tenant's mailbox, or `none`, and whether it is unread for longer than one
+    /// round; none where no mailbox is read.
+    pub(crate) async fn mailbox_stand(
+        &self,
+        context: &OpContext,
+    ) -> Result<Option<(&'static str, bool)>> {
+        let Some(row) = self.0.store.read(context).await?.mailbox().await? else {
+            return Ok(None);
+        };
+        let is_unread = StoredMailbox::read(&row)?.progress.is_unread();
+        Ok(Some((row.problem.map_or("none", MailboxProblem::as_str), is_unread)))
+    }
+}
+
+/// When the server received a mail, as it says, and as it counts.
+fn received(context: &OpContext, mail: &MailboxMail) -> (Option<Timestamp>, Timestamp) {
+    let micros = mail.received_at.map(|at| at.saturating_mul(1_000_000));
+    let said = micros.map(Timestamp::from_micros);
+    (said, said.unwrap_or(context.at).min(context.at))
 }
 
 #[cfg(test)]

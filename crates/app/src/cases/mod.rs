@@ -13,6 +13,7 @@ pub(crate) mod intake;
 mod letter_words;
 pub(crate) mod letters;
 mod mailbox;
+mod mailbox_progress;
 mod officer_words;
 mod own;
 mod stay_words;
@@ -33,12 +34,18 @@ use crate::tree::over;
 use crate::{App, Error, Result};
 use body::{Case, CaseBody, MailedCode};
 use clock::{ACKNOWLEDGE_WITHIN, answer_by};
+use form::Held;
 
 /// Most cases of a tenant that are open at once.
 const CASES_OPEN_MAX: u64 = 2_000;
-/// Most of them that came by the form, and by mail: whoever fills that keeps nobody else out.
-const FORMS_OPEN_MAX: u64 = 200;
-/// Most of those with one address.
+/// So many are open when none is taken any more that came by the form or by mail: who is signed in,
+/// and whoever writes one down at the desk, is kept out by nobody.
+const ANYBODYS_OPEN_MAX: u64 = 1_500;
+/// Most open cases that came by the form, and by mail, from addresses that nobody here is known
+/// under, and as many complaints: anybody can make up such addresses, and keeps nobody out by it
+/// who is known.
+const STRANGERS_OPEN_MAX: usize = 100;
+/// Most cases by the form, and by mail, of one address.
 const FORMS_OF_ADDRESS_MAX: usize = 3;
 /// Longest text of a request, answer or note, in characters.
 const TEXT_CHARS_MAX: usize = 4000;
@@ -161,28 +168,50 @@ fn view(case: Case, names: &Names, now: Timestamp) -> CaseView {
     }
 }
 
+/// The cases of an address, newest first. Addresses that are found by the same index and are others
+/// all the same are left out.
+async fn cases_of_email(tx: &TenantTx, email: &str) -> Result<Vec<StoredCase>> {
+    let mut theirs = Vec::new();
+    for row in tx.cases_of_address(tx.subject_index(email)?).await? {
+        let case = Case::read(row)?;
+        if case.is_of(email) {
+            theirs.push(case.row);
+        }
+    }
+    Ok(theirs)
+}
+
+/// Refuses one more request from an address that nobody here is known under, where as many wait as
+/// may.
+async fn check_strangers(tx: &TenantTx, (source, kind): (CaseSource, CaseKind)) -> Result<()> {
+    let is_complaint = |kind: CaseKind| kind == CaseKind::Complaint;
+    let mut waiting = 0;
+    for row in tx.cases_without_account(source).await? {
+        let is_alike = is_complaint(row.kind) == is_complaint(kind);
+        if is_alike && Case::read(row)?.is_strangers() {
+            waiting += 1;
+        }
+    }
+    bounded("rights_strangers_open_max", STRANGERS_OPEN_MAX, waiting + 1)
+}
+
 impl App {
     /// A new case with its first line; nothing is stored yet.
     async fn open_case(&self, tx: &TenantTx, context: &OpContext, new: NewCase) -> Result<Case> {
-        let open = tx.cases_open(None).await?;
-        if open >= CASES_OPEN_MAX {
-            return Err(over("rights_cases_open_max", CASES_OPEN_MAX, open + 1));
-        }
-        let address = new.body.email.as_deref().map(|email| tx.subject_index(email)).transpose()?;
         let source = new.source;
-        if is_anybodys(source) {
-            let forms = tx.cases_open(Some(source)).await?;
-            if forms >= FORMS_OPEN_MAX {
-                return Err(over("rights_forms_open_max", FORMS_OPEN_MAX, forms + 1));
-            }
-            let theirs = match address {
-                Some(address) => tx.cases_of_address(address).await?,
-                None => Vec::new(),
-            };
+        let max = if is_anybodys(source) { ANYBODYS_OPEN_MAX } else { CASES_OPEN_MAX };
+        let open = tx.cases_open(None).await?;
+        if open >= max {
+            return Err(over("rights_cases_open_max", max, open + 1));
+        }
+        let email = new.body.email.as_deref();
+        if let Some(email) = email.filter(|_| is_anybodys(source)) {
+            let theirs = cases_of_email(tx, email).await?;
             let is_form = |one: &&StoredCase| one.source == source && !one.state.is_closed();
             let forms = theirs.iter().filter(is_form).count();
             bounded("rights_forms_of_address_max", FORMS_OF_ADDRESS_MAX, forms + 1)?;
         }
+        let address = email.map(|email| tx.subject_index(email)).transpose()?;
         let row = StoredCase {
             id: CaseId::generate(context.at, self.rng()),
             kind: new.kind,
@@ -216,9 +245,21 @@ impl App {
         self.open_case(tx, context, new).await
     }
 
+    /// A case as it is stored, with its next look worked out.
+    fn scheduled(&self, case: &Case, now: Timestamp) -> Result<StoredCase> {
+        let stored = case.to_store(now)?;
+        #[cfg(feature = "test-controls")]
+        let stored = if self.0.promises.forgets_clocks() {
+            StoredCase { next_at: None, ..stored }
+        } else {
+            stored
+        };
+        Ok(stored)
+    }
+
     /// Stores a case that was just made.
     async fn create_case(&self, tx: &TenantTx, case: &Case, now: Timestamp) -> Result<()> {
-        Ok(tx.case_create(&case.to_store(now)?).await?)
+        Ok(tx.case_create(&self.scheduled(case, now)?).await?)
     }
 
     /// Stores a case that was changed; its version is the next one then.
@@ -226,14 +267,14 @@ impl App {
         if case.body.account_ended && case.row.state.is_closed() {
             case.forget();
         }
-        let stored = case.to_store(now)?;
+        let stored = self.scheduled(case, now)?;
         tx.case_update(&stored).await?;
         case.row = StoredCase { version: stored.version + 1, ..stored };
         Ok(())
     }
 
-    /// Tells the person that their request came, or, of somebody who is signed in, that they see
-    /// it: either is the acknowledgement.
+    /// Tells the person that their request came. Who is signed in, or has sent the form, sees it:
+    /// either is the acknowledgement.
     async fn acknowledge_case(
         &self,
         tx: &TenantTx,
@@ -242,7 +283,7 @@ impl App {
     ) -> Result<bool> {
         let letter = letters::acknowledgement(case, context.at);
         let is_mailed = self.mail_subject(tx, context, (&*case, &letter)).await?;
-        let is_shown = case.row.source == CaseSource::Account;
+        let is_shown = matches!(case.row.source, CaseSource::Account | CaseSource::Form);
         if is_mailed || is_shown {
             case.body.acknowledged_at = Some(context.at.as_micros());
             case.note(context.at, "acknowledged", (None, None))?;
@@ -282,26 +323,27 @@ impl App {
         Ok(is_right)
     }
 
-    /// Mails a code to the address of a case, if an account of the tenant is held under it. The
-    /// clock stands until it is shown. A complaint needs no identity. Whose account it is was
-    /// looked up before a turn to write was taken.
+    /// Mails a code to the account that is held under the address of a case, at the address that
+    /// the account has: all further letters go there, too. The clock stands until it is shown. A
+    /// complaint needs no identity. Whose account it is was looked up before a turn to write was
+    /// taken.
     async fn ask_identity(
         &self,
         tx: &TenantTx,
         context: &OpContext,
-        (case, held): (&mut Case, Option<UserId>),
+        (case, held): (&mut Case, Option<&Held>),
     ) -> Result<bool> {
         if case.row.kind == CaseKind::Complaint || case.body.verified.is_some() {
             return Ok(false);
         }
-        let Some(user) = held else { return Ok(false) };
+        let Some(held) = held else { return Ok(false) };
+        // Whose it is counts once the code was shown.
+        case.body = std::mem::take(&mut case.body).held_by(Some(held));
         let (code, stored) = self.fresh_code(case.row.id, context.at.saturating_add(CODE_LASTS))?;
         let letter = letters::code(case, &code, CODE_LASTS.as_secs() / 3600);
         if !self.mail_subject(tx, context, (&*case, &letter)).await? {
             return Ok(false);
         }
-        // Whose it is counts once the code was shown.
-        case.body.held = Some(user);
         case.body.code = Some(stored);
         case.pause(context.at);
         case.note(context.at, "code_sent", (None, None))?;

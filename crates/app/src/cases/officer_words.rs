@@ -103,6 +103,72 @@ const fn words(language: Language, news: News) -> (&'static str, &'static str) {
     }
 }
 
+/// That the mailbox for requests cannot be read, or that mails are left in it, in each language.
+pub(super) fn mailbox_mails(is_full: bool) -> Vec<Worded> {
+    let one = |language| {
+        let [unread, full] = mailbox_words(language);
+        let (subject, text) = if is_full { full } else { unread };
+        (language, subject.to_owned(), format!("{text}\n"))
+    };
+    Language::ALL.into_iter().map(one).collect()
+}
+
+const fn mailbox_words(language: Language) -> [(&'static str, &'static str); 2] {
+    match language {
+        Language::English => [
+            (
+                "The mailbox for requests cannot be read",
+                "The mailbox that requests of data subjects are read from could not be read twice \
+                 in a row. Requests may wait in it, and their time runs. Sign in and open \
+                 Requests: it says there what is wrong.",
+            ),
+            (
+                "Mails are left in the mailbox for requests",
+                "As many requests wait as may, so that further mails are left in the mailbox and \
+                 taken later. Sign in, open Requests, and close what can be closed.",
+            ),
+        ],
+        Language::ChineseTraditional => [
+            (
+                "無法讀取接收請求的信箱",
+                "接收當事人請求的信箱已連續兩次無法讀取。其中可能有等待處理的請求，期限仍在進行。\
+                 請登入並開啟「請求」，該處說明問題所在。",
+            ),
+            (
+                "接收請求的信箱中留有郵件",
+                "等待處理的請求已達上限，後續郵件會留在信箱中，稍後再收。\
+                 請登入並開啟「請求」，將可結案者結案。",
+            ),
+        ],
+        Language::Japanese => [
+            (
+                "請求用のメールボックスを読み取れません",
+                "本人からの請求を受け付けるメールボックスを、2回続けて読み取れませんでした。\
+                 請求が届いている可能性があり、その期限は進んでいます。\
+                 サインインして「請求」を開いてください。原因が示されています。",
+            ),
+            (
+                "請求用のメールボックスにメールが残っています",
+                "待っている請求が上限に達したため、以降のメールはメールボックスに残し、\
+                 後で受け付けます。サインインして「請求」を開き、終えられるものを終えてください。",
+            ),
+        ],
+        Language::Korean => [
+            (
+                "요청용 메일함을 읽을 수 없습니다",
+                "정보주체의 요청을 받는 메일함을 두 번 연속으로 읽지 못했습니다. 요청이 와 있을 수 \
+                 있으며 그 기한은 계속 흐릅니다. 로그인하여 요청을 여십시오. 무엇이 문제인지 \
+                 표시됩니다.",
+            ),
+            (
+                "요청용 메일함에 메일이 남아 있습니다",
+                "대기 중인 요청이 한도에 이르러 이후의 메일은 메일함에 남겨 두고 나중에 받습니다. \
+                 로그인하여 요청을 열고 끝낼 수 있는 것을 끝내 주십시오.",
+            ),
+        ],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +187,17 @@ mod tests {
                 places(news, &["{number}", "{since}", "{by}"]);
             }
         }
+    }
+
+    #[test]
+    fn each_language_tells_of_the_mailbox_in_words_of_its_own() {
+        for is_full in [false, true] {
+            for (language, subject, text) in mailbox_mails(is_full) {
+                assert_eq!(subject.is_ascii(), language == Language::English, "{subject}");
+                assert_eq!(text.is_ascii(), language == Language::English, "{text}");
+            }
+        }
+        assert_ne!(mailbox_mails(false), mailbox_mails(true));
     }
 
     #[test]

@@ -1,24 +1,34 @@
 //! What happens to cases by itself: officers are reminded before a deadline and told when one was
-//! missed, and who has not shown who they are in time is refused.
+//! missed, and who has not shown who they are in time is refused; from an address that nobody here
+//! is known under sooner than from another.
+
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, jobs};
-use veritwin_domain::{CaseId, OpContext, Role, TenantId};
+use veritwin_domain::{CaseId, DAY_MICROS, OpContext, Role, TenantId, Timestamp};
 use veritwin_metastore::{CaseSource, MailRank, Member, NewMail, TenantTx, every_row};
 
 use super::body::Case;
 use super::clock::Alarm;
+use super::letter_words::Words;
 use super::officer_words::News;
 use super::resource;
 use crate::alert_mail::waiting_max;
 use crate::change::Change;
 use crate::languages::{Worded, language_of, worded_for};
 use crate::mail::{MailPayload, mail_key};
+use crate::mail_bounds::{Places, Sender};
 use crate::mail_kinds::MessageKind;
 use crate::provision::is_nobodys;
 use crate::{App, Error, Result};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
+/// In nobody's tenant a mail is looked at by the check that brought it about, and removed long
+/// before it could leave.
+const CHECK_MAIL_WAITS: Duration = Duration::from_secs(30 * 86_400);
+/// How long a case waits that cannot be looked after now.
+const WAITS: Duration = Duration::from_secs(3_600);
 
 impl App {
     /// Looks after every case that is due. One that cannot be read waits, and holds no other.
@@ -46,7 +56,7 @@ impl App {
     async fn postpone_case(&self, tenant: TenantId, id: CaseId) {
         let later = async {
             let context = self.job(jobs::RETENTION);
-            let at = context.at.saturating_add(std::time::Duration::from_secs(3600));
+            let at = context.at.saturating_add(WAITS);
             let tx = self.0.store.begin_platform(&context).await?;
             tx.case_postpone(tenant, id, at).await?;
             Ok::<_, Error>(tx.commit().await?)
@@ -65,21 +75,35 @@ impl App {
         if case.row.closed_at.is_some() {
             return Ok(());
         }
+        let is_strangers = case.is_strangers();
+        // Who could not be told before is told now, if a mail can leave by now.
+        if is_strangers && case.row.source == CaseSource::Mail && !case.clocks().is_acknowledged {
+            self.answer_mail(&tx, &context, &mut case).await?;
+        }
         let alarms = match case.told_at() {
             // Of an erasure only papers are left.
             Some(_) => Vec::new(),
             None => case.clocks().alarms(&case.body.alarms, context.at),
         };
-        #[cfg(feature = "test-controls")]
-        let alarms = if self.0.promises.forgets_clocks() { Vec::new() } else { alarms };
+        let is_end = is_strangers && alarms.contains(&Alarm::NotVerified);
+        let place = match case.body.email.as_deref().filter(|_| is_end) {
+            Some(to) => match self.place_for_end(&tx, to, context.at).await? {
+                Some(place) => Some(place),
+                // It ends with a letter, once one can be mailed.
+                None => {
+                    drop(tx);
+                    self.postpone_case(tenant, id).await;
+                    return Ok(());
+                }
+            },
+            None => None,
+        };
         let mut told = Vec::new();
         for alarm in alarms {
             case.body.alarms.push(alarm.as_str().to_owned());
             case.note(context.at, alarm.as_str(), (None, None))?;
-            // Only somebody who was asked, and could answer, has not shown who they are.
-            if alarm == Alarm::NotVerified && case.body.code.is_some() {
-                let why = ("not_verified", "");
-                self.refuse_case(&tx, &context, &mut case, (why, None)).await?;
+            if alarm == Alarm::NotVerified {
+                self.end_unproven(&tx, &context, &mut case).await?;
             }
             told.push(alarm);
             let change = Change::to(serde_json::json!({"alarm": alarm.as_str()}));
@@ -91,10 +115,50 @@ impl App {
             let mails = News::of(alarm).mails(&case, context.at);
             // An alarm of a deadline that has moved is another one.
             let by = case.row.answer_by.as_micros();
-            let event = format!("case {id} {} {by}", alarm.as_str());
+            let name = alarm.as_str();
+            let event = if is_strangers {
+                // Of what anybody can make up, one mail a day of each alarm.
+                format!("cases of strangers {name} {}", context.at.as_micros() / DAY_MICROS)
+            } else {
+                format!("case {id} {name} {by}")
+            };
             self.mail_officers(&tx, MailRank::Account, &mails, &event).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        if let Some(place) = place {
+            place.keep();
+        }
+        Ok(())
+    }
+
+    /// A place for the letter by which a stranger's request ends: none while an address that
+    /// anybody may have written has had its mails of the day, or too much mail waits.
+    async fn place_for_end(
+        &self,
+        tx: &TenantTx,
+        to: &str,
+        now: Timestamp,
+    ) -> Result<Option<Places<'_>>> {
+        let is_full =
+            self.0.mailer.is_some() && tx.outbox_waiting().await? >= waiting_max(MailRank::Notice);
+        Ok(self.mail_place(Sender::Tenant(tx.tenant_id()), to, now).ok().filter(|_| !is_full))
+    }
+
+    /// Refuses who has not shown who they are: somebody who was asked and could answer, or of whom
+    /// nobody here is known.
+    async fn end_unproven(
+        &self,
+        tx: &TenantTx,
+        context: &OpContext,
+        case: &mut Case,
+    ) -> Result<()> {
+        let text = match case.lapses_at() {
+            Some(_) => Words::of(case.language()).lapsed,
+            None if case.body.code.is_some() => "",
+            None => return Ok(()),
+        };
+        let why = (("not_verified", text), None);
+        self.refuse_case(tx, context, case, why).await.map(drop)
     }
 
     /// Tells officers that a request came.
@@ -104,6 +168,9 @@ impl App {
         context: &OpContext,
         case: &Case,
     ) -> Result<()> {
+        if is_nobodys(context.tenant) {
+            return Ok(());
+        }
         // Of what anybody can send, one mail an hour.
         let event = match case.row.source {
             CaseSource::Form => format!("cases by form {}", context.at.as_micros() / HOUR_MICROS),
@@ -116,16 +183,18 @@ impl App {
 
     /// Queues a mail to the privacy officers of a tenant, or to who answers for one without any;
     /// once per event.
-    async fn mail_officers(
+    pub(super) async fn mail_officers(
         &self,
         tx: &TenantTx,
         rank: MailRank,
         mails: &[Worded],
         event: &str,
     ) -> Result<()> {
-        if self.0.mailer.is_none() || is_nobodys(tx.tenant_id()) {
+        let is_check = is_nobodys(tx.tenant_id());
+        if self.0.mailer.is_none() && !is_check {
             return Ok(());
         }
+        let next_at = is_check.then(|| self.clock().now().saturating_add(CHECK_MAIL_WAITS));
         let is_notice = matches!(rank, MailRank::Notice);
         if is_notice && tx.outbox_waiting().await? >= waiting_max(rank) {
             return Ok(());
@@ -136,8 +205,11 @@ impl App {
             members.iter().filter(holds).collect()
         };
         let officers = with(&[Role::PrivacyOfficer]);
-        let to =
-            if officers.is_empty() { with(&[Role::Owner, Role::Administrator]) } else { officers };
+        let to = if officers.is_empty() && !is_check {
+            with(&[Role::Owner, Role::Administrator])
+        } else {
+            officers
+        };
         for member in to {
             let language = language_of(tx, Some(member.user.id)).await?;
             let (subject, text) = worded_for(mails, language);
@@ -149,7 +221,7 @@ impl App {
                 ..MailPayload::of(MessageKind::RightsCase)
             };
             let body = serde_json::to_vec(&mail).map_err(|e| Error::Internal(e.to_string()))?;
-            tx.outbox_add(NewMail::new(rank, &key, &body)).await?;
+            tx.outbox_add(NewMail { next_at, ..NewMail::new(rank, &key, &body) }).await?;
         }
         Ok(())
     }

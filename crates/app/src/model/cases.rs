@@ -58,7 +58,10 @@ pub enum CaseStep {
     /// Tells the person that it came.
     Acknowledge,
     /// Asks the person to show who they are; the clock stands until then.
-    AskIdentity,
+    AskIdentity {
+        /// How and when the officer has asked; empty: a code or a letter is mailed.
+        text: String,
+    },
     /// Says that it is known who asks.
     Verify {
         /// `document` or `known`.

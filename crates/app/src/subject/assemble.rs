@@ -247,7 +247,14 @@ impl App {
             let by_account = subject.user.is_some() && one.user == subject.user;
             by_account || (index.is_some() && one.address == index)
         };
-        rows.into_iter().filter(is_theirs).map(Case::read).collect()
+        let read = rows.into_iter().filter(is_theirs).map(Case::read);
+        let cases = read.collect::<Result<Vec<Case>>>()?;
+        // An index stands for several addresses that differ in letters beyond ASCII.
+        let is_named = |one: &Case| {
+            let by_account = subject.user.is_some() && one.row.user == subject.user;
+            by_account || subject.email.as_deref().is_some_and(|email| one.is_of(email))
+        };
+        Ok(cases.into_iter().filter(is_named).collect())
     }
 
     async fn assemble_requests(

@@ -29,8 +29,10 @@ stored_enum! {
         Folder = "folder",
         /// The server said what cannot be read.
         Protocol = "protocol",
-        /// So many requests wait already.
+        /// So many requests wait already that mails are left in it.
         Full = "full",
+        /// It was read, and what came could not be taken in.
+        Failed = "failed",
     }
 }
 

@@ -48,7 +48,7 @@ struct MailboxBody {
     /// When it was last read.
     read_at: Option<String>,
     /// Why the last try did not work: `refused`, `unreachable`, `tls`, `sign_in`, `folder`,
-    /// `protocol` or `full`.
+    /// `protocol` or `failed`. `full`: so many requests wait that mails are left in it.
     problem: Option<&'static str>,
     /// When it is read next.
     next_at: String,

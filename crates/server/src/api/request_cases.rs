@@ -86,7 +86,8 @@ struct RequestStepBody {
     /// Of `extend`: why, in words. Of `refuse`: a reason of the closed list.
     #[serde(default)]
     reason: String,
-    /// Of `refuse`, `answer`, `note` and `reopen`: the words.
+    /// Of `refuse`, `answer`, `note` and `reopen`: the words. Of `ask_identity`: how and when you
+    /// have asked; left out, a code or a letter is mailed, and needed where none can be.
     #[serde(default)]
     text: String,
     /// Of `refuse`: whose authority is named; null: the platform's.
@@ -98,7 +99,7 @@ impl RequestStepBody {
     fn parse(self) -> Result<CaseStep, Problem> {
         Ok(match self.step.as_str() {
             "acknowledge" => CaseStep::Acknowledge,
-            "ask_identity" => CaseStep::AskIdentity,
+            "ask_identity" => CaseStep::AskIdentity { text: self.text },
             "verify" => CaseStep::Verify { how: self.how },
             "person" => CaseStep::Person { person: self.person.map(Secret::new) },
             "right" => CaseStep::Right { kind: self.kind },

@@ -147,6 +147,7 @@ pub(super) fn finding() -> Object {
         "storage_damaged",
         "quota_near",
         "promise_broken",
+        "mailbox_unread",
         "other",
     ])
 }
