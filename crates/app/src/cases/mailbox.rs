@@ -264,7 +264,7 @@ impl App {
             reading.spawn(async move {
                 if let Err(error) = app.read_mailbox_of(tenant).await {
                     tracing::warn!(%tenant, %error, "a mailbox waits");
-                    app.note_waiting(tenant, &error).await;
+                    app.note_waiting(tenant, error.is_withheld()).await;
                 }
             });
         }
@@ -273,7 +273,7 @@ impl App {
 
     /// Notes that what came could not be taken in. While a tenant's key is away nothing of its own
     /// is written.
-    async fn note_waiting(&self, tenant: TenantId, error: &Error) {
+    async fn note_waiting(&self, tenant: TenantId, is_withheld: bool) {
         let context = self.job_in(jobs::MAIL, tenant);
         let noted = async {
             let Some(row) = self.0.store.read(&context).await?.mailbox().await? else {
@@ -281,7 +281,7 @@ impl App {
             };
             self.note_failed(&context, row, MailboxProblem::Failed).await
         };
-        if error.is_withheld() || noted.await.is_err() {
+        if is_withheld || noted.await.is_err() {
             self.postpone_mailbox(tenant).await;
         }
     }
@@ -325,7 +325,7 @@ impl App {
         };
         let found = self.0.providers.client.read_mailbox(self.caller(tenant), &call).await;
         match found {
-            Ok(round) => self.take_round(&context, (row, stored), round).await,
+            Ok(round) => self.take_round(&context, row, round).await,
             Err(error) => self.note_failed(&context, row, problem(&error)).await,
         }
     }
@@ -356,7 +356,7 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    async fn note_failed(
+    pub(crate) async fn note_failed(
         &self,
         context: &OpContext,
         row: RightsMailbox,
@@ -373,12 +373,13 @@ impl App {
     /// Takes the mails of a round in, one by one: each is a case, or part of one, in the step that
     /// says that it was read. One that there is no room for is left, and looked at again later; it
     /// keeps none behind it waiting.
-    pub(super) async fn take_round(
+    pub(crate) async fn take_round(
         &self,
         context: &OpContext,
-        (mut row, mut stored): (RightsMailbox, StoredMailbox),
+        mut row: RightsMailbox,
         round: MailboxRound,
     ) -> Result<()> {
+        let mut stored = StoredMailbox::read(&row)?;
         let own = stored.user.clone();
         let again = stored.progress.again();
         if row.numbering != u64::from(round.numbering) {

@@ -91,8 +91,16 @@ async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
     };
     let desk = officer(&world, &customer);
     let id = world.app.create_case_at_desk(&desk, &input).await.expect("a case");
-    let asked = step(&world, &customer, id, CaseStep::AskIdentity).await;
+    // Without a mail server nobody was asked, so no clock stands.
+    let ask = |text: &str| CaseStep::AskIdentity { text: text.to_owned() };
+    let unasked = world.app.step_case(&desk, (id, None), &ask(" ")).await;
+    assert!(matches!(unasked, Err(Error::Invalid { .. })), "{unasked:?}");
+    let seen = world.app.case(&desk, id).await.expect("a case");
+    assert!(!seen.is_paused && seen.events.iter().all(|event| event.kind != "identity_asked"));
+    let asked = step(&world, &customer, id, ask("By telephone, at nine.")).await;
     assert!(asked.is_paused);
+    let said = asked.events.iter().find(|event| event.kind == "identity_asked");
+    assert_eq!(said.and_then(|event| event.text.as_deref()), Some("By telephone, at nine."));
     let until = desk.at.saturating_add(DAY * 80);
     let extend = CaseStep::Extend { until, reason: "many".to_owned() };
     let early = world.app.step_case(&desk, (id, None), &extend).await;
@@ -101,7 +109,7 @@ async fn a_clock_stands_once_and_an_extension_begins_its_alarms_anew() {
     let known = step(&world, &customer, id, CaseStep::Verify { how }).await;
     assert!(!known.is_paused);
     let desk_again = officer(&world, &customer);
-    let again = world.app.step_case(&desk_again, (id, None), &CaseStep::AskIdentity).await;
+    let again = world.app.step_case(&desk_again, (id, None), &ask("Again.")).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
     step(&world, &customer, id, CaseStep::Acknowledge).await;
     assert_eq!(alarm_on(&world, &customer, id, 29).await.as_deref(), Some("answer_tomorrow"));

@@ -1,5 +1,6 @@
 //! P48: a mail of nobody is handed to what reads mailboxes. A case has to open, once, nothing may
-//! be disclosed before it is known who wrote it, and what a machine sent has to be passed by.
+//! be disclosed before it is known who wrote it, and what a machine sent has to be passed by. The
+//! platform's own mailbox, if it names one, must not be unread.
 
 use std::sync::Arc;
 
@@ -12,10 +13,12 @@ use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::cases::body::Case;
 use crate::cases::intake::Taken;
 use crate::error::found;
+use crate::provision::PLATFORM_TENANT;
 use crate::{App, Result};
 
 const BY_MAIL: u8 = 48;
-const VERSION: u32 = 1;
+/// With how it stands with mailboxes.
+const VERSION: u32 = 2;
 
 pub(super) fn probe(app: &App) -> Arc<dyn PlatformProbe> {
     InApp::shared(app, BY_MAIL, VERSION, |app: App| async move { app.check_mailbox().await })
@@ -46,6 +49,11 @@ impl App {
             _ => None,
         };
         self.remove_mailed(&context).await?;
+        let own = self.job_in(jobs::PROMISES, PLATFORM_TENANT);
+        let stand = self.mailbox_stand(&own).await?;
+        let tx = self.0.store.read_platform(&self.job(jobs::PROMISES)).await?;
+        let with_problem = tx.mailboxes_with_problem().await?;
+        drop(tx);
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let facts = vec![
             ("a mail opens a case".to_owned(), yes(is_closed_to.is_some())),
@@ -55,6 +63,11 @@ impl App {
                 "something is given before it is known who asks".to_owned(),
                 yes(is_closed_to == Some(false)),
             ),
+            (
+                "problem of the platform's own mailbox".to_owned(),
+                stand.map_or("it names none", |(problem, _)| problem).to_owned(),
+            ),
+            ("mailboxes of all organisations with a problem".to_owned(), with_problem.to_string()),
         ];
         let failed = |summary: &str| ProbeAnswer::Failed {
             summary: summary.to_owned(),
@@ -66,6 +79,9 @@ impl App {
             Some(false) => failed("A request by mail counts as its sender's before that is known."),
             Some(true) if again != Taken::Passed => failed("A mail opens more than one case."),
             Some(true) if machine != Taken::Passed => failed("Mails of machines are taken in."),
+            Some(true) if stand.is_some_and(|(_, is_unread)| is_unread) => {
+                failed("The mailbox that requests come to cannot be read.")
+            }
             Some(true) => ProbeAnswer::Passed {
                 summary: "A mail opens one case, and nothing is given before it is known who asks."
                     .to_owned(),

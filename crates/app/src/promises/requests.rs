@@ -1,24 +1,32 @@
 //! P46: a request of nobody is refused in each jurisdiction, and the letter has to name where to
-//! complain. P47: a request of nobody that came 31 days ago has to raise its alarms.
+//! complain. P47: a request that came 31 days ago is written down by an officer of nobody's tenant;
+//! what looks after requests has to find it, raise its alarms and mail its officer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use veritwin_access::jobs;
-use veritwin_domain::{CaseId, OpContext, Timestamp};
+use veritwin_domain::{CaseId, OpContext, Role, Secret, Timestamp, UserId};
 use veritwin_metastore::{CaseKind, CaseSource, CaseState, Page, StoredCase};
 
 use super::run::InApp;
+use super::sign_up::Guest;
 use super::{PROBE_TENANT, PlatformProbe, ProbeAnswer};
 use crate::cases::body::Case;
 use crate::cases::clock::answer_by;
 use crate::cases::letters::authorities;
+use crate::model::DeskCaseInput;
 use crate::{App, Result};
 
 const COMPLAINT: u8 = 46;
 const CLOCKS: u8 = 47;
 const VERSION: u32 = 1;
+/// With a request that is made and found as any other, and the mails about it.
+const CLOCKS_VERSION: u32 = 2;
+const NAME: &str = "clock probe";
+/// So many rounds of those that wait longest are looked after until it is this one's turn.
+const ROUNDS_MAX: u32 = 20;
 /// How long ago the request came whose alarms are looked for.
 const CAME_AGO: Duration = Duration::from_secs(31 * 86_400);
 /// What it has to have raised by then.
@@ -30,7 +38,13 @@ pub(super) fn complaint_probe(app: &App) -> Arc<dyn PlatformProbe> {
 }
 
 pub(super) fn clock_probe(app: &App) -> Arc<dyn PlatformProbe> {
-    InApp::shared(app, CLOCKS, VERSION, |app: App| async move { app.check_clocks().await })
+    InApp::shared(app, CLOCKS, CLOCKS_VERSION, |app: App| async move { app.check_clocks().await })
+}
+
+/// What became of the request.
+struct Found {
+    raised: Vec<String>,
+    mails: usize,
 }
 
 /// An open request of nobody.
@@ -88,52 +102,93 @@ impl App {
     }
 
     async fn check_clocks(&self) -> Result<ProbeAnswer> {
-        self.ensure_probe_tenant().await?;
-        let context = self.job_in(jobs::PROMISES, PROBE_TENANT);
-        let id = CaseId::generate(context.at, self.rng());
-        let made = of_nobody(id, context.at.saturating_sub(CAME_AGO));
-        // As long as it waits, it is the first that is looked after.
-        let made = StoredCase { next_at: Some(made.received_at), ..made };
-        let tx = self.0.store.begin(&context).await?;
-        // What an earlier run left that was cut short.
-        let left = tx.cases(true, &Page::first(50)).await?.items;
-        // Not what another check asks for in somebody's name, or wrote.
-        let is_nobodys = |one: &&StoredCase| {
-            one.source == CaseSource::Officer && one.user.is_none() && one.kind == CaseKind::Access
-        };
-        for left in left.iter().filter(is_nobodys) {
-            tx.case_delete(left.id).await?;
-        }
-        tx.case_create(&made).await?;
-        tx.commit().await?;
-        let raised = self.alarms_raised(&context, id).await;
-        let tx = self.0.store.begin(&context).await?;
-        tx.case_delete(id).await?;
-        tx.commit().await?;
-        let raised = raised?;
+        let guest = self.sign_up_guest(true).await?;
+        let user = guest.signed_in.session.user.id;
+        let found = self.clocks_of(&guest, user).await;
+        let tidied = self.remove_waiting(guest.email.expose()).await;
+        self.leave_nothing(user).await?;
+        tidied?;
+        let Found { raised, mails } = found?;
         let missing: Vec<&str> =
             ALARMS.into_iter().filter(|name| !raised.iter().any(|one| one == name)).collect();
         let facts = vec![
             ("age of the request".to_owned(), "31 days".to_owned()),
             ("alarms raised".to_owned(), raised.join(", ")),
             ("alarms that are missing".to_owned(), missing.len().to_string()),
+            ("mails queued to its officer".to_owned(), mails.to_string()),
         ];
-        Ok(if missing.is_empty() {
-            let summary = "A request that waits raises its alarms before and at each deadline.";
-            ProbeAnswer::Passed { summary: summary.to_owned(), facts }
+        let failed = |summary: &str, place: &str| ProbeAnswer::Failed {
+            summary: summary.to_owned(),
+            facts: facts.clone(),
+            place: place.to_owned(),
+        };
+        Ok(if !missing.is_empty() {
+            let summary = "A request is past its deadlines and raised no alarm.";
+            failed(summary, "table rights_cases")
+        } else if mails < ALARMS.len() {
+            failed("A request is past its deadlines and nobody was mailed.", "table outbox")
         } else {
-            ProbeAnswer::Failed {
-                summary: "A request is past its deadlines and nobody was told.".to_owned(),
-                facts,
-                place: "table rights_cases".to_owned(),
-            }
+            let summary = "A request that waits raises its alarms before and at each deadline, \
+                           and its officer is mailed.";
+            ProbeAnswer::Passed { summary: summary.to_owned(), facts: facts.clone() }
         })
     }
 
-    async fn alarms_raised(&self, context: &OpContext, id: CaseId) -> Result<Vec<String>> {
-        self.tend_cases().await;
-        let tx = self.0.store.read(context).await?;
-        Ok(Case::read(tx.case(id).await?)?.body.alarms)
+    /// An officer of nobody writes a request down that came 31 days ago, as any officer does; then
+    /// what looks after requests has to find it by itself.
+    async fn clocks_of(&self, guest: &Guest, user: UserId) -> Result<Found> {
+        let job = self.job_in(jobs::PROMISES, PROBE_TENANT);
+        let tx = self.0.store.begin(&job).await?;
+        tx.member_roles_set(user, &[Role::PrivacyOfficer]).await?;
+        tx.commit().await?;
+        self.access_changed(PROBE_TENANT);
+        self.0.logins.forget_all();
+        let officer = self.guest_context(&guest.signed_in).await?;
+        self.remove_waiting(guest.email.expose()).await?;
+        let input = DeskCaseInput {
+            language: None,
+            kind: CaseKind::Access.as_str().to_owned(),
+            user: None,
+            email: None,
+            person: Some(Secret::new(NAME.to_owned())),
+            text: Secret::new(NAME.to_owned()),
+            purpose: None,
+            received_at: Some(officer.at.saturating_sub(CAME_AGO)),
+        };
+        let id = self.create_case_at_desk(&officer, &input).await?;
+        let mut raised = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            self.tend_cases().await;
+            let tx = self.0.store.read(&job).await?;
+            raised = Case::read(tx.case(id).await?)?.body.alarms;
+            if !raised.is_empty() {
+                break;
+            }
+        }
+        let number = id.to_string();
+        let mails = self.mails_to(&job, guest.email.expose()).await?;
+        let mails = mails.iter().filter(|(.., mail)| mail.text.contains(&number)).count();
+        Ok(Found { raised, mails })
+    }
+
+    /// Removes what this check made, or an earlier run that was cut short: the requests, and the
+    /// mails that are queued to its officer.
+    async fn remove_waiting(&self, officer: &str) -> Result<()> {
+        let context = self.job_in(jobs::PROMISES, PROBE_TENANT);
+        let mails = self.mails_to(&context, officer).await?;
+        let tx = self.0.store.begin(&context).await?;
+        // Not what another check asks for in somebody's name, or wrote.
+        let is_nobodys = |one: &&StoredCase| {
+            one.source == CaseSource::Officer && one.user.is_none() && one.kind == CaseKind::Access
+        };
+        let left = tx.cases(true, &Page::first(50)).await?.items;
+        for left in left.iter().filter(is_nobodys) {
+            tx.case_delete(left.id).await?;
+        }
+        for (id, ..) in mails {
+            tx.outbox_remove(id).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// A request that is over.

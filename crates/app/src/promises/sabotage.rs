@@ -137,7 +137,7 @@ impl PromiseBoard {
         self.sabotage.is_on(43) || self.sabotage.is_on(45)
     }
 
-    /// P47: no alarm is raised.
+    /// P47: nobody works out when a case is looked at.
     pub(crate) fn forgets_clocks(&self) -> bool {
         self.sabotage.is_on(47)
     }

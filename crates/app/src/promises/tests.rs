@@ -408,6 +408,7 @@ async fn sabotage_turns_the_row_red_and_back() {
         ("P43", 43),
         ("P44", 44),
         ("P45", 45),
+        ("P47", 47),
         ("P48", 48),
         ("P49", 49),
         ("P50", 50),
