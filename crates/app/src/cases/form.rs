@@ -136,7 +136,8 @@ impl App {
         }
         let new = NewCase { body: new.body.held_by(held.as_ref()), ..new };
         let mut case = self.open_case(&tx, context, new).await?;
-        if self.ask_identity(&tx, context, (&mut case, held.as_ref())).await? {
+        self.ask_identity(&tx, context, (&mut case, held.as_ref())).await?;
+        if held.is_some() {
             self.acknowledge_case(&tx, context, &mut case).await?;
         } else {
             // An address that nobody here is known under gets no mail, as anybody may have written
