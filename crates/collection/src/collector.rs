@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use veritwin_domain::{DeviceId, Reading, Rng, Timestamp};
+use veritwin_domain::{DeviceId, Reading, Timestamp};
 
 use crate::book::{Book, Turn};
+use crate::noise::Noise;
 use crate::release::{Contribution, Outcome, Release, Withheld, outcome};
 use crate::zone::{SOURCES_MAX, ZoneConfig};
 
@@ -30,9 +31,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// With nothing in it. A window that has begun before `now` will be a gap.
-    pub fn new(config: ZoneConfig, now: Timestamp) -> Self {
-        let config = Arc::new(config);
+    /// With nothing in it. A window that has begun before `now` will be a gap. A zone that was set
+    /// when larger costs were permitted is taken within the bounds of now.
+    pub fn new(config: &ZoneConfig, now: Timestamp) -> Self {
+        let config = Arc::new(config.bounded());
         Self { config, started_at: now, settled: None, windows: BTreeMap::new() }
     }
 
@@ -86,7 +88,7 @@ impl Collector {
         &mut self,
         book: &Book,
         (now, sources): (Timestamp, &BTreeSet<DeviceId>),
-        rng: &dyn Rng,
+        noise: Noise<'_>,
     ) -> Option<Turn> {
         let current = self.window_of(now);
         // Silence is seen, too.
@@ -108,7 +110,7 @@ impl Collector {
                 continue;
             }
             releases.extend(self.gap(next, window));
-            releases.push(self.released(&mut book, (window, open), sources, rng));
+            releases.push(self.released(&mut book, (window, open), sources, noise));
             next = window + 1;
         }
         releases.extend(self.gap(next, current));
@@ -129,19 +131,18 @@ impl Collector {
         book: &mut Book,
         (window, mut open): (i64, Open),
         sources: &BTreeSet<DeviceId>,
-        rng: &dyn Rng,
+        noise: Noise<'_>,
     ) -> Release {
         let (from, to) = (self.begins(window), self.begins(window + 1));
         // Who joined or left in the middle is not in it.
         let whole: BTreeSet<DeviceId> = open.sources.intersection(sources).copied().collect();
         open.did.retain(|source, _| whole.contains(source));
         let did: Vec<Contribution> = open.did.into_values().collect();
-        let budget = self.config.budget_milli_per_day;
         let is_group = whole.len() >= crate::GROUP_MIN;
-        let outcome = if is_group && !book.spend(from, self.config.cost_milli(), budget) {
-            Outcome::Withheld(Withheld::BudgetUsedUp)
-        } else {
-            outcome(&self.config, whole.len(), &did, rng)
+        let paid = if is_group { book.spend(from, &self.config) } else { Ok(()) };
+        let outcome = match paid {
+            Ok(()) => outcome(&self.config, whole.len(), &did, noise),
+            Err(why) => Outcome::Withheld(why),
         };
         Release { from, to, outcome }
     }
@@ -183,65 +184,95 @@ mod tests {
     fn a_whole_window_of_a_group_is_let_out_and_a_part_of_one_is_a_gap() {
         let (rng, group) = (SeededRng::new(1), sources(20));
         let start = at(1).saturating_add(std::time::Duration::from_secs(60));
-        let mut collector = Collector::new(zone(), start);
+        let mut collector = Collector::new(&zone(), start);
         let mut book = Book::default();
-        assert!(collector.settle(&book, (start, &group), &rng).is_none());
-        let turn = collector.settle(&book, (at(2), &group), &rng).expect("over");
+        assert!(collector.settle(&book, (start, &group), Noise::Drawn(&rng)).is_none());
+        let turn = collector.settle(&book, (at(2), &group), Noise::Drawn(&rng)).expect("over");
         assert_eq!(withheld(&turn), [(1, 2, Some(Withheld::Gap))]);
         book = turn.book.done();
         for source in &group {
             collector.take(*source, &used(10), (at(2), &group));
         }
-        let turn = collector.settle(&book, (at(3), &group), &rng).expect("over");
+        let turn = collector.settle(&book, (at(3), &group), Noise::Drawn(&rng)).expect("over");
         assert_eq!(withheld(&turn), [(2, 3, None)]);
         assert_eq!(turn.book.spent_milli, zone().cost_milli());
         assert!(collector.windows.len() == 1, "what is over is gone from memory");
         // The process was away: hours 3 to 6.
-        let mut again = Collector::new(zone(), at(6));
+        let mut again = Collector::new(&zone(), at(6));
         let book = turn.book.done().begun();
-        let turn = again.settle(&book, (at(6), &group), &rng).expect("missing");
+        let turn = again.settle(&book, (at(6), &group), Noise::Drawn(&rng)).expect("missing");
         assert_eq!(withheld(&turn), [(3, 6, Some(Withheld::Gap))]);
     }
 
     #[test]
     fn a_used_up_budget_lets_nothing_out_until_the_next_day() {
         let (rng, group) = (SeededRng::new(1), sources(15));
-        let mut collector = Collector::new(zone(), at(0));
+        let mut collector = Collector::new(&zone(), at(0));
         let (mut book, mut said) = (Book::default(), Vec::new());
         for hour in 0..=25 {
-            if let Some(turn) = collector.settle(&book, (at(hour), &group), &rng) {
+            if let Some(turn) = collector.settle(&book, (at(hour), &group), Noise::Drawn(&rng)) {
                 said.extend(withheld(&turn));
                 book = turn.book.done();
             }
         }
         let let_out: Vec<i64> =
             said.iter().filter(|(.., why)| why.is_none()).map(|(from, ..)| *from).collect();
-        // 500 thousandths a day, 200 a window.
+        // 400 thousandths a day, 200 a window.
         assert_eq!(let_out, [0, 1, 24]);
         let used_up = said.iter().filter(|(.., why)| *why == Some(Withheld::BudgetUsedUp));
         assert_eq!(used_up.count(), 22);
     }
 
     #[test]
+    fn a_used_up_year_is_said_and_lets_nothing_out() {
+        let (rng, group) = (SeededRng::new(1), sources(15));
+        let mut collector = Collector::new(&zone(), at(0));
+        let (mut book, mut said) = (Book::default(), Vec::new());
+        for hour in 0..=24 * 6 {
+            let turn = collector.settle(&book, (at(hour), &group), Noise::Drawn(&rng));
+            if let Some(turn) = turn {
+                said.extend(withheld(&turn));
+                book = turn.book.done();
+            }
+        }
+        // Eight windows of 100 and 100 thousandths are a year's: two on each of four days.
+        let let_out: Vec<i64> =
+            said.iter().filter(|(.., why)| why.is_none()).map(|(from, ..)| *from).collect();
+        assert_eq!(let_out, [0, 1, 24, 25, 48, 49, 72, 73]);
+        assert_eq!(said.last(), Some(&(143, 144, Some(Withheld::YearUsedUp))));
+    }
+
+    #[test]
+    fn a_zone_that_was_set_with_larger_costs_has_those_of_now() {
+        let mut wide = zone();
+        wide.measures[0].epsilon_milli = 1000;
+        wide.budget_milli_per_day = 10_000;
+        let collector = Collector::new(&wide, at(0));
+        assert_eq!(*collector.config(), wide.bounded());
+        assert!(collector.config().check().is_ok());
+    }
+
+    #[test]
     fn who_joins_in_the_middle_is_not_in_the_group() {
         let rng = SeededRng::new(1);
         let (before, after) = (sources(14), sources(15));
-        let mut collector = Collector::new(zone(), at(0));
+        let mut collector = Collector::new(&zone(), at(0));
         let book = Book::default();
-        assert!(collector.settle(&book, (at(0), &before), &rng).is_none());
+        assert!(collector.settle(&book, (at(0), &before), Noise::Drawn(&rng)).is_none());
         let newcomer = DeviceId::from_bytes([14; 16]);
         collector.take(newcomer, &used(1), (at(0), &after));
-        let turn = collector.settle(&book, (at(1), &after), &rng).expect("over");
+        let turn = collector.settle(&book, (at(1), &after), Noise::Drawn(&rng)).expect("over");
         assert_eq!(withheld(&turn), [(0, 1, Some(Withheld::SmallGroup))]);
         assert_eq!(turn.book.spent_milli, 0, "what is known anyway costs nothing");
-        let turn = collector.settle(&turn.book.done(), (at(2), &after), &rng).expect("over");
+        let turn =
+            collector.settle(&turn.book.done(), (at(2), &after), Noise::Drawn(&rng)).expect("over");
         assert_eq!(withheld(&turn), [(1, 2, None)]);
     }
 
     #[test]
     fn memory_is_bounded_when_nothing_is_settled() {
         let group = sources(15);
-        let mut collector = Collector::new(zone(), at(0));
+        let mut collector = Collector::new(&zone(), at(0));
         for hour in 0..20 {
             collector.take(DeviceId::from_bytes([1; 16]), &used(1), (at(hour), &group));
         }

@@ -10,13 +10,12 @@ mod zone;
 
 pub use book::{Book, Turn};
 pub use collector::{Collector, OPEN_WINDOWS_MAX};
-pub use noise::discrete_laplace;
+pub use noise::Noise;
 pub use release::{
-    Contribution, Outcome, Release, SHARE_SENSITIVITY, STATUS_SENSITIVITY, Withheld, capped_sum,
-    noisy_amount,
+    Contribution, Outcome, Release, SHARE_SENSITIVITY, STATUS_SENSITIVITY, Withheld,
 };
 pub use zone::{
-    BUDGET_MILLI_PER_DAY_MAX, EPSILON_MILLI_MAX, GROUP_MIN, MEASURES_MAX, Measure, MeasureKind,
-    SHARE_MAX_PERCENT, SOURCES_MAX, STATUS_WORDS_MAX, STEPS_MAX, WINDOW_MINUTES_MIN, ZoneConfig,
-    ZoneError,
+    BUDGET_MILLI_PER_DAY_MAX, BUDGET_SQUARES_PER_YEAR, EPSILON_MILLI_MAX, GROUP_MIN, MEASURES_MAX,
+    Measure, MeasureKind, SHARE_MAX_PERCENT, SOURCES_MAX, STATUS_WORDS_MAX, STEPS_MAX,
+    WINDOW_MINUTES_MIN, ZoneConfig, ZoneError,
 };

@@ -7,11 +7,32 @@ use veritwin_domain::Rng;
 /// The unit of a budget: a thousandth of epsilon.
 const MILLI: u64 = 1000;
 
+/// Where the noise of numbers comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Noise<'a> {
+    /// It is drawn with this.
+    Drawn(&'a dyn Rng),
+    /// There is none: a zone that is broken on purpose.
+    #[cfg(any(test, feature = "test-controls"))]
+    LeftOut,
+}
+
+impl Noise<'_> {
+    /// The noise of one number; none where it has no measure, and then nothing may be let out.
+    pub(crate) fn of(self, sensitivity: u64, epsilon_milli: u32) -> Option<i64> {
+        match self {
+            Self::Drawn(rng) => discrete_laplace(rng, sensitivity, u64::from(epsilon_milli)),
+            #[cfg(any(test, feature = "test-controls"))]
+            Self::LeftOut => Some(0),
+        }
+    }
+}
+
 /// A number drawn with probability proportional to `exp(-|x| epsilon / sensitivity)`, where epsilon
-/// is `epsilon_milli` thousandths. Both have to be above zero; with none it is zero.
-pub fn discrete_laplace(rng: &dyn Rng, sensitivity: u64, epsilon_milli: u64) -> i64 {
+/// is `epsilon_milli` thousandths. Both have to be above zero: without them there is none.
+fn discrete_laplace(rng: &dyn Rng, sensitivity: u64, epsilon_milli: u64) -> Option<i64> {
     if sensitivity == 0 || epsilon_milli == 0 {
-        return 0;
+        return None;
     }
     // The scale is t / s.
     let (t, s) = (sensitivity.saturating_mul(MILLI), epsilon_milli);
@@ -31,7 +52,7 @@ pub fn discrete_laplace(rng: &dyn Rng, sensitivity: u64, epsilon_milli: u64) -> 
         if is_negative && size == 0 {
             continue;
         }
-        return if is_negative { -size } else { size };
+        return Some(if is_negative { -size } else { size });
     }
 }
 
@@ -67,7 +88,9 @@ mod tests {
     fn the_noise_has_its_distribution() {
         let rng = SeededRng::new(7);
         let (rounds, scale) = (40_000, 10.0f64);
-        let drawn: Vec<i64> = (0..rounds).map(|_| discrete_laplace(&rng, 10, 1000)).collect();
+        let drawn: Vec<i64> =
+            (0..rounds).filter_map(|_| discrete_laplace(&rng, 10, 1000)).collect();
+        assert_eq!(drawn.len(), 40_000);
         let part = |is: &dyn Fn(i64) -> bool| {
             drawn.iter().filter(|one| is(**one)).count() as f64 / f64::from(rounds)
         };
@@ -83,9 +106,10 @@ mod tests {
     }
 
     #[test]
-    fn no_noise_without_a_measure_of_it() {
+    fn there_is_no_number_without_a_measure_of_its_noise() {
         let rng = SeededRng::new(1);
-        assert_eq!((discrete_laplace(&rng, 0, 5), discrete_laplace(&rng, 5, 0)), (0, 0));
+        assert_eq!((discrete_laplace(&rng, 0, 5), discrete_laplace(&rng, 5, 0)), (None, None));
+        assert!(discrete_laplace(&rng, 5, 5).is_some());
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use veritwin_domain::{Key, Quality, Reading, Rng, Timestamp, Value};
+use veritwin_domain::{Key, Quality, Reading, Timestamp, Value};
 
-use crate::noise::discrete_laplace;
+use crate::noise::Noise;
 use crate::zone::{GROUP_MIN, Measure, MeasureKind, SHARE_MAX_PERCENT, ZoneConfig};
 
 /// How many times a source's largest amount the capped sum can change by one source. Were `c` the
@@ -78,6 +78,8 @@ pub enum Withheld {
     SmallGroup,
     /// The budget of the day is used up.
     BudgetUsedUp,
+    /// The budget of the year is used up.
+    YearUsedUp,
     /// The gateway has not seen all of it.
     Gap,
 }
@@ -88,6 +90,7 @@ impl Withheld {
         match self {
             Self::SmallGroup => "small_group",
             Self::BudgetUsedUp => "budget_used_up",
+            Self::YearUsedUp => "year_used_up",
             Self::Gap => "gap",
         }
     }
@@ -144,12 +147,13 @@ impl Release {
     }
 }
 
-/// The numbers of a group. A source that did nothing stands in it with nothing.
+/// The numbers of a group. A source that did nothing stands in it with nothing, and a number for
+/// which there is no noise is none.
 pub(crate) fn outcome(
     config: &ZoneConfig,
     sources: usize,
     contributions: &[Contribution],
-    rng: &dyn Rng,
+    noise: Noise<'_>,
 ) -> Outcome {
     if sources < GROUP_MIN {
         return Outcome::Withheld(Withheld::SmallGroup);
@@ -160,16 +164,15 @@ pub(crate) fn outcome(
             MeasureKind::Amount { step, steps_max } => {
                 let steps: Vec<u64> =
                     contributions.iter().map(|one| one.steps(at, *step, *steps_max)).collect();
-                let noisy = noisy_amount(&steps, u64::from(*steps_max), measure.epsilon_milli, rng);
+                let steps_max = u64::from(*steps_max);
+                let noisy = noisy_amount(&steps, steps_max, (measure.epsilon_milli, noise));
                 // What is below nothing is noise alone.
-                let sum = noisy.max(0) as f64 * step;
-                numbers.extend(
-                    Value::double(sum).ok().map(|sum| (format!("{}.sum", measure.key), sum)),
-                );
+                let sum = noisy.and_then(|noisy| Value::double(noisy.max(0) as f64 * step).ok());
+                numbers.extend(sum.map(|sum| (format!("{}.sum", measure.key), sum)));
             }
             MeasureKind::Status { words } => {
                 for (word, text) in words.iter().enumerate() {
-                    numbers.extend(count(measure, (at, word, text), contributions, rng));
+                    numbers.extend(count(measure, (at, word, text), contributions, noise));
                 }
             }
         }
@@ -182,24 +185,28 @@ fn count(
     measure: &Measure,
     (at, word, text): (usize, usize, &str),
     contributions: &[Contribution],
-    rng: &dyn Rng,
+    noise: Noise<'_>,
 ) -> Option<(String, Value)> {
     let count = contributions.iter().filter(|one| one.is_in(at, word)).count();
-    let noise = discrete_laplace(rng, STATUS_SENSITIVITY, u64::from(measure.epsilon_milli));
-    let noisy = i64::try_from(count).unwrap_or(i64::MAX).saturating_add(noise);
+    let drawn = noise.of(STATUS_SENSITIVITY, measure.epsilon_milli)?;
+    let noisy = i64::try_from(count).unwrap_or(i64::MAX).saturating_add(drawn);
     let group = i64::try_from(GROUP_MIN).unwrap_or(i64::MAX);
     (noisy >= group).then(|| (format!("{}.{text}", measure.key), Value::Integer(noisy)))
 }
 
 /// The sum of amounts, each of at most `steps_max` steps, capped and with noise.
-pub fn noisy_amount(steps: &[u64], steps_max: u64, epsilon_milli: u32, rng: &dyn Rng) -> i64 {
+fn noisy_amount(
+    steps: &[u64],
+    steps_max: u64,
+    (epsilon_milli, noise): (u32, Noise<'_>),
+) -> Option<i64> {
+    let drawn = noise.of(SHARE_SENSITIVITY.saturating_mul(steps_max), epsilon_milli)?;
     let sum = i64::try_from(capped_sum(steps, steps_max)).unwrap_or(i64::MAX);
-    let sensitivity = SHARE_SENSITIVITY.saturating_mul(steps_max);
-    sum.saturating_add(discrete_laplace(rng, sensitivity, u64::from(epsilon_milli)))
+    Some(sum.saturating_add(drawn))
 }
 
 /// The sum of amounts under the highest cap by which none is more than its share of that sum.
-pub fn capped_sum(steps: &[u64], steps_max: u64) -> u64 {
+pub(crate) fn capped_sum(steps: &[u64], steps_max: u64) -> u64 {
     let under = |cap: u64| -> u64 { steps.iter().map(|one| (*one).min(cap)).sum() };
     // What is asked of a cap holds from zero on up to one, and of none above it: the sum under a
     // cap grows more slowly the higher it is.
@@ -281,14 +288,27 @@ mod tests {
     #[test]
     fn a_small_group_lets_nothing_out() {
         let (zone, rng) = (zone(), SeededRng::new(3));
-        let small = outcome(&zone, GROUP_MIN - 1, &[], &rng);
+        let noise = Noise::Drawn(&rng);
+        let small = outcome(&zone, GROUP_MIN - 1, &[], noise);
         assert_eq!(small, Outcome::Withheld(Withheld::SmallGroup));
-        let Outcome::Released { sources, numbers } = outcome(&zone, GROUP_MIN, &[], &rng) else {
+        let Outcome::Released { sources, numbers } = outcome(&zone, GROUP_MIN, &[], noise) else {
             panic!("a group is let out");
         };
         assert_eq!(sources, GROUP_MIN);
         assert!(numbers.iter().any(|(key, _)| key == "used.sum"));
         assert!(numbers.iter().all(|(_, value)| value.as_f64().is_some()));
+    }
+
+    #[test]
+    fn a_number_without_noise_is_not_let_out() {
+        let (mut zone, rng) = (zone(), SeededRng::new(4));
+        zone.measures.iter_mut().for_each(|one| one.epsilon_milli = 0);
+        let let_out = outcome(&zone, GROUP_MIN, &[], Noise::Drawn(&rng));
+        assert_eq!(let_out, Outcome::Released { sources: GROUP_MIN, numbers: Vec::new() });
+        let kind = MeasureKind::Amount { step: 1.0, steps_max: 0 };
+        zone.measures = vec![Measure { key: "used".to_owned(), epsilon_milli: 100, kind }];
+        let let_out = outcome(&zone, GROUP_MIN, &[], Noise::Drawn(&rng));
+        assert_eq!(let_out, Outcome::Released { sources: GROUP_MIN, numbers: Vec::new() });
     }
 
     #[test]

@@ -20,10 +20,14 @@ pub const MEASURES_MAX: usize = 8;
 pub const STATUS_WORDS_MAX: usize = 16;
 /// Most steps of a source's amount in a window.
 pub const STEPS_MAX: u32 = 1_000_000;
-/// The most of the budget that one number of a window may cost, in thousandths of epsilon.
-pub const EPSILON_MILLI_MAX: u32 = 1000;
-/// The largest budget of a day, in thousandths of epsilon.
-pub const BUDGET_MILLI_PER_DAY_MAX: u32 = 10_000;
+/// The most of the budget that one number of a window may cost, in thousandths of epsilon: whoever
+/// guesses at one source by it is right 550 times of 1,000 at most.
+pub const EPSILON_MILLI_MAX: u32 = 200;
+/// The largest budget of a day, in thousandths of epsilon: 599 times of 1,000.
+pub const BUDGET_MILLI_PER_DAY_MAX: u32 = 400;
+/// The budget of a year, in squared thousandths of epsilon: as much as one number of 0.4 alone. All
+/// numbers of a year together let nobody be right more often than 600 times of 1,000.
+pub const BUDGET_SQUARES_PER_YEAR: u32 = 160_000;
 const NAME_CHARS_MAX: usize = 100;
 const WORD_CHARS_MAX: usize = 40;
 /// Longest key, in bytes: with a word behind it it is a key again.
@@ -126,6 +130,30 @@ impl ZoneConfig {
         Ok(())
     }
 
+    /// The same within the bounds of now, of a zone that was set when they were wider. Costs that
+    /// are too large together are taken down in proportion.
+    pub fn bounded(&self) -> Self {
+        let mut zone = self.clone();
+        zone.budget_milli_per_day = zone.budget_milli_per_day.min(BUDGET_MILLI_PER_DAY_MAX);
+        for one in &mut zone.measures {
+            one.epsilon_milli = one.epsilon_milli.min(EPSILON_MILLI_MAX);
+        }
+        let (cost, budget) = (u64::from(zone.cost_milli()), u64::from(zone.budget_milli_per_day));
+        if cost > budget {
+            for one in &mut zone.measures {
+                let part = u64::from(one.epsilon_milli) * budget / cost;
+                one.epsilon_milli = u32::try_from(part).unwrap_or(EPSILON_MILLI_MAX);
+            }
+        }
+        zone
+    }
+
+    /// What a window costs of the year's budget: the sum of the squares of what its measures cost.
+    pub fn cost_squares(&self) -> u32 {
+        let square = |one: &Measure| one.epsilon_milli.saturating_mul(one.epsilon_milli);
+        self.measures.iter().fold(0u32, |sum, one| sum.saturating_add(square(one)))
+    }
+
     /// What a window costs, in thousandths of epsilon.
     pub fn cost_milli(&self) -> u32 {
         self.measures.iter().fold(0u32, |sum, one| sum.saturating_add(one.epsilon_milli))
@@ -141,7 +169,8 @@ impl ZoneConfig {
         let mut text = format!(
             "veritwin-collection/v1\nzone {}\nwindow_minutes {}\ngroup_min {GROUP_MIN}\n\
              share_max_percent {SHARE_MAX_PERCENT}\nbudget_milli_per_day {}\n\
-             noise discrete_laplace\nraw memory_only\n",
+             budget_squares_per_year {BUDGET_SQUARES_PER_YEAR}\nnoise discrete_laplace\n\
+             raw memory_only\n",
             self.name, self.window_minutes, self.budget_milli_per_day
         );
         for one in &self.measures {
@@ -218,7 +247,7 @@ pub(crate) mod tests {
         ZoneConfig {
             name: "square".to_owned(),
             window_minutes: 60,
-            budget_milli_per_day: 500,
+            budget_milli_per_day: 400,
             measures: vec![amount("used", 100), status],
         }
     }
@@ -236,10 +265,11 @@ pub(crate) mod tests {
         check(&|zone| zone.window_minutes = 31, Some("window_minutes"));
         check(&|zone| zone.window_minutes = 2880, Some("window_minutes"));
         check(&|zone| zone.budget_milli_per_day = 199, Some("budget_milli_per_day"));
-        check(&|zone| zone.budget_milli_per_day = 10_001, Some("budget_milli_per_day"));
+        check(&|zone| zone.budget_milli_per_day = 401, Some("budget_milli_per_day"));
         check(&|zone| zone.measures.clear(), Some("measures"));
         check(&|zone| zone.measures[1].key = "used".to_owned(), Some("measures"));
         check(&|zone| zone.measures[0].epsilon_milli = 0, Some("measures.0.epsilon_milli"));
+        check(&|zone| zone.measures[0].epsilon_milli = 201, Some("measures.0.epsilon_milli"));
         check(&|zone| zone.name = " ".to_owned(), Some("name"));
         let bare = MeasureKind::Amount { step: 0.0, steps_max: 1 };
         check(&|zone| zone.measures[0].kind = bare.clone(), Some("measures.0.step"));
@@ -248,9 +278,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_zone_of_wider_bounds_is_taken_within_those_of_now() {
+        assert_eq!(zone().bounded(), zone());
+        let mut wide = zone();
+        wide.budget_milli_per_day = 10_000;
+        wide.measures[0].epsilon_milli = 1000;
+        let bounded = wide.bounded();
+        assert_eq!((bounded.budget_milli_per_day, bounded.cost_milli()), (400, 300));
+        bounded.check().expect("a zone");
+        wide.measures = (0..8).map(|at| amount(&format!("used{at}"), 1000)).collect();
+        let bounded = wide.bounded();
+        assert_eq!((bounded.measures[7].epsilon_milli, bounded.cost_milli()), (50, 400));
+        bounded.check().expect("a zone");
+    }
+
+    #[test]
     fn the_statement_says_everything_that_counts() {
         let said = zone().statement();
-        for line in ["zone square", "window_minutes 60", "group_min 15", "share_max_percent 15"] {
+        for line in [
+            "zone square",
+            "window_minutes 60",
+            "group_min 15",
+            "share_max_percent 15",
+            "budget_squares_per_year 160000",
+        ] {
             assert!(said.lines().any(|one| one == line), "{line}: {said}");
         }
         assert!(said.contains("measure state epsilon_milli 100 status free|taken\n"));
