@@ -18,7 +18,7 @@ const KEY: &str = "did";
 /// Sources that an attacked group has beside the victim.
 const OTHERS: usize = 19;
 /// Sources that are in each of two states.
-const IN_A_STATE: usize = 30;
+const IN_A_STATE: u64 = 30;
 /// Windows of a day, each of which costs as much as a number may: the largest budget of a day.
 const WINDOWS: u32 = BUDGET_MILLI_PER_DAY_MAX / EPSILON_MILLI_MAX;
 const DAY_MINUTES: u32 = 1440;
@@ -278,7 +278,7 @@ impl Table<'_> {
     /// In which of two states is the victim?
     fn state(&self) -> bool {
         let with = |victim: u64| -> Vec<Window> {
-            let others = (0..2 * IN_A_STATE as u64).map(|other| other % 2);
+            let others = (0..2 * IN_A_STATE).map(|other| other % 2);
             vec![others.chain([victim]).collect()]
         };
         self.is_told(&[Question { site: &self.states, ways: [with(0), with(1)] }])

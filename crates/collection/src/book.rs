@@ -49,8 +49,15 @@ impl Book {
     }
 
     /// What of the year's budget is spent, in squared thousandths of epsilon.
-    pub fn spent_squares(&self) -> u32 {
+    fn spent_squares(&self) -> u32 {
         self.quarters.iter().fold(0u32, |sum, one| sum.saturating_add(*one))
+    }
+
+    /// The same as a year sees it that ends then.
+    pub fn spent_squares_at(&self, at: Timestamp) -> u32 {
+        let mut book = *self;
+        book.turn_to(at.day().div_euclid(QUARTER_DAYS));
+        book.spent_squares()
     }
 
     /// Takes what a window costs out of the budgets of its day and year, or says which of them does
@@ -135,6 +142,8 @@ mod tests {
         let mut full = Book { quarters: [BUDGET_SQUARES_PER_YEAR, 0, 0, 0, 0], ..Book::default() };
         assert_eq!(full.spend(at(300), &zone), Err(Withheld::YearUsedUp));
         assert_eq!((full.spent_milli, full.spent_squares()), (0, BUDGET_SQUARES_PER_YEAR));
+        assert_eq!(full.spent_squares_at(at(459)), BUDGET_SQUARES_PER_YEAR);
+        assert_eq!(full.spent_squares_at(at(460 + 3 * QUARTER_DAYS)), 0);
     }
 
     #[test]

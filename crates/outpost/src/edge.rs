@@ -42,7 +42,7 @@ pub use devices::{EDGE_DEVICES_MAX, LocalDevice};
 pub use http::EDGE_BODY_BYTES_MAX;
 pub use public::Attestation;
 pub use status::EdgeStatus;
-pub use veritwin_collection::{Measure, MeasureKind, ZoneConfig};
+pub use veritwin_collection::{BUDGET_SQUARES_PER_YEAR, Measure, MeasureKind, ZoneConfig};
 
 use devices::Devices;
 use down::Down;

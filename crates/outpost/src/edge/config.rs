@@ -67,7 +67,9 @@ impl EdgeConfig {
             return refuse("root_key: has to lie outside the directory".to_owned());
         }
         if let Some(zone) = &self.zone {
-            zone.check()
+            // What was written when larger costs were permitted goes on within those of now.
+            zone.bounded()
+                .check()
                 .map_err(|error| EdgeError::Configuration(format!("collection: {error}")))?;
             if self.platform_mqtt.is_some() {
                 let why = "nothing is asked of the platform on behalf of a public zone's devices";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
-use veritwin_collection::{Book, Collector, Release, Turn, ZoneConfig};
+use veritwin_collection::{Book, Collector, Noise, Release, Turn, ZoneConfig};
 use veritwin_domain::{
     Clock, CredentialId, DeviceBatch, DeviceId, Key, Quality, Reading, Rng, TenantId, Timestamp,
     Value,
@@ -36,7 +36,7 @@ pub struct Attestation {
 
 impl Attestation {
     pub(super) fn of(zone: &ZoneConfig, gateway: DeviceId, signing: &SigningKey) -> Self {
-        let statement = format!("{}by {gateway}\n", zone.statement());
+        let statement = format!("{}by {gateway}\n", zone.bounded().statement());
         let signature = hex::encode(signing.sign(statement.as_bytes()));
         Self { statement, key: hex::encode(signing.public_bytes()), signature }
     }
@@ -75,6 +75,12 @@ impl Public {
                 }
             };
         };
+        if *zone != zone.bounded() {
+            tracing::warn!(
+                zone = %zone.name,
+                "the file names larger costs than are permitted: the largest permitted ones count"
+            );
+        }
         let device = devices::of_zone(&place.directory, &zone.name, clock, rng)?;
         let book = book.unwrap_or_default().begun();
         // Whatever happens next, it is a public zone from here on.
@@ -87,7 +93,7 @@ impl Public {
             tenant: place.identity.tenant,
             zone: device,
             attestation: Value::Json(Arc::from(attested)),
-            collector: Mutex::new(Collector::new(zone.clone(), clock.now())),
+            collector: Mutex::new(Collector::new(zone, clock.now())),
             book: Mutex::new(book),
             sources: RwLock::default(),
         }))
@@ -101,13 +107,13 @@ impl Public {
         }
     }
 
-    /// Zone, what is spent of today's budget, and the budget.
-    pub(super) fn spent(&self, now: Timestamp) -> (String, u32, u32) {
+    /// Zone, what is spent of today's budget, the budget, and what is spent of the year's.
+    pub(super) fn spent(&self, now: Timestamp) -> (String, u32, u32, u32) {
         let book = *self.book.lock();
         let spent = if book.day == now.day() { book.spent_milli } else { 0 };
         let collector = self.collector.lock();
         let config = collector.config();
-        (config.name.clone(), spent, config.budget_milli_per_day)
+        (config.name.clone(), spent, config.budget_milli_per_day, book.spent_squares_at(now))
     }
 
     /// Lets out what is over. What cannot be written down is a gap.
@@ -120,7 +126,7 @@ impl Public {
         let (now, sources) = (clock.now(), Arc::new(devices.let_in()));
         *self.sources.write() = Arc::clone(&sources);
         let before = *self.book.lock();
-        let settled = self.collector.lock().settle(&before, (now, &sources), rng);
+        let settled = self.collector.lock().settle(&before, (now, &sources), Noise::Drawn(rng));
         let Some(Turn { book, releases }) = settled else { return };
         if let Err(error) = self.let_out(book, &releases, (log, now)).await {
             tracing::warn!(%error, "a window of the public zone is lost: it will be a gap");
@@ -199,7 +205,7 @@ mod tests {
         ZoneConfig {
             name: "square".to_owned(),
             window_minutes: 60,
-            budget_milli_per_day: 2400,
+            budget_milli_per_day: 400,
             measures: vec![measure],
         }
     }
@@ -277,7 +283,7 @@ mod tests {
         assert!(text(&first, "used.sum").is_some() && text(&first, "card").is_none());
         assert_eq!(text(&second, "withheld"), Some(Value::Text(Arc::from("gap"))));
         assert!(!format!("{entries:?}").contains("canary"));
-        assert_eq!(public.spent(clock.now()), ("square".to_owned(), 100, 2400));
+        assert_eq!(public.spent(clock.now()), ("square".to_owned(), 100, 400, 10_000));
         // What is said of the setting is signed by the edge.
         let attested = Attestation::of(&zone(), config.gateway, &opened.signing);
         assert_eq!(attested.key, public_key);

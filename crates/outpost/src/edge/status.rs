@@ -62,6 +62,8 @@ pub struct EdgeStatus {
     pub budget_spent_milli: u32,
     /// The budget of a day.
     pub budget_milli_per_day: u32,
+    /// What of the zone's budget of a year is spent, in squared thousandths of epsilon.
+    pub year_spent_squares: u32,
 }
 
 #[derive(Debug, Default)]
@@ -101,9 +103,9 @@ impl Condition {
         drop(journal);
         let (refused_messages, last_refusal) = front.refused();
         let zone = front.public.as_ref().map(|public| public.spent(clock.now()));
-        let (zone, budget_spent_milli, budget_milli_per_day) = match zone {
-            Some((zone, spent, budget)) => (Some(zone), spent, budget),
-            None => (None, 0, 0),
+        let (zone, budget_spent_milli, budget_milli_per_day, year_spent_squares) = match zone {
+            Some((zone, spent, budget, year)) => (Some(zone), spent, budget, year),
+            None => (None, 0, 0, 0),
         };
         let said = self.0.lock();
         EdgeStatus {
@@ -130,6 +132,7 @@ impl Condition {
             zone,
             budget_spent_milli,
             budget_milli_per_day,
+            year_spent_squares,
         }
     }
 }

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 use veritwin_domain::{Clock, Rng, Secret, SystemClock, Timestamp};
 use veritwin_outpost::edge::{
-    self, Edge, EdgeConfig, EdgeStatus, LocalDevice, Measure, WhenFull, ZoneConfig,
-    certificate_path,
+    self, BUDGET_SQUARES_PER_YEAR, Edge, EdgeConfig, EdgeStatus, LocalDevice, Measure, WhenFull,
+    ZoneConfig, certificate_path,
 };
 
 use super::serve::{prepare, runtime};
@@ -364,6 +364,8 @@ fn status(config: &EdgeConfig, json: bool, clock: &dyn Clock) -> anyhow::Result<
         let (spent, budget) = (said.budget_spent_milli, said.budget_milli_per_day);
         print(&format!("Public zone       {zone}"));
         print(&format!("Budget today      {spent} of {budget} thousandths of epsilon spent"));
+        let (spent, budget) = (said.year_spent_squares, BUDGET_SQUARES_PER_YEAR);
+        print(&format!("Budget of a year  {spent} of {budget} squared thousandths spent"));
     }
     if let Some(reason) = said.last_refusal {
         print(&format!("Refused here      {} messages, the last: {reason}", said.refused_messages));
@@ -428,7 +430,7 @@ mod tests {
         let zone = r#"
             [collection]
             zone = "north square"
-            budget_milli_per_day = 4800
+            budget_milli_per_day = 400
 
             [[collection.measure]]
             key = "used"
