@@ -12,8 +12,10 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_collection::{Book, ZoneConfig};
-use veritwin_domain::{DeviceId, LimitExceeded, OpContext, RegisterEntryId, TenantId, Value};
+use veritwin_collection::{Book, Noise, ZoneConfig};
+use veritwin_domain::{
+    DeviceId, LimitExceeded, OpContext, RegisterEntryId, TenantId, Timestamp, Value,
+};
 use veritwin_metastore::{
     REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind, RegisterState, TenantTx,
 };
@@ -23,6 +25,7 @@ use crate::model::{GatewayChange, ZoneInput, ZoneView};
 use crate::{App, Error, Result};
 
 pub(crate) use board::{Diverted, Zone, ZoneBoard};
+pub(crate) use opt_ins::names_of;
 
 /// Most public zones in force of an organisation.
 pub const ZONES_MAX: usize = 50;
@@ -81,14 +84,18 @@ fn recorded(stored: &StoredZone) -> serde_json::Value {
     })
 }
 
-fn view(entry: &RegisterEntry) -> Result<ZoneView> {
+/// A zone as it counts: also one that was set when larger costs were permitted.
+fn view(entry: &RegisterEntry, now: Timestamp) -> Result<ZoneView> {
     let (stored, book) = (StoredZone::read(&entry.body)?, book_of(entry)?);
+    let config = stored.config.bounded();
     Ok(ZoneView {
         id: entry.id,
-        config: stored.config,
+        is_as_signed: config == stored.config,
+        config,
         output: stored.output,
         devices: stored.devices.into_iter().collect(),
         is_in_force: entry.state == RegisterState::InForce,
+        year_spent_squares: book.spent_squares_at(now),
         book,
         statement: stored.statement,
         key: stored.key,
@@ -168,7 +175,16 @@ impl App {
         let entries = self.0.store.read(context).await?;
         let entries = entries.register_entries(RegisterKind::Zone).await?;
         self.note(context, Action::CollectionRead, &resource, "done");
-        entries.iter().map(view).collect()
+        entries.iter().map(|entry| view(entry, context.at)).collect()
+    }
+
+    /// The noise of what public zones let out.
+    pub(crate) fn zone_noise(&self) -> Noise<'_> {
+        #[cfg(feature = "test-controls")]
+        if self.0.promises.lets_out_bare_numbers() {
+            return Noise::LeftOut;
+        }
+        Noise::Drawn(self.rng())
     }
 
     /// Waits until no zone is being set, where a device becomes a gateway: none becomes a source
@@ -234,7 +250,7 @@ impl App {
         self.record_change(&tx, context, Action::CollectionWrite, &all, change).await?;
         tx.commit().await?;
         self.open_zone(context, &entry, stored);
-        view(&entry)
+        view(&entry, context.at)
     }
 
     /// The open window of before is a gap then: it was another group's.
@@ -276,7 +292,7 @@ impl App {
         tx.commit().await?;
         entry.version += 1;
         self.open_zone(context, &entry, stored);
-        view(&entry)
+        view(&entry, context.at)
     }
 
     /// Ends a zone whose devices are gone. What it let out stays.

@@ -30,6 +30,7 @@ mod skipped;
 mod streams;
 mod thinned;
 mod trust;
+mod zones;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -129,5 +129,7 @@ pub use telemetry::{
 pub use twins::{
     ElementView, GraphQuery, ModelView, SpaceView, StoreyView, TwinCounts, TwinOutcome, TwinView,
 };
-pub use veritwin_collection::{Book as ZoneBook, Measure, MeasureKind, ZoneConfig};
+pub use veritwin_collection::{
+    BUDGET_SQUARES_PER_YEAR, Book as ZoneBook, Measure, MeasureKind, ZoneConfig,
+};
 pub use zones::{OptInDetails, OptInInput, OptInView, ZoneInput, ZoneView};

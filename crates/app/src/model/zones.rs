@@ -21,6 +21,8 @@ pub struct ZoneView {
     pub id: RegisterEntryId,
     /// What it lets out.
     pub config: ZoneConfig,
+    /// Whether what is signed is what counts; not where larger costs were permitted at its time.
+    pub is_as_signed: bool,
     /// The device that the numbers are readings of.
     pub output: DeviceId,
     /// Its sources.
@@ -29,6 +31,8 @@ pub struct ZoneView {
     pub is_in_force: bool,
     /// What of the day's budget is spent, and up to when windows are settled.
     pub book: Book,
+    /// What of the year's budget is spent, in squared thousandths of epsilon.
+    pub year_spent_squares: u32,
     /// What is signed about how it is set.
     pub statement: String,
     /// Who signed it: a public key, in hexadecimal.
@@ -59,6 +63,8 @@ pub struct OptInDetails {
 pub struct OptInInput {
     /// Whether they agreed, explicitly.
     pub consent: bool,
+    /// How they said so: `in_writing`, `by_word` or `electronically`.
+    pub how: String,
     /// The words that they agreed to.
     pub text: String,
     /// What they give.
@@ -76,8 +82,16 @@ pub struct OptInView {
     pub text: String,
     /// SHA-256 of the words, in hexadecimal.
     pub text_sha256: String,
+    /// How they said so.
+    pub how: String,
+    /// Who wrote it down, as records name actors.
+    pub recorded_by: String,
     /// When.
     pub agreed_at: Timestamp,
+    /// When they took it back: the details are gone then.
+    pub withdrawn_at: Option<Timestamp>,
+    /// The signed records of the consent and of its withdrawal, in their order.
+    pub records: Vec<String>,
     /// What they gave.
     pub details: OptInDetails,
 }

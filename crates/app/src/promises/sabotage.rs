@@ -82,6 +82,16 @@ impl PromiseBoard {
         }
     }
 
+    /// P18: numbers of public zones are let out without noise.
+    pub(crate) fn lets_out_bare_numbers(&self) -> bool {
+        self.sabotage.is_on(18)
+    }
+
+    /// P19: details are taken of who did not agree.
+    pub(crate) fn takes_without_consent(&self) -> bool {
+        self.sabotage.is_on(19)
+    }
+
     /// P20: what the location file says of coordinates is kept as well.
     pub(crate) fn keeps_coordinates(&self) -> bool {
         self.sabotage.is_on(20)

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use veritwin_collection::{Book, Collector, Turn};
+use veritwin_collection::{Book, Collector, Noise, Turn};
 use veritwin_domain::{
-    DeviceBatch, DeviceId, LimitExceeded, RegisterEntryId, Rng, TenantId, Timestamp, Value,
+    DeviceBatch, DeviceId, LimitExceeded, RegisterEntryId, TenantId, Timestamp, Value,
 };
 
 use super::StoredZone;
@@ -36,7 +36,7 @@ impl Zone {
         (attestation, book): (Value, Book),
         now: Timestamp,
     ) -> Self {
-        let collector = Mutex::new(Collector::new(stored.config.clone(), now));
+        let collector = Mutex::new(Collector::new(&stored.config, now));
         let sources = RwLock::new(Arc::new(stored.devices.clone()));
         let (book, again_at) = (Mutex::new(book), Mutex::default());
         Self { tenant, id, stored, attestation, collector, book, sources, again_at }
@@ -66,12 +66,12 @@ impl Zone {
     pub(crate) fn settle(
         &self,
         (now, sources): (Timestamp, BTreeSet<DeviceId>),
-        rng: &dyn Rng,
+        noise: Noise<'_>,
     ) -> Option<Turn> {
         let sources = Arc::new(sources);
         *self.sources.write() = Arc::clone(&sources);
         let before = *self.book.lock();
-        self.collector.lock().settle(&before, (now, &sources), rng)
+        self.collector.lock().settle(&before, (now, &sources), noise)
     }
 }
 
@@ -114,6 +114,11 @@ impl ZoneBoard {
             of.insert((zone.tenant, *device), Arc::clone(&zone));
         }
         self.count.store(of.len(), Ordering::Release);
+    }
+
+    /// Whether a zone is the one that gathers, and none was put in its place or taken out.
+    pub(crate) fn holds(&self, zone: &Arc<Zone>) -> bool {
+        self.of.read().values().any(|known| Arc::ptr_eq(known, zone))
     }
 
     /// Takes a zone out.

@@ -70,17 +70,21 @@ impl App {
         }
     }
 
-    async fn settle_zone(&self, zone: &Arc<Zone>) -> Result<()> {
+    pub(crate) async fn settle_zone(&self, zone: &Arc<Zone>) -> Result<()> {
         let now = self.clock().now();
         if !zone.is_due((now, self.clock().monotonic())) {
             return Ok(());
         }
         let _turn = self.0.zones.turn.lock().await;
+        // Meanwhile it may have ended, or been set anew with the book of before.
+        if !self.0.zones.holds(zone) {
+            return Ok(());
+        }
         let context = self.job_in(jobs::INGEST, zone.tenant);
         let devices = self.tenant_devices(&context).await?;
         let there = zone.stored.devices.iter().copied();
         let sources = there.filter(|device| devices.get(*device).is_some()).collect();
-        let Some(turn) = zone.settle((now, sources), self.rng()) else { return Ok(()) };
+        let Some(turn) = zone.settle((now, sources), self.zone_noise()) else { return Ok(()) };
         self.keep_book(zone, turn.book).await?;
         let batches = turn.releases.iter().map(|release| batch(zone, release, now));
         let batches = batches.map(Submission::Readings).collect();
