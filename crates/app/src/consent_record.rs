@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use veritwin_access::jobs;
-use veritwin_domain::{ConsentId, Timestamp, UserId};
+use veritwin_domain::{ConsentId, TenantId, Timestamp, UserId};
 use veritwin_governance::{DeclaredPurpose, PolicyFacts};
 use veritwin_keys::{SigningKey, sha256, verify_signature};
 use veritwin_ledger::origin_of;
@@ -56,10 +56,26 @@ pub(crate) struct Decided<'a> {
     pub(crate) at: Timestamp,
     /// Who recorded it for the person.
     pub(crate) by: Option<[u8; 16]>,
+    /// How the person said so, where somebody else wrote it down.
+    pub(crate) expressed: Option<&'a str>,
     /// The consent that is taken back.
-    pub(crate) before: Option<&'a Consent>,
+    pub(crate) before: Option<Before>,
     /// Who answers, and the version of the policy in force.
     pub(crate) controller: (&'a PolicyFacts, u64),
+}
+
+/// A consent that is taken back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) id: ConsentId,
+    pub(crate) channel: ConsentChannel,
+    pub(crate) at: Timestamp,
+}
+
+impl From<&Consent> for Before {
+    fn from(consent: &Consent) -> Self {
+        Self { id: consent.id, channel: consent.channel, at: consent.at }
+    }
 }
 
 fn event(decision: ConsentDecision, channel: ConsentChannel, at: Timestamp) -> Value {
@@ -80,13 +96,17 @@ fn event(decision: ConsentDecision, channel: ConsentChannel, at: Timestamp) -> V
 fn record(decided: &Decided<'_>) -> Value {
     let purpose = decided.purpose;
     let (facts, notice) = decided.controller;
-    let before = decided.before.map(|one| event(one.decision, one.channel, one.at));
+    let before = decided.before.map(|one| event(ConsentDecision::Given, one.channel, one.at));
     let own = event(decided.decision, decided.channel, decided.at);
     let events: Vec<Value> = before.into_iter().chain([own]).collect();
     let first = decided.before.map_or(decided.id, |one| one.id);
     let withdrawal_methods: Vec<&str> =
         ConsentChannel::ALL.iter().map(|channel| channel.as_str()).collect();
-    json!({
+    let recorded_by = match decided.by {
+        None if decided.expressed.is_none() => "the person",
+        _ => "somebody for the person",
+    };
+    let mut record = json!({
         "@context": {
             "dpv": "https://w3id.org/dpv#",
             "pd": "https://w3id.org/dpv/pd#",
@@ -109,17 +129,28 @@ fn record(decided: &Decided<'_>) -> Value {
             "pii_recipients": purpose.recipients,
             "withdrawal_methods": withdrawal_methods,
         },
-        "recorded_by": decided.by.map_or("the person", |_| "somebody for the person"),
+        "recorded_by": recorded_by,
         "events": events,
-    })
+    });
+    if let Some(expressed) = decided.expressed {
+        record["expressed"] = Value::from(expressed);
+        record["recorded_by_id"] =
+            Value::from(decided.by.map(|by| UserId::from_bytes(by).to_string()));
+    }
+    record
 }
 
 impl App {
     /// Whoever signs consents: the platform, with the key of its own ledger. Asked for before a
     /// turn to write is taken.
     pub(crate) async fn consent_signer(&self) -> Result<ConsentSigner> {
-        let key = self.submitter_key(PLATFORM_TENANT).await?;
-        let tx = self.0.store.read(&self.job_in(jobs::LEDGER, PLATFORM_TENANT)).await?;
+        self.consent_signer_of(PLATFORM_TENANT).await
+    }
+
+    /// The same of an organisation, for what people agreed to towards it.
+    pub(crate) async fn consent_signer_of(&self, tenant: TenantId) -> Result<ConsentSigner> {
+        let key = self.submitter_key(tenant).await?;
+        let tx = self.0.store.read(&self.job_in(jobs::LEDGER, tenant)).await?;
         let log = tx.tenant().await?.log_id;
         let origin = origin_of(&self.0.config.ledger_host, log, self.0.config.simulated);
         Ok(ConsentSigner { key, origin })
@@ -207,7 +238,7 @@ mod tests {
     fn decided<'a>(
         purpose: &'a DeclaredPurpose,
         facts: &'a PolicyFacts,
-        before: Option<&'a Consent>,
+        before: Option<&Consent>,
     ) -> Decided<'a> {
         let decision = match before {
             Some(_) => ConsentDecision::Withdrawn,
@@ -221,7 +252,8 @@ mod tests {
             channel: ConsentChannel::Settings,
             at: Timestamp::from_micros(1_800_000_000_000_000),
             by: None,
-            before,
+            expressed: None,
+            before: before.map(Before::from),
             controller: (facts, 1),
         }
     }
@@ -242,6 +274,27 @@ mod tests {
         assert_ne!(changed, text);
         assert!(matches!(check_consent(changed.as_bytes(), None), Err(Error::Conflict(_))));
         assert!(check_consent(b"{}", None).is_err());
+    }
+
+    #[test]
+    fn what_somebody_wrote_down_for_a_person_says_who_and_how() {
+        let register = PurposeRegister::built_in().expect("a register");
+        let purpose = register.get("sms_alerts").expect("a purpose");
+        let facts = PolicyFacts::default();
+        let own = decided(purpose, &facts, None);
+        let record_of = |decided: &Decided<'_>| -> Value {
+            let signed = signer().signed(decided).expect("signed");
+            let checked = check_consent(&signed.record, None).expect("right");
+            serde_json::from_str(&checked.record).expect("JSON")
+        };
+        let said = record_of(&own);
+        assert_eq!(said["recorded_by"], "the person");
+        assert!(said.get("expressed").is_none());
+        let (by, expressed) = (Some([7; 16]), Some("in_writing"));
+        let said = record_of(&Decided { by, expressed, ..own });
+        assert_eq!(said["recorded_by"], "somebody for the person");
+        assert_eq!(said["recorded_by_id"], UserId::from_bytes([7; 16]).to_string());
+        assert_eq!(said["expressed"], "in_writing");
     }
 
     #[test]

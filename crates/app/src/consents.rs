@@ -16,7 +16,7 @@ use veritwin_metastore::{
 
 use crate::change::Change;
 use crate::consent_links::UNKNOWN_LINK;
-use crate::consent_record::{ConsentSigner, Decided};
+use crate::consent_record::{Before, ConsentSigner, Decided};
 use crate::error::found;
 use crate::links::text;
 use crate::model::ConsentInput;
@@ -172,6 +172,7 @@ impl App {
             channel: ConsentChannel::Settings,
             at: after(newest.as_ref(), context.at),
             by: None,
+            expressed: None,
             before: None,
             controller: (&controller.0, controller.1),
         };
@@ -184,7 +185,7 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    fn signed(&self, signer: &ConsentSigner, decided: &Decided<'_>) -> Result<Consent> {
+    pub(crate) fn signed(&self, signer: &ConsentSigner, decided: &Decided<'_>) -> Result<Consent> {
         let consent = signer.signed(decided)?;
         #[cfg(feature = "test-controls")]
         let consent = self.0.promises.with_damaged_record(consent);
@@ -328,7 +329,8 @@ impl App {
             channel: way.channel,
             at: after(Some(&before), platform.at),
             by: way.by,
-            before: Some(&before),
+            expressed: None,
+            before: Some(Before::from(&before)),
             controller: (&controller.0, controller.1),
         };
         keep(&tx, &self.signed(&signer, &decided)?).await?;
@@ -410,14 +412,7 @@ impl App {
 /// signed record.
 async fn keep(tx: &PlatformTx, consent: &Consent) -> Result<()> {
     tx.consent_add(consent).await?;
-    let body = json!({
-        "purpose": consent.purpose,
-        "version": consent.purpose_version,
-        "decision": consent.decision.as_str(),
-        "channel": consent.channel.as_str(),
-        "sha256": hex::encode(consent.record_digest),
-    });
-    let id = *consent.id.as_bytes();
+    let (id, body) = (*consent.id.as_bytes(), sealed(consent));
     let item = LedgerItem {
         id: LedgerItemId::from_bytes(id),
         kind: LedgerKind::Consent,
@@ -426,6 +421,17 @@ async fn keep(tx: &PlatformTx, consent: &Consent) -> Result<()> {
         created_at: consent.at,
     };
     Ok(tx.ledger_item_add(PLATFORM_TENANT, &item).await?)
+}
+
+/// What is sealed of a decision.
+pub(crate) fn sealed(consent: &Consent) -> serde_json::Value {
+    json!({
+        "purpose": consent.purpose,
+        "version": consent.purpose_version,
+        "decision": consent.decision.as_str(),
+        "channel": consent.channel.as_str(),
+        "sha256": hex::encode(consent.record_digest),
+    })
 }
 
 /// What is said later has a later time, whatever the clock does.

@@ -91,7 +91,8 @@ impl App {
             email: Some(canary.email.clone()),
             ..OptInDetails::default()
         };
-        let input = OptInInput { consent: true, text: NAME.to_owned(), details };
+        let (how, text) = ("by_word".to_owned(), NAME.to_owned());
+        let input = OptInInput { consent: true, how, text, details };
         self.keep_opt_in(job, input).await.map(drop)
     }
 

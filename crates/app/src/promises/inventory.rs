@@ -54,7 +54,11 @@ const STORES: [(&str, &str, &str); 13] = [
     ("messages", RECORDS, "at from text"),
     ("requests", RECORDS, "id right state received_at answer_by email text answer refusal"),
     ("consents", ACCOUNT, "field value purpose version decision channel at record"),
-    ("registers", ACCOUNT, "register state at agreed_at text name email phone address"),
+    (
+        "registers",
+        ACCOUNT,
+        "register state at identity agreed_at how text records name email phone address",
+    ),
     // What devices hold that are said to be theirs.
     ("devices", THINGS, "device_id scope key value at state method params answer topic text bytes"),
     ("declarations", THINGS, "device_id device person"),

@@ -224,10 +224,11 @@ impl App {
         let messages = self.messages_from(&job, &canary.email).await?;
         let ids: Vec<_> = mails.iter().map(|(id, ..)| *id).collect();
         self.forget_sent(&job, &ids).await?;
-        for given in self.opt_ins_of(&job, &canary.email).await? {
+        for given in self.opt_ins_of(&job, (Some(&canary.email), None)).await? {
             self.drop_opt_in(&job, given.id).await?;
         }
         self.remove_canary_elsewhere(&job, canary).await?;
+        self.forget_opt_ins(&job, NAME).await?;
         let tx = self.0.store.begin(&job).await?;
         for id in cases {
             tx.limit_delete(id).await?;

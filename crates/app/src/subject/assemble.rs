@@ -325,27 +325,28 @@ impl App {
         Ok(rows)
     }
 
-    /// What somebody entered or approved, and the details that were given with their address.
+    /// What somebody entered or approved, and the details that they gave.
     async fn assemble_registers(
         &self,
         context: &OpContext,
         subject: &Subject,
     ) -> Result<Vec<Value>> {
-        let mut rows = Vec::new();
-        if let Some(email) = &subject.email {
-            let given = self.opt_ins_of(context, email).await?.into_iter();
-            rows.extend(given.map(|one| {
-                json!({
-                    "register": "opt_in",
-                    "agreed_at": one.agreed_at.to_string(),
-                    "text": one.text,
-                    "name": one.details.name,
-                    "email": one.details.email,
-                    "phone": one.details.phone,
-                    "address": one.details.address,
-                })
-            }));
-        }
+        let named = (subject.email.as_deref(), subject.person.as_deref());
+        let given = self.opt_ins_of(context, named).await?.into_iter().map(|one| {
+            json!({
+                "register": "opt_in",
+                "identity": one.identity,
+                "agreed_at": one.agreed_at.to_string(),
+                "how": one.how,
+                "text": one.text,
+                "records": one.records,
+                "name": one.details.name,
+                "email": one.details.email,
+                "phone": one.details.phone,
+                "address": one.details.address,
+            })
+        });
+        let mut rows: Vec<Value> = given.collect();
         let Some(user) = subject.user.map(|user| user.to_string()) else { return Ok(rows) };
         let tx = self.0.store.read(context).await?;
         for kind in RegisterKind::ALL.iter().filter(|kind| **kind != RegisterKind::OptIn) {

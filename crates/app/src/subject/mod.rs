@@ -53,7 +53,7 @@ pub(crate) enum Assembler {
     Readings,
     /// What the account agreed to, the fields that rest on it, and what it was told of changes.
     Consents,
-    /// What was entered into registers by the account, and details given with its address.
+    /// What was entered into registers by the account, and details that the person gave.
     Registers,
     /// Nothing in it is about a person, and why.
     Nothing(&'static str),
@@ -76,7 +76,7 @@ pub(crate) enum Eraser {
     Requests,
     /// Records lose what tells of the person, and end on day 90.
     Records,
-    /// Details that were given with the address are removed.
+    /// Details that the person gave are removed.
     Registers,
     /// What devices hold that were declared to be the person's is removed.
     Devices,
@@ -134,8 +134,9 @@ const OF_THINGS: &str = "it is about devices, buildings and the organisation";
 const OF_THE_PLATFORM: &str = "it is the platform's own bookkeeping";
 const AS_PROOF: &str = "fields, notices and waiting messages go with the account; what was agreed \
                         to stays as a proof: the id in it stands for nobody";
-const AS_ENTRY: &str = "details that were given with the address go; entries are the \
-                        organisation's, and the id in them stands for nobody";
+const AS_ENTRY: &str = "details that were given go, and the record that it was agreed to stays \
+                        without them; entries are the organisation's, and the id in them stands \
+                        for nobody";
 const AS_PSEUDONYM: &str = "it is the organisation's record: the id in it stands for nobody";
 const IN_COPIES: &str = "copies of before are kept as long as backups are; whatever is restored of \
                          them is erased again before anybody is listened to";

@@ -166,6 +166,18 @@ impl TenantTx {
         self.core.all(select).await?.iter().map(|row| self.register_load(row)).collect()
     }
 
+    /// A register's entries in a state, newest first.
+    #[boxed]
+    pub async fn register_entries_in(
+        &self,
+        kind: RegisterKind,
+        state: RegisterState,
+    ) -> Result<Vec<RegisterEntry>> {
+        let select = self.select(TABLE).eq("kind", kind).eq("state", state);
+        let select = select.descending("created_at").limit(REGISTER_ENTRIES_MAX);
+        self.core.all(select).await?.iter().map(|row| self.register_load(row)).collect()
+    }
+
     /// Removes an entry whole.
     #[boxed]
     pub async fn register_entry_delete(&self, id: RegisterEntryId) -> Result<()> {

@@ -60,6 +60,9 @@ async fn an_entry_is_its_tenants_own_and_changed_by_one_at_a_time() {
         let tx = world.read().await;
         let found = tx.register_entries(RegisterKind::Flow).await.expect("read");
         assert_eq!(found, [RegisterEntry { version: 2, ..ended }]);
+        let (of, in_force) = (RegisterKind::Flow, RegisterState::InForce);
+        assert!(tx.register_entries_in(of, in_force).await.expect("read").is_empty());
+        assert_eq!(tx.register_entries_in(of, RegisterState::Ended).await.expect("read"), found);
         assert!(tx.register_entries(RegisterKind::OptIn).await.expect("read").is_empty());
     })
     .await;

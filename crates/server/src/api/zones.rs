@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use veritwin_app::model::{
-    Measure, MeasureKind, OptInDetails, OptInInput, OptInView, ZoneConfig, ZoneInput, ZoneView,
+    BUDGET_SQUARES_PER_YEAR, Measure, MeasureKind, OptInDetails, OptInInput, OptInView, ZoneConfig,
+    ZoneInput, ZoneView,
 };
 
 use super::auth::Caller;
@@ -115,12 +116,20 @@ struct ZoneBody {
     budget_day: i64,
     /// What of that day's budget is spent, in thousandths of epsilon.
     spent_milli: u32,
+    /// What may be spent in 365 days: the sum of the squares of what each number costs, in squared
+    /// thousandths of epsilon.
+    year_budget_squares: u32,
+    /// What of it is spent.
+    year_spent_squares: u32,
     /// Up to when windows are let out, or said to be missing.
     settled_until: Option<String>,
     measures: Vec<ZoneMeasureBody>,
     output_device_id: String,
     device_ids: Vec<String>,
     is_in_force: bool,
+    /// Whether what is signed is what counts. Not of a zone that was set when larger costs were
+    /// permitted: the largest of now count, with more noise.
+    is_as_signed: bool,
     /// What is signed about how it is set.
     statement: String,
     /// Who signed it: a public key, in hexadecimal.
@@ -141,11 +150,14 @@ impl From<ZoneView> for ZoneBody {
             budget_milli_per_day: view.config.budget_milli_per_day,
             budget_day: view.book.day,
             spent_milli: view.book.spent_milli,
+            year_budget_squares: BUDGET_SQUARES_PER_YEAR,
+            year_spent_squares: view.year_spent_squares,
             settled_until: settled.map(body::time),
             measures: view.config.measures.into_iter().map(ZoneMeasureBody::from).collect(),
             output_device_id: view.output.to_string(),
             device_ids: view.devices.iter().map(ToString::to_string).collect(),
             is_in_force: view.is_in_force,
+            is_as_signed: view.is_as_signed,
             statement: view.statement,
             key: view.key,
             signature: view.signature,
@@ -221,7 +233,9 @@ struct OptInDetailsBody {
 struct OptInInputBody {
     /// Has to be true: explicit consent.
     consent: bool,
-    /// The words that were agreed to.
+    /// How the person said so: `in_writing`, `by_word` or `electronically`.
+    how: String,
+    /// The words that were agreed to, without a detail: they outlive the details.
     text: String,
     details: OptInDetailsBody,
 }
@@ -234,25 +248,38 @@ struct OptInBody {
     identity: String,
     text: String,
     text_sha256: String,
+    /// How the person said so; empty of those from before it was asked.
+    how: String,
+    /// Who wrote it down: the kind of actor and its id.
+    recorded_by: String,
     agreed_at: String,
+    /// When it was taken back: the details are gone then.
+    withdrawn_at: Option<String>,
+    /// The newest signed record (ISO/IEC TS 27560), as `veritwin consent-check` reads it.
+    consent_record: Option<String>,
     details: OptInDetailsBody,
 }
 
 impl From<OptInView> for OptInBody {
-    fn from(view: OptInView) -> Self {
+    fn from(mut view: OptInView) -> Self {
         let OptInDetails { name, email, phone, address } = view.details;
+        let consent_record = view.records.pop();
         Self {
             id: view.id.to_string(),
             identity: view.identity,
             text: view.text,
             text_sha256: view.text_sha256,
+            how: view.how,
+            recorded_by: view.recorded_by,
             agreed_at: body::time(view.agreed_at),
+            withdrawn_at: view.withdrawn_at.map(body::time),
+            consent_record,
             details: OptInDetailsBody { name, email, phone, address },
         }
     }
 }
 
-/// Lists the details that people gave, newest first.
+/// Lists the details that people gave, newest first, then what is left of those taken back.
 #[utoipa::path(get, path = "/v1/opt-ins", tag = "collection",
     responses((status = 200, body = ListBody<OptInBody>), (status = 403)))]
 async fn list_opt_ins(
@@ -273,12 +300,12 @@ async fn opt_in(
 ) -> Answer<impl IntoResponse> {
     let OptInDetailsBody { name, email, phone, address } = input.details;
     let details = OptInDetails { name, email, phone, address };
-    let input = OptInInput { consent: input.consent, text: input.text, details };
+    let input = OptInInput { consent: input.consent, how: input.how, text: input.text, details };
     let view = api.app.opt_in(&context, input).await?;
     Ok((StatusCode::CREATED, axum::Json(OptInBody::from(view))))
 }
 
-/// Takes the consent back: the details are gone at once.
+/// Takes the consent back: the details are gone at once, the record that it was given stays.
 #[utoipa::path(delete, path = "/v1/opt-ins/{id}", tag = "collection",
     params(("id" = String, Path)), responses((status = 204), (status = 403), (status = 404)))]
 async fn withdraw(

@@ -110,7 +110,7 @@ fn sample(operation: &Operation) -> (&'static str, Vec<u8>) {
         "source" => return ("application/octet-stream", b"ISO-10303-21;".to_vec()),
         "geometry" => return ("model/gltf-binary", smallest_glb()),
         _ if path.starts_with("/v1/collection-zones/") => json!({
-            "name": "probe", "window_minutes": 60, "budget_milli_per_day": 1000,
+            "name": "probe", "window_minutes": 60, "budget_milli_per_day": 400,
             "measures": [{
                 "key": "probe", "epsilon_milli": 100, "kind": "amount", "step": 1.0,
                 "steps_max": 1,

@@ -173,7 +173,7 @@ fn of_privacy(path: &str, never: &str, at: &str) -> Value {
         "/v1/requests" => json!({"kind": ""}),
         "/v1/requests/{id}/steps" => json!({"step": "note"}),
         "/v1/collection-zones" | "/v1/collection-zones/{id}" => zone(never),
-        "/v1/opt-ins" => json!({"consent": false, "text": "", "details": {}}),
+        "/v1/opt-ins" => json!({"consent": false, "how": "", "text": "", "details": {}}),
         "/v1/register-entries" => json!({"kind": "", "fields": {}}),
         "/v1/trust-pages" => json!({"confirm": ""}),
         "/v1/legal/seen" | "/v1/legal/versions" => {

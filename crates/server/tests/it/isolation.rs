@@ -202,7 +202,7 @@ fn other(id: &str) -> String {
 /// A public zone without a source.
 fn zone(output: &str) -> Value {
     json!({
-        "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+        "name": "square", "window_minutes": 60, "budget_milli_per_day": 400,
         "measures": [{
             "key": "used", "epsilon_milli": 100, "kind": "amount", "step": 1.0, "steps_max": 100,
         }],
@@ -212,7 +212,9 @@ fn zone(output: &str) -> Value {
 
 /// Details with consent.
 fn opt_in() -> Value {
-    json!({"consent": true, "text": "I agree.", "details": {"name": "Somebody"}})
+    json!({
+        "consent": true, "how": "in_writing", "text": "I agree.", "details": {"name": "Somebody"},
+    })
 }
 
 fn instruction() -> Value {

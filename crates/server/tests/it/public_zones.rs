@@ -18,7 +18,7 @@ fn what_a_source_says_is_kept_nowhere_and_a_source_stays_one() {
     let ids: Vec<&str> = sources.iter().map(|one| one.id.as_str()).collect();
     let zone = |ids: &[&str]| {
         json!({
-            "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+            "name": "square", "window_minutes": 60, "budget_milli_per_day": 400,
             "measures": [{
                 "key": "used", "epsilon_milli": 100, "kind": "amount",
                 "step": 1.0, "steps_max": 100,
@@ -39,6 +39,13 @@ fn what_a_source_says_is_kept_nowhere_and_a_source_stays_one() {
     let mut other = zone(&ids);
     other["name"] = json!("other");
     tenant.post("/v1/collection-zones", &other).problem(409);
+    // Costs above what may be known of one source.
+    let mut dear = zone(&ids);
+    dear["measures"][0]["epsilon_milli"] = json!(201);
+    tenant.post("/v1/collection-zones", &dear).problem(400);
+    dear = zone(&ids);
+    dear["budget_milli_per_day"] = json!(401);
+    tenant.post("/v1/collection-zones", &dear).problem(400);
     let path = format!("/v1/collection-zones/{}", made["id"].as_str().unwrap());
     tenant.put(&path, &zone(&ids[1..])).problem(409);
     assert_eq!(tenant.delete(&path).status, 409);
@@ -55,15 +62,32 @@ fn details_need_consent_and_are_gone_when_it_is_taken_back() {
     let platform = Platform::shared();
     let tenant = platform.tenant();
     let details = json!({"email": "a@b.example"});
-    let given = |consent: bool| json!({"consent": consent, "text": "I agree.", "details": details});
+    let given = |consent: bool| {
+        json!({
+            "consent": consent, "how": "in_writing", "text": "I agree.", "details": details,
+        })
+    };
     tenant.post("/v1/opt-ins", &given(false)).problem(400);
+    let mut unsaid = given(true);
+    unsaid["how"] = json!("");
+    tenant.post("/v1/opt-ins", &unsaid).problem(400);
+    let mut named = given(true);
+    named["text"] = json!("I am a@b.example and agree.");
+    tenant.post("/v1/opt-ins", &named).problem(400);
     let one = tenant.post("/v1/opt-ins", &given(true)).expect(201);
     let other = tenant.post("/v1/opt-ins", &given(true)).expect(201);
     assert_ne!(one["identity"], other["identity"]);
     let path = format!("/v1/opt-ins/{}", one["id"].as_str().unwrap());
     assert_eq!(tenant.delete(&path).status, 204);
     let list = tenant.person("GET", "/v1/opt-ins").send().expect(200);
-    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    let [kept, gone] = list["items"].as_array().unwrap().as_slice() else { panic!("{list}") };
+    assert_eq!((&kept["id"], &kept["withdrawn_at"]), (&other["id"], &json!(null)));
+    // The consent stays proven, and holds no detail.
+    assert!(gone["withdrawn_at"].is_string() && gone["details"]["email"].is_null());
+    assert!(!gone.to_string().contains("a@b.example"));
+    let record = gone["consent_record"].as_str().unwrap();
+    assert!(record.contains("dpv:ConsentGiven") && record.contains("dpv:ConsentWithdrawn"));
+    assert_eq!(tenant.delete(&path).status, 404);
 }
 
 #[test]
@@ -140,7 +164,7 @@ fn a_whole_window_of_a_group_is_let_out_as_numbers() {
     let sources: Vec<_> = (0..16).map(|number| tenant.device(&format!("post-{number}"))).collect();
     let ids: Vec<&str> = sources.iter().map(|one| one.id.as_str()).collect();
     let zone = json!({
-        "name": "square", "window_minutes": 60, "budget_milli_per_day": 2400,
+        "name": "square", "window_minutes": 60, "budget_milli_per_day": 400,
         "measures": [{
             "key": "used", "epsilon_milli": 100, "kind": "amount", "step": 1.0, "steps_max": 100,
         }],
@@ -160,4 +184,6 @@ fn a_whole_window_of_a_group_is_let_out_as_numbers() {
     assert!(sources.iter().all(|source| tenant.latest(source, "used").is_null()));
     let zones = tenant.get("/v1/collection-zones").expect(200);
     assert_eq!(zones["items"][0]["spent_milli"], 100);
+    assert_eq!(zones["items"][0]["year_spent_squares"], 10_000);
+    assert_eq!(zones["items"][0]["year_budget_squares"], 160_000);
 }

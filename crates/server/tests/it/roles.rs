@@ -142,7 +142,7 @@ fn words(path: &str) -> Option<Value> {
         json!({
             "name": "", "window_minutes": 0, "budget_milli_per_day": 0, "measures": [],
             "output_device_id": NEVER, "device_ids": [],
-            "consent": false, "text": "", "details": {},
+            "consent": false, "how": "", "text": "", "details": {},
         })
     } else if is_below("/v1/register-entries") {
         json!({"kind": "", "fields": {}})

@@ -21,9 +21,11 @@ use crate::destruction_scope::StoredScope;
 use crate::destructions::{Body, Counts, fresh};
 use crate::error::found;
 use crate::mail::MailPayload;
+use crate::model::OptInView;
 use crate::provision::PLATFORM_TENANT;
 use crate::stream_book::stored;
 use crate::subject::{Eraser, SubjectStore};
+use crate::zones::names_of;
 use crate::{App, Error, Result};
 
 /// How much was met, by what it is.
@@ -320,7 +322,12 @@ impl App {
     }
 
     async fn erase_opt_ins(&self, context: &OpContext, whom: &Whom) -> Result<u64> {
-        let is_theirs = |tx: &TenantTx, given: &str| whom.is_address(tx, given);
+        let marker = self.marker(context.tenant)?;
+        let is_theirs = |tx: &TenantTx, given: &OptInView| {
+            let email = given.details.email.as_deref();
+            email.is_some_and(|email| whom.is_address(tx, email))
+                || names_of(given).iter().any(|name| whom.is_person(&marker, name))
+        };
         let mut count = 0;
         for one in self.opt_ins_that(context, is_theirs).await? {
             match self.drop_opt_in(context, one.id).await {
