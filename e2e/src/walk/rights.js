@@ -39,7 +39,7 @@ function zoneSteps({ visitor }) {
         await ask(page, 'POST', '/v1/collection-zones', {
           name: ZONE,
           window_minutes: 60,
-          budget_milli_per_day: 2400,
+          budget_milli_per_day: 400,
           measures: [amount],
           output_device_id: device.id,
           device_ids: [],
@@ -76,6 +76,8 @@ function optInSteps({ visitor }) {
         const form = page.getByRole('dialog', { name: 'Enter what somebody gave' })
         await form.getByLabel('Name').fill(GUEST)
         await form.getByLabel(/^The words that were agreed to/).fill('You may know my name.')
+        await form.getByLabel('How the person said so').first().click()
+        await page.getByRole('option', { name: 'In writing' }).click()
         await form.getByLabel(/^The person agreed/).check()
         await visitor.look('details by consent')
         await form.getByRole('button', { name: 'Save' }).click()
@@ -86,6 +88,8 @@ function optInSteps({ visitor }) {
         await row.getByRole('button', { name: 'Take back' }).click()
         await confirmTyped(page, 'Take the consent back', identity, 'Take back')
         await row.waitFor({ state: 'detached' })
+        const left = page.getByRole('listitem').filter({ hasText: identity })
+        await left.getByText('taken back').waitFor()
       },
     },
   ]

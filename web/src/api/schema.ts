@@ -2429,7 +2429,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists the details that people gave, newest first. */
+        /** Lists the details that people gave, newest first, then what is left of those taken back. */
         get: operations["collection_list_opt_ins"];
         put?: never;
         /** Takes a person's details with their explicit consent, under a fresh random identity. */
@@ -2450,7 +2450,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Takes the consent back: the details are gone at once. */
+        /** Takes the consent back: the details are gone at once, the record that it was given stays. */
         delete: operations["collection_withdraw"];
         options?: never;
         head?: never;
@@ -8389,12 +8389,20 @@ export interface components {
             /** @description The rows. */
             items: {
                 agreed_at: string;
+                /** @description The newest signed record (ISO/IEC TS 27560), as `veritwin consent-check` reads it. */
+                consent_record?: string | null;
                 details: components["schemas"]["OptInDetailsBody"];
+                /** @description How the person said so; empty of those from before it was asked. */
+                how: string;
                 id: string;
                 /** @description The random identity that is theirs from then on. */
                 identity: string;
+                /** @description Who wrote it down: the kind of actor and its id. */
+                recorded_by: string;
                 text: string;
                 text_sha256: string;
+                /** @description When it was taken back: the details are gone then. */
+                withdrawn_at?: string | null;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -9145,6 +9153,11 @@ export interface components {
                 created_at: string;
                 device_ids: string[];
                 id: string;
+                /**
+                 * @description Whether what is signed is what counts. Not of a zone that was set when larger costs were
+                 *     permitted: the largest of now count, with more noise.
+                 */
+                is_as_signed: boolean;
                 is_in_force: boolean;
                 /** @description Who signed it: a public key, in hexadecimal. */
                 key: string;
@@ -9166,6 +9179,17 @@ export interface components {
                 version: number;
                 /** Format: int32 */
                 window_minutes: number;
+                /**
+                 * Format: int32
+                 * @description What may be spent in 365 days: the sum of the squares of what each number costs, in squared
+                 *     thousandths of epsilon.
+                 */
+                year_budget_squares: number;
+                /**
+                 * Format: int32
+                 * @description What of it is spent.
+                 */
+                year_spent_squares: number;
             }[];
             /** @description Opaque; null on the last page. */
             next_cursor?: string | null;
@@ -9536,12 +9560,20 @@ export interface components {
         /** @description Details that a person gave. */
         OptInBody: {
             agreed_at: string;
+            /** @description The newest signed record (ISO/IEC TS 27560), as `veritwin consent-check` reads it. */
+            consent_record?: string | null;
             details: components["schemas"]["OptInDetailsBody"];
+            /** @description How the person said so; empty of those from before it was asked. */
+            how: string;
             id: string;
             /** @description The random identity that is theirs from then on. */
             identity: string;
+            /** @description Who wrote it down: the kind of actor and its id. */
+            recorded_by: string;
             text: string;
             text_sha256: string;
+            /** @description When it was taken back: the details are gone then. */
+            withdrawn_at?: string | null;
         };
         /** @description Details of a person; each is optional. */
         OptInDetailsBody: {
@@ -9555,7 +9587,9 @@ export interface components {
             /** @description Has to be true: explicit consent. */
             consent: boolean;
             details: components["schemas"]["OptInDetailsBody"];
-            /** @description The words that were agreed to. */
+            /** @description How the person said so: `in_writing`, `by_word` or `electronically`. */
+            how: string;
+            /** @description The words that were agreed to, without a detail: they outlive the details. */
             text: string;
         };
         /** @description An optional field. */
@@ -11875,6 +11909,11 @@ export interface components {
             created_at: string;
             device_ids: string[];
             id: string;
+            /**
+             * @description Whether what is signed is what counts. Not of a zone that was set when larger costs were
+             *     permitted: the largest of now count, with more noise.
+             */
+            is_as_signed: boolean;
             is_in_force: boolean;
             /** @description Who signed it: a public key, in hexadecimal. */
             key: string;
@@ -11896,6 +11935,17 @@ export interface components {
             version: number;
             /** Format: int32 */
             window_minutes: number;
+            /**
+             * Format: int32
+             * @description What may be spent in 365 days: the sum of the squares of what each number costs, in squared
+             *     thousandths of epsilon.
+             */
+            year_budget_squares: number;
+            /**
+             * Format: int32
+             * @description What of it is spent.
+             */
+            year_spent_squares: number;
         };
         /** @description How a public zone is to be. */
         ZoneInputBody: {

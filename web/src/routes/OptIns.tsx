@@ -1,7 +1,8 @@
-// Details that people gave by consent: to which words, under which identity, and taking them back.
+// Details that people gave by consent: to which words, under which identity, and taking them back,
+// which leaves the signed record of the consent.
 // Nothing here names a device, and what a zone let out before is linked to nobody.
 import { i18n } from '@lingui/core'
-import { Button, Checkbox, Textarea, TextInput } from '@mantine/core'
+import { Button, Checkbox, Select, Textarea, TextInput } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 
@@ -64,9 +65,24 @@ export function OptIns() {
             <span className="dim">
               {i18n.t('agreed')} <Instant at={one.agreed_at} age={false} />
             </span>
-            <Button size="compact-xs" variant="default" onClick={() => setEnding(one)}>
-              {i18n.t('Take back')}
-            </Button>
+            {one.withdrawn_at ? (
+              <span className="dim">
+                {i18n.t('taken back')} <Instant at={one.withdrawn_at} age={false} />
+              </span>
+            ) : (
+              <Button size="compact-xs" variant="default" onClick={() => setEnding(one)}>
+                {i18n.t('Take back')}
+              </Button>
+            )}
+            {one.consent_record && (
+              <Button
+                size="compact-xs"
+                variant="default"
+                onClick={() => void navigator.clipboard.writeText(one.consent_record ?? '')}
+              >
+                {i18n.t('Copy the signed record')}
+              </Button>
+            )}
           </li>
         ))}
       </ul>
@@ -90,7 +106,9 @@ export function OptIns() {
         onConfirm={end}
         onClose={() => setEnding(null)}
       >
-        {i18n.t('The details are destroyed at once. There is no way back.')}
+        {i18n.t(
+          'The details are destroyed at once. There is no way back. The record that the person agreed and took it back stays, without a detail.',
+        )}
       </ConfirmTyped>
     </section>
   )
@@ -99,6 +117,7 @@ export function OptIns() {
 function OptInForm(props: { onDone: () => void }) {
   const [details, setDetails] = useState({ name: '', email: '', phone: '', address: '' })
   const [text, setText] = useState('')
+  const [how, setHow] = useState<string | null>(null)
   const [agreed, setAgreed] = useState(false)
   const change = (part: Partial<typeof details>) => setDetails({ ...details, ...part })
   const given = (value: string) => (value.trim() === '' ? null : value.trim())
@@ -107,6 +126,7 @@ function OptInForm(props: { onDone: () => void }) {
       client.POST('/v1/opt-ins', {
         body: {
           consent: agreed,
+          how: how ?? '',
           text,
           details: {
             name: given(details.name),
@@ -118,7 +138,12 @@ function OptInForm(props: { onDone: () => void }) {
       }),
     )
   return (
-    <SubmitForm action={i18n.t('Save')} submit={submit} onDone={props.onDone}>
+    <SubmitForm
+      action={i18n.t('Save')}
+      submit={submit}
+      onDone={props.onDone}
+      incomplete={how === null}
+    >
       <TextInput
         label={i18n.t('Name')}
         data-autofocus
@@ -148,10 +173,21 @@ function OptInForm(props: { onDone: () => void }) {
       />
       <Textarea
         label={i18n.t('The words that were agreed to')}
+        description={i18n.t('They stay when the details are gone: leave names and numbers out.')}
         required
         maxLength={4000}
         value={text}
         onChange={(event) => setText(event.currentTarget.value)}
+      />
+      <Select
+        label={i18n.t('How the person said so')}
+        value={how}
+        onChange={setHow}
+        data={[
+          { value: 'in_writing', label: i18n.t('In writing') },
+          { value: 'by_word', label: i18n.t('By word of mouth') },
+          { value: 'electronically', label: i18n.t('Electronically, by themselves') },
+        ]}
       />
       <Checkbox
         label={i18n.t('The person agreed to these words themselves, and knows how to take it back.')}

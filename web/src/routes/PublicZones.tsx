@@ -18,6 +18,17 @@ import { SubmitForm } from '../ui/SubmitForm'
 import { Instant } from '../ui/time'
 import { OptIns } from './OptIns'
 
+/** What a number, a day and a year may cost at most, as the platform has them. */
+const NUMBER_MAX = 200
+const DAY_MAX = 400
+const YEAR_SQUARES = 160_000
+
+/** How many windows a year has room for, of measures that cost this. */
+function windowsOfYear(costs: number[]): number {
+  const squares = costs.reduce((sum, cost) => sum + cost * cost, 0)
+  return squares === 0 ? 0 : Math.floor(YEAR_SQUARES / squares)
+}
+
 export function PublicZonesPage() {
   const query = useQuery(publicZonesQuery)
   const may = useAllowed()
@@ -69,6 +80,7 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
     await refresh()
   }
   const epsilon = (milli: number) => (milli / 1000).toFixed(3)
+  const yearSpent = Math.ceil((100 * zone.year_spent_squares) / zone.year_budget_squares)
   return (
     <section className="block">
       <div className="block-head">
@@ -99,6 +111,13 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
             }),
           ],
           [
+            i18n.t('Budget of 365 days'),
+            i18n.t('{percent} % spent; a whole year has room for {windows} windows', {
+              percent: yearSpent,
+              windows: windowsOfYear(zone.measures.map((one) => one.epsilon_milli)),
+            }),
+          ],
+          [
             i18n.t('Settled until'),
             zone.settled_until ? <Instant key="at" at={zone.settled_until} /> : '—',
           ],
@@ -110,6 +129,13 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
           'Windows that the platform has not seen whole are marked as gaps among the readings of the zone’s own device.',
         )}
       </p>
+      {!zone.is_as_signed && (
+        <p className="hint">
+          {i18n.t(
+            'It was set when larger costs were permitted. The largest permitted now count, with more noise than the attestation says; save it anew to have that signed.',
+          )}
+        </p>
+      )}
       <CopyField
         label={i18n.t('Attestation')}
         text={`${zone.statement}${zone.signature}`}
@@ -148,8 +174,9 @@ function Zone({ zone, refresh }: { zone: PublicZone; refresh: () => Promise<void
 function ZoneForm({ zone, onDone }: { zone?: PublicZone; onDone: () => void }) {
   const [first, ...others] = zone?.measures ?? []
   const [name, setName] = useState(zone?.name ?? '')
-  const [minutes, setMinutes] = useState(zone?.window_minutes ?? 60)
-  const [budget, setBudget] = useState(zone?.budget_milli_per_day ?? 2400)
+  const [minutes, setMinutes] = useState(zone?.window_minutes ?? 1440)
+  const [budget, setBudget] = useState(zone?.budget_milli_per_day ?? 100)
+  const [cost, setCost] = useState(first?.epsilon_milli ?? 20)
   const [key, setKey] = useState(first?.key ?? '')
   const [kind, setKind] = useState(first?.kind ?? 'amount')
   const [words, setWords] = useState<string[]>(first?.words ?? [])
@@ -162,11 +189,11 @@ function ZoneForm({ zone, onDone }: { zone?: PublicZone; onDone: () => void }) {
   const ofSources = useDeviceOptions(sources)
   const number = (set: (value: number) => void) => (value: string | number) => set(Number(value))
   const submit = async () => {
-    const cost = { key, epsilon_milli: first?.epsilon_milli ?? 100, kind }
+    const own = { key, epsilon_milli: cost, kind }
     const measure =
       kind === 'amount'
-        ? { ...cost, step, steps_max: most, words: [] }
-        : { ...cost, step: null, steps_max: null, words }
+        ? { ...own, step, steps_max: most, words: [] }
+        : { ...own, step: null, steps_max: null, words }
     const input = {
       name,
       window_minutes: minutes,
@@ -220,9 +247,20 @@ function ZoneForm({ zone, onDone }: { zone?: PublicZone; onDone: () => void }) {
       <NumberInput
         label={i18n.t('Budget of a day, in thousandths of epsilon')}
         min={1}
-        max={10_000}
+        max={DAY_MAX}
         value={budget}
         onChange={number(setBudget)}
+      />
+      <NumberInput
+        label={i18n.t('Cost of the number in a window, in thousandths of epsilon')}
+        description={i18n.t(
+          'The less it costs, the more noise it has. A year has room for {windows} windows.',
+          { windows: windowsOfYear([cost, ...others.map((one) => one.epsilon_milli)]) },
+        )}
+        min={1}
+        max={NUMBER_MAX}
+        value={cost}
+        onChange={number(setCost)}
       />
       <Select
         label={i18n.t('What is let out')}
