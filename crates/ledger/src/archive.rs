@@ -12,17 +12,15 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
-use veritwin_verify::{
-    Digest, Leaf, LeafKind, LeafReference, SignedCheckpoint, VerifierKey, sha256,
-};
+use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey};
 
-use crate::commit::{Committer, Ready, Request, key_aad};
+use crate::commit::{Committer, Request, key_aad};
 use crate::journal;
 use crate::objects::{Objects, log_scope};
-use crate::prune::ended_at;
+use crate::prepare::{check_origin, ends_prefix, prepare};
 use crate::replay::journal_paths;
 use crate::sink::Sink;
-use crate::state::{Entry, LogState};
+use crate::state::LogState;
 use crate::{Bucket, Disk, LedgerError, SystemDisk};
 
 /// Bounds of an archive.
@@ -40,9 +38,15 @@ pub struct ArchiveLimits {
     pub group_bytes_max: usize,
     /// Journal bytes after which a new file is begun.
     pub journal_bytes_max: u64,
-    /// Every leaf is kept at least so long after it was sealed, whatever its submitter states.
+    /// Every leaf is kept at least so long after it came in, whatever its submitter states. A log
+    /// may have a longer time of its own: see [`Archive::keep_for`].
     pub period_min: Duration,
+    /// Most bytes of the leaves and payloads of one log.
+    pub log_bytes_max: u64,
 }
+
+/// The longest period: as the longest audit period of a plan.
+const PERIOD_MAX: Duration = Duration::from_secs(36_500 * 86_400);
 
 impl Default for ArchiveLimits {
     fn default() -> Self {
@@ -54,6 +58,7 @@ impl Default for ArchiveLimits {
             group_bytes_max: 8 << 20,
             journal_bytes_max: 64 << 20,
             period_min: Duration::ZERO,
+            log_bytes_max: 1 << 40,
         }
     }
 }
@@ -135,7 +140,8 @@ pub struct LogSummary {
     pub submitter: [u8; 32],
     /// Leaves below this index were ended by a retention statement and are not served.
     pub minimum_index: u64,
-    /// See [`ArchiveLimits::period_min`].
+    /// How long each of its leaves is kept at least: the archive's own period, or the log's where
+    /// that is longer.
     pub period_min: Duration,
 }
 
@@ -319,6 +325,20 @@ impl Archive {
         Ok(summary)
     }
 
+    /// Keeps every leaf of a log at least so long, in whole seconds, those that lie there as well.
+    /// It is never shortened: a shorter time than the one in force changes nothing.
+    #[boxed]
+    pub async fn keep_for(&self, log: LogId, period: Duration) -> Result<LogSummary, LedgerError> {
+        if period > PERIOD_MAX {
+            return Err(LedgerError::invalid("the period is longer than 36500 days"));
+        }
+        let is_longer = self.shared.log(log)?.lock().period < period;
+        if is_longer {
+            self.send(|reply| Request::Keep(log, period, reply)).await?;
+        }
+        self.summary(log)
+    }
+
     /// Appends a leaf; returns when it, its payload and a checkpoint over it are durable.
     #[boxed]
     pub async fn append(&self, append: Append) -> Result<Appended, LedgerError> {
@@ -409,65 +429,6 @@ fn closed() -> LedgerError {
 /// An append on its way to the writer.
 #[derive(Debug)]
 pub struct PendingAppend(oneshot::Receiver<Result<Appended, LedgerError>>);
-
-/// Whether an entry's second byte says that it is a retention statement: files are read for it.
-fn ends_prefix(entry: &[u8]) -> bool {
-    entry.get(1) == Some(&(LeafKind::Retention as u8))
-}
-
-/// Checks what can be checked without the writer, and writes the payload.
-fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
-    let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
-    let log = shared.log(append.log)?;
-    let origin = log.lock().origin.clone();
-    leaf.verify_signature(&origin).map_err(LedgerError::invalid)?;
-    let repeated = {
-        let log = log.lock();
-        // Told early, so that a lost race does not leave its payload behind. A leaf without one may
-        // be on its way behind others.
-        let repeated = log.recent(leaf.batch).is_some();
-        let waits = append.payload.is_none() && append.expected_size >= log.head.size();
-        if !repeated && !waits {
-            log.head.check_next(&leaf, append.expected_size)?;
-        }
-        repeated
-    };
-    let ended_at = if repeated { None } else { ended_at(shared, append.log, &leaf) };
-    let payload = match (append.payload, leaf.payload_bytes) {
-        (None, 0) => None,
-        (None, _) => return Err(LedgerError::invalid("the leaf names a payload that is missing")),
-        (Some(_), 0) => return Err(LedgerError::invalid("the leaf names no payload")),
-        (Some(payload), bytes) => {
-            let (max, actual) = (shared.limits.payload_bytes_max, payload.len());
-            if actual > max {
-                return Err(LimitExceeded { name: "payload_bytes_max", max, actual }.into());
-            }
-            if actual as u64 != bytes || sha256(&payload) != leaf.payload {
-                return Err(LedgerError::invalid("the payload is not the one the leaf names"));
-            }
-            // The durable file of an acknowledged batch is left as it is.
-            let write = || shared.objects.write_payload(append.log, &leaf.payload, &payload);
-            if repeated { None } else { Some(write()?) }
-        }
-    };
-    let Append { log, expected_size, cursor, entry, .. } = append;
-    let entry = Entry::new(&leaf, entry, cursor);
-    Ok(Ready { log, expected_size, leaf, entry, payload, ended_at })
-}
-
-fn check_origin(create: &CreateLog) -> Result<(), LedgerError> {
-    let origin = &create.origin;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:/[]".contains(c);
-    if origin.len() > 255 || !origin.chars().all(plain) || origin.starts_with('/') {
-        return Err(LedgerError::invalid(
-            "the origin is not HOST/ledger/LOG: at most 255 letters, digits and -._:/[]",
-        ));
-    }
-    if !origin.contains(&format!("/ledger/{}", create.log)) {
-        return Err(LedgerError::invalid("the origin does not name the log"));
-    }
-    Ok(())
-}
 
 fn lock(directory: &Path) -> Result<File, LedgerError> {
     let path = directory.join("lock");

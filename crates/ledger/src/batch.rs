@@ -310,9 +310,12 @@ impl Parts {
     }
 }
 
+/// The end of the origin of a log on a simulated clock.
+pub(crate) const SIMULATED: &str = "/simulated";
+
 /// The origin of a tenant's log: `HOST/ledger/LOG`, and `/simulated` behind it where the clock is
 /// simulated, so that no such log can pass for a real one.
 pub fn origin_of(host: &str, log: LogId, simulated: bool) -> String {
-    let tail = if simulated { "/simulated" } else { "" };
+    let tail = if simulated { SIMULATED } else { "" };
     format!("{host}/ledger/{log}{tail}")
 }

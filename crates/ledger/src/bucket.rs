@@ -252,9 +252,23 @@ impl Bucket {
 
     /// Every name below a folder, in order.
     pub(crate) fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
+        self.list_behind(folder, None)
+    }
+
+    /// Those below a folder that come behind a name.
+    pub(crate) fn list_behind(
+        &self,
+        folder: &str,
+        name: Option<&str>,
+    ) -> Result<Vec<String>, LedgerError> {
         let (store, prefix) = (Arc::clone(&self.0.store), self.path(folder));
+        let behind = name.map(|name| self.path(name));
         let list = async move {
-            let names = store.list(Some(&prefix)).map_ok(|meta| meta.location.to_string());
+            let listed = match &behind {
+                Some(behind) => store.list_with_offset(Some(&prefix), behind),
+                None => store.list(Some(&prefix)),
+            };
+            let names = listed.map_ok(|meta| meta.location.to_string());
             names.take(NAMES_MAX + 1).try_collect::<Vec<_>>().await
         };
         let all = self.wait(list)?.map_err(self.failed("list", folder))?;
@@ -381,6 +395,8 @@ mod tests {
         assert!(!bucket.put_new("x/1", Bytes::from_static(b"two"), until).unwrap());
         bucket.put("x/2", one(), until).unwrap();
         assert_eq!(bucket.list("x").unwrap(), ["x/1", "x/2"]);
+        assert_eq!(bucket.list_behind("x", Some("x/1")).unwrap(), ["x/2"]);
+        assert!(bucket.list_behind("x", Some("x/2")).unwrap().is_empty());
         let all = bucket.get_all(&["x/2".to_owned(), "x/3".to_owned()]).unwrap();
         assert_eq!(all, [Some(one()), None]);
         bucket.delete("x/2").unwrap();

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, hash_map};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(crate) enum Request {
     Append(Box<Ready>, Reply<Appended>),
     Create(Box<LogState>, Reply<()>),
+    /// Every leaf of a log is kept at least so long.
+    Keep(LogId, Duration, Reply<()>),
     /// Everything of a log below a leaf is gone from the disk.
     Pruned(Pruned, Reply<()>),
     Stop(Reply<()>),
@@ -59,6 +62,7 @@ struct Group {
     /// Log, index, whom to tell once the group is durable.
     appends: Vec<(LogId, u64, Reply<Appended>)>,
     creates: Vec<(LogState, Reply<()>)>,
+    periods: Vec<(LogId, Duration, Reply<()>)>,
     pruned: Vec<(Pruned, Reply<()>)>,
     /// Resent batches, told in the same way.
     repeats: Vec<(LogId, u64, Reply<Appended>)>,
@@ -156,6 +160,10 @@ impl Committer {
                 }
                 group.creates.push((*log, reply));
             }
+            Request::Keep(log, period, reply) => {
+                Item::Period { log, seconds: period.as_secs() }.write(&mut group.frame);
+                group.periods.push((log, period, reply));
+            }
             Request::Pruned(pruned, reply) => {
                 let Pruned { log, to, bytes } = pruned;
                 Item::Pruned { log, minimum_index: to, pruned: to }.write(&mut group.frame);
@@ -219,6 +227,9 @@ impl Committer {
                 for (_, reply) in group.creates {
                     let _ = reply.send(Err(stopped()));
                 }
+                for (_, _, reply) in group.periods {
+                    let _ = reply.send(Err(stopped()));
+                }
                 for (_, reply) in group.pruned {
                     let _ = reply.send(Err(stopped()));
                 }
@@ -263,10 +274,13 @@ impl Committer {
     }
 
     fn acknowledge(&mut self, group: Group) {
-        let Group { logs, appends, creates, pruned, repeats, .. } = group;
+        let Group { logs, appends, creates, periods, pruned, repeats, .. } = group;
         for (log, reply) in creates {
             self.shared.logs.write().insert(log.id, Arc::new(Mutex::new(log)));
             let _ = reply.send(Ok(()));
+        }
+        for (log, period, reply) in periods {
+            let _ = reply.send(self.shared.log(log).map(|log| log.lock().keep_for(period)));
         }
         for (Pruned { log, to, bytes }, reply) in pruned {
             let noted = self.shared.log(log).map(|log| {

@@ -39,6 +39,8 @@ pub(crate) enum Item {
     Stored { log: LogId, bytes: u64 },
     /// So much of it went with pruned leaves.
     Freed { log: LogId, bytes: u64 },
+    /// Every leaf of a log is kept at least so long.
+    Period { log: LogId, seconds: u64 },
     /// The snapshot is complete; so many logs were in it.
     SnapshotEnd { logs: u64 },
 }
@@ -90,6 +92,11 @@ impl Item {
                 writer.u8(8);
                 writer.fixed(log.as_bytes());
                 writer.u64(*bytes);
+            }
+            Self::Period { log, seconds } => {
+                writer.u8(9);
+                writer.fixed(log.as_bytes());
+                writer.u64(*seconds);
             }
             Self::SnapshotEnd { logs } => {
                 writer.u8(5);
@@ -145,6 +152,7 @@ impl Item {
             6 => Self::Pruned { log, minimum_index: reader.u64()?, pruned: reader.u64()? },
             7 => Self::Stored { log, bytes: reader.u64()? },
             8 => Self::Freed { log, bytes: reader.u64()? },
+            9 => Self::Period { log, seconds: reader.u64()? },
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@ pub mod measure;
 mod objects;
 mod parts;
 mod payload;
+mod prepare;
 mod prune;
 mod replay;
 mod serve;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use veritwin_domain::{Clock, FileId, LogId, Rng};
+use veritwin_domain::{Clock, FileId, LogId, Rng, Timestamp};
 use veritwin_keys::{Aad, DataClass, DekScope, FileHeader, KeyError, KeyService, ShredUnit};
 use veritwin_verify::{Digest, TilePath};
 
@@ -67,14 +67,15 @@ impl Objects {
         format!("payload/{}/{text}", &text[..2])
     }
 
-    /// Writes a full tile or bundle; not yet synced, since the journal still holds its content.
+    /// Writes a full tile or bundle; not yet synced, since the journal still holds its content. A
+    /// bucket locks it for the log's period, where that is longer than the archive's own.
     pub(crate) fn write_tile(
         &self,
-        log: LogId,
+        own: (LogId, Duration),
         tile: TilePath,
         plain: &[u8],
     ) -> Result<(), LedgerError> {
-        self.write(log, &tile.to_string(), (plain, Held::InJournal)).map(|_| ())
+        self.write(own, &tile.to_string(), (plain, Held::InJournal)).map(|_| ())
     }
 
     pub(crate) fn read_tile(
@@ -85,15 +86,28 @@ impl Objects {
         self.read(log, &tile.to_string())
     }
 
+    /// The same, with the moment at which it was written by this archive's clock, to the
+    /// millisecond. It stands in the file's id, of which its key is made.
+    pub(crate) fn read_tile_written(
+        &self,
+        log: LogId,
+        tile: TilePath,
+    ) -> Result<Option<(Vec<u8>, Timestamp)>, LedgerError> {
+        let name = tile.to_string();
+        let Some((sealed, path)) = self.read_sealed(log, &name)? else { return Ok(None) };
+        let plain = open_whole((&self.keys, &path), &context(log, &name), &sealed)?;
+        Ok(Some((plain, made_at(FileHeader::read(&sealed)?.file))))
+    }
+
     /// Writes a payload unless it is there. The answer is the path to sync.
     pub(crate) fn write_payload(
         &self,
-        log: LogId,
+        own: (LogId, Duration),
         payload: &Digest,
         bytes: &[u8],
     ) -> Result<PathBuf, LedgerError> {
         // An existing file may be one that a crash tore, so that it is written again.
-        self.write(log, &Self::payload_name(payload), (bytes, Held::HereAlone))
+        self.write(own, &Self::payload_name(payload), (bytes, Held::HereAlone))
     }
 
     pub(crate) fn read_payload(
@@ -106,21 +120,23 @@ impl Objects {
 
     fn write(
         &self,
-        log: LogId,
+        (log, kept): (LogId, Duration),
         name: &str,
         (plain, held): (&[u8], Held),
     ) -> Result<PathBuf, LedgerError> {
+        // Replaying the journal gives what is there, which stays with the time of its writing.
+        if self.bucket.is_none() && held == Held::InJournal && self.has(log, name, plain) {
+            return Ok(self.path(log, name));
+        }
         let id = FileId::generate(self.clock.now(), self.rng.as_ref());
         let sealed = seal_whole((&self.keys, id), &log_scope(log), &context(log, name), plain)?;
         match &self.bucket {
             Some((bucket, period)) => {
-                let until = self.clock.now().saturating_add(*period);
+                let until = self.clock.now().saturating_add(kept.max(*period));
                 let object = object_name(log, name);
                 let sealed = Bytes::from(sealed);
                 // Replaying the journal, or a batch that is sent again, gives what is there.
-                if !bucket.put_new(&object, sealed.clone(), until)?
-                    && !matches!(self.read(log, name), Ok(Some(there)) if there == plain)
-                {
+                if !bucket.put_new(&object, sealed.clone(), until)? && !self.has(log, name, plain) {
                     bucket.put(&object, sealed, until)?;
                 }
                 Ok(bucket.at(&object))
@@ -157,12 +173,27 @@ impl Objects {
         self.disk.rename(&temporary, path).map_err(LedgerError::io("rename", path))
     }
 
+    /// Whether this is there already, whole.
+    fn has(&self, log: LogId, name: &str, plain: &[u8]) -> bool {
+        matches!(self.read(log, name), Ok(Some(there)) if there == plain)
+    }
+
     fn read(&self, log: LogId, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        let (sealed, path) = match &self.bucket {
+        let Some((sealed, path)) = self.read_sealed(log, name)? else { return Ok(None) };
+        open_whole((&self.keys, &path), &context(log, name), &sealed).map(Some)
+    }
+
+    /// A file as it lies there, and where.
+    fn read_sealed(
+        &self,
+        log: LogId,
+        name: &str,
+    ) -> Result<Option<(Vec<u8>, PathBuf)>, LedgerError> {
+        match &self.bucket {
             Some((bucket, _)) => {
                 let object = object_name(log, name);
                 let Some(sealed) = bucket.get(&object)? else { return Ok(None) };
-                (Vec::from(sealed), bucket.at(&object))
+                Ok(Some((Vec::from(sealed), bucket.at(&object))))
             }
             None => {
                 let path = self.path(log, name);
@@ -174,10 +205,9 @@ impl Objects {
                     Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                     Err(error) => return Err(LedgerError::io("open", &path)(error)),
                 }
-                (sealed, path)
+                Ok(Some((sealed, path)))
             }
-        };
-        open_whole((&self.keys, &path), &context(log, name), &sealed).map(Some)
+        }
     }
 
     /// Makes payload files durable, names included.
@@ -239,6 +269,12 @@ impl Objects {
             _ => Ok(()),
         }
     }
+}
+
+/// When a file was made: its id begins with it, in milliseconds.
+fn made_at(file: FileId) -> Timestamp {
+    let millis = file.as_bytes()[..6].iter().fold(0i64, |all, byte| (all << 8) | i64::from(*byte));
+    Timestamp::from_micros(millis.saturating_mul(1000))
 }
 
 fn object_name(log: LogId, name: &str) -> String {

@@ -1,7 +1,8 @@
 //! A journal of objects in a bucket. One sequence of numbers runs through every opening; each part
-//! is put under the next number on condition that nothing has it. So a second archive on the same
-//! bucket, or one that was cut off and goes on, cannot sign beside the first: the number is taken.
-//! What this host wrote last is noted beside its keys, so that a bucket that lost it is refused.
+//! is put under the next number on condition that nothing has it, and counts when no later part is
+//! there. So a second archive on the same bucket, or one that was cut off and goes on, cannot sign
+//! beside the first: its number is taken, or was taken and is free again, with later ones behind
+//! it. What this host wrote last is noted beside its keys: a bucket that lost it is refused.
 
 use std::path::{Path, PathBuf};
 
@@ -100,8 +101,8 @@ impl Parts {
         Ok(())
     }
 
-    /// Refuses a bucket that gives one name twice: nothing would keep two archives apart there.
-    /// What it takes here says the same as what is there.
+    /// Refuses a bucket that gives one name twice, or does not list what it has taken: nothing would
+    /// keep two archives apart there. What it takes here says the same as what is there.
     fn check_names(&self, shared: &Shared) -> Result<(), LedgerError> {
         let number = self.begin;
         let sealed = sealed(shared, number, (Kind::Begin, &[]))?;
@@ -112,7 +113,21 @@ impl Parts {
                 self.bucket.at(&name(number)).display()
             )));
         }
+        if !self.bucket.list_behind(FOLDER, Some(&name(number - 1)))?.contains(&name(number)) {
+            return Err(LedgerError::invalid(format!(
+                "{}: the bucket does not list what was put just now",
+                self.bucket.at(&name(number)).display()
+            )));
+        }
         Ok(())
+    }
+
+    /// True when somebody else put a part behind a number. Names of old parts are free again, and
+    /// each was taken away after a later part was there, which goes only after the next one is: so
+    /// whoever is given a name a second time finds a later one, whatever goes on meanwhile.
+    fn is_overtaken(&self, number: u64) -> Result<bool, LedgerError> {
+        let behind = self.bucket.list_behind(FOLDER, Some(&name(number)))?;
+        Ok(behind.iter().filter_map(|at| self::number(at)).any(|other| other > number))
     }
 
     fn put(&mut self, shared: &Shared, kind: Kind, frame: &[u8]) -> Result<(), LedgerError> {
@@ -120,7 +135,10 @@ impl Parts {
         let sealed = sealed(shared, number, (kind, frame))?;
         let bytes = sealed.len() as u64;
         let until = shared.clock.now().saturating_add(shared.limits.period_min);
-        if !self.bucket.put_new(&name(number), sealed, until)? {
+        let is_put = self.bucket.put_new(&name(number), sealed, until)?;
+        // What lies there then is nobody's, and is not acknowledged: a later journal begins with all
+        // that counts.
+        if !is_put || self.is_overtaken(number)? {
             return Err(LedgerError::Locked(self.bucket.at(&name(number))));
         }
         self.next = number + 1;

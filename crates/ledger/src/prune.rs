@@ -1,9 +1,11 @@
 //! The end of a prefix: once a retention statement is durable in a log, its bundles and payloads
 //! below the statement's index are removed, a bounded number at a time. Hash tiles above level 0
 //! stay, so that everything behind the prefix is proven as before. A statement that would end a
-//! leaf before the archive's own minimum period is refused, whoever signed it.
+//! leaf before the archive's own minimum period, or the log's where that is longer, is refused,
+//! whoever signed it. The period begins when a leaf came in, whatever time it bears.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use veritwin_domain::{LogId, Timestamp};
@@ -42,33 +44,42 @@ impl Archive {
     }
 }
 
-/// When the last leaf was sealed that a statement would end; none while it is not stored.
+/// Since when the last leaf is kept that a statement would end; none while it is not stored.
 pub(crate) type EndedAt = Result<Option<Timestamp>, LedgerError>;
 
-/// Looks it up, where the archive has a minimum period. Not in the writer's turn: a bucket takes
-/// its time, and everybody else's leaves would wait.
-pub(crate) fn ended_at(shared: &Shared, log: LogId, leaf: &Leaf) -> Option<EndedAt> {
+/// Looks it up, where there is a minimum period. Not in the writer's turn: a bucket takes its time,
+/// and everybody else's leaves would wait.
+pub(crate) fn ended_at(
+    shared: &Shared,
+    (log, period): (LogId, Duration),
+    leaf: &Leaf,
+) -> Option<EndedAt> {
     let Act::Retention { minimum_index, .. } = leaf.act else { return None };
     let last = (minimum_index / TILE_WIDTH * TILE_WIDTH).checked_sub(1)?;
-    (!shared.limits.period_min.is_zero()).then(|| last_sealed_at(shared, log, last))
+    (!period.max(shared.limits.period_min).is_zero()).then(|| last_kept_since(shared, log, last))
 }
 
-/// Refuses the end of a prefix whose last leaf was sealed within the archive's minimum period. The
-/// time counts that stands in the stored leaf, by the archive's own clock.
+/// Refuses the end of a prefix whose last leaf is kept for less than the minimum period, by the
+/// archive's own clock.
 pub(crate) fn check_period(
     shared: &Shared,
     log: LogId,
     (head, minimum_index): (&Head, u64),
     ended_at: Option<EndedAt>,
 ) -> Result<(), LedgerError> {
-    let period = shared.limits.period_min;
+    let (own, ended) = {
+        let log = shared.log(log)?;
+        let log = log.lock();
+        (log.period, log.minimum_index)
+    };
+    let period = own.max(shared.limits.period_min);
     let end = minimum_index / TILE_WIDTH * TILE_WIDTH;
-    if period.is_zero() || end <= shared.log(log)?.lock().minimum_index {
+    if period.is_zero() || end <= ended {
         return Ok(());
     }
     let Some(last) = end.checked_sub(1) else { return Ok(()) };
-    let sealed_at = match ended_at {
-        Some(Ok(Some(sealed_at))) => sealed_at,
+    let since = match ended_at {
+        Some(Ok(Some(since))) => since,
         Some(Ok(None)) | None => {
             return Err(head.conflict("the leaves that it would end are not stored yet"));
         }
@@ -78,25 +89,26 @@ pub(crate) fn check_period(
             return Err(head.conflict(&format!("leaf {last} cannot be read")));
         }
     };
-    if sealed_at > shared.clock.now().saturating_sub(period) {
+    if since > shared.clock.now().saturating_sub(period) {
         let days = period.as_secs().div_ceil(86_400);
         return Err(head.conflict(&format!(
-            "this archive keeps leaves for at least {days} days, and leaf {last} was sealed at \
-             {sealed_at}"
+            "this archive keeps leaves of this log for at least {days} days, and leaf {last} is \
+             there since {since}"
         )));
     }
     Ok(())
 }
 
-/// When the last leaf of a full bundle was sealed: no leaf before it was sealed later.
-fn last_sealed_at(shared: &Shared, log: LogId, last: u64) -> EndedAt {
-    let Some(bytes) = shared.objects.read_tile(log, bundle(last / TILE_WIDTH))? else {
-        return Ok(None);
-    };
+/// Since when the last leaf of a full bundle is kept: when it was sealed, or came in if that was
+/// later. The submitter writes the former; the latter is when its bundle was full, which is written
+/// then. No leaf before it is kept since a later moment.
+fn last_kept_since(shared: &Shared, log: LogId, last: u64) -> EndedAt {
+    let found = shared.objects.read_tile_written(log, bundle(last / TILE_WIDTH))?;
+    let Some((bytes, written_at)) = found else { return Ok(None) };
     let entries = decode_bundle(&bytes).map_err(LedgerError::invalid)?;
     let Some(entry) = entries.last() else { return Ok(None) };
     let leaf = Leaf::decode(entry).map_err(LedgerError::invalid)?;
-    Ok(Some(leaf.sealed_at))
+    Ok(Some(leaf.sealed_at.max(written_at)))
 }
 
 /// What was removed of a log.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use veritwin_domain::LogId;
@@ -164,6 +165,9 @@ fn replay_item(
             logs.get_mut(&log).ok_or_else(unknown)?.restore_bytes(bytes);
         }
         Item::Freed { log, bytes } => logs.get_mut(&log).ok_or_else(unknown)?.free(bytes),
+        Item::Period { log, seconds } => {
+            logs.get_mut(&log).ok_or_else(unknown)?.keep_for(Duration::from_secs(seconds));
+        }
         Item::SnapshotEnd { .. } => {}
     }
     Ok(())

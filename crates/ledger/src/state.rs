@@ -15,10 +15,12 @@ use veritwin_verify::{
 use crate::error::ConflictState;
 use crate::item::Item;
 use crate::objects::Objects;
-use crate::{LedgerError, archive::LogSummary};
+use crate::{LedgerError, archive::LogSummary, batch::SIMULATED};
 
 /// Tile levels kept: sizes up to 2^63.
 const LEVELS: usize = 8;
+/// How far ahead of the archive's clock a leaf may be dated.
+const AHEAD_MAX: Duration = Duration::from_secs(3600);
 /// Batches of a log whose resending is recognised.
 pub(crate) const RECENT_BATCHES_MAX: usize = 256;
 
@@ -129,6 +131,20 @@ impl Head {
         Ok(())
     }
 
+    /// Refuses a leaf that is dated ahead of the archive's clock: every one behind it would have to
+    /// be, too. Where one was taken before, those behind it may be as late.
+    pub(crate) fn check_clock(&self, leaf: &Leaf, now: Timestamp) -> Result<(), LedgerError> {
+        let last = self.last.as_ref().map_or(Timestamp::MIN, |last| last.sealed_at);
+        if leaf.sealed_at <= now.saturating_add(AHEAD_MAX).max(last) {
+            return Ok(());
+        }
+        Err(LedgerError::Invalid(format!(
+            "the leaf was sealed at {}, more than an hour ahead of this archive's clock, which \
+             says {now}",
+            leaf.sealed_at
+        )))
+    }
+
     /// Appends a leaf.
     pub(crate) fn push(&mut self, entry: &Entry) {
         self.frontier.push(entry.reference.hash);
@@ -157,6 +173,8 @@ pub(crate) struct LogState {
     entries: Vec<(Bytes, u64)>,
     pub(crate) checkpoint: String,
     recent: VecDeque<(BatchId, Digest, u64)>,
+    /// The longest time that was ever asked for, for which every leaf is kept.
+    pub(crate) period: Duration,
     /// Leaves below are ended by a retention statement.
     pub(crate) minimum_index: u64,
     /// Leaves below are gone from the disk.
@@ -195,6 +213,7 @@ impl LogState {
             entries: Vec::new(),
             checkpoint: String::new(),
             recent: VecDeque::new(),
+            period: Duration::ZERO,
             minimum_index: 0,
             pruned: 0,
             replayed_from: 0,
@@ -249,7 +268,8 @@ impl LogState {
         let bundle: Vec<&[u8]> = self.entries.iter().map(|(entry, _)| entry.as_ref()).collect();
         let bundle = encode_bundle(&bundle).map_err(LedgerError::invalid)?;
         let tile = TilePath { kind: TileKind::Entries, index: last_index / 256, width: 256 };
-        objects.write_tile(self.id, tile, &bundle)?;
+        let own = (self.id, self.period);
+        objects.write_tile(own, tile, &bundle)?;
         self.entries.clear();
         self.base = self.head.clone();
         self.base_bytes = self.stored_bytes;
@@ -261,7 +281,7 @@ impl LogState {
             if level > 0 {
                 let index = last_index >> (8 * (level as u32 + 1));
                 let tile = TilePath { kind: TileKind::Hashes(level as u8), index, width: 256 };
-                objects.write_tile(self.id, tile, &hash_bytes(&full))?;
+                objects.write_tile(own, tile, &hash_bytes(&full))?;
             }
             self.levels[level + 1].push(root_of(&full));
         }
@@ -303,10 +323,13 @@ impl LogState {
         let ended = Some(ended).filter(|_| minimum_index > 0);
         let stored = Item::Stored { log: self.id, bytes: self.base_bytes };
         let stored = Some(stored).filter(|_| self.base_bytes > 0);
+        let seconds = self.period.as_secs();
+        let period = Some(Item::Period { log: self.id, seconds }).filter(|_| seconds > 0);
         [created, base]
             .into_iter()
             .chain(stored)
             .chain(ended)
+            .chain(period)
             .chain(leaves)
             .chain(std::iter::once(checkpoint))
     }
@@ -332,6 +355,16 @@ impl LogState {
         self.replayed_from = size;
         self.levels[1..].clone_from_slice(&levels);
         Some(())
+    }
+
+    /// Keeps its leaves so long, if that is longer than it was.
+    pub(crate) fn keep_for(&mut self, period: Duration) {
+        self.period = self.period.max(period);
+    }
+
+    /// True when its origin says that its times are simulated ones, which no clock confirms.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.origin.ends_with(SIMULATED)
     }
 
     /// Notes what its leaves take up to the base.
@@ -398,7 +431,7 @@ impl LogState {
             cursor: last.map_or(0, |last| last.cursor),
             submitter: self.head.submitter,
             minimum_index: self.minimum_index,
-            period_min,
+            period_min: self.period.max(period_min),
         }
     }
 }

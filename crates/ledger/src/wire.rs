@@ -61,6 +61,14 @@ impl TryFrom<CreateLogBody> for CreateLog {
     }
 }
 
+/// `POST /v1/logs/LOG/period`: see [`crate::Archive::keep_for`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeriodBody {
+    /// In whole seconds.
+    pub period_seconds: u64,
+}
+
 /// Where a log stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogSummaryBody {

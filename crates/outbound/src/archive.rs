@@ -18,7 +18,8 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_rustls::TlsConnector;
 use veritwin_domain::LogId;
 use veritwin_ledger::wire::{
-    AboutBody, AppendQuery, AppendedBody, CreateLogBody, LogSummaryBody, ProblemBody, encode_append,
+    AboutBody, AppendQuery, AppendedBody, CreateLogBody, LogSummaryBody, PeriodBody, ProblemBody,
+    encode_append,
 };
 use veritwin_ledger::{Append, Appended, CreateLog, LedgerError, LogSummary};
 
@@ -187,6 +188,24 @@ impl ArchiveClient {
         summary(self.json(call).await?)
     }
 
+    /// Has every leaf of a log kept at least so long; a shorter time than before changes nothing.
+    #[boxed]
+    pub async fn keep_for(&self, log: LogId, period: Duration) -> Result<LogSummary, ArchiveError> {
+        let body = serde_json::to_vec(&PeriodBody { period_seconds: period.as_secs() })
+            .map_err(|error| ArchiveError::Ledger(LedgerError::Invalid(error.to_string())))?;
+        let body: LogSummaryBody = self
+            .json(Call {
+                method: Method::POST,
+                path: format!("/v1/logs/{log}/period"),
+                content_type: "application/json",
+                body: body.into(),
+                log: Some(log),
+                bytes_max: JSON_BYTES_MAX,
+            })
+            .await?;
+        summary(body)
+    }
+
     /// Appends a leaf. After a broken connection the same call may be made again: the archive knows
     /// the batch.
     #[boxed]
@@ -213,7 +232,7 @@ impl ArchiveClient {
     #[boxed]
     pub async fn try_changes(&self, log: LogId) -> Result<Vec<String>, ArchiveError> {
         const FILES: [&str; 4] = ["checkpoint", "log.vkey", "tile/entries/000", "tile/0/000"];
-        let own = ["", "/leaves"].map(|end| format!("/v1/logs/{log}{end}"));
+        let own = ["", "/leaves", "/period"].map(|end| format!("/v1/logs/{log}{end}"));
         let files = FILES.map(|name| format!("/v1/logs/{log}/files/{name}"));
         let mut done = Vec::new();
         for path in own.into_iter().chain(files) {

@@ -109,6 +109,39 @@ async fn of_two_archives_on_one_bucket_the_later_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_stood_still_does_not_go_on_when_its_number_is_free_again() {
+    let world = World::new(68);
+    let store = Arc::new(InMemory::new());
+    let stopped = open(&world, "one", &store).unwrap();
+    let mut submitter = Submitter::create(&world, &stopped).await;
+    submitter.append_digests(&stopped, 2).await;
+    let last = names(&store, "journal").await.pop().unwrap();
+    let last: u64 = last.filename().unwrap().parse().unwrap();
+    let next = ObjectPath::from(format!("archive/journal/{:020}", last + 1));
+    // Of a writer that has not seen what comes now.
+    let fork = submitter.digest(1);
+    let fork = submitter.request(&fork);
+    let second = open(&world, "two", &store).unwrap();
+    submitter.append_digests(&second, 1).await;
+    second.close().await.unwrap();
+    drop(second);
+    let second = open(&world, "two", &store).unwrap();
+    while names(&store, "journal").await.contains(&next) {
+        tokio::task::yield_now().await;
+    }
+    let refused = stopped.append(fork).await.unwrap_err().to_string();
+    assert!(refused.contains("another archive process"), "{refused}");
+    assert!(names(&store, "journal").await.contains(&next), "it was free");
+    verified(&stopped, &submitter, 2);
+    submitter.append_digests(&second, 1).await;
+    verified(&second, &submitter, 4);
+    second.close().await.unwrap();
+    drop(second);
+    // What was put under the free number is nobody's.
+    verified(&open(&world, "two", &store).unwrap(), &submitter, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_lost_what_was_acknowledged_is_refused() {
     let world = World::new(62);
     let store = Arc::new(InMemory::new());

@@ -89,6 +89,11 @@ pub(crate) struct Submitter {
 
 impl Submitter {
     pub(crate) async fn create(world: &World, archive: &Archive) -> Self {
+        Self::create_on(world, archive, false).await
+    }
+
+    /// The same of a platform whose clock may be a simulated one.
+    pub(crate) async fn create_on(world: &World, archive: &Archive, simulated: bool) -> Self {
         let tenant = TenantId::generate(world.clock.now(), world.rng.as_ref());
         let keys = world.keys(&format!("platform-{tenant}"));
         keys.create_tenant(tenant).unwrap();
@@ -99,7 +104,7 @@ impl Submitter {
             dek,
             key: SigningKey::generate(world.rng.as_ref()),
             log,
-            origin: origin_of("archive.example", log, false),
+            origin: origin_of("archive.example", log, simulated),
             previous: None,
             size: 0,
             clock: world.clock.clone(),
@@ -151,6 +156,12 @@ impl Submitter {
     pub(crate) fn digest(&self, records: u64) -> SealedBatch {
         let builder = self.builder(records);
         let sealed_at = self.tick();
+        builder.seal_digest(self.previous.as_ref(), sealed_at, &self.signer()).unwrap().0
+    }
+
+    /// The same with another time on it.
+    pub(crate) fn digest_at(&self, records: u64, sealed_at: Timestamp) -> SealedBatch {
+        let builder = self.builder(records);
         builder.seal_digest(self.previous.as_ref(), sealed_at, &self.signer()).unwrap().0
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use veritwin_domain::Timestamp;
 use veritwin_ledger::{
     Act, ArchiveLimits, BatchBuilder, LedgerError, ShredReason, export, open_payload,
     seal_statement,
@@ -156,7 +157,9 @@ async fn leaves_are_kept_for_the_minimum_period_whatever_is_stated() {
     let archive = world.archive_at(&world.path("archive"), limits).unwrap();
     let mut one = Submitter::create(&world, &archive).await;
     // The last leaf of the first bundle is sealed 256 s after the start, of the second 512 s.
-    one.append_digests(&archive, 600).await;
+    for count in [256, 256, 88] {
+        one.append_digests(&archive, count).await;
+    }
     let statement = |one: &Submitter, minimum_index| {
         let act = Act::Retention { minimum_index, reason: ShredReason::Requested };
         seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap()
@@ -179,6 +182,129 @@ async fn leaves_are_kept_for_the_minimum_period_whatever_is_stated() {
     one.append(&archive, &rest).await;
     assert_eq!(archive.summary(one.log).unwrap().minimum_index, 512);
     assert_eq!(archive.prunable(), [one.log]);
+}
+
+#[tokio::test]
+async fn the_minimum_period_begins_when_a_leaf_comes_in() {
+    const DAYS: Duration = Duration::from_secs(30 * 86_400);
+    let world = World::new(28);
+    let limits = ArchiveLimits { period_min: DAYS, ..ArchiveLimits::default() };
+    let at = world.path("archive");
+    let archive = world.archive_at(&at, limits).unwrap();
+    let mut one = Submitter::create(&world, &archive).await;
+    // Whatever time they bear.
+    for _ in 0..256 {
+        let batch = one.digest_at(1, Timestamp::EPOCH);
+        one.append(&archive, &batch).await;
+    }
+    let statement = |one: &Submitter| {
+        let act = Act::Retention { minimum_index: 256, reason: ShredReason::Requested };
+        seal_statement(act, one.previous.as_ref(), Timestamp::EPOCH, &one.signer()).unwrap()
+    };
+    let early = archive.append(one.request(&statement(&one))).await.unwrap_err();
+    assert!(early.to_string().contains("at least 30 days, and leaf 255"), "{early}");
+    // An opening replays the leaves and does not begin the time anew.
+    world.clock.advance(DAYS - Duration::from_secs(3600));
+    archive.close().await.unwrap();
+    drop(archive);
+    let archive = world.archive_at(&at, limits).unwrap();
+    let early = archive.append(one.request(&statement(&one))).await.unwrap_err();
+    assert!(early.to_string().contains("leaf 255"), "{early}");
+    world.clock.advance(Duration::from_secs(3600));
+    let late = statement(&one);
+    one.append(&archive, &late).await;
+    assert_eq!(archive.summary(one.log).unwrap().minimum_index, 256);
+}
+
+#[tokio::test]
+async fn the_period_of_a_log_is_lengthened_and_never_shortened() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let world = World::new(29);
+    let at = world.path("archive");
+    let archive = world.archive_at(&at, ArchiveLimits::default()).unwrap();
+    let mut one = Submitter::create(&world, &archive).await;
+    let other = Submitter::create(&world, &archive).await;
+    one.append_digests(&archive, 300).await;
+    assert_eq!(archive.keep_for(one.log, DAY * 365).await.unwrap().period_min, DAY * 365);
+    assert_eq!(archive.keep_for(one.log, DAY).await.unwrap().period_min, DAY * 365);
+    assert!(archive.keep_for(one.log, DAY * 36_501).await.is_err());
+    archive.close().await.unwrap();
+    drop(archive);
+    // It is in the journal, and in the snapshot of the next one.
+    for _ in 0..2 {
+        let archive = world.archive_at(&at, ArchiveLimits::default()).unwrap();
+        assert_eq!(archive.summary(one.log).unwrap().period_min, DAY * 365);
+        assert_eq!(archive.summary(other.log).unwrap().period_min, Duration::ZERO);
+        archive.close().await.unwrap();
+    }
+    let limits = ArchiveLimits { period_min: DAY * 30, ..ArchiveLimits::default() };
+    let archive = world.archive_at(&at, limits).unwrap();
+    assert_eq!(archive.summary(other.log).unwrap().period_min, DAY * 30);
+    world.clock.advance(DAY * 364);
+    let statement = |one: &Submitter| {
+        let act = Act::Retention { minimum_index: 256, reason: ShredReason::PeriodEnded };
+        seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap()
+    };
+    let early = archive.append(one.request(&statement(&one))).await.unwrap_err();
+    assert!(early.to_string().contains("at least 365 days"), "{early}");
+    world.clock.advance(DAY);
+    let late = statement(&one);
+    one.append(&archive, &late).await;
+    assert_eq!(archive.summary(one.log).unwrap().minimum_index, 256);
+}
+
+#[tokio::test]
+async fn a_leaf_that_is_dated_ahead_is_refused() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let world = World::new(30);
+    let archive = world.archive();
+    let mut one = Submitter::create(&world, &archive).await;
+    let ahead = world.clock.now().saturating_add(HOUR + HOUR);
+    let early = one.digest_at(1, ahead);
+    let refused = archive.append(one.request(&early)).await.unwrap_err().to_string();
+    assert!(refused.contains("more than an hour ahead of this archive's clock"), "{refused}");
+    world.clock.advance(HOUR);
+    one.append(&archive, &early).await;
+    // One behind it may be as late, whatever became of the clock; no later.
+    let same = one.digest_at(1, ahead);
+    one.append(&archive, &same).await;
+    let later = one.digest_at(1, ahead.saturating_add(HOUR));
+    assert!(archive.append(one.request(&later)).await.is_err());
+    // A simulated clock is nobody's, and the log's name says so.
+    let mut simulated = Submitter::create_on(&world, &archive, true).await;
+    let batch = simulated.digest_at(1, ahead.saturating_add(HOUR * 9000));
+    simulated.append(&archive, &batch).await;
+}
+
+#[tokio::test]
+async fn a_log_takes_no_more_than_its_bound() {
+    let world = World::new(31);
+    let limits = ArchiveLimits { log_bytes_max: 10_000, ..ArchiveLimits::default() };
+    let at = world.path("archive");
+    let archive = world.archive_at(&at, limits).unwrap();
+    let mut one = Submitter::create(&world, &archive).await;
+    let mut other = Submitter::create(&world, &archive).await;
+    let refused = loop {
+        let batch = one.batch(10);
+        match archive.append(one.request(&batch)).await {
+            Ok(_) => one.advance(&batch),
+            Err(refused) => break refused.to_string(),
+        }
+        assert!(one.size < 100, "the bound is never reached");
+    };
+    assert!(refused.contains("log_bytes_max"), "{refused}");
+    assert!(archive.stored_bytes(one.log).unwrap() <= 10_000);
+    // Another log has room, and so has a statement that something was destroyed.
+    let batch = other.batch(1);
+    other.append(&archive, &batch).await;
+    let act = Act::Shred { from: 0, to: one.size, reason: ShredReason::Requested };
+    let shred = seal_statement(act, one.previous.as_ref(), one.tick(), &one.signer()).unwrap();
+    one.append(&archive, &shred).await;
+    archive.close().await.unwrap();
+    drop(archive);
+    let archive = world.archive_at(&at, limits).unwrap();
+    let refused = archive.append(one.request(&one.batch(10))).await.unwrap_err().to_string();
+    assert!(refused.contains("log_bytes_max"), "after a restart: {refused}");
 }
 
 #[tokio::test]

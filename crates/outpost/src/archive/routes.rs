@@ -16,7 +16,8 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::Semaphore;
 use veritwin_domain::LogId;
 use veritwin_ledger::wire::{
-    AboutBody, AppendQuery, AppendedBody, CreateLogBody, LogSummaryBody, ProblemBody, decode_append,
+    AboutBody, AppendQuery, AppendedBody, CreateLogBody, LogSummaryBody, PeriodBody, ProblemBody,
+    decode_append,
 };
 use veritwin_ledger::{Archive, LedgerError};
 
@@ -72,6 +73,7 @@ pub(super) fn router(archive: Archive, owners: SharedOwners) -> Router {
         .route("/v1/logs", post(create))
         .route("/v1/logs/{log}", get(summary))
         .route("/v1/logs/{log}/leaves", post(append))
+        .route("/v1/logs/{log}/period", post(keep))
         .route("/v1/logs/{log}/files/{*name}", get(file))
         .fallback(|| async { Problem(ProblemBody::invalid("no such path")) })
         .layer(from_fn(in_time))
@@ -133,6 +135,22 @@ async fn summary(
     served.owners.check(log, peer)?;
     let summary = served.archive.summary(log)?;
     Ok(json(&LogSummaryBody::from(summary)))
+}
+
+/// Lengthens the time for which a log's leaves are kept; it is never shortened.
+async fn keep(
+    State(served): State<Served>,
+    Extension(peer): Extension<Peer>,
+    Path(log): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let log = log_id(&log)?;
+    served.owners.check(log, peer)?;
+    let bytes = body(request.into_body(), JSON_BYTES_MAX).await?;
+    let PeriodBody { period_seconds } =
+        serde_json::from_slice(&bytes).map_err(|error| Problem(ProblemBody::invalid(error)))?;
+    let kept = served.archive.keep_for(log, Duration::from_secs(period_seconds)).await?;
+    Ok(json(&LogSummaryBody::from(kept)))
 }
 
 async fn append(
