@@ -177,17 +177,7 @@ impl App {
     /// Whether the archive runs on the platform's host under its user, as it is shown.
     pub(crate) fn shares_host(&self) -> bool {
         let attached = self.0.ledger.attached.read();
-        attached.as_ref().is_some_and(|attached| attached.shared_host) && !self.is_limit_hidden()
-    }
-
-    #[cfg(feature = "test-controls")]
-    fn is_limit_hidden(&self) -> bool {
-        self.0.promises.is_sabotaged(27)
-    }
-
-    #[cfg(not(feature = "test-controls"))]
-    const fn is_limit_hidden(&self) -> bool {
-        false
+        attached.as_ref().is_some_and(|attached| attached.shared_host)
     }
 
     /// Notes that the archive does not start; what is durable waits to be sealed until one is

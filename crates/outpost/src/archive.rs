@@ -1,6 +1,8 @@
 //! The neutral ledger archive as a program: own directory, own root key, own port and certificate,
 //! mutual TLS. Its interface appends and reads; there is no call that alters or deletes.
 
+#[cfg(feature = "test-controls")]
+mod flaw;
 mod owners;
 mod routes;
 mod shares;
@@ -266,6 +268,8 @@ impl Server {
         self.write_run_file()?;
         tracing::info!(address = %self.address, "ledger archive listens");
         let routes = routes::router(self.archive.clone(), Arc::clone(&self.owners));
+        #[cfg(feature = "test-controls")]
+        let routes = routes.layer(axum::Extension(flaw::Flaw::of(&self.directory)));
         let (stop, stopped) = watch::channel(false);
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let shares = Arc::new(self.owners.shares(CONNECTIONS_MAX));

@@ -59,6 +59,9 @@ pub(crate) struct ArchiveFile {
     /// Most bytes of leaves and payloads of each of `clients`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client_bytes_max: Option<u64>,
+    /// Most bytes of leaves and payloads of each log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) log_bytes_max: Option<u64>,
     /// Ends when standard input closes.
     #[serde(default)]
     pub(crate) stop_with_stdin: bool,
@@ -167,6 +170,7 @@ pub(crate) struct ArchiveOptions {
     pub(crate) bind: String,
     pub(crate) port: u16,
     pub(crate) root_key_dir: PathBuf,
+    pub(crate) log_bytes_max: u64,
 }
 
 /// The platform's certificate towards the archive; made at the first start, its key sealed.
@@ -241,6 +245,7 @@ impl ArchiveChild {
             client_logs_max: None,
             client_bytes_max: None,
             minimum_period_days: None,
+            log_bytes_max: Some(options.log_bytes_max),
             stop_with_stdin: true,
             renewed: BTreeMap::new(),
             bucket: None,

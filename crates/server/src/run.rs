@@ -213,7 +213,8 @@ async fn start_archive(
         return Ok((Some(address), task));
     }
     let (bind, port) = (config.archive.bind.clone(), config.archive.port);
-    let options = ArchiveOptions { bind, port, root_key_dir };
+    let log_bytes_max = config.archive.log_bytes_max;
+    let options = ArchiveOptions { bind, port, root_key_dir, log_bytes_max };
     let archive = ArchiveChild::start(app, paths, &options).await?;
     let address = archive.address.clone();
     Ok((address, tokio::spawn(archive.supervise(app.clone(), paths.clone(), stop))))

@@ -199,6 +199,9 @@ impl App {
 
     /// Breaks or mends the feature behind a promise.
     pub fn sabotage(&self, promise: u8, on: bool) {
+        if promise == 27 {
+            self.sabotage_archive(on);
+        }
         let bit = 1u64 << (promise % 64);
         let broken = &self.0.promises.sabotage.broken;
         if on {
@@ -211,6 +214,12 @@ impl App {
                 let _ = std::fs::remove_file(path);
             }
         }
+    }
+
+    /// P27: the platform's own archive acknowledges forks while this lies in its directory.
+    fn sabotage_archive(&self, on: bool) {
+        let path = self.0.config.data.join("archive/sabotaged");
+        let _ = if on { std::fs::write(path, "") } else { std::fs::remove_file(path) };
     }
 
     /// P02: whoever is to be called is registered by that.

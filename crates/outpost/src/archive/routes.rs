@@ -156,6 +156,7 @@ async fn keep(
 async fn append(
     State(served): State<Served>,
     Extension(peer): Extension<Peer>,
+    #[cfg(feature = "test-controls")] Extension(flaw): Extension<super::flaw::Flaw>,
     Path(log): Path<String>,
     Query(query): Query<AppendQuery>,
     request: Request,
@@ -171,8 +172,12 @@ async fn append(
     let append =
         decode_append(log, query, &bytes).map_err(|error| Problem(ProblemBody::invalid(error)))?;
     drop(bytes);
-    let appended = served.owners.append(&served.archive, append, peer).await?;
-    Ok(json(&AppendedBody::from(appended)))
+    #[cfg(feature = "test-controls")]
+    let sent = append.clone();
+    let appended = served.owners.append(&served.archive, append, peer).await;
+    #[cfg(feature = "test-controls")]
+    let appended = flaw.acknowledged(&served.archive, (&sent, appended));
+    Ok(json(&AppendedBody::from(appended?)))
 }
 
 async fn file(

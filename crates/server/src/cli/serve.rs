@@ -140,6 +140,8 @@ pub(crate) fn archive(config: &Path) -> anyhow::Result<ExitCode> {
         bail!("minimum_period_days: expected at most {MINIMUM_PERIOD_DAYS_MAX}");
     }
     let limits = Limits { period_min: DAY * days, ..Limits::default() };
+    let log_bytes_max = file.log_bytes_max.unwrap_or(limits.log_bytes_max);
+    let limits = Limits { log_bytes_max, ..limits };
     let part = limits.logs_max / file.clients.len().max(1);
     let logs_max = file.client_logs_max.unwrap_or_else(|| CLIENT_LOGS_MAX.min(part));
     let bytes_max = file.client_bytes_max.unwrap_or(CLIENT_BYTES_MAX);

@@ -16,12 +16,14 @@ pub(crate) struct Archive {
     pub(crate) url: String,
     /// That archive's certificate (PEM file), which is pinned.
     pub(crate) certificate: Option<PathBuf>,
+    /// Most bytes of the leaves and payloads of one log that the child process keeps.
+    pub(crate) log_bytes_max: u64,
 }
 
 impl Default for Archive {
     fn default() -> Self {
         let (bind, url) = ("127.0.0.1".to_owned(), String::new());
-        Self { bind, port: 8444, url, certificate: None }
+        Self { bind, port: 8444, url, certificate: None, log_bytes_max: 1 << 40 }
     }
 }
 

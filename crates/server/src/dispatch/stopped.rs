@@ -52,7 +52,8 @@ impl Stopped {
             None
         } else {
             // A free port: the configured one may belong to somebody else while this is stopped.
-            let options = ArchiveOptions { bind: "127.0.0.1".to_owned(), port: 0, root_key_dir };
+            let (bind, log_bytes_max) = ("127.0.0.1".to_owned(), config.archive.log_bytes_max);
+            let options = ArchiveOptions { bind, port: 0, root_key_dir, log_bytes_max };
             Some(ArchiveChild::start(&app, &paths, &options).await?)
         };
         let is_own_certificate = config.tls.certificate.is_some();
