@@ -9,8 +9,8 @@ use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
-use veritwin_access::{Action, Kind, jobs};
-use veritwin_domain::{LogId, OpContext, PlatformContext, TenantId};
+use veritwin_access::{Action, Kind};
+use veritwin_domain::{LogId, OpContext, TenantId};
 use veritwin_keys::{DataClass, DekScope};
 use veritwin_ledger::{Leaf, LogSummary};
 use veritwin_outbound::archive::{
@@ -72,6 +72,20 @@ pub(crate) struct LedgerState {
     /// Whether records that wait in the store are sealed.
     pub(crate) seals_records: AtomicBool,
     bundles: Mutex<HashMap<BundleId, Arc<Vec<Leaf>>>>,
+    /// Most leaves that were on their way at once.
+    #[cfg(test)]
+    most_on_way: std::sync::atomic::AtomicUsize,
+}
+
+#[cfg(test)]
+impl LedgerState {
+    pub(crate) fn note_on_way(&self, leaves: usize) {
+        self.most_on_way.fetch_max(leaves, Ordering::Relaxed);
+    }
+
+    pub(crate) fn most_on_way(&self) -> usize {
+        self.most_on_way.load(Ordering::Relaxed)
+    }
 }
 
 /// What is durable and not sealed yet.
@@ -110,6 +124,8 @@ impl Default for LedgerState {
             mailings: tokio::sync::Mutex::default(),
             seals_records: AtomicBool::new(false),
             bundles: Mutex::new(HashMap::new()),
+            #[cfg(test)]
+            most_on_way: std::sync::atomic::AtomicUsize::new(0),
         }
     }
 }
@@ -331,9 +347,8 @@ impl App {
     }
 
     pub(crate) async fn prove(&self, log: LogId, index: u64) -> Result<LedgerProofView> {
-        let client = self.archive()?;
-        let vkey = client.summary(log).await.map_err(no_log_yet)?.vkey;
-        let source = client.source(log);
+        let vkey = self.summary_of(log).await?.vkey;
+        let source = self.archive()?.source(log);
         let answer = tokio::task::spawn_blocking(move || {
             let options = VerifyOptions { skip_payloads: true, ..VerifyOptions::default() };
             veritwin_verify::proof(&source, index, &options)
@@ -372,51 +387,6 @@ impl App {
             Err(Error::NotFound(_)) => Ok(self.open_log(context.tenant).await?.summary),
             other => other,
         }
-    }
-
-    pub(crate) async fn summary_of(&self, log: LogId) -> Result<LogSummary> {
-        self.archive()?.summary(log).await.map_err(no_log_yet)
-    }
-
-    fn public_log(&self) -> PlatformContext {
-        self.job(jobs::LEDGER)
-    }
-
-    /// Whose the log with this random id is.
-    pub(crate) async fn tenant_of_log(&self, text: &str) -> Result<TenantId> {
-        let log: LogId = text.parse().map_err(|_| Error::NotFound("log"))?;
-        let tx = self.0.store.read_platform(&self.public_log()).await?;
-        Ok(tx.tenant_of_log(log).await?)
-    }
-
-    async fn known_log(&self, text: &str) -> Result<LogId> {
-        self.tenant_of_log(text).await?;
-        text.parse().map_err(|_| Error::NotFound("log"))
-    }
-
-    /// The signed checkpoint of a log, for whoever holds its random id.
-    #[boxed]
-    pub async fn public_checkpoint(&self, log: &str) -> Result<String> {
-        let log = self.known_log(log).await?;
-        Ok(self.summary_of(log).await?.checkpoint)
-    }
-
-    /// The verifier key of a log, for whoever holds its random id.
-    #[boxed]
-    pub async fn public_vkey(&self, log: &str) -> Result<String> {
-        let log = self.known_log(log).await?;
-        Ok(self.summary_of(log).await?.vkey + "\n")
-    }
-
-    /// A hash tile of a log, for whoever holds its random id.
-    #[boxed]
-    pub async fn public_tile(&self, log: &str, path: &str) -> Result<Bytes> {
-        let log = self.known_log(log).await?;
-        let tile: TilePath = path.parse().map_err(|_| Error::NotFound("tile"))?;
-        if !matches!(tile.kind, TileKind::Hashes(_)) {
-            return Err(Error::NotFound("tile"));
-        }
-        self.archive()?.read(log, &tile.to_string()).await?.ok_or(Error::NotFound("tile"))
     }
 
     /// A bundle of entries, or a sealed payload, of the caller's own log: for those who may take
@@ -464,25 +434,8 @@ impl App {
         Ok(summary)
     }
 
-    /// The random id under which a tenant's log is served, and its verifier key.
-    #[boxed]
-    pub async fn ledger_vkey(&self, context: &OpContext) -> Result<(String, String)> {
-        let (log, _) = self.log_of(context).await?;
-        Ok((log.to_string(), self.summary_of(log).await?.vkey))
-    }
-
     /// The key that lives as long as the tenant: the submitter's key is sealed under it.
     pub(crate) fn ledger_dek(&self, tenant: TenantId) -> Result<veritwin_keys::Dek> {
         Ok(self.0.keys.dek(&DekScope::tenant(tenant, DataClass::Ledger))?)
-    }
-}
-
-/// A log that the archive does not know yet has nothing sealed.
-fn no_log_yet(error: ArchiveError) -> Error {
-    match error {
-        ArchiveError::Ledger(veritwin_ledger::LedgerError::UnknownLog(_)) => {
-            Error::NotFound("ledger log")
-        }
-        other => other.into(),
     }
 }

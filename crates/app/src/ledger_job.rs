@@ -7,6 +7,7 @@ mod edge;
 mod evidence;
 mod index;
 mod items;
+mod send;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,17 +18,15 @@ use veritwin_access::jobs;
 use veritwin_domain::{LogId, TenantId, Timestamp};
 use veritwin_keys::SigningKey;
 use veritwin_ledger::{
-    Act, Append, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, RecordBytes,
-    SealedBatch,
+    Act, BatchBuilder, BatchLimits, BatchSigner, Leaf, LeafReference, RecordBytes,
 };
 use veritwin_log::{Committed, Consumer, Entry, Record, Unreadable};
-use veritwin_outbound::archive::ArchiveError;
 
 use crate::held::key_withdrawn;
 use crate::job_board::{Job, JobWatch};
 use crate::lanes::{LaneJob, Lanes};
 use crate::ledger_head::Heads;
-use crate::ledger_open::{OpenedLog, refused};
+use crate::ledger_open::OpenedLog;
 use crate::ledger_record::record;
 use crate::{App, Error, Result};
 pub(crate) use evidence::{Pending, PendingEvidence};
@@ -60,6 +59,8 @@ struct TenantLog {
     reached: u64,
     /// One past the last bundle whose times are noted.
     indexed: u64,
+    /// For how long the archive keeps its leaves.
+    kept: Duration,
     /// It is behind the others, on its way back to them.
     late: bool,
 }
@@ -213,6 +214,7 @@ impl LedgerJob {
                     }
                     if ticks.is_multiple_of(SAVE_TICKS) {
                         self.index_bundles().await;
+                        self.lengthen_periods().await;
                         self.save().await?;
                         watch.turned();
                     }
@@ -260,6 +262,7 @@ impl LedgerJob {
             waiting_from: None,
             reached,
             indexed,
+            kept: summary.period_min,
             late,
         })
     }
@@ -334,79 +337,6 @@ impl LedgerJob {
         }
     }
 
-    async fn seal_due(&mut self, everything: bool) -> Result<()> {
-        let now = self.app.clock().monotonic();
-        let due: Vec<TenantId> = self
-            .lanes
-            .tenants
-            .iter()
-            .filter(|(_, log)| {
-                let old = now.saturating_sub(log.opened_at) >= BATCH_AGE;
-                !log.builder.is_empty() && (everything || old)
-            })
-            .map(|(tenant, _)| *tenant)
-            .collect();
-        for tenant in due {
-            self.seal_or_hold(tenant).await?;
-        }
-        self.publish_pending();
-        Ok(())
-    }
-
-    /// Seals what a tenant's builder holds, or holds the tenant.
-    async fn seal_or_hold(&mut self, tenant: TenantId) -> Result<()> {
-        if self.lanes.tenants.get(&tenant).is_none_or(|log| log.builder.is_empty()) {
-            return Ok(());
-        }
-        match self.seal(tenant, Act::Batch).await {
-            Ok(_) => Ok(()),
-            Err(error) => self.failed(tenant, self.lanes.here, error).await,
-        }
-    }
-
-    /// Seals the open batch of a log and waits until the archive has it.
-    async fn seal(&mut self, tenant: TenantId, act: Act) -> Result<u64> {
-        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        let fresh = BatchBuilder::new(BatchLimits::default(), log.previous.as_ref());
-        let builder = std::mem::replace(&mut log.builder, fresh);
-        let sealed = log
-            .with_signer(&self.app, tenant, |previous, sealed_at, signer| {
-                builder.seal(act, previous, sealed_at, signer)
-            })?
-            .map_err(|error| Error::Internal(format!("ledger batch: {error}")))?;
-        let reached = log.reached;
-        self.append(tenant, sealed, reached).await
-    }
-
-    /// Appends a leaf, and waits until the archive has it: everything of the tenant before
-    /// `reached` is sealed then.
-    async fn append(&mut self, tenant: TenantId, sealed: SealedBatch, reached: u64) -> Result<u64> {
-        let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
-        let reference = sealed.reference();
-        // What the platform itself seals takes nothing of what the tenant may send.
-        let is_counted = matches!(sealed.leaf.act, Act::Batch);
-        let append = Append {
-            log: log.log,
-            expected_size: log.size,
-            cursor: self.app.0.lineage.cursor(reached),
-            entry: sealed.entry,
-            payload: sealed.payload,
-        };
-        let appended = send(&self.app, &append).await?;
-        if let Some(payload) = append.payload.filter(|_| is_counted) {
-            self.app.count_ledger_bytes(tenant, payload.len());
-        }
-        self.heads.note(tenant, appended.checkpoint)?;
-        self.app.0.publisher.grown(tenant);
-        log.reached = reached;
-        log.size = appended.size;
-        log.waiting_from = None;
-        log.builder = BatchBuilder::new(BatchLimits::default(), Some(&reference));
-        log.previous = Some(reference);
-        metrics::counter!("veritwin_ledger_leaves_total").increment(1);
-        Ok(appended.index)
-    }
-
     /// Writes how far the whole log is sealed: up to the oldest entry that still waits, in a
     /// builder or for a held tenant.
     async fn save(&mut self) -> Result<()> {
@@ -414,15 +344,4 @@ impl LedgerJob {
         let waiting = self.lanes.tenants.values().filter_map(|log| log.waiting_from).min();
         Ok(self.lanes.advance(waiting).await?)
     }
-}
-
-/// Sends a leaf; a broken connection is tried once more with the same bytes, since the archive
-/// recognises the batch.
-async fn send(app: &App, append: &Append) -> Result<veritwin_ledger::Appended> {
-    let client = app.archive()?;
-    match client.append(append).await {
-        Err(ArchiveError::Unreachable { .. }) => client.append(append).await,
-        other => other,
-    }
-    .map_err(refused)
 }

@@ -1,13 +1,16 @@
 //! A tenant's log as the archive has it, and the key that signs its leaves. Both are made at the
 //! first use; the archive's key is believed from then on.
 
+use std::time::Duration;
+
 use veritwin_access::jobs;
-use veritwin_domain::TenantId;
+use veritwin_domain::{LogId, TenantId};
 use veritwin_keys::{Aad, DataClass, SigningKey};
-use veritwin_ledger::{CreateLog, LogSummary, origin_of};
+use veritwin_ledger::{CreateLog, LedgerError, LogSummary, origin_of};
 use veritwin_metastore::Tenant;
 use veritwin_outbound::archive::ArchiveError;
 
+use crate::retention::RETENTION_DAYS_MAX;
 use crate::{App, Error, Result};
 
 const SUBMITTER_SETTING: &str = "ledger_submitter";
@@ -57,7 +60,7 @@ impl App {
             Some(_) => client.summary(row.log_id).await,
             None => client.create_log(&create).await,
         };
-        let summary = summary.map_err(refused)?;
+        let mut summary = summary.map_err(refused)?;
         if summary.origin != origin {
             let problem = format!("ledger archive: the log's origin is {}", summary.origin);
             return Err(Error::Conflict(problem));
@@ -66,7 +69,39 @@ impl App {
             Some(known) => known,
             None => self.learn_log_key(tenant, &summary.vkey).await?,
         };
+        // Before anything is sealed in it that would be guarded for less.
+        summary.period_min = self.keep_log(tenant, row.log_id, summary.period_min).await?;
         Ok(OpenedLog { row, key, origin, summary, vkey })
+    }
+
+    /// Has the archive keep the leaves of a log for the audit period of the tenant's plan, where
+    /// that is longer than the time for which it keeps them. The answer is for how long it does, or
+    /// has been asked to: one of an earlier version cannot be asked.
+    pub(crate) async fn keep_log(
+        &self,
+        tenant: TenantId,
+        log: LogId,
+        kept: Duration,
+    ) -> Result<Duration> {
+        let wanted = self.audit_period(tenant);
+        if wanted <= kept {
+            return Ok(kept);
+        }
+        match self.archive()?.keep_for(log, wanted).await {
+            Ok(summary) if summary.period_min >= wanted => Ok(summary.period_min),
+            Ok(_) | Err(ArchiveError::Ledger(LedgerError::Invalid(_))) => {
+                tracing::warn!(%log, "the archive keeps leaves for its own minimum period alone");
+                Ok(wanted)
+            }
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// The audit period of a tenant's plan; zero where there is none, which ends nothing.
+    pub(crate) fn audit_period(&self, tenant: TenantId) -> Duration {
+        let plan = self.0.tree.read().get(tenant).and_then(|tenant| tenant.place.plan);
+        let days = self.limits(plan).audit_days.unwrap_or(0).min(RETENTION_DAYS_MAX);
+        Duration::from_secs(days * 86_400)
     }
 
     /// The archive's key for a log: learnt when the log was made, believed from then on.

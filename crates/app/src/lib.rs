@@ -109,6 +109,7 @@ mod ledger_mail;
 mod ledger_mail_files;
 mod ledger_mail_to;
 mod ledger_open;
+mod ledger_public;
 mod ledger_record;
 mod ledger_seal;
 mod legal;

@@ -101,8 +101,8 @@ impl Parts {
         Ok(())
     }
 
-    /// Refuses a bucket that gives one name twice, or does not list what it has taken: nothing would
-    /// keep two archives apart there. What it takes here says the same as what is there.
+    /// Refuses a bucket that gives one name twice, or does not list what it has taken: nothing
+    /// would keep two archives apart there. What it takes here says the same as what is there.
     fn check_names(&self, shared: &Shared) -> Result<(), LedgerError> {
         let number = self.begin;
         let sealed = sealed(shared, number, (Kind::Begin, &[]))?;
@@ -125,9 +125,9 @@ impl Parts {
     /// True when somebody else put a part behind a number. Names of old parts are free again, and
     /// each was taken away after a later part was there, which goes only after the next one is: so
     /// whoever is given a name a second time finds a later one, whatever goes on meanwhile.
-    fn is_overtaken(&self, number: u64) -> Result<bool, LedgerError> {
-        let behind = self.bucket.list_behind(FOLDER, Some(&name(number)))?;
-        Ok(behind.iter().filter_map(|at| self::number(at)).any(|other| other > number))
+    fn is_overtaken(&self, own: u64) -> Result<bool, LedgerError> {
+        let behind = self.bucket.list_behind(FOLDER, Some(&name(own)))?;
+        Ok(behind.iter().filter_map(|at| number(at)).any(|other| other > own))
     }
 
     fn put(&mut self, shared: &Shared, kind: Kind, frame: &[u8]) -> Result<(), LedgerError> {
@@ -136,8 +136,8 @@ impl Parts {
         let bytes = sealed.len() as u64;
         let until = shared.clock.now().saturating_add(shared.limits.period_min);
         let is_put = self.bucket.put_new(&name(number), sealed, until)?;
-        // What lies there then is nobody's, and is not acknowledged: a later journal begins with all
-        // that counts.
+        // What lies there then is nobody's, and is not acknowledged: a later journal begins with
+        // all that counts.
         if !is_put || self.is_overtaken(number)? {
             return Err(LedgerError::Locked(self.bucket.at(&name(number))));
         }

@@ -177,6 +177,32 @@ async fn the_ledgers_payloads_end_by_days_and_the_log_is_still_proven() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_archive_keeps_a_log_for_the_audit_period_of_its_plan() {
+    let world = World::new().await;
+    world.archive().await;
+    let (old, new) = (world.customer("Old").await, world.customer("New").await);
+    world.plan(&new, 400).await;
+    world.app.start_ledger();
+    seal(&world, &old, 1).await;
+    seal(&world, &new, 1).await;
+    let kept = async |customer: &Customer| {
+        let (log, _) = world.app.log_of(&customer.context).await.expect("a log");
+        world.app.summary_of(log).await.expect("where it stands").period_min
+    };
+    assert_eq!(kept(&new).await, DAY * 400, "from its first leaf on");
+    assert_eq!(kept(&old).await, Duration::ZERO, "without a plan nothing is stated");
+    // A plan that comes later lengthens it, and a shorter one changes nothing.
+    world.plan(&old, 90).await;
+    let longer = async || (kept(&old).await == DAY * 90).then_some(());
+    world.until("the longer period", longer).await;
+    world.plan(&new, 30).await;
+    seal(&world, &new, 2).await;
+    world.app.open_log(new.tenant()).await.expect("opened");
+    assert_eq!(kept(&new).await, DAY * 400);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shorter_audit_period_waits_beyond_a_restart() {
     let world = World::new().await;
     let customer = world.customer("Short").await;

@@ -34,7 +34,12 @@ async fn ledger_with(trouble: Trouble) {
         Trouble::KeyRevoked => world.app.0.keys.restore(bad.tenant()).expect("restored"),
         Trouble::RecordDamaged => {
             let (log, _) = world.app.log_of(&bad.context).await.expect("a log");
-            let vkey = world.app.summary_of(log).await.expect("a summary").vkey;
+            let told = world.app.summary_of(log).await.expect_err("another key").to_string();
+            assert!(told.contains("another key than the one it was made with"), "{told}");
+            let id = log.to_string();
+            assert_eq!(world.app.public_vkey(&id).await.expect("noted"), "another key\n");
+            let archive = world.app.archive().expect("connected");
+            let vkey = archive.summary(log).await.expect("a summary").vkey;
             world.setting(&bad, VKEY_SETTING, vkey.as_bytes()).await;
         }
         Trouble::ArchiveConflict => {
@@ -88,6 +93,30 @@ async fn a_customer_that_revokes_its_keys_breaks_no_promise() {
     world.app.0.keys.restore(bad.tenant()).expect("restored");
     world.until("the release", async || world.held().is_empty().then_some(())).await;
     proven("0").await;
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaves_of_several_customers_are_on_their_way_at_once() {
+    let world = World::new().await;
+    world.archive().await;
+    let mut customers = Vec::new();
+    for name in ["One", "Two", "Three", "Four"] {
+        customers.push(world.customer(name).await);
+    }
+    world.app.start_ledger();
+    for round in 1..=3 {
+        for customer in &customers {
+            world.send(customer, 1.0).await;
+        }
+        for customer in &customers {
+            let all = async || (world.sealed(customer).await == round).then_some(());
+            world.until("its leaves", all).await;
+        }
+    }
+    assert!(world.held().is_empty(), "{:?}", world.held());
+    let most = world.app.0.ledger.most_on_way();
+    assert!(most > 1, "{most} at once: one waits for the other");
     world.app.close().await;
 }
 

@@ -2,13 +2,16 @@
 //! Each batch is a leaf of evidence. Before it is sent its records carry its id, so that a crash
 //! loses and doubles none; of who is not subscribed the archive gets the salted root alone.
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
-use veritwin_domain::{LedgerItemId, Timestamp};
+use veritwin_domain::{BatchId, LedgerItemId, Timestamp};
 use veritwin_ledger::LogSummary;
 use veritwin_metastore::{LedgerItem, LedgerKind};
 use veritwin_verify::TILE_WIDTH;
 
+use super::send::{LEAVES_AT_ONCE, Outgoing, sent};
 use super::{
     Act, App, BatchBuilder, BatchLimits, Error, Leaf, LedgerJob, RecordBytes, Result, TenantId,
 };
@@ -73,23 +76,54 @@ impl LedgerJob {
         drop(tx);
         let is_whole = (tenants.len() as u64) < TENANTS_AT_ONCE;
         self.items_after = tenants.last().copied().filter(|_| !is_whole);
-        for tenant in tenants {
-            if self.lanes.held().contains(tenant) {
-                continue;
+        // Behind what is in their builders.
+        self.seal_all(self.with_open_batch(&tenants)).await?;
+        let mut on_way = FuturesUnordered::new();
+        let mut outcome = Ok(());
+        let mut tenants = tenants.into_iter();
+        loop {
+            while outcome.is_ok() && on_way.len() < LEAVES_AT_ONCE {
+                let Some(tenant) = tenants.next() else { break };
+                match self.items_of(tenant).await {
+                    Ok(None) => {}
+                    Ok(Some((leaf, batch))) => {
+                        let leaf = sent(self.app.clone(), leaf);
+                        on_way.push(async move { (leaf.await, batch) });
+                    }
+                    Err(error) => outcome = self.failed(tenant, self.lanes.here, error).await,
+                }
             }
-            let sealed = if is_nobodys(tenant) || self.gone.contains(&tenant) {
-                self.app.drop_items(tenant).await
-            } else {
-                self.seal_items_of(tenant).await
+            let Some(((leaf, answer), batch)) = on_way.next().await else { return outcome };
+            let taken = answer.and_then(|appended| self.taken(&leaf, &appended));
+            let noted = match taken {
+                Ok(index) => self.app.note_batch(leaf.tenant, batch, index).await,
+                Err(error) => Err(error),
             };
-            if let Err(error) = sealed {
-                self.failed(tenant, self.lanes.here, error).await?;
+            if let Err(error) = noted {
+                let failed = self.failed(leaf.tenant, self.lanes.here, error).await;
+                outcome = outcome.and(failed);
             }
         }
-        Ok(())
     }
 
-    async fn seal_items_of(&mut self, tenant: TenantId) -> Result<()> {
+    /// Those of the tenants whose builder holds something.
+    fn with_open_batch(&self, tenants: &[TenantId]) -> Vec<TenantId> {
+        let is_open = |tenant: &&TenantId| {
+            let log = self.lanes.tenants.get(*tenant);
+            log.is_some_and(|log| !log.builder.is_empty())
+        };
+        tenants.iter().filter(is_open).copied().collect()
+    }
+
+    /// The next records of a tenant as a leaf, and its batch, whose id they bear from now on. None
+    /// where there are none, or nothing can be sealed now.
+    async fn items_of(&mut self, tenant: TenantId) -> Result<Option<(Outgoing, BatchId)>> {
+        if self.lanes.held().contains(tenant) {
+            return Ok(None);
+        }
+        if is_nobodys(tenant) || self.gone.contains(&tenant) {
+            return self.app.drop_items(tenant).await.map(|()| None);
+        }
         if !self.lanes.tenants.contains_key(&tenant) {
             let log = self.open(tenant, false).await?;
             self.lanes.tenants.insert(tenant, log);
@@ -99,14 +133,15 @@ impl LedgerJob {
         let mut items = tx.ledger_items_waiting(ITEMS_AT_ONCE).await?;
         drop(tx);
         if items.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let is_subscribed = self.lanes.tenants.get(&tenant).is_some_and(|log| log.subscribed);
         let ends_at = if is_subscribed { None } else { of_one_time(&mut items) };
-        if self.lanes.tenants.get(&tenant).is_some_and(|log| !log.builder.is_empty()) {
-            self.seal(tenant, Act::Batch).await?;
-        }
         let log = self.lanes.tenants.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
+        if !log.builder.is_empty() {
+            // That goes first, and these have their turn next time.
+            return Ok(None);
+        }
         let mut builder = BatchBuilder::new(BatchLimits::default(), log.previous.as_ref());
         let first = builder.next_sequence();
         let mut ids = Vec::with_capacity(items.len());
@@ -136,14 +171,18 @@ impl LedgerJob {
         let kept = kept.as_deref().map(|kept| (kept, ends_at));
         tx.ledger_items_taken((&ids, first), batch, kept).await?;
         tx.commit().await?;
-        let index = self.append(tenant, sealed, reached).await?;
-        let tx = self.app.0.store.begin(&context).await?;
-        tx.ledger_batch_sealed(batch, index).await?;
-        Ok(tx.commit().await?)
+        Ok(Some((self.outgoing(tenant, sealed, reached)?, batch)))
     }
 }
 
 impl App {
+    /// Notes which leaf a batch of records is.
+    async fn note_batch(&self, tenant: TenantId, batch: BatchId, index: u64) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::LEDGER, tenant)).await?;
+        tx.ledger_batch_sealed(batch, index).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Settles what a crash left open: whether the archive has the last batch of records. Nothing
     /// else was appended behind it, since every leaf is waited for.
     /// The answer is where the bundles begin whose times are not noted.

@@ -317,6 +317,11 @@ impl Walk<'_> {
                 Ok(summary) => summary.size,
                 // Nothing was sealed of it yet.
                 Err(Error::NotFound(_)) => 0,
+                // What the archive has under another key is not this log.
+                Err(Error::Conflict(problem)) => {
+                    self.run.skipped.push(problem);
+                    0
+                }
                 Err(error) => return Err(error),
             };
             let mut gone = Gone::default();

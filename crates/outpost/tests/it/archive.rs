@@ -27,6 +27,7 @@ use veritwin_outpost::archive::{
 use veritwin_verify::{DirectorySource, ExitClass, VerifyOptions, verify_log};
 
 const CANARY: &str = "canary-51c2-door-of-room-12";
+const DAY: Duration = Duration::from_secs(86_400);
 /// What a client of the tests may have.
 const BYTES_MAX: u64 = 300_000;
 
@@ -344,6 +345,7 @@ async fn one_platform_never_reaches_the_logs_of_another() {
         stranger.summary(log).await.unwrap_err(),
         stranger.append(&append).await.unwrap_err(),
         stranger.read(log, "checkpoint").await.unwrap_err(),
+        stranger.keep_for(log, DAY).await.unwrap_err(),
     ];
     for refusal in refusals {
         let unknown = matches!(refusal, ArchiveError::Ledger(LedgerError::UnknownLog(_)));
@@ -447,10 +449,11 @@ async fn there_is_no_call_that_alters_or_deletes() {
     let one = Submitter::new(&world);
     let log = one.create.log;
     client.create_log(&one.create).await.unwrap();
-    let paths = ["".to_owned(), "/leaves".to_owned(), "/files/checkpoint".to_owned()];
-    for path in paths {
+    assert_eq!(client.keep_for(log, DAY * 10).await.unwrap().period_min, DAY * 10);
+    assert_eq!(client.keep_for(log, DAY).await.unwrap().period_min, DAY * 10);
+    for path in ["", "/leaves", "/period", "/files/checkpoint"] {
         for method in ["DELETE", "PUT", "PATCH"] {
-            let status = raw(&world, running.address, &pair, method, log, &path).await;
+            let status = raw(&world, running.address, &pair, method, log, path).await;
             assert_eq!(status, "405", "{method} {path}");
         }
     }
