@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use veritwin_keys::NewAbove;
+use veritwin_ledger::ArchiveLimits;
 
 use super::*;
 use crate::ledger_head::HEAD_SETTING;
@@ -117,6 +118,33 @@ async fn leaves_of_several_customers_are_on_their_way_at_once() {
     assert!(world.held().is_empty(), "{:?}", world.held());
     let most = world.app.0.ledger.most_on_way();
     assert!(most > 1, "{most} at once: one waits for the other");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_log_does_not_take_waits_until_there_is_room() {
+    let world = World::new().await;
+    let customer = world.customer("Full").await;
+    let stop = CancellationToken::new();
+    let limits = ArchiveLimits { log_bytes_max: 1500, ..ArchiveLimits::default() };
+    let served = world.archive_of(stop.clone(), limits).await;
+    world.app.start_ledger();
+    let mut sent = 0;
+    let full = async || {
+        world.send(&customer, 1.0).await;
+        sent += 1;
+        world.app.ledger_held_up(customer.tenant())
+    };
+    let told = world.until("the hold", full).await.reason;
+    assert!(told.contains("log_bytes_max"), "{told}");
+    assert!(world.sealed(&customer).await < sent);
+    let world = world.reopen().await;
+    stop.cancel();
+    served.await.expect("closed");
+    world.archive().await;
+    world.app.start_ledger();
+    let all = async || (world.sealed(&customer).await == sent).then_some(());
+    world.until("what waited", all).await;
     world.app.close().await;
 }
 

@@ -205,6 +205,15 @@ impl World {
 
     /// The same; it is closed once it is told to stop.
     async fn archive_until(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        self.archive_of(stop, veritwin_ledger::ArchiveLimits::default()).await
+    }
+
+    /// The same with other bounds.
+    async fn archive_of(
+        &self,
+        stop: CancellationToken,
+        limits: veritwin_ledger::ArchiveLimits,
+    ) -> tokio::task::JoinHandle<()> {
         let pair = generate_client("platform").expect("a certificate");
         // One platform, whose logs are its own whichever certificate it shows.
         let client = self.folder.path().join("client.pem");
@@ -218,7 +227,7 @@ impl World {
             renewed: std::collections::HashMap::new(),
             client: veritwin_outpost::archive::ClientLimits { logs_max: 100, bytes_max: u64::MAX },
             bucket: None,
-            limits: veritwin_ledger::ArchiveLimits::default(),
+            limits,
             clock: self.app.shared_clock(),
             rng: self.app.shared_rng(),
         })
