@@ -386,7 +386,8 @@ impl App {
         let source = self.archive()?.source(log);
         let summary = self.summary_of(log).await?;
         let stamped = self.newest_stamped(context).await?;
-        let (past, entries, at) = (body.past.clone(), body.entries.clone(), context.at);
+        let past = self.mailed_before(context, (id, &body.past)).await?;
+        let (entries, at) = (body.entries.clone(), context.at);
         tokio::task::spawn_blocking(move || {
             let log = (&summary, stamped);
             crate::ledger_mail_files::write(&source, log, (id, number, at), &past, &entries)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
-use veritwin_domain::{MailingId, Timestamp};
+use veritwin_domain::{MailingId, OpContext, Timestamp};
 use veritwin_ledger::{LogSummary, Source, SourceError};
 use veritwin_metastore::PublishedCheckpoint;
 use veritwin_verify::{
@@ -16,7 +16,7 @@ use veritwin_verify::{
 
 use crate::mail::AttachedFile;
 use crate::publish::stamped_under;
-use crate::{Error, Result};
+use crate::{App, Error, Result};
 
 const CHECKPOINT: &str = "checkpoint";
 
@@ -29,6 +29,37 @@ pub(crate) struct Past {
     pub(crate) tree_size: u64,
     /// The signed note.
     pub(crate) note: String,
+    /// The mailing that it is of, where that is another one than it is remembered for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mailing: Option<MailingId>,
+}
+
+/// What is needed here of what is kept of a mailing.
+#[derive(Deserialize)]
+struct Mailed {
+    past: Vec<Past>,
+}
+
+impl App {
+    /// The checkpoints that the next mail of a mailing proves to extend: its own, and the newest of
+    /// each other mailing of the tenant, so that all of them tell one history.
+    pub(crate) async fn mailed_before(
+        &self,
+        context: &OpContext,
+        (id, own): (MailingId, &[Past]),
+    ) -> Result<Vec<Past>> {
+        let tx = self.0.store.read(context).await?;
+        let rows = tx.ledger_mailings().await?;
+        drop(tx);
+        let mut all = own.to_vec();
+        for row in rows.iter().filter(|row| row.id != id) {
+            let mailed: Mailed =
+                serde_json::from_slice(&row.body).map_err(|error| internal(&error))?;
+            let newest = mailed.past.into_iter().next();
+            all.extend(newest.map(|past| Past { mailing: Some(row.id), ..past }));
+        }
+        Ok(all)
+    }
 }
 
 /// A mail, but for whom it goes to.
@@ -83,6 +114,7 @@ fn bridge<S: Source>(log: &Standing<'_, S>, past: &Past, key: &VerifierKey) -> R
         _ => Error::Conflict(format!("the log does not extend what was mailed: {finding}")),
     })?;
     Ok(Bridge {
+        mailing: past.mailing.map(|mailing| mailing.to_string()),
         number: past.number,
         tree_size: answer.old.size,
         root_hash: answer.old.root.to_base64(),
@@ -146,7 +178,7 @@ pub(crate) fn write<S: Source>(
         subject: format!("Ledger checkpoint {number}: {} entries", head.size),
         text,
         files: files.iter().map(|(name, bytes)| AttachedFile::new(name, bytes)).collect(),
-        past: Past { number, tree_size: head.size, note },
+        past: Past { number, tree_size: head.size, note, mailing: None },
     })
 }
 

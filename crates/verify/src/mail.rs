@@ -2,6 +2,7 @@
 //! platform sends to auditors. It fetches nothing: whose key is right is the reader's to say.
 
 mod canonical;
+mod chains;
 mod dkim;
 mod parts;
 mod receipts;

@@ -176,6 +176,11 @@ impl DkimKeys {
         self.0.is_empty()
     }
 
+    /// Whether it has a key of this name.
+    pub(super) fn holds(&self, place: &DkimPlace) -> bool {
+        self.of(place).is_some()
+    }
+
     fn of(&self, place: &DkimPlace) -> Option<&DkimKey> {
         self.0.get(&place.name().to_ascii_lowercase())
     }

@@ -1,6 +1,5 @@
-//! A folder of the mails that a platform sends to an auditor: each is signed, its attachments are
-//! those that it lists, and each checkpoint extends the one of the mail before it. What is missing,
-//! went back or contradicts itself is named.
+//! A folder of the mails that a platform sends to an auditor: each is signed and its attachments
+//! are those that it lists. How their checkpoints follow each other is looked at in `chains`.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -8,11 +7,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::Timestamp;
 
+use super::chains::{chain, one_history, same_tree};
 use super::{Attachment, DkimKeys, DkimOutcome, attachments, dkim_checks};
 use crate::report::{Finding, FindingKind, KeyTrust, Report};
 use crate::{
-    Checkpoint, Digest, SignedCheckpoint, StampAuthorities, StampedCheckpoint, TlogProof,
-    VerifierKey, sha256, verify_consistency,
+    Checkpoint, SignedCheckpoint, StampAuthorities, StampedCheckpoint, TlogProof, VerifierKey,
+    sha256,
 };
 
 /// The attachment that says what a mail is.
@@ -44,7 +44,8 @@ pub struct LedgerMail {
     pub tree_size: u64,
     /// That checkpoint's root, base64.
     pub root_hash: String,
-    /// Proofs that this checkpoint extends those of earlier mails, the newest first.
+    /// Proofs that this checkpoint extends those of earlier mails, the newest first: those of its
+    /// own sequence, then the newest of each other one of the same log.
     pub since: Vec<Bridge>,
     /// The newest checkpoint before this one that has a time stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,9 +56,12 @@ pub struct LedgerMail {
     pub dkim: Vec<String>,
 }
 
-/// A proof of consistency with an earlier mail of the sequence.
+/// A proof of consistency with an earlier mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
+    /// The earlier mail's sequence, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailing: Option<String>,
     /// The earlier mail's number.
     pub number: u64,
     /// Leaves of its checkpoint.
@@ -130,11 +134,12 @@ pub struct ReceiptReport {
     pub signatures: u64,
 }
 
-struct Parsed {
-    file: String,
-    mail: LedgerMail,
-    checkpoint: Checkpoint,
-    written_at: Option<Timestamp>,
+/// A mail whose checkpoint can be believed.
+pub(super) struct Parsed {
+    pub(super) file: String,
+    pub(super) mail: LedgerMail,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) written_at: Option<Timestamp>,
 }
 
 /// Verifies mails; those of one sequence may come in any order. Each is let go once it was looked
@@ -164,6 +169,7 @@ pub fn receipts<M: Borrow<MailFile>>(
         (None, None) => KeyTrust::None,
     };
     same_tree(&chains, &mut out.report);
+    one_history(&chains, &mut out.report);
     for ((mailing, origin), mut mails) in chains {
         mails.sort_by(|a, b| (a.mail.number, &a.file).cmp(&(b.mail.number, &b.file)));
         chain(mailing, origin, &mails, &mut out);
@@ -188,12 +194,15 @@ fn one_mail(
         Ok(parts) => parts,
         Err(error) => {
             out.report.add(finding(FindingKind::Malformed, error.to_string()));
+            broken_signatures(file, options, &mut out.report);
             return None;
         }
     };
     let part = |name: &str| parts.iter().find(|part| part.name == name);
     let Some(manifest) = part(LEDGER_MAIL_FILE) else {
         out.others += 1;
+        // It may be one that was changed until it no longer looks like one.
+        broken_signatures(file, options, &mut out.report);
         return None;
     };
     out.mails += 1;
@@ -240,6 +249,29 @@ fn one_mail(
     Some(Parsed { file: file.name.clone(), mail, checkpoint, written_at })
 }
 
+/// What is wrong with a signature whose key is there.
+const fn problem_of(outcome: DkimOutcome) -> Option<&'static str> {
+    match outcome {
+        DkimOutcome::Holds | DkimOutcome::NoKey => None,
+        DkimOutcome::BodyChanged => {
+            Some("the body or an attachment is not the one that was signed")
+        }
+        DkimOutcome::FieldsChanged => Some("a field of the mail is not the one that was signed"),
+        DkimOutcome::Refused(why) => Some(why),
+    }
+}
+
+/// Signatures by a given key that do not hold, of whatever a file is.
+fn broken_signatures(file: &MailFile, options: &ReceiptOptions, report: &mut Report) {
+    let Some(keys) = &options.dkim else { return };
+    for check in dkim_checks(&file.bytes, keys).iter().filter(|check| keys.holds(&check.place)) {
+        if let Some(problem) = problem_of(check.outcome) {
+            let problem = format!("DKIM signature by {}: {problem}", check.place.name());
+            report.add(Finding::new(FindingKind::Signature, &file.name, problem));
+        }
+    }
+}
+
 fn signatures(
     file: &MailFile,
     mail: &LedgerMail,
@@ -256,16 +288,8 @@ fn signatures(
     let checks = dkim_checks(&file.bytes, options.dkim.as_ref().unwrap_or(&recorded));
     let mut holding = 0u64;
     for check in &checks {
-        let problem = match check.outcome {
-            DkimOutcome::Holds => {
-                holding += 1;
-                continue;
-            }
-            DkimOutcome::NoKey => continue,
-            DkimOutcome::BodyChanged => "the body or an attachment is not the one that was signed",
-            DkimOutcome::FieldsChanged => "a field of the mail is not the one that was signed",
-            DkimOutcome::Refused(why) => why,
-        };
+        holding += u64::from(check.outcome == DkimOutcome::Holds);
+        let Some(problem) = problem_of(check.outcome) else { continue };
         let problem = format!("DKIM signature by {}: {problem}", check.place.name());
         out.report.add(Finding::new(FindingKind::Signature, &file.name, problem));
     }
@@ -383,101 +407,4 @@ fn stamp_files(stamped: &StampedCheckpoint, parts: &[Attachment]) -> Option<Stri
         parts.iter().any(|part| part.name == *name && part.bytes != *bytes)
     });
     differing.next().map(|(name, _)| format!("attachment {name} is another one"))
-}
-
-/// Two checkpoints of one size have one root, whichever sequence brought them.
-fn same_tree(chains: &BTreeMap<(String, String), Vec<Parsed>>, report: &mut Report) {
-    let mut roots = BTreeMap::<(&str, u64), (&Parsed, Digest)>::new();
-    for one in chains.values().flatten() {
-        let place = (one.mail.origin.as_str(), one.checkpoint.size);
-        let (first, root) = roots.entry(place).or_insert((one, one.checkpoint.root));
-        if *root != one.checkpoint.root {
-            let problem = format!(
-                "its checkpoint and that of {} show two histories of {} leaves: root",
-                first.file, one.checkpoint.size
-            );
-            let finding = Finding::new(FindingKind::Fork, &one.file, problem);
-            report.add(finding.values(*root, one.checkpoint.root));
-        }
-    }
-}
-
-fn chain(mailing: String, origin: String, mails: &[Parsed], out: &mut ReceiptReport) {
-    let (Some(first), Some(last)) = (mails.first(), mails.last()) else { return };
-    let mut missing = Vec::new();
-    let mut count = 1;
-    if first.mail.number > 1 {
-        let before = first.mail.number - 1;
-        out.report.notes.push(format!("mailing {mailing}: mails 1-{before} are not in the folder"));
-    }
-    for pair in mails.windows(2) {
-        let [old, new] = pair else { continue };
-        if old.mail.number == new.mail.number {
-            if old.mail == new.mail {
-                out.report.notes.push(format!("{} is the same mail as {}", new.file, old.file));
-            } else {
-                let problem = format!("it has the number of {} and says something else", old.file);
-                out.report.add(Finding::new(FindingKind::Fork, &new.file, problem));
-            }
-            continue;
-        }
-        count += 1;
-        let (from, to) = (old.mail.number + 1, new.mail.number - 1);
-        if from <= to {
-            missing.push((from, to));
-            let problem = match to - from {
-                0 => format!("mail {from} of mailing {mailing} is missing before it"),
-                _ => format!("mails {from}-{to} of mailing {mailing} are missing before it"),
-            };
-            out.report.add(Finding::new(FindingKind::Missing, &new.file, problem));
-        }
-        if let Err(finding) = extends(old, new) {
-            out.report.add(*finding);
-        }
-    }
-    out.report.origin.get_or_insert_with(|| origin.clone());
-    if last.checkpoint.size >= out.report.size {
-        out.report.size = last.checkpoint.size;
-        out.report.root = Some(last.checkpoint.root);
-    }
-    out.chains.push(ReceiptChain {
-        mailing,
-        origin,
-        first: first.mail.number,
-        last: last.mail.number,
-        mails: count,
-        missing,
-        tree_size: last.checkpoint.size,
-    });
-}
-
-/// The later mail proves that its checkpoint extends the earlier mail's.
-fn extends(old: &Parsed, new: &Parsed) -> Result<(), Box<Finding>> {
-    let finding = |kind, problem: String| Box::new(Finding::new(kind, &new.file, problem));
-    if new.written_at < old.written_at {
-        let problem = format!("it was written before {}, whose number is lower", old.file);
-        return Err(finding(FindingKind::Chain, problem));
-    }
-    let (was, is) = (&old.checkpoint, &new.checkpoint);
-    if is.size < was.size {
-        let problem = format!("the log went back behind the checkpoint of {}: tree size", old.file);
-        let rewind = Finding::new(FindingKind::Rewind, &new.file, problem);
-        return Err(Box::new(rewind.values(format!("{} or more", was.size), is.size)));
-    }
-    let Some(bridge) = new.mail.since.iter().find(|bridge| bridge.number == old.mail.number) else {
-        let problem = format!("it proves nothing about the checkpoint of {}", old.file);
-        return Err(finding(FindingKind::Missing, problem));
-    };
-    let fork = |why: String| {
-        let problem = format!("it does not extend the checkpoint of {}: {why}", old.file);
-        finding(FindingKind::Fork, problem)
-    };
-    if (bridge.tree_size, &bridge.root_hash) != (was.size, &was.root.to_base64()) {
-        return Err(fork("it begins at another checkpoint".to_owned()));
-    }
-    let path: Result<Vec<Digest>, _> =
-        bridge.path.iter().map(|hash| Digest::from_base64(hash)).collect();
-    let path = path.map_err(|_| fork("a hash is not 32 bytes of base64".to_owned()))?;
-    verify_consistency((was.size, was.root), (is.size, is.root), &path)
-        .map_err(|error| fork(error.to_string()))
 }

@@ -63,13 +63,26 @@ fn attached(name: &str, bytes: &[u8]) -> String {
 
 /// The mail `number` with a checkpoint over `size` leaves, after those of `since`.
 fn mail(number: u64, size: u64, since: &[(u64, u64)]) -> MailFile {
+    let since: Vec<_> = since.iter().map(|(number, size)| (None, *number, *size)).collect();
+    let file = mail_of("m", (number, number), size, &since);
+    MailFile { name: format!("{number}.eml"), ..file }
+}
+
+/// A mail of some sequence, written on a day; `since` may name mails of other ones.
+fn mail_of(
+    mailing: &str,
+    (number, day): (u64, u64),
+    size: u64,
+    since: &[(Option<&str>, u64, u64)],
+) -> MailFile {
     let tree = leaves(size);
     let root = root_of(&tree.0);
     let (_, vkey) = log_key();
     let checkpoint = note(size, root).into_bytes();
     let vkey = format!("{vkey}\n").into_bytes();
     let hash = |bytes: &[u8]| sha256(bytes).to_string();
-    let bridges = since.iter().map(|(number, old)| Bridge {
+    let bridges = since.iter().map(|(mailing, number, old)| Bridge {
+        mailing: mailing.map(str::to_owned),
         number: *number,
         tree_size: *old,
         root_hash: root_of(&tree.0[..usize::try_from(*old).unwrap().min(tree.0.len())]).to_base64(),
@@ -81,9 +94,9 @@ fn mail(number: u64, size: u64, since: &[(u64, u64)]) -> MailFile {
     });
     let manifest = LedgerMail {
         format: LedgerMail::FORMAT.to_owned(),
-        mailing: "m".to_owned(),
+        mailing: mailing.to_owned(),
         number,
-        written_at: format!("2027-01-{number:02}T00:00:00Z"),
+        written_at: format!("2027-01-{day:02}T00:00:00Z"),
         origin: ORIGIN.to_owned(),
         tree_size: size,
         root_hash: root.to_base64(),
@@ -104,7 +117,44 @@ fn mail(number: u64, size: u64, since: &[(u64, u64)]) -> MailFile {
          multipart/mixed; boundary=\"xyz\"\r\n\r\n{}--xyz--\r\n",
         body.concat()
     );
-    MailFile { name: format!("{number}.eml"), bytes: signed(&text) }
+    MailFile { name: format!("{mailing}-{number}.eml"), bytes: signed(&text) }
+}
+
+#[test]
+fn several_sequences_tell_one_history_or_are_told_apart() {
+    use FindingKind::{Fork, Missing, Rewind};
+    let one = |number, day, size, since| mail_of("a", (number, day), size, since);
+    let two = |number, day, size, since| mail_of("b", (number, day), size, since);
+    let first = one(1, 1, 3, &[]);
+    let joined = two(1, 2, 7, &[(Some("a"), 1, 3)]);
+    check(&[first.clone(), joined.clone()], ExitClass::Verified, &[], "given by you");
+    // A sequence of its own is not enough to leave a history behind.
+    let apart = [first.clone(), two(1, 2, 7, &[])];
+    check(&apart, ExitClass::Missing, &[Missing], "mailing b, up to b-1.eml, is not shown to");
+    // What was joined once has to stay so.
+    let parted = [
+        first.clone(),
+        joined.clone(),
+        one(2, 3, 8, &[(None, 1, 3)]),
+        two(2, 4, 9, &[(None, 1, 7)]),
+    ];
+    check(&parted, ExitClass::Missing, &[Missing], "a-2.eml: mailing b, up to b-2.eml");
+    let kept = [
+        first.clone(),
+        joined.clone(),
+        one(2, 3, 8, &[(None, 1, 3), (Some("b"), 1, 7)]),
+        two(2, 4, 9, &[(None, 1, 7), (Some("a"), 2, 8)]),
+    ];
+    check(&kept, ExitClass::Verified, &[], "given by you");
+    // Checkpoints that are the same need no proof.
+    let same = [first.clone(), two(1, 2, 3, &[])];
+    check(&same, ExitClass::Verified, &[], "given by you");
+    let other = [first.clone(), two(1, 2, 7, &[(Some("a"), 1, 4)])];
+    let words = "it begins at another checkpoint";
+    check(&other, ExitClass::Tampered, &[Fork, Missing], words);
+    let back = [one(1, 1, 9, &[]), two(1, 2, 7, &[])];
+    let words = "b-1.eml: the log went back behind the checkpoint of a-1.eml";
+    check(&back, ExitClass::Tampered, &[Rewind, Missing], words);
 }
 
 fn given() -> ReceiptOptions {
@@ -179,6 +229,10 @@ fn a_changed_mail_is_named() {
     let other = changed(&key, &STANDARD.encode("nothing"));
     let kinds = [FindingKind::Signature, FindingKind::Hash];
     check(&other, exit, &kinds, "attachment log.vkey was changed");
+    // What was changed until it is no ledger mail any more is still a broken signature.
+    let hidden = changed("filename=\"ledger-mail.json\"", "filename=\"other-mail.json\"");
+    let whole_too = [hidden[0].clone(), MailFile { name: "2.eml".to_owned(), ..whole.clone() }];
+    check(&whole_too, exit, &[FindingKind::Signature], "1.eml: DKIM signature by e1._domainkey");
     let renamed = changed("filename=\"checkpoint\"", "filename=\"checkpaint\"");
     let out = receipts(&renamed, &given());
     assert_eq!(out.report.exit, ExitClass::Tampered);
