@@ -39,9 +39,14 @@ export function ledgerSteps({ visitor, demo, scratch }) {
         const whole = stored(await readFile(bundle), 'index.html')
         const changed = Buffer.from(whole)
         changed[whole.indexOf('"leaf":"') + 40] ^= 1
+        const empty = Buffer.from(
+          whole.toString().replace(/"entries":\[.*\]\}(?=<\/script>)/s, () => '"entries":[]}'),
+        )
+        assert.ok(empty.length < whole.length, 'the page without an entry')
         for (const [name, bytes, outcome] of [
           ['whole.html', whole, 'passed'],
           ['changed.html', changed, 'failed'],
+          ['empty.html', empty, 'failed'],
         ]) {
           const file = path.join(scratch, name)
           await writeFile(file, bytes)

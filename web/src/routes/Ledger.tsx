@@ -17,7 +17,7 @@ import { DataTable, type Column } from '../ui/DataTable'
 import { SealIcon } from '../ui/icons'
 import { CopyField, Empty, Facts, Failure, Loading, Page, Tag } from '../ui/layout'
 import { Age, Instant } from '../ui/time'
-import { parseVerifierKey, verifyNote, type Outcome } from '../verify/verify'
+import { parseCheckpoint, toBase64, verifyStated, type Outcome } from '../verify/verify'
 import { Drawer } from '../ui/overlays'
 import { LedgerLookup } from './LedgerLookup'
 import { LedgerEvidence } from './LedgerEvidence'
@@ -65,14 +65,24 @@ function signatureText(outcome: Outcome | null): string {
   }
 }
 
+function signedValues(note: string) {
+  try {
+    const { origin, size, root } = parseCheckpoint(note)
+    return { origin, size: Number(size), root: toBase64(root) }
+  } catch {
+    return null
+  }
+}
+
 function CheckpointCard({ ledger }: { ledger: Ledger }) {
   const { i18n: lingui } = useLingui()
   const [outcome, setOutcome] = useState<Outcome | null>(null)
-  const { checkpoint, vkey, archive } = ledger
+  const { checkpoint, vkey, archive, origin, tree_size, root_hash } = ledger
+  // What is shown is what was signed.
+  const signed = useMemo(() => signedValues(checkpoint), [checkpoint])
   useEffect(() => {
     let gone = false
-    parseVerifierKey(vkey)
-      .then((key) => verifyNote(checkpoint, key))
+    verifyStated(checkpoint, vkey, { origin, tree_size, root_hash })
       .catch((): Outcome => (globalThis.crypto?.subtle === undefined ? 'unavailable' : 'failed'))
       .then((result) => {
         if (!gone) setOutcome(result)
@@ -80,7 +90,7 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
     return () => {
       gone = true
     }
-  }, [checkpoint, vkey])
+  }, [checkpoint, vkey, origin, tree_size, root_hash])
   return (
     <section className="checkpoint">
       <div className="checkpoint-seal">
@@ -89,10 +99,11 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
       <div className="checkpoint-body">
         <span className="over">{i18n.t('Newest checkpoint')}</span>
         <p className="checkpoint-size num">
-          {formatCount(ledger.tree_size, lingui.locale)} <span>{i18n.t('entries')}</span>
+          {signed === null ? '—' : formatCount(signed.size, lingui.locale)}{' '}
+          <span>{i18n.t('entries')}</span>
         </p>
-        <code className="root-hash" title={ledger.root_hash}>
-          {ledger.root_hash}
+        <code className="root-hash" title={signed?.root}>
+          {signed?.root ?? '—'}
         </code>
         <p className="verdict" data-outcome={outcome ?? 'unavailable'} aria-live="polite">
           {signatureText(outcome)}
@@ -107,7 +118,7 @@ function CheckpointCard({ ledger }: { ledger: Ledger }) {
                 {ledger.held_up && <Tag tone="warn">{i18n.t('held up; nothing is lost')}</Tag>}
               </span>,
             ],
-            [i18n.t('Origin'), <code key="o">{ledger.origin}</code>],
+            [i18n.t('Origin'), <code key="o">{signed?.origin ?? '—'}</code>],
             [
               i18n.t('Neutral archive'),
               <span key="a" className="row">

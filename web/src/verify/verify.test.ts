@@ -14,6 +14,7 @@ import {
   toBase64,
   verifyEntry,
   verifyNote,
+  verifyStated,
   type Bytes,
   type EntryProof,
 } from './verify'
@@ -156,4 +157,19 @@ test('notes and keys are parsed strictly', async () => {
   const key = await parseVerifierKey(log.vkey)
   expect(await verifyNote(log.checkpoint, key)).toBe('passed')
   expect(await verifyNote(log.checkpoint, { ...key, name: 'other' })).toBe('failed')
+})
+
+test('a signature holds for what is stated beside it, and for no other value', async () => {
+  const log = await signedLog(0)
+  const { origin, size, root: hash } = parseCheckpoint(log.checkpoint)
+  const stated = { origin, tree_size: Number(size), root_hash: toBase64(hash) }
+  const check = (other: Partial<typeof stated>) =>
+    verifyStated(log.checkpoint, log.vkey, { ...stated, ...other })
+  expect(await check({})).toBe('passed')
+  expect(await check({ tree_size: 14 })).toBe('failed')
+  expect(await check({ origin: 'veritwin.example/other' })).toBe('failed')
+  expect(await check({ root_hash: toBase64(new Uint8Array(32)) })).toBe('failed')
+  const renamed = log.checkpoint.replaceAll('veritwin.example/log', 'veritwin.example/other')
+  const other = { ...stated, origin: 'veritwin.example/other' }
+  expect(await verifyStated(renamed, log.vkey, other)).toBe('failed')
 })

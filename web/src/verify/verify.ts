@@ -177,6 +177,21 @@ export async function verifyNote(note: string, key: VerifierKey): Promise<Outcom
   return 'failed'
 }
 
+/** What is said of a checkpoint beside it. */
+export type Stated = { origin: string; tree_size: number; root_hash: string }
+
+/** Whether the key of this very log signed the checkpoint, and the checkpoint says what is stated. */
+export async function verifyStated(note: string, vkey: string, stated: Stated): Promise<Outcome> {
+  const checkpoint = parseCheckpoint(note)
+  const key = await parseVerifierKey(vkey)
+  const agrees =
+    key.name === checkpoint.origin &&
+    checkpoint.origin === stated.origin &&
+    checkpoint.size === BigInt(stated.tree_size) &&
+    equal(checkpoint.root, parseHash(stated.root_hash))
+  return agrees ? verifyNote(note, key) : 'failed'
+}
+
 /** Everything a reader can check about one entry: leaf, path, checkpoint, signature. */
 export async function verifyEntry(proof: EntryProof): Promise<Step[]> {
   const steps: Step[] = []
