@@ -13,12 +13,12 @@ use veritwin_domain::{DeviceId, Key, OpContext, Timestamp};
 use veritwin_ledger::{Act, Leaf, LogSummary};
 use veritwin_metastore::PublishedCheckpoint;
 use veritwin_verify::{
-    CheckpointError, EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord,
-    RecordProof, SignedCheckpoint, StampedCheckpoint, VerifyOptions, zip_stored,
+    CheckpointError, EVIDENCE_FILE, EVIDENCE_PAGE, EVIDENCE_READ_ME, EVIDENCE_READ_ME_FILE,
+    EVIDENCE_TABLE_FILE, Evidence, EvidenceEntry, EvidenceRecord, RecordProof, SignedCheckpoint,
+    StampedCheckpoint, VerifyOptions, evidence_page, evidence_table, zip_stored,
 };
 
 use crate::directory::TenantDevices;
-use crate::evidence_page::{READ_ME, page};
 use crate::ledger_mail_files::Standing;
 use crate::ledger_record::LedgerRecord;
 use crate::model::{
@@ -239,26 +239,13 @@ impl App {
         }
         let mut chosen: BTreeMap<u64, Vec<RecordProof>> =
             entries.into_iter().map(|index| (index, Vec::new())).collect();
-        let mut table = csv::Writer::from_writer(Vec::new());
-        let broken = |error: csv::Error| Error::Internal(error.to_string());
-        table
-            .write_record([
-                "entry", "record", "device", "key", "time", "value", "quality", "received",
-            ])
-            .map_err(broken)?;
         for hit in hits {
-            for row in hit.record.rows() {
-                let place = [hit.index.to_string(), hit.proof.sequence.to_string()];
-                let cells = place.into_iter().chain(row);
-                table.write_record(cells).map_err(broken)?;
-            }
             chosen.entry(hit.index).or_default().push(hit.proof);
         }
         if chosen.len() > EVIDENCE_ENTRIES_MAX {
             let (max, count) = (EVIDENCE_ENTRIES_MAX as u64, chosen.len() as u64);
             return Err(over("evidence_entries_max", max, count));
         }
-        let table = table.into_inner().map_err(|error| Error::Internal(error.to_string()))?;
         let about = about(&query, &devices);
         let (log, _) = self.log_of(context).await?;
         let vkey = self.summary_of(log).await?.vkey;
@@ -266,8 +253,7 @@ impl App {
         let (source, at) = (self.archive()?.source(log), context.at);
         let records: u64 = chosen.values().map(|records| records.len() as u64).sum();
         let bytes = tokio::task::spawn_blocking(move || {
-            let evidence = prove(&source, (vkey, stamped), (at, about), chosen)?;
-            pack(&evidence, table)
+            pack(&prove(&source, (vkey, stamped), (at, about), chosen)?)
         })
         .await
         .map_err(|_| Error::Internal("putting evidence together stopped".to_owned()))??;
@@ -374,15 +360,15 @@ fn prove<S: veritwin_ledger::Source>(
     })
 }
 
-fn pack(evidence: &Evidence, table: Vec<u8>) -> Result<Vec<u8>> {
+fn pack(evidence: &Evidence) -> Result<Vec<u8>> {
     let internal = |error: &dyn std::fmt::Display| Error::Internal(error.to_string());
     let json = serde_json::to_vec(evidence).map_err(|error| internal(&error))?;
     let mut files = vec![
-        (EVIDENCE_PAGE.to_owned(), page(&json)?),
-        ("READ-ME.txt".to_owned(), READ_ME.as_bytes().to_vec()),
+        (EVIDENCE_PAGE.to_owned(), evidence_page(&json)),
+        (EVIDENCE_READ_ME_FILE.to_owned(), EVIDENCE_READ_ME.as_bytes().to_vec()),
         ("checkpoint".to_owned(), evidence.checkpoint.clone().into_bytes()),
         ("log.vkey".to_owned(), format!("{}\n", evidence.vkey).into_bytes()),
-        ("readings.csv".to_owned(), table),
+        (EVIDENCE_TABLE_FILE.to_owned(), evidence_table(evidence)),
     ];
     for (name, bytes) in evidence.stamped.iter().filter_map(StampedCheckpoint::files).flatten() {
         files.push((name.to_owned(), bytes));

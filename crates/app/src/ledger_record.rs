@@ -68,22 +68,6 @@ impl LedgerRecord {
         };
         self.readings.iter().map(shown).collect()
     }
-
-    /// As lines of a table: device, key, time, value as JSON, quality, time of receipt.
-    pub(crate) fn rows(&self) -> Vec<[String; 6]> {
-        let received = Timestamp::from_micros(self.received_at_us).to_string();
-        let line = |key: &str, at: String, value: String, quality: &str| {
-            [self.device.clone(), key.to_owned(), at, value, quality.to_owned(), received.clone()]
-        };
-        if self.readings.is_empty() {
-            let detail = serde_json::Value::from(self.detail.as_str()).to_string();
-            return vec![line(&self.kind, received.clone(), detail, "")];
-        }
-        let readings = self.readings.iter().map(|(key, at, value, quality)| {
-            line(key, Timestamp::from_micros(*at).to_string(), value.to_string(), quality)
-        });
-        readings.collect()
-    }
 }
 
 fn json(value: &Value) -> serde_json::Value {

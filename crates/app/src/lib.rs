@@ -62,7 +62,6 @@ mod effects;
 mod ends;
 mod error;
 mod evidence;
-mod evidence_page;
 mod explain;
 mod exports;
 mod factors;

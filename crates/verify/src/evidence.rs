@@ -7,16 +7,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Finding, FindingKind, KeyTrust, Report};
+use crate::report::{Finding, FindingKind, KeyTrust, Report, is_litter};
 use crate::{
-    Checkpoint, Digest, ExitClass, Leaf, RecordProof, STAMPED_ANSWER_FILE, STAMPED_CHECKPOINT_FILE,
-    SignedCheckpoint, StampAuthorities, StampedCheckpoint, TlogProof, VerifierKey,
+    Checkpoint, Digest, EVIDENCE_READ_ME, ExitClass, Leaf, RecordProof, STAMPED_ANSWER_FILE,
+    STAMPED_CHECKPOINT_FILE, SignedCheckpoint, StampAuthorities, StampedCheckpoint, TlogProof,
+    VerifierKey, evidence_page, evidence_table,
 };
 
 /// The file of a bundle that holds all of its evidence.
 pub const EVIDENCE_FILE: &str = "evidence.json";
 /// The page that verifies it in a browser, with the same text inside.
 pub const EVIDENCE_PAGE: &str = "index.html";
+/// What a bundle is, for people.
+pub const EVIDENCE_READ_ME_FILE: &str = "READ-ME.txt";
+/// What its records say, as a table.
+pub const EVIDENCE_TABLE_FILE: &str = "readings.csv";
+
+/// Most statements of a bundle about itself that are told.
+const STATED_MAX: usize = 32;
+/// Longest of them, in characters.
+const STATED_CHARS_MAX: usize = 200;
 
 /// What a bundle holds. The order of the fields is the order in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,16 +124,26 @@ pub struct EvidenceReport {
     pub entries: u64,
     /// Records that are proven.
     pub records: u64,
+    /// What the bundle says of itself and nothing proves, each `NAME=VALUE`.
+    pub stated: Vec<String>,
+    /// Files that were not checked, and why.
+    pub unchecked: Vec<String>,
 }
 
-/// Verifies the files of a bundle: the evidence, that the page holds the same, and every single
+/// Verifies the files of a bundle: the evidence, that page and table say the same, and every single
 /// proof beside it.
 pub fn verify_evidence(
     files: &BTreeMap<String, Vec<u8>>,
     given: Option<&VerifierKey>,
     authorities: Option<&StampAuthorities>,
 ) -> EvidenceReport {
-    let mut out = EvidenceReport { report: Report::empty(), entries: 0, records: 0 };
+    let mut out = EvidenceReport {
+        report: Report::empty(),
+        entries: 0,
+        records: 0,
+        stated: Vec::new(),
+        unchecked: Vec::new(),
+    };
     let Some(bytes) = files.get(EVIDENCE_FILE) else {
         out.report.add(Finding::new(FindingKind::Missing, EVIDENCE_FILE, "not there"));
         return out;
@@ -140,6 +160,11 @@ pub fn verify_evidence(
             return out;
         }
     };
+    out.stated = stated(&evidence);
+    if evidence.entries.is_empty() {
+        let problem = "it holds no entry, so that it proves nothing";
+        out.report.add(Finding::new(FindingKind::Missing, EVIDENCE_FILE, problem));
+    }
     let Some((key, checkpoint)) = key_of(&evidence, given, &mut out.report) else { return out };
     if let Some(stamped) = &evidence.stamped {
         match stamped.check((&key, &checkpoint), authorities) {
@@ -151,12 +176,15 @@ pub fn verify_evidence(
         }
     }
     let leaves = entries(&evidence, &key, &mut out);
-    beside(files, &evidence, (&key, &leaves), &mut out.report);
-    if let Some(page) = files.get(EVIDENCE_PAGE)
-        && !holds(page, &page_text(bytes))
-    {
-        let problem = "the page holds another evidence than the file";
-        out.report.add(Finding::new(FindingKind::Hash, EVIDENCE_PAGE, problem));
+    beside(files, &evidence, (&key, &leaves), &mut out);
+    if let Some(page) = files.get(EVIDENCE_PAGE).filter(|page| **page != evidence_page(bytes)) {
+        if holds(page, &page_text(bytes)) {
+            let problem = "it is not the page that this version makes, and may show anything";
+            out.unchecked.push(format!("{EVIDENCE_PAGE}: {problem}"));
+        } else {
+            let problem = "the page holds another evidence than the file";
+            out.report.add(Finding::new(FindingKind::Hash, EVIDENCE_PAGE, problem));
+        }
     }
     if out.report.exit == ExitClass::Verified {
         out.report.notes.push(format!(
@@ -166,6 +194,16 @@ pub fn verify_evidence(
     }
     out.report.note_stamps();
     out
+}
+
+/// What a bundle says of itself, for a terminal.
+fn stated(evidence: &Evidence) -> Vec<String> {
+    let short = |text: &str| -> String {
+        text.chars().take(STATED_CHARS_MAX).flat_map(char::escape_debug).collect()
+    };
+    let about = evidence.about.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let all = std::iter::once(("made_at", evidence.made_at.as_str())).chain(about);
+    all.take(STATED_MAX).map(|(name, value)| format!("{}={}", short(name), short(value))).collect()
 }
 
 /// The evidence as it stands inside the page: nothing in it ends the element that holds it.
@@ -262,14 +300,15 @@ fn entries(
     leaves
 }
 
-/// The single proofs that lie beside the evidence, for other verifiers.
+/// What lies beside the evidence: the single proofs, for other verifiers, and the table. What is
+/// none of a bundle's files is a finding.
 fn beside(
     files: &BTreeMap<String, Vec<u8>>,
     evidence: &Evidence,
     (key, leaves): (&VerifierKey, &BTreeMap<u64, Leaf>),
-    report: &mut Report,
+    out: &mut EvidenceReport,
 ) {
-    for (name, bytes) in files {
+    for (name, bytes) in files.iter().filter(|(name, _)| !is_litter(name)) {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let problem = if name.ends_with(".tlog-proof") {
             let checked = TlogProof::parse(text).and_then(|proof| proof.check(key, None));
@@ -290,11 +329,27 @@ fn beside(
         } else if name == "log.vkey" {
             let differs = text.trim() != evidence.vkey.trim();
             differs.then(|| "it is not the key of the evidence".to_owned())
+        } else if name == EVIDENCE_TABLE_FILE {
+            let differs = *bytes != evidence_table(evidence);
+            differs.then(|| "it does not say what the records say".to_owned())
+        } else if name == EVIDENCE_READ_ME_FILE {
+            if text != EVIDENCE_READ_ME {
+                let problem = "it is not the text that this version writes";
+                out.unchecked.push(format!("{name}: {problem}"));
+            }
+            None
         } else {
+            if name != EVIDENCE_FILE && name != EVIDENCE_PAGE {
+                let problem = "no part of a bundle of evidence";
+                out.report.add(Finding::new(FindingKind::Extra, name, problem));
+            }
             None
         };
         if let Some(problem) = problem {
-            report.add(Finding::new(FindingKind::Hash, name, problem));
+            out.report.add(Finding::new(FindingKind::Hash, name, problem));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ mod digest;
 mod edge;
 mod edge_gaps;
 mod evidence;
+mod evidence_page;
+mod evidence_table;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod leaf;
@@ -34,9 +36,9 @@ mod witness;
 mod zip;
 
 pub use audit::{
-    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck, SourceTiles,
-    VerifyOptions, consistency, consistency_at, consistency_between, gaps, inclusion_at,
-    leaf_of_record, proof, verify_log,
+    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck,
+    SourceTiles, VerifyOptions, consistency, consistency_at, consistency_between, gaps,
+    inclusion_at, leaf_of_record, proof, verify_log,
 };
 pub use bundle::{
     BundleError, ENTRIES_PER_BUNDLE, ENTRY_BYTES_MAX, decode_bundle, encode_bundle, encode_entry,
@@ -49,9 +51,11 @@ pub use edge::{
 };
 pub use edge_gaps::{EDGES_MAX, EdgeReport};
 pub use evidence::{
-    EVIDENCE_FILE, EVIDENCE_PAGE, Evidence, EvidenceEntry, EvidenceRecord, EvidenceReport,
-    page_text, verify_evidence,
+    EVIDENCE_FILE, EVIDENCE_PAGE, EVIDENCE_READ_ME_FILE, EVIDENCE_TABLE_FILE, Evidence,
+    EvidenceEntry, EvidenceRecord, EvidenceReport, page_text, verify_evidence,
 };
+pub use evidence_page::{EVIDENCE_READ_ME, evidence_page};
+pub use evidence_table::{FORMULAS, evidence_table, guarded};
 pub use leaf::{
     Act, LEAF_VERSION, Leaf, LeafError, LeafKind, LeafPlace, LeafReference, SIGNATURE_LEN,
     ShredReason,

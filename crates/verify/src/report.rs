@@ -311,6 +311,13 @@ impl Report {
         }
     }
 
+    /// Ends as this class where nothing else is wrong.
+    pub(crate) fn end_as(&mut self, class: ExitClass) {
+        if self.exit == ExitClass::Verified {
+            self.exit = class;
+        }
+    }
+
     pub(crate) fn add(&mut self, finding: Finding) {
         let class = finding.kind.class();
         // "Tampered" outweighs "missing", which outweighs an unmet policy.
@@ -356,4 +363,10 @@ impl fmt::Display for Report {
         )?;
         write!(f, "{}", self.exit.as_str())
     }
+}
+
+/// What a system leaves in a folder that somebody looks into.
+pub(crate) fn is_litter(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.starts_with('.') || matches!(last, "Thumbs.db" | "desktop.ini")
 }

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use veritwin_access::Action;
 use veritwin_domain::{OpContext, Value as Reading};
 use veritwin_keys::sha256;
+use veritwin_verify::guarded;
 
 use super::assemble::{Assembled, PersonReading};
 use super::{STORES, Subject};
@@ -19,8 +20,6 @@ pub(super) const BUNDLE_BYTES_MAX: usize = 256 * 1024 * 1024;
 static COPIES: Semaphore = Semaphore::const_new(2);
 /// What the manifest says of itself.
 pub(crate) const FORMAT: &str = "veritwin-subject-copy";
-/// What a spreadsheet would take for a formula.
-pub(super) const FORMULAS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
 
 const README: &str = "This is a copy of what is kept about one person.\n\n\
     manifest.json  which files there are, with the SHA-256 of each\n\
@@ -46,11 +45,6 @@ fn csv_field(out: &mut String, text: &str) {
     } else {
         out.push_str(text);
     }
-}
-
-/// A text that no spreadsheet takes for a formula; an import takes the apostrophe off again.
-fn guarded(text: &str) -> String {
-    if text.starts_with(FORMULAS) { format!("'{text}") } else { text.to_owned() }
 }
 
 /// A value and the name of its kind, as in exports of readings.

@@ -3,6 +3,7 @@
 
 use veritwin_domain::{DeviceId, Key, Quality, Timestamp, Value};
 use veritwin_telemetry::Point;
+use veritwin_verify::FORMULAS;
 
 /// The header.
 const HEADER: [&str; 7] = ["device_id", "device", "key", "time", "value", "type", "quality"];
@@ -33,7 +34,7 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 /// A text without the apostrophe that keeps spreadsheets from taking it for a formula.
 fn unguarded(text: &str) -> &str {
     let rest = text.strip_prefix('\'');
-    rest.filter(|rest| rest.starts_with(super::bundle::FORMULAS)).unwrap_or(text)
+    rest.filter(|rest| rest.starts_with(FORMULAS)).unwrap_or(text)
 }
 
 fn value(text: &str, kind: &str) -> Option<Value> {

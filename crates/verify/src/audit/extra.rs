@@ -6,8 +6,8 @@ use super::head::Head;
 use super::{BUNDLE_BYTES_MAX, read_tile};
 use crate::payloads::{HashSums, payload_name};
 use crate::published::{PUBLISHED_INDEX, published_checkpoint, published_roll, published_stamp};
-use crate::report::{ExitClass, Finding, FindingKind, Report};
-use crate::{Digest, Source, TILE_BYTES_MAX, TileKind, TilePath, decode_bundle};
+use crate::report::{ExitClass, Finding, FindingKind, Report, is_litter};
+use crate::{Digest, EVIDENCE_FILE, Source, TILE_BYTES_MAX, TileKind, TilePath, decode_bundle};
 
 /// Looks through a log that can be listed, once everything that belongs to it was read.
 /// `named`: the payloads of leaves, where they were read.
@@ -42,6 +42,10 @@ pub(super) fn check(
             report.add(Finding::new(FindingKind::Extra, name, problem));
         }
     });
+    if matches!(tiles, Ok(true)) && source.open(EVIDENCE_FILE).is_ok_and(|file| file.is_some()) {
+        let problem = "a bundle of evidence, and no part of a log";
+        report.add(Finding::new(FindingKind::Extra, EVIDENCE_FILE, problem));
+    }
     for error in [tiles, published].into_iter().filter_map(Result::err) {
         report.add(Finding::new(FindingKind::Unreadable, error.name, error.problem));
     }
@@ -90,12 +94,6 @@ fn check_payloads(source: &dyn Source, named: HashSums, report: &mut Report) {
             Finding::new(FindingKind::Extra, "payload", "files that no leaf names: files");
         report.add(finding.values(read, payloads));
     }
-}
-
-/// What a system leaves in a folder that somebody looks into.
-fn is_litter(name: &str) -> bool {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    last.starts_with('.') || matches!(last, "Thumbs.db" | "desktop.ini")
 }
 
 /// `listed` ascends.

@@ -12,6 +12,7 @@ const TEXTS = {
     what: 'The readings below were sealed into a log that can only grow. Each record leads to its entry, each entry to the checkpoint, and the checkpoint is signed with the key of the log. One changed bit breaks the chain, and this page turns red.',
     not: 'It does not show that a sensor measured correctly, nor that these are all readings of that time.',
     key: 'The key came with this page. Compare it with the key that you were given on another way: only that shows whose log it is.',
+    statedHeading: 'Stated by whoever made this file, not proven',
     readings: 'Readings and records',
     entries: 'Entries of the log',
     madeAt: 'Put together',
@@ -41,6 +42,7 @@ const TEXTS = {
     what: '下列讀數已封存於只能增長的記錄。每筆記錄導向其項目，每個項目導向檢查點，檢查點以記錄的金鑰簽署。只要有一個位元被更改，鏈結就會中斷，本頁會變成紅色。',
     not: '這並不證明感測器量測正確，也不證明這是該期間的全部讀數。',
     key: '金鑰隨本頁提供。請與您經由其他途徑取得的金鑰比對：唯有如此才能確認這是誰的記錄。',
+    statedHeading: '由製作此檔案者陳述，未經證明',
     readings: '讀數與記錄',
     entries: '帳本項目',
     madeAt: '製作時間',
@@ -70,6 +72,7 @@ const TEXTS = {
     what: '以下の値は、増えることしかできないログに封印されました。各記録はそのエントリーへ、各エントリーはチェックポイントへつながり、チェックポイントはログの鍵で署名されています。一ビットでも変われば鎖は切れ、このページは赤くなります。',
     not: 'センサーが正しく測ったこと、またその期間の値がこれですべてであることは示しません。',
     key: '鍵はこのページに付いてきたものです。別の経路で受け取った鍵と比べてください。誰のログかはそれで初めて分かります。',
+    statedHeading: 'このファイルを作成した者の記載（証明されていません）',
     readings: '値と記録',
     entries: 'ログのエントリー',
     madeAt: '作成',
@@ -99,6 +102,7 @@ const TEXTS = {
     what: '아래 값은 늘어나기만 하는 로그에 봉인되었습니다. 각 기록은 해당 항목으로, 각 항목은 체크포인트로 이어지며, 체크포인트는 로그의 키로 서명되어 있습니다. 한 비트라도 바뀌면 사슬이 끊어지고 이 페이지는 빨간색이 됩니다.',
     not: '센서가 올바르게 측정했다는 것이나 이것이 그 기간의 모든 값이라는 것은 보여 주지 않습니다.',
     key: '키는 이 페이지와 함께 왔습니다. 다른 경로로 받은 키와 비교하십시오. 그래야 누구의 로그인지 알 수 있습니다.',
+    statedHeading: '이 파일을 만든 사람이 적은 내용(증명되지 않음)',
     readings: '값과 기록',
     entries: '로그의 항목',
     madeAt: '작성',
@@ -287,6 +291,7 @@ async function verified() {
     const key = await keyOf(evidence.vkey)
     if (key.name !== note.origin) throw new Error('the key names another log')
     const signed = await isSigned(note, key)
+    if (evidence.entries.length === 0) throw new Error('no entry: it proves nothing')
     for (const entry of evidence.entries) result.entries.push(await checkEntry(entry, note))
     const broken = result.entries.find((entry) => entry.outcome === 'failed')
     if (signed === false) throw new Error('the signature of the checkpoint does not hold')
@@ -313,6 +318,18 @@ function fill(id, head, rows) {
   const table = document.getElementById(id)
   table.tHead.replaceChildren(row(head, 'th'))
   table.tBodies[0].replaceChildren(...rows)
+}
+
+function list(id, facts) {
+  const place = document.getElementById(id)
+  place.replaceChildren()
+  for (const [name, value] of facts.filter(([, value]) => value !== undefined)) {
+    const term = document.createElement('dt')
+    const said = document.createElement('dd')
+    term.textContent = name
+    said.textContent = value
+    place.append(term, said)
+  }
 }
 
 function recordRows(entry, record, t) {
@@ -342,23 +359,16 @@ function show(result, language) {
   document.getElementById('verdict').dataset.outcome = result.outcome
   document.getElementById('verdict-text').textContent = t[result.outcome]
   document.getElementById('verdict-detail').textContent = result.detail
-  const facts = [
-    [t.madeAt, result.evidence?.made_at],
+  list('facts', [
     [t.origin, result.facts?.origin],
     [t.vkey, result.evidence?.vkey],
     [t.size, result.facts?.size],
     [t.root, result.facts?.root],
+  ])
+  list('stated', [
+    [t.madeAt, result.evidence?.made_at],
     ...Object.entries(result.evidence?.about ?? {}),
-  ]
-  const list = document.getElementById('facts')
-  list.replaceChildren()
-  for (const [name, value] of facts.filter(([, value]) => value !== undefined)) {
-    const term = document.createElement('dt')
-    const said = document.createElement('dd')
-    term.textContent = name
-    said.textContent = value
-    list.append(term, said)
-  }
+  ])
   const head = [t.time, t.device, t.what2, t.value, t.quality, t.entry, t.record, t.outcome]
   const records = result.entries.flatMap((entry) =>
     entry.records.flatMap((record) => recordRows(entry, record, t)),
