@@ -239,7 +239,7 @@ impl Outcome {
     /// False when the payload is not there.
     fn check(&mut self, source: &dyn Source, job: &Job, buffer: &mut [u8]) -> bool {
         let name = payload_name(&job.payload);
-        match hash(source, &name, buffer) {
+        match hash(source, (&name, job.bytes), buffer) {
             Ok(Some((digest, bytes))) => {
                 self.checked += 1;
                 self.bytes += bytes;
@@ -247,7 +247,9 @@ impl Outcome {
                 if bytes != job.bytes {
                     let problem = "the payload has another length than the leaf says";
                     let finding = Finding::new(FindingKind::Payload, name, problem);
-                    self.add(finding.at(job.place).values(job.bytes, bytes));
+                    let more = bytes > job.bytes;
+                    let found = if more { "more".to_owned() } else { bytes.to_string() };
+                    self.add(finding.at(job.place).values(job.bytes, found));
                 } else if digest != job.payload {
                     let problem = "the payload's SHA-256 is not the leaf's";
                     let finding = Finding::new(FindingKind::Payload, name, problem);
@@ -289,14 +291,24 @@ impl Outcome {
     }
 }
 
+/// Checks one payload: what is wrong with it; none when it is not there.
+pub(crate) fn check_alone(source: &dyn Source, job: &Job) -> Option<Vec<Finding>> {
+    let mut outcome = Outcome::default();
+    let is_there = outcome.check(source, job, &mut vec![0; CHUNK_BYTES]);
+    is_there.then_some(outcome.findings)
+}
+
+/// Hash and length; of what is longer than its leaf says only one byte more is read.
 fn hash(
     source: &dyn Source,
-    name: &str,
+    (name, bytes_said): (&str, u64),
     buffer: &mut [u8],
 ) -> Result<Option<(Digest, u64)>, String> {
-    let Some(mut reader) = source.open(name).map_err(|error| error.problem)? else {
+    let most = bytes_said.saturating_add(1);
+    let Some(reader) = source.open_within(name, most).map_err(|error| error.problem)? else {
         return Ok(None);
     };
+    let mut reader = reader.take(most);
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     let mut total = 0u64;
     loop {
@@ -318,6 +330,37 @@ fn hash(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SourceError;
+
+    /// A payload without an end.
+    struct Endless(Mutex<u64>);
+
+    struct Bytes<'a>(&'a Mutex<u64>);
+
+    impl Read for Bytes<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            *self.0.lock().unwrap() += buffer.len() as u64;
+            buffer.fill(7);
+            Ok(buffer.len())
+        }
+    }
+
+    impl Source for Endless {
+        fn open(&self, _: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
+            Ok(Some(Box::new(Bytes(&self.0))))
+        }
+    }
+
+    #[test]
+    fn of_a_payload_without_end_no_more_is_read_than_its_leaf_says() {
+        let source = Endless(Mutex::new(0));
+        let place = LeafPlace { index: 3, batch: None, records: None };
+        let job = Job { place, payload: Digest::ZERO, bytes: 1000 };
+        let findings = check_alone(&source, &job).unwrap();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].problem.contains("another length"), "{findings:?}");
+        assert_eq!(*source.0.lock().unwrap(), 1001);
+    }
 
     #[test]
     fn what_stands_on_one_side_alone_is_left() {

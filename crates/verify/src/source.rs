@@ -28,6 +28,17 @@ pub trait Source: Sync {
     /// Opens a resource for reading.
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError>;
 
+    /// Opens a resource of which no more than `bytes_max` bytes will be read: a source that fetches
+    /// it first fetches no more.
+    fn open_within(
+        &self,
+        name: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
+        let _ = bytes_max;
+        self.open(name)
+    }
+
     /// Tells the names of everything below `folder`. False when it cannot be listed, as on a
     /// server.
     fn list(&self, folder: &str, on_name: &mut dyn FnMut(&str)) -> Result<bool, SourceError> {

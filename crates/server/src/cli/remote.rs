@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -318,9 +318,45 @@ pub(super) async fn whole_within(
     Ok(body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes())
 }
 
+/// The first bytes of an answer's body; what is behind them is not read.
+pub(super) async fn begin_of(
+    answer: Response<Incoming>,
+    bytes_max: usize,
+) -> anyhow::Result<Bytes> {
+    let bytes_max = bytes_max.min(ANSWER_BYTES_MAX);
+    let begin = tokio::time::timeout(ANSWER_TIMEOUT, begin_of_body(answer.into_body(), bytes_max));
+    begin.await.context("the platform's answer does not end in time")?
+}
+
+async fn begin_of_body<B>(mut body: B, bytes_max: usize) -> anyhow::Result<Bytes>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut begin = Vec::new();
+    while begin.len() < bytes_max {
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+        if let Some(data) = frame.data_ref() {
+            let room = bytes_max - begin.len();
+            begin.extend_from_slice(data.get(..room).unwrap_or(data));
+        }
+    }
+    Ok(Bytes::from(begin))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_a_long_answer_only_the_beginning_is_read() {
+        let body = || Full::new(Bytes::from_static(b"0123456789"));
+        for (bytes_max, expect) in [(4, "0123"), (10, "0123456789"), (99, "0123456789"), (0, "")] {
+            let begin = begin_of_body(body(), bytes_max).await.expect("read");
+            assert_eq!(begin, expect, "{bytes_max}");
+        }
+    }
 
     #[test]
     fn only_a_busy_platform_is_asked_again() {

@@ -17,7 +17,7 @@ use veritwin_simulator::Endpoint;
 use veritwin_verify::{Source, SourceError};
 
 use super::bad;
-use crate::cli::remote::{Ask, Remote, whole_within};
+use crate::cli::remote::{Ask, Remote, begin_of, whole_within};
 use crate::cli::replay::{endpoint_of, read_small};
 
 /// Requests at once: the answers are small, and the way is long.
@@ -116,12 +116,16 @@ enum Failed {
     Refused(anyhow::Error),
 }
 
+/// No more than `bytes_max` bytes of a resource.
 async fn get(remote: &mut Remote, path: &str, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
     let answer = remote.answer(&Ask::get(path)).await.map_err(Failed::Broken)?;
     let status = answer.status();
-    let body = whole_within(answer, bytes_max).await.map_err(Failed::Broken)?;
+    if status == StatusCode::OK {
+        return begin_of(answer, bytes_max).await.map(Some).map_err(Failed::Broken);
+    }
+    // An answer that refuses may say why.
+    whole_within(answer, REFUSAL_BYTES_MAX).await.map_err(Failed::Broken)?;
     match status {
-        StatusCode::OK => Ok(Some(body)),
         StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failed::Refused(anyhow::anyhow!(
             "the server answers {status}: give the key of somebody who may take the ledger away \
@@ -132,7 +136,8 @@ async fn get(remote: &mut Remote, path: &str, bytes_max: usize) -> Result<Option
 }
 
 impl Served {
-    fn ask(&self, name: &str, bytes_max: usize) -> Result<Option<Bytes>, SourceError> {
+    fn ask(&self, name: &str, bytes_max: u64) -> Result<Option<Bytes>, SourceError> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         self.runtime.block_on(self.get(name, bytes_max)).map_err(|error| SourceError {
             name: name.to_owned(),
             problem: format!("{error:#}"),
@@ -143,14 +148,20 @@ impl Served {
 
 impl Source for Served {
     fn open(&self, name: &str) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
-        let read = self.ask(name, usize::MAX)?;
+        self.open_within(name, u64::MAX)
+    }
+
+    fn open_within(
+        &self,
+        name: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Box<dyn Read + '_>>, SourceError> {
+        let read = self.ask(name, bytes_max)?;
         Ok(read.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
     }
 
     fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
-        // An answer that refuses may say why.
-        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX).max(REFUSAL_BYTES_MAX);
-        let Some(bytes) = self.ask(name, most)? else { return Ok(None) };
+        let Some(bytes) = self.ask(name, bytes_max.saturating_add(1))? else { return Ok(None) };
         if bytes.len() as u64 > bytes_max {
             let problem = format!("longer than {bytes_max} bytes");
             return Err(SourceError { name: name.to_owned(), problem, is_damaged: false });
