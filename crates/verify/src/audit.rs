@@ -2,20 +2,23 @@
 //! payload hashed, on every core, in constant memory and one pass (a second only to name a forged
 //! leaf).
 
+mod acts;
 mod ahead;
 mod answers;
 mod extra;
 mod find;
+mod gaps;
 mod head;
 mod published;
 mod times;
 mod tree;
 
 pub use answers::{
-    ConsistencyAnswer, Gap, GapReport, ProofAnswer, SourceTiles, consistency, consistency_at,
-    consistency_between, gaps, inclusion_at, proof,
+    ConsistencyAnswer, ProofAnswer, SourceTiles, consistency, consistency_at, consistency_between,
+    inclusion_at, proof,
 };
 pub use find::leaf_of_record;
+pub use gaps::{Gap, GapOptions, GapReport, gaps};
 
 use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};
@@ -69,6 +72,9 @@ pub struct VerifyOptions {
     pub signatures: SignatureCheck,
     /// Leave payload files unread.
     pub skip_payloads: bool,
+    /// A leaf that says it was sealed before a time stamp that does not cover it is a finding, and
+    /// no note.
+    pub strict_times: bool,
 }
 
 /// Verifies a whole log.
@@ -116,7 +122,7 @@ fn pass(
     }
     chain.settle(&mut report);
     chain.statements.join_ranges();
-    let compared = tree.finish(&chain.statements, &mut report);
+    let (compared, is_given_passed_over) = tree.finish(&chain.statements, &mut report);
     let mut named = None;
     match outcome {
         None => report.notes.push("payloads were not read".to_owned()),
@@ -132,8 +138,12 @@ fn pass(
     let compared: Vec<_> =
         published.filter(|one| compared.binary_search(&one.size).is_ok()).collect();
     let stamped: Vec<_> = compared.iter().filter_map(|one| one.stamped()).collect();
-    times::check(source, head.checkpoint.size, &stamped, &mut report);
+    let stamped = (stamped.as_slice(), options.strict_times);
+    times::check(source, head.checkpoint.size, stamped, &mut report);
     head::conclude(&head, options, &compared, &mut report);
+    if is_given_passed_over {
+        report.end_as(ExitClass::Pruned);
+    }
     (report, chain.tail_failed)
 }
 
@@ -371,7 +381,5 @@ fn settle_payloads(
 
 /// The exit class when a policy's witnesses are not there.
 pub(crate) fn policy_unmet(report: &mut Report) {
-    if report.exit == ExitClass::Verified {
-        report.exit = ExitClass::WitnessPolicyUnmet;
-    }
+    report.end_as(ExitClass::WitnessPolicyUnmet);
 }

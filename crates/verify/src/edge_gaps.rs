@@ -11,13 +11,15 @@ use crate::{Digest, EdgeKind, EdgeStatement};
 pub const EDGES_MAX: usize = 10_000;
 /// Most ranges that are kept of one key.
 const RANGES_MAX: usize = 1_000;
+/// Stands for the edge of a key that the log does not know.
+const UNKNOWN: DeviceId = DeviceId::from_bytes([0; 16]);
 /// Statements whose hashes are remembered of one key.
 const RECENT_MAX: usize = 1_000;
 
 /// What one edge stated under one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EdgeReport {
-    /// The edge's id, in text form.
+    /// The edge's id, in text form; `unknown` when the log holds no statement of it.
     pub edge: String,
     /// Its public key.
     pub key: [u8; 32],
@@ -160,11 +162,31 @@ impl EdgeGaps {
         self.truncated
     }
 
+    /// Takes note of how far edges say that they have stated: public key and last counter. What is
+    /// behind the last that is there is missing; of an edge that the log does not know, all is.
+    pub(crate) fn expect(&mut self, edges: &[([u8; 32], u64)]) {
+        let Self { tracks, truncated } = self;
+        for (key, last) in edges.iter().filter(|(_, last)| *last > 0) {
+            let known = tracks.iter_mut().filter(|((_, of), _)| of == key).map(|(_, track)| track);
+            let track = match known.max_by_key(|track| track.report.last) {
+                Some(track) => track,
+                None => tracks.entry((UNKNOWN, *key)).or_default(),
+            };
+            if track.report.last < *last {
+                push(&mut track.report.missing, (track.report.last + 1, *last), truncated);
+            }
+        }
+    }
+
     /// What was found. Counters before the first that is there are missing only where the whole
     /// log could be read.
     pub(crate) fn reports(self, from_the_first: bool) -> Vec<EdgeReport> {
+        let name = |edge: DeviceId| match edge {
+            UNKNOWN => "unknown".to_owned(),
+            known => known.to_string(),
+        };
         let finish = |((edge, key), track): ((DeviceId, [u8; 32]), Track)| EdgeReport {
-            edge: edge.to_string(),
+            edge: name(edge),
             key,
             ..track.finish(from_the_first)
         };
@@ -218,6 +240,26 @@ mod tests {
         assert_eq!((found.first, found.last, found.statements, found.entries), (1, 2, 2, 2));
         assert_eq!(found.repeated, 2);
         assert!(!found.has_missing() && !found.is_contradicted(), "{found:?}");
+    }
+
+    #[test]
+    fn what_an_edge_says_it_stated_last_is_missed_too() {
+        let key = |seed: u8| {
+            let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+            <[u8; 32]>::try_from(pair.public_key().as_ref()).unwrap()
+        };
+        let found = |edges: &[([u8; 32], u64)]| {
+            let mut gaps = EdgeGaps::default();
+            gaps.note(&state(1, EdgeKind::Batch, Digest::ZERO, "a"));
+            gaps.expect(edges);
+            gaps.reports(true)
+        };
+        assert!(!found(&[(key(7), 1), (key(8), 0)])[0].has_missing());
+        assert_eq!(found(&[(key(7), 4)])[0].missing, [(2, 4)]);
+        let both = found(&[(key(8), 3)]);
+        let unknown = both.iter().find(|one| one.key == key(8)).unwrap();
+        assert_eq!((both.len(), unknown.edge.as_str()), (2, "unknown"));
+        assert_eq!((unknown.missing.as_slice(), unknown.statements), (&[(1, 3)][..], 0));
     }
 
     #[test]

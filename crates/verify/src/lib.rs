@@ -36,7 +36,7 @@ mod witness;
 mod zip;
 
 pub use audit::{
-    ConsistencyAnswer, Gap, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck,
+    ConsistencyAnswer, Gap, GapOptions, GapReport, KnownCheckpoint, ProofAnswer, SignatureCheck,
     SourceTiles, VerifyOptions, consistency, consistency_at, consistency_between, gaps,
     inclusion_at, leaf_of_record, proof, verify_log,
 };

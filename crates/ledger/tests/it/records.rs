@@ -8,7 +8,7 @@ use veritwin_ledger::{
     seal_statement,
 };
 use veritwin_verify::{
-    DirectorySource, ExitClass, RecordProof, VerifyOptions, gaps, proof, verify_log,
+    DirectorySource, ExitClass, GapOptions, RecordProof, VerifyOptions, gaps, proof, verify_log,
 };
 
 use crate::fixture::{CANARY, Submitter, World};
@@ -53,7 +53,8 @@ async fn one_record_is_proven_and_the_others_stay_hidden() {
     }
     assert!(opened.prove(4).is_none() && opened.prove(305).is_none());
     assert!(checked.leaf.last_sequence() == 304);
-    let gaps = gaps(&archive.source(one.log), &mut |_| {}).unwrap();
+    let gaps = gaps(&archive.source(one.log), &GapOptions::default(), &mut |_| {});
+    assert_eq!(gaps.checked.exit, ExitClass::Verified, "{}", gaps.checked);
     assert_eq!((gaps.gaps.len(), gaps.last_sequence, gaps.leaves), (0, 304, 2));
 }
 
@@ -101,6 +102,7 @@ async fn destroyed_and_resealed_payloads_are_told_from_missing_ones() {
     let code = |index| proof(&source, index, &VerifyOptions::default()).report.exit.code();
     assert_eq!((code(0), code(1), code(2)), (14, 14, 0));
     remove(2);
+    assert_eq!(code(2), 11, "no leaf says that it was destroyed");
     let report = verify();
     assert_eq!(report.exit, ExitClass::Missing, "{report}");
     let line = report.findings[0].to_string();
@@ -402,7 +404,18 @@ async fn a_witnessed_checkpoint_counts_where_it_was_compared() {
     check(256, &whole, 0);
     check(300, &within, 12);
     let given = veritwin_verify::KnownCheckpoint { name: "kept".into(), note: within.into() };
+    let policy = options.policy;
     let options = VerifyOptions { known: vec![given], ..VerifyOptions::default() };
     let report = verify_log(&archive.source(one.log), &options, &mut |_| {});
     assert_eq!(report.exit, ExitClass::Pruned, "{report}");
+    // A policy that is unmet is not hidden by that, nor is a payload that nobody names.
+    let unmet = VerifyOptions { policy, ..options.clone() };
+    let report = verify_log(&archive.source(one.log), &unmet, &mut |_| {});
+    assert_eq!(report.exit, ExitClass::WitnessPolicyUnmet, "{report}");
+    let out = world.path("strange");
+    export(&archive.source(one.log), &out, &mut |_, _| {}).unwrap();
+    std::fs::create_dir_all(out.join("payload")).unwrap();
+    std::fs::write(out.join("payload").join("1".repeat(64)), b"strange").unwrap();
+    let report = verify_log(&DirectorySource::new(&out), &options, &mut |_| {});
+    assert_eq!(report.exit, ExitClass::Tampered, "{report}");
 }

@@ -9,7 +9,7 @@ use veritwin_ledger::{Act, ShredReason, export};
 use veritwin_verify::FindingKind::{
     Chain, Extra, Hash, Identity, Malformed, Missing, Payload, Root, Signature,
 };
-use veritwin_verify::{Digest, FindingKind, Leaf};
+use veritwin_verify::{Digest, EVIDENCE_FILE, FindingKind, Leaf};
 
 use crate::fixture::{Submitter, copy_directory};
 use crate::tamper::{Exported, edit_bundle, exported, flip, rebuild_tiles, verify};
@@ -60,7 +60,7 @@ const FOREIGN: &str = "of another log";
 const BEYOND: &str = "beside the log";
 
 /// Changes of the files of one export, which is verified with the key that was given.
-const ROWS: [Row; 40] = [
+const ROWS: [Row; 41] = [
     row(FLIPPED, "a bit of an entry", |_, at| flip(at, ENTRIES, 400), (Hash, ENTRIES)).of_leaf(1),
     row(FLIPPED, "a bit of an entry's length", |_, at| flip(at, ENTRIES, 0), (Malformed, ENTRIES)),
     row(FLIPPED, "a bit of a hash tile", |_, at| flip(at, HASHES, 544), (Hash, HASHES)).of_leaf(17),
@@ -129,6 +129,7 @@ const ROWS: [Row; 40] = [
     row(BEYOND, "a forged tile of another width", narrower, (Extra, "tile/0/001.p/9")),
     row(BEYOND, "a published checkpoint that is not listed", beside, (Extra, PUBLISHED)),
     row(BEYOND, "a payload that no leaf names", strange, (Extra, "payload/")),
+    row(BEYOND, "a bundle of evidence", |_, at| bundled(at), (Extra, EVIDENCE_FILE)),
 ];
 
 fn payload(log: &Exported) -> String {
@@ -254,6 +255,10 @@ fn narrower(log: &Exported, at: &Path) {
     fs::write(at.join("tile/0/001.p/9"), &hashes[32..10 * 32]).unwrap();
 }
 
+fn bundled(at: &Path) {
+    fs::write(at.join(EVIDENCE_FILE), b"{}").unwrap();
+}
+
 fn strange(_: &Exported, at: &Path) {
     fs::write(at.join("payload").join("1".repeat(64)), b"strange").unwrap();
 }
@@ -304,11 +309,13 @@ fn beside(log: &Exported, at: &Path) {
 
 const INTRODUCTION: &str = "# Tamper matrix
 
-What `veritwin ledger verify`, `consistency` and `proof --check` find: a test makes each of these \
+What `veritwin ledger verify`, `consistency`, `proof` and `gaps` find: a test makes each of these \
 changes and compares, most of them to a log of 303 leaves. Kind and file are those of a finding; \
 further findings may stand beside it. The platform's lookup index is no part of a log: whoever \
-asks one that was changed is told that the record does not lie there (`misplaced`). Mails \
-(`receipts`) and bundles of evidence have tests of their own.
+asks one that was changed is told that the record does not lie there (`misplaced`). A leaf that \
+says it was sealed long before a time stamp that does not cover it is a note and exit 0, and with \
+`--strict-times` found as `time` and exit 10. That, mails (`receipts`) and bundles of evidence \
+have tests of their own.
 
 | what is changed | change | found as | named | exit |
 |---|---|---|---|---|

@@ -1,19 +1,19 @@
 //! The tamper matrix, its second half: what only an earlier checkpoint tells, logs that are ended
-//! in part or have whole tiles of roots, and proofs of one entry.
+//! in part or have whole tiles of roots, and questions about one entry or about gaps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use veritwin_keys::SigningKey;
 use veritwin_ledger::{Act, ArchiveLimits, ShredReason, export, measure, seal_statement};
-use veritwin_verify::FindingKind::{Fork, Hash, Missing, Rewind, Root};
+use veritwin_verify::FindingKind::{Fork, Hash, Missing, Payload, Rewind, Root};
 use veritwin_verify::{
-    DirectorySource, FindingKind, KeyAlgorithm, KnownCheckpoint, Policy, Report, TlogProof,
-    VerifierKey, VerifyOptions, proof,
+    Digest, DirectorySource, FindingKind, GapOptions, KeyAlgorithm, KnownCheckpoint, Leaf, Policy,
+    Report, SIGNATURE_LEN, TlogProof, VerifierKey, VerifyOptions, gaps, proof,
 };
 
 use crate::fixture::{Submitter, World, copy_directory};
-use crate::tamper::{Exported, exported, flip, forked, verify};
+use crate::tamper::{Exported, edit_bundle, exported, flip, forked, verify};
 
 const CHECKPOINT: &str = "checkpoint";
 
@@ -35,15 +35,20 @@ pub(crate) struct Other {
 const KNOWN: &str = "with an earlier checkpoint";
 const ENDED: &str = "of a log whose prefix was ended";
 const LARGE: &str = "of a log of 65,792 leaves";
+const ASKED: &str = "asked for one entry";
+const GAPS: &str = "asked for gaps";
 const PROOF: &str = "a proof of one entry";
 const WITNESSED: &str = "with a witness policy";
 pub(crate) const REFUSED: &str = "refused";
 pub(crate) const UNMET: &str = "unmet";
+const ENTRIES: &str = "tile/entries/000";
+const LAST_ENTRIES: &str = "tile/entries/001.p/47";
+const PAYLOAD: &str = "payload/...";
 const BEHIND: &str = "tile/entries/002.p/192";
 const FULL_ROOTS: &str = "tile/1/000";
 const ROOTS_ABOVE: &str = "tile/2/000.p/1";
 
-pub(crate) const OTHERS: [Other; 12] = [
+pub(crate) const OTHERS: [Other; 17] = [
     other_row((KNOWN, "a rewind"), ("rewind", 10, CHECKPOINT), |driven| {
         let at = driven.log.world.path("rewound");
         copy_directory(&driven.log.at, &at);
@@ -68,6 +73,44 @@ pub(crate) const OTHERS: [Other; 12] = [
     }),
     other_row((LARGE, "a bit of the tile above it"), ("hash", 10, ROOTS_ABOVE), |driven| {
         large(driven, ROOTS_ABOVE)
+    }),
+    other_row(
+        (ASKED, "its bundle gone, the end of a prefix forged"),
+        ("hash", 10, LAST_ENTRIES),
+        |driven| {
+            let report = asked(driven, 7, |at| {
+                let reason = ShredReason::PeriodEnded;
+                unsigned_last(at, Act::Retention { minimum_index: 256, reason });
+                fs::remove_file(at.join(ENTRIES)).unwrap();
+            });
+            found(&report, Hash, LAST_ENTRIES)
+        },
+    ),
+    other_row(
+        (ASKED, "its payload gone, a statement that it was destroyed forged"),
+        ("hash", 10, LAST_ENTRIES),
+        |driven| {
+            let report = asked(driven, 2, |at| {
+                let reason = ShredReason::PeriodEnded;
+                unsigned_last(at, Act::Shred { from: 0, to: 3, reason });
+                fs::remove_file(at.join(payload(driven))).unwrap();
+            });
+            found(&report, Hash, LAST_ENTRIES)
+        },
+    ),
+    other_row((ASKED, "its payload gone"), ("missing", 11, PAYLOAD), |driven| {
+        let gone = |at: &Path| fs::remove_file(at.join(payload(driven))).unwrap();
+        found(&asked(driven, 2, gone), Missing, &payload(driven))
+    }),
+    other_row((ASKED, "a bit of its payload"), ("payload", 10, PAYLOAD), |driven| {
+        let report = asked(driven, 2, |at| flip(at, &payload(driven), 100));
+        found(&report, Payload, &payload(driven))
+    }),
+    other_row((GAPS, "a bit of an entry"), ("root", 10, CHECKPOINT), |driven| {
+        let at = copied(&driven.log, &driven.log.at, |at| flip(at, ENTRIES, 400));
+        let options = GapOptions { vkey: Some(driven.log.vkey.clone()), ..GapOptions::default() };
+        let report = gaps(&DirectorySource::new(&at), &options, &mut |_| {}).checked;
+        found(&report, Root, CHECKPOINT)
     }),
     proof_row("its index", |driven| {
         refused(driven, &TlogProof { index: 8, ..driven.proof.clone() })
@@ -179,6 +222,27 @@ fn large(driven: &Driven, name: &'static str) -> Found {
     let report = verify(&driven.large, &driven.large_options);
     flip(&driven.large, name, 3);
     found(&report, Hash, name)
+}
+
+fn payload(driven: &Driven) -> String {
+    format!("payload/{}", driven.log.batches[2].leaf.payload)
+}
+
+/// What is said of one entry of a copy that was changed.
+fn asked(driven: &Driven, index: u64, edit: impl FnOnce(&Path)) -> Report {
+    let at = copied(&driven.log, &driven.log.at, edit);
+    proof(&DirectorySource::new(&at), index, &driven.log.options()).report
+}
+
+/// The last leaf, made to say something that nobody signed.
+fn unsigned_last(at: &Path, act: Act) {
+    edit_bundle(at, LAST_ENTRIES, |entries| {
+        let last = entries.last_mut().unwrap();
+        let mut leaf = Leaf::decode(last).unwrap();
+        (leaf.act, leaf.count, leaf.records_root) = (act, 0, Digest::ZERO);
+        (leaf.submitter, leaf.signature) = ([0; 32], [0; SIGNATURE_LEN]);
+        *last = leaf.encode();
+    });
 }
 
 /// A cosignature that was altered counts for nobody.

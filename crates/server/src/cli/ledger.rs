@@ -3,6 +3,7 @@
 
 mod bundle;
 mod counters;
+mod gaps;
 mod place;
 mod proofs;
 mod receipts;
@@ -19,9 +20,9 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use veritwin_domain::TenantId;
 use veritwin_verify::{
-    CHECKPOINT_BYTES_MAX, EdgeReport, ExitClass, Finding, GapReport, KnownCheckpoint, Policy,
-    SignatureCheck, Source, StampAuthorities, VerifierKey, VerifyOptions, consistency,
-    consistency_between, gaps, verify_log,
+    CHECKPOINT_BYTES_MAX, ExitClass, Finding, GapOptions, KnownCheckpoint, Policy, SignatureCheck,
+    Source, StampAuthorities, VerifierKey, VerifyOptions, consistency, consistency_between,
+    verify_log,
 };
 
 use super::commands::block_on;
@@ -67,6 +68,10 @@ pub(crate) struct VerifyArguments {
     /// Leaves the payload files unread.
     #[arg(long)]
     skip_payloads: bool,
+    /// An entry that says it was sealed more than an hour before a time stamp that does not cover
+    /// it counts as tampered with, also where an outage would explain it.
+    #[arg(long)]
+    strict_times: bool,
 }
 
 #[derive(Subcommand)]
@@ -117,19 +122,32 @@ pub(crate) enum LedgerCommand {
         new: Option<PathBuf>,
     },
     /// Lists record sequences that are missing between entries, and which batches of
-    /// store-and-forward edges were given up, never submitted or stated twice. With --counter, of
-    /// bundles of evidence: which numbers of a counter that devices send no record holds.
-    #[command(after_help = "Examples:\n  veritwin ledger gaps ./export\n  \
+    /// store-and-forward edges were given up, never submitted or stated twice. The entries have to
+    /// lead to the signed checkpoint. With --counter, of bundles of evidence: which numbers of a
+    /// counter that devices send no record holds. Exit: 10 tampered, 11 something is missing.
+    #[command(after_help = "Examples:\n  veritwin ledger gaps ./export --vkey KEY\n  \
+                            veritwin ledger gaps ./export --vkey KEY --edge HEX:1234\n  \
                             veritwin ledger gaps ./bundles --counter n --vkey KEY")]
     Gaps {
         #[command(flatten)]
         place: LogPlace,
+        /// An edge's public key and the last batch that it has stated, as `veritwin edge status`
+        /// prints them there: what the log lacks behind its last, or all of it, is missing. May be
+        /// given several times.
+        #[arg(
+            long,
+            value_name = "KEY:LAST",
+            value_parser = gaps::parse_edge,
+            conflicts_with = "counter"
+        )]
+        edge: Vec<([u8; 32], u64)>,
         /// The key under which devices send a number that goes up by one with each message. The
         /// place is a bundle of evidence then (.zip, or unpacked), or a folder of them.
         #[arg(long, value_name = "KEY")]
         counter: Option<String>,
-        /// Of bundles: the log's key as you were given it (NAME+HEX+BASE64).
-        #[arg(long, value_name = "KEY", value_parser = parse_vkey, requires = "counter")]
+        /// The log's key as you were given it (NAME+HEX+BASE64); without it the key that came with
+        /// the log, or the bundle, is used, which proves nothing about who made it.
+        #[arg(long, value_name = "KEY", value_parser = parse_vkey)]
         vkey: Option<VerifierKey>,
         /// Prints JSON.
         #[arg(long)]
@@ -165,10 +183,12 @@ pub(super) fn run(command: LedgerCommand) -> anyhow::Result<ExitCode> {
         LedgerCommand::Audit(arguments) => verify(&arguments, true),
         LedgerCommand::Proof(arguments) => proofs::run(&arguments),
         LedgerCommand::Consistency { log, old, new } => extends(&log, &old, new.as_deref()),
-        LedgerCommand::Gaps { place, counter: Some(key), vkey, json } => {
+        LedgerCommand::Gaps { place, counter: Some(key), vkey, json, .. } => {
             counters::list(Path::new(&place.log), (&key, vkey.as_ref()), json)
         }
-        LedgerCommand::Gaps { place, json, .. } => list_gaps(&place, json),
+        LedgerCommand::Gaps { place, edge, vkey, json, .. } => {
+            gaps::list(&place, &GapOptions { vkey, edges: edge }, json)
+        }
         LedgerCommand::Receipts(arguments) => receipts::run(&arguments),
     }
 }
@@ -291,12 +311,17 @@ fn options(arguments: &VerifyArguments, every: bool) -> anyhow::Result<VerifyOpt
         submitters: arguments.submitter.clone(),
         signatures: if every { SignatureCheck::Every } else { SignatureCheck::Chained },
         skip_payloads: arguments.skip_payloads,
+        strict_times: arguments.strict_times,
     })
 }
 
 fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCode> {
     let place = &arguments.log.place;
     if let Some(path) = place.bundle() {
+        if is_audit {
+            let detail = "a bundle of evidence is no whole log: use `veritwin ledger verify`";
+            return Err(bad(detail.to_owned()));
+        }
         return bundle::verify(path, arguments);
     }
     let source = place.source()?;
@@ -311,12 +336,13 @@ fn verify(arguments: &VerifyArguments, is_audit: bool) -> anyhow::Result<ExitCod
     let mut report = verify_log(source.as_ref(), &options, &mut |progress| move_to(&bar, progress));
     let looked = is_audit.then(|| {
         bar.set_message("gaps");
-        gaps(source.as_ref(), &mut |progress| move_to(&bar, progress))
+        let options = GapOptions { vkey: options.vkey.clone(), ..GapOptions::default() };
+        veritwin_verify::gaps(source.as_ref(), &options, &mut |progress| move_to(&bar, progress))
     });
     bar.finish_and_clear();
     // What keeps it from looking is among the findings.
-    let gaps = looked.and_then(Result::ok);
-    let edges = gaps.as_ref().map_or(ExitClass::Verified, edges_class);
+    let gaps = looked.filter(|gaps| gaps.checked.root.is_some());
+    let edges = gaps.as_ref().map_or(ExitClass::Verified, gaps::edges_class);
     if edges != ExitClass::Verified {
         report.notes.push("what edges stated is not all there: see the gaps".to_owned());
         report.exit = match report.exit {
@@ -401,38 +427,6 @@ fn show_finding(finding: &Finding, json: bool) -> anyhow::Result<ExitCode> {
         print(&format!("{}: {finding}", class.as_str()));
     }
     Ok(exit(class))
-}
-
-fn list_gaps(place: &LogPlace, json: bool) -> anyhow::Result<ExitCode> {
-    let source = place.source()?;
-    let bar = progress_bar("gaps");
-    let looked = gaps(source.as_ref(), &mut |progress| move_to(&bar, progress));
-    bar.finish_and_clear();
-    let report = match looked {
-        Ok(report) => report,
-        Err(finding) => return show_finding(&finding, json),
-    };
-    if json {
-        print_json(&show::gaps_json(&report))?;
-    } else {
-        print(&show::gaps_text(&report));
-    }
-    let is_whole = report.gaps.is_empty() && report.unreadable == 0;
-    Ok(exit(match edges_class(&report) {
-        ExitClass::Verified if !is_whole => ExitClass::Missing,
-        class => class,
-    }))
-}
-
-/// What the statements of edges come to.
-fn edges_class(report: &GapReport) -> ExitClass {
-    if report.edges.iter().any(EdgeReport::is_contradicted) {
-        ExitClass::Tampered
-    } else if report.edges.iter().any(EdgeReport::has_missing) {
-        ExitClass::Missing
-    } else {
-        ExitClass::Verified
-    }
 }
 
 #[cfg(test)]

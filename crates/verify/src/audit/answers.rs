@@ -1,30 +1,22 @@
 //! Questions about a log that need not read all of it: the proof of one leaf, consistency with an
-//! earlier checkpoint, gaps in the record sequence.
+//! earlier checkpoint.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
 use super::published::Published;
-use super::{BUNDLE_BYTES_MAX, VerifyOptions, head, read_tile};
-use crate::edge_gaps::EdgeGaps;
-use crate::payloads::payload_name;
-use crate::report::{ExitClass, Finding, FindingKind, Progress, Report};
+use super::{BUNDLE_BYTES_MAX, VerifyOptions, acts, head, read_tile};
+use crate::payloads::{self, Job, payload_name};
+use crate::report::{ExitClass, Finding, FindingKind, Report};
 use crate::{
-    Act, Checkpoint, Digest, EdgeReport, Leaf, ProofError, SignedCheckpoint, Source,
-    TILE_BYTES_MAX, TileHashes, TileKind, TilePath, TlogProof, VerifierKey, consistency_path,
-    decode_bundle, inclusion_path, leaf_hash, verify_consistency, verify_inclusion,
+    Checkpoint, Digest, Leaf, ProofError, SignedCheckpoint, Source, TILE_BYTES_MAX, TileHashes,
+    TileKind, TilePath, TlogProof, VerifierKey, consistency_path, decode_bundle, inclusion_path,
+    leaf_hash, verify_consistency, verify_inclusion,
 };
 
-/// Most bundles read in search of a statement.
-const STATEMENT_BUNDLES_MAX: usize = 1_000_000;
-/// Bundles missing in a row after which the rest is not looked for.
-const MISSING_BUNDLES_MAX: u64 = 10_000;
 /// Published checkpoints that the proof of one leaf is compared with.
 const COMPARED_MAX: usize = 16;
-/// Most gaps listed.
-const GAPS_MAX: usize = 10_000;
-
 /// Most tiles that [`SourceTiles`] keeps.
 const TILES_KEPT_MAX: usize = 64;
 
@@ -106,9 +98,9 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
         entries.get((index % 256) as usize).map(|entry| entry.to_vec())
     });
     let Some(entry) = entry else {
-        if acts_after(source, index, size).any(|act| prunes(act, index)) {
+        if acts::is_pruned((source, &head), index, &mut report) {
             report.notes.push(format!("leaf {index} was lawfully pruned"));
-            report.exit = ExitClass::Pruned;
+            report.end_as(ExitClass::Pruned);
         } else {
             report.add(Finding::new(FindingKind::Missing, path, "not there, or cut"));
         }
@@ -129,13 +121,21 @@ pub fn proof(source: &dyn Source, index: u64, options: &VerifyOptions) -> ProofA
         }
     };
     let leaf = check_leaf((index, &entry), &head, path, &mut report);
-    if let Some(leaf) = leaf.as_ref().filter(|_| !options.skip_payloads) {
-        check_payload(source, (index, leaf), size, &mut report);
+    let mut is_destroyed = false;
+    match &leaf {
+        Some(leaf) if options.skip_payloads && leaf.payload_bytes > 0 => {
+            report.notes.push("the payload was not looked at".to_owned());
+        }
+        Some(leaf) => is_destroyed = check_payload((source, &head), (index, leaf), &mut report),
+        None => {}
     }
     let checkpoint = head.note.clone();
     let proof = TlogProof { entry: Some(entry), index, path: hashes, checkpoint };
     let compared = compared(source, &head, &mut report);
     head::conclude(&head, options, &compared, &mut report);
+    if is_destroyed {
+        report.end_as(ExitClass::Shredded);
+    }
     ProofAnswer { proof: Some(proof), leaf, report }
 }
 
@@ -184,48 +184,28 @@ fn check_leaf(
     Some(leaf)
 }
 
-/// Says whether the leaf's payload was destroyed.
-fn check_payload(source: &dyn Source, (index, leaf): (u64, &Leaf), size: u64, report: &mut Report) {
-    let name = payload_name(&leaf.payload);
-    let absent = leaf.payload_bytes > 0 && matches!(source.open(&name), Ok(None));
-    if absent {
-        let mut acts = acts_after(source, index, size);
-        if acts.any(|act| shreds(act, index) || prunes(act, index)) {
-            report.notes.push(format!("the payload of leaf {index} was lawfully destroyed"));
-            if report.exit == ExitClass::Verified {
-                report.exit = ExitClass::Shredded;
-            }
-        }
+/// Hashes the leaf's payload. True when it is not there and a later leaf says that it was
+/// destroyed.
+fn check_payload(
+    (source, head): (&dyn Source, &head::Head),
+    (index, leaf): (u64, &Leaf),
+    report: &mut Report,
+) -> bool {
+    let Some(job) = Job::of(index, leaf) else { return false };
+    if let Some(findings) = payloads::check_alone(source, &job) {
+        report.counts.payloads += 1;
+        findings.into_iter().for_each(|finding| report.add(finding));
+        return false;
     }
-}
-
-fn prunes(act: Act, index: u64) -> bool {
-    matches!(act, Act::Retention { minimum_index, .. } if index < minimum_index)
-}
-
-fn shreds(act: Act, index: u64) -> bool {
-    match act {
-        Act::Shred { from, to, .. } => (from..to).contains(&index),
-        Act::Reseal { index: resealed, .. } => resealed == index,
-        _ => false,
+    let is_destroyed = acts::is_destroyed((source, head), (index, leaf), report);
+    if is_destroyed {
+        report.notes.push(format!("the payload of leaf {index} was lawfully destroyed"));
+    } else {
+        let problem = "missing, and no leaf says that it was destroyed";
+        let finding = Finding::new(FindingKind::Missing, payload_name(&leaf.payload), problem);
+        report.add(finding.at(leaf.place(index)));
     }
-}
-
-/// The acts of all leaves after `index` that can be read.
-fn acts_after(source: &dyn Source, index: u64, size: u64) -> impl Iterator<Item = Act> + '_ {
-    let paths =
-        (index / 256..).map_while(move |index| TilePath::in_tree(TileKind::Entries, index, size));
-    paths.take(STATEMENT_BUNDLES_MAX).flat_map(move |path| {
-        let read = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty());
-        let bytes = read.map(|(_, bytes)| bytes).unwrap_or_default();
-        let entries = decode_bundle(&bytes).unwrap_or_default();
-        let acts: Vec<Act> = entries
-            .iter()
-            .filter_map(|entry| Leaf::decode(entry).ok())
-            .map(|leaf| leaf.act)
-            .collect();
-        acts
-    })
+    is_destroyed
 }
 
 /// The answer to [`consistency`].
@@ -343,90 +323,4 @@ impl TileHashes for TilesOf<'_> {
         hashes.truncate(usize::from(tile.width));
         Ok(hashes)
     }
-}
-
-/// Records that are not in the log between two that are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// The leaf before which they are missing.
-    pub before_leaf: u64,
-    /// First missing sequence.
-    pub first: u64,
-    /// Last missing sequence.
-    pub last: u64,
-}
-
-/// Gaps of the record sequence.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GapReport {
-    /// The gaps, at most 10,000.
-    pub gaps: Vec<Gap>,
-    /// True when there are more.
-    pub truncated: bool,
-    /// Leaves read.
-    pub leaves: u64,
-    /// Leaves that could not be read.
-    pub unreadable: u64,
-    /// Last sequence in the log.
-    pub last_sequence: u64,
-    /// What store-and-forward edges stated, one after the other.
-    pub edges: Vec<EdgeReport>,
-}
-
-/// Lists gaps of the record sequence, and what is missing of what edges stated. Of signatures only
-/// the edges' own are verified.
-pub fn gaps(
-    source: &dyn Source,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<GapReport, Box<Finding>> {
-    let bytes = source
-        .read("checkpoint", crate::CHECKPOINT_BYTES_MAX)
-        .map_err(|error| {
-            Box::new(Finding::new(FindingKind::Unreadable, "checkpoint", error.problem))
-        })?
-        .ok_or_else(|| Box::new(Finding::new(FindingKind::Missing, "checkpoint", "not there")))?;
-    let size = SignedCheckpoint::parse(&bytes)
-        .map_err(|error| Box::new(Finding::new(FindingKind::Malformed, "checkpoint", error)))?
-        .checkpoint
-        .size;
-    let mut report = GapReport::default();
-    let mut edges = EdgeGaps::default();
-    let mut missing = 0;
-    for index in 0..size.div_ceil(256) {
-        let Some(path) = TilePath::in_tree(TileKind::Entries, index, size) else { break };
-        let read = read_tile(source, path, BUNDLE_BYTES_MAX, &mut Report::empty());
-        missing = if read.is_some() { 0 } else { missing + 1 };
-        if missing > MISSING_BUNDLES_MAX {
-            report.truncated = true;
-            break;
-        }
-        let bytes = read.map(|(_, bytes)| bytes).unwrap_or_default();
-        let entries = decode_bundle(&bytes).unwrap_or_default();
-        for offset in 0..usize::from(path.width) {
-            let leaf = entries.get(offset).and_then(|entry| Leaf::decode(entry).ok());
-            let Some(leaf) = leaf else {
-                report.unreadable += 1;
-                continue;
-            };
-            report.leaves += 1;
-            if let Act::Edge(statement) = &leaf.act {
-                edges.note(statement);
-            }
-            let wanted = report.last_sequence + 1;
-            if leaf.first_sequence > wanted {
-                if report.gaps.len() < GAPS_MAX {
-                    let (first, last) = (wanted, leaf.first_sequence - 1);
-                    report.gaps.push(Gap { before_leaf: index * 256 + offset as u64, first, last });
-                } else {
-                    report.truncated = true;
-                }
-            }
-            report.last_sequence = report.last_sequence.max(leaf.last_sequence());
-        }
-        let leaves = (index * 256).saturating_add(u64::from(path.width));
-        progress(Progress { leaves, leaves_total: size, ..Progress::default() });
-    }
-    report.truncated |= edges.is_truncated();
-    report.edges = edges.reports(report.unreadable == 0);
-    Ok(report)
 }

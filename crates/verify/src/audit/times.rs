@@ -18,10 +18,11 @@ const SLACK: Duration = Duration::from_secs(3600);
 const NAMED_MAX: usize = 4;
 
 /// Looks at the last leaf that each stamped checkpoint covers, and at the first that it does not.
+/// That one may have come late; `is_strict` takes it for dated back.
 pub(super) fn check(
     source: &dyn Source,
     size: u64,
-    stamped: &[(u64, Timestamp)],
+    (stamped, is_strict): (&[(u64, Timestamp)], bool),
     report: &mut Report,
 ) {
     let step = stamped.len().div_ceil(STAMPS_MAX).max(1);
@@ -32,17 +33,24 @@ pub(super) fn check(
             && let Some(leaf) = read_leaf(source, index, size)
             && leaf.sealed_at > at.saturating_add(SLACK)
         {
-            let file = TilePath::in_tree(TileKind::Entries, index / 256, size);
-            let file = file.map_or_else(String::new, |file| file.to_string());
             let problem = "it says that it was sealed after the time stamp that covers it";
-            let finding = Finding::new(FindingKind::Time, file, problem).at(leaf.place(index));
+            let finding = Finding::new(FindingKind::Time, file_of(index, size), problem);
+            let finding = finding.at(leaf.place(index));
             report.add(finding.values(format!("{at} or earlier"), leaf.sealed_at));
         }
-        if named < NAMED_MAX
+        if (is_strict || named < NAMED_MAX)
             && covered < size
             && let Some(leaf) = read_leaf(source, covered, size)
             && leaf.sealed_at < at.saturating_sub(SLACK)
         {
+            if is_strict {
+                let problem = "it says that it was sealed before a time stamp that does not cover \
+                               it";
+                let finding = Finding::new(FindingKind::Time, file_of(covered, size), problem);
+                let finding = finding.at(leaf.place(covered));
+                report.add(finding.values(format!("{at} or later"), leaf.sealed_at));
+                continue;
+            }
             named += 1;
             report.notes.push(format!(
                 "leaf {covered} says that it was sealed at {}, and was not there at {at}: it was \
@@ -51,6 +59,11 @@ pub(super) fn check(
             ));
         }
     }
+}
+
+fn file_of(index: u64, size: u64) -> String {
+    let file = TilePath::in_tree(TileKind::Entries, index / 256, size);
+    file.map_or_else(String::new, |file| file.to_string())
 }
 
 #[cfg(test)]
@@ -100,11 +113,12 @@ mod tests {
     fn leaves_after_their_time_stamp_or_dated_back_behind_one_are_told() {
         let entries = [10, 20, 30, 40].map(|hours| entry(at(hours)));
         let source = Bundle(encode_bundle(&entries).unwrap());
-        let found = |stamped: &[(u64, Timestamp)]| {
+        let looked = |stamped: &[(u64, Timestamp)], is_strict: bool| {
             let mut report = Report::empty();
-            check(&source, 4, stamped, &mut report);
+            check(&source, 4, (stamped, is_strict), &mut report);
             (report.findings, report.notes)
         };
+        let found = |stamped: &[(u64, Timestamp)]| looked(stamped, false);
         let (findings, notes) = found(&[(1, at(11)), (2, at(30)), (4, at(40)), (0, at(10))]);
         assert!(findings.is_empty() && notes.is_empty(), "{findings:?} {notes:?}");
         let (findings, notes) = found(&[(3, at(28))]);
@@ -116,5 +130,12 @@ mod tests {
         let (findings, notes) = found(&[(2, at(35))]);
         assert!(findings.is_empty() && notes.len() == 1, "{findings:?} {notes:?}");
         assert!(notes[0].starts_with("leaf 2 says"), "{notes:?}");
+        let (findings, notes) = looked(&[(2, at(35))], true);
+        assert!(findings.len() == 1 && notes.is_empty(), "{findings:?} {notes:?}");
+        assert_eq!(
+            (findings[0].kind, findings[0].leaf.map(|leaf| leaf.index)),
+            (FindingKind::Time, Some(2))
+        );
+        assert!(looked(&[(2, at(30))], true).0.is_empty(), "within an hour");
     }
 }

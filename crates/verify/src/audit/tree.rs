@@ -4,7 +4,7 @@
 use super::ahead::{Leaves, Stored, Whole, hash_tile};
 use super::head::Head;
 use crate::chain::Statements;
-use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Report};
+use crate::report::{FINDINGS_MAX, Finding, FindingKind, Report};
 use crate::{
     Digest, Frontier, Leaf, LeafPlace, Source, TileKind, TilePath, decode_bundle, root_of,
 };
@@ -298,8 +298,13 @@ impl<'a> TreeCheck<'a> {
     }
 
     /// Compares the partial tiles above level 0 and the root, and settles missing bundles. The
-    /// answer is the sizes of the known checkpoints that are the log's own, ascending.
-    pub(super) fn finish(mut self, statements: &Statements, report: &mut Report) -> Vec<u64> {
+    /// answer is the sizes of the known checkpoints that are the log's own, ascending, and whether
+    /// one that the reader brought could not be compared.
+    pub(super) fn finish(
+        mut self,
+        statements: &Statements,
+        report: &mut Report,
+    ) -> (Vec<u64>, bool) {
         let checkpoint = &self.head.checkpoint;
         if !self.broken {
             for level in 1..LEVELS as u8 {
@@ -340,9 +345,6 @@ impl<'a> TreeCheck<'a> {
             let count = self.passed_over;
             report.notes.push(format!("{count} published checkpoints lie in a part that is gone"));
         }
-        if self.is_given_passed_over && report.exit == ExitClass::Verified {
-            report.exit = ExitClass::Pruned;
-        }
-        self.compared
+        (self.compared, self.is_given_passed_over)
     }
 }

@@ -88,9 +88,12 @@ fn no_record(record: u64, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn prove(source: &dyn Source, index: u64, arguments: &ProofArguments) -> anyhow::Result<ExitCode> {
+    let is_served = arguments.log.as_ref().is_some_and(|log| log.contains("://"));
     let options = VerifyOptions {
         vkey: arguments.vkey.clone(),
         policy: policy(arguments.policy.as_deref())?,
+        // A server hands payloads out to those who have a key.
+        skip_payloads: is_served && arguments.access.api_key_file.is_none(),
         ..VerifyOptions::default()
     };
     let answer = proof(source, index, &options);

@@ -158,6 +158,63 @@ async fn exit_codes_and_what_was_proven() {
     assert_eq!(ledger(&format!("verify {shown} --json")), ExitCode::from(11));
 }
 
+#[tokio::test]
+async fn a_proof_looks_at_the_payload_and_gaps_at_the_root() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let vkey = make_log(dir.path(), 1).await;
+    let export = dir.path().join("export");
+    let shown = export.display();
+    let gaps = format!("gaps {shown} --vkey {vkey}");
+    assert_eq!(ledger(&gaps), ExitCode::from(0));
+    let other = VerifierKey::new("a.example", veritwin_verify::KeyAlgorithm::Ed25519, [9; 32]);
+    let other = other.expect("key");
+    assert_eq!(ledger(&format!("gaps {shown} --vkey {other}")), ExitCode::from(10));
+    let edge = "0a".repeat(32);
+    assert_eq!(ledger(&format!("{gaps} --edge {edge}:0")), ExitCode::from(0));
+    assert_eq!(ledger(&format!("{gaps} --edge {edge}:3")), ExitCode::from(11));
+    let entries = export.join("tile/entries/000.p/1");
+    flip(&entries);
+    assert_eq!(ledger(&gaps), ExitCode::from(10));
+    flip(&entries);
+    std::fs::remove_file(export.join("log.vkey")).expect("remove");
+    assert_eq!(ledger(&format!("gaps {shown}")), ExitCode::from(11), "signed by nobody known");
+    assert_eq!(ledger(&gaps), ExitCode::from(0));
+
+    let proof = format!("proof {shown} --index 0 --vkey {vkey}");
+    assert_eq!(ledger(&proof), ExitCode::from(0));
+    let payload = a_payload(&export);
+    flip(&payload);
+    assert_eq!(ledger(&proof), ExitCode::from(10));
+    std::fs::remove_file(&payload).expect("remove");
+    assert_eq!(ledger(&proof), ExitCode::from(11));
+}
+
+#[tokio::test]
+async fn a_bundle_among_the_files_of_a_log_hides_nothing() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    make_log(dir.path(), 3).await;
+    let export = dir.path().join("export");
+    let shown = export.display();
+    std::fs::write(export.join("evidence.json"), b"{}").expect("write");
+    for command in ["verify", "audit"] {
+        assert_eq!(ledger(&format!("{command} {shown}")), ExitCode::from(10), "{command}");
+    }
+    let folder = source(&shown.to_string(), &Access::default()).expect("folder");
+    std::fs::remove_dir_all(export.join("tile")).expect("remove");
+    let report = verify_log(folder.as_ref(), &VerifyOptions::default(), &mut |_| {});
+    let found = |kind| report.findings.iter().any(|one| one.kind == kind);
+    assert!(found(veritwin_verify::FindingKind::Extra), "{report}");
+    assert!(found(veritwin_verify::FindingKind::Missing), "{report}");
+
+    let bundle = dir.path().join("bundle");
+    std::fs::create_dir(&bundle).expect("folder");
+    std::fs::write(bundle.join("evidence.json"), b"{}").expect("write");
+    assert_eq!(ledger(&format!("verify {}", bundle.display())), ExitCode::from(10));
+    let words = ["ledger", "audit", &bundle.display().to_string()].map(str::to_owned);
+    let refused = run(Line::try_parse_from(words).expect("parsed").command).expect_err("refused");
+    assert!(refused.is::<BadArguments>(), "{refused:#}");
+}
+
 #[test]
 fn what_is_not_a_log_is_a_bad_argument() {
     let check = |log: &str, access: &Access, part: &str| {
