@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use veritwin_domain::Timestamp;
+
 use super::receipts::{Bridge, Parsed, ReceiptChain, ReceiptReport};
 use crate::report::{Finding, FindingKind, Report};
 use crate::{Digest, verify_consistency};
@@ -194,10 +196,10 @@ fn extended(mailings: &[&Vec<Parsed>]) -> BTreeSet<Tree> {
 
 /// Of two sequences, a mail that was written later does not bring a smaller checkpoint.
 fn went_back(mailings: &[&Vec<Parsed>], extended: &BTreeSet<Tree>, report: &mut Report) {
-    let mut mails: Vec<(_, &Parsed)> =
+    let mut mails: Vec<(Timestamp, &Parsed)> =
         mailings.iter().copied().flatten().filter_map(|one| Some((one.written_at?, one))).collect();
     mails.sort_by_key(|(at, one)| (*at, one.checkpoint.size));
-    let mut largest: Option<(_, &Parsed)> = None;
+    let mut largest: Option<(Timestamp, &Parsed)> = None;
     for (at, one) in mails {
         let Some((when, before)) = largest.filter(|(_, before)| tree(before).0 > tree(one).0)
         else {
