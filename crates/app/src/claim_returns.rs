@@ -52,7 +52,7 @@ impl App {
     ) -> Result<MovedDevice> {
         let gone = self.refuse_claimed(context, id).await?;
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
-        let tx = tx.inside(context.tenant);
+        let tx = tx.inside(context.tenant).await?;
         let device = tx.device_held(id).await?;
         let moves = tx.device_moves(id).await?;
         let moved = moves.into_iter().find(|moved| moved.state == MoveState::Here);
@@ -78,7 +78,7 @@ impl App {
         self.keep_move(&tx, context, (id, MoveState::GivenBack), (partner, former)).await?;
         let change = Change::from(recorded(&device));
         self.record_change(&tx, context, Action::DeviceReturn, resource, change).await?;
-        let tx = tx.above()?.inside(partner);
+        let tx = tx.above().await?.inside(partner).await?;
         let no_place = || Error::Conflict(NO_PLACE.to_owned());
         let kept = found(tx.device_held(former).await)?.ok_or_else(no_place)?;
         // With what it comes back with, a stranger would command.
@@ -135,7 +135,7 @@ impl App {
         }
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
         // Theirs before ours, as when it is given back.
-        let tx = tx.inside(moved.other_tenant);
+        let tx = tx.inside(moved.other_tenant).await?;
         let mut taken = Vec::new();
         // What they deleted only comes back here.
         if let Some(device) = found(tx.device_held(moved.other_device).await)? {
@@ -147,7 +147,7 @@ impl App {
             let change = Change::from(recorded(&device));
             self.record_elsewhere(&tx, Action::DeviceReturn, device.id, change).await?;
         }
-        let tx = tx.above()?.inside(context.tenant);
+        let tx = tx.above().await?.inside(context.tenant).await?;
         let own = tx.device_held(id).await?;
         // Somebody else may have been first.
         if away(&tx, id).await? != Some(moved) {

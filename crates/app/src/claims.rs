@@ -236,11 +236,11 @@ impl App {
                 continue;
             }
             // A name is enough only while whoever prepared it says so, whatever waits.
-            let inside = tx.inside(tenant);
+            let inside = tx.inside(tenant).await?;
             if !secret.expose().is_empty() || by_name_alone(&inside).await? {
                 found = found.or(Some((tenant, device)));
             }
-            tx = inside.above()?;
+            tx = inside.above().await?;
         }
         Ok(found)
     }
@@ -276,7 +276,7 @@ impl App {
         (partner, id): (TenantId, DeviceId),
     ) -> Result<MovedDevice> {
         let tx = self.0.store.begin_platform(&self.above_as(context)).await?;
-        let tx = tx.inside(partner);
+        let tx = tx.inside(partner).await?;
         // In the order in which everybody takes them: the device, its credentials, its window. Of
         // several who are here at once one finds it, and somebody else may have been first.
         let former = found(tx.device_held(id).await)?.ok_or(UNKNOWN)?;
@@ -294,10 +294,10 @@ impl App {
         if !tx.claim_window_close(id).await? {
             return Err(UNKNOWN);
         }
-        let tx = tx.above()?.inside(context.tenant);
+        let tx = tx.above().await?.inside(context.tenant).await?;
         let asked = (name.to_owned(), input.kind.clone());
         let (mut device, is_new) = self.claimed_row(&tx, context, asked, (partner, id)).await?;
-        let tx = tx.above()?.inside(partner);
+        let tx = tx.above().await?.inside(partner).await?;
         if former.gateway.is_some() {
             // It speaks for it no longer.
             tx.device_put_behind(id, None).await?;
@@ -309,7 +309,7 @@ impl App {
             json!({"name": former.name, "gateway": null, "organisation": organisation}),
         );
         self.record_elsewhere(&tx, Action::DeviceClaim, id, change).await?;
-        let tx = tx.above()?.inside(context.tenant);
+        let tx = tx.above().await?.inside(context.tenant).await?;
         if is_new {
             device.is_gateway = former.is_gateway;
             tx.device_create(&device).await?;

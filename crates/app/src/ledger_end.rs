@@ -92,9 +92,9 @@ impl App {
             version: 1,
             requested_at: context.at,
         };
-        let tx = tx.inside(tenant);
+        let tx = tx.inside(tenant).await?;
         tx.destruction_create(&stored).await?;
-        Ok(tx.above()?)
+        Ok(tx.above().await?)
     }
 
     /// Forgets the acts of periods that ended long before a trusted moment, also of who sends

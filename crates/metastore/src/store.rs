@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use async_recursion::async_recursion as boxed;
 use parking_lot::Mutex;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
 };
 use veritwin_domain::{Clock, OpContext, PlatformContext, TenantId, Timestamp};
 use veritwin_keys::KeyService;
@@ -20,7 +20,7 @@ use crate::names::{NameIndexes, NamesTurn, NamesTurns};
 use crate::open::{self, Database, PostgresConfig};
 use crate::schema::{GroupRoles, VERSION};
 use crate::seal::Sealer;
-use crate::tx::Core;
+use crate::tx::{Core, Reach};
 use crate::{Error, PlatformTx, Result, TenantTx, migrate, walls};
 
 /// Connections of one store when nothing else is configured.
@@ -53,19 +53,13 @@ pub(crate) struct Inner {
     names: Arc<NameIndexes>,
     names_turns: NamesTurns,
     /// The roles that transactions step down to, on PostgreSQL.
-    roles: Option<GroupRoles>,
+    roles: Option<Arc<GroupRoles>>,
 }
 
 impl fmt::Debug for Metastore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metastore").finish_non_exhaustive()
     }
-}
-
-/// Which rows a transaction may see.
-enum Reach {
-    Tenant(TenantId),
-    Platform,
 }
 
 impl Metastore {
@@ -89,7 +83,7 @@ impl Metastore {
             Database::Postgres(postgres) => {
                 let (connection, roles) =
                     open_postgres(postgres, config.connections_max, now).await?;
-                (connection, None, Some(roles))
+                (connection, None, Some(Arc::new(roles)))
             }
         };
         let sealer = Arc::new(Sealer::new(config.keys)?);
@@ -114,14 +108,14 @@ impl Metastore {
     #[boxed]
     pub async fn begin_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
         let party = context.turn_of.map_or(Party::Platform, Party::Tenant);
-        let core = self.core(&Reach::Platform, Some(party), context.at).await?;
+        let core = self.core(Reach::Platform, Some(party), context.at).await?;
         Ok(PlatformTx { core })
     }
 
     /// Begins a reading transaction on the platform.
     #[boxed]
     pub async fn read_platform(&self, context: &PlatformContext) -> Result<PlatformTx> {
-        let core = self.core(&Reach::Platform, None, context.at).await?;
+        let core = self.core(Reach::Platform, None, context.at).await?;
         Ok(PlatformTx { core })
     }
 
@@ -155,33 +149,35 @@ impl Metastore {
         let name_generation = self.0.names.generation(context.tenant);
         let tenant = context.tenant;
         let writer = writable.then_some(Party::Tenant(tenant));
-        let core = self.core(&Reach::Tenant(tenant), writer, context.at).await?;
+        let core = self.core(Reach::Tenant(tenant), writer, context.at).await?;
         Ok(TenantTx { core, tenant, name_generation })
     }
 
     /// A transaction that reads, or that writes in somebody's turn.
-    async fn core(&self, reach: &Reach, writer: Option<Party>, at: Timestamp) -> Result<Core> {
+    async fn core(&self, reach: Reach, writer: Option<Party>, at: Timestamp) -> Result<Core> {
         let write_permit = match (&self.0.write_gate, writer) {
             (Some(gate), Some(party)) => Some(gate.enter(party).await?),
             _ => None,
         };
         let writable = writer.is_some();
-        let transaction = self.transaction(reach, writable).await?;
-        Ok(Core {
+        let transaction = self.transaction(writable).await?;
+        let core = Core {
             transaction,
             write_permit,
             writable,
-            is_above: matches!(reach, Reach::Platform),
+            is_above: reach == Reach::Platform,
+            roles: self.0.roles.clone(),
             failed: AtomicBool::new(false),
             sealer: Arc::clone(&self.0.sealer),
             names: Arc::clone(&self.0.names),
             name_changes: Mutex::new(Vec::new()),
             at,
-        })
+        };
+        core.enter(reach).await?;
+        Ok(core)
     }
 
-    async fn transaction(&self, reach: &Reach, writable: bool) -> Result<DatabaseTransaction> {
-        let failed = |error| Error::from_db(error, "transaction");
+    async fn transaction(&self, writable: bool) -> Result<DatabaseTransaction> {
         let postgres = self.0.connection.get_database_backend() == DbBackend::Postgres;
         let options = if postgres {
             let access = if writable { AccessMode::ReadWrite } else { AccessMode::ReadOnly };
@@ -193,23 +189,8 @@ impl Metastore {
             let sqlite_transaction_mode = Some(mode);
             TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }
         };
-        let transaction = self.0.connection.begin_with_options(options).await.map_err(failed)?;
-        if let Some(roles) = &self.0.roles {
-            transaction.execute_unprepared(&role_statement(roles, reach)).await.map_err(failed)?;
-        }
-        Ok(transaction)
-    }
-}
-
-/// Steps down to the role of this transaction, for its length only.
-fn role_statement(roles: &GroupRoles, reach: &Reach) -> String {
-    match reach {
-        Reach::Platform => format!("SET LOCAL ROLE {}", roles.platform),
-        Reach::Tenant(tenant) => format!(
-            "SET LOCAL ROLE {}; SET LOCAL veritwin.tenant = '{}'",
-            roles.tenant,
-            hex::encode(tenant.as_bytes())
-        ),
+        let begun = self.0.connection.begin_with_options(options).await;
+        begun.map_err(|error| Error::from_db(error, "transaction"))
     }
 }
 

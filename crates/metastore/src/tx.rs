@@ -16,9 +16,16 @@ use crate::bind::{Bind, Row};
 use crate::gate::WritePermit;
 use crate::names::{NameChange, NameIndexes};
 use crate::query::{Delete, Insert, Select, Update, equals};
-use crate::schema::{self, Rows};
+use crate::schema::{self, GroupRoles, Rows};
 use crate::seal::{Cell, Owner, Sealer};
 use crate::{CHANGED, Error, Result, spent};
+
+/// Which rows a transaction may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Tenant(TenantId),
+    Platform,
+}
 
 /// What every transaction shares.
 pub(crate) struct Core {
@@ -28,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) writable: bool,
     /// Whether it was begun above the tenants.
     pub(crate) is_above: bool,
+    /// The roles that it steps down to, on PostgreSQL.
+    pub(crate) roles: Option<Arc<GroupRoles>>,
     pub(crate) failed: AtomicBool,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) names: Arc<NameIndexes>,
@@ -37,6 +46,14 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// Steps down to the role of what it may see from here on, until it ends or goes elsewhere.
+    /// SQLite has no roles: there the queries' own filter is all.
+    pub(crate) async fn enter(&self, reach: Reach) -> Result<()> {
+        let Some(roles) = &self.roles else { return Ok(()) };
+        let entered = self.transaction.execute_unprepared(&role_statement(roles, reach)).await;
+        self.note(entered, "transaction").map(drop)
+    }
+
     pub(crate) async fn all(&self, select: Select) -> Result<Vec<Row>> {
         let table = select.table;
         spent::count();
@@ -116,6 +133,19 @@ impl Core {
 
     pub(crate) fn vault(&self, owner: Owner) -> Vault<'_> {
         Vault { sealer: &self.sealer, owner }
+    }
+}
+
+/// The server asks whether whoever connected is a member of the role, not whether the role before
+/// it is: one goes straight from one to the other.
+fn role_statement(roles: &GroupRoles, reach: Reach) -> String {
+    match reach {
+        Reach::Platform => format!("SET LOCAL ROLE {}", roles.platform),
+        Reach::Tenant(tenant) => format!(
+            "SET LOCAL ROLE {}; SET LOCAL veritwin.tenant = '{}'",
+            roles.tenant,
+            hex::encode(tenant.as_bytes())
+        ),
     }
 }
 
@@ -199,11 +229,13 @@ impl TenantTx {
     }
 
     /// Back above the tenants, for one that was begun there and went into this tenant.
-    pub fn above(self) -> Result<PlatformTx> {
+    #[boxed]
+    pub async fn above(self) -> Result<PlatformTx> {
         if !self.core.is_above {
             let reason = "it was begun inside a tenant and stays there";
             return Err(Error::Invalid { what: "transaction", reason });
         }
+        self.core.enter(Reach::Platform).await?;
         Ok(PlatformTx { core: self.core })
     }
 
@@ -313,11 +345,14 @@ impl PlatformTx {
         self.core.commit().await
     }
 
-    /// Goes on inside one tenant, where every statement is held to it: what is done to two of them
-    /// is durable together or not at all. Names are not looked through here.
-    pub fn inside(self, tenant: TenantId) -> TenantTx {
+    /// Goes on inside one tenant, where every statement is held to it, and on PostgreSQL by the
+    /// database too: what is done to two of them is durable together or not at all. Names are not
+    /// looked through here.
+    #[boxed]
+    pub async fn inside(self, tenant: TenantId) -> Result<TenantTx> {
+        self.core.enter(Reach::Tenant(tenant)).await?;
         let name_generation = self.core.names.generation(tenant);
-        TenantTx { core: self.core, tenant, name_generation }
+        Ok(TenantTx { core: self.core, tenant, name_generation })
     }
 
     pub(crate) fn select(&self, table: &'static str) -> Select {

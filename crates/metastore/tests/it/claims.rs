@@ -17,7 +17,7 @@ fn window(device: DeviceId) -> ClaimWindow {
 
 /// Moves a device with its credentials, up to the commit.
 async fn moved(world: &World, from: DeviceId, to: DeviceId) -> TenantTx {
-    let tx = world.platform().await.inside(world.tenant);
+    let tx = world.platform().await.inside(world.tenant).await.expect("inside");
     let known = tx.device_held(from).await.expect("the device");
     let taken = tx.credentials_take(from, later(1)).await.expect("its credentials");
     tx.claim_window_close(from).await.expect("closed");
@@ -29,7 +29,7 @@ async fn moved(world: &World, from: DeviceId, to: DeviceId) -> TenantTx {
         moved_at: later(1),
     };
     tx.device_move_put(&away).await.expect("kept");
-    let tx = tx.above().expect("above").inside(world.other);
+    let tx = tx.above().await.expect("above").inside(world.other).await.expect("inside");
     let own = Device { id: to, ..known };
     tx.device_create(&own).await.expect("a device");
     for one in taken {
@@ -112,7 +112,7 @@ async fn a_device_moves_whole_or_not_at_all() {
         assert!(matches!(tx.credentials(pump.id).await, Err(Error::NotFound { .. })));
         assert!(tx.devices_away(9).await.expect("read").is_empty());
         // One that was begun inside a tenant does not get out of it.
-        assert!(matches!(tx.above(), Err(Error::Invalid { .. })));
+        assert!(matches!(tx.above().await, Err(Error::Invalid { .. })));
         let above = world.platform().await;
         let there = above.device_is_where_it_went(world.tenant, &away[0]).await;
         assert!(there.expect("asked"));

@@ -6,8 +6,10 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::device_claims::{SECRET, World};
 use crate::harness::{Mode, Options, Platform, pause, wait_for};
 use crate::http::Answer;
+use crate::partners::administration;
 use crate::postgres_server::{self, OWNER, RUNTIME};
 
 /// Moments at which a migration is killed, in milliseconds after its start.
@@ -32,6 +34,25 @@ fn reach_across(platform: &Platform) -> (Answer, Answer) {
     (answer, listed)
 }
 
+/// The answer to a claim while every statement forgets its tenant. The claim goes from one tenant
+/// into the other in one transaction, and a third one, who had the device before, knows it by the
+/// same origin.
+fn claim_across(platform: &Platform) -> Answer {
+    let partner = administration(platform).below(platform, "partner", "Integrator");
+    let [former, next] = ["Former", "Next"].map(|name| partner.below(platform, "customer", name));
+    let world = World::of(platform, [partner, former, next]);
+    let offer = || world.offer(&json!({"secretKey": SECRET})).expect(200);
+    offer();
+    let had = world.claim(&world.customer, "pump-8", SECRET).expect(201);
+    let claim = format!("/v1/devices/{}/claim", had["device_id"].as_str().unwrap());
+    world.customer.ask(platform, "DELETE", &claim).send().expect(204);
+    offer();
+    platform.control("forget_tenant_filter", json!({"on": true})).unwrap();
+    let answer = world.claim(&world.stranger, "pump-8", SECRET);
+    platform.control("forget_tenant_filter", json!({"on": false})).unwrap();
+    answer
+}
+
 /// Every statement forgets its tenant. On PostgreSQL row-level security refuses all the same; on
 /// SQLite only the keys do, and not as if nothing were there: this test can fail.
 #[test]
@@ -46,6 +67,7 @@ fn row_level_security_stands_when_the_queries_forget_their_tenant() {
         let (device, rules) = reach_across(&platform);
         device.problem(404);
         assert_eq!(rules.expect(200)["items"], json!([]));
+        claim_across(&platform).expect(201);
     }
     if std::env::var("VERITWIN_TEST_DATABASE").is_err() {
         let platform = Platform::serve();
@@ -53,6 +75,7 @@ fn row_level_security_stands_when_the_queries_forget_their_tenant() {
         let (_, rules) = reach_across(&platform);
         let sees_nothing = rules.status == 200 && rules.expect(200)["items"] == json!([]);
         assert!(!sees_nothing, "without the filter the database of SQLite is no wall");
+        assert_ne!(claim_across(&platform).status, 201, "it takes the row of who had it before");
     }
 }
 

@@ -14,14 +14,14 @@ use crate::tenant::{Device, Tenant};
 
 const CLAIM: &str = "v1/devices/me/claim";
 const TELEMETRY: &str = "v1/devices/me/telemetry";
-const SECRET: &str = "on the label";
+pub(crate) const SECRET: &str = "on the label";
 
 /// A partner with a device, a customer below it, and one that has nothing to do with them.
-struct World<'a> {
+pub(crate) struct World<'a> {
     platform: &'a Platform,
     partner: Person,
-    customer: Person,
-    stranger: Person,
+    pub(crate) customer: Person,
+    pub(crate) stranger: Person,
     device: String,
     token: String,
 }
@@ -36,7 +36,7 @@ impl<'a> World<'a> {
     }
 
     /// The first has a device.
-    fn of(platform: &'a Platform, [partner, customer, stranger]: [Person; 3]) -> Self {
+    pub(crate) fn of(platform: &'a Platform, [partner, customer, stranger]: [Person; 3]) -> Self {
         let body = json!({"name": "pump-8", "type": "prepared", "declaration": "non_personal"});
         let made = partner.send(platform, "POST", "/v1/devices", &body).expect(201);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -45,14 +45,14 @@ impl<'a> World<'a> {
     }
 
     #[track_caller]
-    fn claim(&self, who: &Person, name: &str, secret: &str) -> Answer {
+    pub(crate) fn claim(&self, who: &Person, name: &str, secret: &str) -> Answer {
         let body = json!({"name": name, "secret": secret});
         who.send(self.platform, "POST", "/v1/device-claims", &body)
     }
 
     /// The device lets itself be claimed, over HTTP.
     #[track_caller]
-    fn offer(&self, body: &Value) -> Answer {
+    pub(crate) fn offer(&self, body: &Value) -> Answer {
         self.platform.http().post("/api/v1/claim").bearer(&self.token).json(body).send()
     }
 
