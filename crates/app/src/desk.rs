@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use async_recursion::async_recursion as boxed;
-use serde_json::json;
+use serde_json::{Value, json};
 use veritwin_access::{Action, Kind, Resource, SessionState, SessionTimes, TokenKind};
 use veritwin_domain::{
-    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SupportAreas,
-    SupportGrantId, TenantId, UserId,
+    Actor, ActorKind, OpContext, PlatformContext, Role, Secret, SessionId, SupportArea,
+    SupportAreas, SupportGrantId, TenantId, UserId,
 };
 use veritwin_metastore::{PlatformTx, SupportGrant, SupportSession};
 
@@ -19,6 +19,7 @@ use crate::model::{DeskGrant, SessionView, SignedIn, SupportGrantView, SupportVi
 use crate::people::{tenant_view, user_view};
 use crate::provision::{PLATFORM_TENANT, is_own};
 use crate::security_words::SecurityMail;
+use crate::sign_in::check_recent_proof;
 use crate::support::{area_names, check_areas, grant_view, length};
 use crate::transfers::FlowWay;
 use crate::two_people::{BY_OPERATOR, check_two_people, of_member};
@@ -40,6 +41,28 @@ fn support_actor(
 ) -> Actor {
     let kind = ActorKind::Support { user, session, grant, areas };
     Actor::with_roles(kind, vec![Role::Support])
+}
+
+/// What the live grants of a tenant open together. A support session rests on the one that ends
+/// last and ends with it; what the others open is taken from it as they end.
+struct Opened {
+    grant: SupportGrant,
+    areas: SupportAreas,
+    is_break_glass: bool,
+}
+
+impl Opened {
+    /// Of the grants that are live, resting on the one that a session rests on, or for a new one on
+    /// the one that ends last.
+    fn of(live: Vec<SupportGrant>, rests_on: Option<SupportGrantId>) -> Option<Self> {
+        let areas: Vec<SupportArea> = live.iter().flat_map(|grant| grant.areas.iter()).collect();
+        let is_break_glass = live.iter().any(|grant| grant.ticket.is_none());
+        let grant = match rests_on {
+            Some(id) => live.into_iter().find(|grant| grant.id == id),
+            None => live.into_iter().max_by_key(|grant| grant.expires_at),
+        };
+        Some(Self { grant: grant?, areas: SupportAreas::of(&areas), is_break_glass })
+    }
 }
 
 fn desk(context: &OpContext) -> Resource {
@@ -118,16 +141,19 @@ impl App {
         Ok(items)
     }
 
-    /// Enters a customer's tenant by a live grant. Without one: refused when the customer ever
-    /// asked for support, otherwise as if there were no such tenant.
+    /// Enters a customer's tenant by its live grants, with a second factor of one's own that was
+    /// proven just now. Without a grant: refused when the customer ever asked for support,
+    /// otherwise as if there were no such tenant.
     #[boxed]
     pub async fn enter_support(&self, context: &OpContext, tenant: TenantId) -> Result<SignedIn> {
         self.authorize_desk(context, Action::SupportServe)?;
+        check_recent_proof(context)?;
+        self.check_own_second_factor(context).await?;
         let platform = self.above(context);
         let tx = self.0.store.begin_platform(&platform).await?;
-        let live = tx.support_grants_live(context.at).await?;
-        let grant = live.into_iter().find(|(owner, _)| *owner == tenant).map(|(_, grant)| grant);
-        let Some(grant) = grant else {
+        let live = tx.support_grants_live_in(tenant, context.at).await?;
+        let names: Vec<String> = live.iter().map(|grant| grant.id.to_string()).collect();
+        let Some(opened) = Opened::of(live, None) else {
             return Err(self.refuse_entry(&tx, context, tenant).await?);
         };
         if self.refuse_unserved(tenant).is_err() {
@@ -139,17 +165,18 @@ impl App {
         let session = SupportSession {
             id: SessionId::generate(context.at, self.rng()),
             tenant,
-            grant: grant.id,
+            grant: opened.grant.id,
             user,
             staff_session: session_of(context)?,
             created_at: context.at,
         };
         tx.support_session_create(&session, digest.0).await?;
-        let view = self.support_session_view(&tx, &session, &grant).await?;
+        let view = self.support_session_view(&tx, &session, &opened).await?;
         tx.commit().await?;
-        let inside =
-            platform.in_tenant(tenant, support_actor(user, session.id, grant.id, grant.areas));
-        self.record_support(&inside, "entered").await?;
+        let actor = support_actor(user, session.id, opened.grant.id, opened.areas);
+        let inside = platform.in_tenant(tenant, actor);
+        let entered = json!({"support": "entered", "grants": names});
+        self.record_support(&inside, entered).await?;
         Ok(SignedIn { token, session: view })
     }
 
@@ -171,9 +198,9 @@ impl App {
         Ok(Error::Forbidden("entering without a live grant of the customer".to_owned()))
     }
 
-    async fn record_support(&self, inside: &OpContext, step: &str) -> Result<()> {
+    async fn record_support(&self, inside: &OpContext, step: Value) -> Result<()> {
         let tx = self.0.store.begin(inside).await?;
-        let change = Change::to(json!({"support": step}));
+        let change = Change::to(step);
         self.record_change(&tx, inside, Action::SupportServe, &desk(inside), change).await?;
         Ok(tx.commit().await?)
     }
@@ -182,7 +209,7 @@ impl App {
         &self,
         tx: &PlatformTx,
         session: &SupportSession,
-        grant: &SupportGrant,
+        opened: &Opened,
     ) -> Result<SessionView> {
         let user = tx.user(session.user).await?;
         Ok(SessionView {
@@ -190,17 +217,18 @@ impl App {
             tenant: tenant_view(tx.tenant(session.tenant).await?),
             lacks_second_factor: false,
             support: Some(SupportView {
-                grant: grant.id,
-                areas: grant.areas,
-                expires_at: grant.expires_at,
-                is_break_glass: grant.ticket.is_none(),
+                grant: opened.grant.id,
+                areas: opened.areas,
+                expires_at: opened.grant.expires_at,
+                is_break_glass: opened.is_break_glass,
             }),
         })
     }
 
     /// The context behind a support session's token. Asked on every request: a grant that was taken
-    /// back, a staff member who left, or a way to their country that is not in the register of
-    /// flows any more, ends it at once.
+    /// back, a staff member who left, a doubt about their own session, networks of the staff that
+    /// they are outside of, or a way to their country that is not in the register of flows any
+    /// more, ends it at once.
     pub(crate) async fn authenticate_support(
         &self,
         token: &Secret<String>,
@@ -208,8 +236,8 @@ impl App {
     ) -> Result<OpContext> {
         let digest = TokenKind::Support.digest(token.expose()).ok_or(ENDED)?;
         let platform = self.anonymous(arrival);
-        let (session, grant) = self.support_session(&platform, digest.0).await?;
-        let actor = support_actor(session.user, session.id, grant.id, grant.areas);
+        let (session, opened) = self.support_session(&platform, digest.0).await?;
+        let actor = support_actor(session.user, session.id, opened.grant.id, opened.areas);
         let inside = platform.in_tenant(session.tenant, actor);
         // The gate may have closed since, or they went on to another country.
         if self.check_flow_to(&inside, FlowWay::Support).is_err() {
@@ -223,25 +251,26 @@ impl App {
         &self,
         platform: &PlatformContext,
         digest: [u8; 32],
-    ) -> Result<(SupportSession, SupportGrant)> {
+    ) -> Result<(SupportSession, Opened)> {
         let tx = self.0.store.read_platform(platform).await?;
         let session = tx.support_session_by_digest(digest).await?.ok_or(ENDED)?;
-        let (owner, grant) = tx.support_grant(session.grant).await?;
+        let live = tx.support_grants_live_in(session.tenant, platform.at).await?;
+        let opened = Opened::of(live, Some(session.grant)).ok_or(ENDED)?;
         let staff = tx.session(session.staff_session).await?.ok_or(ENDED)?;
         let times = SessionTimes { created_at: staff.created_at, last_seen_at: staff.last_seen_at };
         let SessionState::Live { touch } = times.state(platform.at) else { return Err(ENDED) };
-        let is_live = owner == session.tenant && grant.is_live(platform.at);
-        if !is_live || !is_staff(&tx, session.user).await? {
+        if staff.is_doubted() || !is_staff(&tx, session.user).await? {
             return Err(ENDED);
         }
         self.refuse_unserved(session.tenant)?;
         drop(tx);
+        self.check_people_network(platform, PLATFORM_TENANT).await?;
         if touch {
             let tx = self.0.store.begin_platform(platform).await?;
             tx.session_touch(staff.id, platform.at).await?;
             tx.commit().await?;
         }
-        Ok((session, grant))
+        Ok((session, opened))
     }
 
     /// The support session of the context, as its banner shows it.
@@ -250,16 +279,17 @@ impl App {
             return Err(ENDED);
         };
         let tx = self.0.store.read_platform(&self.above(context)).await?;
-        let (_, grant) = tx.support_grant(grant).await?;
+        let live = tx.support_grants_live_in(context.tenant, context.at).await?;
+        let opened = Opened::of(live, Some(grant)).ok_or(ENDED)?;
         let session = SupportSession {
             id: session,
             tenant: context.tenant,
-            grant: grant.id,
+            grant: opened.grant.id,
             user,
             staff_session: session,
             created_at: context.at,
         };
-        self.support_session_view(&tx, &session, &grant).await
+        self.support_session_view(&tx, &session, &opened).await
     }
 
     /// Leaves the customer's tenant: the staff member's own session goes on, under a new token.
@@ -279,7 +309,7 @@ impl App {
         tx.support_session_delete(session.id).await?;
         tx.session_renew(session.staff_session, own_digest.0).await?;
         tx.commit().await?;
-        self.record_support(context, "left").await?;
+        self.record_support(context, json!({"support": "left"})).await?;
         Ok(own)
     }
 

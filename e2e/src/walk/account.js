@@ -1,25 +1,13 @@
 // One's own account: an invitation taken up, a passkey of Chromium's virtual authenticator, an
 // authenticator app, sessions.
 import assert from 'node:assert/strict'
-import { createHmac } from 'node:crypto'
 
+import { code } from '../authenticator.js'
 import { Visitor } from '../browser.js'
 import { until } from '../runner.js'
 
 const PASSWORD = 'a sentence is fine'
 const EMAIL = 'colleague@organisation.example'
-
-/** A code of RFC 6238 for a secret in base 32. */
-function code(secret, later = 0) {
-  const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
-  const bits = [...secret].map((c) => letters.indexOf(c).toString(2).padStart(5, '0')).join('')
-  const bytes = bits.match(/.{8}/g).map((octet) => parseInt(octet, 2))
-  const step = Buffer.alloc(8)
-  step.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + later))
-  const tag = createHmac('sha1', Buffer.from(bytes)).update(step).digest()
-  const number = tag.readUInt32BE(tag[19] & 15) & 0x7fffffff
-  return String(number % 1_000_000).padStart(6, '0')
-}
 
 /** @param {import('../stage.js').Stage} stage @returns {import('../runner.js').Step[]} */
 export function accountSteps({ browser, demo, visitor }) {

@@ -2,6 +2,7 @@
 // the customer reads every step and takes the access back. Incidents and activity beside it.
 import assert from 'node:assert/strict'
 
+import { code } from '../authenticator.js'
 import { Visitor } from '../browser.js'
 import { until } from '../runner.js'
 import { settled } from './person.js'
@@ -67,12 +68,29 @@ export function supportSteps({ browser, demo, visitor }) {
       },
     },
     {
-      name: 'support comes in, reads, and says so on every page',
+      name: 'support comes in with a second factor, reads, and says so on every page',
       run: async () => {
+        await staff.open('/settings')
+        await staff.page.getByRole('button', { name: 'Set up the app' }).click()
+        const app = staff.page.getByRole('dialog', { name: 'Set up an authenticator app' })
+        await app.getByRole('button', { name: 'Show the code to scan' }).click()
+        const secret = (await app.locator('pre').first().innerText()).trim()
+        await app.getByLabel('The code that the app shows now').fill(code(secret))
+        await app.getByRole('button', { name: 'Finish' }).click()
+        await staff.page.getByRole('button', { name: 'Remove the app' }).waitFor()
+
         await staff.open('/support-desk')
         await staff.page.getByRole('heading', { name: SUBJECT }).waitFor()
         await staff.look('support desk')
+        staff.provoked.add('403 /v1/support-desk/session')
+        staff.provoked.add('401 /v1/session/confirm')
         await staff.page.getByRole('button', { name: 'Enter, for reading' }).click()
+        const confirm = staff.page.getByRole('dialog', { name: 'Confirm that it is you' })
+        await confirm.getByLabel(/^Password/).fill(PASSWORD)
+        await confirm.getByRole('button', { name: 'Confirm', exact: true }).click()
+        const field = confirm.getByLabel('Code of your authenticator, or a recovery code')
+        await field.fill(code(secret, 1))
+        await confirm.getByRole('button', { name: 'Confirm', exact: true }).click()
         await staff.page.getByText(/^Support, read-only, in/).waitFor()
         await staff.page.getByRole('heading', { name: 'Devices' }).waitFor()
         const main = staff.page.getByRole('navigation', { name: 'Main' })

@@ -3898,8 +3898,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Enters a customer's tenant by a live grant. Without one: 403 when the customer ever opened a
-         *     ticket, else 404.
+         * Enters a customer's tenant by its live grants, with a fresh proof and a second factor of one's
+         *     own. Without a grant: 403 when the customer ever opened a ticket, else 404.
          */
         post: operations["support_enter"];
         /** Leaves the customer's tenant; one's own session goes on. */
@@ -22083,6 +22083,12 @@ export interface operations {
                 content?: never;
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

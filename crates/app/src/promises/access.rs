@@ -3,8 +3,9 @@
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::jobs;
-use veritwin_domain::{OpContext, Role, Secret, TenantId, Timestamp, UserId};
-use veritwin_metastore::{ActivityFilter, Page, Realm, User};
+use veritwin_domain::{FactorId, OpContext, Role, Secret, TenantId, Timestamp, UserId};
+use veritwin_keys::totp;
+use veritwin_metastore::{ActivityFilter, Factor, FactorKind, Page, Realm, User};
 
 use super::PROBE_TENANT;
 use super::fixture::ProbeIdentity;
@@ -35,6 +36,8 @@ pub struct ProbePerson {
     pub email: Secret<String>,
     /// Password.
     pub password: Secret<String>,
+    /// The secret of an authenticator, of whoever has a second factor.
+    authenticator: Option<[u8; totp::TOTP_SECRET_BYTES]>,
 }
 
 impl std::fmt::Debug for AccessFixture {
@@ -54,6 +57,18 @@ impl AccessFixture {
     pub fn api_key(&self) -> &Secret<String> {
         &self.identity.secret
     }
+}
+
+impl ProbePerson {
+    /// What the authenticator shows at a moment.
+    pub fn code(&self, at: Timestamp) -> Option<String> {
+        self.authenticator.map(|secret| totp::code(&secret, step(at)))
+    }
+}
+
+/// The step of an authenticator's codes at a moment.
+fn step(at: Timestamp) -> u64 {
+    u64::try_from(at.as_micros() / 1_000_000).unwrap_or(0) / totp::TOTP_STEP_S
 }
 
 impl App {
@@ -103,6 +118,8 @@ impl App {
         let password = Secret::new(hex::encode(random));
         let user = UserId::generate(context.at, self.rng());
         let email = format!("probe-{user}@probe.invalid");
+        // Only who proved a second factor of their own enters for support.
+        let authenticator = (role == Role::Support).then(|| totp::generate(self.rng()));
         let row = User {
             id: user,
             realm: Realm::PLATFORM,
@@ -118,8 +135,21 @@ impl App {
         let tx = self.0.store.begin_platform(&context).await?;
         tx.user_create(&row).await?;
         tx.membership_add(tenant, user, role).await?;
+        if let Some(secret) = &authenticator {
+            let factor = Factor {
+                id: FactorId::generate(context.at, self.rng()),
+                user,
+                kind: FactorKind::Totp,
+                lookup: None,
+                body: secret.to_vec(),
+                counter: 0,
+                created_at: context.at,
+                last_used_at: None,
+            };
+            tx.factor_add(&factor).await?;
+        }
         tx.commit().await?;
-        Ok(ProbePerson { user, email: Secret::new(email), password })
+        Ok(ProbePerson { user, email: Secret::new(email), password, authenticator })
     }
 
     /// Kinds of the security alerts of the tenant of nobody since a moment, and how many of its

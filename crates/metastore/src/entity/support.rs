@@ -294,6 +294,25 @@ impl PlatformTx {
         self.support_grants_of(select).await
     }
 
+    /// The grants of one tenant that were given and have not ended at `now`, newest first. Nothing
+    /// is left out: what a session may see comes from them.
+    #[boxed]
+    pub async fn support_grants_live_in(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+    ) -> Result<Vec<SupportGrant>> {
+        let select = self
+            .select(GRANTS)
+            .eq("tenant_id", tenant)
+            .filter(is_set("granted_at"))
+            .filter(is_null("revoked_at"))
+            .filter(above("expires_at", now))
+            .descending("granted_at");
+        let vault = self.vault();
+        self.core.all(select).await?.iter().map(|row| grant(row, &vault)).collect()
+    }
+
     async fn support_grants_of(
         &self,
         select: crate::query::Select,

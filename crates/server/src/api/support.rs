@@ -238,10 +238,11 @@ struct EnterBody {
     tenant_id: String,
 }
 
-/// Enters a customer's tenant by a live grant. Without one: 403 when the customer ever opened a
-/// ticket, else 404.
+/// Enters a customer's tenant by its live grants, with a fresh proof and a second factor of one's
+/// own. Without a grant: 403 when the customer ever opened a ticket, else 404.
 #[utoipa::path(post, path = "/v1/support-desk/session", tag = "support", request_body = EnterBody,
-    responses((status = 201, body = SessionBody), (status = 403), (status = 404)))]
+    responses((status = 201, body = SessionBody), (status = 403), (status = 404),
+    (status = 409)))]
 async fn enter(
     State(api): State<Api>,
     Caller(context): Caller,

@@ -71,9 +71,13 @@ impl Outside {
         &self,
         email: &Secret<String>,
         password: &Secret<String>,
+        code: Option<String>,
         peer: IpAddr,
     ) -> Result<Answered, String> {
-        let body = json!({"email": email.expose(), "password": password.expose()});
+        let mut body = json!({"email": email.expose(), "password": password.expose()});
+        if let Some(code) = code {
+            body["code"] = Value::String(code);
+        }
         let question = Ask::json(Method::POST, "/v1/session", &body);
         self.ask(Ask { peer, ..question }).await
     }
@@ -84,7 +88,8 @@ impl Outside {
         person: &ProbePerson,
         peer: IpAddr,
     ) -> Result<String, String> {
-        let answer = self.sign_in(&person.email, &person.password, peer).await?;
+        let code = person.code(self.app.clock().now());
+        let answer = self.sign_in(&person.email, &person.password, code, peer).await?;
         cookie(&answer).ok_or_else(|| format!("sign-in of the check: {}", answer.status.as_u16()))
     }
 
@@ -202,11 +207,11 @@ async fn check_anomalies(out: &Outside, fixture: &AccessFixture) -> Result<Probe
     // Stuffing: many accounts from one address, one of them real.
     let attacker = out.address(1);
     let wrong = Secret::new("not the password of anybody".to_owned());
-    out.sign_in(&fixture.customer.email, &wrong, attacker).await?;
+    out.sign_in(&fixture.customer.email, &wrong, None, attacker).await?;
     for _ in 1..GUESSED {
         let guess = DeviceId::generate(out.app.clock().now(), out.app.rng());
         let guess = Secret::new(format!("{guess}@probe.invalid"));
-        out.sign_in(&guess, &wrong, attacker).await?;
+        out.sign_in(&guess, &wrong, None, attacker).await?;
     }
     for _ in 0..EXPORTS {
         let token = Some(fixture.api_key().expose().as_str());

@@ -336,7 +336,12 @@ fn letting_somebody_in_asks_for_a_fresh_proof() {
     let glass = json!({"tenant_id": tenant.id, "areas": ["devices"], "reason": "urgent"});
     let approve_glass = format!("/v1/support-desk/break-glass/{NEVER}/approve");
     let none = json!({});
-    let asked = [("/v1/support-desk/break-glass", &glass), (approve_glass.as_str(), &none)];
+    let enter = json!({"tenant_id": tenant.id});
+    let asked = [
+        ("/v1/support-desk/break-glass", &glass),
+        (approve_glass.as_str(), &none),
+        ("/v1/support-desk/session", &enter),
+    ];
     for (path, body) in asked {
         let refused = desk.send("POST", path, body).problem(403);
         assert_eq!(refused["type"], "/problems/confirm-identity", "{path}: {refused}");

@@ -422,7 +422,9 @@ fn support_sees_what_was_granted_while_it_was_granted() {
     let tenant = platform.tenant();
     let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
     let device = tenant.device("Pump");
-    let mut staff = Person::staff(&platform);
+    // Only who proved a second factor of their own comes in, whatever was granted.
+    Person::staff(&platform).enter(&tenant.id).problem(409);
+    let mut staff = Person::staff(&platform).secured();
     staff.get("/v1/devices").problem(403);
     customer.get("/v1/support-desk").problem(403);
     staff.enter(&tenant.id).problem(404);
@@ -486,11 +488,55 @@ fn support_sees_what_was_granted_while_it_was_granted() {
 }
 
 #[test]
+fn grants_count_together_and_each_ends_by_itself() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+    let staff = Person::staff(&platform).secured();
+    let ticket = customer.ticket();
+    let long = json!({"areas": ["devices"], "hours": 3});
+    customer.post(&format!("/v1/support-tickets/{ticket}/grants"), &long).expect(201);
+    let short = customer.grant(&ticket, &["twin"]);
+    let entered = staff.enter(&tenant.id);
+    assert_eq!(entered.expect(201)["support"]["areas"], json!(["devices", "twin"]));
+    let inside =
+        Person { platform: &platform, cookie: entered.cookie().unwrap(), password: String::new() };
+    inside.get("/v1/twins").expect(200);
+    assert_eq!(customer.delete(&format!("/v1/support-grants/{short}")).status, 204);
+    inside.get("/v1/twins").problem(403);
+    inside.get("/v1/devices").expect(200);
+    assert_eq!(inside.get("/v1/session").expect(200)["support"]["areas"], json!(["devices"]));
+    let entries = customer.records("action=support.serve");
+    assert!(entries.iter().any(|row| row["after"]["grants"].to_string().contains(&short)));
+}
+
+#[test]
+fn support_is_held_to_the_networks_of_the_staff() {
+    let platform = Platform::serve();
+    let tenant = platform.tenant();
+    let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
+    let staff = Person::staff(&platform).secured();
+    customer.grant(&customer.ticket(), &["devices"]);
+    let inside = staff.enter(&tenant.id).cookie().unwrap();
+    let devices_from = |address: [u8; 4]| {
+        let request = platform.http().get("/v1/devices").header("cookie", &inside);
+        request.from(Ipv4Addr::from(address)).send()
+    };
+    devices_from([127, 0, 0, 9]).expect(200);
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    let maker = Person::redeem(&platform, link_token(link["link"].as_str().unwrap()));
+    let networks = json!({"people": ["127.0.0.1"], "devices": []});
+    maker.ask("PUT", "/v1/networks", &networks).expect(200);
+    assert_eq!(devices_from([127, 0, 0, 9]).problem(403)["type"], "/problems/network");
+    devices_from([127, 0, 0, 1]).expect(200);
+}
+
+#[test]
 fn the_gate_for_flows_is_asked_at_each_request_of_support() {
     let platform = Platform::serve();
     let tenant = platform.tenant();
     let customer = Person::sign_in(&tenant, &platform, [127, 0, 0, 1], FIREFOX);
-    let staff = Person::staff(&platform);
+    let staff = Person::staff(&platform).secured();
     let grant = customer.grant(&customer.ticket(), &["devices"]);
     let entered = staff.enter(&tenant.id);
     entered.expect(201);
