@@ -233,10 +233,11 @@ impl App {
         &self,
         token: &Secret<String>,
         arrival: Arrival,
+        is_used: bool,
     ) -> Result<OpContext> {
         let digest = TokenKind::Support.digest(token.expose()).ok_or(ENDED)?;
         let platform = self.anonymous(arrival);
-        let (session, opened) = self.support_session(&platform, digest.0).await?;
+        let (session, opened) = self.support_session(&platform, digest.0, is_used).await?;
         let actor = support_actor(session.user, session.id, opened.grant.id, opened.areas);
         let inside = platform.in_tenant(session.tenant, actor);
         // The gate may have closed since, or they went on to another country.
@@ -251,6 +252,7 @@ impl App {
         &self,
         platform: &PlatformContext,
         digest: [u8; 32],
+        is_used: bool,
     ) -> Result<(SupportSession, Opened)> {
         let tx = self.0.store.read_platform(platform).await?;
         let session = tx.support_session_by_digest(digest).await?.ok_or(ENDED)?;
@@ -265,7 +267,7 @@ impl App {
         self.refuse_unserved(session.tenant)?;
         drop(tx);
         self.check_people_network(platform, PLATFORM_TENANT).await?;
-        if touch {
+        if touch && is_used {
             let tx = self.0.store.begin_platform(platform).await?;
             tx.session_touch(staff.id, platform.at).await?;
             tx.commit().await?;
@@ -303,7 +305,7 @@ impl App {
         self.authorize_all(context, Action::SessionDelete, Kind::Session)?;
         let digest = TokenKind::Support.digest(token.expose()).ok_or(ENDED)?;
         let platform = self.above(context);
-        let (session, _) = self.support_session(&platform, digest.0).await?;
+        let (session, _) = self.support_session(&platform, digest.0, true).await?;
         let (own, own_digest) = TokenKind::Session.generate(self.rng());
         let tx = self.0.store.begin_platform(&platform).await?;
         tx.support_session_delete(session.id).await?;

@@ -214,7 +214,7 @@ impl App {
             request: self.local_operator().request,
             origin: Origin::default(),
         };
-        let context = self.authenticate_session(&signed_in.token, arrival).await?;
+        let context = self.authenticate_session(&signed_in.token, arrival, true).await?;
         self.sign_out(&context).await?;
         Ok(signed_in.session.tenant.id)
     }

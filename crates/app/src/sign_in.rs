@@ -256,15 +256,17 @@ impl App {
         Ok(tx.setting(SIGN_IN_SETTING).await?.is_some_and(|setting| setting.body == b"true"))
     }
 
-    /// The context behind a session token.
+    /// The context behind a session token. `is_used` says whether somebody uses the session: what
+    /// asks again by itself, as an open live view does, does not keep it from ending.
     #[boxed]
     pub async fn authenticate_session(
         &self,
         token: &Secret<String>,
         arrival: Arrival,
+        is_used: bool,
     ) -> Result<OpContext> {
         if TokenKind::of(token.expose()) == Some(TokenKind::Support) {
-            return self.authenticate_support(token, arrival).await;
+            return self.authenticate_support(token, arrival, is_used).await;
         }
         let digest = TokenKind::Session.digest(token.expose()).ok_or(ENDED)?;
         let platform = self.anonymous(arrival);
@@ -278,7 +280,7 @@ impl App {
         let Person { roles, grants } = person.ok_or(ENDED)?;
         self.refuse_unserved(session.tenant)?;
         self.check_people_network(&platform, session.tenant).await?;
-        if touch {
+        if touch && is_used {
             let tx = self.0.store.begin_platform(&platform).await?;
             tx.session_touch(session.id, platform.at).await?;
             tx.commit().await?;

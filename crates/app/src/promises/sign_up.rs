@@ -115,7 +115,7 @@ impl App {
             request: visitor.request,
             origin: visitor.origin.clone(),
         };
-        self.authenticate_session(&signed_in.token, arrival).await
+        self.authenticate_session(&signed_in.token, arrival, true).await
     }
 
     /// Signs in with the password.

@@ -204,7 +204,7 @@ async fn caller(parts: &mut Parts, api: &Api) -> Result<OpContext, Problem> {
         return Err(cross_site());
     }
     let token = Secret::new(token.to_owned());
-    Ok(api.app.authenticate_session(&token, arrival).await?)
+    Ok(api.app.authenticate_session(&token, arrival, true).await?)
 }
 
 /// The credential of a request whose answer takes a while: asked again on the way, it says what
@@ -229,7 +229,7 @@ impl Again {
         })
     }
 
-    /// Who its holder is now; an error when the credential has ended.
+    /// Who its holder is now; an error when the credential has ended. That is no use of a session.
     pub(super) async fn context(&self, api: &Api) -> veritwin_app::Result<OpContext> {
         let arrival = Arrival {
             purpose: self.purpose,
@@ -239,7 +239,7 @@ impl Again {
         if self.is_key {
             api.app.authenticate_api_key(&self.token, arrival).await
         } else {
-            api.app.authenticate_session(&self.token, arrival).await
+            api.app.authenticate_session(&self.token, arrival, false).await
         }
     }
 }

@@ -449,11 +449,12 @@ fn arrival(api: &Api, origin: &Origin) -> Arrival {
     }
 }
 
-/// Who the party is now; what it may has possibly changed.
+/// Who the party is now; what it may has possibly changed. Nobody uses their session by that: it ends
+/// with the view open.
 async fn asked_again(api: &Api, party: &Party) -> Result<OpContext, Ended> {
     let arrival = arrival(api, &party.context.origin);
     let found = if party.is_session {
-        api.app.authenticate_session(&party.secret, arrival).await
+        api.app.authenticate_session(&party.secret, arrival, false).await
     } else {
         api.app.authenticate_api_key(&party.secret, arrival).await
     };
