@@ -1,11 +1,12 @@
-//! Asks Cedar and remembers the answer. A decision depends on one role (a set of built-in ones, or
-//! one of the tenant's own at its version), the action, the resource's kind and whether it is in
-//! the role's scope, so each such question is evaluated once; tenants are compared before.
+//! Asks Cedar and remembers the answer. A decision depends on one role (a built-in one, or whether
+//! one of a tenant's own permits or denies the action), the action, the resource's kind and whether
+//! it is in the role's scope, so each such question is evaluated once; tenants are compared before.
+//! None of it is a tenant's: there is as much to remember whatever roles they make.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{
     Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
@@ -13,8 +14,7 @@ use cedar_policy::{
 };
 use parking_lot::RwLock;
 use veritwin_domain::{
-    Actor, ActorKind, CustomRole, CustomRoleId, OpContext, Place, PlatformContext, Role, Scope,
-    SupportAreas,
+    Actor, ActorKind, OpContext, Place, PlatformContext, Role, Scope, SupportAreas,
 };
 
 use crate::{Action, Kind, Resource};
@@ -35,9 +35,6 @@ const POLICIES: [&str; 11] = [
 ];
 /// The policy by which a tenant's own role denies; see `policies/rights.cedar`.
 const OWN_ROLE_DENIES: &str = "own-role.denies";
-
-/// Most remembered decisions. Past it all are forgotten: versions of changed roles go with them.
-const DECISIONS_MAX: usize = 16_384;
 
 /// A refusal. `hidden` resources are answered as if they did not exist (404), others with 403.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,11 +65,12 @@ pub struct PolicyError(String);
 pub(crate) enum Class {
     User(RoleSet),
     Program(RoleSet),
-    /// A role of a tenant's own, at one of its versions.
+    /// A role of a tenant's own, as far as one action goes: of what it permits and denies the
+    /// policies ask whether the action is in it, and no more.
     OwnRole {
         is_program: bool,
-        role: CustomRoleId,
-        version: u64,
+        allows: bool,
+        denies: bool,
     },
     Support(SupportAreas),
     Device {
@@ -93,6 +91,10 @@ impl RoleSet {
         Self(roles.iter().filter_map(bit).fold(0, |bits, index| bits | 1 << index))
     }
 
+    fn is_several(self) -> bool {
+        self.0.count_ones() > 1
+    }
+
     fn iter(self) -> impl Iterator<Item = Role> {
         let held = move |(index, role): (usize, Role)| (self.0 & (1 << index) != 0).then_some(role);
         Role::ALL.into_iter().enumerate().filter_map(held)
@@ -101,19 +103,17 @@ impl RoleSet {
 
 /// One question to Cedar.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'a> {
+pub(crate) struct Question {
     pub(crate) class: Class,
-    /// The role of [`Class::OwnRole`].
-    pub(crate) own_role: Option<&'a CustomRole>,
     pub(crate) action: Action,
     pub(crate) kind: Kind,
     pub(crate) in_scope: bool,
     pub(crate) same_tenant: bool,
 }
 
-impl Question<'_> {
+impl Question {
     pub(crate) fn of(class: Class, action: Action, kind: Kind) -> Self {
-        Self { class, own_role: None, action, kind, in_scope: true, same_tenant: true }
+        Self { class, action, kind, in_scope: true, same_tenant: true }
     }
 }
 
@@ -126,6 +126,19 @@ pub(crate) enum Verdict {
     Silent,
     /// It denies, whatever another one permits.
     Denies,
+}
+
+/// A verdict, and the names of the policies that decided it.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) verdict: Verdict,
+    pub(crate) policies: Arc<[String]>,
+}
+
+impl Answer {
+    fn silent() -> Self {
+        Self { verdict: Verdict::Silent, policies: Arc::default() }
+    }
 }
 
 /// The schema and the policies, which are part of the program and the same in all of it.
@@ -161,7 +174,7 @@ impl Embedded {
 pub struct Authorizer {
     cedar: cedar_policy::Authorizer,
     embedded: &'static Embedded,
-    decisions: RwLock<HashMap<(Class, Action, Kind, bool), Verdict>>,
+    decisions: RwLock<HashMap<(Class, Action, Kind, bool), Answer>>,
 }
 
 impl fmt::Debug for Authorizer {
@@ -238,20 +251,39 @@ impl Authorizer {
             .map_err(|outside| Denied { hidden: outside && is_one, action })
     }
 
+    /// What a role says, or several built-in ones together. No policy asks for two of those, and
+    /// none forbids by one: several permit what one of them does.
+    pub(crate) fn verdict(&self, question: Question) -> Verdict {
+        let alone = |role: Role| match question.class {
+            Class::Program(_) => Class::Program(RoleSet::new(&[role])),
+            _ => Class::User(RoleSet::new(&[role])),
+        };
+        let verdict = |question| self.look_up(question, |answer| answer.verdict);
+        match question.class {
+            Class::User(set) | Class::Program(set) if set.is_several() => {
+                let of = |role| Question { class: alone(role), ..question };
+                let is_permitted = set.iter().any(|role| verdict(of(role)) == Verdict::Permits);
+                if is_permitted { Verdict::Permits } else { Verdict::Silent }
+            }
+            _ => verdict(question),
+        }
+    }
+
     /// The remembered answer of one role.
-    pub(crate) fn verdict(&self, question: Question<'_>) -> Verdict {
+    pub(crate) fn answer(&self, question: Question) -> Answer {
+        self.look_up(question, Answer::clone)
+    }
+
+    fn look_up<T>(&self, question: Question, take: impl FnOnce(&Answer) -> T) -> T {
         let Question { class, action, kind, in_scope, .. } = question;
         let slot = (class, action, kind, in_scope);
         if let Some(answer) = self.decisions.read().get(&slot) {
-            return *answer;
+            return take(answer);
         }
         let answer = self.ask(question);
-        let mut decisions = self.decisions.write();
-        if decisions.len() >= DECISIONS_MAX {
-            decisions.clear();
-        }
-        decisions.insert(slot, answer);
-        answer
+        let taken = take(&answer);
+        self.decisions.write().insert(slot, answer);
+        taken
     }
 
     /// Forgets every remembered answer, to measure what the first one costs.
@@ -259,37 +291,38 @@ impl Authorizer {
         self.decisions.write().clear();
     }
 
+    /// How many answers are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.decisions.read().len()
+    }
+
     /// One evaluation. A request that does not fit the schema (this action is not for that kind
     /// of actor or resource) and every error mean no.
-    pub(crate) fn ask(&self, question: Question<'_>) -> Verdict {
-        self.ask_why(question).0
+    pub(crate) fn ask(&self, question: Question) -> Answer {
+        self.try_ask(question).unwrap_or_else(Answer::silent)
     }
 
-    /// One evaluation, and the names of the policies that decided it.
-    pub(crate) fn ask_why(&self, question: Question<'_>) -> (Verdict, Vec<String>) {
-        self.try_ask(question).unwrap_or((Verdict::Silent, Vec::new()))
-    }
-
-    fn try_ask(&self, question: Question<'_>) -> Option<(Verdict, Vec<String>)> {
+    fn try_ask(&self, question: Question) -> Option<Answer> {
         let (request, entities) = self.request(question)?;
         let response = self.cedar.is_authorized(&request, &self.embedded.policies, &entities);
         if response.diagnostics().errors().next().is_some() {
             return None;
         }
-        let reasons: Vec<String> = response
+        let policies: Arc<[String]> = response
             .diagnostics()
             .reason()
             .filter_map(|id| self.embedded.policies.policy(id)?.annotation("id").map(str::to_owned))
             .collect();
         let verdict = match response.decision() {
             Decision::Allow => Verdict::Permits,
-            Decision::Deny if reasons.iter().any(|id| id == OWN_ROLE_DENIES) => Verdict::Denies,
+            Decision::Deny if policies.iter().any(|id| id == OWN_ROLE_DENIES) => Verdict::Denies,
             Decision::Deny => Verdict::Silent,
         };
-        Some((verdict, reasons))
+        Some(Answer { verdict, policies })
     }
 
-    fn request(&self, question: Question<'_>) -> Option<(Request, Entities)> {
+    fn request(&self, question: Question) -> Option<(Request, Entities)> {
         let Question { class, action, kind, .. } = question;
         let own = uid("Tenant", "own")?;
         let other = uid("Tenant", "other")?;
@@ -313,8 +346,12 @@ impl Authorizer {
             _ => entities.push(owned(resource.clone(), owner, parents)?),
         }
         entities.push(match class {
-            Class::User(_) | Class::Program(_) | Class::OwnRole { .. } => {
-                holder(principal.clone(), (&own, &scope), roles, question.own_role)?
+            Class::User(_) | Class::Program(_) => {
+                holder(principal.clone(), (&own, &scope), roles, None)?
+            }
+            Class::OwnRole { allows, denies, .. } => {
+                let lists = [allows, denies].map(|has| has.then_some(action));
+                holder(principal.clone(), (&own, &scope), roles, Some(lists))?
             }
             Class::Device { .. } => owned(principal.clone(), &own, roles)?,
             Class::Support(areas) => support_session(principal.clone(), &own, areas, roles)?,
@@ -379,22 +416,24 @@ fn principal(class: Class) -> Option<(EntityUid, HashSet<EntityUid>)> {
     })
 }
 
-/// Whoever holds roles: a person or program.
+/// Whoever holds roles: a person or program. `lists` is what a role of the tenant's own permits and
+/// denies, as far as the action goes.
 fn holder(
     uid: EntityUid,
     (tenant, scope): (&EntityUid, &EntityUid),
     roles: HashSet<EntityUid>,
-    own_role: Option<&CustomRole>,
+    lists: Option<[Option<Action>; 2]>,
 ) -> Option<Entity> {
     let entity = |uid: &EntityUid| RestrictedExpression::new_entity_uid(uid.clone());
-    let names = |actions: &std::collections::BTreeSet<String>| {
-        RestrictedExpression::new_set(actions.iter().cloned().map(RestrictedExpression::new_string))
+    let names = |action: Option<Action>| {
+        let name = action.map(|action| action.as_str().to_owned());
+        RestrictedExpression::new_set(name.into_iter().map(RestrictedExpression::new_string))
     };
     let mut attributes =
         HashMap::from([("tenant".to_owned(), entity(tenant)), ("scope".to_owned(), entity(scope))]);
-    if let Some(role) = own_role {
-        attributes.insert("allows".to_owned(), names(&role.allows));
-        attributes.insert("denies".to_owned(), names(&role.denies));
+    if let Some([allows, denies]) = lists {
+        attributes.insert("allows".to_owned(), names(allows));
+        attributes.insert("denies".to_owned(), names(denies));
     }
     Entity::new(uid, attributes, roles).ok()
 }
@@ -426,37 +465,4 @@ fn uid(kind: &str, id: &str) -> Option<EntityUid> {
 }
 
 #[cfg(test)]
-mod tests {
-    use cedar_policy::{ValidationMode, Validator};
-
-    use super::*;
-
-    /// Strictly: a misspelt action or an attribute that does not exist is an error here.
-    #[test]
-    fn each_policy_fits_the_schema() {
-        let Embedded { schema, policies, .. } = Embedded::parse().expect("policies");
-        let checked = Validator::new(schema).validate(&policies, ValidationMode::Strict);
-        let errors: Vec<_> = checked.validation_errors().map(ToString::to_string).collect();
-        assert!(checked.validation_passed(), "{}", errors.join("; "));
-    }
-
-    #[test]
-    fn the_policies_themselves_keep_tenants_apart() {
-        let authorizer = Authorizer::new().expect("policies");
-        let everything = RoleSet::new(&Role::ALL);
-        let open = SupportAreas::of(&veritwin_domain::SupportArea::ALL);
-        for class in [Class::User(everything), Class::Program(everything), Class::Support(open)] {
-            for action in Action::ALL {
-                if action.kind() != Kind::Platform {
-                    let question = Question {
-                        same_tenant: false,
-                        ..Question::of(class, *action, action.kind())
-                    };
-                    assert_ne!(authorizer.ask(question), Verdict::Permits, "{action}");
-                }
-            }
-        }
-        let own = Question::of(Class::User(everything), Action::TwinRead, Kind::Twin);
-        assert_eq!(authorizer.ask(own), Verdict::Permits);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use veritwin_domain::{Actor, Facet, HeldRole, OpContext, Place, Scope, SiteId};
 
-use crate::authorizer::{Class, Question, RoleSet, Verdict, classify};
+use crate::authorizer::{Answer, Class, Question, RoleSet, Verdict, classify};
 use crate::{Action, Authorizer, Denied, Kind, Resource};
 
 /// What one role says, for an explanation.
@@ -111,23 +111,24 @@ impl Reach {
 
 /// One role of an actor, ready to be asked.
 struct Held<'a> {
-    facet: &'a Facet,
+    role: &'a HeldRole,
     is_program: bool,
 }
 
 impl Held<'_> {
-    fn question(&self, action: Action, kind: Kind, in_scope: bool) -> Question<'_> {
-        let (class, own_role) = match &self.facet.role {
+    fn question(&self, action: Action, kind: Kind, in_scope: bool) -> Question {
+        let class = match self.role {
             HeldRole::BuiltIn(role) => {
                 let set = RoleSet::new(&[*role]);
-                (if self.is_program { Class::Program(set) } else { Class::User(set) }, None)
+                if self.is_program { Class::Program(set) } else { Class::User(set) }
             }
-            HeldRole::Custom(role) => {
-                let (is_program, id, version) = (self.is_program, role.id, role.version);
-                (Class::OwnRole { is_program, role: id, version }, Some(&**role))
-            }
+            HeldRole::Custom(role) => Class::OwnRole {
+                is_program: self.is_program,
+                allows: role.allows.contains(action.as_str()),
+                denies: role.denies.contains(action.as_str()),
+            },
         };
-        Question { own_role, in_scope, ..Question::of(class, action, kind) }
+        Question { in_scope, ..Question::of(class, action, kind) }
     }
 }
 
@@ -181,7 +182,7 @@ impl Authorizer {
     ) -> Outcome {
         let (mut permitted, mut elsewhere) = (base == Verdict::Permits, false);
         for facet in facets {
-            let held = Held { facet, is_program };
+            let held = Held { role: &facet.role, is_program };
             let in_scope = is_inside(kind, &facet.scope, covers);
             match self.verdict(held.question(action, kind, in_scope)) {
                 Verdict::Denies if facet.scope.is_whole() => return Outcome::Refused,
@@ -239,7 +240,8 @@ impl Authorizer {
             part.allowed.push(Arc::new(Scope::whole()));
         }
         for facet in facets {
-            match self.verdict(Held { facet, is_program }.question(action, kind, true)) {
+            let held = Held { role: &facet.role, is_program };
+            match self.verdict(held.question(action, kind, true)) {
                 Verdict::Permits => part.allowed.push(Arc::clone(&facet.scope)),
                 Verdict::Denies => part.denied.push(Arc::clone(&facet.scope)),
                 Verdict::Silent => {}
@@ -262,9 +264,9 @@ impl Authorizer {
         let kind = resource.kind();
         let roles: Vec<Facet> = actor.roles.iter().copied().map(Facet::whole).collect();
         let say = |facet: &Facet, is_program: bool, is_bound: bool| {
-            let held = Held { facet, is_program };
+            let held = Held { role: &facet.role, is_program };
             let in_scope = is_inside(kind, &facet.scope, &|scope| scope.covers(place));
-            let (verdict, policies) = self.ask_why(held.question(action, kind, in_scope));
+            let Answer { verdict, policies } = self.answer(held.question(action, kind, in_scope));
             let elsewhere =
                 || !in_scope && self.verdict(held.question(action, kind, true)) == Verdict::Permits;
             let says = match verdict {
@@ -273,7 +275,7 @@ impl Authorizer {
                 Verdict::Silent if elsewhere() => Says::PermitsElsewhere,
                 Verdict::Silent => Says::Silent,
             };
-            FacetSays { facet: facet.clone(), says, policies, is_bound }
+            FacetSays { facet: facet.clone(), says, policies: policies.to_vec(), is_bound }
         };
         let own = roles.iter().chain(&actor.rights.facets);
         let mut facets: Vec<FacetSays> = own.map(|facet| say(facet, is_program, false)).collect();
@@ -288,13 +290,15 @@ impl Authorizer {
 
     /// Everything that a role permits somebody over its own scope.
     pub fn permitted_by(&self, role: &HeldRole) -> Vec<Action> {
-        let facet = Facet { grant: None, role: role.clone(), scope: Arc::new(Scope::whole()) };
-        let held = Held { facet: &facet, is_program: false };
-        let permits = |action: &Action| {
-            self.verdict(held.question(*action, action.kind(), true)) == Verdict::Permits
-        };
         let inside = |action: &Action| action.kind() != Kind::Session;
+        let permits = |action: &Action| self.role_permits(role, *action, false);
         Action::ALL.iter().copied().filter(inside).filter(permits).collect()
+    }
+
+    /// Whether a role permits an action over its own scope, to a person or to a program.
+    pub fn role_permits(&self, role: &HeldRole, action: Action, is_program: bool) -> bool {
+        let held = Held { role, is_program };
+        self.verdict(held.question(action, action.kind(), true)) == Verdict::Permits
     }
 }
 
@@ -307,9 +311,34 @@ fn is_inside(kind: Kind, scope: &Scope, covers: &dyn Fn(&Scope) -> bool) -> bool
 mod tests {
     use std::collections::HashSet;
 
-    use veritwin_domain::{Branch, ScopeOf};
+    use veritwin_domain::{Branch, CustomRole, CustomRoleId, Role, ScopeOf};
 
     use super::*;
+
+    /// As many roles as a tenant may have and more, of which some permit everything, some deny it.
+    #[test]
+    fn what_is_remembered_does_not_grow_with_the_roles_of_tenants() {
+        let authorizer = Authorizer::new().expect("policies");
+        let names = |all: bool| Action::ALL.iter().filter(move |_| all).map(|one| one.to_string());
+        let facet = |number: u8| {
+            let role = CustomRole {
+                id: CustomRoleId::from_bytes([number; 16]),
+                version: number.into(),
+                allows: names(number & 1 != 0).collect(),
+                denies: names(number & 2 != 0).collect(),
+            };
+            Facet { role: HeldRole::Custom(Arc::new(role)), ..Facet::whole(Role::Viewer) }
+        };
+        let ask = |facets: &[Facet]| {
+            for action in Action::ALL {
+                authorizer.part(false, facets, false, *action, action.kind());
+            }
+            authorizer.remembered()
+        };
+        let of_four = ask(&(0..4).map(facet).collect::<Vec<_>>());
+        assert_eq!(of_four, 4 * Action::ALL.len());
+        assert_eq!(ask(&(4..204).map(facet).collect::<Vec<_>>()), of_four);
+    }
 
     #[test]
     fn a_whole_twin_is_covered_only_where_nothing_is_denied() {

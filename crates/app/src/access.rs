@@ -207,7 +207,7 @@ impl App {
                 None => Arc::new(book.scope(&grant.scope, &models)),
             };
             scopes.insert(grant.scope.clone(), Arc::clone(&scope));
-            let facet = Facet { grant: Some(grant.id), role, scope };
+            let facet = Facet { grant: Some(grant.id), role, scope, expires_at: grant.expires_at };
             book.entries.push(Entry { grant, facet });
         }
         Ok(book)

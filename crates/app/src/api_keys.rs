@@ -208,6 +208,7 @@ impl App {
             expires_at = end;
         }
         self.check_scope_exists(&tx, &new.right.scope).await?;
+        // Whose right ends takes it from the key as well: it is bounded by what they hold.
         self.check_giving(context, role, &new.right.scope).await?;
         let in_row = match (role, &new.right.scope) {
             (GrantRole::BuiltIn(role), ScopeOf::Tenant) => Some(role),

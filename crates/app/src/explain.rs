@@ -47,6 +47,8 @@ impl App {
                 Ok(_) => rights.parts.push(action.as_str()),
                 Err(_) => {}
             }
+            // Whoever holds many roles has much to be asked: others have their turn meanwhile.
+            tokio::task::yield_now().await;
         }
         match on {
             RightsOn::Tenant => {}

@@ -2,7 +2,7 @@
 
 use async_recursion::async_recursion as boxed;
 use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{ActorKind, GrantId, OpContext, Role, UserId};
+use veritwin_domain::{ActorKind, GrantId, OpContext, Role, Timestamp, UserId};
 use veritwin_metastore::{Grant, GrantRole, Holder, StoredRole, TenantTx};
 
 use crate::change::Change;
@@ -12,6 +12,10 @@ use crate::{App, Error, Result, recorded};
 
 pub(crate) const NOTHING_FROM_OWNERS: &str =
     "no role takes anything from an owner: take away that they are one first";
+
+/// A key that somebody made is worth no more than they are.
+const OF_NOBODY: &str = "it is not known who made this key, so nothing bounds what it is given: make \
+                         another one";
 
 fn grant_view(grant: Grant) -> GrantView {
     let holder = match grant.holder {
@@ -46,14 +50,17 @@ impl App {
         let holder = match new.holder {
             HolderOf::User(user) => {
                 let member = tx.member(user).await.map_err(missing("user_id"))?;
-                self.refuse_own(context, user)?;
+                self.refuse_own(context, &tx, user).await?;
                 is_to_owner = member.roles.contains(&Role::Owner);
                 Holder::User(user)
             }
             HolderOf::ApiKey(key) => {
-                tx.api_key(key).await.map_err(missing("api_key_id"))?;
+                let held = tx.api_key(key).await.map_err(missing("api_key_id"))?;
                 if context.actor.kind == ActorKind::ApiKey(key) {
                     return Err(Error::Forbidden(OWN.to_owned()));
+                }
+                if held.maker.is_none() {
+                    return Err(Error::invalid_at("api_key_id", OF_NOBODY));
                 }
                 Holder::ApiKey(key)
             }
@@ -64,14 +71,21 @@ impl App {
             return Err(Error::invalid_at("role", detail));
         }
         self.check_scope_exists(&tx, &new.right.scope).await?;
-        self.check_giving(context, role, &new.right.scope).await?;
+        let until = self.check_giving(context, role, &new.right.scope).await?;
+        let expires_at = new.expires_at.or((until < Timestamp::MAX).then_some(until));
+        if expires_at.is_some_and(|end| end > until) {
+            return Err(Error::invalid_at(
+                "expires_at",
+                "you hold this yourself until before that",
+            ));
+        }
         self.check_room_for_grant(&tx).await?;
         let grant = Grant {
             id: GrantId::generate(context.at, self.rng()),
             holder,
             role,
             scope: new.right.scope,
-            expires_at: new.expires_at,
+            expires_at,
             created_at: context.at,
         };
         let roles = tx.custom_roles().await?;
@@ -127,7 +141,7 @@ impl App {
         let tx = self.0.store.begin(context).await?;
         let grant = tx.grant(id).await?;
         match grant.holder {
-            Holder::User(user) => self.refuse_own(context, user)?,
+            Holder::User(user) => self.refuse_own(context, &tx, user).await?,
             Holder::ApiKey(key) if context.actor.kind == ActorKind::ApiKey(key) => {
                 return Err(Error::Forbidden(OWN.to_owned()));
             }

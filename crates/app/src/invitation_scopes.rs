@@ -203,7 +203,7 @@ impl App {
             return Err(Error::invalid_at("scope", NO_PART_OF_PLATFORM));
         }
         self.check_scope_exists(tx, scope).await?;
-        self.check_giving(context, GrantRole::BuiltIn(role), scope).await
+        self.check_giving_for_good(context, GrantRole::BuiltIn(role), scope).await
     }
 }
 

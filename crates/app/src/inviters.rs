@@ -132,7 +132,7 @@ impl App {
             return Ok(false);
         }
         let Given { role, scope } = payload.given(Role::Viewer)?;
-        match self.check_giving(&context, GrantRole::BuiltIn(role), &scope).await {
+        match self.check_giving_for_good(&context, GrantRole::BuiltIn(role), &scope).await {
             Ok(()) => Ok(true),
             Err(Error::Forbidden(_)) => Ok(false),
             Err(error) => Err(error),

@@ -16,6 +16,7 @@ use crate::link_accounts::{Known, Shows, Taken, account_of, known_to_mailbox};
 use crate::model::{LinkKind, LinkView, SignedIn, Welcome};
 use crate::people::check_password;
 use crate::provision::{NewTenant, PLATFORM_TENANT, is_own, tenant_name};
+use crate::rights::OWN;
 use crate::sign_in::{Proven, person};
 use crate::{App, Error, Result};
 
@@ -308,12 +309,14 @@ impl App {
             self.check_users_quota(tenant, 1).await?;
         }
         self.check_given(tenant, &given).await?;
+        let bringer = bringer(&tx, payload.inviter, payload.by_operator).await?;
         if payload.first {
             check_nobody(&tx, tenant).await?;
+        } else if bringer == Some(Bringer::Person(user.id)) {
+            return Err(Error::Forbidden(OWN.to_owned()));
         }
         tx.link_use(digest, platform.at).await.map_err(|_| UNKNOWN)?;
         if !is_member || given.scope == ScopeOf::Tenant {
-            let bringer = bringer(&tx, payload.inviter, payload.by_operator).await?;
             let member = (user.id, given.of_membership(), bringer);
             welcome_member(&tx, tenant, member, payload.first).await?;
         }

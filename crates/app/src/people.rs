@@ -218,12 +218,13 @@ impl App {
         let roles: BTreeSet<Role> = roles.iter().copied().collect();
         let tx = self.0.store.begin(context).await?;
         let before = tx.member(id).await?.roles;
-        self.refuse_own(context, id)?;
+        self.refuse_own(context, &tx, id).await?;
         let members = tx.members(&Page::whole()).await?.items;
         self.check_owner_change(context, &members, &before, &roles)?;
         let known: BTreeSet<Role> = before.iter().copied().collect();
         for role in roles.difference(&known) {
-            self.check_giving(context, GrantRole::BuiltIn(*role), &ScopeOf::Tenant).await?;
+            let role = GrantRole::BuiltIn(*role);
+            self.check_giving_for_good(context, role, &ScopeOf::Tenant).await?;
         }
         check_last(&members, id, &roles)?;
         let roles: Vec<Role> = roles.into_iter().collect();
@@ -330,7 +331,7 @@ impl App {
         self.authorize(context, Action::UserErase, &resource)?;
         let tx = self.0.store.begin(context).await?;
         let child = tx.member(id).await?;
-        self.refuse_own(context, id)?;
+        self.refuse_own(context, &tx, id).await?;
         self.check_taking_out(context, &tx, id).await?;
         self.check_only_here(context, id).await?;
         let members = tx.members(&Page::whole()).await?.items;

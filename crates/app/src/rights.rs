@@ -7,7 +7,8 @@ use async_recursion::async_recursion as boxed;
 use serde_json::Value;
 use veritwin_access::{Action, Kind, Resource};
 use veritwin_domain::{
-    ActorKind, CustomRoleId, HeldRole, LimitExceeded, OpContext, Role, ScopeOf, UserId,
+    Actor, ActorKind, CustomRoleId, Facet, HeldRole, LimitExceeded, OpContext, Role, ScopeOf,
+    Timestamp, UserId,
 };
 use veritwin_metastore::{Grant, GrantRole, Holder, Page, StoredRole, TenantTx};
 
@@ -93,6 +94,9 @@ pub(crate) fn has_ended(grant: &Grant, context: &OpContext) -> bool {
     grant.expires_at.is_some_and(|end| end <= context.at)
 }
 
+const HELD_A_WHILE: &str = "you hold this for a while only, and this would outlast it: give a \
+                            grant that ends before, or ask somebody who holds it without an end";
+
 const OWNERS_DENIAL: &str =
     "an owner wrote or gave what this role denies, so only an owner lifts it";
 
@@ -102,14 +106,19 @@ const DENIED_BY_OWNER: &str =
 pub(crate) const OWN: &str = "nobody changes their own rights: ask somebody else who may";
 
 impl App {
-    /// Nobody changes what they hold themselves.
-    pub(crate) fn refuse_own(&self, context: &OpContext, user: UserId) -> Result<()> {
-        match context.actor.kind {
-            ActorKind::User { user: own, .. } if own == user => {
-                Err(Error::Forbidden(OWN.to_owned()))
-            }
-            _ => Ok(()),
-        }
+    /// Nobody changes what they hold themselves, nor by a key that they made.
+    pub(crate) async fn refuse_own(
+        &self,
+        context: &OpContext,
+        tx: &TenantTx,
+        user: UserId,
+    ) -> Result<()> {
+        let own = match context.actor.kind {
+            ActorKind::User { user, .. } => Some(user),
+            ActorKind::ApiKey(key) => tx.api_key(key).await?.maker,
+            _ => None,
+        };
+        if own == Some(user) { Err(Error::Forbidden(OWN.to_owned())) } else { Ok(()) }
     }
 
     /// Refuses a change of a role or part of the tenant that the actor holds something by.
@@ -126,15 +135,17 @@ impl App {
         Ok(())
     }
 
-    /// Nobody gives what they do not hold: every action of the role, over at least its scope.
+    /// Nobody gives what they do not hold: every action of the role, over at least its scope. The
+    /// answer says until when they hold all of it, which is the latest moment they give it for.
     pub(crate) async fn check_giving(
         &self,
         context: &OpContext,
         role: GrantRole,
         scope: &ScopeOf,
-    ) -> Result<()> {
+    ) -> Result<Timestamp> {
+        let mut until = Timestamp::MAX;
         if !matches!(context.actor.kind, ActorKind::User { .. } | ActorKind::ApiKey(_)) {
-            return Ok(());
+            return Ok(until);
         }
         let book = self.access_book(context).await?;
         let unknown = || Error::invalid_at("custom_role_id", "there is no such role");
@@ -154,12 +165,29 @@ impl App {
             if action == Action::GovernanceAttest {
                 continue;
             }
-            if !self.holds_over(context, &book, action, scope) {
+            let Some(end) = self.held_until(context, &book, action, scope) else {
                 let detail = format!("giving {action}, which you do not hold there yourself");
                 return Err(Error::Forbidden(detail));
-            }
+            };
+            until = until.min(end);
         }
-        Ok(())
+        Ok(until)
+    }
+
+    /// As [`App::check_giving`], for what is given without an end: nobody gives so what they hold
+    /// for a while only.
+    pub(crate) async fn check_giving_for_good(
+        &self,
+        context: &OpContext,
+        role: GrantRole,
+        scope: &ScopeOf,
+    ) -> Result<()> {
+        let until = self.check_giving(context, role, scope).await?;
+        if until == Timestamp::MAX {
+            Ok(())
+        } else {
+            Err(Error::Forbidden(HELD_A_WHILE.to_owned()))
+        }
     }
 
     /// Lifting a denial gives what it denied: nobody lifts what they do not hold there, and what an
@@ -183,10 +211,15 @@ impl App {
             if *scope != ScopeOf::Tenant && !action.kind().has_places() {
                 continue;
             }
-            if !self.holds_over(context, &book, action, scope) {
-                let detail =
-                    format!("lifting the denial of {action}, which you do not hold there yourself");
-                return Err(Error::Forbidden(detail));
+            match self.held_until(context, &book, action, scope) {
+                Some(Timestamp::MAX) => {}
+                Some(_) => return Err(Error::Forbidden(HELD_A_WHILE.to_owned())),
+                None => {
+                    let detail = format!(
+                        "lifting the denial of {action}, which you do not hold there yourself"
+                    );
+                    return Err(Error::Forbidden(detail));
+                }
             }
         }
         Ok(())
@@ -234,30 +267,50 @@ impl App {
         Ok(())
     }
 
-    fn holds_over(
+    /// Until when the actor holds an action over all of a part of the tenant; none where they do
+    /// not.
+    fn held_until(
         &self,
         context: &OpContext,
         book: &crate::access::AccessBook,
         action: Action,
         scope: &ScopeOf,
-    ) -> bool {
+    ) -> Option<Timestamp> {
         let authorizer = &self.0.authorizer;
-        let Ok(reach) = authorizer.reach(context, action, action.kind()) else { return false };
-        if reach.is_whole() {
-            return true;
+        let Actor { kind, roles, rights } = &context.actor;
+        let is_program = matches!(kind, ActorKind::ApiKey(_));
+        let reach = authorizer.reach(context, action, action.kind()).ok()?;
+        if !matches!(kind, ActorKind::User { .. } | ActorKind::ApiKey(_)) {
+            return reach.is_whole().then_some(Timestamp::MAX);
         }
-        let rights = &context.actor.rights;
         let denies = |role: &HeldRole| match role {
             HeldRole::Custom(role) => role.denies.contains(action.as_str()),
             HeldRole::BuiltIn(_) => false,
         };
         // A bounded program gives only what it and its maker hold over the whole tenant.
-        rights.bounds.is_empty()
-            && !rights.facets.iter().any(|facet| denies(&facet.role))
-            && rights.facets.iter().any(|facet| {
+        let is_part =
+            rights.bounds.is_empty() && !rights.facets.iter().any(|facet| denies(&facet.role));
+        if !reach.is_whole() && !is_part {
+            return None;
+        }
+        // The last to end of several that hold it, of the actor's own and of whoever bounds them.
+        let last = |facets: &[Facet], is_program: bool| {
+            let holds = |facet: &&Facet| {
                 book.within(scope, &facet.scope.of)
-                    && authorizer.permitted_by(&facet.role).contains(&action)
-            })
+                    && authorizer.role_permits(&facet.role, action, is_program)
+            };
+            let held = facets.iter().filter(holds);
+            held.map(|facet| facet.expires_at.unwrap_or(Timestamp::MAX)).max()
+        };
+        let by_role =
+            |role: &Role| authorizer.role_permits(&HeldRole::BuiltIn(*role), action, is_program);
+        let own = if roles.iter().any(by_role) {
+            Some(Timestamp::MAX)
+        } else {
+            last(&rights.facets, is_program)
+        };
+        let bounds = rights.bounds.iter().map(|bound| last(bound, false));
+        bounds.chain([own]).min()?
     }
 
     pub(crate) async fn check_scope_exists(&self, tx: &TenantTx, scope: &ScopeOf) -> Result<()> {
@@ -307,12 +360,13 @@ impl App {
         })
     }
 
-    fn check_role(&self, context: &OpContext, input: &RoleInput) -> Result<()> {
+    async fn check_role(&self, context: &OpContext, input: &RoleInput) -> Result<()> {
         text("name", &input.name)?;
         if input.allows.is_empty() && input.denies.is_empty() {
             return Err(Error::invalid_at("allows", "needs an action to permit or deny"));
         }
         let grantable = self.0.authorizer.grantable();
+        let book = self.access_book(context).await?;
         for (field, names) in [("allows", &input.allows), ("denies", &input.denies)] {
             for name in names {
                 let action: Option<Action> = name.parse().ok();
@@ -320,10 +374,16 @@ impl App {
                     let detail = "not an action that a role may hold: see GET /v1/roles";
                     return Err(Error::invalid_at(field, detail));
                 };
-                let reach = self.0.authorizer.reach(context, action, action.kind());
-                if field == "allows" && !reach.is_ok_and(|reach| reach.is_whole()) {
-                    let detail = format!("permitting {action}, which you do not hold yourself");
-                    return Err(Error::Forbidden(detail));
+                if field != "allows" {
+                    continue;
+                }
+                match self.held_until(context, &book, action, &ScopeOf::Tenant) {
+                    Some(Timestamp::MAX) => {}
+                    Some(_) => return Err(Error::Forbidden(HELD_A_WHILE.to_owned())),
+                    None => {
+                        let detail = format!("permitting {action}, which you do not hold yourself");
+                        return Err(Error::Forbidden(detail));
+                    }
                 }
             }
         }
@@ -338,7 +398,7 @@ impl App {
         input: RoleInput,
     ) -> Result<CustomRoleView> {
         self.authorize_all(context, Action::RoleWrite, Kind::Access)?;
-        self.check_role(context, &input)?;
+        self.check_role(context, &input).await?;
         let role = StoredRole {
             id: CustomRoleId::generate(context.at, self.rng()),
             name: text("name", &input.name)?,
@@ -369,7 +429,7 @@ impl App {
         let mut role = tx.custom_role(id).await?;
         let before = recorded::role(&role);
         self.refuse_role_held(context, id)?;
-        self.check_role(context, &input)?;
+        self.check_role(context, &input).await?;
         let mut lifted = role.denies.clone();
         lifted.retain(|name| !input.denies.contains(name));
         self.check_lifting(context, &role, &lifted, &ScopeOf::Tenant).await?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::{CustomRoleId, DeviceId, GrantId, GroupId, Role, SiteId, WorkspaceId};
+use crate::{CustomRoleId, DeviceId, GrantId, GroupId, Role, SiteId, Timestamp, WorkspaceId};
 
 /// A tenant's own role: what it permits, and what it denies whatever else is permitted. Actions
 /// by their names.
@@ -12,7 +12,7 @@ use crate::{CustomRoleId, DeviceId, GrantId, GroupId, Role, SiteId, WorkspaceId}
 pub struct CustomRole {
     /// The role.
     pub id: CustomRoleId,
-    /// Counts its changes, so that a decision on an older one does not count.
+    /// Counts its changes.
     pub version: u64,
     /// What it permits.
     pub allows: BTreeSet<String>,
@@ -139,12 +139,15 @@ pub struct Facet {
     pub role: HeldRole,
     /// Where it counts.
     pub scope: Arc<Scope>,
+    /// Until when; none for one without an end.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Facet {
-    /// A built-in role over the whole tenant.
+    /// A built-in role over the whole tenant, without an end.
     pub fn whole(role: Role) -> Self {
-        Self { grant: None, role: HeldRole::BuiltIn(role), scope: Arc::new(Scope::whole()) }
+        let (role, scope) = (HeldRole::BuiltIn(role), Arc::new(Scope::whole()));
+        Self { grant: None, role, scope, expires_at: None }
     }
 }
 

@@ -25,7 +25,7 @@ fn administrator_of(customer: &Customer, twin: SiteId) -> OpContext {
         branch: None,
     };
     let role = HeldRole::BuiltIn(Role::Administrator);
-    let facets = vec![Facet { grant: None, role, scope: Arc::new(scope) }];
+    let facets = vec![Facet { grant: None, role, scope: Arc::new(scope), expires_at: None }];
     let key = ActorKind::ApiKey(ApiKeyId::from_bytes([7; 16]));
     let rights = Rights { facets, bounds: Vec::new() };
     let actor = Actor { rights, ..Actor::without_roles(key) };
