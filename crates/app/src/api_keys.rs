@@ -71,15 +71,49 @@ fn check_networks(texts: &[String]) -> Result<Vec<String>> {
     texts.iter().enumerate().map(parse).collect()
 }
 
-fn works_from(key: &ApiKey, context: &PlatformContext) -> bool {
-    let network = |text: &String| match text.parse::<Network>() {
+fn network(text: &str) -> Option<Network> {
+    match text.parse::<Network>() {
         // Earlier versions stored bits behind the prefix too.
         Ok(network) | Err(NetworkError::HostBits(network)) => Some(network),
         Err(_) => None,
-    };
-    let holds =
-        |address| key.addresses.iter().filter_map(network).any(|network| network.contains(address));
-    key.addresses.is_empty() || context.origin.address.is_some_and(holds)
+    }
+}
+
+fn works_from(key: &ApiKey, context: &PlatformContext) -> bool {
+    let address = context.origin.address;
+    let holds = |network: Network| address.is_some_and(|address| network.contains(address));
+    key.addresses.is_empty() || key.addresses.iter().any(|text| network(text).is_some_and(holds))
+}
+
+/// Whether the key that made a key works from here: what it made works nowhere else.
+async fn maker_works_from(
+    tx: &PlatformTx,
+    context: &PlatformContext,
+    tenant: TenantId,
+    key: &ApiKey,
+) -> Result<bool> {
+    let Some(id) = key.maker_key else { return Ok(true) };
+    Ok(tx.api_key_of(tenant, id).await?.is_some_and(|maker| works_from(&maker, context)))
+}
+
+/// The networks of a key that a key bound to networks makes: some inside those, or those.
+fn inside_of(own: &[String], asked: Vec<String>) -> Result<Vec<String>> {
+    if own.is_empty() {
+        return Ok(asked);
+    }
+    if asked.is_empty() {
+        return Ok(own.to_vec());
+    }
+    let own: Vec<Network> = own.iter().filter_map(|text| network(text)).collect();
+    let is_inside =
+        |text: &String| network(text).is_some_and(|asked| own.iter().any(|own| own.covers(&asked)));
+    match asked.iter().position(|text| !is_inside(text)) {
+        Some(index) => {
+            let detail = "a key works nowhere that the key which makes it does not";
+            Err(Error::invalid_at(format!("addresses[{index}]"), detail))
+        }
+        None => Ok(asked),
+    }
 }
 
 /// As much as is kept of where a key was used from.
@@ -93,10 +127,13 @@ fn used_from(address: IpAddr) -> UsedFrom {
 }
 
 /// Who makes a key.
+#[derive(Default)]
 struct Maker {
     user: Option<UserId>,
     key: Option<ApiKeyId>,
     expires_at: Option<Timestamp>,
+    /// The networks that a key is bound to.
+    addresses: Vec<String>,
 }
 
 impl App {
@@ -116,7 +153,9 @@ impl App {
         let tx = self.0.store.read_platform(&platform).await?;
         let (tenant, key) = tx.api_key_by_digest(digest.0).await?.ok_or_else(refused)?;
         let is_over = key.expires_at.is_some_and(|end| end <= platform.at);
-        if is_over || !works_from(&key, &platform) {
+        let works =
+            works_from(&key, &platform) && maker_works_from(&tx, &platform, tenant, &key).await?;
+        if is_over || !works {
             return Err(refused());
         }
         self.refuse_unserved(tenant)?;
@@ -200,6 +239,7 @@ impl App {
         let role = GrantRole::from(new.right.role);
         let tx = self.0.store.begin(context).await?;
         let maker = self.maker(context, &tx).await?;
+        let addresses = inside_of(&maker.addresses, addresses)?;
         if let Some(end) = maker.expires_at.filter(|end| expires_at > *end) {
             if new.expires_at.is_some() {
                 let detail = "a key cannot outlive the key that makes it";
@@ -260,18 +300,21 @@ impl App {
 
     async fn maker(&self, context: &OpContext, tx: &TenantTx) -> Result<Maker> {
         match context.actor.kind {
-            ActorKind::User { user, .. } => {
-                Ok(Maker { user: Some(user), key: None, expires_at: None })
-            }
+            ActorKind::User { user, .. } => Ok(Maker { user: Some(user), ..Maker::default() }),
             ActorKind::ApiKey(id) => {
                 let own = tx.api_key(id).await?;
                 if own.maker_key.is_some() {
                     let detail = "api_key.create by a key that a key has made";
                     return Err(Error::Forbidden(detail.to_owned()));
                 }
-                Ok(Maker { user: own.maker, key: Some(id), expires_at: own.expires_at })
+                Ok(Maker {
+                    user: own.maker,
+                    key: Some(id),
+                    expires_at: own.expires_at,
+                    addresses: own.addresses,
+                })
             }
-            _ => Ok(Maker { user: None, key: None, expires_at: None }),
+            _ => Ok(Maker::default()),
         }
     }
 

@@ -14,8 +14,8 @@ pub(crate) const NOTHING_FROM_OWNERS: &str =
     "no role takes anything from an owner: take away that they are one first";
 
 /// A key that somebody made is worth no more than they are.
-const OF_NOBODY: &str = "it is not known who made this key, so nothing bounds what it is given: make \
-                         another one";
+const OF_NOBODY: &str =
+    "it is not known who made this key, so nothing bounds what it is given: make another one";
 
 fn grant_view(grant: Grant) -> GrantView {
     let holder = match grant.holder {

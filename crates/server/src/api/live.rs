@@ -449,8 +449,8 @@ fn arrival(api: &Api, origin: &Origin) -> Arrival {
     }
 }
 
-/// Who the party is now; what it may has possibly changed. Nobody uses their session by that: it ends
-/// with the view open.
+/// Who the party is now; what it may has possibly changed. Nobody uses their session by that: it
+/// ends while the view is open.
 async fn asked_again(api: &Api, party: &Party) -> Result<OpContext, Ended> {
     let arrival = arrival(api, &party.context.origin);
     let found = if party.is_session {
