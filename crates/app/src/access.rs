@@ -81,6 +81,12 @@ impl AccessBook {
         }
     }
 
+    /// The parts that grants are about and that devices are in by where they stand.
+    pub(crate) fn parts_of_twins(&self) -> impl Iterator<Item = &Scope> {
+        let is_one = |scope: &&Scope| !scope.twins.is_empty() || scope.branch.is_some();
+        self.entries.iter().map(|entry| &*entry.facet.scope).filter(is_one)
+    }
+
     fn scope(&self, of: &ScopeOf, models: &HashMap<SiteId, Arc<TwinModel>>) -> Scope {
         let mut scope = Scope { of: of.clone(), ..Scope::whole() };
         match of {

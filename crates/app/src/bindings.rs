@@ -54,6 +54,9 @@ impl App {
         id: DeviceId,
     ) -> Result<()> {
         self.authorize_twin(context, Action::TwinBind, twin)?;
+        if context.actor.rights.is_confined() {
+            self.authorize_device(context, Action::DeviceUpdate, id).await?;
+        }
         let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let mut device = tx.device(id).await?;
@@ -76,6 +79,7 @@ impl App {
         sight: &Sight,
         (stood, device): (&Device, &Device),
     ) -> Result<()> {
+        self.check_moved(context, tx, &[(stood, device)]).await?;
         self.authorize_protection(tx, context, sight, (stood, device)).await?;
         tx.device_update(device, None).await?;
         if is_elsewhere(stood, device) {

@@ -313,6 +313,7 @@ impl App {
             device.twin = place.twin_id;
             device.placement = store_placement(&place);
             self.authorize_at(context, Action::DeviceUpdate, &resource, place_of(&device))?;
+            self.check_moved(context, &tx, &[(&stood, &device)]).await?;
         }
         if let Some(declaration) = change.declaration {
             device.declaration = declaration;

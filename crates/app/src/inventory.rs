@@ -256,6 +256,7 @@ impl App {
             known.placement.clone_from(&device.placement);
         }
         self.authorize_new(context, Action::DeviceImport, &known)?;
+        self.check_moved(context, tx, &[(&stood, &known)]).await?;
         self.authorize_protection(tx, context, sight, (&stood, &known)).await?;
         tx.device_update(&known, None).await?;
         note_declared(tx, &stood, &known).await?;

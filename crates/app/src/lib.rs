@@ -139,6 +139,7 @@ mod papers;
 mod partners;
 mod parts;
 mod people;
+mod place_changes;
 mod plan_form;
 mod plan_routes;
 mod png;

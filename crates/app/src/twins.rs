@@ -5,7 +5,9 @@ use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use veritwin_access::{Action, Kind, Reach, Resource};
 use veritwin_domain::{OpContext, Place, SiteId};
-use veritwin_metastore::{AlertFilter, AlertQuery, DeviceFilter, TenantTx, Twin, every_row};
+use veritwin_metastore::{
+    AlertFilter, AlertQuery, Device, DeviceFilter, TenantTx, Twin, every_row,
+};
 use veritwin_twin::ifc::{self, IfcLimits};
 use veritwin_twin::{Binding, DeviceNode, GlobalId, Graph, LostEnd, TwinModel};
 
@@ -14,6 +16,7 @@ use crate::change::Change;
 use crate::live::{LiveEvent, TwinChange};
 use crate::model::{GraphQuery, ModelView, TwinCounts, TwinOutcome, TwinView};
 use crate::model_view::model_view;
+use crate::place_changes::Move;
 use crate::rule_sight::is_elsewhere;
 use crate::{App, Error, Result};
 
@@ -243,7 +246,11 @@ impl App {
         twin.geometry_object = None;
         twin.detail = counts_to_bytes(&model);
         tx.twin_update(&twin, Some(old.version)).await?;
-        let moved = self.rebind(&tx, id, &old_model, &model, &mut warnings).await?;
+        let rebound = self.rebind(&tx, id, &old_model, &model, &mut warnings).await?;
+        let moves: Vec<Move<'_>> = rebound.iter().map(|(stood, device)| (stood, device)).collect();
+        self.check_rebound(context, &tx, (id, &model), &moves).await?;
+        let moved = moves.iter().filter(|(stood, device)| is_elsewhere(stood, device));
+        let moved: Vec<_> = moved.map(|(_, device)| Device::clone(device)).collect();
         self.rules_stay(&tx, context, &sight, &moved).await?;
         self.record(&tx, context, Action::TwinImport, &resource).await?;
         let view = self.twin_view(context, &tx, twin).await?;
@@ -257,7 +264,7 @@ impl App {
         Ok(TwinOutcome { twin: view, warnings })
     }
 
-    /// Binds devices anew to what is in the new file; answers those that stand elsewhere now.
+    /// Binds devices anew to what is in the new file; answers each as it stood and as it stands.
     async fn rebind(
         &self,
         tx: &TenantTx,
@@ -265,7 +272,7 @@ impl App {
         old: &TwinModel,
         new: &TwinModel,
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<veritwin_metastore::Device>> {
+    ) -> Result<Vec<(Device, Device)>> {
         let devices = bound_devices(tx, id).await?;
         let bindings: Vec<Binding> = devices.iter().map(binding).collect();
         let outcome = veritwin_twin::rebind(old, new, &bindings);
@@ -285,7 +292,7 @@ impl App {
         }
         // Storeys may have changed where rooms did not.
         let alerting = tx.alerting_devices().await?;
-        let mut moved = Vec::new();
+        let mut rebound = Vec::with_capacity(devices.len());
         for mut device in devices {
             let stood = device.clone();
             let kept = outcome.kept.iter().find(|kept| kept.device == device.id);
@@ -301,11 +308,9 @@ impl App {
             if alerting.contains(&device.id) {
                 self.put_alerts(tx, &device).await?;
             }
-            if is_elsewhere(&stood, &device) {
-                moved.push(device);
-            }
+            rebound.push((stood, device));
         }
-        Ok(moved)
+        Ok(rebound)
     }
 
     /// Deletes a twin with its objects; its devices stay with their open alerts, bound to nothing.
@@ -315,6 +320,7 @@ impl App {
         let sight = self.sight(context).await?;
         let tx = self.0.store.begin(context).await?;
         let twin = tx.twin(id).await?;
+        self.check_twin_leaving(context, &tx, id).await?;
         let mut released =
             if sight.sees_everything() { Vec::new() } else { bound_devices(&tx, id).await? };
         tx.twin_delete(id).await?;
@@ -470,12 +476,12 @@ fn check_glb(bytes: &[u8]) -> Result<()> {
     }
 }
 
-async fn bound_devices(tx: &TenantTx, twin: SiteId) -> Result<Vec<veritwin_metastore::Device>> {
+async fn bound_devices(tx: &TenantTx, twin: SiteId) -> Result<Vec<Device>> {
     let filter = &DeviceFilter { search: None, twin: Some(twin), among: None };
     Ok(every_row(|page| async move { tx.devices(filter, &page).await }).await?)
 }
 
-fn binding(device: &veritwin_metastore::Device) -> Binding {
+fn binding(device: &Device) -> Binding {
     let place = device.placement.clone().unwrap_or_default();
     Binding {
         device: device.id,

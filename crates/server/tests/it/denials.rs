@@ -2,6 +2,7 @@
 //! owner, and from an owner nobody takes anything.
 
 use serde_json::{Value, json};
+use veritwin_simulator::building::demo_ifc;
 
 use crate::harness::Platform;
 use crate::rights::{Person, id};
@@ -85,6 +86,73 @@ fn lifting_what_is_denied_is_giving_it() {
         assert!(refused["detail"].to_string().contains("only an owner takes"), "{refused}");
     }
     tenant.delete(&user).expect(204);
+}
+
+#[test]
+fn a_device_is_not_moved_out_of_where_a_role_denies_nor_to_where_one_holds_more() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let device = tenant.device("meter");
+    let import = || {
+        let ifc = demo_ifc();
+        let twin = tenant.request("POST", "/v1/twins").body("application/x-step", ifc.as_bytes());
+        id(&twin.send().expect(201)["twin"])
+    };
+    let (twin, other) = (import(), import());
+    let model = tenant.get(&format!("/v1/twins/{twin}/model")).expect(200);
+    let storey = model["storeys"][0]["id"].as_str().unwrap();
+    let room = |is_there: bool| {
+        let mut spaces = model["spaces"].as_array().unwrap().iter();
+        let room = spaces.find(|one| (one["storey_id"] == storey) == is_there).expect("a room");
+        json!({"space_id": room["id"]})
+    };
+    let binding = |twin: &str| format!("/v1/twins/{twin}/bindings/{}", device.id);
+    tenant.put(&binding(&twin), &room(true)).expect(204);
+    let person = Person::new(platform, &tenant, "moves", "administrator");
+    let send = |method: &str, path: &str, body: &Value| {
+        let request = person.request(method, path);
+        if body.is_null() { request.send() } else { request.json(body).send() }
+    };
+    let hidden = json!({"name": "no readings", "denies": ["telemetry.read"]});
+    let hidden = id(&tenant.post("/v1/roles", &hidden).expect(201));
+    let twin_path = format!("/v1/twins/{twin}");
+    let ways = [
+        ("DELETE", binding(&twin), Value::Null),
+        ("PUT", binding(&other), room(true)),
+        ("PUT", binding(&twin), room(false)),
+        ("DELETE", twin_path, Value::Null),
+    ];
+    let reads = json!({"device_ids": [device.id], "keys": ["t"]});
+    // Over the twin, moving within it takes nothing out of it; over a storey that does.
+    for (scope, kept) in
+        [(json!({"twin_id": twin}), 2), (json!({"twin_id": twin, "node_id": storey}), 3)]
+    {
+        let denied = tenant.post("/v1/grants", &given(&person.id, &hidden, &scope)).expect(201);
+        for (method, path, body) in ways.iter().take(kept).chain(ways.last()) {
+            let refused = send(method, path, body).problem(403);
+            assert!(refused["detail"].to_string().contains("only an owner lifts"), "{refused}");
+        }
+        tenant.delete(&format!("/v1/grants/{}", id(&denied))).expect(204);
+    }
+    send("PUT", &binding(&twin), &room(false)).expect(204);
+    send("DELETE", &binding(&twin), &Value::Null).expect(204);
+    person.post("/v1/telemetry/latest", &reads).expect(200);
+    // Whoever holds more over a twin does not bring a device there.
+    let places = json!({"name": "places", "allows": [
+        "twin.bind", "twin.read", "twin.list", "device.read", "device.list", "device.update",
+    ]});
+    let places = id(&tenant.post("/v1/roles", &places).expect(201));
+    let installer = Person::new(platform, &tenant, "installs", "support");
+    for (role, scope) in [(&places, json!({})), (&places, json!({"twin_id": other}))] {
+        tenant.post("/v1/grants", &given(&installer.id, role, &scope)).expect(201);
+    }
+    let bind = || installer.request("PUT", &binding(&other)).json(&room(true)).send();
+    bind().expect(204);
+    tenant.delete(&binding(&other)).expect(204);
+    let more = json!({"user_id": installer.id, "role": "viewer", "scope": {"twin_id": other}});
+    tenant.post("/v1/grants", &more).expect(201);
+    let refused = bind().problem(403);
+    assert!(refused["detail"].to_string().contains("their own rights"), "{refused}");
 }
 
 #[test]
