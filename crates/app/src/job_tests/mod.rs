@@ -20,6 +20,7 @@ mod mailbox;
 #[path = "../../../telemetry/tests/it/moto_server.rs"]
 mod moto_server;
 mod passwords;
+mod people;
 mod retained;
 mod routes;
 mod rule_sight;
