@@ -1,12 +1,14 @@
-//! Every endpoint with each of the ten roles, as a person and as an API key: the answers are what
-//! the matrix says that is printed from the policies. An endpoint that names no action fails.
+//! Every endpoint with each of the ten roles, as a person and as an API key, of a customer, a
+//! partner and the platform itself: the answers are what the matrix says that is printed from the
+//! policies. An endpoint that names no action fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::harness::Platform;
+use crate::harness::{Platform, link_token};
 use crate::http::Request;
+use crate::tenant::Tenant;
 
 const ROLES: [&str; 10] = [
     "owner",
@@ -279,14 +281,38 @@ fn prove_again(platform: &Platform, cookie: &mut String) {
     *cookie = proven.cookie().expect("a session cookie");
 }
 
-#[test]
-fn every_endpoint_answers_every_role_as_the_matrix_says() {
-    let platform = Platform::shared();
-    let tenant = platform.tenant();
-    let matrix = printed();
-    let mut people: Vec<String> = ROLES
-        .iter()
-        .map(|role| match *role {
+/// Whose people ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Customer,
+    Partner,
+    Platform,
+}
+
+impl Asks {
+    /// Whether an endpoint is these people's, whatever their role.
+    fn may(self, operation: &Value) -> bool {
+        match operation["x-access"]["tenants"].as_str() {
+            None => true,
+            Some("partner") => self != Self::Customer,
+            Some("platform") => self == Self::Platform,
+            Some(other) => panic!("{other}: whose is it?"),
+        }
+    }
+}
+
+/// A tenant with a session and a key of each role.
+struct Everybody<'a> {
+    platform: &'a Platform,
+    people: Vec<String>,
+    keys: Vec<String>,
+    asks: Asks,
+    matrix: BTreeMap<String, Vec<String>>,
+}
+
+impl<'a> Everybody<'a> {
+    fn of(platform: &'a Platform, tenant: &Tenant, asks: Asks) -> Self {
+        let person = |role: &&str| match *role {
             // An owner is made of a member, by an owner.
             "owner" => {
                 let (id, cookie) = tenant.member("owner", "administrator");
@@ -295,76 +321,108 @@ fn every_endpoint_answers_every_role_as_the_matrix_says() {
                 cookie
             }
             role => tenant.member(role, role).1,
-        })
-        .collect();
-    let keys: Vec<String> = ROLES
-        .iter()
-        .map(|role| {
+        };
+        let key = |role: &&str| {
             let key = tenant.post("/v1/api-keys", &json!({"name": role, "role": role}));
             key.expect(201)["secret"].as_str().unwrap().to_owned()
-        })
-        .collect();
-    let document = platform.http().get("/v1/openapi.json").send().expect(200);
-    let (mut asked, mut permitted, mut actions) = (0, 0, BTreeSet::new());
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (verb, operation) in item.as_object().unwrap() {
-            let method = verb.to_ascii_uppercase();
-            let name = format!("{method} {path}");
-            let needed = operation["x-access"]["actions"].as_array();
-            let needed = needed.unwrap_or_else(|| panic!("{name} names no action: add it"));
-            // Anybody may call it; or it is about the caller's own session, which it would end or
-            // prove anew.
-            if needed.is_empty() || OWN_SESSION.contains(&name.as_str()) {
-                continue;
+        };
+        let people = ROLES.iter().map(person).collect();
+        let keys = ROLES.iter().map(key).collect();
+        Self { platform, people, keys, asks, matrix: printed() }
+    }
+
+    /// Asks an endpoint with each role, as a person and as a key; how many were let in.
+    fn ask(&mut self, (method, path): (&str, &str), operation: &Value, needed: &[&str]) -> u32 {
+        let may = self.asks.may(operation);
+        let mut permitted = 0;
+        for (index, role) in ROLES.iter().enumerate() {
+            let cell = |action: &&str| {
+                let row = self.matrix.get(*action).unwrap_or_else(|| panic!("{action}: no row"));
+                row[index].as_str()
+            };
+            let as_person = may && needed.iter().all(|one| matches!(cell(one), "yes" | "people"));
+            let as_key = may && needed.iter().all(|one| cell(one) == "yes");
+            let http = self.platform.http();
+            let with = |cookie: String| {
+                move |method: &str, path: &str| http.request(method, path).header("cookie", &cookie)
+            };
+            let mut of_person = fill(with(self.people[index].clone()), method, path).send();
+            if of_person.status == 403 && of_person.text().contains(UNPROVEN) {
+                prove_again(self.platform, &mut self.people[index]);
+                of_person = fill(with(self.people[index].clone()), method, path).send();
             }
-            let needed: Vec<&str> = needed.iter().map(|one| one.as_str().unwrap()).collect();
-            // What only the platform's own people or partners do is refused in this tenant.
-            let is_of_others = !operation["x-access"]["tenants"].is_null();
-            actions.extend(needed.iter().map(|one| (*one).to_owned()));
-            for (index, role) in ROLES.iter().enumerate() {
-                let cell = |action: &&str| {
-                    let row = matrix.get(*action).unwrap_or_else(|| panic!("{action}: no row"));
-                    row[index].as_str()
-                };
-                let as_person =
-                    needed.iter().all(|one| matches!(cell(one), "yes" | "people")) && !is_of_others;
-                let as_key = needed.iter().all(|one| cell(one) == "yes") && !is_of_others;
-                let with = |cookie: String| {
-                    move |method: &str, path: &str| {
-                        platform.http().request(method, path).header("cookie", &cookie)
-                    }
-                };
-                let mut of_person = fill(with(people[index].clone()), &method, path).send();
-                if of_person.status == 403 && of_person.text().contains(UNPROVEN) {
-                    prove_again(platform, &mut people[index]);
-                    of_person = fill(with(people[index].clone()), &method, path).send();
-                }
-                let program = |method: &str, path: &str| {
-                    platform.http().request(method, path).bearer(&keys[index])
-                };
-                let answers = [
-                    ("a person", as_person, of_person),
-                    ("a key", as_key, fill(program, &method, path).send()),
-                ];
-                for (who, is_permitted, answer) in answers {
-                    let what = format!("{name} as {who} with {role}: {}", answer.text());
-                    assert_ne!(answer.status, 401, "{what}");
-                    assert_eq!(answer.status != 403, is_permitted, "{what}");
-                    assert!(answer.status < 500 || answer.status == 503, "{what}");
-                    asked += 1;
-                    permitted += u32::from(is_permitted);
-                }
+            let program =
+                |method: &str, path: &str| http.request(method, path).bearer(&self.keys[index]);
+            let answers = [
+                ("a person", as_person, of_person),
+                ("a key", as_key, fill(program, method, path).send()),
+            ];
+            for (who, is_permitted, answer) in answers {
+                let of = self.asks;
+                let text = answer.text();
+                let what = format!("{method} {path} as {who} of a {of:?} with {role}: {text}");
+                assert_ne!(answer.status, 401, "{what}");
+                assert_eq!(answer.status != 403, is_permitted, "{what}");
+                assert!(answer.status < 500 || answer.status == 503, "{what}");
+                permitted += u32::from(is_permitted);
             }
         }
+        permitted
     }
-    println!("{asked} questions, {permitted} permitted, {} actions", actions.len());
-    assert!(asked > 1200, "{asked}");
+
+    /// Asks every endpoint.
+    fn walk(&mut self) {
+        let document = self.platform.http().get("/v1/openapi.json").send().expect(200);
+        let (mut asked, mut permitted, mut actions) = (0, 0, BTreeSet::new());
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (verb, operation) in item.as_object().unwrap() {
+                let method = verb.to_ascii_uppercase();
+                let name = format!("{method} {path}");
+                let needed = operation["x-access"]["actions"].as_array();
+                let needed = needed.unwrap_or_else(|| panic!("{name} names no action: add it"));
+                // Anybody may call it; or it is about the caller's own session, which it would end
+                // or prove anew.
+                if needed.is_empty() || OWN_SESSION.contains(&name.as_str()) {
+                    continue;
+                }
+                let needed: Vec<&str> = needed.iter().map(|one| one.as_str().unwrap()).collect();
+                permitted += self.ask((&method[..], path.as_str()), operation, &needed);
+                asked += 2 * ROLES.len();
+                actions.extend(needed);
+            }
+        }
+        println!("{asked} questions, {permitted} permitted, {} actions", actions.len());
+        assert!(asked > 1200, "{asked}");
+    }
+}
+
+#[test]
+fn every_endpoint_answers_every_role_as_the_matrix_says() {
+    let platform = Platform::shared();
+    let tenant = platform.tenant();
+    let mut everybody = Everybody::of(platform, &tenant, Asks::Customer);
+    everybody.walk();
     let listed: Value = tenant.get("/v1/roles").expect(200);
     for (index, role) in listed["built_in"].as_array().unwrap().iter().enumerate() {
         assert_eq!(role["role"], ROLES[index]);
         for action in role["actions"].as_array().unwrap() {
-            let cell = &matrix[action.as_str().unwrap()][index];
+            let cell = &everybody.matrix[action.as_str().unwrap()][index];
             assert!(!cell.is_empty(), "{action} of {}", ROLES[index]);
         }
+    }
+}
+
+/// Where nobody is refused for the tenant they are of, what is left is what their role may.
+#[test]
+fn the_matrix_holds_where_partners_and_the_platforms_own_people_may() {
+    let platform = &Platform::serve();
+    let link = platform.control("admin_link", json!({"platform": true})).unwrap();
+    let root = Tenant::redeem(platform.http(), link_token(link["link"].as_str().unwrap()), 901);
+    let made = root.post("/v1/tenants", &json!({"name": "Integrator", "kind": "partner"}));
+    let path = format!("/v1/tenants/{}/invitations", made.expect(201)["id"].as_str().unwrap());
+    let link = root.post(&path, &json!({"email": "first@partners.example"})).expect(201);
+    let partner = Tenant::redeem(platform.http(), link_token(link["link"].as_str().unwrap()), 902);
+    for (tenant, asks) in [(&partner, Asks::Partner), (&root, Asks::Platform)] {
+        Everybody::of(platform, tenant, asks).walk();
     }
 }
