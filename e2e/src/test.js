@@ -10,6 +10,7 @@ import { accountSteps } from './walk/account.js'
 import { agreeingSteps } from './walk/agreeing.js'
 import { alertSteps } from './walk/alert.js'
 import { auditorSteps } from './walk/auditor.js'
+import { brandSteps } from './walk/brand.js'
 import { centreSteps } from './walk/centre.js'
 import { consentSteps } from './walk/consents.js'
 import { destroyedSteps, destructionSteps } from './walk/destruction.js'
@@ -83,6 +84,7 @@ const WALK = [
   welcomeSteps,
   joiningSteps,
   platformSteps,
+  brandSteps,
   signOutSteps,
   calmSteps,
 ]

@@ -9,10 +9,10 @@ import { settled } from './person.js'
 const OWN = { email: 'administration@platform.example', password: 'another sentence is fine' }
 const PAGES = ['/customers', '/plans', '/brand', '/operations', '/usage']
 const PLAN = 'Small buildings'
-const CUSTOMER = 'Old custom house'
+export const CUSTOMER = 'Old custom house'
 
 /** Signs in as the platform's administration, whom the walk of invitations made. */
-async function arrives({ browser, serve }) {
+export async function arrives({ browser, serve }) {
   const visitor = await Visitor.arrive(browser, serve.origin, { colorScheme: 'dark' })
   visitor.provoked.add('401 /v1/session')
   await visitor.open('/sign-in')
