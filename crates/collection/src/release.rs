@@ -224,7 +224,7 @@ pub(crate) fn capped_sum(steps: &[u64], steps_max: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use veritwin_domain::SeededRng;
+    use veritwin_domain::{Rng as _, SeededRng};
 
     use super::*;
     use crate::zone::tests::zone;

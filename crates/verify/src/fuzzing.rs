@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
 use crate::{
-    AddCheckpoint, Checkpoint, Digest, ExitClass, Leaf, MailFile, Policy, ReceiptOptions,
-    RecordProof, RollProof, SignedCheckpoint, SignedNote, Source, SourceError, TILE_WIDTH,
-    TileKind, TilePath, TlogProof, VerifierKey, VerifyOptions, decode_bundle, encode_bundle, gaps,
-    leaf_hash, proof, receipts, root_of, unzip_stored, verify_log, verify_stamp,
+    AddCheckpoint, Checkpoint, Digest, ExitClass, GapOptions, Leaf, MailFile, Policy,
+    ReceiptOptions, RecordProof, RollProof, SignedCheckpoint, SignedNote, Source, SourceError,
+    TILE_WIDTH, TileKind, TilePath, TlogProof, VerifierKey, VerifyOptions, decode_bundle,
+    encode_bundle, gaps, leaf_hash, proof, receipts, root_of, unzip_stored, verify_log,
+    verify_stamp,
 };
 
 /// Most findings in a report, and the line that says that there are more.
@@ -115,7 +116,7 @@ pub fn ledger_log(data: &[u8]) {
     if report.exit == ExitClass::Verified {
         assert!(entries.iter().all(|entry| Leaf::decode(entry).is_ok()), "no leaf, and verified");
     }
-    let _ = gaps(&source, &mut |_| {});
+    let _ = gaps(&source, &GapOptions::default(), &mut |_| {});
     if size > 0 {
         let _ = proof(&source, size - 1, &VerifyOptions::default());
     }

@@ -1,5 +1,5 @@
-//! What is left to read in a mailbox, and what was told of it. It is kept with how to get there, and
-//! bounded: mails are left as rows of numbers. Pure.
+//! What is left to read in a mailbox, and what was told of it. It is kept with how to get there,
+//! and bounded: mails are left as rows of numbers. Pure.
 
 use std::time::Duration;
 

@@ -135,9 +135,9 @@ impl App {
         }))
     }
 
-    /// Sends a new leaf, signed as every other, behind one that is not the last: what a second writer
-    /// would have, or one whose records were set back. Whatever size it believes the log to have, it
-    /// has to be refused as a conflict.
+    /// Sends a new leaf, signed as every other, behind one that is not the last: what a second
+    /// writer would have, or one whose records were set back. Whatever size it believes the log to
+    /// have, it has to be refused as a conflict.
     async fn try_to_fork(
         &self,
         context: &OpContext,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use veritwin_domain::Timestamp;
+use veritwin_domain::{Clock as _, Timestamp};
 use veritwin_ledger::{
     Act, ArchiveLimits, BatchBuilder, LedgerError, ShredReason, export, open_payload,
     seal_statement,

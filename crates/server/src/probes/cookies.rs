@@ -228,7 +228,8 @@ async fn check_cookies(out: &Outside, fixture: &AccessFixture) -> Result<ProbeAn
     }
     let customer = &fixture.customer;
     // From where nobody failed to sign in just now.
-    let entered = out.sign_in(&customer.email, &customer.password, out.address(3)).await?;
+    let code = customer.code(out.app.clock().now());
+    let entered = out.sign_in(&customer.email, &customer.password, code, out.address(3)).await?;
     crawl.take("POST /v1/session", &entered);
     let status = entered.status.as_u16();
     let session = cookie(&entered).ok_or_else(|| format!("sign-in of the check: {status}"))?;
