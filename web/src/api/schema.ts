@@ -5292,12 +5292,7 @@ export interface components {
             measures?: string;
             /** @default  */
             nature?: string;
-            /**
-             * @description On which ground of Article 34(3) of the GDPR people are not told of a high risk: the
-             *     data is `protected`, the risk was `removed`, or telling each is `disproportionate`;
-             *     empty: they are told.
-             * @enum {string}
-             */
+            /** @enum {string} */
             not_told_ground?: "" | "protected" | "removed" | "disproportionate";
             /**
              * @description Where the public is told in their place; stated with `disproportionate`.
