@@ -2,8 +2,6 @@
 //! Each batch is a leaf of evidence. Before it is sent its records carry its id, so that a crash
 //! loses and doubles none; of who is not subscribed the archive gets the salted root alone.
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use veritwin_access::jobs;
 use veritwin_domain::{BatchId, LedgerItemId, Timestamp};
@@ -11,7 +9,7 @@ use veritwin_ledger::LogSummary;
 use veritwin_metastore::{LedgerItem, LedgerKind};
 use veritwin_verify::TILE_WIDTH;
 
-use super::send::{LEAVES_AT_ONCE, Outgoing, sent};
+use super::send::{LEAVES_AT_ONCE, OnWay, Outgoing};
 use super::{
     Act, App, BatchBuilder, BatchLimits, Error, Leaf, LedgerJob, RecordBytes, Result, TenantId,
 };
@@ -78,7 +76,7 @@ impl LedgerJob {
         self.items_after = tenants.last().copied().filter(|_| !is_whole);
         // Behind what is in their builders.
         self.seal_all(self.with_open_batch(&tenants)).await?;
-        let mut on_way = FuturesUnordered::new();
+        let mut on_way = OnWay::new();
         let mut outcome = Ok(());
         let mut tenants = tenants.into_iter();
         loop {
@@ -86,14 +84,18 @@ impl LedgerJob {
                 let Some(tenant) = tenants.next() else { break };
                 match self.items_of(tenant).await {
                     Ok(None) => {}
-                    Ok(Some((leaf, batch))) => {
-                        let leaf = sent(self.app.clone(), leaf);
-                        on_way.push(async move { (leaf.await, batch) });
-                    }
+                    Ok(Some((leaf, batch))) => on_way.send(&self.app, leaf, batch),
                     Err(error) => outcome = self.failed(tenant, self.lanes.here, error).await,
                 }
             }
-            let Some(((leaf, answer), batch)) = on_way.next().await else { return outcome };
+            let Some(arrived) = on_way.next().await else { return outcome };
+            let (leaf, answer, batch) = match arrived {
+                Ok(arrived) => arrived,
+                Err(error) => {
+                    outcome = outcome.and(Err(error));
+                    continue;
+                }
+            };
             let taken = answer.and_then(|appended| self.taken(&leaf, &appended));
             let noted = match taken {
                 Ok(index) => self.app.note_batch(leaf.tenant, batch, index).await,

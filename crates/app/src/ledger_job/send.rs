@@ -1,8 +1,7 @@
 //! Sealing batches and sending leaves. One leaf of a log is on its way at a time; those of several
 //! tenants are at once, so that the archive makes them durable together.
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use tokio::task::JoinSet;
 use veritwin_domain::TenantId;
 use veritwin_ledger::{
     Act, Append, Appended, BatchBuilder, BatchLimits, LeafReference, SealedBatch,
@@ -38,6 +37,35 @@ impl Outgoing {
     }
 }
 
+/// Leaves on their way, each in a task of its own: whoever sent them may ask the archive something
+/// else before they have arrived, and what they hold of the connection is let go of meanwhile.
+pub(super) struct OnWay<N>(JoinSet<(Outgoing, Result<Appended>, N)>);
+
+impl<N: Send + 'static> OnWay<N> {
+    pub(super) fn new() -> Self {
+        Self(JoinSet::new())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Sends a leaf, with what is known of it when it has arrived.
+    pub(super) fn send(&mut self, app: &App, leaf: Outgoing, note: N) {
+        let app = app.clone();
+        self.0.spawn(async move {
+            let (leaf, answer) = sent(app, leaf).await;
+            (leaf, answer, note)
+        });
+    }
+
+    /// The next that has arrived, or not; none when no more are on their way.
+    pub(super) async fn next(&mut self) -> Option<Result<(Outgoing, Result<Appended>, N)>> {
+        let joined = self.0.join_next().await?;
+        Some(joined.map_err(|error| Error::Internal(format!("a leaf on its way: {error}"))))
+    }
+}
+
 impl LedgerJob {
     /// Seals the batches that are old enough, or all of them.
     pub(super) async fn seal_due(&mut self, everything: bool) -> Result<()> {
@@ -61,7 +89,7 @@ impl LedgerJob {
     /// where the failure is everybody's, what is on its way is still waited for.
     pub(super) async fn seal_all(&mut self, due: Vec<TenantId>) -> Result<()> {
         let mut due = due.into_iter();
-        let mut on_way = FuturesUnordered::new();
+        let mut on_way = OnWay::new();
         let mut bytes = 0;
         let mut outcome = Ok(());
         loop {
@@ -70,14 +98,21 @@ impl LedgerJob {
                 match self.sealed_batch(tenant, Act::Batch) {
                     Ok(leaf) => {
                         bytes += leaf.bytes();
-                        on_way.push(sent(self.app.clone(), leaf));
+                        on_way.send(&self.app, leaf, ());
                     }
                     Err(error) => outcome = self.failed(tenant, self.lanes.here, error).await,
                 }
             }
             #[cfg(test)]
             self.app.0.ledger.note_on_way(on_way.len());
-            let Some((leaf, answer)) = on_way.next().await else { return outcome };
+            let Some(arrived) = on_way.next().await else { return outcome };
+            let (leaf, answer, ()) = match arrived {
+                Ok(arrived) => arrived,
+                Err(error) => {
+                    outcome = outcome.and(Err(error));
+                    continue;
+                }
+            };
             bytes -= leaf.bytes();
             if let Err(error) = answer.and_then(|appended| self.taken(&leaf, &appended)) {
                 let failed = self.failed(leaf.tenant, self.lanes.here, error).await;
@@ -195,7 +230,7 @@ impl LedgerJob {
 
 /// Sends a leaf; a broken connection is tried once more with the same bytes, since the archive
 /// recognises the batch.
-pub(super) async fn sent(app: App, leaf: Outgoing) -> (Outgoing, Result<Appended>) {
+async fn sent(app: App, leaf: Outgoing) -> (Outgoing, Result<Appended>) {
     let answer = async {
         let client = app.archive()?;
         match client.append(&leaf.append).await {
