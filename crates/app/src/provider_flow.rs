@@ -129,6 +129,13 @@ impl Flows {
         Some(Returned { flow, nonce, verifier, once, end })
     }
 
+    /// Whether a sign-in was used up before.
+    pub(crate) fn is_used(&self, returned: &Returned) -> bool {
+        let finished = self.finished.lock();
+        let of_tenant = finished.get(&returned.flow.tenant);
+        of_tenant.is_some_and(|of_tenant| of_tenant.contains_key(&returned.once))
+    }
+
     /// Uses a sign-in up that its provider confirmed; whether it is the first time.
     pub(crate) fn use_up(&self, now: Duration, returned: &Returned) -> Result<bool> {
         let mut finished = self.finished.lock();
@@ -180,7 +187,9 @@ mod tests {
         assert_eq!(back.verifier.expose(), one.verifier.expose());
         assert!(back.nonce != two.nonce && back.verifier.expose() != two.verifier.expose());
         check("not confirmed", &one.state, &one.secret, now, true);
+        assert!(!flows.is_used(&back));
         assert!(flows.use_up(now, &back).expect("room"), "confirmed");
+        assert!(flows.is_used(&back));
         assert!(!flows.use_up(now, &back).expect("room"), "again");
         check("the other", &two.state, &two.secret, now, true);
         let other = Flows::new(&SystemRng);

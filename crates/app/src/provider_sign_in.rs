@@ -100,7 +100,8 @@ impl App {
         let from = self.throttled_from(context)?;
         let now = context.clock.monotonic();
         let returned = self.0.providers.flows.returned(now, &back.state, &back.secret);
-        let returned = returned.ok_or(STALE)?;
+        let used = |returned: &Returned| self.0.providers.flows.is_used(returned);
+        let returned = returned.filter(|returned| !used(returned)).ok_or(STALE)?;
         let tenant = returned.flow.tenant;
         let outcome = match self.check_people_network(context, tenant).await {
             Ok(()) => self.prove_by_provider(context, &returned, back, before.as_ref()).await,

@@ -138,7 +138,7 @@ impl App {
             }
         }
         let staff = self.somebody_of(PLATFORM_TENANT, Role::Support);
-        if is_done(self.enter_support(&staff, PROBE_CUSTOMER).await)? {
+        if is_done(self.enter_by_grants(&staff, PROBE_CUSTOMER).await)? {
             return Ok(Some("POST /v1/support-desk/session without a grant".to_owned()));
         }
         // Where a customer has opened everything that it can open.

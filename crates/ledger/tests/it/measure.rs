@@ -1,8 +1,5 @@
 //! What the benchmarks measure is real: the logs verify.
 
-use std::sync::Arc;
-
-use veritwin_domain::SystemClock;
 use veritwin_ledger::measure;
 use veritwin_verify::{DirectorySource, ExitClass, SignatureCheck, VerifyOptions, verify_log};
 
@@ -12,9 +9,10 @@ use crate::fixture::World;
 async fn measured_logs_verify() {
     let world = World::new(40);
     let archive = world.archive();
-    let clock = Arc::new(SystemClock::new());
     let measured =
-        measure::appends(&archive, (3, 300, 64), (clock, world.rng.clone())).await.unwrap();
+        measure::appends(&archive, (3, 300, 64), (world.clock.clone(), world.rng.clone()))
+            .await
+            .unwrap();
     assert_eq!(measured.leaves, 900);
     println!("{:.0} leaves/s, p99 {:?}", measured.leaves_per_s(), measured.publish_p99);
     for log in archive.logs() {

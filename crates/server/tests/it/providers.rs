@@ -185,6 +185,8 @@ fn an_answer_counts_once_in_its_own_page_for_its_own_sign_in() {
     let mut mixed = second.clone();
     mixed["code"] = first["code"].clone();
     refused(&stage.finish(&two, &mixed), "did not confirm");
+    // What the provider did not confirm is not used up.
+    stage.finish(&two, &second).expect(200);
     refused(&stage.finish(&two, &second), "has ended");
     stage.finish(&one, &first).expect(200);
     refused(&stage.finish(&one, &first), "has ended");

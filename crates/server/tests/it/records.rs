@@ -496,14 +496,14 @@ fn grants_count_together_and_each_ends_by_itself() {
     let ticket = customer.ticket();
     let long = json!({"areas": ["devices"], "hours": 3});
     customer.post(&format!("/v1/support-tickets/{ticket}/grants"), &long).expect(201);
-    let short = customer.grant(&ticket, &["twin"]);
+    let short = customer.grant(&ticket, &["alerts"]);
     let entered = staff.enter(&tenant.id);
-    assert_eq!(entered.expect(201)["support"]["areas"], json!(["devices", "twin"]));
+    assert_eq!(entered.expect(201)["support"]["areas"], json!(["devices", "alerts"]));
     let inside =
         Person { platform: &platform, cookie: entered.cookie().unwrap(), password: String::new() };
-    inside.get("/v1/twins").expect(200);
+    inside.get("/v1/alerts").expect(200);
     assert_eq!(customer.delete(&format!("/v1/support-grants/{short}")).status, 204);
-    inside.get("/v1/twins").problem(403);
+    inside.get("/v1/alerts").problem(403);
     inside.get("/v1/devices").expect(200);
     assert_eq!(inside.get("/v1/session").expect(200)["support"]["areas"], json!(["devices"]));
     let entries = customer.records("action=support.serve");
