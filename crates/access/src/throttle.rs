@@ -78,8 +78,9 @@ impl Attempt {
         ThrottleSubject::Pair(sha256(&[account, address].concat()))
     }
 
+    /// At a door it is the door's own account, until it is clear that it is not.
     fn pair(&self) -> ThrottleSubject {
-        self.pair_of(self.account)
+        self.pair_of(self.own.unwrap_or(self.account))
     }
 
     fn subjects(&self) -> impl Iterator<Item = ThrottleSubject> {
@@ -182,24 +183,35 @@ impl Throttle {
 
     /// Whether the account, or the door's own one, has signed in from this address before.
     pub fn is_known(&self, attempt: &Attempt) -> bool {
-        let own = attempt.own.map(|own| attempt.pair_of(own));
         let is_known = |pair: &ThrottleSubject| self.known.all.contains_key(pair);
-        is_known(&attempt.pair()) || own.is_some_and(|own| is_known(&own))
+        is_known(&attempt.pair()) || is_known(&attempt.without_door().pair())
     }
 
     /// Asked of an attempt that was let through, once it is clear that the account is not the
-    /// door's own: whoever was let through for having signed in to that one waits like others, so
-    /// that an account behind one door opens no other's.
-    pub fn goes_on(&self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
-        let attempt = attempt.without_door();
-        if self.is_known(&attempt) {
+    /// door's own: it counts for the other one of this name from here on, and whoever was let
+    /// through for having signed in at the door waits like others, so that an account behind one
+    /// door opens no other's.
+    pub fn goes_on(&mut self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
+        if attempt.own.is_none() {
             return Ok(());
         }
-        let account = self.subjects.all.get(&ThrottleSubject::Account(attempt.account));
-        match account.map(|failures| failures.blocked_until).filter(|until| *until > now) {
-            Some(until) => Err(Throttled { retry_after: until - now }),
-            None => Ok(()),
+        let was_known = self.is_known(attempt);
+        self.take_back(attempt.pair());
+        let attempt = attempt.without_door();
+        let by_door = was_known && !self.is_known(&attempt);
+        let account = by_door.then_some(ThrottleSubject::Account(attempt.account));
+        let blocked_until = [Some(attempt.pair()), account]
+            .into_iter()
+            .flatten()
+            .filter_map(|subject| self.subjects.all.get(&subject))
+            .map(|failures| failures.blocked_until)
+            .max()
+            .filter(|until| *until > now);
+        if let Some(until) = blocked_until {
+            return Err(Throttled { retry_after: until - now });
         }
+        self.failed(attempt.pair(), now);
+        Ok(())
     }
 
     /// The same of an attempt that names no account, such as a passkey nobody knows yet: it counts
@@ -250,6 +262,7 @@ impl Throttle {
     pub fn succeeded(&mut self, attempt: &Attempt, now: Duration) {
         if let Some(own) = attempt.own {
             self.withdrawn(attempt);
+            self.subjects.remove(&attempt.pair());
             self.known.put(attempt.pair_of(own), now, self.subjects_max);
             return;
         }
@@ -272,6 +285,15 @@ impl Throttle {
     /// other failures nothing is forgotten.
     pub fn withdrawn(&mut self, attempt: &Attempt) {
         for subject in attempt.subjects() {
+            self.take_back(subject);
+        }
+    }
+
+    /// The secret was right and a second one is asked for: no failure of the address, nor of the
+    /// account. From this address it counts until the sign-in is whole.
+    pub fn half_done(&mut self, attempt: &Attempt) {
+        let pair = attempt.pair();
+        for subject in attempt.subjects().filter(|subject| *subject != pair) {
             self.take_back(subject);
         }
     }
@@ -317,181 +339,4 @@ fn delay_after(count: u32, free_failures: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn digest(number: u32) -> [u8; 32] {
-        let mut digest = [0u8; 32];
-        digest[..4].copy_from_slice(&number.to_be_bytes());
-        digest
-    }
-
-    fn attempt(account: u32, address: u32) -> Attempt {
-        Attempt::new(digest(account), Some(digest(address)))
-    }
-
-    fn wait(throttle: &mut Throttle, attempt: Attempt, now: Duration) -> u64 {
-        throttle.attempt(&attempt, now).err().map_or(0, |throttled| throttled.retry_after.as_secs())
-    }
-
-    #[test]
-    fn delays_double_up_to_their_bound_and_are_forgotten() {
-        let mut throttle = Throttle::default();
-        let mut now = Duration::from_secs(1);
-        let (mut waits, mut free) = (Vec::new(), 0);
-        // An attempt that has to wait is not counted; after its wait it is let through.
-        while waits.len() < 11 {
-            let next = wait(&mut throttle, attempt(1, 1), now);
-            now += Duration::from_secs(next);
-            if next > 0 {
-                waits.push(next);
-            } else if waits.is_empty() {
-                free += 1;
-            }
-        }
-        assert_eq!(free, THROTTLE_FREE_FAILURES + 1);
-        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
-        assert_eq!(wait(&mut throttle, attempt(2, 2), now), 0);
-        assert_eq!(wait(&mut throttle, attempt(1, 1), now + THROTTLE_MEMORY), 0);
-    }
-
-    #[test]
-    fn an_attacker_does_not_lock_the_owner_out() {
-        let mut throttle = Throttle::default();
-        let now = Duration::from_secs(1);
-        let owner = attempt(1, 1);
-        assert_eq!(wait(&mut throttle, owner, now), 0);
-        throttle.succeeded(&owner, now);
-        // One attacker is stopped by its own address; very many together by the account.
-        let guesses = (0..1000).filter(|_| wait(&mut throttle, attempt(1, 9), now) == 0).count();
-        assert_eq!(guesses, THROTTLE_FREE_FAILURES as usize + 1);
-        let guesses = (10..1000).filter(|from| wait(&mut throttle, attempt(1, *from), now) == 0);
-        assert!(guesses.count() <= THROTTLE_ACCOUNT_FREE_FAILURES as usize);
-        assert!(wait(&mut throttle, attempt(1, 5000), now) > 0, "a stranger waits");
-        assert_eq!(wait(&mut throttle, owner, now), 0, "the owner does not");
-        assert!(throttle.is_known(&owner) && !throttle.is_known(&attempt(1, 9)));
-        assert!(!throttle.is_known(&attempt(2, 1)), "nor is another account from there");
-    }
-
-    #[test]
-    fn an_account_of_the_same_name_behind_a_door_opens_no_other() {
-        let mut throttle = Throttle::default();
-        let now = Duration::from_secs(1);
-        let at_door = |from| attempt(1, from).at_door(digest(77));
-        // Somebody signs in to an account of that name at a door of their own from everywhere.
-        for from in 1..=200 {
-            assert_eq!(wait(&mut throttle, at_door(from), now), 0);
-            throttle.succeeded(&at_door(from), now);
-        }
-        assert!(throttle.is_known(&at_door(1)) && !throttle.is_known(&attempt(1, 1)));
-        // None of it gives more guesses at the platform's account, with sign-ins in between.
-        let mut judged = 0;
-        for from in 1..=200 {
-            for _ in 0..THROTTLE_FREE_FAILURES {
-                judged += u64::from(wait(&mut throttle, attempt(1, from), now) == 0);
-            }
-            if wait(&mut throttle, at_door(from), now) == 0 {
-                throttle.succeeded(&at_door(from), now);
-            }
-        }
-        assert!(judged <= u64::from(THROTTLE_ACCOUNT_FREE_FAILURES) + 1, "{judged} guesses");
-        // At the door, where its account is gone by now, the platform's is tried: no more there.
-        assert_eq!(wait(&mut throttle, at_door(150), now), 0, "known at the door");
-        assert!(throttle.goes_on(&at_door(150), now).is_err());
-        // The owner of the door's account still gets in from where they were.
-        assert_eq!(wait(&mut throttle, at_door(151), now), 0);
-    }
-
-    #[test]
-    fn what_names_no_account_counts_for_its_address() {
-        let mut throttle = Throttle::default();
-        let now = Duration::from_secs(1);
-        for _ in 0..1000 {
-            throttle.attempt_from(digest(9), now).expect("what succeeds costs nothing");
-            throttle.withdrawn_from(digest(9));
-        }
-        let mut waits = || throttle.attempt_from(digest(9), now).is_err();
-        let tried = (0..1000).filter(|_| !waits()).count();
-        assert_eq!(tried, THROTTLE_ADDRESS_FREE_FAILURES as usize + 1);
-        assert_eq!(wait(&mut throttle, attempt(1, 8), now), 0, "another address");
-        assert!(wait(&mut throttle, attempt(1, 9), now) > 0, "passwords from there wait too");
-    }
-
-    #[test]
-    fn what_was_not_looked_at_is_no_guess_and_forgives_none() {
-        let mut throttle = Throttle::default();
-        let now = Duration::from_secs(1);
-        for _ in 0..1000 {
-            assert_eq!(wait(&mut throttle, attempt(1, 1), now), 0, "the platform was busy");
-            throttle.withdrawn(&attempt(1, 1));
-        }
-        let guesses = (0..1000).filter(|_| wait(&mut throttle, attempt(1, 1), now) == 0).count();
-        assert_eq!(guesses, THROTTLE_FREE_FAILURES as usize + 1);
-        // One that was under way with those ends: theirs still count.
-        let mut throttle = Throttle::default();
-        assert_eq!(wait(&mut throttle, attempt(1, 1), now), 0);
-        for _ in 0..=THROTTLE_FREE_FAILURES {
-            throttle.failed(attempt(1, 1).pair(), now);
-        }
-        throttle.withdrawn(&attempt(1, 1));
-        assert!(wait(&mut throttle, attempt(1, 1), now) > 0);
-    }
-
-    #[test]
-    fn one_valid_account_does_not_open_the_others() {
-        let mut throttle = Throttle::default();
-        let now = Duration::from_secs(1);
-        let mut guesses = 0;
-        for account in 1..1000 {
-            guesses += u32::from(wait(&mut throttle, attempt(account, 7), now) == 0);
-            let own = attempt(0, 7);
-            if wait(&mut throttle, own, now) == 0 {
-                throttle.succeeded(&own, now);
-            }
-        }
-        assert!(guesses <= THROTTLE_ADDRESS_FREE_FAILURES + 1, "{guesses}");
-    }
-
-    #[test]
-    fn memory_is_bounded_and_a_blocked_subject_survives_a_flood() {
-        let mut throttle = Throttle::with_capacity(100);
-        let now = Duration::from_secs(1);
-        for _ in 0..20 {
-            let _ = wait(&mut throttle, attempt(0, 0), now);
-        }
-        for number in 1..10_000 {
-            let _ = wait(&mut throttle, attempt(number, number), now);
-            assert!(throttle.len() <= 100);
-        }
-        assert!(wait(&mut throttle, attempt(0, 0), now) > 0);
-    }
-
-    #[test]
-    fn room_is_made_of_the_oldest_and_its_indexes_agree() {
-        let mut throttle = Throttle::with_capacity(100);
-        let second = |number: u32| Duration::from_secs(number.into());
-        for number in 0..1_000 {
-            let one = attempt(number, number);
-            assert_eq!(wait(&mut throttle, one, second(number)), 0);
-            throttle.succeeded(&one, second(number));
-        }
-        let Throttle { subjects, known, .. } = &throttle;
-        let remembered = subjects.all.len();
-        assert!(remembered > 90 && remembered <= 100, "{remembered}");
-        assert_eq!((subjects.by_count.len(), subjects.by_age.len()), (remembered, remembered));
-        assert_eq!((known.all.len(), known.by_age.len()), (100, 100));
-        assert!(known.all.contains_key(&attempt(999, 999).pair()));
-        assert!(!known.all.contains_key(&attempt(899, 899).pair()));
-        // What is past its time goes first, however many failures it has.
-        for _ in 0..9 {
-            let _ = wait(&mut throttle, attempt(1_000, 1_000), second(1_000));
-        }
-        let blocked = attempt(1_000, 1_000).pair();
-        assert!(throttle.subjects.all.contains_key(&blocked));
-        let later = second(1_000) + THROTTLE_MEMORY;
-        for number in 2_000..2_100 {
-            let _ = wait(&mut throttle, attempt(number, number), later);
-        }
-        assert!(!throttle.subjects.all.contains_key(&blocked));
-    }
-}
+mod tests;

@@ -18,11 +18,15 @@ const HASHES_AT_ONCE: usize = 3;
 /// from, and of whoever is signed in.
 const HASHES_OF_KNOWN: usize = 1;
 
+/// New passwords that are hashed beside those.
+const HASHES_OF_NEW: usize = 1;
+
 /// The turns of those who wait.
 #[derive(Debug)]
 pub(crate) struct Hashing {
     anybody: Semaphore,
     known: Semaphore,
+    new: Semaphore,
 }
 
 /// A turn that lasts until it is dropped.
@@ -31,7 +35,7 @@ pub(crate) type HashingTurn<'a> = SemaphorePermit<'a>;
 impl Default for Hashing {
     fn default() -> Self {
         let (anybody, known) = (Semaphore::new(HASHES_AT_ONCE), Semaphore::new(HASHES_OF_KNOWN));
-        Self { anybody, known }
+        Self { anybody, known, new: Semaphore::new(HASHES_OF_NEW) }
     }
 }
 
@@ -49,13 +53,22 @@ impl Hashing {
             _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
         }
     }
+
+    /// The turn of a new password: neither those who guess nor those who set one keep each other,
+    /// or who signs in, waiting.
+    async fn turn_of_new(&self) -> Result<SemaphorePermit<'_>> {
+        match tokio::time::timeout(HASHING_TIMEOUT, self.new.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
+        }
+    }
 }
 
 impl App {
     /// Hashes a new password in its turn. Whoever sets one has shown a session, a link or the one
     /// of before, and does not wait behind those who guess.
     pub(crate) async fn hash_password(&self, text: Secret<String>) -> Result<Secret<String>> {
-        let _turn = self.0.hashing.turn(true).await?;
+        let _turn = self.0.hashing.turn_of_new().await?;
         let app = self.clone();
         tokio::task::spawn_blocking(move || app.hash_password_blocking(&text))
             .await

@@ -74,7 +74,7 @@ impl Heads {
         appended: &Appended,
     ) -> Result<()> {
         let wrong =
-            |problem: &str| Error::Conflict(format!("the ledger archive's answer {problem}"));
+            |problem: &str| Error::Internal(format!("the ledger archive's answer {problem}"));
         let head = self.of.get_mut(&tenant).ok_or(Error::NotFound("ledger log"))?;
         let signed = SignedCheckpoint::parse(appended.checkpoint.as_bytes());
         let unsigned = || wrong("is not signed with the log's key");

@@ -93,7 +93,7 @@ impl App {
             _ if !has_second_factor(&factors) => false,
             None => {
                 // The password was right: asking for the second factor is no failure.
-                self.0.throttle.lock().withdrawn(&attempt);
+                self.0.throttle.lock().half_done(&attempt);
                 self.asked_second_factor(&tx, context, &user).await?;
                 tx.commit().await?;
                 return Err(Error::SecondFactor);

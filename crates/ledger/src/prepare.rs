@@ -92,8 +92,7 @@ fn check_room(
     let makes_room = matches!(leaf.act, Act::Retention { .. } | Act::Shred { .. });
     let more = if makes_room { ENDINGS_BYTES_MAX } else { 0 };
     let max = limits.log_bytes_max.saturating_add(more);
-    let used = log.stored_bytes.saturating_add(log.lost_bytes);
-    let after = used.saturating_add(bytes_of(leaf, entry));
+    let after = log.stored_bytes.saturating_add(bytes_of(leaf, entry));
     if after <= max {
         return Ok(());
     }

@@ -128,14 +128,23 @@ impl App {
     async fn receive_case(&self, context: &OpContext, new: NewCase) -> Result<Case> {
         let held = self.held_by(context, new.body.email.as_deref()).await?;
         let tx = self.0.store.begin(context).await?;
-        let refused = check_strangers(&tx, (new.source, new.kind)).await.err();
+        let refused = match check_strangers(&tx, (new.source, new.kind)).await {
+            Ok(()) => None,
+            Err(refused @ Error::Limit(_)) => Some(refused),
+            Err(error) => return Err(error),
+        };
         if held.is_none()
             && let Some(refused) = refused
         {
             return Err(refused);
         }
         let new = NewCase { body: new.body.held_by(held.as_ref()), ..new };
-        let mut case = self.open_case(&tx, context, new).await?;
+        // In the same words, whichever bound it is.
+        let (opened, refused) = match (self.open_case(&tx, context, new).await, refused) {
+            (Err(Error::Limit(_)), Some(refused)) => return Err(refused),
+            both => both,
+        };
+        let mut case = opened?;
         self.ask_identity(&tx, context, (&mut case, held.as_ref())).await?;
         if held.is_some() {
             self.acknowledge_case(&tx, context, &mut case).await?;

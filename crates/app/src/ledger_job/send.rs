@@ -12,11 +12,11 @@ use super::{BATCH_AGE, LedgerJob};
 use crate::ledger_open::refused;
 use crate::{App, Error, Result};
 
-/// Leaves of different logs on their way at once: as many as an archive takes in at once, and half
-/// of what the connection carries, so that pages are answered as well.
-pub(super) const LEAVES_AT_ONCE: usize = 32;
+/// Leaves of different logs on their way at once: as many as an archive takes in at once of one of
+/// several platforms.
+pub(super) const LEAVES_AT_ONCE: usize = 16;
 /// No further leaf goes on its way while those that are hold so many bytes.
-const BYTES_AT_ONCE: usize = 32 << 20;
+const BYTES_AT_ONCE: usize = 8 << 20;
 /// Logs whose period is lengthened in one go.
 const PERIODS_AT_ONCE: usize = 16;
 
@@ -221,7 +221,10 @@ impl LedgerJob {
                 }
                 Err(error) => {
                     tracing::debug!(%tenant, %error, "a log is not kept for longer yet");
-                    return;
+                    // What one log is refused is no matter of the others.
+                    if !matches!(error, Error::Conflict(_)) {
+                        return;
+                    }
                 }
             }
         }

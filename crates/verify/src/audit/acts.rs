@@ -19,7 +19,7 @@ const NAMED_MAX: usize = 16;
 
 /// Whether a leaf behind `index` says that it was lawfully pruned.
 pub(super) fn is_pruned(log: (&dyn Source, &Head), index: u64, report: &mut Report) -> bool {
-    find(log, index, &|at, leaf| prunes((at, leaf), index), report)
+    find(log, (index, None), &|at, leaf| prunes((at, leaf), index), report)
 }
 
 /// Whether a leaf behind `index` says that the payload of that one was lawfully destroyed, or
@@ -38,7 +38,7 @@ pub(super) fn is_destroyed(
         }
         _ => prunes((at, leaf), index),
     };
-    find(log, index, &explains, report)
+    find(log, (index, Some(gone.submitter)), &explains, report)
 }
 
 fn prunes((at, leaf): (u64, &Leaf), index: u64) -> bool {
@@ -49,10 +49,11 @@ fn prunes((at, leaf): (u64, &Leaf), index: u64) -> bool {
 }
 
 /// Looks behind leaf `index` for one that explains and is proven. One that would explain and is not
-/// proven is a finding.
+/// proven is a finding. Where the key that submitted leaf `index` is known, it is that key's to
+/// explain, or of a key that took its place.
 fn find(
     (source, head): (&dyn Source, &Head),
-    index: u64,
+    (index, mut submitter): (u64, Option<[u8; 32]>),
     explains: &dyn Fn(u64, &Leaf) -> bool,
     report: &mut Report,
 ) -> bool {
@@ -68,10 +69,23 @@ fn find(
         let behind = (path.index * 256..size).zip(entries).filter(|(at, _)| *at > index);
         for (at, entry) in behind {
             let Ok(leaf) = Leaf::decode(entry) else { continue };
+            let is_theirs = submitter.is_none_or(|key| key == leaf.submitter);
+            if let (Act::SubmitterKey { next }, true, Some(_)) = (&leaf.act, is_theirs, submitter)
+                && proven((&tiles, head), (at, entry, &leaf), path).is_ok()
+            {
+                submitter = Some(*next);
+            }
             if !explains(at, &leaf) {
                 continue;
             }
-            match proven((&tiles, head), (at, entry, &leaf), path) {
+            let checked = if is_theirs {
+                proven((&tiles, head), (at, entry, &leaf), path)
+            } else {
+                let problem = "it would explain what is missing, and another key signed it";
+                let finding = Finding::new(FindingKind::Identity, path, problem);
+                Err(Box::new(finding.at(leaf.place(at))))
+            };
+            match checked {
                 Ok(()) => return true,
                 Err(finding) if named < NAMED_MAX => {
                     named += 1;
