@@ -34,7 +34,7 @@ function caseSteps({ browser, demo, visitor }) {
           await form.getByLabel(/^In your words/).fill(WORDS)
           await guest.look('request form')
           await form.getByRole('button', { name: 'Send' }).click()
-          await form.getByText('The number of your request is').waitFor()
+          await form.getByText('We have your request; its number is').waitFor()
           assert.deepEqual([...guest.findings], [])
         } finally {
           await guest.context.close()
