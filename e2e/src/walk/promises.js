@@ -9,7 +9,8 @@ const PROMISES = 62
 /** Of which this version has nothing to check. */
 const ABSENT = 'P28'
 const SHOWN = 'P22'
-const PROVEN_TIMEOUT_MS = 60_000
+// On two cores the first round of checks takes minutes.
+const PROVEN_TIMEOUT_MS = 240_000
 /** Of those that are not evidenced, opened one after the other. */
 const OPENED_MAX = 4
 const MEBIBYTE = 1024 * 1024
