@@ -82,7 +82,8 @@ fn an_account_of_the_same_name_elsewhere_gives_no_more_guesses() {
         judged += usize::from(guess.status == 401);
         own_door();
     }
-    assert!(judged <= 6, "{judged} guesses were looked at");
+    // Five that cost nothing, one more, and one after each wait that is over by then.
+    assert!(judged <= 15, "{judged} of 40 guesses were looked at");
     let owner = Ipv4Addr::new(127, 9, 0, 6);
     sign_in_from(&platform, owner, &victim.email, &victim.password).expect(200);
     // What was refused says whose sign-in it was, and at what.
