@@ -33,7 +33,8 @@ async function sees(browser, origin, organisation) {
     await page.locator('.door-brand').getByText(NAME, { exact: true }).waitFor()
     await page.locator('.door-organisation').getByText(CUSTOMER, { exact: true }).waitFor()
     await page.locator('img.brand-logo').waitFor()
-    await page.getByText(`${NAME} Buildings answers for this service.`).waitFor()
+    // The brand is the platform's own here.
+    await page.getByText('The operator of this platform answers for it.').waitFor()
     const brand = await page.evaluate(() =>
       getComputedStyle(document.documentElement).getPropertyValue('--brand').trim(),
     )
@@ -56,8 +57,6 @@ export function brandSteps(stage) {
         try {
           await visitor.open('/brand')
           await page.getByLabel('Product name').fill(NAME)
-          await page.getByLabel('Who answers', { exact: true }).fill(`${NAME} Buildings`)
-          await page.getByLabel('E-mail of whoever answers').fill('help@north.example')
           await page.getByLabel('Colour, light').fill('#ffffff')
           visitor.provoked.add('400 /v1/brand')
           assert.equal(await saves(page), 400, 'white on white')
@@ -79,7 +78,6 @@ export function brandSteps(stage) {
           await page.getByRole('button', { name: 'Remove the logo' }).click()
           await page.getByRole('button', { name: 'Choose a logo' }).waitFor()
           const fields = ['Product name', 'Colour, light', 'Colour, dark']
-          fields.push('Who answers', 'E-mail of whoever answers')
           for (const field of fields) await page.getByLabel(field, { exact: true }).fill('')
           assert.equal(await saves(page), 200)
           assert.deepEqual([...visitor.findings], [])

@@ -78,13 +78,15 @@ fn find(
             if !explains(at, &leaf) {
                 continue;
             }
-            let checked = if is_theirs {
-                proven((&tiles, head), (at, entry, &leaf), path)
-            } else {
+            let proven = proven((&tiles, head), (at, entry, &leaf), path);
+            let checked = proven.and_then(|()| {
+                if is_theirs {
+                    return Ok(());
+                }
                 let problem = "it would explain what is missing, and another key signed it";
                 let finding = Finding::new(FindingKind::Identity, path, problem);
                 Err(Box::new(finding.at(leaf.place(at))))
-            };
+            });
             match checked {
                 Ok(()) => return true,
                 Err(finding) if named < NAMED_MAX => {
