@@ -200,16 +200,7 @@ impl Throttle {
         let attempt = attempt.without_door();
         let by_door = was_known && !self.is_known(&attempt);
         let account = by_door.then_some(ThrottleSubject::Account(attempt.account));
-        let blocked_until = [Some(attempt.pair()), account]
-            .into_iter()
-            .flatten()
-            .filter_map(|subject| self.subjects.all.get(&subject))
-            .map(|failures| failures.blocked_until)
-            .max()
-            .filter(|until| *until > now);
-        if let Some(until) = blocked_until {
-            return Err(Throttled { retry_after: until - now });
-        }
+        self.lets_through([attempt.pair()].into_iter().chain(account), now)?;
         self.failed(attempt.pair(), now);
         Ok(())
     }
@@ -218,14 +209,9 @@ impl Throttle {
     /// for its address alone.
     pub fn attempt_from(&mut self, address: [u8; 32], now: Duration) -> Result<(), Throttled> {
         let subject = ThrottleSubject::Address(address);
-        let failures = self.subjects.all.get(&subject);
-        match failures.map(|failures| failures.blocked_until).filter(|until| *until > now) {
-            Some(until) => Err(Throttled { retry_after: until - now }),
-            None => {
-                self.failed(subject, now);
-                Ok(())
-            }
-        }
+        self.lets_through([subject], now)?;
+        self.failed(subject, now);
+        Ok(())
     }
 
     /// Takes back an attempt that named no account.
@@ -237,16 +223,10 @@ impl Throttle {
     /// many at the same time do not slip through. Ask before checking the secret.
     pub fn attempt(&mut self, attempt: &Attempt, now: Duration) -> Result<(), Throttled> {
         let is_known = self.is_known(attempt);
-        let blocked_until = attempt
+        let asked = attempt
             .subjects()
-            .filter(|subject| !(is_known && matches!(subject, ThrottleSubject::Account(_))))
-            .filter_map(|subject| self.subjects.all.get(&subject))
-            .map(|failures| failures.blocked_until)
-            .max()
-            .filter(|until| *until > now);
-        if let Some(until) = blocked_until {
-            return Err(Throttled { retry_after: until - now });
-        }
+            .filter(|subject| !(is_known && matches!(subject, ThrottleSubject::Account(_))));
+        self.lets_through(asked, now)?;
         for subject in attempt.subjects() {
             self.failed(subject, now);
         }
@@ -317,6 +297,23 @@ impl Throttle {
         }
         let blocked_until = now + delay_after(count, subject.free_failures());
         self.subjects.put(subject, Failures { count, last: now, blocked_until });
+    }
+
+    /// Refuses while one of these is blocked, for as long as the last of them is.
+    fn lets_through(
+        &self,
+        subjects: impl IntoIterator<Item = ThrottleSubject>,
+        now: Duration,
+    ) -> Result<(), Throttled> {
+        let blocked_until = subjects
+            .into_iter()
+            .filter_map(|subject| self.subjects.all.get(&subject))
+            .map(|failures| failures.blocked_until)
+            .max();
+        match blocked_until.filter(|until| *until > now) {
+            Some(until) => Err(Throttled { retry_after: until - now }),
+            None => Ok(()),
+        }
     }
 
     /// How many subjects are remembered.
