@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
-use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, VerifierKey};
+use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, Signers, VerifierKey};
 
 use crate::commit::{Committer, Request, key_aad};
 use crate::journal;
@@ -184,6 +184,8 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) logs: RwLock<Logs>,
     pub(crate) objects: Objects,
+    /// Verifies the leaves' signatures.
+    pub(crate) signers: Signers,
     /// In place of the directory for everything that grows.
     pub(crate) bucket: Option<Bucket>,
     /// Held as long as the archive is open.
@@ -264,6 +266,7 @@ impl Archive {
             disk,
             logs: RwLock::new(Logs::new()),
             objects,
+            signers: Signers::default(),
             bucket,
             _lock: lock,
         });

@@ -26,7 +26,8 @@ pub(crate) fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerEr
         let log = log.lock();
         (log.origin.clone(), log.period)
     };
-    leaf.verify_signature(&origin).map_err(LedgerError::invalid)?;
+    let verified = leaf.verify_signature_with(&origin, &shared.signers);
+    verified.map_err(LedgerError::invalid)?;
     let repeated = {
         let log = log.lock();
         // Told early, so that a lost race does not leave its payload behind. A leaf without one may

@@ -24,8 +24,8 @@ use crate::chain::Chain;
 use crate::payloads::{self, Job, payload_name};
 use crate::report::{ExitClass, FINDINGS_MAX, Finding, FindingKind, Progress, Report};
 use crate::{
-    Digest, Leaf, Policy, Source, StampAuthorities, TileKind, TilePath, VerifierKey, decode_bundle,
-    leaf_hash,
+    Digest, Leaf, Policy, Signers, Source, StampAuthorities, TileKind, TilePath, VerifierKey,
+    decode_bundle, leaf_hash,
 };
 
 use ahead::{Ahead, Content, Leaves, Plan, Whole};
@@ -99,7 +99,8 @@ fn pass(
     let origin = head.checkpoint.origin.clone();
     let mut chain = Chain::new(&origin, &options.submitters, every_signature);
     let mut tree = TreeCheck::new(source, &head);
-    let plan = Plan { source, origin: &origin, size: head.checkpoint.size, every_signature };
+    let (size, signers) = (head.checkpoint.size, Signers::default());
+    let plan = Plan { source, origin: &origin, size, every_signature, signers: &signers };
     let (outcome, is_whole) = std::thread::scope(|scope| {
         let ahead = plan.start(scope);
         let mut pool = (!options.skip_payloads).then(|| payloads::Pool::start(scope, source));

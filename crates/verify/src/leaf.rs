@@ -6,7 +6,7 @@ use std::fmt;
 use veritwin_domain::{BatchId, Timestamp};
 
 use crate::note::ed25519_verifies;
-use crate::{Digest, EDGE_STATEMENT_BYTES, EdgeStatement, leaf_hash};
+use crate::{Digest, EDGE_STATEMENT_BYTES, EdgeStatement, Signers, leaf_hash};
 
 /// The version written and the only one read.
 pub const LEAF_VERSION: u8 = 1;
@@ -373,6 +373,13 @@ impl Leaf {
         } else {
             Err(LeafError::Signature)
         }
+    }
+
+    /// The same, quicker for a key that signed many leaves before.
+    pub fn verify_signature_with(&self, origin: &str, signers: &Signers) -> Result<(), LeafError> {
+        let message = self.signed_message(origin);
+        let valid = signers.verifies(&self.submitter, &message, &self.signature);
+        if valid { Ok(()) } else { Err(LeafError::Signature) }
     }
 
     /// What the next leaf has to know of this one.

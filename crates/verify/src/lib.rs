@@ -22,6 +22,7 @@ mod merkle;
 mod note;
 mod payloads;
 mod policy;
+mod prepared;
 mod proof;
 mod published;
 mod records;
@@ -69,6 +70,7 @@ pub use mail::{
 pub use merkle::{Frontier, leaf_hash, node_hash, root_of};
 pub use note::{KeyAlgorithm, NoteError, NoteSignature, SignedNote, VerifierKey};
 pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError, PolicyWitness};
+pub use prepared::Signers;
 pub use proof::{
     ProofError, TileHashes, consistency_path, inclusion_path, verify_consistency, verify_inclusion,
 };

@@ -13,7 +13,7 @@ use crate::bundle::{bundle_hashes, entry_ranges};
 use crate::chain::Followed;
 use crate::payloads::Job;
 use crate::report::{Finding, FindingKind, Report};
-use crate::{Act, Digest, Leaf, Source, TILE_BYTES_MAX, TileKind, TilePath, root_of};
+use crate::{Act, Digest, Leaf, Signers, Source, TILE_BYTES_MAX, TileKind, TilePath, root_of};
 
 /// Bundles that one thread is ahead of the walk.
 const AHEAD_MAX: usize = 2;
@@ -28,6 +28,7 @@ pub(super) struct Plan<'a> {
     /// The tree's size.
     pub(super) size: u64,
     pub(super) every_signature: bool,
+    pub(super) signers: &'a Signers,
 }
 
 /// One place of the tree, as it was found.
@@ -220,7 +221,9 @@ impl Plan<'_> {
                 && leaf.first_sequence == last_sequence.saturating_add(1)
                 && leaf.sealed_at >= sealed_at
                 && leaf.submitter == submitter;
-            if !is_next || (self.every_signature && leaf.verify_signature(self.origin).is_err()) {
+            let is_signed =
+                |leaf: &Leaf| leaf.verify_signature_with(self.origin, self.signers).is_ok();
+            if !is_next || (self.every_signature && !is_signed(&leaf)) {
                 return None;
             }
             index += 1;
