@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use veritwin_domain::{Clock, Rng};
-use veritwin_ledger::measure;
+use veritwin_ledger::measure::{self, Signatures};
 use veritwin_verify::{
     DirectorySource, ExitClass, SignatureCheck, SourceTiles, TlogProof, VerifierKey, VerifyOptions,
     inclusion_path, leaf_hash, sha256, verify_inclusion, verify_log,
@@ -83,7 +83,9 @@ pub async fn ledger(options: &LedgerOptions) -> Result<Vec<Entry>> {
     let given = (Arc::clone(&options.clock), Arc::clone(&options.rng));
     let archive = measure::archive(&options.directory, given.clone()).context("an archive")?;
     let load = (options.logs, options.leaves_per_log, IN_FLIGHT);
-    let appended = measure::appends(&archive, load, given).await.context("appending")?;
+    let append = |signatures| measure::appends(&archive, signatures, load, given.clone());
+    let appended = append(Signatures::Verified).await.context("appending")?;
+    let trusted = append(Signatures::Trusted).await.context("appending without signatures")?;
     archive.close().await.context("closing the archive")?;
     let publish_p99_ms = appended.publish_p99.as_secs_f64() * 1e3;
     let blocking = options.clone();
@@ -105,6 +107,7 @@ pub async fn ledger(options: &LedgerOptions) -> Result<Vec<Entry>> {
     Ok(vec![
         higher("ledger.append_leaves_per_s", "1/s", appended.leaves_per_s(), None),
         lower("ledger.publish_p99_ms", "ms", publish_p99_ms),
+        higher("ledger.append_trusted_leaves_per_s", "1/s", trusted.leaves_per_s(), None),
         higher("ledger.sha256_gb_per_s", "GB/s", sha256_gb_per_s, openssl),
         higher("ledger.audit_entries_per_core_s", "1/s", audited.entries_per_s, go_audit),
         higher("ledger.audit_signatures_per_core_s", "1/s", audited.signatures_per_s, None),

@@ -14,7 +14,7 @@ use veritwin_domain::{Clock, LimitExceeded, LogId, Rng};
 use veritwin_keys::{KeyService, SigningKey};
 use veritwin_verify::{Digest, Leaf, LeafReference, SignedCheckpoint, Signers, VerifierKey};
 
-use crate::commit::{Committer, Request, key_aad};
+use crate::commit::{Committer, Ready, Request, key_aad};
 use crate::journal;
 use crate::objects::{Objects, log_scope};
 use crate::prepare::{check_origin, ends_prefix, prepare};
@@ -384,7 +384,11 @@ impl Archive {
         if ends_prefix(&append.entry) {
             return Err(LedgerError::invalid("an end is not submitted without waiting"));
         }
-        let ready = prepare(&self.shared, append)?;
+        self.hand_over(prepare(&self.shared, append)?).await
+    }
+
+    /// Hands the writer what was prepared.
+    pub(crate) async fn hand_over(&self, ready: Ready) -> Result<PendingAppend, LedgerError> {
         let (reply, answer) = oneshot::channel();
         let request = Request::Append(Box::new(ready), reply);
         self.requests.send(request).await.map_err(|_| closed())?;

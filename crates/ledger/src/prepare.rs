@@ -21,13 +21,20 @@ pub(crate) fn ends_prefix(entry: &[u8]) -> bool {
 /// Checks what can be checked without the writer, and writes the payload.
 pub(crate) fn prepare(shared: &Shared, append: Append) -> Result<Ready, LedgerError> {
     let leaf = Leaf::decode(&append.entry).map_err(LedgerError::invalid)?;
-    let log = shared.log(append.log)?;
-    let (origin, period) = {
-        let log = log.lock();
-        (log.origin.clone(), log.period)
-    };
+    let origin = shared.log(append.log)?.lock().origin.clone();
     let verified = leaf.verify_signature_with(&origin, &shared.signers);
     verified.map_err(LedgerError::invalid)?;
+    prepare_verified(shared, append, leaf)
+}
+
+/// The same of an append whose leaf, decoded here, is known to be signed.
+pub(crate) fn prepare_verified(
+    shared: &Shared,
+    append: Append,
+    leaf: Leaf,
+) -> Result<Ready, LedgerError> {
+    let log = shared.log(append.log)?;
+    let period = log.lock().period;
     let repeated = {
         let log = log.lock();
         // Told early, so that a lost race does not leave its payload behind. A leaf without one may
