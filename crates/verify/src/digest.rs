@@ -110,7 +110,7 @@ impl Sha256 {
 
 /// Up to this length a message is hashed block by block: setting a digest up takes as long as two
 /// blocks, and a node of a tree has no more.
-const SHORT_BYTES: usize = 1024;
+const SHORT_BYTES: usize = 512;
 /// What the state of SHA-256 begins with (FIPS 180-4, section 5.3.3).
 const INITIAL_STATE: [u32; 8] = [
     0x6a09_e667,
@@ -135,18 +135,20 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 }
 
 fn short_sha256(bytes: &[u8]) -> Digest {
+    // The message, one bit, zeros, and its length in bits at the end of a block (section 5.1.1).
+    let mut padded = [[0; 64]; (SHORT_BYTES + 9).div_ceil(64)];
+    let blocks = (bytes.len() + 9).div_ceil(64);
+    let flat = padded.as_flattened_mut();
+    flat[..bytes.len()].copy_from_slice(bytes);
+    flat[bytes.len()] = 0x80;
+    flat[blocks * 64 - 8..blocks * 64].copy_from_slice(&(bytes.len() as u64 * 8).to_be_bytes());
+    sha256_of_padded(&padded[..blocks])
+}
+
+/// SHA-256 of blocks that are padded already.
+pub(crate) fn sha256_of_padded(blocks: &[[u8; 64]]) -> Digest {
     let mut state = INITIAL_STATE;
-    let (blocks, rest) = bytes.as_chunks::<64>();
     compress256(&mut state, blocks);
-    // The rest, one bit, zeros, and the length in bits at the end of a block (section 5.1.1).
-    let mut last = [[0; 64]; 2];
-    let padded = last.as_flattened_mut();
-    padded[..rest.len()].copy_from_slice(rest);
-    padded[rest.len()] = 0x80;
-    let blocks = if rest.len() < 56 { 1 } else { 2 };
-    let length = (bytes.len() as u64 * 8).to_be_bytes();
-    padded[blocks * 64 - 8..blocks * 64].copy_from_slice(&length);
-    compress256(&mut state, &last[..blocks]);
     let mut out = [0; 32];
     for (bytes, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();

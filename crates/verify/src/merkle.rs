@@ -1,6 +1,7 @@
 //! Merkle tree hashing of RFC 6962, section 2.1, and a compact frontier that computes the root of a
 //! growing tree in logarithmic memory.
 
+use crate::digest::sha256_of_padded;
 use crate::{Digest, sha256};
 
 /// Entries up to this length are hashed from the stack.
@@ -21,10 +22,15 @@ pub fn leaf_hash(entry: &[u8]) -> Digest {
 
 /// `SHA-256(0x01 || left || right)`.
 pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
-    let mut buffer = [1u8; 65];
-    buffer[1..33].copy_from_slice(left.as_bytes());
-    buffer[33..].copy_from_slice(right.as_bytes());
-    sha256(&buffer)
+    // With what SHA-256 adds to 65 bytes: one bit, zeros, and their length in bits.
+    let mut blocks = [[0u8; 64]; 2];
+    let bytes = blocks.as_flattened_mut();
+    bytes[0] = 1;
+    bytes[1..33].copy_from_slice(left.as_bytes());
+    bytes[33..65].copy_from_slice(right.as_bytes());
+    bytes[65] = 0x80;
+    bytes[126..].copy_from_slice(&(65u16 * 8).to_be_bytes());
+    sha256_of_padded(&blocks)
 }
 
 /// The root over leaf hashes; that of the empty tree is SHA-256 of nothing.
