@@ -402,9 +402,16 @@ impl App {
         let (tenant, digest) = (context.tenant, certificate.digest());
         let log = if body.scope == StoredScope::Tenant { PLATFORM_TENANT } else { tenant };
         if let StoredScope::Ledger { before } = body.scope
-            && !self.state_end(context, (Timestamp::from_micros(before), reason_of(body))).await?
+            && body.stated_at.is_none()
         {
-            return Ok(None);
+            let before = Timestamp::from_micros(before);
+            if !self.state_end(context, (before, reason_of(body))).await? {
+                return Ok(None);
+            }
+            // Written down before the certificate's leaf, for which a log that is full has no room
+            // yet: each further try would be told to the log again.
+            body.stated_at = Some(self.clock().now().as_micros());
+            return Ok(Some(DestructionState::Certifying));
         }
         let sealed = self.seal_evidence_of(log, digest, context.at).await?;
         let Some(index) = sealed else { return Ok(None) };

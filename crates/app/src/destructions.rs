@@ -78,6 +78,9 @@ pub(crate) struct Body {
     /// Nobody asked for it: days of the ledger are past the time that a plan keeps them.
     #[serde(default)]
     pub(crate) is_period: bool,
+    /// When the ledger was told of it, where it ends what that sealed: it is told once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stated_at: Option<i64>,
 }
 
 impl Body {
@@ -419,6 +422,7 @@ pub(crate) fn fresh(
         ledger_index: None,
         is_end: false,
         is_period: false,
+        stated_at: None,
     }
 }
 

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use veritwin_keys::NewAbove;
-use veritwin_ledger::ArchiveLimits;
+use veritwin_ledger::{Act, ArchiveLimits, ShredReason};
+use veritwin_metastore::{DestructionState, StoredDestruction};
 
 use super::*;
+use crate::destruction_scope::StoredScope;
+use crate::destructions::fresh;
 use crate::ledger_head::HEAD_SETTING;
 use crate::ledger_open::VKEY_SETTING;
 use crate::promises::tests::check_ledgers;
@@ -145,6 +148,67 @@ async fn what_a_full_log_does_not_take_waits_until_there_is_room() {
     world.app.start_ledger();
     let all = async || (world.sealed(&customer).await == sent).then_some(());
     world.until("what waited", all).await;
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_something_goes_once_in_front_of_what_a_full_log_has_waiting() {
+    let world = World::new().await;
+    let customer = world.customer("Full").await;
+    let stop = CancellationToken::new();
+    let limits = ArchiveLimits { log_bytes_max: 5000, ..ArchiveLimits::default() };
+    let served = world.archive_of(stop.clone(), limits).await;
+    world.app.start_ledger();
+    seal(&world, &customer, 1).await;
+    let mut sent = 1;
+    let full = async || {
+        world.send(&customer, 1.0).await;
+        sent += 1;
+        world.app.ledger_held_up(customer.tenant())
+    };
+    let told = world.until("the hold", full).await.reason;
+    assert!(told.contains("log_bytes_max"), "{told}");
+    world.clock.advance(Duration::from_secs(5));
+    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
+    let scope = StoredScope::Ledger { before: context.at.as_micros() };
+    let mut known = StoredDestruction {
+        id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
+        state: DestructionState::Asked,
+        body: fresh(&context, (scope, false), "asked for").to_store().expect("a body"),
+        version: 1,
+        requested_at: context.at,
+    };
+    let tx = world.app.0.store.begin(&context).await.expect("records");
+    tx.destruction_create(&known).await.expect("made");
+    tx.commit().await.expect("written");
+    while let Some(next) = world.app.step(customer.tenant(), &known).await.expect("a step") {
+        known = next;
+    }
+    let (log, _) = world.app.log_of(&customer.context).await.expect("a log");
+    let last = async || {
+        let size = world.app.summary_of(log).await.expect("a summary").size;
+        (size, world.app.leaf(log, size - 1, size).await.expect("a leaf").leaf.act)
+    };
+    let (size, act) = last().await;
+    assert_eq!(act, Act::Shred { from: 0, to: size - 1, reason: ShredReason::Requested });
+    assert!(world.sealed(&customer).await < sent);
+    // For the certificate there is no room yet; the log is not told again meanwhile.
+    assert_eq!(known.state, DestructionState::Certifying);
+    assert!(world.app.step(customer.tenant(), &known).await.expect("a step").is_none());
+    assert_eq!(last().await, (size, act));
+    assert!(world.app.ledger_held_up(customer.tenant()).is_some());
+    let world = world.reopen().await;
+    stop.cancel();
+    served.await.expect("closed");
+    world.archive().await;
+    world.app.start_ledger();
+    let all = async || (world.sealed(&customer).await >= sent).then_some(());
+    world.until("what waited", all).await;
+    while world.destruction(&customer, known.id).await.state != DestructionState::Done {
+        world.step_of(&customer, known.id).await;
+    }
+    // With the certificate.
+    assert_eq!(world.sealed(&customer).await, sent + 1);
     world.app.close().await;
 }
 

@@ -26,11 +26,12 @@ pub(crate) struct PendingEvidence {
 }
 
 impl LedgerJob {
-    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits.
+    /// Seals evidence into a tenant's or the platform's own log; while that is held it waits, but
+    /// for what ends or destroys something.
     pub(super) async fn seal_evidence(&mut self, pending: PendingEvidence) -> Result<()> {
         let tenant = pending.tenant;
         if self.lanes.held().contains(tenant) {
-            return Ok(());
+            return self.seal_ending(pending).await;
         }
         match self.try_evidence(&pending).await {
             Ok(index) => {
@@ -45,7 +46,40 @@ impl LedgerJob {
                 self.lanes.tenants.remove(&tenant);
                 Ok(())
             }
-            Err(error) => self.failed(tenant, self.lanes.here, error).await,
+            Err(error) => {
+                self.failed(tenant, self.lanes.here, error).await?;
+                self.seal_ending(pending).await
+            }
+        }
+    }
+
+    /// What ends or destroys something goes in front of what a held tenant has waiting: a log that
+    /// is full takes nothing else. It speaks of leaves that stand already, and nothing of what
+    /// waits was signed into a leaf that stands; all of that is read again and goes behind it.
+    async fn seal_ending(&mut self, pending: PendingEvidence) -> Result<()> {
+        let tenant = pending.tenant;
+        let ends =
+            matches!(pending.what, Pending::Statement(Act::Retention { .. } | Act::Shred { .. }));
+        if !ends || !self.lanes.held().contains(tenant) {
+            return Ok(());
+        }
+        // What it has had on its way back would name another leaf before it than the last.
+        self.lanes.tenants.remove(&tenant);
+        self.app.0.ledger.unsealed.lock().open.remove(&tenant);
+        let sealed = self.try_evidence(&pending).await;
+        self.lanes.tenants.remove(&tenant);
+        match sealed {
+            Ok(index) => {
+                let _ = pending.answer.send(Some(index));
+                Ok(())
+            }
+            Err(error) => {
+                if self.app.is_ledger_away().await {
+                    return Err(error);
+                }
+                tracing::debug!(%tenant, %error, "a statement about a held log waits");
+                Ok(())
+            }
         }
     }
 
