@@ -15,7 +15,7 @@ use veritwin_metastore::{LedgerMailing, MailRank, NewMail, TenantTx};
 
 use crate::alert_mail::waiting_max;
 use crate::change::Change;
-use crate::ledger_mail_files::{Past, Written};
+use crate::ledger_mail_files::{Past, Written, keep_ended};
 use crate::ledger_mail_to::{Recipient, To, check_recipient, recipients};
 use crate::mail::{MailPayload, mail_key};
 use crate::mail_kinds::MessageKind;
@@ -230,14 +230,18 @@ impl App {
         view(&row)
     }
 
-    /// Ends a mailing.
+    /// Ends a mailing. The others go on to prove that they extend its last mail.
     #[boxed]
     pub async fn delete_ledger_mailing(&self, context: &OpContext, id: MailingId) -> Result<()> {
         self.authorize_all(context, Action::LedgerMail, Kind::Ledger)?;
+        // No mail of it is written between what is read here and its end.
+        let _turn = self.0.ledger.mailings.lock().await;
         let tx = self.0.store.begin(context).await?;
         let row = tx.ledger_mailing(id).await?;
+        let body = Body::read(&row)?;
+        keep_ended(&tx, id, &body.past).await?;
         tx.ledger_mailing_delete(id).await?;
-        let change = Change::from(Body::read(&row)?.recorded());
+        let change = Change::from(body.recorded());
         let place = resource(context, id);
         self.record_change(&tx, context, Action::LedgerMail, &place, change).await?;
         Ok(tx.commit().await?)
@@ -349,6 +353,7 @@ impl App {
         let before = body.waits.map(Waits::as_str);
         let is_news = waits.is_none() || before != waits.map(Waits::as_str);
         body.waits = waits;
+        let _turn = self.0.ledger.mailings.lock().await;
         let tx = self.0.store.begin(context).await?;
         if let Ok(written) = &written {
             body.number += 1;
@@ -386,11 +391,11 @@ impl App {
         let source = self.archive()?.source(log);
         let summary = self.summary_of(log).await?;
         let stamped = self.newest_stamped(context).await?;
-        let past = self.mailed_before(context, (id, &body.past)).await?;
+        let before = self.mailed_before(context, (id, &body.past)).await?;
         let (entries, at) = (body.entries.clone(), context.at);
         tokio::task::spawn_blocking(move || {
             let log = (&summary, stamped);
-            crate::ledger_mail_files::write(&source, log, (id, number, at), &past, &entries)
+            crate::ledger_mail_files::write(&source, log, (id, number, at), &before, &entries)
         })
         .await
         .map_err(|_| Error::Internal("writing a mail stopped".to_owned()))?

@@ -8,7 +8,7 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{MailingId, OpContext, Timestamp};
 use veritwin_ledger::{LogSummary, Source, SourceError};
-use veritwin_metastore::PublishedCheckpoint;
+use veritwin_metastore::{PublishedCheckpoint, TenantTx};
 use veritwin_verify::{
     Bridge, CHECKPOINT_BYTES_MAX, FindingKind, LEDGER_MAIL_FILE, LedgerMail, SignedCheckpoint,
     StampedCheckpoint, VerifierKey, VerifyOptions, sha256,
@@ -19,6 +19,10 @@ use crate::publish::stamped_under;
 use crate::{App, Error, Result};
 
 const CHECKPOINT: &str = "checkpoint";
+/// The newest checkpoints of mailings that were ended, the last one ended first.
+const ENDED_SETTING: &str = "ledger_mailings_ended";
+/// Ended mailings that those who go on still prove to extend.
+const ENDED_KEPT: usize = 20;
 
 /// A checkpoint that was mailed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,16 +44,44 @@ struct Mailed {
     past: Vec<Past>,
 }
 
+/// What the next mail of a mailing proves to extend.
+#[derive(Debug)]
+pub(crate) struct Before {
+    /// Its own checkpoints, and the newest of each other mailing of the tenant.
+    pub(crate) going: Vec<Past>,
+    /// The newest of the mailings that were ended.
+    pub(crate) ended: Vec<Past>,
+}
+
+/// The ended mailings' checkpoints that are kept, and the version of the setting.
+async fn ended(tx: &TenantTx) -> Result<(Vec<Past>, u64)> {
+    let Some(setting) = tx.setting(ENDED_SETTING).await? else { return Ok((Vec::new(), 0)) };
+    let all = serde_json::from_slice(&setting.body).map_err(|error| internal(&error))?;
+    Ok((all, setting.version))
+}
+
+/// Keeps the newest checkpoint of a mailing that ends, in the transaction that ends it: whoever
+/// has its mails is shown by those of the others that the log still extends them.
+pub(crate) async fn keep_ended(tx: &TenantTx, id: MailingId, past: &[Past]) -> Result<()> {
+    let Some(newest) = past.first() else { return Ok(()) };
+    let (mut all, version) = ended(tx).await?;
+    all.insert(0, Past { mailing: Some(id), ..newest.clone() });
+    all.truncate(ENDED_KEPT);
+    let body = serde_json::to_vec(&all).map_err(|error| internal(&error))?;
+    Ok(tx.setting_put(ENDED_SETTING, &body, Some(version)).await?)
+}
+
 impl App {
-    /// The checkpoints that the next mail of a mailing proves to extend: its own, and the newest of
-    /// each other mailing of the tenant, so that all of them tell one history.
+    /// The checkpoints that the next mail of a mailing proves to extend, so that all mailings of
+    /// the tenant tell one history, also those that were ended.
     pub(crate) async fn mailed_before(
         &self,
         context: &OpContext,
         (id, own): (MailingId, &[Past]),
-    ) -> Result<Vec<Past>> {
+    ) -> Result<Before> {
         let tx = self.0.store.read(context).await?;
         let rows = tx.ledger_mailings().await?;
+        let (ended, _) = ended(&tx).await?;
         drop(tx);
         let mut all = own.to_vec();
         for row in rows.iter().filter(|row| row.id != id) {
@@ -58,7 +90,7 @@ impl App {
             let newest = mailed.past.into_iter().next();
             all.extend(newest.map(|past| Past { mailing: Some(row.id), ..past }));
         }
-        Ok(all)
+        Ok(Before { going: all, ended })
     }
 }
 
@@ -127,7 +159,7 @@ pub(crate) fn write<S: Source>(
     log: &S,
     (summary, stamped): (&LogSummary, Option<PublishedCheckpoint>),
     (id, number, at): (MailingId, u64, Timestamp),
-    past: &[Past],
+    before: &Before,
     entries: &[u64],
 ) -> Result<Written> {
     let vkey = summary.vkey.as_str();
@@ -136,10 +168,20 @@ pub(crate) fn write<S: Source>(
     let note = log.note()?.to_owned();
     let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| internal(&error))?;
     let head = signed.verify(&key).map_err(|error| internal(&error))?.clone();
-    let mut since = Vec::with_capacity(past.len());
+    let mut since = Vec::with_capacity(before.going.len() + before.ended.len());
     // What lies in a prefix that was ended cannot be compared any more.
-    for one in past.iter().filter(|one| one.tree_size >= summary.minimum_index) {
+    let is_there = |one: &&Past| one.tree_size >= summary.minimum_index;
+    for one in before.going.iter().filter(is_there) {
         since.push(bridge(&log, one, &key)?);
+    }
+    for one in before.ended.iter().filter(is_there) {
+        match bridge(&log, one, &key) {
+            // Ending it lets the others go on; whoever has its mails is told by the folder.
+            Err(Error::Conflict(problem)) => {
+                tracing::warn!(mailing = %id, %problem, "a mail does not extend an ended mailing");
+            }
+            other => since.push(other?),
+        }
     }
     let stamped = stamped_under(&log, stamped, head.size);
     let mut files = vec![

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use veritwin_domain::RegisterEntryId;
-use veritwin_metastore::{MailRank, NewMail, RegisterEntry, RegisterKind, RegisterState};
+use veritwin_metastore::{
+    LedgerMailing, MailRank, NewMail, RegisterEntry, RegisterKind, RegisterState,
+};
 
 use super::erasures::account;
 use super::*;
 use crate::Error;
+use crate::ledger_mail_files::Past;
 use crate::mail::MailPayload;
 use crate::mail_kinds::MessageKind;
 use crate::model::{MailingInput, MailingTo};
@@ -115,5 +118,44 @@ async fn a_mail_that_waited_leaves_only_where_its_flow_is_still_entered() {
     let pin = entry(&world, RegisterKind::Residency, &[("jurisdiction", "GB")]);
     world.enter(&customer, &[pin]);
     assert_eq!(kept().await, [(false, None), (true, Some("flow"))]);
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mailing_goes_on_from_those_that_were_ended() {
+    let world = World::new().await;
+    let customer = world.customer("Mailed").await;
+    let eve = account(&world, &customer, (AUDITOR, Role::Auditor)).await;
+    let context = customer.somebody(Role::Owner);
+    let make = async || {
+        let to = Some(MailingTo::Auditor(eve));
+        let input = MailingInput { to, every: "never".to_owned(), entries: Vec::new() };
+        world.app.create_ledger_mailing(&context, input).await.expect("a mailing").id
+    };
+    let (ended, unsent) = (make().await, make().await);
+    let tx = world.app.0.store.begin(&customer.context).await.expect("records");
+    let row = tx.ledger_mailing(ended).await.expect("the mailing");
+    let mut body: serde_json::Value = serde_json::from_slice(&row.body).expect("JSON");
+    body["past"] = serde_json::json!([
+        {"number": 2, "tree_size": 7, "note": "second"},
+        {"number": 1, "tree_size": 3, "note": "first"},
+    ]);
+    let mailed = LedgerMailing { body: serde_json::to_vec(&body).expect("JSON"), ..row };
+    tx.ledger_mailing_update(&mailed).await.expect("written");
+    tx.commit().await.expect("written");
+    let new = make().await;
+    let before = async || {
+        let before = world.app.mailed_before(&context, (new, &[])).await.expect("read");
+        let of = |all: &[Past]| -> Vec<_> {
+            all.iter().map(|one| (one.mailing, one.number, one.tree_size)).collect()
+        };
+        (of(&before.going), of(&before.ended))
+    };
+    let newest = vec![(Some(ended), 2, 7)];
+    assert_eq!(before().await, (newest.clone(), Vec::new()));
+    for one in [ended, unsent] {
+        world.app.delete_ledger_mailing(&context, one).await.expect("ended");
+    }
+    assert_eq!(before().await, (Vec::new(), newest));
     world.app.close().await;
 }

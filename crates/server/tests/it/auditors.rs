@@ -147,7 +147,7 @@ fn mailed_checkpoints_verify_as_a_folder_and_name_what_is_missing_or_changed() {
     let found = &found["items"][0];
     assert_eq!((&found["kind"], &found["state"]), (&json!("mail"), &json!("sealed")));
 
-    another_mailing_goes_on_from_it(&stage, (&auditor, shown), &given);
+    other_mailings_go_on_from_it(&stage, (&auditor, shown), &given);
     let rotated = stage.platform.cli(&["mail", "rotate", "--json"]).json();
     assert_eq!(rotated["keys"].as_array().unwrap().len(), 4, "{rotated}");
     assert_ne!(stage.platform.cli(&["mail", "rotate"]).code, 0, "there are next keys already");
@@ -161,22 +161,30 @@ fn mailed_checkpoints_verify_as_a_folder_and_name_what_is_missing_or_changed() {
     assert_eq!(states, ["active", "active", "retired", "retired"]);
 }
 
-/// A new mailing proves that it extends the one before; one that does not is told.
-fn another_mailing_goes_on_from_it(stage: &Stage, (auditor, folder): (&str, &str), given: &[&str]) {
+/// A new mailing proves that it extends those before, which go on or were ended.
+fn other_mailings_go_on_from_it(stage: &Stage, (auditor, folder): (&str, &str), given: &[&str]) {
     let device = stage.tenant.device("later");
-    let size = stage.tenant.get("/v1/ledger").expect(200)["tree_size"].as_u64().unwrap();
-    stage.tenant.send(&device, &json!({"t": 3})).expect(200);
-    stage.tenant.sealed(size + 1);
-    let new = json!({"user_id": auditor, "every": "never", "entries": []});
-    let mailing = stage.tenant.post("/v1/ledger/mailings", &new).expect(201);
-    let path = format!("/v1/ledger/mailings/{}/send", mailing["id"].as_str().unwrap());
-    stage.tenant.post(&path, &json!({})).expect(200);
-    let mail = stage.mail("Ledger checkpoint 1:").text.clone() + "\n";
-    fs::write(Path::new(folder).join("4.eml"), mail).unwrap();
-    let (code, text) = stage.receipts(folder, given);
-    assert_eq!(code, 0, "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("mailing ")).count(), 2, "{text}");
-    assert!(text.contains("4 mails hold 8 DKIM signatures"), "{text}");
+    let one = |mailing: &Value| format!("/v1/ledger/mailings/{}", mailing["id"].as_str().unwrap());
+    for number in [4, 5] {
+        let size = stage.tenant.get("/v1/ledger").expect(200)["tree_size"].as_u64().unwrap();
+        stage.tenant.send(&device, &json!({"t": number})).expect(200);
+        stage.tenant.sealed(size + 1);
+        let new = json!({"user_id": auditor, "every": "never", "entries": []});
+        let mailing = stage.tenant.post("/v1/ledger/mailings", &new).expect(201);
+        stage.tenant.post(&format!("{}/send", one(&mailing)), &json!({})).expect(200);
+        let mail = stage.mail("Ledger checkpoint 1:").text.clone() + "\n";
+        fs::write(Path::new(folder).join(format!("{number}.eml")), mail).unwrap();
+        let (code, text) = stage.receipts(folder, given);
+        assert_eq!(code, 0, "{text}");
+        let mailings = text.lines().filter(|line| line.starts_with("mailing ")).count();
+        assert_eq!(mailings, number - 2, "{text}");
+        let expected = format!("{number} mails hold {} DKIM signatures", number * 2);
+        assert!(text.contains(&expected), "{text}");
+        let listed = stage.tenant.get("/v1/ledger/mailings").expect(200);
+        for mailing in listed["items"].as_array().unwrap() {
+            stage.tenant.delete(&one(mailing)).expect(204);
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ pub struct LedgerMail {
     /// That checkpoint's root, base64.
     pub root_hash: String,
     /// Proofs that this checkpoint extends those of earlier mails, the newest first: those of its
-    /// own sequence, then the newest of each other one of the same log.
+    /// own sequence, then the newest of each other one of the same log, then the newest of those
+    /// that were ended before.
     pub since: Vec<Bridge>,
     /// The newest checkpoint before this one that has a time stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]

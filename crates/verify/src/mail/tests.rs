@@ -146,6 +146,16 @@ fn several_sequences_tell_one_history_or_are_told_apart() {
         two(2, 4, 9, &[(None, 1, 7), (Some("a"), 2, 8)]),
     ];
     check(&kept, ExitClass::Verified, &[], "given by you");
+    // One that was ended is extended by those that go on; it cannot extend what came after it.
+    let ended = [
+        first.clone(),
+        joined.clone(),
+        one(2, 3, 8, &[(None, 1, 3), (Some("b"), 1, 7)]),
+        two(2, 4, 9, &[(None, 1, 7), (Some("a"), 2, 8)]),
+        mail_of("c", (1, 5), 11, &[(Some("b"), 2, 9)]),
+        mail_of("c", (2, 6), 12, &[(None, 1, 11), (Some("b"), 2, 9)]),
+    ];
+    check(&ended, ExitClass::Verified, &[], "given by you");
     // Checkpoints that are the same need no proof.
     let same = [first.clone(), two(1, 2, 3, &[])];
     check(&same, ExitClass::Verified, &[], "given by you");
