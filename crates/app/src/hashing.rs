@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use veritwin_domain::Secret;
 use veritwin_keys::password;
 
@@ -40,7 +40,7 @@ impl Default for Hashing {
 }
 
 impl Hashing {
-    async fn turn(&self, is_known: bool) -> Result<SemaphorePermit<'_>> {
+    async fn turn(&self, is_known: bool) -> Result<HashingTurn<'_>> {
         let turn = async {
             tokio::select! {
                 biased;
@@ -48,19 +48,23 @@ impl Hashing {
                 turn = self.anybody.acquire() => turn,
             }
         };
-        match tokio::time::timeout(HASHING_TIMEOUT, turn).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
-        }
+        in_time(turn).await
     }
 
     /// The turn of a new password: neither those who guess nor those who set one keep each other,
     /// or who signs in, waiting.
-    async fn turn_of_new(&self) -> Result<SemaphorePermit<'_>> {
-        match tokio::time::timeout(HASHING_TIMEOUT, self.new.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
-        }
+    async fn turn_of_new(&self) -> Result<HashingTurn<'_>> {
+        in_time(self.new.acquire()).await
+    }
+}
+
+/// Waits for a turn, no longer than a password does.
+async fn in_time<'a>(
+    turn: impl Future<Output = std::result::Result<HashingTurn<'a>, AcquireError>>,
+) -> Result<HashingTurn<'a>> {
+    match tokio::time::timeout(HASHING_TIMEOUT, turn).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Error::Busy { retry_after: HASHING_TIMEOUT }),
     }
 }
 
@@ -125,5 +129,18 @@ mod tests {
         let other = hashing.turn(true).await.expect("a turn");
         drop((known, other, held));
         assert!(hashing.turn(false).await.is_ok());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn new_passwords_wait_behind_each_other_alone() {
+        let hashing = Hashing::default();
+        let mut held = vec![hashing.turn(true).await.expect("a turn")];
+        for _ in 0..HASHES_AT_ONCE {
+            held.push(hashing.turn(false).await.expect("a turn"));
+        }
+        let new = hashing.turn_of_new().await.expect("a turn of its own");
+        let late = hashing.turn_of_new().await;
+        assert!(matches!(late, Err(Error::Busy { .. })), "one at once");
+        drop(new);
+        assert!(hashing.turn_of_new().await.is_ok());
     }
 }
