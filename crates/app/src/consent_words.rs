@@ -3,6 +3,8 @@
 
 use veritwin_governance::Language;
 
+use crate::languages::in_language;
+
 /// The words of one language.
 pub(crate) struct ConsentWords {
     pub(crate) receipt: (&'static str, &'static str),
@@ -11,12 +13,7 @@ pub(crate) struct ConsentWords {
 
 impl ConsentWords {
     pub(crate) fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 }
 

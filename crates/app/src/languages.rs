@@ -30,6 +30,19 @@ pub(crate) const fn read_language(stored: UserLanguage) -> Language {
     }
 }
 
+/// What stands in a language, out of all of them.
+pub(crate) const fn in_language<T: Copy>(
+    language: Language,
+    [english, chinese, japanese, korean]: [T; 4],
+) -> T {
+    match language {
+        Language::English => english,
+        Language::ChineseTraditional => chinese,
+        Language::Japanese => japanese,
+        Language::Korean => korean,
+    }
+}
+
 /// The language that one of a tenant's people chose, or English.
 pub(crate) async fn language_of(tx: &TenantTx, user: Option<UserId>) -> Result<Language> {
     let Some(user) = user else { return Ok(Language::English) };

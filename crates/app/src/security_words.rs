@@ -4,6 +4,8 @@
 use veritwin_access::Finding;
 use veritwin_governance::Language;
 
+use crate::languages::in_language;
+
 /// A subject and a text, for whoever reads a language.
 pub(crate) type Say<'a> = &'a (dyn Fn(Language) -> (String, String) + Send + Sync);
 
@@ -39,13 +41,7 @@ impl SecurityMail {
 
 /// What a finding is called.
 pub(crate) const fn title(language: Language, kind: Finding) -> &'static str {
-    let [english, chinese, japanese, korean] = titles(kind);
-    match language {
-        Language::English => english,
-        Language::ChineseTraditional => chinese,
-        Language::Japanese => japanese,
-        Language::Korean => korean,
-    }
+    in_language(language, titles(kind))
 }
 
 /// The titles of a finding: English, Traditional Chinese, Japanese, Korean.
@@ -137,12 +133,7 @@ struct Words {
 
 impl Words {
     fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 }
 

@@ -4,6 +4,8 @@
 use veritwin_governance::Language;
 use veritwin_metastore::CaseKind;
 
+use crate::languages::in_language;
+
 /// All words of one language.
 pub(super) struct Words {
     /// Which right it is, as the letters go on: access, rectification, erasure, restriction,
@@ -44,12 +46,7 @@ pub(super) const REASONS: [&str; 6] =
 
 impl Words {
     pub(super) fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 
     /// Which right it is.

@@ -4,7 +4,7 @@
 use veritwin_domain::Timestamp;
 use veritwin_governance::Language;
 
-use crate::languages::{Worded, filled, moment_in};
+use crate::languages::{Worded, filled, in_language, moment_in};
 
 /// A subject and a text.
 type Mail = (&'static str, &'static str);
@@ -27,12 +27,7 @@ struct Words {
 
 impl Words {
     fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 }
 

@@ -6,7 +6,7 @@ use veritwin_governance::Language;
 
 use super::breach_notice::{PHASES, TO};
 use super::breaches::{GROUNDS, RISKS};
-use crate::languages::{Worded, filled, moment_in};
+use crate::languages::{Worded, filled, in_language, moment_in};
 use crate::model::BreachContent;
 
 /// The words of one language.
@@ -42,12 +42,7 @@ struct Words {
 
 impl Words {
     fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 }
 

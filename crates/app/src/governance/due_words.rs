@@ -4,7 +4,7 @@
 use veritwin_governance::Language;
 
 use super::breach_owed::Owed;
-use crate::languages::filled;
+use crate::languages::{filled, in_language};
 
 /// What comes due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +53,7 @@ struct Words {
 
 impl Words {
     fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 }
 

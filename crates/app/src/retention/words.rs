@@ -4,7 +4,7 @@ use veritwin_domain::Timestamp;
 use veritwin_governance::Language;
 
 use super::Kept;
-use crate::languages::{filled, moment_in};
+use crate::languages::{filled, in_language, moment_in};
 
 /// What a mail names.
 pub(super) struct Shortened<'a> {
@@ -29,12 +29,7 @@ struct Words {
 
 impl Words {
     fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::ChineseTraditional => &CHINESE,
-            Language::Japanese => &JAPANESE,
-            Language::Korean => &KOREAN,
-        }
+        in_language(language, [&ENGLISH, &CHINESE, &JAPANESE, &KOREAN])
     }
 
     fn in_days(&self, days: Option<u64>) -> String {
