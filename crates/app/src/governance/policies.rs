@@ -213,10 +213,11 @@ impl App {
         Ok(tx.commit().await?)
     }
 
-    /// Notes that a member has read the edition in force.
+    /// Notes that a member has read the edition in force: who sees it, for themselves.
     #[boxed]
     pub async fn attest_policy(&self, context: &OpContext, id: GovernanceId) -> Result<()> {
-        self.authorize(context, Action::GovernanceAttest, &resource(context, id))?;
+        self.authorize(context, Action::GovernanceSee, &resource(context, id))?;
+        self.authorize_all(context, Action::GovernanceAttest, Kind::Session)?;
         let tx = self.0.store.begin(context).await?;
         let mut policy: Policy = thing(&tx, KIND, id).await?;
         let member = person(context)?;
