@@ -1,6 +1,7 @@
 //! What a probe is to the platform, and how it becomes a probe of the governance crate: it runs
 //! in a task of its own, so that a panic or a caller that gives up cannot stop its tidying up.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +55,13 @@ impl ProbeAnswer {
     /// What every reader of the promises may know of an error: a fixed sentence. The error itself
     /// may name files, addresses and other tenants' things; it goes to the log.
     pub fn told(error: &Error) -> String {
-        tracing::warn!(%error, "a promise's check met an error");
-        public_words(error).to_owned()
+        Self::instead(public_words(error), error)
+    }
+
+    /// The same of whatever else a check meets: `public` stands in its place.
+    pub fn instead(public: &str, error: &dyn Display) -> String {
+        tracing::warn!(%error, public, "a promise's check met an error");
+        public.to_owned()
     }
 }
 

@@ -95,7 +95,7 @@ impl Flood {
             stream.write_all(line.as_bytes()).await.map_err(failed)?;
         }
         let name = ServerName::try_from(self.server_name.clone())
-            .map_err(|error| words::told("the server's name is none", &error))?;
+            .map_err(|error| ProbeAnswer::instead("the server's name is none", &error))?;
         let connector = TlsConnector::from(self.tls.clone()?);
         connector.connect(name, stream).await.map_err(failed)
     }

@@ -49,7 +49,7 @@ fn endpoints(document: &Value) -> Result<Vec<Endpoint>, String> {
             let actions = api::actions(&name, path)
                 .ok_or_else(|| format!("{name} {path}: no action is stated for it"))?;
             let method = Method::from_bytes(name.as_bytes())
-                .map_err(|error| words::told("a method is none", &error))?;
+                .map_err(|error| ProbeAnswer::instead("a method is none", &error))?;
             if !actions.is_empty() {
                 let is_of_others = api::tenants(&name, path).is_some();
                 found.push(Endpoint { method, path: path.clone(), actions, is_of_others });

@@ -197,13 +197,13 @@ fn authority(ca_pem: &str) -> Result<Trust, String> {
     const UNUSABLE: &str = "the platform's own authority cannot be used";
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| words::told(UNUSABLE, &error))?;
-        roots.add(certificate).map_err(|error| words::told(UNUSABLE, &error))?;
+        let certificate = certificate.map_err(|error| ProbeAnswer::instead(UNUSABLE, &error))?;
+        roots.add(certificate).map_err(|error| ProbeAnswer::instead(UNUSABLE, &error))?;
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map(Trust::Authority)
-        .map_err(|error| words::told(UNUSABLE, &error))
+        .map_err(|error| ProbeAnswer::instead(UNUSABLE, &error))
 }
 
 /// Where a client on this host reaches a listener that may listen everywhere.
@@ -240,7 +240,7 @@ pub(super) fn client_config(app: &App, wiring: &Wiring) -> Result<Arc<ClientConf
     let time = Arc::new(PlatformTime(app.shared_clock()));
     let mut config = ClientConfig::builder_with_details(provider(), time)
         .with_safe_default_protocol_versions()
-        .map_err(|error| words::told("TLS cannot be set up", &error))?
+        .map_err(|error| ProbeAnswer::instead("TLS cannot be set up", &error))?
         .dangerous()
         .with_custom_certificate_verifier(witness)
         .with_no_client_auth();
@@ -278,12 +278,12 @@ impl Transport {
         let time = Arc::new(PlatformTime(self.app.shared_clock()));
         let config = ClientConfig::builder_with_details(provider(), time)
             .with_protocol_versions(&[version])
-            .map_err(|error| words::told("TLS cannot be set up", &error))?
+            .map_err(|error| ProbeAnswer::instead("TLS cannot be set up", &error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::<Witness>::clone(&witness))
             .with_no_client_auth();
         let name = ServerName::try_from(self.server_name.clone())
-            .map_err(|error| words::told("the server's name is none", &error))?;
+            .map_err(|error| ProbeAnswer::instead("the server's name is none", &error))?;
         let stream = connect(target).await?;
         let connector = TlsConnector::from(Arc::new(config));
         let shaken = tokio::time::timeout(STEP_TIMEOUT, connector.connect(name, stream)).await;

@@ -11,8 +11,6 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use tower::ServiceExt;
 use veritwin_app::{Error, PlatformProbe, ProbeAnswer};
 
-use super::words;
-
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Headers that may differ between two answers to the same question.
@@ -151,7 +149,7 @@ pub(super) async fn ask(router: &Router, ask: Ask<'_>) -> Result<Answered, Strin
         .header(header::HOST, "localhost")
         .extension(ConnectInfo(peer))
         .body(Body::from(ask.body))
-        .map_err(|error| words::told("a request of the check cannot be made", &error))?;
+        .map_err(|error| ProbeAnswer::instead("a request of the check cannot be made", &error))?;
     let response = match router.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -159,6 +157,6 @@ pub(super) async fn ask(router: &Router, ask: Ask<'_>) -> Result<Answered, Strin
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX)
         .await
-        .map_err(|error| words::told("an answer cannot be read to its end", &error))?;
+        .map_err(|error| ProbeAnswer::instead("an answer cannot be read to its end", &error))?;
     Ok(Answered { status: parts.status, headers: parts.headers, body })
 }
