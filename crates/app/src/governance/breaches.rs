@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use veritwin_access::{Action, Kind, Resource};
-use veritwin_domain::{GovernanceId, IncidentId, OpContext, Timestamp};
+use veritwin_access::{Action, Kind, Resource, jobs};
+use veritwin_domain::{GovernanceId, IncidentId, OpContext, TenantId, Timestamp};
 use veritwin_metastore::{GovernanceKind, TenantTx};
 use veritwin_outbound::mail::is_address;
 
@@ -32,6 +32,10 @@ pub(super) const RISKS: [&str; 4] = ["unknown", "unlikely", "risk", "high"];
 /// On which ground people are not told of a high risk (Article 34(3) of the GDPR): nobody can read
 /// the data; the high risk is gone; it is out of proportion, and the public is told in its place.
 pub(super) const GROUNDS: [&str; 3] = ["protected", "removed", "disproportionate"];
+/// The states in which something may be owed.
+const UNCLOSED: [&str; 2] = ["open", "told"];
+/// Breaches without a next alarm that are read at once.
+const TIMELESS_AT_ONCE: u64 = 200;
 /// Alarms that a breach shows, the newest.
 const ALARMS_KEPT: usize = 100;
 /// Longest time back that awareness may lie: older ones are written down elsewhere.
@@ -279,6 +283,44 @@ impl App {
         let done = (Action::IncidentUpdate, "closed");
         self.put_changed(&tx, context, done, (before, &mut breach)).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Gives open breaches that still owe something the time of their next alarm where none is
+    /// stored: an earlier version raised none after 72 hours, or once somebody was told. One that
+    /// cannot be read holds no other.
+    #[boxed]
+    pub(crate) async fn await_breaches(&self) -> Result<()> {
+        let context = self.job(jobs::GOVERNANCE);
+        let mut behind = None;
+        loop {
+            let tx = self.0.store.read_platform(&context).await?;
+            let some = tx.governance_timeless(KIND, &UNCLOSED, behind, TIMELESS_AT_ONCE).await?;
+            drop(tx);
+            for (tenant, id) in &some {
+                match self.await_breach(*tenant, *id).await {
+                    Ok(()) => {}
+                    // A tenant whose keys are denied is looked at again.
+                    Err(error) if error.is_withheld() => {}
+                    Err(error) => {
+                        tracing::warn!(%tenant, %error, "a breach waits for its alarms");
+                    }
+                }
+            }
+            behind = some.last().map(|(_, id)| *id);
+            if behind.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn await_breach(&self, tenant: TenantId, id: GovernanceId) -> Result<()> {
+        let tx = self.0.store.begin(&self.job_in(jobs::GOVERNANCE, tenant)).await?;
+        let breach: Breach = thing(&tx, KIND, id).await?;
+        if let Some(at) = next_alarm(&breach) {
+            tx.governance_await(id, breach.row.version, at).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// An hour of the clock at which somebody is told has come. A drill's alarms stay inside.

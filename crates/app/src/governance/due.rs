@@ -22,6 +22,8 @@ use crate::{App, Error, Result};
 
 /// How often it is looked for.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked for breaches whose next alarm is not stored.
+const TIMELESS_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Things that are read at once.
 const DUE_MAX: u64 = 200;
 /// Most times that a round reads; more wait for the next round.
@@ -46,7 +48,15 @@ impl App {
     pub(crate) async fn keep_governance(&self, watch: &JobWatch) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looked_at: Option<Duration> = None;
         while self.next_round(&mut interval).await {
+            let now = self.clock().monotonic();
+            if looked_at.is_none_or(|at| now.saturating_sub(at) >= TIMELESS_INTERVAL) {
+                match self.await_breaches().await {
+                    Ok(()) => looked_at = Some(now),
+                    Err(error) => tracing::warn!(%error, "breaches wait for their alarms"),
+                }
+            }
             match self.tell_what_is_due().await {
                 Ok(()) => watch.turned(),
                 Err(error) => tracing::warn!(%error, "what is due was not looked for"),

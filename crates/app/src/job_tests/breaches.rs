@@ -55,6 +55,15 @@ impl Watched<'_> {
         self.facts().await.alarms
     }
 
+    /// Leaves it as earlier versions did, which knew of no alarm after those of 72 hours.
+    async fn forget_next_alarm(&self) {
+        let tx = self.world.app.0.store.begin(&self.officer()).await.expect("records");
+        let mut row = tx.governance_any(self.id).await.expect("a breach");
+        row.due_at = None;
+        tx.governance_replace(&row, row.version).await.expect("written");
+        tx.commit().await.expect("written");
+    }
+
     async fn tell(&self, to: &str, phase: &str) -> Result<()> {
         let person = || "person@example.test".to_owned();
         let recipients = (to != "authority").then(person).into_iter().collect();
@@ -103,6 +112,30 @@ async fn alarms_go_on_until_the_people_and_the_final_notice_are_out() {
     assert_eq!(watched.alarms_after(400).await, [24, 48, 72, 168]);
     let officer = watched.officer();
     world.app.close_breach(&officer, id, "It is over").await.expect("closed");
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breach_of_before_has_its_next_alarm_without_being_changed() {
+    let world = World::new().await;
+    let customer = world.customer("before").await;
+    let desk = officer(&world, &customer);
+    let id = world.app.open_breach(&desk, drill()).await.expect("opened");
+    let unlikely = BreachContent { risk: "unlikely".to_owned(), ..drill() };
+    let nobodys = world.app.open_breach(&desk, unlikely).await.expect("opened");
+    let watched = Watched { world: &world, customer: &customer, id };
+    let all = watched.alarms_after(73).await;
+    assert_eq!(all, [24, 48, 60, 66, 70, 72]);
+    watched.forget_next_alarm().await;
+    assert_eq!(watched.alarms_after(48).await, all, "nothing says that it is due");
+    let before = world.app.breach(&watched.officer(), id).await.expect("a breach");
+    world.app.await_breaches().await.expect("looked for");
+    let after = world.app.breach(&watched.officer(), id).await.expect("a breach");
+    assert_eq!(after.due_at, Some(desk.at.saturating_add(HOUR * 96)));
+    assert_eq!(after.version, before.version, "whoever changes it meanwhile is not in the way");
+    let nobodys = world.app.breach(&watched.officer(), nobodys).await.expect("a breach");
+    assert_eq!(nobodys.due_at, None, "it owes nothing");
+    assert_eq!(watched.alarms_after(0).await, [24, 48, 60, 66, 70, 72, 120]);
     world.app.close().await;
 }
 

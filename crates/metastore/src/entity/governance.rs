@@ -7,7 +7,7 @@ use veritwin_domain::{GovernanceId, LedgerItemId, TenantId, Timestamp, UserId};
 
 use super::ledger_items::{LedgerItem, LedgerKind};
 use crate::bind::{Row, code, opaque_debug, stored_enum};
-use crate::query::{at_most, is_set, one_of};
+use crate::query::{above, at_most, is_null, is_set, one_of};
 use crate::seal::Cell;
 use crate::tx::Vault;
 use crate::{Cursor, Listed, Page, PlatformTx, Result, TenantTx};
@@ -145,6 +145,19 @@ impl TenantTx {
         self.update_version(update, *item.id.as_bytes(), Some(expected)).await
     }
 
+    /// Says when somebody has to be told next of a thing that waits for no time, as long as it is
+    /// of this version: what it says stays as it is.
+    #[boxed]
+    pub async fn governance_await(
+        &self,
+        id: GovernanceId,
+        version: u64,
+        due_at: Timestamp,
+    ) -> Result<()> {
+        let update = self.update(ITEMS).set("due_at", due_at).eq("id", id).eq("version", version);
+        self.core.update(update.filter(is_null("due_at"))).await.map(drop)
+    }
+
     /// One thing of a kind.
     #[boxed]
     pub async fn governance_item(
@@ -277,6 +290,26 @@ impl PlatformTx {
             .filter(one_of("state", states))
             .filter(at_most("updated_at", before));
         self.core.delete(over).await
+    }
+
+    /// Things of a kind in one of these states, of all tenants, that wait for no time, by their
+    /// ids; behind the one that is named.
+    #[boxed]
+    pub async fn governance_timeless(
+        &self,
+        kind: GovernanceKind,
+        states: &[&'static str],
+        behind: Option<GovernanceId>,
+        most: u64,
+    ) -> Result<Vec<(TenantId, GovernanceId)>> {
+        let states = states.iter().map(|state| (*state).to_owned());
+        let select = self.select(ITEMS).filter(is_null("due_at")).eq("kind", kind);
+        let mut select = select.filter(one_of("state", states));
+        if let Some(behind) = behind {
+            select = select.filter(above("id", behind));
+        }
+        let rows = self.core.all(select.ascending("id").limit(most)).await?;
+        rows.iter().map(|row| Ok((row.get("tenant_id")?, row.get("id")?))).collect()
     }
 
     /// What of all tenants is due at a moment, earliest first; behind the place that is named.

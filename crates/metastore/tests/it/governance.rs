@@ -65,3 +65,52 @@ async fn what_is_over_ends_and_pages_hold_each_thing_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_waits_for_no_time_is_found_and_given_one_once() {
+    everywhere(async |world| {
+        let breach = |byte: u8, state: &str, due_at| GovernanceItem {
+            id: GovernanceId::from_bytes([byte; 16]),
+            kind: GovernanceKind::Breach,
+            parent: None,
+            state: state.to_owned(),
+            body: b"{}".to_vec(),
+            due_at,
+            version: 1,
+            created_at: START,
+            updated_at: START,
+        };
+        let due = START.saturating_add(Duration::from_secs(3600));
+        let all = [
+            breach(1, "open", None),
+            breach(2, "closed", None),
+            breach(3, "told", None),
+            breach(4, "open", Some(due)),
+        ];
+        let tx = world.begin().await;
+        for one in &all {
+            tx.governance_create(one).await.expect("written");
+        }
+        tx.commit().await.expect("commit");
+        let timeless = async |behind: Option<GovernanceId>| {
+            let (tx, kind) = (world.platform().await, GovernanceKind::Breach);
+            let found = tx.governance_timeless(kind, &["open", "told"], behind, 1).await;
+            found.expect("read").into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+        };
+        assert_eq!(timeless(None).await, [all[0].id]);
+        assert_eq!(timeless(Some(all[0].id)).await, [all[2].id]);
+        assert!(timeless(Some(all[2].id)).await.is_empty());
+        let tx = world.begin().await;
+        // Of another version, and one that has its time: both stay as they are.
+        tx.governance_await(all[2].id, 2, due).await.expect("written");
+        tx.governance_await(all[3].id, 1, START).await.expect("written");
+        tx.governance_await(all[0].id, 1, due).await.expect("written");
+        tx.commit().await.expect("commit");
+        let tx = world.read().await;
+        for (one, expect) in [(&all[0], Some(due)), (&all[2], None), (&all[3], Some(due))] {
+            let found = tx.governance_any(one.id).await.expect("read");
+            assert_eq!((found.due_at, found.version), (expect, 1));
+        }
+    })
+    .await;
+}
