@@ -30,34 +30,42 @@ const CHECK_MAIL_WAITS: Duration = Duration::from_secs(30 * 86_400);
 /// How long a case waits that cannot be looked after now.
 const WAITS: Duration = Duration::from_secs(3_600);
 
+/// The alarms of a case that are due and were not raised yet.
+fn due(case: &Case, now: Timestamp) -> Vec<Alarm> {
+    // Of an erasure that was told of only papers are left.
+    if case.row.closed_at.is_some() || case.told_at().is_some() {
+        return Vec::new();
+    }
+    case.clocks().alarms(&case.body.alarms, now)
+}
+
 impl App {
     /// Looks after every case that is due. One that cannot be read waits, and holds no other.
     pub(crate) async fn tend_cases(&self) {
-        let due = async {
+        let found = async {
             let context = self.job(jobs::RETENTION);
             let tx = self.0.store.read_platform(&context).await?;
             Ok::<_, Error>(tx.cases_due(context.at).await?)
         };
-        let due = match due.await {
-            Ok(due) => due,
+        let found = match found.await {
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "requests of data subjects wait");
                 return;
             }
         };
-        for (tenant, id) in due {
+        for (tenant, id) in found {
             if let Err(error) = self.tend_case(tenant, id).await {
                 tracing::warn!(%tenant, %id, %error, "a request of a data subject waits");
-                self.postpone_case(tenant, id).await;
+                let at = self.clock().now().saturating_add(WAITS);
+                self.postpone_case(tenant, id, at).await;
             }
         }
     }
 
-    async fn postpone_case(&self, tenant: TenantId, id: CaseId) {
+    async fn postpone_case(&self, tenant: TenantId, id: CaseId, at: Timestamp) {
         let later = async {
-            let context = self.job(jobs::RETENTION);
-            let at = context.at.saturating_add(WAITS);
-            let tx = self.0.store.begin_platform(&context).await?;
+            let tx = self.0.store.begin_platform(&self.job(jobs::RETENTION)).await?;
             tx.case_postpone(tenant, id, at).await?;
             Ok::<_, Error>(tx.commit().await?)
         };
@@ -66,69 +74,129 @@ impl App {
         }
     }
 
-    /// Raises the alarms of a case that are due, each once.
+    /// Raises the alarms of a case that are due, each once and in a transaction of its own: one
+    /// that cannot be raised now is tried again, and holds no other.
     #[boxed]
     pub(crate) async fn tend_case(&self, tenant: TenantId, id: CaseId) -> Result<()> {
         let context = self.job_in(jobs::RETENTION, tenant);
-        let tx = self.0.store.begin(&context).await?;
+        let answered = self.answer_waiting(&context, id).await;
+        if let Err(error) = &answered {
+            tracing::warn!(%tenant, %id, %error, "a request of a data subject was not answered");
+        }
+        let tx = self.0.store.read(&context).await?;
+        let alarms = due(&Case::read(tx.case(id).await?)?, context.at);
+        drop(tx);
+        let mut left = Vec::new();
+        for alarm in &alarms {
+            match self.raise_alarm(&context, id, *alarm).await {
+                Ok(true) => {}
+                Ok(false) => left.push(*alarm),
+                Err(error) => {
+                    let name = alarm.as_str();
+                    tracing::warn!(%tenant, %id, name, %error, "an alarm of a request waits");
+                    left.push(*alarm);
+                }
+            }
+        }
+        // Each that was raised has said when the next one is due.
+        if answered.is_ok() && left.is_empty() && !alarms.is_empty() {
+            return Ok(());
+        }
+        self.look_again(&context, id, (&left, answered.is_err())).await
+    }
+
+    /// Looks at a case again when its next alarm is due, and before long if something could not be
+    /// done now.
+    #[boxed]
+    async fn look_again(
+        &self,
+        context: &OpContext,
+        id: CaseId,
+        (left, is_unanswered): (&[Alarm], bool),
+    ) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
         let mut case = Case::read(tx.case(id).await?)?;
         if case.row.closed_at.is_some() {
             return Ok(());
         }
-        let is_strangers = case.is_strangers();
-        // Who could not be told before is told now, if a mail can leave by now.
-        if is_strangers && case.row.source == CaseSource::Mail && !case.clocks().is_acknowledged {
-            self.answer_mail(&tx, &context, &mut case).await?;
+        self.save_case(&tx, &mut case, context.at).await?;
+        tx.commit().await?;
+        if is_unanswered || !left.is_empty() {
+            let mut raised = case.body.alarms.clone();
+            raised.extend(left.iter().map(|alarm| alarm.as_str().to_owned()));
+            let again = context.at.saturating_add(WAITS);
+            // Those that are not due yet come when they are.
+            let at = case.clocks().next(&raised).map_or(again, |next| next.min(again));
+            self.postpone_case(context.tenant, id, at).await;
         }
-        let alarms = match case.told_at() {
-            // Of an erasure only papers are left.
-            Some(_) => Vec::new(),
-            None => case.clocks().alarms(&case.body.alarms, context.at),
-        };
-        let is_end = is_strangers && alarms.contains(&Alarm::NotVerified);
+        Ok(())
+    }
+
+    /// Who could not be told before that their request came is told now, if a mail can leave by
+    /// now.
+    #[boxed]
+    async fn answer_waiting(&self, context: &OpContext, id: CaseId) -> Result<()> {
+        let tx = self.0.store.begin(context).await?;
+        let mut case = Case::read(tx.case(id).await?)?;
+        let waits = case.is_strangers()
+            && case.row.source == CaseSource::Mail
+            && case.row.closed_at.is_none()
+            && !case.clocks().is_acknowledged;
+        if !waits {
+            return Ok(());
+        }
+        self.answer_mail(&tx, context, &mut case).await?;
+        if case.clocks().is_acknowledged {
+            self.save_case(&tx, &mut case, context.at).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Raises an alarm; says false where it has to wait.
+    #[boxed]
+    async fn raise_alarm(&self, context: &OpContext, id: CaseId, alarm: Alarm) -> Result<bool> {
+        let tx = self.0.store.begin(context).await?;
+        let mut case = Case::read(tx.case(id).await?)?;
+        // Somebody may have been here in the meantime.
+        if !due(&case, context.at).contains(&alarm) {
+            return Ok(true);
+        }
+        let is_strangers = case.is_strangers();
+        let is_end = is_strangers && alarm == Alarm::NotVerified;
         let place = match case.body.email.as_deref().filter(|_| is_end) {
             Some(to) => match self.place_for_end(&tx, to, context.at).await? {
                 Some(place) => Some(place),
                 // It ends with a letter, once one can be mailed.
-                None => {
-                    drop(tx);
-                    self.postpone_case(tenant, id).await;
-                    return Ok(());
-                }
+                None => return Ok(false),
             },
             None => None,
         };
-        let mut told = Vec::new();
-        for alarm in alarms {
-            case.body.alarms.push(alarm.as_str().to_owned());
-            case.note(context.at, alarm.as_str(), (None, None))?;
-            if alarm == Alarm::NotVerified {
-                self.end_unproven(&tx, &context, &mut case).await?;
-            }
-            told.push(alarm);
-            let change = Change::to(serde_json::json!({"alarm": alarm.as_str()}));
-            let about = resource(&context, id);
-            self.record_change(&tx, &context, Action::RequestWrite, &about, change).await?;
+        let name = alarm.as_str();
+        case.body.alarms.push(name.to_owned());
+        case.note(context.at, name, (None, None))?;
+        if alarm == Alarm::NotVerified {
+            self.end_unproven(&tx, context, &mut case).await?;
         }
+        let change = Change::to(serde_json::json!({"alarm": name}));
+        let about = resource(context, id);
+        self.record_change(&tx, context, Action::RequestWrite, &about, change).await?;
         self.save_case(&tx, &mut case, context.at).await?;
-        for alarm in told {
-            let mails = News::of(alarm).mails(&case, context.at);
-            // An alarm of a deadline that has moved is another one.
-            let by = case.row.answer_by.as_micros();
-            let name = alarm.as_str();
-            let event = if is_strangers {
-                // Of what anybody can make up, one mail a day of each alarm.
-                format!("cases of strangers {name} {}", context.at.as_micros() / DAY_MICROS)
-            } else {
-                format!("case {id} {name} {by}")
-            };
-            self.mail_officers(&tx, MailRank::Account, &mails, &event).await?;
-        }
+        let mails = News::of(alarm).mails(&case, context.at);
+        // An alarm of a deadline that has moved is another one.
+        let by = case.row.answer_by.as_micros();
+        let event = if is_strangers {
+            // Of what anybody can make up, one mail a day of each alarm.
+            format!("cases of strangers {name} {}", context.at.as_micros() / DAY_MICROS)
+        } else {
+            format!("case {id} {name} {by}")
+        };
+        self.mail_officers(&tx, MailRank::Account, &mails, &event).await?;
         tx.commit().await?;
         if let Some(place) = place {
             place.keep();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A place for the letter by which a stranger's request ends: none while an address that

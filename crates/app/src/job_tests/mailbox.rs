@@ -13,6 +13,7 @@ use super::*;
 use crate::cases::body::Case;
 use crate::cases::intake::Taken;
 use crate::mail::MailPayload;
+use crate::mail_bounds::{Places, Sender};
 use crate::model::{CaseStep, FormCaseInput, MailboxInput};
 use crate::{Error, Result};
 
@@ -305,6 +306,42 @@ async fn letters_go_to_the_address_that_the_account_has_and_to_none_that_looks_l
     assert!(seen.is_paused);
     let mails = mails_to(&world, &customer, stranger).await;
     assert!(mails.iter().any(|mail| mail.subject.contains("Please show that it is you")));
+    world.app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_cannot_be_mailed_holds_no_other_alarm_and_is_tried_again() {
+    let world = writing().await;
+    let customer = world.customer("held").await;
+    let asked = mail(1, ADA, "My data", "A copy, please.");
+    let Taken::Case(id) = take(&world, &customer, &asked).await else { panic!("no request") };
+    let received_at = case_of(&world, &customer, id).await.row.received_at;
+    // Looks after it at a moment when its address has had its mails of the day.
+    let tend_full = async |at: Timestamp| {
+        world.clock.advance(at.since(world.app.clock().now()));
+        let sender = Sender::Tenant(customer.tenant());
+        let place = || world.app.mail_place(sender, "ada@people.example", at).map(Places::keep);
+        while place().is_ok() {}
+        world.app.tend_case(customer.tenant(), id).await.expect("tended");
+        case_of(&world, &customer, id).await
+    };
+    let day_23 = received_at.saturating_add(DAY * 23);
+    let case = tend_full(day_23).await;
+    assert_eq!((case.row.state, case.body.alarms), (CaseState::Open, vec!["answer_soon".into()]));
+    let hour = Duration::from_secs(3600);
+    assert_eq!(case.row.next_at, Some(day_23.saturating_add(hour)), "the end is tried again");
+    // What comes due before that is not late.
+    let day_29 = received_at.saturating_add(DAY * 29);
+    let case = tend_full(day_29.saturating_sub(hour / 2)).await;
+    assert_eq!(case.row.next_at, Some(day_29));
+    let case = tend_full(day_29).await;
+    assert_eq!(case.body.alarms, ["answer_soon", "answer_tomorrow"]);
+    assert_eq!(case.row.state, CaseState::Open);
+    world.clock.advance(DAY + hour);
+    world.app.tend_case(customer.tenant(), id).await.expect("tended");
+    let case = case_of(&world, &customer, id).await;
+    assert_eq!(case.row.state, CaseState::Refused);
+    assert!(case.body.alarms.iter().any(|alarm| alarm == "not_verified"));
     world.app.close().await;
 }
 
