@@ -92,8 +92,8 @@ impl App {
                 Ok(true) => {}
                 Ok(false) => left.push(*alarm),
                 Err(error) => {
-                    let name = alarm.as_str();
-                    tracing::warn!(%tenant, %id, name, %error, "an alarm of a request waits");
+                    let which = alarm.as_str();
+                    tracing::warn!(%tenant, %id, which, %error, "an alarm of a request waits");
                     left.push(*alarm);
                 }
             }
@@ -102,7 +102,7 @@ impl App {
         if answered.is_ok() && left.is_empty() && !alarms.is_empty() {
             return Ok(());
         }
-        self.look_again(&context, id, (&left, answered.is_err())).await
+        self.look_again(&context, id, &left, answered.is_err()).await
     }
 
     /// Looks at a case again when its next alarm is due, and before long if something could not be
@@ -112,7 +112,8 @@ impl App {
         &self,
         context: &OpContext,
         id: CaseId,
-        (left, is_unanswered): (&[Alarm], bool),
+        left: &[Alarm],
+        is_unanswered: bool,
     ) -> Result<()> {
         let tx = self.0.store.begin(context).await?;
         let mut case = Case::read(tx.case(id).await?)?;
