@@ -254,7 +254,7 @@ mod tests {
             ..LedgerOptions::new(folder.path().to_owned(), clock, rng)
         };
         let entries = ledger(&options).await.expect("measured");
-        assert_eq!(entries.len(), 9);
+        assert_eq!(entries.len(), 10);
         for entry in entries {
             assert!(entry.value.is_finite() && entry.value > 0.0, "{entry:?}");
         }
