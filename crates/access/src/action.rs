@@ -237,7 +237,7 @@ define_actions! {
     /// Approve a policy that somebody else wrote; accept a risk.
     GovernanceApprove = "governance.approve" on Governance;
     /// Say that one has read a policy.
-    GovernanceAttest = "governance.attest" on Session;
+    GovernanceAttest = "governance.attest" on Governance;
     /// Read risks, controls, evidence, tasks and every policy, with their history.
     GovernanceRead = "governance.read" on Governance;
     /// Read the policies in force, certificates and notices.

@@ -219,7 +219,7 @@ pub(crate) const ACTIONS: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/policies/{id}", &["governance.see"]),
     ("PUT", "/v1/policies/{id}", &["governance.write"]),
     ("POST", "/v1/policies/{id}/approve", &["governance.approve"]),
-    ("POST", "/v1/policies/{id}/attest", &["governance.see", "governance.attest"]),
+    ("POST", "/v1/policies/{id}/attest", &["governance.attest"]),
     ("POST", "/v1/policies/{id}/steps", &["governance.write"]),
     ("GET", "/v1/promises", &["promise.read"]),
     ("POST", "/v1/promises/{id}/check", &["promise.check"]),

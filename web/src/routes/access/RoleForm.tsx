@@ -14,12 +14,11 @@ import { accessChanged, useMay } from './queries'
 type Says = 'permits' | 'denies'
 type Chosen = ReadonlyMap<string, Says>
 
-/** What a role says of actions that a role may hold: of others nothing could be saved again. */
-function chosenOf(role: CustomRole | null, grantable: readonly string[]): Chosen {
+function chosenOf(role: CustomRole | null): Chosen {
   const chosen = new Map<string, Says>()
   for (const action of role?.allows ?? []) chosen.set(action, 'permits')
   for (const action of role?.denies ?? []) chosen.set(action, 'denies')
-  return new Map([...chosen].filter(([action]) => grantable.includes(action)))
+  return chosen
 }
 
 function those(chosen: Chosen, says: Says): string[] {
@@ -30,7 +29,7 @@ export function RoleForm(props: { roles: Roles; role: CustomRole | null } & Form
   const { roles, role } = props
   const may = useMay()
   const [name, setName] = useState(role?.name ?? '')
-  const [chosen, setChosen] = useState(() => chosenOf(role, roles.grantable))
+  const [chosen, setChosen] = useState(() => chosenOf(role))
   const set = (action: string, says: Says | null) => {
     const next = new Map(chosen)
     if (says === null) next.delete(action)
