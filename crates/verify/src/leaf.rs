@@ -368,11 +368,8 @@ impl Leaf {
     /// Verifies the submitter's signature for the log `origin`.
     pub fn verify_signature(&self, origin: &str) -> Result<(), LeafError> {
         let message = self.signed_message(origin);
-        if ed25519_verifies(&self.submitter, &message, &self.signature) {
-            Ok(())
-        } else {
-            Err(LeafError::Signature)
-        }
+        let valid = ed25519_verifies(&self.submitter, &message, &self.signature);
+        if valid { Ok(()) } else { Err(LeafError::Signature) }
     }
 
     /// The same, quicker for a key that signed many leaves before.
