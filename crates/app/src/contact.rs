@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use serde::{Deserialize, Serialize};
 use veritwin_access::{Action, Attempt, Kind, jobs};
 use veritwin_domain::{MessageId, OpContext, PlatformContext, Secret, Timestamp};
-use veritwin_metastore::{ContactMessage, MailRank, NewMail, TenantTx, every_row, is_same_email};
+use veritwin_metastore::{ContactMessage, MailRank, NewMail, TenantTx, every_row};
 
 use crate::alert_mail::waiting_max;
 use crate::mail::{MailPayload, mail_key};
@@ -139,7 +139,7 @@ impl App {
         context: &OpContext,
         email: &str,
     ) -> Result<Vec<(MessageId, Timestamp, String)>> {
-        let is_theirs = |_: &TenantTx, from: &str| is_same_email(from, email);
+        let is_theirs = |_: &TenantTx, from: &str| from.trim().eq_ignore_ascii_case(email.trim());
         self.messages_that(context, is_theirs).await
     }
 

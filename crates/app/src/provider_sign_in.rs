@@ -224,7 +224,7 @@ impl App {
         if let Some(id) = tx.provider_identity(tenant, &subject).await? {
             return member(&tx, tenant, tx.user(id).await?).await;
         }
-        let user = match member_by_address(&tx, tenant, email).await? {
+        let user = match member_by_address(&tx, tenant, &plain).await? {
             Some(known) => {
                 if !self.may_connect(&tx, context, tenant, &known, before).await? {
                     return Err(NOT_CONNECTED);

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use veritwin_access::jobs;
 use veritwin_domain::{MessageId, OpContext, Timestamp, UserId};
 use veritwin_governance::OptionalField;
-use veritwin_metastore::{DueSms, Page, QueuedSms, TenantTx, is_same_email};
+use veritwin_metastore::{DueSms, Page, QueuedSms, TenantTx};
 use veritwin_outbound::register::EgressRegister;
 use veritwin_outbound::sms::{Sms as Message, SmsGateway};
 
@@ -89,7 +89,7 @@ impl App {
         let now = self.clock().now();
         for story in stories {
             for member in &members {
-                let is_told = |email: &String| is_same_email(email, &member.user.email);
+                let is_told = |email: &String| email.eq_ignore_ascii_case(&member.user.email);
                 if !story.recipients.iter().any(is_told) || waiting >= SMS_WAITING_MAX {
                     continue;
                 }

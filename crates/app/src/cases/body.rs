@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use veritwin_domain::{DestructionId, Timestamp, UserId};
 use veritwin_governance::Language;
-use veritwin_metastore::{CaseKind, CaseState, StoredCase, is_same_email};
+use veritwin_metastore::{CaseKind, CaseState, StoredCase};
 
 use super::clock::{Alarm, Clocks, LAPSES_AFTER, VERIFIED_WITHIN};
 use crate::destruction_certificate::Certificate;
@@ -172,7 +172,7 @@ impl Case {
     /// Whether an address is the one that it was made with.
     pub(crate) fn is_of(&self, email: &str) -> bool {
         let own = self.body.email.as_deref();
-        own.is_some_and(|own| is_same_email(own, email))
+        own.is_some_and(|own| own.trim().eq_ignore_ascii_case(email.trim()))
     }
 
     /// Whether it came from an address that nobody here is known under, and nothing has shown yet

@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use serde_json::json;
 use veritwin_access::{Action, Kind};
 use veritwin_domain::{CaseId, OpContext, Secret, Timestamp, UserId};
-use veritwin_metastore::{CaseKind, CaseSource, CaseState, TenantTx, is_same_email};
+use veritwin_metastore::{CaseKind, CaseSource, CaseState, TenantTx};
 
 use super::body::{Case, CaseBody, Extension, Refusal};
 use super::clock::extended_until_max;
@@ -106,7 +106,7 @@ async fn named_at_desk(
         });
     };
     let own = tx.member(user).await?.user.email;
-    if email.is_some_and(|given| !is_same_email(&given, &own)) {
+    if email.is_some_and(|given| !given.eq_ignore_ascii_case(own.trim())) {
         return Err(Error::invalid_at("email", "is not the address of that account"));
     }
     Ok((Some(user), Some(own)))

@@ -9,7 +9,7 @@ use veritwin_domain::{Actor, ActorKind, CaseId, LimitExceeded, OpContext, Timest
 use veritwin_governance::Language;
 use veritwin_keys::hmac_sha256;
 use veritwin_metastore::{
-    CaseKind, CaseSource, RightsMailbox, StoredCase, TenantTx, is_same_email, normalise_email,
+    CaseKind, CaseSource, RightsMailbox, StoredCase, TenantTx, normalise_email,
 };
 use veritwin_outbound::received::ReceivedMail;
 
@@ -116,7 +116,8 @@ impl App {
         let mail = ReceivedMail::parse(bytes);
         // A mailbox does not write to itself.
         let own = read.map(|(_, own)| own).unwrap_or_default();
-        let counts = |from: &String| !is_same_email(from, own) && normalise_email(from).is_ok();
+        let counts =
+            |from: &String| !from.eq_ignore_ascii_case(own) && normalise_email(from).is_ok();
         let from = mail.from.clone().filter(counts);
         let taken = match from.filter(|_| !mail.is_automatic) {
             Some(from) => {

@@ -9,7 +9,7 @@ use veritwin_domain::{DeviceId, LinkId, OpContext, RelayMessage, Value as Readin
 use veritwin_governance::streams::DeviceStatements;
 use veritwin_metastore::{
     AttributeScope, Attributes, LinkKind, OneTimeLink, StoredCall, TenantTx, every_row,
-    is_same_email,
+    normalise_email,
 };
 
 use super::Subject;
@@ -23,6 +23,13 @@ const LINKS_AT_ONCE: u64 = 1_000;
 
 /// An invitation with what it says.
 pub(crate) type Invitation = (LinkId, OneTimeLink, Payload);
+
+/// Whether an address is somebody's: as accounts are compared, and not by letters that only look
+/// the same.
+fn is_same(given: &str, email: &str) -> bool {
+    let plain = |text: &str| normalise_email(text).ok();
+    plain(given).is_some_and(|given| plain(email) == Some(given))
+}
 
 fn plain(value: &Reading) -> Value {
     match value {
@@ -151,7 +158,7 @@ impl App {
         subject: &Subject,
     ) -> Result<Vec<Value>> {
         let Some(email) = &subject.email else { return Ok(Vec::new()) };
-        let is_theirs = |_: &TenantTx, given: &str| is_same_email(given, email);
+        let is_theirs = |_: &TenantTx, given: &str| is_same(given, email);
         let mut rows = Vec::new();
         for (row, rule) in self.rules_that(context, is_theirs).await? {
             let id = row.id.to_string();
@@ -167,7 +174,7 @@ impl App {
         subject: &Subject,
     ) -> Result<Vec<Value>> {
         let Some(email) = &subject.email else { return Ok(Vec::new()) };
-        let is_theirs = |_: &TenantTx, given: &str| is_same_email(given, email);
+        let is_theirs = |_: &TenantTx, given: &str| is_same(given, email);
         let found = self.invitations_that(context, is_theirs).await?;
         Ok(found.iter().map(invitation).collect())
     }

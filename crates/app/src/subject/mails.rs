@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use veritwin_access::jobs;
 use veritwin_domain::{OpContext, Timestamp};
-use veritwin_metastore::{OutboxId, is_same_email};
+use veritwin_metastore::OutboxId;
 
 use super::Subject;
 use crate::mail::MailPayload;
@@ -24,7 +24,7 @@ type Written = (OutboxId, Timestamp, MailPayload);
 fn to_address(page: Vec<(OutboxId, Timestamp, Vec<u8>)>, email: &str) -> Vec<Written> {
     let read = |(id, at, payload): (OutboxId, Timestamp, Vec<u8>)| {
         let mail = serde_json::from_slice::<MailPayload>(&payload).ok()?;
-        is_same_email(&mail.to, email).then_some((id, at, mail))
+        mail.to.trim().eq_ignore_ascii_case(email.trim()).then_some((id, at, mail))
     };
     page.into_iter().filter_map(read).collect()
 }

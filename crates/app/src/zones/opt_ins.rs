@@ -15,7 +15,7 @@ use veritwin_governance::{DeclaredPurpose, LegalBasis, PolicyFacts, ProcessingRo
 use veritwin_keys::sha256;
 use veritwin_metastore::{
     ConsentChannel, ConsentDecision, LedgerKind, REGISTER_ENTRIES_MAX, RegisterEntry, RegisterKind,
-    RegisterState, TenantTx, is_same_email,
+    RegisterState, TenantTx,
 };
 
 use crate::activity::actor_text;
@@ -310,7 +310,7 @@ impl App {
     ) -> Result<Vec<OptInView>> {
         let is_theirs = |_: &TenantTx, given: &OptInView| {
             let own = given.details.email.as_deref().zip(email);
-            own.is_some_and(|(given, email)| is_same_email(given, email))
+            own.is_some_and(|(given, email)| given.trim().eq_ignore_ascii_case(email.trim()))
                 || person.is_some_and(|named| names_of(given).iter().any(|one| one == named.trim()))
         };
         self.opt_ins_that(context, is_theirs).await

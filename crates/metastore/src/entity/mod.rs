@@ -1,7 +1,6 @@
 //! One module per entity: its row type and the typed operations on it.
 
 mod activity;
-mod addresses;
 mod alert_lists;
 mod alerts;
 mod api_keys;
@@ -69,7 +68,6 @@ mod usage_days;
 mod users;
 
 pub use activity::{Activity, ActivityFilter};
-pub use addresses::{is_same_email, normalise_email};
 pub use alert_lists::{AlertCount, AlertFilter, AlertOrder, AlertQuery};
 pub use alerts::{Alert, AlertEvent, AlertEventKind, AlertSeverity, AlertState};
 pub use api_keys::{ApiKey, UsedFrom};
@@ -137,4 +135,4 @@ pub use tenant_ends::{StoredTenantEnd, TenantEndState, tenant_tables, tenant_tab
 pub use tenants::{RetentionWait, Tenant, TenantKind, TenantPlace, TenantState, Waits};
 pub use twins::Twin;
 pub use usage_days::{UsageCounts, UsageDay, UsageLevels, usage_day};
-pub use users::{Attestation, Realm, User};
+pub use users::{Attestation, Realm, User, normalise_email};

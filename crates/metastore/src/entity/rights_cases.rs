@@ -5,8 +5,8 @@ use async_recursion::async_recursion as boxed;
 use veritwin_domain::{CaseId, LedgerItemId, TenantId, Timestamp, UserId};
 use veritwin_keys::sha256;
 
-use super::addresses::folded_email;
 use super::ledger_items::{LedgerItem, LedgerKind};
+use super::users::folded_email;
 use crate::bind::{Row, opaque_debug, stored_enum};
 use crate::query::{at_most, is_null, is_set, one_of};
 use crate::seal::Cell;

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use veritwin_access::{Action, jobs};
 use veritwin_domain::{CaseId, OpContext, TenantId, Timestamp};
-use veritwin_metastore::{CaseState, is_same_email};
+use veritwin_metastore::CaseState;
 
 use super::body::{Case, StepDone};
 use super::resource;
@@ -290,7 +290,7 @@ impl App {
             after = Some(*last);
             for (id, _, payload) in &page {
                 let Ok(mail) = serde_json::from_slice::<MailPayload>(payload) else { continue };
-                let is_theirs = is_same_email(&mail.to, email);
+                let is_theirs = mail.to.trim().eq_ignore_ascii_case(email.trim());
                 if is_theirs && tx.outbox_waits(*id).await? {
                     return Ok(true);
                 }
