@@ -120,16 +120,18 @@ impl App {
         if case.row.closed_at.is_some() {
             return Ok(());
         }
-        self.save_case(&tx, &mut case, context.at).await?;
-        tx.commit().await?;
-        if is_unanswered || !left.is_empty() {
-            let mut raised = case.body.alarms.clone();
-            raised.extend(left.iter().map(|alarm| alarm.as_str().to_owned()));
-            let again = context.at.saturating_add(WAITS);
-            // Those that are not due yet come when they are.
-            let at = case.clocks().next(&raised).map_or(again, |next| next.min(again));
-            self.postpone_case(context.tenant, id, at).await;
+        if !is_unanswered && left.is_empty() {
+            self.save_case(&tx, &mut case, context.at).await?;
+            return Ok(tx.commit().await?);
         }
+        drop(tx);
+        // It only waits: there is nothing to write down, and nothing to seal.
+        let mut raised = case.body.alarms.clone();
+        raised.extend(left.iter().map(|alarm| alarm.as_str().to_owned()));
+        let again = context.at.saturating_add(WAITS);
+        // Those that are not due yet come when they are.
+        let at = case.clocks().next(&raised).map_or(again, |next| next.min(again));
+        self.postpone_case(context.tenant, id, at).await;
         Ok(())
     }
 
