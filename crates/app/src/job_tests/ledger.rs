@@ -124,6 +124,36 @@ async fn leaves_of_several_customers_are_on_their_way_at_once() {
     world.app.close().await;
 }
 
+/// Sends readings until the customer's log has no room; how many were sent.
+async fn fill(world: &World, customer: &Customer) -> u64 {
+    let mut sent = 0;
+    let full = async || {
+        world.send(customer, 1.0).await;
+        sent += 1;
+        world.app.ledger_held_up(customer.tenant())
+    };
+    let told = world.until("the hold", full).await.reason;
+    assert!(told.contains("log_bytes_max"), "{told}");
+    sent
+}
+
+/// A destruction that was asked for: of what the ledger sealed of a customer before now.
+pub(super) async fn asked_end(world: &World, customer: &Customer) -> StoredDestruction {
+    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
+    let scope = StoredScope::Ledger { before: context.at.as_micros() };
+    let asked = StoredDestruction {
+        id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
+        state: DestructionState::Asked,
+        body: fresh(&context, (scope, false), "asked for").to_store().expect("a body"),
+        version: 1,
+        requested_at: context.at,
+    };
+    let tx = world.app.0.store.begin(&context).await.expect("records");
+    tx.destruction_create(&asked).await.expect("made");
+    tx.commit().await.expect("written");
+    asked
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_full_log_does_not_take_waits_until_there_is_room() {
     let world = World::new().await;
@@ -132,14 +162,7 @@ async fn what_a_full_log_does_not_take_waits_until_there_is_room() {
     let limits = ArchiveLimits { log_bytes_max: 1500, ..ArchiveLimits::default() };
     let served = world.archive_of(stop.clone(), limits).await;
     world.app.start_ledger();
-    let mut sent = 0;
-    let full = async || {
-        world.send(&customer, 1.0).await;
-        sent += 1;
-        world.app.ledger_held_up(customer.tenant())
-    };
-    let told = world.until("the hold", full).await.reason;
-    assert!(told.contains("log_bytes_max"), "{told}");
+    let sent = fill(&world, &customer).await;
     assert!(world.sealed(&customer).await < sent);
     let world = world.reopen().await;
     stop.cancel();
@@ -160,27 +183,9 @@ async fn what_ends_something_goes_once_in_front_of_what_a_full_log_has_waiting()
     let served = world.archive_of(stop.clone(), limits).await;
     world.app.start_ledger();
     seal(&world, &customer, 1).await;
-    let mut sent = 1;
-    let full = async || {
-        world.send(&customer, 1.0).await;
-        sent += 1;
-        world.app.ledger_held_up(customer.tenant())
-    };
-    let told = world.until("the hold", full).await.reason;
-    assert!(told.contains("log_bytes_max"), "{told}");
+    let sent = 1 + fill(&world, &customer).await;
     world.clock.advance(Duration::from_secs(5));
-    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
-    let scope = StoredScope::Ledger { before: context.at.as_micros() };
-    let mut known = StoredDestruction {
-        id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
-        state: DestructionState::Asked,
-        body: fresh(&context, (scope, false), "asked for").to_store().expect("a body"),
-        version: 1,
-        requested_at: context.at,
-    };
-    let tx = world.app.0.store.begin(&context).await.expect("records");
-    tx.destruction_create(&known).await.expect("made");
-    tx.commit().await.expect("written");
+    let mut known = asked_end(&world, &customer).await;
     while let Some(next) = world.app.step(customer.tenant(), &known).await.expect("a step") {
         known = next;
     }

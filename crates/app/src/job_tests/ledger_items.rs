@@ -273,20 +273,9 @@ async fn an_end_that_the_archive_holds_up_is_overdue_after_30_days() {
     ledger::seal(&world, &customer, 1).await;
     stop.cancel();
     served.await.expect("closed");
-    let context = world.app.job_in(veritwin_access::jobs::RETENTION, customer.tenant());
-    let scope = StoredScope::Ledger { before: context.at.as_micros() };
-    let asked = StoredDestruction {
-        id: veritwin_domain::DestructionId::generate(context.at, world.app.rng()),
-        state: DestructionState::Asked,
-        body: fresh(&context, (scope, false), "asked for").to_store().expect("a body"),
-        version: 1,
-        requested_at: context.at,
-    };
-    let tx = world.app.0.store.begin(&context).await.expect("records");
-    tx.destruction_create(&asked).await.expect("made");
-    tx.commit().await.expect("written");
     // The keys go at once; what has to be stated in the log waits.
-    let mut known = asked;
+    let mut known = ledger::asked_end(&world, &customer).await;
+    let asked_at = known.requested_at;
     while let Some(next) = world.app.step(customer.tenant(), &known).await.expect("a step") {
         known = next;
     }
@@ -295,7 +284,7 @@ async fn an_end_that_the_archive_holds_up_is_overdue_after_30_days() {
         let now = world.app.clock().now();
         world.app.overdue_ledger_ends(now).await.expect("counted")
     };
-    world.clock.advance((30 * DAY).saturating_sub(world.app.clock().now().since(context.at)));
+    world.clock.advance((30 * DAY).saturating_sub(world.app.clock().now().since(asked_at)));
     assert_eq!(overdue().await, 0, "on day 30");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(overdue().await, 1, "after it");
